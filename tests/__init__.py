@@ -1,0 +1,1 @@
+"""The suite: a package, so that benchmarks can import `tests.servers`."""
