@@ -1,0 +1,108 @@
+"""Run the benchmarks: `python -m benchmarks`, or `make bench`. See docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import growth, operations, processes
+from benchmarks.facts import collect_facts
+from benchmarks.growth import measure_growth
+from benchmarks.machines import running
+from benchmarks.operations import measure_operations
+from benchmarks.peers import DATABASES, Peer, find_peers
+from benchmarks.processes import measure_processes
+from benchmarks.races import measure_races
+from benchmarks.report import Results, print_report, write_json
+from benchmarks.targets import judge_growth, judge_operations, judge_processes
+from benchmarks.values import KINDS
+
+GROUPS = (*DATABASES, "processes", "growth")
+DEFAULT_PATH = Path("var/bench.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what the command line asks for, print it, and write it down."""
+    options = parse(arguments)
+    groups = options.only or list(GROUPS)
+    # Processes and growth are measured on every database, unless --on names some.
+    named = [name for name in DATABASES if name in groups]
+    databases = options.on or (named if named == groups else list(DATABASES))
+    with running(databases) as missing:
+        results = measure(groups, databases, quick=options.quick, missing=missing)
+    print_report(results)
+    write_json(results, options.json)
+    print(f"\nWritten to {options.json}.")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute instead of ten; a hint only")
+    parser.add_argument(
+        "--only", action="append", choices=GROUPS, help="measure this group; may be repeated"
+    )
+    parser.add_argument(
+        "--on", action="append", choices=DATABASES, help="use this database; may be repeated"
+    )
+    parser.add_argument("--json", type=Path, default=DEFAULT_PATH, help="where to write the figures")
+    return parser.parse_args(arguments)
+
+
+def measure(
+    groups: Sequence[str], databases: Sequence[str], *, quick: bool, missing: dict[str, str]
+) -> Results:
+    """Measure the groups on the databases that run, each database after the other."""
+    results = Results(facts=collect_facts(), quick=quick, missing=dict(missing))
+    for database in databases:
+        if database not in missing:
+            peers, absent = find_peers([database])
+            results.missing |= absent
+            measure_database(groups, peers, results)
+    results.outcomes = [
+        *judge_operations(results.timings),
+        *judge_growth(results.growths),
+        *judge_processes(results.crowds),
+    ]
+    return results
+
+
+def measure_database(groups: Sequence[str], peers: list[Peer], results: Results) -> None:
+    database = peers[0].database
+    for peer in peers:
+        for size in ("", "_large"):
+            peer.create_table(size=size)
+    # What is loaded by now stays; collecting it again and again would be timed as the caches' work.
+    gc.freeze()
+    quick = results.quick
+    if database in groups:
+        pace = operations.QUICK if quick else operations.FULL
+        for kind in KINDS:
+            with announced(f"{database}: operations, {kind}"):
+                results.timings += measure_operations(peers, kind, pace)
+    if "growth" in groups:
+        with announced(f"{database}: growth"):
+            results.growths += measure_growth(peers, growth.QUICK if quick else growth.FULL)
+    if "processes" in groups:
+        with announced(f"{database}: processes"):
+            results.crowds += measure_processes(
+                peers, processes.QUICK if quick else processes.FULL
+            )
+            results.races += measure_races(peers)
+
+
+@contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Say on the terminal what is measured, and then how long it took."""
+    print(f"{what} ...", end=" ", file=sys.stderr, flush=True)
+    begin = time.perf_counter()
+    yield
+    print(f"{time.perf_counter() - begin:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

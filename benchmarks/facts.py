@@ -1,0 +1,53 @@
+"""What the figures of a run depend on: the machine, the versions, the moment."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from django.db import connections
+
+PACKAGES = ("Django", "diskcache", "django-mysql", "psycopg", "mysqlclient")
+
+
+def collect_facts() -> dict[str, str]:
+    """Return names and values for people to read; needs Django to be set up."""
+    return {
+        "measured at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": str(os.cpu_count()),
+        "processor": find_processor(),
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+        **{name: describe_server(name) for name in ("postgres", "mariadb")},
+        **{name: describe_package(name) for name in PACKAGES},
+    }
+
+
+def find_processor() -> str:
+    """Return the processor's name; only Linux is asked, others are described by the platform."""
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_server(name: str) -> str:
+    if name not in connections:
+        return "not running"
+    with connections[name].cursor() as cursor:
+        cursor.execute("SELECT version()")
+        return str(cursor.fetchall()[0][0])
+
+
+def describe_package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,134 @@
+"""Who is measured: each cache on each database, how to open it, and why one may be missing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.management import call_command
+from django.db import connections
+
+from benchmarks.bare import BareDriver, BareMariaDB, BarePostgres, BareSqlite
+
+OURS, DJANGO, DISKCACHE, MYSQLCACHE, BARE = "ours", "Django", "diskcache", "MySQLCache", "bare"
+DATABASES = ("sqlite", "postgres", "mariadb")
+
+
+class Cache(Protocol):
+    """What is called on a peer by name: the shape of Django's caches."""
+
+    def get(self, key: str, /) -> Any:
+        """Return the value or None."""
+
+    def get_many(self, keys: Iterable[str], /) -> Mapping[str, Any]:
+        """Return the values that are there."""
+
+    def set(self, key: str, value: Any, timeout: int, /) -> None:
+        """Write a value."""
+
+    def set_many(self, values: Any, timeout: int, /) -> Any:
+        """Write many values."""
+
+    def delete(self, key: str, /) -> bool:
+        """Delete a value."""
+
+    def incr(self, key: str, /) -> int:
+        """Add one to a number."""
+
+    def clear(self) -> Any:
+        """Delete everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A cache on a database. ``cache_alias`` is None for the bare driver."""
+
+    name: str
+    database: str
+    cache_alias: str | None = None
+    needs: tuple[str, ...] = ()
+
+    def find_missing(self) -> list[str]:
+        """Name the Python packages that this peer needs and the environment lacks."""
+        return [name for name in self.needs if not is_importable(name)]
+
+    def open(self, *, size: str = "") -> Cache:
+        """Return the cache, of this thread; ``size`` is one of environment.SIZES."""
+        if self.cache_alias is None:
+            return open_bare(self.database, size)
+        cache: Cache = caches[self.cache_alias + size]
+        return cache
+
+    def create_table(self, *, size: str = "") -> None:
+        """Make the table that the peer keeps its entries in; once, before the first use."""
+        if self.name == OURS:
+            call_command("migrate", database=f"{self.database}{size}", verbosity=0)
+        elif self.name == DJANGO:
+            table, database = self.place(size)
+            call_command("createcachetable", table, database=database, verbosity=0)
+        elif self.name == MYSQLCACHE:
+            table, database = self.place(size)
+            create_mysqlcache_table(table, database)
+        elif self.name == BARE:
+            open_bare(self.database, size).create_table()
+
+    def place(self, size: str) -> tuple[str, str]:
+        """Return the table and the database of a peer whose LOCATION is `<peer>__<database>`."""
+        table = settings.CACHES[f"{self.cache_alias}{size}"]["LOCATION"]
+        return table, table.split("__")[1]
+
+
+PEERS = (
+    Peer(name=OURS, database="sqlite", cache_alias="ours_sqlite"),
+    Peer(name=DJANGO, database="sqlite", cache_alias="django_sqlite"),
+    Peer(
+        name=DISKCACHE, database="sqlite", cache_alias="diskcache_sqlite", needs=("diskcache",)
+    ),
+    Peer(name=BARE, database="sqlite"),
+    Peer(name=OURS, database="postgres", cache_alias="ours_postgres", needs=("psycopg",)),
+    Peer(name=DJANGO, database="postgres", cache_alias="django_postgres", needs=("psycopg",)),
+    Peer(name=BARE, database="postgres", needs=("psycopg",)),
+    Peer(name=OURS, database="mariadb", cache_alias="ours_mariadb", needs=("MySQLdb",)),
+    Peer(name=DJANGO, database="mariadb", cache_alias="django_mariadb", needs=("MySQLdb",)),
+    Peer(
+        name=MYSQLCACHE,
+        database="mariadb",
+        cache_alias="mysqlcache_mariadb",
+        needs=("MySQLdb", "django_mysql"),
+    ),
+    Peer(name=BARE, database="mariadb", needs=("MySQLdb",)),
+)
+
+
+def find_peers(databases: Iterable[str]) -> tuple[list[Peer], dict[str, str]]:
+    """Return the peers that can be had on ``databases``, and the reason for each that cannot."""
+    chosen = [peer for peer in PEERS if peer.database in set(databases)]
+    missing = {
+        f"{peer.name} on {peer.database}": f"not installed: {', '.join(peer.find_missing())}"
+        for peer in chosen
+        if peer.find_missing()
+    }
+    return [peer for peer in chosen if not peer.find_missing()], missing
+
+
+def is_importable(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def open_bare(database: str, size: str) -> BareDriver:
+    options = settings.DATABASES[f"{database}{size}"]
+    if database == "sqlite":
+        return BareSqlite(options["NAME"].with_name(f"bare{size}.sqlite3"))
+    driver = BarePostgres if database == "postgres" else BareMariaDB
+    return driver(options["PORT"], options["NAME"])
+
+
+def create_mysqlcache_table(table: str, database: str) -> None:
+    module = importlib.import_module("django_mysql.cache")
+    with connections[database].cursor() as cursor:
+        cursor.execute(module.MySQLCache.create_table_sql.format(table_name=table))

@@ -1,0 +1,70 @@
+"""Threads that increment one counter at once: how many increments are counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import Error as DjangoDatabaseError
+
+from benchmarks.environment import TIMEOUT_SECONDS
+from benchmarks.machines import close_connections
+from benchmarks.peers import BARE, Peer
+
+THREADS = 8
+TURNS = 50
+COUNTER = "race"
+
+
+@dataclass(kw_only=True)
+class Race:
+    """What eight threads made of one counter."""
+
+    peer: Peer
+    counted: int
+    faults: int
+    seconds: float
+
+    @property
+    def expected(self) -> int:
+        """Return what the counter must show."""
+        return THREADS * TURNS
+
+
+def measure_races(peers: Iterable[Peer]) -> list[Race]:
+    """Let the threads race on each peer; the bare driver takes no part."""
+    return [run_race(peer) for peer in peers if peer.name != BARE]
+
+
+def run_race(peer: Peer) -> Race:
+    peer.open().set(COUNTER, 0, TIMEOUT_SECONDS)
+    barrier = threading.Barrier(THREADS + 1)
+    faults: list[Exception] = []
+    threads = [
+        threading.Thread(target=increment, args=(peer, barrier, faults)) for _ in range(THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+
+    barrier.wait()
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begin
+
+    counted = peer.open().get(COUNTER)
+    return Race(peer=peer, counted=counted, faults=len(faults), seconds=seconds)
+
+
+def increment(peer: Peer, barrier: threading.Barrier, faults: list[Exception]) -> None:
+    cache = peer.open()
+    cache.get(COUNTER)  # connects before the start
+    barrier.wait()
+    for _ in range(TURNS):
+        try:
+            cache.incr(COUNTER)
+        except DjangoDatabaseError as fault:
+            faults.append(fault)
+    close_connections()

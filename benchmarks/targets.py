@@ -1,0 +1,136 @@
+"""What the backend promises to reach, as ratios within one run, and whether a run reached it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.growth import Growth
+from benchmarks.operations import OPERATIONS, Timing
+from benchmarks.peers import DISKCACHE, DJANGO, MYSQLCACHE, OURS
+from benchmarks.processes import Crowd
+
+MOST_GROWTH = 1.5  # a set in the large table against one in the small table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Ours is to be ``ratio`` times as quick as a peer on the same database."""
+
+    database: str
+    operation: str
+    against: str
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A promise in words, what it wants and what a run found; ``found`` is None if not measured."""
+
+    promise: str
+    wanted: str
+    found: float | None
+    is_reached: bool
+    remark: str = ""
+
+
+TARGETS = (
+    Target(database="sqlite", operation="get hit", against=DJANGO, ratio=4),
+    Target(database="sqlite", operation="get hit", against=DISKCACHE, ratio=1.2),
+    Target(database="sqlite", operation="set new", against=DJANGO, ratio=4),
+    Target(database="sqlite", operation="set new", against=DISKCACHE, ratio=2),
+    Target(database="sqlite", operation="set existing", against=DJANGO, ratio=4),
+    Target(database="sqlite", operation="set existing", against=DISKCACHE, ratio=2),
+    Target(database="sqlite", operation="set_many", against=DISKCACHE, ratio=5),
+    Target(database="sqlite", operation="get_many", against=DISKCACHE, ratio=1.5),
+    Target(database="sqlite", operation="incr", against=DISKCACHE, ratio=1.3),
+    Target(database="postgres", operation="get hit", against=DJANGO, ratio=1.3),
+    Target(database="postgres", operation="set new", against=DJANGO, ratio=4),
+    Target(database="postgres", operation="set existing", against=DJANGO, ratio=4),
+    Target(database="postgres", operation="set_many", against=DJANGO, ratio=30),
+    Target(database="postgres", operation="incr", against=DJANGO, ratio=4),
+    Target(database="mariadb", operation="set_many", against=DJANGO, ratio=30),
+    *(
+        Target(database="mariadb", operation=operation.name, against=MYSQLCACHE, ratio=1)
+        for operation in OPERATIONS
+    ),
+)
+
+
+def judge_operations(timings: Iterable[Timing]) -> list[Outcome]:
+    """Compare every target with every kind of value that was measured."""
+    by_name = {
+        (timing.peer.database, timing.operation, timing.peer.name, timing.kind): timing
+        for timing in timings
+    }
+    kinds = dict.fromkeys(kind for _, _, _, kind in by_name)
+    outcomes = []
+    for target in TARGETS:
+        for kind in kinds:
+            ours = by_name.get((target.database, target.operation, OURS, kind))
+            theirs = by_name.get((target.database, target.operation, target.against, kind))
+            if ours and theirs:
+                outcomes.append(judge(target, kind, speed_ratio(ours.round_us, theirs.round_us)))
+    return outcomes
+
+
+def judge(target: Target, kind: str, found: float) -> Outcome:
+    return Outcome(
+        promise=f"{target.database}: {target.operation}, {kind}, against {target.against}",
+        wanted=f"at least {target.ratio:g}x",
+        found=found,
+        is_reached=found >= target.ratio,
+        remark="" if found >= target.ratio else f"{found / target.ratio:.0%} of it",
+    )
+
+
+def judge_growth(growths: Iterable[Growth]) -> list[Outcome]:
+    """Say whether a set in our large tables costs little more than in our small ones."""
+    return [
+        Outcome(
+            promise=f"{growth.peer.database}: set existing, {growth.large_rows:,} rows to 1,000",
+            wanted=f"at most {MOST_GROWTH:g}x",
+            found=growth.ratio,
+            is_reached=growth.ratio <= MOST_GROWTH,
+            remark="" if growth.ratio <= MOST_GROWTH else f"{growth.ratio / MOST_GROWTH:.0%} of it",
+        )
+        for growth in growths
+        if growth.peer.name == OURS
+    ]
+
+
+def judge_processes(crowds: Sequence[Crowd]) -> list[Outcome]:
+    """Say whether several processes reach diskcache's total and lose nothing."""
+    outcomes = [judge_losses(crowd) for crowd in crowds if crowd.peer.name == OURS]
+    totals = {crowd.peer.name: crowd for crowd in crowds if crowd.peer.database == "sqlite"}
+    if OURS in totals and DISKCACHE in totals:
+        found = totals[OURS].total / totals[DISKCACHE].total
+        outcomes.append(
+            Outcome(
+                promise=f"sqlite: 4 processes at once, against {DISKCACHE}",
+                wanted="at least 1x",
+                found=found,
+                is_reached=found >= 1,
+                remark="" if found >= 1 else f"{found:.0%} of it",
+            )
+        )
+    return outcomes
+
+
+def judge_losses(crowd: Crowd) -> Outcome:
+    lost = crowd.lost + crowd.faults
+    return Outcome(
+        promise=f"{crowd.peer.database}: sets lost or failed in 4 processes",
+        wanted="none",
+        found=lost,
+        is_reached=not lost,
+        remark=f"of {crowd.checked:,} keys checked",
+    )
+
+
+def speed_ratio(ours_us: Sequence[float], theirs_us: Sequence[float]) -> float:
+    """Return how many times as quick ours is: the median over rounds, each compared in itself."""
+    return statistics.median(
+        theirs / ours for ours, theirs in zip(ours_us, theirs_us, strict=True)
+    )

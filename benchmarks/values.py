@@ -1,0 +1,62 @@
+"""The three kinds of values that are measured, each in many variants, because writes must change.
+
+Overwriting a value with an identical one is nearly free in most databases, and flatters.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+KINDS = ("string", "dict", "html")
+DESCRIPTIONS = {"string": "100 B string", "dict": "1 KB dict", "html": "20 KB of HTML"}
+VARIANTS = 61  # a prime: walking keys and variants in step never meets the same pair soon
+
+WORDS = (
+    "runway tower gate harbour island mountain river desert north south east west "
+    "elevation feet city capital region country border time zone flight arrival departure"
+).split()
+
+
+def build_values(kind: str) -> list[Any]:
+    """Make the variants of a kind; the same on every run."""
+    source = random.Random(f"{kind} of the benchmark")
+    return [BUILDERS[kind](source) for _ in range(VARIANTS)]
+
+
+def build_string(source: random.Random) -> str:
+    return build_text(source, characters=100)
+
+
+def build_dict(source: random.Random) -> dict[str, Any]:
+    """An airport as a view would cache it: about 1,000 bytes when pickled."""
+    return {
+        "id": source.randrange(10**6),
+        "name": build_text(source, characters=40),
+        "latitude": source.uniform(-90, 90),
+        "longitude": source.uniform(-180, 180),
+        "tags": [source.choice(WORDS) for _ in range(10)],
+        "nearest": [(source.randrange(10**6), source.random()) for _ in range(20)],
+        "about": build_text(source, characters=480),
+    }
+
+
+def build_html(source: random.Random) -> str:
+    rows = []
+    while sum(map(len, rows)) < 20_000:
+        name = build_text(source, characters=60)
+        rows.append(f'<tr class="airport"><td><a href="/{source.randrange(10**6)}/">{name}</a></td></tr>\n')
+    return "".join(rows)[:20_000]
+
+
+def build_text(source: random.Random, *, characters: int) -> str:
+    text = ""
+    while len(text) < characters:
+        text += source.choice(WORDS) + " "
+    return text[:characters]
+
+
+BUILDERS: dict[str, Callable[[random.Random], Any]] = {
+    "string": build_string,
+    "dict": build_dict,
+    "html": build_html,
+}

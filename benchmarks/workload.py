@@ -1,0 +1,68 @@
+"""The keys and values that one peer is asked for, in the same order as every other peer."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.values import build_values
+
+
+@dataclass(kw_only=True)
+class Workload:
+    """Endless walks over a fixed set of keys in a fixed, shuffled order.
+
+    One cursor serves all writes: a key met again is then always given another value.
+    """
+
+    kind: str
+    rows: int
+    counters: int = 0
+    keys: list[str] = field(init=False)
+    counter_keys: list[str] = field(init=False)
+    values: list[Any] = field(init=False)
+    fresh_keys: list[str] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Shuffle the keys: real readers do not walk a table from its first row to its last."""
+        self.keys = [f"{self.kind}:{number}" for number in range(self.rows)]
+        random.Random(self.rows).shuffle(self.keys)
+        self.values = build_values(self.kind)
+        self.counter_keys = [f"counter:{number}" for number in range(self.counters)]
+        self._reads = itertools.cycle(self.keys)
+        # One step ahead of what the table is filled with, so that the first writes change it too.
+        values = itertools.islice(itertools.cycle(self.values), 1, None)
+        self._writes = zip(itertools.cycle(self.keys), values, strict=False)
+        self._serials = itertools.count()
+        self._counters = itertools.cycle(self.counter_keys)
+
+    def rows_to_fill(self) -> Iterator[tuple[str, Any]]:
+        """Return the pairs that the table holds before the first measurement."""
+        yield from zip(self.keys, itertools.cycle(self.values), strict=False)
+        yield from ((key, 0) for key in self.counter_keys)
+
+    def next_keys(self, count: int) -> list[str]:
+        """Return keys that are there."""
+        return list(itertools.islice(self._reads, count))
+
+    def next_pairs(self, count: int) -> list[tuple[str, Any]]:
+        """Return keys that are there, each with a value other than the one it has."""
+        return list(itertools.islice(self._writes, count))
+
+    def next_absent_keys(self, count: int) -> list[str]:
+        """Return keys that are not there."""
+        return [f"absent:{next(self._serials)}" for _ in range(count)]
+
+    def next_counters(self, count: int) -> list[str]:
+        """Return keys whose values are numbers."""
+        return list(itertools.islice(self._counters, count))
+
+    def next_fresh_pairs(self, count: int) -> list[tuple[str, Any]]:
+        """Return keys that are not there yet; what was written of them is deleted by the next."""
+        return [
+            (f"fresh:{serial}", self.values[serial % len(self.values)])
+            for serial in itertools.islice(self._serials, count)
+        ]
