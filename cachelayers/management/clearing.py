@@ -1,0 +1,133 @@
+"""What ``clear_cache`` can do to one alias, and how it says so. Touches only what it is told to."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from django.conf import settings
+from django.core.cache import caches
+
+# What clear() of a foreign backend reaches, by the class that defines it. Strings, because
+# importing the classes would need their libraries.
+REACH_OF_CLEAR = {
+    "django.core.cache.backends.locmem.LocMemCache": (
+        "the memory of this command only; running servers keep theirs until they restart"
+    ),
+    "django.core.cache.backends.dummy.DummyCache": "nothing; it never holds an entry",
+    "django.core.cache.backends.db.DatabaseCache": "every row of table {location}",
+    "django.core.cache.backends.filebased.FileBasedCache": "every cache file in {location}",
+    "django.core.cache.backends.redis.RedisCache": (
+        "the whole Redis database at {location}, whoever wrote what is in it"
+    ),
+    "django_redis.cache.RedisCache": (
+        "the whole Redis database at {location}, whoever wrote what is in it"
+    ),
+    "django.core.cache.backends.memcached.BaseMemcachedCache": (
+        "the whole memcached server at {location}, whoever wrote what is in it"
+    ),
+}
+SESSION_ENGINES = frozenset(
+    {"django.contrib.sessions.backends.cache", "django.contrib.sessions.backends.cached_db"}
+)
+# The characters that mean something in a Redis pattern.
+GLOB_CHARACTERS = re.compile(r"([\\*?\[\]^-])")
+
+
+class ClearingError(Exception):
+    """The alias's backend cannot do this; the message says what it does instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clearing:
+    """One alias and what is to be done to it.
+
+    ``run`` returns how many entries went, or None where the backend does not say.
+    """
+
+    alias: str
+    backend: str
+    what: str
+    run: Callable[[], int | None]
+
+
+def plan_clear(alias: str) -> Clearing:
+    """Remove every entry of an alias."""
+    cache = caches[alias]
+    if hasattr(cache, "clear_entries"):
+        return _clearing(alias, f"all of its {_count(cache)}", cache.clear_entries)
+    return _clearing(alias, _reach_of_clear(alias), cache.clear)
+
+
+def plan_prefix(alias: str, prefix: str) -> Clearing:
+    """Remove the entries whose key, as it was given to the cache, begins with ``prefix``."""
+    cache: Any = caches[alias]
+    if hasattr(cache, "delete_prefix"):
+        what = f"{_count(cache, prefix)} whose key begins with {prefix!r}"
+        return _clearing(alias, what, lambda: cache.delete_prefix(prefix))
+    if hasattr(cache, "delete_pattern"):
+        pattern = f"{GLOB_CHARACTERS.sub(_escape, prefix)}*"
+        what = f"the entries whose key begins with {prefix!r}"
+        return _clearing(alias, what, lambda: cache.delete_pattern(pattern))
+    raise ClearingError("its keys cannot be searched")
+
+
+def plan_expired(alias: str) -> Clearing:
+    """Remove the entries that expired."""
+    cache: Any = caches[alias]
+    if hasattr(cache, "delete_expired"):
+        what = _count(cache, expired_only=True, kind="expired ")
+        return _clearing(alias, what, cache.delete_expired)
+    raise ClearingError("it removes its expired entries by itself")
+
+
+def notes(alias: str) -> Iterator[str]:
+    """What else an operator should know before an alias is emptied as a whole."""
+    if settings.SESSION_ENGINE in SESSION_ENGINES and alias == settings.SESSION_CACHE_ALIAS:
+        yield "sessions are kept in it: users may be logged out"
+    if hasattr(caches[alias], "clear_entries"):
+        return
+    location = settings.CACHES[alias].get("LOCATION")
+    for other, config in settings.CACHES.items():
+        if other != alias and location and config.get("LOCATION") == location:
+            yield f"CACHES[{other!r}] has the same LOCATION and may be emptied with it"
+
+
+def describe_count(count: int, *, kind: str = "") -> str:
+    """``1 entry``, ``1,204 expired entries``."""
+    return f"{count:,} {kind}{'entry' if count == 1 else 'entries'}"
+
+
+def _clearing(alias: str, what: str, run: Callable[[], int | None]) -> Clearing:
+    return Clearing(alias=alias, backend=type(caches[alias]).__name__, what=what, run=run)
+
+
+def _count(cache: Any, *arguments: str, expired_only: bool = False, kind: str = "") -> str:
+    return describe_count(cache.count_entries(*arguments, expired_only=expired_only), kind=kind)
+
+
+def _reach_of_clear(alias: str) -> str:
+    names = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(caches[alias]).__mro__]
+    reach = next((REACH_OF_CLEAR[name] for name in names if name in REACH_OF_CLEAR), None)
+    if reach is None:
+        return "everything that its backend's clear() reaches"
+    return reach.format(location=_shown_location(alias))
+
+
+def _shown_location(alias: str) -> str:
+    location = settings.CACHES[alias].get("LOCATION", "")
+    locations = location if isinstance(location, (list, tuple)) else [location]
+    return ", ".join(_without_password(str(each)) for each in locations)
+
+
+def _without_password(location: str) -> str:
+    parts = urlsplit(location)
+    if "@" not in parts.netloc:
+        return location
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"***@{host}", query=""))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"

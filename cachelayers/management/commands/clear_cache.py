@@ -1,0 +1,193 @@
+"""The command ``clear_cache``: an operator's door; what it does to an alias is in ``clearing``."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from cachelayers.management.clearing import (
+    Clearing,
+    ClearingError,
+    describe_count,
+    notes,
+    plan_clear,
+    plan_expired,
+    plan_prefix,
+)
+from cachelayers.management.suggestions import unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The options as they were typed."""
+
+    aliases: list[str]
+    everything: bool
+    prefix: str | None
+    expired: bool
+
+
+class Command(BaseCommand):
+    """Remove entries from caches."""
+
+    help = (
+        "Remove entries from the caches that are named; says what it will remove, and asks. "
+        "Without a target it is an error."
+    )
+    # A site whose checks fail may well need its cache cleared.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--cache",
+            action="append",
+            default=[],
+            metavar="ALIAS",
+            help="An alias of CACHES; can be repeated.",
+        )
+        parser.add_argument("--all", action="store_true", help="Every alias of CACHES.")
+        parser.add_argument(
+            "--prefix",
+            metavar="P",
+            help="Only entries whose key begins with P, in the aliases chosen or else in all "
+            "that can be searched.",
+        )
+        parser.add_argument(
+            "--expired",
+            action="store_true",
+            help="Only entries that have expired, in the aliases chosen or else in all.",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Say what would be removed, and stop."
+        )
+        parser.add_argument(
+            "--no-input",
+            "--noinput",
+            action="store_false",
+            dest="interactive",
+            help="Do not ask.",
+        )
+
+    def handle(self, **options: Any) -> None:
+        """Plan, announce, ask, clear, report."""
+        choice = check_choice(options)
+        clearings, unplanned = self._plan(choice)
+        if not options["dry_run"] and clearings:
+            self._ask(interactive=options["interactive"])
+            unplanned += [each.alias for each in clearings if not self._clear(each)]
+        if unplanned:
+            aliases = ", ".join(map(repr, unplanned))
+            raise CommandError(f"Not cleared: {aliases}; the reasons are above.")
+
+    def _plan(self, choice: Choice) -> tuple[list[Clearing], list[str]]:
+        """Announce each alias; the second list names those that failed already here."""
+        clearings: list[Clearing] = []
+        failed: list[str] = []
+        self.stdout.write("To be removed:")
+        for alias in choice.aliases or list(settings.CACHES):
+            try:
+                clearings.append(plan_one(choice, alias))
+            except ClearingError as reason:
+                self._pass_over(choice, alias, reason)
+            # Backends raise errors of their libraries, which have no common base.
+            except Exception as error:  # noqa: BLE001
+                self._report_failure(alias, error)
+                failed.append(alias)
+            else:
+                self._announce(choice, clearings[-1])
+        if not clearings and not failed:
+            self._nothing_to_do(choice)
+        return clearings, failed
+
+    def _announce(self, choice: Choice, clearing: Clearing) -> None:
+        self.stdout.write(f"  {clearing.alias} ({clearing.backend}): {clearing.what}")
+        if choice.prefix is None and not choice.expired:
+            for note in notes(clearing.alias):
+                self.stdout.write(self.style.WARNING(f"    Note: {note}."))
+
+    def _pass_over(self, choice: Choice, alias: str, reason: ClearingError) -> None:
+        if choice.prefix is not None and alias in choice.aliases:
+            raise CommandError(
+                f"CACHES[{alias!r}] cannot be cleared by prefix: {reason}. "
+                f"Leave out --cache {alias}, or clear it as a whole without --prefix."
+            )
+        self.stdout.write(f"  {alias}: left alone, {reason}")
+
+    def _nothing_to_do(self, choice: Choice) -> None:
+        if choice.prefix is not None:
+            raise CommandError("No alias of CACHES can be searched by prefix. Use --cache ALIAS.")
+        self.stdout.write("  nothing")
+
+    def _ask(self, *, interactive: bool) -> None:
+        if not interactive:
+            return
+        if not sys.stdin.isatty():
+            raise CommandError(
+                "Nothing was removed: there is no terminal to ask on. Add --no-input."
+            )
+        try:
+            answer = input("Type 'yes' to remove this: ")
+        except EOFError:
+            answer = ""
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted; nothing was removed.", returncode=130) from None
+        if answer.strip().lower() != "yes":
+            raise CommandError("Nothing was removed.")
+
+    def _clear(self, clearing: Clearing) -> bool:
+        try:
+            count = clearing.run()
+        # Backends raise errors of their libraries, which have no common base.
+        except Exception as error:  # noqa: BLE001
+            self._report_failure(clearing.alias, error)
+            return False
+        done = "cleared" if count is None else f"removed {describe_count(count)}"
+        self.stdout.write(self.style.SUCCESS(f"{clearing.alias}: {done}"))
+        return True
+
+    def _report_failure(self, alias: str, error: Exception) -> None:
+        self.stderr.write(f"{alias}: failed: {type(error).__name__}: {error}")
+
+
+def check_choice(options: dict[str, Any]) -> Choice:
+    """The options, checked against each other and against CACHES."""
+    choice = Choice(
+        aliases=list(dict.fromkeys(options["cache"])),
+        everything=options["all"],
+        prefix=options["prefix"],
+        expired=options["expired"],
+    )
+    _check_target(choice)
+    for alias in choice.aliases:
+        if alias not in settings.CACHES:
+            raise CommandError(unknown_name("alias in CACHES", alias, settings.CACHES))
+    return choice
+
+
+def plan_one(choice: Choice, alias: str) -> Clearing:
+    """What is to be done to one alias; raises ClearingError where its backend cannot."""
+    plan: Callable[[str], Clearing] = plan_clear
+    if choice.prefix is not None:
+        plan = partial(plan_prefix, prefix=choice.prefix)
+    elif choice.expired:
+        plan = plan_expired
+    return plan(alias)
+
+
+def _check_target(choice: Choice) -> None:
+    if not (choice.aliases or choice.everything or choice.expired or choice.prefix is not None):
+        raise CommandError(
+            "Nothing was named to clear. Give --cache ALIAS, --all, --prefix P or --expired."
+        )
+    if choice.aliases and choice.everything:
+        raise CommandError("--cache and --all contradict each other. Give one of them.")
+    if choice.prefix is not None and choice.expired:
+        raise CommandError("--prefix and --expired cannot be combined. Run one after the other.")
+    if choice.prefix == "":
+        raise CommandError("--prefix is empty, which is every key. Use --cache ALIAS or --all.")

@@ -1,0 +1,10 @@
+"""Fill the cache ahead of its readers. Used by apps' ``warmers`` modules and by ``warm_cache``.
+
+What apps import is here; the machinery is in the modules beside it and is imported by the
+command only, so that ``from cachelayers import warmer`` stays cheap in every server process.
+"""
+
+from cachelayers.warming.registry import Warmer, find_warmers, registered_warmers, warmer
+from cachelayers.warming.targets import Target
+
+__all__ = ["Target", "Warmer", "find_warmers", "registered_warmers", "warmer"]

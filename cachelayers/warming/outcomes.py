@@ -1,0 +1,40 @@
+"""What became of one item. Made by the items and the plan, counted by ``warm_cache``."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    """How an item ended."""
+
+    WARMED = "warmed"
+    ALREADY_WARM = "already warm"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One item's end; ``reason`` and ``error`` belong to failures."""
+
+    label: str
+    state: State
+    reason: str = ""
+    error: BaseException | None = None
+
+
+class WarmingError(Exception):
+    """An item could not be warmed; the message is the reason as the operator reads it."""
+
+
+def failure(label: str, error: BaseException) -> Outcome:
+    """The outcome of an item that raised."""
+    if isinstance(error, WarmingError):
+        # The reason is complete; only what lies behind it is worth a traceback.
+        return Outcome(label=label, state=State.FAILED, reason=str(error), error=error.__cause__)
+    return Outcome(label=label, state=State.FAILED, reason=describe_error(error), error=error)
+
+
+def describe_error(error: BaseException) -> str:
+    """One line: ``ValueError: no such country``."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
