@@ -114,7 +114,7 @@ def end_run() -> None:
         keeper_pid = int(pid_file.read_text())
         with contextlib.suppress(ProcessLookupError):
             os.kill(keeper_pid, signal.SIGTERM)
-            wait_for_process(keeper_pid)
+            wait_for_keeper(keeper_pid)
     shutil.rmtree(run_folder(), ignore_errors=True)
 
 
@@ -123,6 +123,13 @@ def make_private_folder(name: str) -> Path:
     folder = worker_folder() / f"{name}-{uuid4().hex[:8]}"
     folder.mkdir()
     return folder
+
+
+def wait_for_keeper(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # a worker has started it
+        wait_for_process(pid)
 
 
 # The run's servers

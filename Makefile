@@ -1,0 +1,57 @@
+# Every command sets up what it needs, can be run again at any time, and runs from a fresh clone.
+# PYTHON=/path/to/python chooses the interpreter; else it is the newest supported one that works.
+
+SHELL = /bin/sh
+PORT = 8000
+SERVE = yes
+PYTEST_ARGUMENTS =
+export PYTHON PORT
+
+python = .venv/bin/python
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    set up the demo site with real data, measure it, serve it on 127.0.0.1:$(PORT)"
+	@echo "             (SERVE=no: end after the measurement; PORT=8001: another port)"
+	@echo "make test    get PostgreSQL, MariaDB, Redis and memcached, and run the whole suite"
+	@echo "             (PYTEST_ARGUMENTS='-k incr': a part of it)"
+	@echo "make lint    check style, types and the imports between the floors of the house"
+	@echo "make bench   measure the cache against its peers, side by side"
+	@echo "             (BENCH_ARGUMENTS=--quick: in a minute)"
+	@echo "make clean   remove what these commands have made in this folder"
+	@echo "PYTHON=/path/to/python chooses the interpreter; else the newest that works is taken."
+
+demo:
+	@if [ "$(SERVE)" != no ]; then .ci/check-port; fi
+	@.ci/make-env demo
+	@echo "Migrating ..."
+	@$(python) manage.py migrate --verbosity 0
+	@$(python) manage.py migrate --verbosity 0 --database cache
+	@$(python) manage.py collectstatic --verbosity 0 --no-input
+	@$(python) manage.py load_airports
+	@$(python) manage.py warm_cache
+	@$(python) manage.py measure_pages
+	@if [ "$(SERVE)" != no ]; then .ci/serve-demo; fi
+
+test:
+	@.ci/get-servers
+	@.ci/make-env test
+	@$(python) -m pytest -n auto $(PYTEST_ARGUMENTS)
+
+lint:
+	@.ci/make-env test
+	@.ci/make-env lint
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+	@$(python) -m mypy
+	@.venv/bin/lint-imports
+
+bench:
+	@.ci/get-servers
+	@.ci/make-env test
+	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
+
+clean:
+	rm -rf .venv .ci/venvs var build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
