@@ -1,4 +1,4 @@
-"""Run one server, and end it when the process that owns it ends. Started as a script by tests.servers.
+"""Run one server, and end it when its owner ends. Started as a script by tests.servers.
 
     keeper.py --owner PID [--user NAME] [--log FILE] [--remove FOLDER] [-- COMMAND ...]
 
@@ -6,8 +6,8 @@ It prints the server's process id, waits until the server or the owner has ended
 the server nor FOLDER behind when it was the owner. Without COMMAND it only waits to remove FOLDER.
 
 A process of its own, because nothing else holds in every case: `atexit` does not run on a
-`kill -9`, and PR_SET_PDEATHSIG already fires when the *thread* that started the server ends, wants a
-`preexec_fn` (unsafe and warned about where threads run) and exists on Linux only.
+`kill -9`, and PR_SET_PDEATHSIG already fires when the *thread* that started the server ends, wants
+a `preexec_fn` (unsafe and warned about where threads run) and exists on Linux only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> int:
     server: subprocess.Popen[bytes] | None = None
     try:
         server = start_server(options) if options.command else None
-        print(server.pid if server else 0, flush=True)
+        tell_pid(server)
         owner_ended = wait_for_an_end(server, options.owner)
     finally:
         if server is not None:
@@ -79,6 +79,11 @@ def primary_group(user: str | None) -> int | None:
     import pwd
 
     return pwd.getpwnam(user).pw_gid
+
+
+def tell_pid(server: subprocess.Popen[bytes] | None) -> None:
+    sys.stdout.write(f"{server.pid if server else 0}\n")
+    sys.stdout.flush()
 
 
 def wait_for_an_end(server: subprocess.Popen[bytes] | None, owner_pid: int) -> bool:

@@ -80,6 +80,8 @@ class Server:
         """Start, or start again with the same data, and return when the server answers."""
         if self.is_running:
             return
+        if is_taken(self.port):
+            raise self._error("did not start: something else listens there")
         if not self.data.exists():
             self._make_data()
         self._spawn()
@@ -180,6 +182,7 @@ class Server:
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
+            check=False,
         )
         if result.returncode:
             raise ServerError(f"{self.name}: {command[0]} failed.\n{result.stdout}{result.stderr}")
@@ -223,7 +226,9 @@ class Server:
         try:
             self._keeper.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise self._error(f"did not stop within {STOP_SECONDS:.0f} s of {number.name}") from None
+            raise self._error(
+                f"did not stop within {STOP_SECONDS:.0f} s of {number.name}"
+            ) from None
         self._keeper = None
 
     def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
@@ -278,7 +283,8 @@ class Postgres(Server):
             "max_connections": 200,
         }
         if not self.durable:
-            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            # Not synchronous_commit: a killed server would lose what it has confirmed.
+            settings |= {"fsync": "off", "full_page_writes": "off"}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [self.program_path(), "-D", str(self.data), *options]
 
@@ -338,7 +344,8 @@ class MariaDB(Server):
         if self.durable:
             return []
         return [
-            # Each commit reaches the system, so that a killed server loses none; no disk is waited for.
+            # Each commit reaches the system, so that a killed server loses none; nothing waits for
+            # a disk.
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-doublewrite=0",
             "--innodb-log-file-size=16M",
@@ -473,7 +480,9 @@ def make_folder(prefix: str) -> Path:
 
 def reachable_folder() -> Path:
     folder = Path(tempfile.gettempdir()).resolve()
-    if os.geteuid() == 0 and not all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents)):
+    if os.geteuid() == 0 and not all(
+        path.stat().st_mode & 0o001 for path in (folder, *folder.parents)
+    ):
         return Path("/tmp")
     return folder
 
@@ -488,9 +497,19 @@ def find_free_port() -> int:
     generator = random.SystemRandom()
     while True:
         port = generator.randrange(15_000, first_outgoing_port())
-        with socket.socket() as candidate, contextlib.suppress(OSError):
-            candidate.bind((HOST, port))
+        if not is_taken(port):
             return port
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as candidate:
+        # As servers do: connections that have just ended do not count.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return True
+        return False
 
 
 def first_outgoing_port() -> int:
