@@ -1,0 +1,1 @@
+"""The atlas: countries and airports, their maps, lists and search."""

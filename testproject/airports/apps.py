@@ -1,0 +1,12 @@
+"""The atlas as a Django app."""
+
+from django.apps import AppConfig
+
+
+class AirportsConfig(AppConfig):
+    name = "testproject.airports"
+    label = "airports"
+    verbose_name = "Airports"
+
+    def ready(self) -> None:
+        from testproject.airports import receivers  # noqa: F401 (connects them)

@@ -1,0 +1,118 @@
+"""Answer requests for the atlas: ask the cache, and compute where it has nothing."""
+
+from functools import partial
+from typing import cast
+
+from django.core.cache import cache
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from testproject.airports import keys, queries
+from testproject.airports.models import Airport, Country
+from testproject.airports.texts import fold
+
+SEARCH_LETTERS = 80  # what is typed beyond is not looked at
+SEARCH_LETTERS_MIN = 2
+
+
+def world(request: HttpRequest) -> HttpResponse:
+    # The template calls `world` inside its {% cache %} block only: a hit computes nothing.
+    context = {
+        "world": queries.world,
+        "generation": keys.atlas.current(),
+        "timeout": keys.FACTS_TIMEOUT,
+    }
+    return render(request, "airports/world.html", context)
+
+
+def country(request: HttpRequest, code: str) -> HttpResponse:
+    if code != code.upper():
+        return redirect("airports:country", code.upper(), permanent=True)
+    facts = find_country(code)
+    number = parse_page(request.GET.get("page", "1"), facts["pages"])
+    context = {
+        "country": facts,
+        "number": number,
+        "pages": page_numbers(number, facts["pages"]),
+        "map": partial(queries.country_map, code),
+        "airports": partial(queries.country_page, code, number),
+        "generation": keys.atlas.current(),
+        "timeout": keys.FACTS_TIMEOUT,
+    }
+    return render(request, "airports/country.html", context)
+
+
+def airport(request: HttpRequest, icao: str) -> HttpResponse:
+    if icao != icao.upper():
+        return redirect("airports:airport", icao.upper(), permanent=True)
+    return render(request, "airports/airport.html", {"facts": find_airport(icao)})
+
+
+def search(request: HttpRequest) -> HttpResponse:
+    """Show the results; with `part=results` only their list, which the script swaps in."""
+    typed = request.GET.get("q", "").strip()[:SEARCH_LETTERS]
+    words = fold(typed.replace("\0", ""))
+    context = {
+        "typed": typed,
+        "result": find_words(words) if len(words) >= SEARCH_LETTERS_MIN else None,
+        "is_too_short": 0 < len(words) < SEARCH_LETTERS_MIN,
+        "shown": queries.SEARCH_ROWS,
+    }
+    is_part = request.GET.get("part") == "results"
+    template = "airports/search_results.html" if is_part else "airports/search.html"
+    return render(request, template, context)
+
+
+# What is kept in the cache
+
+
+def find_country(code: str) -> queries.CountryFacts:
+    try:
+        facts = cache.get_or_set(
+            keys.country(code), partial(queries.country, code), keys.FACTS_TIMEOUT
+        )
+    except Country.DoesNotExist:
+        raise Http404(f"No country has the code {code}.") from None
+    return cast("queries.CountryFacts", facts)
+
+
+def find_airport(icao: str) -> queries.AirportFacts:
+    try:
+        facts = cache.get_or_set(
+            keys.airport(icao), partial(queries.airport, icao), keys.FACTS_TIMEOUT
+        )
+    except Airport.DoesNotExist:
+        raise Http404(f"No airport has the ICAO code {icao}.") from None
+    return cast("queries.AirportFacts", facts)
+
+
+def find_words(words: str) -> queries.SearchResult:
+    result = cache.get_or_set(
+        keys.search(words), partial(queries.search, words), keys.SEARCH_TIMEOUT
+    )
+    return cast("queries.SearchResult", result)
+
+
+# Pages of a long list
+
+
+def parse_page(text: str, last: int) -> int:
+    """Raises Http404 for what is no page of the list, so that nobody fills the cache with them."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= last):
+        raise Http404(f"The list has pages 1 to {last}.")
+    return int(text)
+
+
+def page_numbers(number: int, last: int) -> list[int | None]:
+    """Return the pages to offer; None stands for a gap.
+
+    >>> page_numbers(5, 20)
+    [1, None, 4, 5, 6, None, 20]
+    """
+    near = sorted({1, number - 1, number, number + 1, last} & set(range(1, last + 1)))
+    offered: list[int | None] = []
+    for before, page in zip([0, *near], near, strict=False):
+        if page - before > 1:
+            offered.append(None)
+        offered.append(page)
+    return offered

@@ -1,0 +1,25 @@
+"""The site's own middleware. Listed in the settings."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+# Everything comes from the site itself, and nothing is inline: text that slips past the
+# sanitiser still cannot run a script. (Django 6.0 has a middleware for this, 5.2 has none.)
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+def content_security_policy(get_response: GetResponse) -> GetResponse:
+    """Send the content security policy with every response."""
+
+    def add_policy(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        return response
+
+    return add_policy

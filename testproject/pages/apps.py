@@ -1,0 +1,12 @@
+"""The CMS as a Django app."""
+
+from django.apps import AppConfig
+
+
+class PagesConfig(AppConfig):
+    name = "testproject.pages"
+    label = "pages"
+    verbose_name = "Pages"
+
+    def ready(self) -> None:
+        from testproject.pages import receivers  # noqa: F401 (connects them)

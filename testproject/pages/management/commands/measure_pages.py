@@ -1,0 +1,219 @@
+"""`manage.py measure_pages`: what the cache saves, page by page, measured here and now."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from statistics import median
+from time import perf_counter
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+from django.test import RequestFactory
+
+from testproject.airports.models import Country
+from testproject.airports.queries import list_countries
+from testproject.pages.models import Page
+
+CACHE_ALIAS = "default"
+DATABASE_ALIAS = "default"
+WARM_RUNS_PER_COLD_RUN = 5
+HEADINGS = ("page", "cold ms", "SQL", "warm ms", "SQL", "cache reads", "ratio")
+
+
+@dataclass
+class Tally:
+    """What one request asked of the database and of the cache."""
+
+    queries: int = 0
+    cache_reads: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One request, measured."""
+
+    milliseconds: float
+    queries: int
+    cache_reads: int
+
+
+@dataclass
+class PageRuns:
+    """All the requests for one page."""
+
+    name: str
+    cold: list[Run] = field(default_factory=list)
+    warm: list[Run] = field(default_factory=list)
+
+
+class Command(BaseCommand):
+    help = (
+        "Renders typical pages through the whole middleware stack, with an empty cache and with "
+        "a full one, and prints median times and numbers of SQL queries. What the cache holds "
+        "stays as it is: the measuring happens under a key prefix of its own."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--runs", type=int, default=5, help="Requests with an empty cache, per page."
+        )
+
+    def handle(self, *args: object, runs: int, **options: object) -> None:
+        if runs < 1:
+            raise CommandError(f"--runs is {runs}, and must be 1 or more.")
+        pages = typical_pages()
+        site = Site()
+        measured = [measure(site, name, path, runs) for name, path in pages]
+        for line in format_table([HEADINGS, *(table_row(page) for page in measured)]):
+            self.stdout.write(line)
+        self.stdout.write(
+            f"Medians of {runs} requests with an empty cache and "
+            f"{runs * WARM_RUNS_PER_COLD_RUN} with a full one."
+        )
+
+
+# What is measured
+
+
+def typical_pages() -> list[tuple[str, str]]:
+    """Return names and paths; raises CommandError where the site has no data yet."""
+    countries = list_countries()
+    page = Page.objects.order_by("menu_position").first()
+    if not countries or page is None:
+        raise CommandError(
+            "There is nothing to measure yet. Run `manage.py load_airports` and "
+            "`manage.py load_pages` first."
+        )
+    large, small = countries[0], countries[len(countries) // 2]
+    airport = Country.objects.get(code=large["code"]).airports.order_by("-is_hub", "icao")[0]
+    return [
+        ("world", "/"),
+        (f"country, large ({large['name']})", large["url"]),
+        (f"country, small ({small['name']})", small["url"]),
+        (f"airport ({airport.icao})", airport.get_absolute_url()),
+        (f"CMS page ({page.title})", page.get_absolute_url()),
+        ("search (san)", "/search/?q=san"),
+    ]
+
+
+def measure(site: "Site", name: str, path: str, runs: int) -> PageRuns:
+    page = PageRuns(name)
+    with empty_cache():
+        site.visit(path)  # Not counted: it compiles templates and opens the databases.
+    for _ in range(runs):
+        with empty_cache():
+            page.cold.append(site.visit(path))
+            page.warm.extend(site.visit(path) for _ in range(WARM_RUNS_PER_COLD_RUN))
+    return page
+
+
+@contextmanager
+def empty_cache() -> Iterator[None]:
+    """Give the block a cache that is empty, by a key prefix that nobody has used.
+
+    To clear the cache instead would make the site's readers pay for the measuring.
+    """
+    cache = caches[CACHE_ALIAS]
+    with patch.object(cache, "key_prefix", f"measure-{uuid4().hex}"):
+        try:
+            yield
+        finally:
+            if delete_prefix := getattr(cache, "delete_prefix", None):
+                delete_prefix("")
+
+
+class Site:
+    """The site as a browser finds it, without the network."""
+
+    def __init__(self) -> None:
+        self.handler = WSGIHandler()
+        self.factory = RequestFactory(SERVER_NAME="127.0.0.1")
+
+    def visit(self, path: str) -> Run:
+        """Render a page; raises CommandError if it does not answer 200."""
+        environ = self.factory.get(path).environ
+        with tallied() as tally:
+            start = perf_counter()
+            response = self.handler(environ, start_response)
+            try:
+                b"".join(response)
+            finally:
+                response.close()
+            seconds = perf_counter() - start
+        if response.status_code != HTTPStatus.OK:
+            raise CommandError(f"{path} answered {response.status_code} instead of 200.")
+        return Run(seconds * 1000, tally.queries, tally.cache_reads)
+
+
+def start_response(*arguments: object) -> Callable[[bytes], object]:
+    """Stand in for the server's: Django's handler returns its response, which knows all."""
+    return bytes
+
+
+@contextmanager
+def tallied() -> Iterator[Tally]:
+    """Count the SQL of the application's database and the reads of the cache within the block."""
+    tally = Tally()
+    with ExitStack() as stack:
+        stack.enter_context(connections[DATABASE_ALIAS].execute_wrapper(counting_queries(tally)))
+        count_cache_reads(caches[CACHE_ALIAS], tally, stack)
+        yield tally
+
+
+def counting_queries(tally: Tally) -> Callable[..., Any]:
+    def count(execute: Callable[..., Any], *arguments: Any) -> Any:
+        tally.queries += 1
+        return execute(*arguments)
+
+    return count
+
+
+def count_cache_reads(cache: BaseCache, tally: Tally, stack: ExitStack) -> None:
+    """Have the cache count its `get` and `get_many`; everything else that reads calls these."""
+    for name in ("get", "get_many"):
+        read = getattr(cache, name)
+
+        def count(*args: Any, _read: Callable[..., Any] = read, **kwargs: Any) -> Any:
+            tally.cache_reads += 1
+            return _read(*args, **kwargs)
+
+        stack.enter_context(patch.object(cache, name, count))
+
+
+# How it is shown
+
+
+def table_row(page: PageRuns) -> tuple[str, ...]:
+    cold_ms = median(run.milliseconds for run in page.cold)
+    warm_ms = median(run.milliseconds for run in page.warm)
+    return (
+        page.name,
+        f"{cold_ms:.1f}",
+        f"{median(run.queries for run in page.cold):g}",
+        f"{warm_ms:.2f}",
+        f"{median(run.queries for run in page.warm):g}",
+        f"{median(run.cache_reads for run in page.warm):g}",
+        f"{cold_ms / warm_ms:.0f}x",
+    )
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align the first column to the left, the others to the right; draw a line below the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(align_cells(row, widths)) for row in rows]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def align_cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    first, *others = row
+    return [
+        first.ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)),
+    ]

@@ -1,0 +1,9 @@
+"""The addresses of the CMS: one word each."""
+
+from django.urls import path
+
+from testproject.pages import views
+
+app_name = "pages"
+
+urlpatterns = [path("<slug:slug>/", views.page, name="page")]
