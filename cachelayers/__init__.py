@@ -1,0 +1,5 @@
+"""Multi-layer caching for Django, kept true to the data it was made from."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,338 @@
+"""DatabaseCache: Django's cache contract, told as operations on the table of entries."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheKey
+from django.core.exceptions import ImproperlyConfigured
+
+from cachelayers.backends.async_twins import AsyncTwins
+from cachelayers.backends.database.alias import find_alias
+from cachelayers.backends.database.faults import DATABASE_ERRORS
+from cachelayers.backends.database.guard import FAILED
+from cachelayers.backends.database.options import DatabaseOptions, find_problems
+from cachelayers.backends.database.parts import parts_of
+from cachelayers.backends.database.table import NEVER_MS, Row
+from cachelayers.conf import database_alias_of
+from cachelayers.entries.keys import MAX_KEY_BYTES, Place, place_of
+from cachelayers.entries.values import (
+    LARGEST_INT64,
+    SMALLEST_INT64,
+    Packed,
+    Undecodable,
+)
+from cachelayers.exceptions import CacheUnavailable
+
+Answer = TypeVar("Answer")
+
+MISS: Final = object()
+READS_PER_NOTED_READ = 16  # a sample is enough to tell what is used from what is not
+
+# What Django's own validation warns of; found by one search instead of a loop over the key.
+find_odd_character = re.compile(r"[\x00-\x20\x7f]").search
+MEMCACHED_KEY_LENGTH = 250
+
+
+class DatabaseCache(AsyncTwins):
+    """A cache in one table of a database that CACHES names by its DATABASES alias.
+
+    Reads that fail are misses and writes that fail are skipped, reported once a minute; the
+    methods for operators, at the end, raise CacheUnavailable instead.
+    """
+
+    keeps_entries_in_table = True
+
+    def __init__(self, location: str, params: Mapping[str, Any]) -> None:
+        """Check the settings; raise ImproperlyConfigured with the place, the value and the cure."""
+        super().__init__(dict(params))
+        self.alias = find_alias(location, params)
+        for problem in find_problems(f"CACHES[{self.alias!r}]", location, params):
+            raise ImproperlyConfigured(str(problem))
+        database = database_alias_of({"LOCATION": location})
+        options = DatabaseOptions(**params.get("OPTIONS", {}))
+        parts = parts_of(self.alias, database, options)
+        self._first_id, self._key_head = parts.id_range.first, parts.key_head
+        self._packer, self._table, self._hand = parts.packer, parts.table, parts.hand
+        self._guard, self._health = parts.guard, parts.health
+        self._attempt, self._is_distrusted = parts.guard.attempt, parts.guard.is_distrusted
+        self._reads_to_note = READS_PER_NOTED_READ
+
+    # Reading
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        """Return the value of a live entry, or ``default``."""
+        place = self._place(key, version)
+        row = self._attempt("get", self._table.read, place, now_ms())
+        if row is None or row is FAILED or self._is_distrusted(place):
+            return default
+        if self._hand.is_bounded:
+            self._note_read(place)
+        value = self._unpacked(place.key, *row)
+        return default if value is MISS else value
+
+    def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        """Return the values of the live entries among ``keys``, in their order."""
+        places = {key: self._place(key, version) for key in keys}
+        found = self._attempt("get_many", self._read_many, list(places.values()))
+        if found is FAILED:
+            return {}
+        values = {key: found.get(place.key, MISS) for key, place in places.items()}
+        return {key: value for key, value in values.items() if value is not MISS}
+
+    def _read_many(self, places: list[Place]) -> dict[bytes, Any]:
+        """Return the values found, by their full key."""
+        trusted = [place for place in places if not self._is_distrusted(place)]
+        return {
+            key: self._unpacked(key, form, number, data)
+            for key, form, number, data in self._table.read_many(trusted, now_ms())
+        }
+
+    def has_key(self, key: str, version: int | None = None) -> bool:
+        """Tell whether there is a live entry."""
+        place = self._place(key, version)
+        found = self._attempt("has_key", self._table.exists, place, now_ms())
+        return found is True and not self._is_distrusted(place)
+
+    # Writing
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> None:
+        """Store a value; raise only what its serializer raises."""
+        place = self._place(key, version)
+        row = self._row(place, value, self._expiry(timeout))
+        if row.expires == 0:
+            self._delete(place)
+        elif self._attempt("set", self._table.write, row) is FAILED:
+            self._guard.drop_older([place])
+        else:
+            self._guard.after_write([row])
+
+    def set_many(
+        self,
+        data: Mapping[str, Any],
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> list[str]:
+        """Store several values; return the keys of those that could not be stored."""
+        expires = self._expiry(timeout)
+        places = {key: self._place(key, version) for key in data}
+        if expires == 0:
+            self.delete_many(data, version)
+            return []
+        rows = [self._row(place, data[key], expires) for key, place in places.items()]
+        written: set[int] = set()
+        self._attempt("set_many", self._write_many, rows, written)
+        failed = [key for key, place in places.items() if place.id not in written]
+        if failed:
+            self._guard.drop_older([places[key] for key in failed])
+        return failed
+
+    def _write_many(self, rows: list[Row], written: set[int]) -> None:
+        """Write rows; ``written`` grows with each chunk, so that a failure half-way is known."""
+        for chunk in self._table.write_many(rows):
+            written.update(row.id for row in chunk)
+            self._guard.after_write(chunk)
+
+    def add(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Store a value where there is no live entry; return whether it was stored."""
+        place = self._place(key, version)
+        row = self._row(place, value, self._expiry(timeout))
+        if row.expires == 0:
+            return not self.has_key(key, version)
+        if self._is_distrusted(place) and not self._delete(place):
+            return False
+        added = self._attempt("add", self._table.add, row, row.used)
+        if added is True:
+            self._guard.after_write([row])
+        return added is True
+
+    def touch(
+        self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Give a live entry a new timeout; return whether there was one."""
+        place = self._place(key, version)
+        expires = self._expiry(timeout)
+        if self._is_distrusted(place):
+            return False
+        if expires == 0:
+            return self._delete(place)
+        return self._attempt("touch", self._table.touch, place, expires, now_ms()) is True
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        """Delete an entry; return whether there was one."""
+        return self._delete(self._place(key, version))
+
+    def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
+        """Delete several entries."""
+        ids = [self._place(key, version).id for key in keys]
+        if self._attempt("delete_many", self._table.delete_ids, ids) is FAILED:
+            self._health.distrust(ids)
+
+    def clear(self) -> None:
+        """Delete every entry of this alias; other aliases in the same table stay."""
+        if self._attempt("clear", self._table.delete_all, b"") is FAILED:
+            self._health.distrust_everything()
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Add to a number, atomically, and return the sum; the expiry stays.
+
+        Raises ValueError where there is no live entry, and TypeError where it is no number.
+        """
+        place = self._place(key, version)
+        total: Any = None
+        if not self._is_distrusted(place):
+            if type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64:
+                total = self._attempt("incr", self._table.increment, place, delta, now_ms())
+            if total is None:
+                total = self._attempt("incr", self._increment_by_replacing, place, delta)
+        if total is FAILED or total is None:
+            raise ValueError(f"Key '{key}' not found")
+        return total  # type: ignore[no-any-return]  # a float where the value or delta is one
+
+    def _increment_by_replacing(self, place: Place, delta: Any) -> Any:
+        """Add where the database cannot: to a signed, a very large or another kind of number.
+
+        Written only if the value is still the one that was read, else read again.
+        """
+        give_up_at = time.monotonic() + self._table.sessions.busy_seconds
+        while (row := self._table.read(place, now_ms())) is not None:
+            old = Packed(*row)
+            value = self._unpacked(place.key, *old)
+            if value is MISS:
+                return None
+            total = value + delta
+            new = self._packer.pack(place.key, total)
+            if self._table.replace(place, old, new, now_ms()):
+                return total
+            if time.monotonic() > give_up_at:
+                return FAILED
+        return None
+
+    def close(self, **kwargs: Any) -> None:
+        """Keep the connections: they belong to the thread, not to the request that ends."""
+
+    # For operators: these raise CacheUnavailable where the others go on.
+
+    def clear_entries(self) -> int:
+        """Delete every entry of this alias, expired ones too; return how many."""
+        return self._carry_out(self._table.delete_all, b"")
+
+    def delete_prefix(self, prefix: str, version: int | None = None) -> int:
+        """Delete the entries whose key, as the user gave it, begins so; return how many."""
+        return self._carry_out(self._table.delete_all, self._made_prefix(prefix, version))
+
+    def delete_expired(self) -> int:
+        """Delete the entries that have expired; return how many."""
+        return self._carry_out(self._table.delete_all, b"", now_ms())
+
+    def count_entries(
+        self, prefix: str | None = None, *, expired_only: bool = False, version: int | None = None
+    ) -> int:
+        """Count entries, expired ones too, by reading this alias's whole part of the table."""
+        made = b"" if prefix is None else self._made_prefix(prefix, version)
+        return self._carry_out(self._table.count, made, now_ms() if expired_only else NEVER_MS)
+
+    def _carry_out(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Return what the operation returns; raise CacheUnavailable where it fails."""
+        try:
+            return operation(*arguments)
+        except DATABASE_ERRORS as error:
+            raise CacheUnavailable(
+                f"CACHES[{self.alias!r}] in DATABASES[{self._table.database!r}] failed:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+
+    def _made_prefix(self, prefix: str, version: int | None) -> bytes:
+        """Return how made keys begin whose user's key begins with ``prefix``."""
+        made = self.make_key(prefix, version)
+        if not self.make_key(f"{prefix}more", version).startswith(made):
+            raise CacheUnavailable(
+                f"CACHES[{self.alias!r}] has a KEY_FUNCTION that does not keep the beginning of a"
+                " key, so its entries cannot be found by prefix. Clear the whole cache instead."
+            )
+        return made.encode("utf-8", "surrogatepass")
+
+    # Helpers, in the order in which the above call them
+
+    def _place(self, key: str, version: int | None) -> Place:
+        """Return the place of a key; raise InvalidCacheKey for one that cannot be."""
+        if not isinstance(key, str):
+            raise InvalidCacheKey(
+                f"CACHES[{self.alias!r}]: the key {key!r} is of type {type(key).__name__}."
+                " Give a string, for example str(key)."
+            )
+        made = self.make_key(key, version)
+        self.validate_key(made)
+        return place_of(made, self._first_id, self._key_head)
+
+    def validate_key(self, key: str) -> None:
+        """Warn, as every Django backend does, of keys that memcached would refuse."""
+        if len(key) > MEMCACHED_KEY_LENGTH or find_odd_character(key):
+            super().validate_key(key)
+            if len(key) > MAX_KEY_BYTES or len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
+                raise InvalidCacheKey(
+                    f"CACHES[{self.alias!r}]: a key of {len(key)} characters is too long:"
+                    f" {key[:60]!r}... Keep it below {MAX_KEY_BYTES} bytes, for example by a hash."
+                )
+
+    def _note_read(self, place: Place) -> None:
+        """Tell the hand of one read in sixteen."""
+        self._reads_to_note -= 1
+        if not self._reads_to_note:
+            self._reads_to_note = READS_PER_NOTED_READ
+            self._hand.note_read(place.id)
+
+    def _unpacked(self, key: bytes, form: int, number: int | None, data: bytes | None) -> Any:
+        """Return the value of a row, or MISS where it cannot be had or trusted."""
+        try:
+            return self._packer.unpack(key, form, number, data)
+        except Undecodable as error:
+            self._health.undecodable.tell(f"the value of {key!r} is a miss: {error}", error)
+            return MISS
+
+    def _expiry(self, timeout: Any) -> int:
+        """Return when an entry written now expires, in milliseconds; 0: it is not even stored."""
+        seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        if seconds is None:
+            return NEVER_MS
+        if not isinstance(seconds, (int, float)) or seconds != seconds:
+            raise TypeError(
+                f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number."
+                " Give seconds, or None for an entry that never expires."
+            )
+        if seconds <= 0:
+            return 0
+        return min(now_ms() + math.ceil(seconds * 1000), NEVER_MS)
+
+    def _row(self, place: Place, value: Any, expires: int) -> Row:
+        """Return the row for a value."""
+        return Row(*place, expires, now_ms(), *self._packer.pack(place.key, value))
+
+    def _delete(self, place: Place) -> bool:
+        """Delete a row; one that could not be deleted is not served any more."""
+        deleted = self._attempt("delete", self._table.delete, place)
+        if deleted is FAILED:
+            self._health.distrust([place.id])
+        return deleted is True
+
+
+def now_ms() -> int:
+    """Return the time now in milliseconds since 1970."""
+    # Through the module: Django's own tests patch time.time.
+    return int(time.time() * 1000)

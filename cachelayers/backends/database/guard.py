@@ -1,0 +1,109 @@
+"""Carry out an operation so that a database in trouble is never the site's trouble.
+
+Between the cache and the table: a read that fails is a miss, a write that fails is skipped, and
+what a failed write should have replaced is not served any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.hand import Hand
+from cachelayers.backends.database.health import Health
+from cachelayers.backends.database.rebuild import rebuild_corrupt_file
+from cachelayers.backends.database.table import EntryTable, Row
+from cachelayers.entries.keys import Place
+from cachelayers.exceptions import MissingTable
+
+Answer = TypeVar("Answer")
+
+
+class Failed:
+    """The type of FAILED, which an operation that failed returns instead of its answer."""
+
+
+FAILED: Final = Failed()
+READS = frozenset({"get", "get_many", "has_key"})
+SETTLE_EVERY_SECONDS = 1.0
+
+
+class Guard:
+    """The operations of one cache alias, attempted."""
+
+    def __init__(self, table: EntryTable, health: Health, hand: Hand) -> None:
+        """Watch over a table."""
+        self.table, self.health, self.hand = table, health, hand
+        self._settle_at = 0.0
+
+    def attempt(
+        self, name: str, operation: Callable[..., Answer], *arguments: object
+    ) -> Answer | Failed:
+        """Return what the operation returns, or FAILED; raise only MissingTable."""
+        pause = self.health.reads if name in READS else self.health.writes
+        if pause.until and pause.is_on:
+            return FAILED
+        if self.health.distrusts_any:
+            self._settle()
+        began = time.monotonic()
+        try:
+            answer = operation(*arguments)
+        except DATABASE_ERRORS as error:
+            self.health.note_failure(name, error, pause, seconds=time.monotonic() - began)
+            self._recover_from(error)
+            return FAILED
+        if pause.until:
+            pause.end()
+        return answer
+
+    def is_distrusted(self, place: Place) -> bool:
+        """Tell whether what the table has for this key may be older than it should be."""
+        return self.health.distrusts_any and self.health.distrusts(place.id)
+
+    def drop_older(self, places: Sequence[Place]) -> None:
+        """After a failed write: delete what it should have replaced, or else do not serve it."""
+        ids = [place.id for place in places]
+        if self.attempt("delete", self.table.delete_ids, ids) is FAILED:
+            self.health.distrust(ids)
+
+    def after_write(self, rows: Sequence[Row]) -> None:
+        """Move the hand when it is time; never within a transaction, which would lock its rows."""
+        written = sum(len(row.data) if row.data else 8 for row in rows)
+        if self.hand.is_due_after(len(rows), written) and not self.table.is_in_transaction():
+            self.attempt("trim", self.hand.advance, self.table, rows[-1].used)
+
+    def _settle(self) -> None:
+        """Delete the distrusted rows, now that the database may be well again.
+
+        Not within a transaction: a rollback would bring them back.
+        """
+        now = time.monotonic()
+        if now < self._settle_at or self.health.writes.is_on or self.table.is_in_transaction():
+            return
+        self._settle_at = now + SETTLE_EVERY_SECONDS
+        everything, ids = self.health.distrusts_everything, list(self.health.distrusted)
+        try:
+            if everything:
+                self.table.delete_all(b"")
+            else:
+                self.table.delete_ids(ids)
+        except DATABASE_ERRORS as error:
+            seconds = time.monotonic() - now
+            self.health.note_failure("delete", error, self.health.writes, seconds=seconds)
+            return
+        self.health.trust_again(ids, everything=everything)
+
+    def _recover_from(self, error: BaseException) -> None:
+        """Rebuild a file that is beyond use; name the command that makes a missing table."""
+        fault = fault_of(error)
+        if fault is Fault.CORRUPT:
+            rebuild_corrupt_file(self.table.database, self.table.sessions.file_in_use())
+        elif fault is Fault.MISSING_TABLE:
+            database = self.table.database
+            raise MissingTable(
+                f"CACHES[{self.health.alias!r}] keeps its entries in the table"
+                f" 'cachelayers_entry' of DATABASES[{database!r}], which does not exist."
+                f" Create it with: python manage.py migrate cachelayers --database={database}"
+            ) from error

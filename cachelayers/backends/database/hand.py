@@ -1,0 +1,149 @@
+"""The hand that keeps the table small: a slice of it is looked at every so many writes.
+
+Ids are uniform hashes, so a slice of the table in the order of its ids is an honest sample of it:
+from its density follow the number of rows and of bytes, without counting and without an index.
+The hand rotates over the ids, so that in time it meets every expired row. Called by the cache
+after writes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import NamedTuple
+
+from cachelayers.backends.database.table import EntryTable, SampledRow
+from cachelayers.entries.keys import IdRange
+from cachelayers.locks import ForkSafeLock
+from cachelayers.stats import counts
+
+SLICE_ROWS = 256
+MOST_WRITES_BETWEEN_SLICES = 64
+# With fewer rows the hand comes more often, or a small table would outgrow its bound in between.
+SLICES_PER_GROWTH = 64
+MOST_SLICES_REMEMBERED = 32
+AIM = 0.97  # of a bound: what is written until the hand has come round must fit in too
+LARGEST_CUT = 0.5  # of a slice, so that one that is dense by chance is not emptied
+MOST_READS_REMEMBERED = 512
+
+
+class Slice(NamedTuple):
+    """What was left of a slice after it was cut."""
+
+    ids: int  # how many ids it spans, used or not
+    rows: int
+    bytes: int
+
+
+class Hand:
+    """The rotation over one cache alias, shared by all threads of a process."""
+
+    def __init__(
+        self, alias: str, id_range: IdRange, *, max_bytes: int | None, max_entries: int | None
+    ) -> None:
+        """Start anywhere: the hands of several processes should not follow each other."""
+        self.alias, self.id_range = alias, id_range
+        self.max_bytes, self.max_entries = max_bytes, max_entries
+        self.is_bounded = max_bytes is not None or max_entries is not None
+        self._position = random.randrange(id_range.first, id_range.last + 1)  # noqa: S311
+        self._slices: deque[Slice] = deque()
+        self._writes_left = 1 if self.is_bounded else MOST_WRITES_BETWEEN_SLICES
+        self._bytes_left = self._bytes_between_slices()
+        self._reads: set[int] = set()
+        self.lock = ForkSafeLock()
+
+    def note_read(self, row_id: int) -> None:
+        """Remember that a row was useful. Written with the next slice, never by the read itself."""
+        if len(self._reads) < MOST_READS_REMEMBERED:
+            self._reads.add(row_id)
+
+    def is_due_after(self, rows_written: int, bytes_written: int) -> bool:
+        """Count writes; tell whether it is time for a slice."""
+        self._writes_left -= rows_written
+        self._bytes_left -= bytes_written
+        return self._writes_left <= 0 or self._bytes_left <= 0
+
+    def advance(self, table: EntryTable, now_ms: int) -> None:
+        """Look at the next slice, unless another thread is at it."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
+            # First, so that it holds also where what follows fails.
+            self._writes_left = MOST_WRITES_BETWEEN_SLICES
+            self._bytes_left = self._bytes_between_slices()
+            self._note_reads(table, now_ms)
+            self._cut_next_slice(table, now_ms)
+            if self.is_bounded:
+                self._writes_left = self._writes_between_slices()
+        finally:
+            self.lock.release()
+
+    def _note_reads(self, table: EntryTable, now_ms: int) -> None:
+        """Write what was remembered of reads, so that every process's hand can see it."""
+        if self._reads:
+            reads, self._reads = self._reads, set()
+            table.note_used(list(reads), now_ms)
+
+    def _cut_next_slice(self, table: EntryTable, now_ms: int) -> None:
+        """Delete what is expired in the next slice, and the least useful where there is too much."""
+        rows = table.sample(self._position, SLICE_ROWS)
+        end = rows[-1].id if len(rows) == SLICE_ROWS else self.id_range.last
+        ids = end - self._position + 1
+        self._position = end + 1 if end < self.id_range.last else self.id_range.first
+        expired = [row for row in rows if row.expires <= now_ms]
+        alive = [row for row in rows if row.expires > now_ms]
+        self._remember(Slice(ids, len(alive), sum(row.bytes for row in alive)))
+        surplus = self._least_useful(alive)
+        if expired or surplus:
+            # Spares what was used since: a row that was refreshed meanwhile survives.
+            table.delete_unused([row.id for row in (*expired, *surplus)], now_ms)
+        if surplus:
+            self._slices[-1] = Slice(
+                ids, len(alive) - len(surplus), self._slices[-1].bytes - sum_of_bytes(surplus)
+            )
+            counts.add(self.alias, "evictions", len(surplus))
+
+    def _remember(self, newest: Slice) -> None:
+        """Keep the newest slices, up to one whole rotation."""
+        self._slices.append(newest)
+        while len(self._slices) > 1 and (
+            len(self._slices) > MOST_SLICES_REMEMBERED
+            or sum(known.ids for known in self._slices) > self.id_range.size
+        ):
+            self._slices.popleft()
+
+    def _least_useful(self, alive: list[SampledRow]) -> list[SampledRow]:
+        """Return the rows of the slice to delete: those used longest ago."""
+        rows_over = self._surplus_of(self._estimate("rows"), self.max_entries)
+        bytes_over = self._surplus_of(self._estimate("bytes"), self.max_bytes)
+        victims: list[SampledRow] = []
+        for row in sorted(alive, key=lambda row: row.used)[: round(len(alive) * LARGEST_CUT)]:
+            if rows_over <= 0 and bytes_over <= 0:
+                break
+            victims.append(row)
+            rows_over -= 1
+            bytes_over -= row.bytes
+        return victims
+
+    def _estimate(self, what: str) -> float:
+        """Return how many rows or bytes the alias has, by the density of the slices known."""
+        known_ids = sum(known.ids for known in self._slices)
+        return sum(getattr(known, what) for known in self._slices) * self.id_range.size / known_ids
+
+    def _surplus_of(self, estimate: float, bound: int | None) -> float:
+        """Return how much is too much."""
+        return 0.0 if bound is None else estimate - bound * AIM
+
+    def _writes_between_slices(self) -> int:
+        """Return how many writes may pass before the next slice."""
+        growth = int(self._estimate("rows")) // SLICES_PER_GROWTH
+        return min(max(growth, 1), MOST_WRITES_BETWEEN_SLICES)
+
+    def _bytes_between_slices(self) -> float:
+        """Return how much may be written before the next slice."""
+        return float("inf") if self.max_bytes is None else self.max_bytes / SLICES_PER_GROWTH
+
+
+def sum_of_bytes(rows: list[SampledRow]) -> int:
+    """Return how many bytes rows count."""
+    return sum(row.bytes for row in rows)

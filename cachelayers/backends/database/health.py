@@ -1,0 +1,121 @@
+"""What this process knows of the trouble a cache's database is in. Shared by all its threads.
+
+Called by the cache whenever an operation fails, and before each one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from cachelayers.stats import counts
+
+logger = logging.getLogger("cachelayers.backends.database")
+
+REPORT_EVERY_SECONDS = 60.0
+# A failure that took this long would make a page of many cache calls slow, so further calls are
+# skipped for a while. Quick failures (a value that is too large, a full disk) cost nobody much.
+SLOW_FAILURE_SECONDS = 0.05
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 4.0
+MOST_DISTRUSTED = 10_000
+
+
+class Pause:
+    """How long one kind of operation is skipped after slow failures: 1, 2, 4, 4 ... seconds."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.until = 0.0  # of time.monotonic(); 0: no pause
+        self._next_seconds = FIRST_PAUSE_SECONDS
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether operations are to be skipped now."""
+        return self.until != 0.0 and time.monotonic() < self.until
+
+    def begin(self) -> None:
+        """Pause, longer each time in a row."""
+        self.until = time.monotonic() + self._next_seconds
+        self._next_seconds = min(self._next_seconds * 2, LONGEST_PAUSE_SECONDS)
+
+    def end(self) -> None:
+        """Go back to normal after a success."""
+        self.until = 0.0
+        self._next_seconds = FIRST_PAUSE_SECONDS
+
+
+class Report:
+    """One kind of trouble: counted each time, logged at most once a minute."""
+
+    def __init__(self, alias: str, name: str, level: int) -> None:
+        """``name`` is what it is counted under."""
+        self.alias, self.name, self.level = alias, name, level
+        self._next_at = float("-inf")
+        self._unreported = 0
+
+    def tell(self, text: str, cause: BaseException | None = None) -> None:
+        """Count it; log it if the last record is a minute old."""
+        counts.add(self.alias, self.name)
+        self._unreported += 1
+        now = time.monotonic()
+        if now < self._next_at:
+            return
+        self._next_at = now + REPORT_EVERY_SECONDS
+        since, self._unreported = self._unreported, 0
+        logger.log(self.level, "CACHES[%r]: %s (%d since the last report)", self.alias, text, since)
+        if cause is not None:
+            logger.debug("CACHES[%r]: the error in full", self.alias, exc_info=cause)
+
+
+class Health:
+    """Pauses, reports, and the entries whose stored value is older than it should be."""
+
+    def __init__(self, alias: str, database: str) -> None:
+        """Begin in good health."""
+        self.alias, self.database = alias, database
+        self.reads, self.writes = Pause(), Pause()
+        self.faults = Report(alias, "errors", logging.ERROR)
+        self.undecodable = Report(alias, "undecodable", logging.WARNING)
+        # Ids of rows that could not be overwritten or deleted: this process does not serve them.
+        self.distrusted: set[int] = set()
+        self.distrusts_everything = False
+
+    @property
+    def distrusts_any(self) -> bool:
+        """Tell whether anything in the table may be older than it should be."""
+        return self.distrusts_everything or bool(self.distrusted)
+
+    def distrusts(self, row_id: int) -> bool:
+        """Tell whether a row may be older than it should be."""
+        return self.distrusts_everything or row_id in self.distrusted
+
+    def distrust(self, row_ids: list[int]) -> None:
+        """Serve these rows no more until they could be deleted, or written again."""
+        if len(self.distrusted) + len(row_ids) > MOST_DISTRUSTED:
+            self.distrust_everything()
+        else:
+            self.distrusted.update(row_ids)
+
+    def distrust_everything(self) -> None:
+        """Serve nothing until the alias could be cleared."""
+        self.distrusts_everything = True
+        self.distrusted.clear()
+
+    def trust_again(self, row_ids: list[int], *, everything: bool) -> None:
+        """Serve rows again that are deleted now, or the whole alias, which is empty."""
+        if everything:
+            self.distrusts_everything = False
+        self.distrusted.difference_update(row_ids)
+
+    def note_failure(
+        self, operation: str, error: BaseException, pause: Pause, *, seconds: float
+    ) -> None:
+        """Report a failed operation, and pause its like if it was slow to fail."""
+        if seconds >= SLOW_FAILURE_SECONDS:
+            pause.begin()
+        self.faults.tell(
+            f"{operation} failed in DATABASES[{self.database!r}]: {type(error).__name__}: {error}."
+            " Until it works again reads are misses and writes are skipped.",
+            error,
+        )

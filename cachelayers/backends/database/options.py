@@ -1,0 +1,156 @@
+"""Read and check the settings of a DatabaseCache. Called by the cache and by the system checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import connections
+
+from cachelayers.conf import database_alias_of
+from cachelayers.entries.compression import load_compression
+from cachelayers.entries.serializers import load_serializer
+from cachelayers.entries.values import COMPRESSION_FLAGS
+
+SUPPORTED_VENDORS = ("sqlite", "postgresql", "mysql")  # MariaDB's vendor is "mysql" in Django
+SETTINGS_KEYS = {
+    "BACKEND", "LOCATION", "TIMEOUT", "OPTIONS", "KEY_PREFIX", "VERSION", "KEY_FUNCTION",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseOptions:
+    """The OPTIONS of a DatabaseCache, with their defaults."""
+
+    MAX_BYTES: int | None = None  # keys, values and 64 bytes a row; None: no bound
+    MAX_ENTRIES: int | None = None
+    COMPRESSION: str | None = None
+    COMPRESSION_MIN_BYTES: int = 1024  # smaller values are stored as they are
+    SERIALIZER: str = "pickle"
+    SIGNED: bool = False
+    UNLOGGED: bool = False  # PostgreSQL: no write-ahead log; the table is empty after a crash
+    BUSY_SECONDS: float = 2.0  # how long one operation may wait for a lock
+
+
+class Problem(NamedTuple):
+    """What is wrong in a cache's settings: place and value in ``text``, the cure in ``cure``."""
+
+    id: str
+    text: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.cure}"
+
+
+def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+    yield from find_location_problems(where, location)
+    for key in sorted(set(params) - SETTINGS_KEYS):
+        yield Problem(
+            "cachelayers.E003",
+            f"{where} has the unknown key {key!r}.",
+            f"Known are {', '.join(sorted(SETTINGS_KEYS))}; a cache's own options go into OPTIONS.",
+        )
+    timeout = params.get("TIMEOUT")
+    if timeout is not None and not is_number(timeout):
+        yield Problem(
+            "cachelayers.E004",
+            f"{where} TIMEOUT is {timeout!r}.",
+            "Give seconds as a number, or None for entries that never expire.",
+        )
+    options = params.get("OPTIONS", {})
+    if not isinstance(options, Mapping):
+        yield Problem(
+            "cachelayers.E004", f"{where} OPTIONS is {options!r}.", "It must be a dictionary."
+        )
+        return
+    for name, value in options.items():
+        yield from find_option_problems(where, name, value)
+
+
+def find_location_problems(where: str, location: str) -> Iterator[Problem]:
+    """Yield what is wrong with the database that the cache names."""
+    database = database_alias_of({"LOCATION": location})
+    if database not in settings.DATABASES:
+        yield Problem(
+            "cachelayers.E001",
+            f"{where} LOCATION is {database!r}, which is not in DATABASES.",
+            f"Name one of {', '.join(map(repr, settings.DATABASES))}, or add {database!r} there.",
+        )
+    elif (vendor := connections[database].vendor) not in SUPPORTED_VENDORS:
+        yield Problem(
+            "cachelayers.E002",
+            f"{where} LOCATION is {database!r}, a database of the vendor {vendor!r}.",
+            "DatabaseCache works on SQLite, PostgreSQL, MariaDB and MySQL.",
+        )
+
+
+def find_option_problems(where: str, name: Any, value: Any) -> Iterator[Problem]:
+    """Yield what is wrong with one of the OPTIONS."""
+    known = DatabaseOptions.__dataclass_fields__
+    if name not in known:
+        yield Problem(
+            "cachelayers.E003",
+            f"{where} OPTIONS has the unknown key {name!r}.",
+            f"Known are {', '.join(sorted(known))}.",
+        )
+        return
+    demand = unmet_demand(name, value)
+    if demand:
+        yield Problem("cachelayers.E004", f"{where} OPTIONS {name} is {value!r}.", demand)
+
+
+def unmet_demand(name: str, value: Any) -> str | None:
+    """Return what the option asks for, where ``value`` does not meet it."""
+    if name in {"MAX_BYTES", "MAX_ENTRIES"}:
+        met = value is None or (is_whole(value) and value > 0)
+        return None if met else "Give a whole number above 0, or None for no bound."
+    if name == "COMPRESSION_MIN_BYTES":
+        met = is_whole(value) and value >= 0
+        return None if met else "Give a whole number of bytes, 0 or more."
+    if name == "BUSY_SECONDS":
+        met = is_number(value) and 0 < value <= 60
+        return None if met else "Give seconds above 0 and up to 60."
+    if name in {"SIGNED", "UNLOGGED"}:
+        return None if isinstance(value, bool) else "Give True or False."
+    if name == "COMPRESSION":
+        return unmet_compression_demand(value)
+    return unmet_serializer_demand(value)
+
+
+def unmet_compression_demand(value: Any) -> str | None:
+    """Return what COMPRESSION asks for, where ``value`` is none that works here."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in COMPRESSION_FLAGS:
+        return "Give 'zlib', 'zstd' or None."
+    try:
+        load_compression(value)
+    except ImportError:
+        return "Install it with: pip install 'django-cachelayers[zstd]'."
+    return None
+
+
+def unmet_serializer_demand(value: Any) -> str | None:
+    """Return what SERIALIZER asks for, where ``value`` is none that works here."""
+    try:
+        load_serializer(value)
+    except (ImportError, TypeError, AttributeError) as error:
+        return (
+            "Give 'pickle', 'json', or the dotted path of an object with dumps() and loads()"
+            f" ({error})."
+        )
+    return None
+
+
+def is_whole(value: Any) -> bool:
+    """Tell a whole number from everything else, from True too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Tell a finite number from everything else, from True too."""
+    return is_whole(value) or (isinstance(value, float) and value - value == 0)

@@ -1,0 +1,91 @@
+"""Set a corrupt SQLite file of the cache's own aside, and put a new, empty one in its place.
+
+Called by guard. Everything in it can be computed again, so a new file is the whole repair; the old
+one is kept beside it for whoever wants to know what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+from django.core.files import locks
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+
+from cachelayers.backends.database.faults import DATABASE_ERRORS
+from cachelayers.backends.database.sqlite_file import (
+    FileIdentity,
+    identity_of,
+    look_at_files_again,
+    plain_path_of,
+)
+from cachelayers.conf import shares_its_file
+from cachelayers.models import Entry
+
+logger = logging.getLogger("cachelayers.backends.database")
+
+SIDE_FILES = ("-wal", "-shm")  # a new file must not meet the old one's write-ahead log
+
+
+def rebuild_corrupt_file(database: str, corrupt: FileIdentity | None) -> None:
+    """Replace the file of a DATABASES alias, unless application data lives in it too.
+
+    ``corrupt`` is the file that was found so: where another one is at its path by now, another
+    thread or process was first, and all that is left to do is to open that one.
+    """
+    if corrupt is None or shares_its_file(database):
+        return
+    path = plain_path_of(str(connections[database].settings_dict["NAME"]))
+    try:
+        with locked(f"{path}.lock"):
+            if identity_of(path) == corrupt:
+                aside = set_aside(path)
+                make_new_file(database, path)
+                logger.error("%s was corrupt: set aside as %s, and begun anew.", path, aside)
+    except (OSError, *DATABASE_ERRORS):
+        logger.exception("%s is corrupt and could not be replaced by a new file.", path)
+    look_at_files_again()
+
+
+@contextmanager
+def locked(path: str) -> Iterator[IO[str]]:
+    """Hold a lock over all processes of this host; the first one that has it rebuilds."""
+    with open(path, "w") as file:
+        locks.lock(file, locks.LOCK_EX)
+        try:
+            yield file
+        finally:
+            locks.unlock(file)
+
+
+def set_aside(path: str) -> str:
+    """Rename the file and its side files; return the new name."""
+    aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    os.rename(path, aside)
+    for suffix in SIDE_FILES:
+        with suppress(FileNotFoundError):
+            os.rename(path + suffix, aside + suffix)
+    return aside
+
+
+def make_new_file(database: str, path: str) -> None:
+    """Migrate a file under another name and move it to ``path``: no one sees it half made."""
+    beside = f"{path}.new"
+    for leftover in (beside, *(beside + suffix for suffix in SIDE_FILES)):
+        with suppress(FileNotFoundError):
+            os.remove(leftover)
+    connection = connections[database].copy()
+    connection.settings_dict["NAME"] = beside
+    try:
+        executor = MigrationExecutor(connection)
+        executor.migrate([
+            key for key in executor.loader.graph.leaf_nodes() if key[0] == Entry._meta.app_label
+        ])
+    finally:
+        connection.close()
+    os.replace(beside, path)

@@ -1,0 +1,260 @@
+"""Run one statement where it belongs: in Django's connection, or in SQLite ones of our own.
+
+Used by table. Both kinds of session have the same two methods, ``fetch`` and ``write``.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.utils.functional import cached_property
+
+from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.sqlite_file import FileConnection, FileIdentity
+from cachelayers.backends.database.statements import Statements, statements_for
+from cachelayers.conf import shares_its_file
+from cachelayers.models import Entry
+
+ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
+LONGEST_PAUSE_SECONDS = 0.02
+POSTGRES_LIMIT = "SET LOCAL "
+
+Answer = TypeVar("Answer")
+
+
+class Written(NamedTuple):
+    """What a write reports: rows touched, and MySQL's insert id (a signed 64-bit number)."""
+
+    rows: int
+    insert_id: int = 0
+
+
+class Session(Protocol):
+    """Where statements run, and how they are spelled there."""
+
+    sql: Statements
+
+    def fetch(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows; ``in_bulk`` lifts the limit on its own time."""
+
+    def write(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> Written:
+        """Run a statement and return what it did; ``in_bulk`` as above."""
+
+
+class Sessions:
+    """The sessions on one DATABASES alias."""
+
+    def __init__(self, database: str, busy_seconds: float) -> None:
+        """Connect to nothing yet."""
+        self.database = database
+        self.busy_seconds = busy_seconds
+        self._local = threading.local()
+
+    def current(self) -> Session:
+        """Return where the next statement of this thread belongs."""
+        connection = connections[self.database]
+        if connection.in_atomic_block or connection.vendor != "sqlite":
+            return DjangoSession(connection, self.busy_seconds)
+        # Asked each time: tests point an alias elsewhere and back.
+        name = connection.settings_dict["NAME"]
+        try:
+            if self._local.name == name:
+                session: Session = self._local.session
+                return session
+        except AttributeError:
+            pass
+        self._local.session = self._sqlite_session(connection, str(name))
+        self._local.name = name
+        return self.current()
+
+    def file_in_use(self) -> FileIdentity | None:
+        """Return which SQLite file this thread's connection is on, if it is one of our own."""
+        session = self.current()
+        return session.connection.identity if isinstance(session, FileSession) else None
+
+    def _sqlite_session(self, connection: BaseDatabaseWrapper, name: str) -> Session:
+        """Return a session on the file, or Django's where the database is only in memory."""
+        if cast(Any, connection).is_in_memory_db():
+            return DjangoSession(connection, self.busy_seconds)
+        is_own_file = not shares_its_file(self.database)
+        sql = statements_for(connection, Entry._meta.db_table, mark="?")
+        return FileSession(FileConnection(name, self.busy_seconds, is_own_file=is_own_file), sql)
+
+
+class FileSession:
+    """SQLite: a connection of our own, outside every transaction."""
+
+    def __init__(self, connection: FileConnection, sql: Statements) -> None:
+        """Take over a connection."""
+        self.sql = sql
+        self.connection = connection
+
+    def fetch(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+        return self.connection.fetch(statement, parameters)
+
+    def write(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> Written:
+        """Run a statement; its busy time-out bounds the wait, so nothing is lifted in bulk."""
+        return Written(self.connection.write(statement, parameters))
+
+
+class DjangoSession:
+    """Django's connection of the alias: in the caller's transaction where there is one."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, busy_seconds: float) -> None:
+        """Wrap this thread's connection, which may not be open yet."""
+        self.connection = connection
+        self.busy_seconds = busy_seconds
+
+    @cached_property
+    def sql(self) -> Statements:
+        """Return the vendor's statements; telling MariaDB from MySQL takes a connection."""
+        return django_statements(self.connection)
+
+    def fetch(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+        return self._run(statement, parameters, fetch_rows, in_bulk=in_bulk)
+
+    def write(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> Written:
+        """Run a statement and return what it did."""
+        return self._run(statement, parameters, read_outcome, in_bulk=in_bulk)
+
+    def _run(
+        self,
+        statement: str,
+        parameters: Sequence[Any],
+        read_answer: Callable[[CursorWrapper], Answer],
+        *,
+        in_bulk: bool,
+    ) -> Answer:
+        """Run within the caller's transaction, or alone with a time limit and further attempts."""
+        connection = self.connection
+        if connection.in_atomic_block:
+            # A savepoint of the cache's own: what fails here must not break what the caller does.
+            with transaction.atomic(connection.alias):
+                return execute(connection, statement, parameters, read_answer)
+        if not connection.get_autocommit():
+            # The caller handles transactions by hand; outside atomic() the outer of two makes no
+            # savepoint, the inner one does.
+            alias = connection.alias
+            with transaction.atomic(alias), transaction.atomic(alias):
+                return execute(connection, statement, parameters, read_answer)
+        limit = time_limit(connection, self.busy_seconds, in_bulk=in_bulk)
+        return self._run_alone(connection, limit + statement, parameters, read_answer)
+
+    def _run_alone(
+        self,
+        connection: BaseDatabaseWrapper,
+        statement: str,
+        parameters: Sequence[Any],
+        read_answer: Callable[[CursorWrapper], Answer],
+    ) -> Answer:
+        """Run, and run again after a deadlock, or once where the connection had been cut."""
+        attempt = 1
+        while True:
+            was_connected = connection.connection is not None
+            try:
+                return execute(connection, statement, parameters, read_answer)
+            except DATABASE_ERRORS as error:
+                if attempt == ATTEMPTS or not worth_another_try(connection, error, was_connected):
+                    raise
+            # Jitter, or two that met in a deadlock would meet in the next one.
+            time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - not a secret
+            attempt += 1
+
+
+_statements: dict[tuple[str, bool], Statements] = {}
+
+
+def django_statements(connection: BaseDatabaseWrapper) -> Statements:
+    """Return the statements for Django's cursors, made once per vendor."""
+    is_mariadb = connection.vendor == "mysql" and cast(Any, connection).mysql_is_mariadb
+    known = connection.vendor, is_mariadb
+    if known not in _statements:
+        _statements[known] = statements_for(connection, Entry._meta.db_table)
+    return _statements[known]
+
+
+def execute(
+    connection: BaseDatabaseWrapper,
+    statement: str,
+    parameters: Sequence[Any],
+    read_answer: Callable[[CursorWrapper], Answer],
+) -> Answer:
+    """Run one statement through Django's cursor."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        if statement.startswith(POSTGRES_LIMIT):
+            cursor.nextset()  # past the answer to the limit itself
+        return read_answer(cursor)
+
+
+def fetch_rows(cursor: CursorWrapper) -> list[tuple[Any, ...]]:
+    """Return all rows."""
+    return cursor.fetchall()
+
+
+def read_outcome(cursor: CursorWrapper) -> Written:
+    """Return what a write did. Only MySQL's driver knows an insert id: unsigned, as its C API."""
+    insert_id = cursor.lastrowid or 0 if cursor.db.vendor == "mysql" else 0
+    return Written(cursor.rowcount, insert_id - 2**64 if insert_id >= 2**63 else insert_id)
+
+
+def time_limit(connection: BaseDatabaseWrapper, seconds: float, *, in_bulk: bool) -> str:
+    """Return what makes the following statement give up in time; it costs no round trip.
+
+    A statement ``in_bulk`` (clear, prune) may take its time, but may not wait longer for a lock.
+    MySQL and SQLite have no such form: there the alias's own options bound the wait.
+    """
+    if connection.vendor == "postgresql" and not binds_on_server(connection):
+        # Two statements in one message are one transaction, so LOCAL ends with ours.
+        setting = "lock_timeout" if in_bulk else "statement_timeout"
+        return f"{POSTGRES_LIMIT}{setting} = {int(seconds * 1000)}; "
+    if connection.vendor == "mysql" and cast(Any, connection).mysql_is_mariadb:
+        whole = max(1, round(seconds))
+        longest = "" if in_bulk else f"max_statement_time = {seconds}, "
+        return (
+            f"SET STATEMENT {longest}innodb_lock_wait_timeout = {whole},"
+            f" lock_wait_timeout = {whole} FOR "
+        )
+    return ""
+
+
+def binds_on_server(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether psycopg sends parameters apart, where one message holds one statement only."""
+    return bool(connection.settings_dict["OPTIONS"].get("server_side_binding"))
+
+
+def worth_another_try(
+    connection: BaseDatabaseWrapper, error: BaseException, was_connected: bool
+) -> bool:
+    """Tell whether the same statement may well succeed now.
+
+    After a conflict, or when the connection turns out to have been cut meanwhile (a restarted
+    server): it is closed here, so that the next attempt makes a new one.
+    """
+    if fault_of(error) is Fault.CONFLICT:
+        return True
+    if connection.vendor == "sqlite":
+        return False
+    connection.close_if_unusable_or_obsolete()
+    return was_connected and connection.connection is None

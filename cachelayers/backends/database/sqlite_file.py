@@ -1,0 +1,171 @@
+"""Connections of the cache's own to an SQLite file: one per thread, none over a fork.
+
+Django's connection costs 12 microseconds a call, more than SQLite itself needs to find a row.
+Used by sessions; knows no SQL of the table.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+# How often a connection looks whether its file is still the one at its path. A file may be set
+# aside (corrupt) or removed while other processes use it; for so long they may read the old one.
+IDENTITY_CHECK_SECONDS = 1.0
+WAL_CHECKPOINT_PAGES = 4_000  # 16 MiB: a quarter of SQLite's default number of checkpoints
+PAGE_CACHE_KIB = 8 * 1024
+
+FileIdentity = tuple[int, int]  # device and inode
+
+
+class FileConnection:
+    """One thread's connection to one file, opened when first used.
+
+    The lock is free but for a fork: before one, every connection of the process is closed, because
+    SQLite's locks are not inherited, and a child that opened the file beside an inherited
+    connection would believe itself to hold them (https://www.sqlite.org/howtocorrupt.html, 2.6).
+    """
+
+    def __init__(self, path: str, busy_seconds: float, *, is_own_file: bool) -> None:
+        """Remember where the file is; ``is_own_file`` allows its journal mode to be changed."""
+        self.path = path
+        self.lock = threading.Lock()
+        self._busy_seconds = busy_seconds
+        self._is_own_file = is_own_file
+        self._connection: sqlite3.Connection | None = None
+        self.identity: FileIdentity | None = None
+        self.check_identity_at = 0.0
+        with _every_connection_lock:
+            _every_connection.add(self)
+
+    def fetch(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+        with self.lock:
+            # fetchall(): a SELECT left unfinished keeps the WAL from being checkpointed.
+            return self._open().execute(statement, parameters).fetchall()
+
+    def write(self, statement: str, parameters: Sequence[Any]) -> int:
+        """Run a statement and return how many rows it touched."""
+        with self.lock:
+            return self._open().execute(statement, parameters).rowcount
+
+    def close(self) -> None:
+        """Close; the next use opens it anew."""
+        with self.lock:
+            self.close_locked()
+
+    def close_locked(self) -> None:
+        """Close, where the lock is already held."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):  # whatever was wrong with it, it is gone now
+                connection.close()
+
+    def __del__(self) -> None:
+        """Close when the thread ends, which drops its last reference."""
+        self.close_locked()
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the connection, opened if need be, on the file that is at the path now."""
+        now = time.monotonic()
+        if now >= self.check_identity_at:
+            self.check_identity_at = now + IDENTITY_CHECK_SECONDS
+            if self.identity != identity_of(self.path):
+                self.close_locked()
+        if self._connection is None:
+            # Taken before: if the file is replaced in between, the next check opens it anew.
+            self.identity = identity_of(self.path)
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file, which must exist: SQLite would make an empty one without our table."""
+        connection = sqlite3.connect(
+            uri_of(self.path),
+            timeout=self._busy_seconds,
+            isolation_level=None,  # autocommit: a read that turns into a write would get BUSY
+            check_same_thread=False,  # closed by whichever thread forks
+            cached_statements=256,
+            uri=True,
+        )
+        try:
+            self._configure(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _configure(self, connection: sqlite3.Connection) -> None:
+        """Set what makes a cache fast and what a cache can do without."""
+        if self._is_own_file:
+            # Locked or read-only: it stays in the mode it has, and works.
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        # NORMAL: a power cut may lose the last writes of a WAL file, never its soundness.
+        connection.execute("PRAGMA synchronous = NORMAL").fetchall()
+        connection.execute("PRAGMA secure_delete = OFF").fetchall()  # Debian's default is on
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}").fetchall()
+        connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}").fetchall()
+
+
+def identity_of(path: str) -> FileIdentity | None:
+    """Return what tells one file from another at the same path, or None where there is none."""
+    try:
+        status = os.stat(plain_path_of(path))
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def plain_path_of(path: str) -> str:
+    """Return the path in a DATABASES NAME, which may be an SQLite URI."""
+    return path.removeprefix("file:").partition("?")[0] if path.startswith("file:") else path
+
+
+def uri_of(path: str) -> str:
+    """Return the URI that opens an existing file only."""
+    return path if path.startswith("file:") else f"{Path(path).absolute().as_uri()}?mode=rw"
+
+
+def look_at_files_again() -> None:
+    """Make every connection of this process see at once that its file was replaced."""
+    for connection in list(_every_connection):
+        connection.check_identity_at = 0.0
+
+
+_every_connection: weakref.WeakSet[FileConnection] = weakref.WeakSet()
+_every_connection_lock = threading.Lock()
+_held_for_fork: list[FileConnection] = []
+
+
+def close_all_before_fork() -> None:
+    """Wait for what is running, close every connection, and let no one open one until after."""
+    _every_connection_lock.acquire()
+    for connection in list(_every_connection):
+        connection.lock.acquire()
+        connection.close_locked()
+        _held_for_fork.append(connection)
+
+
+def release_after_fork() -> None:
+    """Let the parent's threads and the child's only thread open their connections anew.
+
+    The forking thread holds all these locks, and it is the one that goes on in the child too.
+    """
+    while _held_for_fork:
+        _held_for_fork.pop().lock.release()
+    _every_connection_lock.release()
+
+
+os.register_at_fork(
+    before=close_all_before_fork,
+    after_in_parent=release_after_fork,
+    after_in_child=release_after_fork,
+)

@@ -1,0 +1,202 @@
+"""All SQL of the entries' table, per vendor. Used by table; every value is bound, never written in.
+
+Each operation is one statement that finds its rows by the primary key. None counts rows before a
+write, as Django's backend does: COUNT(*) reads the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+COLUMNS = ("id", "full_key", "expires", "used", "format", "number", "data")
+WRITTEN = COLUMNS[1:]  # what an overwrite replaces
+ROW_OVERHEAD_BYTES = 64  # what a row costs beside its key and its value, roughly, on each database
+
+
+class Statements:
+    """The statements that SQLite and PostgreSQL share; ``mark`` is the driver's placeholder."""
+
+    # The function for the bytes of a blob.
+    length = "LENGTH"
+    # Whether ``increment`` returns the sum as a row; otherwise it is the statement's insert id.
+    returns_rows = True
+
+    def __init__(self, table: str, mark: str) -> None:
+        """Write every statement of a fixed shape once. ``table`` comes quoted."""
+        self.table, self.mark = table, mark
+        here = f"id = {mark} AND full_key = {mark}"
+        here_and_alive = f"{here} AND expires > {mark}"
+        between = f"id BETWEEN {mark} AND {mark}"
+        self.read = (
+            f"SELECT full_key, format, number, data FROM {table} WHERE id = {mark} AND expires > {mark}"
+        )
+        self.exists = f"SELECT full_key FROM {table} WHERE id = {mark} AND expires > {mark}"
+        self.upsert_one = self.upsert(1)
+        # How often the time now stands in ``add``, behind the row.
+        self.nows_in_add = 1
+        self.add = self.insert(1) + self.on_conflict_replace_dead()
+        self.touch = f"UPDATE {table} SET expires = {mark}, used = {mark} WHERE {here_and_alive}"
+        self.delete = f"DELETE FROM {table} WHERE {here}"
+        self.increment = self.increment_where(here_and_alive)
+        self.replace_data = (
+            f"UPDATE {table} SET used = {mark}, format = {mark}, number = {mark}, data = {mark}"
+            f" WHERE {here_and_alive} AND format = {mark} AND (number = {mark} OR data = {mark})"
+        )
+        # SUBSTR, not LIKE: its wildcards, case and way with bytes differ between the vendors.
+        in_range = f"{between} AND expires <= {mark} AND SUBSTR(full_key, 1, {mark}) = {mark}"
+        self.delete_range = f"DELETE FROM {table} WHERE {in_range}"
+        self.count_range = f"SELECT COUNT(*) FROM {table} WHERE {in_range}"
+        self.slice = (
+            f"SELECT id, expires, used, {self.size()} FROM {table}"
+            f" WHERE {between} ORDER BY id LIMIT {mark}"
+        )
+
+    def insert(self, rows: int) -> str:
+        """Return the head of an insert of so many rows."""
+        row = f"({', '.join([self.mark] * len(COLUMNS))})"
+        return f"INSERT INTO {self.table} ({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)}"
+
+    def upsert(self, rows: int) -> str:
+        """Return a statement that writes so many rows, over whatever was there."""
+        written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
+        return f"{self.insert(rows)} ON CONFLICT (id) DO UPDATE SET {written}"
+
+    def on_conflict_replace_dead(self) -> str:
+        """Return what lets an insert win over a row that is expired or another key's."""
+        written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
+        return (
+            f" ON CONFLICT (id) DO UPDATE SET {written}"
+            f" WHERE {self.table}.expires <= {self.mark} OR {self.table}.full_key <> excluded.full_key"
+        )
+
+    def increment_where(self, here_and_alive: str) -> str:
+        """Return a statement that adds to a number within bounds, and returns the sum."""
+        mark = self.mark
+        return (
+            f"UPDATE {self.table} SET number = number + {mark}, used = {mark}"
+            f" WHERE {here_and_alive} AND number BETWEEN {mark} AND {mark} RETURNING number"
+        )
+
+    def among(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return a condition on a list of ids, and its parameters."""
+        # Padded to a power of two with the last id: a dozen texts in all, so that the driver's
+        # cache of prepared statements holds them, instead of one text per length.
+        padded = [*ids, *[ids[-1]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))]
+        return f"id IN ({', '.join([self.mark] * len(padded))})", padded
+
+    def read_many(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return the statement for a bulk read; the time now is still to be appended."""
+        condition, parameters = self.among(ids)
+        return (
+            f"SELECT id, full_key, format, number, data FROM {self.table}"
+            f" WHERE {condition} AND expires > {self.mark}",
+            parameters,
+        )
+
+    def delete_many(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return the statement for a bulk delete. A colliding key goes too: that is a miss."""
+        condition, parameters = self.among(ids)
+        return f"DELETE FROM {self.table} WHERE {condition}", parameters
+
+    def delete_unused(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return a bulk delete that spares rows used since a time that is still to be appended."""
+        statement, parameters = self.delete_many(ids)
+        return f"{statement} AND used < {self.mark}", parameters
+
+    def note_used(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return the statement that notes rows as read; the time comes before and after the ids."""
+        condition, parameters = self.among(ids)
+        mark = self.mark
+        return f"UPDATE {self.table} SET used = {mark} WHERE {condition} AND used < {mark}", (
+            parameters
+        )
+
+    def size(self) -> str:
+        """Return the expression for what a row counts towards MAX_BYTES."""
+        length = self.length
+        return f"{length}(full_key) + COALESCE({length}(data), 8) + {ROW_OVERHEAD_BYTES}"
+
+
+class PostgresStatements(Statements):
+    """PostgreSQL: arrays instead of lists."""
+
+    length = "OCTET_LENGTH"
+
+    def among(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return a condition on one array: a single parameter, whatever its length."""
+        return f"id = ANY({self.mark})", [list(ids)]
+
+
+class MySQLStatements(Statements):
+    """MariaDB and MySQL: ON DUPLICATE KEY UPDATE, and LAST_INSERT_ID() in place of RETURNING."""
+
+    length = "OCTET_LENGTH"
+    returns_rows = False
+
+    def __init__(self, table: str, mark: str, *, is_mariadb: bool) -> None:
+        """MySQL from 8.0.19 names the new row; MariaDB only knows VALUES()."""
+        self.is_mariadb = is_mariadb
+        super().__init__(table, mark)
+        self.nows_in_add = self.add.count(mark) - len(COLUMNS)
+
+    def insert(self, rows: int) -> str:
+        """Return the head of an insert, with a name for the new rows on MySQL."""
+        head = super().insert(rows)
+        return head if self.is_mariadb else f"{head} AS incoming"
+
+    def new(self, column: str) -> str:
+        """Return the expression for a column of the row that is being inserted."""
+        return f"VALUES({column})" if self.is_mariadb else f"incoming.{column}"
+
+    def upsert(self, rows: int) -> str:
+        """Return a statement that writes so many rows, over whatever was there."""
+        written = ", ".join(f"{column} = {self.new(column)}" for column in WRITTEN)
+        return f"{self.insert(rows)} ON DUPLICATE KEY UPDATE {written}"
+
+    def on_conflict_replace_dead(self) -> str:
+        """Return the same as for the others, with the answer in the statement's insert id.
+
+        Assignments run from left to right and see what the earlier ones did, so ``expires`` and
+        ``full_key``, on which the condition rests, come last. An insert and an update that changes
+        nothing both report one row (Django asks for CLIENT.FOUND_ROWS), so a row that stays
+        says 1 through LAST_INSERT_ID.
+        """
+        table = self.table
+        is_dead = f"({table}.expires <= {self.mark} OR {table}.full_key <> {self.new('full_key')})"
+        kept = ("used", "format", "number", "data")
+        written = [
+            f"{column} = IF({is_dead}, {self.new(column)}, {table}.{column})" for column in kept
+        ]
+        written.append(
+            f"expires = IF({is_dead}, {self.new('expires')},"
+            f" {table}.expires + 0 * LAST_INSERT_ID(1))"
+        )
+        # Unconditional: another key's row is dead to us, and an equal key stays what it is.
+        written.append(f"full_key = {self.new('full_key')}")
+        return f" ON DUPLICATE KEY UPDATE {', '.join(written)}"
+
+    def increment_where(self, here_and_alive: str) -> str:
+        """Return a statement that leaves the sum in the statement's insert id.
+
+        LAST_INSERT_ID is unsigned: without the cast a sum below zero is out of range.
+        """
+        mark = self.mark
+        return (
+            f"UPDATE {self.table} SET"
+            f" number = CAST(LAST_INSERT_ID(number + {mark}) AS SIGNED), used = {mark}"
+            f" WHERE {here_and_alive} AND number BETWEEN {mark} AND {mark}"
+        )
+
+
+def statements_for(connection: BaseDatabaseWrapper, table: str, mark: str = "%s") -> Statements:
+    """Return the statements for the vendor of ``connection``."""
+    quoted = connection.ops.quote_name(table)
+    if connection.vendor == "postgresql":
+        return PostgresStatements(quoted, mark)
+    if connection.vendor == "mysql":
+        is_mariadb = cast(Any, connection).mysql_is_mariadb
+        return MySQLStatements(quoted, mark, is_mariadb=is_mariadb)
+    return Statements(quoted, mark)

@@ -1,0 +1,206 @@
+"""The operations on the table of entries, in terms of rows: each is one statement.
+
+Called by the cache; knows nothing of Python values, and lets every database error through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from django.db import connections
+
+from cachelayers.backends.database.sessions import Sessions
+from cachelayers.entries.keys import IdRange, Place
+from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Packed
+
+# Bounds of one bulk statement. 7 columns x 128 rows and 512 ids stay below the 999 parameters of
+# older SQLite builds; 1 MiB stays far below MySQL's smallest max_allowed_packet (4 MiB).
+ROWS_PER_STATEMENT = 128
+IDS_PER_STATEMENT = 512
+BYTES_PER_STATEMENT = 2**20
+
+NEVER_MS = 2**63 - 1  # an expiry that does not come; a number, so that no condition needs NULL
+
+
+class Row(NamedTuple):
+    """A row to be written, in the order of ``statements.COLUMNS``. Times in milliseconds."""
+
+    id: int
+    key: bytes
+    expires: int
+    used: int
+    format: int
+    number: int | None
+    data: bytes | None
+
+
+class SampledRow(NamedTuple):
+    """What the eviction hand sees of a row. Times in milliseconds."""
+
+    id: int
+    expires: int
+    used: int
+    bytes: int
+
+
+class EntryTable:
+    """The rows of one cache alias in one database."""
+
+    def __init__(self, database: str, id_range: IdRange, key_head: bytes, busy_seconds: float):
+        """``database`` is a DATABASES alias; nothing is opened before the first operation."""
+        self.database = database
+        self.id_range = id_range
+        self.key_head = key_head
+        self.sessions = Sessions(database, busy_seconds)
+
+    def read(self, place: Place, now_ms: int) -> tuple[int, int | None, bytes | None] | None:
+        """Return format, number and data of a live entry, or None."""
+        session = self.sessions.current()
+        for key, form, number, data in session.fetch(session.sql.read, (place.id, now_ms)):
+            if key == place.key:
+                return form, number, data
+        return None
+
+    def read_many(
+        self, places: Iterable[Place], now_ms: int
+    ) -> Iterator[tuple[bytes, int, int | None, bytes | None]]:
+        """Yield key, format, number and data of the live entries among ``places``."""
+        keys = {place.id: place.key for place in places}
+        session = self.sessions.current()
+        for ids in chunks(list(keys), IDS_PER_STATEMENT):
+            statement, parameters = session.sql.read_many(ids)
+            for id_, key, form, number, data in session.fetch(statement, [*parameters, now_ms]):
+                if key == keys[id_]:
+                    yield key, form, number, data
+
+    def exists(self, place: Place, now_ms: int) -> bool:
+        """Tell whether there is a live entry."""
+        session = self.sessions.current()
+        rows = session.fetch(session.sql.exists, (place.id, now_ms))
+        return any(key == place.key for (key,) in rows)
+
+    def write(self, row: Row) -> None:
+        """Write a row over whatever was there."""
+        session = self.sessions.current()
+        session.write(session.sql.upsert_one, row)
+
+    def write_many(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
+        """Write rows over whatever was there; yield each chunk once it is written.
+
+        Sorted by id: two unordered multi-row upserts can deadlock each other.
+        """
+        session = self.sessions.current()
+        # By id: of two keys that collide the last one wins, as it would one after the other.
+        unique = {row.id: row for row in rows}
+        for chunk in chunks_by_bytes([unique[id_] for id_ in sorted(unique)]):
+            session.write(session.sql.upsert(len(chunk)), [value for row in chunk for value in row])
+            yield chunk
+
+    def add(self, row: Row, now_ms: int) -> bool:
+        """Write a row where there is no live entry of its key; return whether it was written."""
+        session = self.sessions.current()
+        done = session.write(session.sql.add, (*row, *(now_ms,) * session.sql.nows_in_add))
+        return done.rows > 0 and done.insert_id == 0
+
+    def touch(self, place: Place, expires: int, now_ms: int) -> bool:
+        """Give a live entry a new expiry; return whether there was one."""
+        session = self.sessions.current()
+        return session.write(session.sql.touch, (expires, now_ms, *place, now_ms)).rows > 0
+
+    def delete(self, place: Place) -> bool:
+        """Delete the row of a key, expired or not; return whether there was one."""
+        session = self.sessions.current()
+        return session.write(session.sql.delete, place).rows > 0
+
+    def delete_ids(self, ids: Iterable[int]) -> None:
+        """Delete rows by their ids, sorted as in ``write_many``."""
+        session = self.sessions.current()
+        for chunk in chunks(sorted(set(ids)), IDS_PER_STATEMENT):
+            session.write(*session.sql.delete_many(chunk))
+
+    def increment(self, place: Place, delta: int, now_ms: int) -> int | None:
+        """Add to a live whole number and return the sum.
+
+        None: there is no such number, or the sum would leave 64 bits.
+        """
+        lowest, highest = SMALLEST_INT64 - min(delta, 0), LARGEST_INT64 - max(delta, 0)
+        parameters = (delta, now_ms, *place, now_ms, lowest, highest)
+        session = self.sessions.current()
+        if session.sql.returns_rows:
+            return next((total for (total,) in session.fetch(session.sql.increment, parameters)), None)
+        done = session.write(session.sql.increment, parameters)
+        return done.insert_id if done.rows else None
+
+    def replace(self, place: Place, old: Packed, new: Packed, now_ms: int) -> bool:
+        """Give a live entry a new value if it still has the old one; return whether it had."""
+        session = self.sessions.current()
+        parameters = (now_ms, *new, *place, now_ms, *old)
+        return session.write(session.sql.replace_data, parameters).rows > 0
+
+    def delete_all(self, key_prefix: bytes, expired_at_ms: int = NEVER_MS) -> int:
+        """Delete the alias's rows that start with ``key_prefix`` and expire by then; count them."""
+        session = self.sessions.current()
+        parameters = self.range_parameters(key_prefix, expired_at_ms)
+        return session.write(session.sql.delete_range, parameters, in_bulk=True).rows
+
+    def count(self, key_prefix: bytes, expired_at_ms: int = NEVER_MS) -> int:
+        """Count what ``delete_all`` would delete. Reads the alias's whole range."""
+        session = self.sessions.current()
+        parameters = self.range_parameters(key_prefix, expired_at_ms)
+        [(number,)] = session.fetch(session.sql.count_range, parameters, in_bulk=True)
+        return int(number)
+
+    def range_parameters(self, key_prefix: bytes, expired_at_ms: int) -> tuple[Any, ...]:
+        """Return the parameters of a statement about the alias's range."""
+        prefix = self.key_head + key_prefix
+        return self.id_range.first, self.id_range.last, expired_at_ms, len(prefix), prefix
+
+    def sample(self, first_id: int, rows: int) -> list[SampledRow]:
+        """Return up to ``rows`` rows from ``first_id`` on, in the order of their ids."""
+        session = self.sessions.current()
+        found = session.fetch(session.sql.slice, (first_id, self.id_range.last, rows))
+        return [SampledRow(*row) for row in found]
+
+    def delete_unused(self, ids: Sequence[int], since_ms: int) -> int:
+        """Delete rows that were not used since; return how many."""
+        session = self.sessions.current()
+        deleted = 0
+        for chunk in chunks(sorted(ids), IDS_PER_STATEMENT):
+            statement, parameters = session.sql.delete_unused(chunk)
+            deleted += session.write(statement, [*parameters, since_ms]).rows
+        return deleted
+
+    def note_used(self, ids: Sequence[int], now_ms: int) -> None:
+        """Note that rows were read."""
+        session = self.sessions.current()
+        for chunk in chunks(sorted(ids), IDS_PER_STATEMENT):
+            statement, parameters = session.sql.note_used(chunk)
+            session.write(statement, [now_ms, *parameters, now_ms])
+
+    def is_in_transaction(self) -> bool:
+        """Tell whether operations now are part of a transaction of the caller's."""
+        return connections[self.database].in_atomic_block
+
+
+def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Cut a sequence into pieces of at most ``size``."""
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+
+
+def chunks_by_bytes(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Cut rows into lists that one statement may carry; a row too large for that goes alone."""
+    chunk: list[Row] = []
+    chunk_bytes = 0
+    for row in rows:
+        row_bytes = len(row.key) + len(row.data or b"")
+        if chunk and (
+            len(chunk) == ROWS_PER_STATEMENT or chunk_bytes + row_bytes > BYTES_PER_STATEMENT
+        ):
+            yield chunk
+            chunk, chunk_bytes = [], 0
+        chunk.append(row)
+        chunk_bytes += row_bytes
+    if chunk:
+        yield chunk

@@ -1,0 +1,62 @@
+"""What the project's settings say about its caches. Read by routers, checks, backends, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
+from django.utils.module_loading import import_string
+
+
+def database_caches() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield alias and settings of every cache in CACHES that keeps its entries in our table."""
+    for alias, params in settings.CACHES.items():
+        if is_database_cache(params.get("BACKEND", "")):
+            yield alias, params
+
+
+def is_database_cache(backend_path: str) -> bool:
+    """Tell whether the class at ``backend_path`` is a DatabaseCache or derived from one."""
+    try:
+        backend = import_string(backend_path)
+    except ImportError:
+        return False  # Django reports it, with the alias, when the cache is first used
+    # A flag instead of issubclass(): this floor may not import the backends above it.
+    return bool(getattr(backend, "keeps_entries_in_table", False))
+
+
+def database_alias_of(params: Mapping[str, Any]) -> str:
+    """Return the DATABASES alias that a DatabaseCache's settings name."""
+    return params.get("LOCATION") or DEFAULT_DB_ALIAS
+
+
+def cache_databases() -> list[str]:
+    """Return the DATABASES aliases that hold the table of a DatabaseCache, each once."""
+    return list(dict.fromkeys(database_alias_of(params) for _, params in database_caches()))
+
+
+def is_own_database(database: str) -> bool:
+    """Tell whether a database holding the table was set aside for it: any but "default"."""
+    return database != DEFAULT_DB_ALIAS and database in cache_databases()
+
+
+def aliases_configured_as(location: str, params: Mapping[str, Any]) -> list[str]:
+    """Return the DatabaseCache aliases whose settings are just these.
+
+    Django does not tell a backend its alias; mostly the settings do.
+    """
+    return [
+        alias
+        for alias, configured in database_caches()
+        if configured.get("LOCATION", "") == location
+        and {key: value for key, value in configured.items() if key not in {"BACKEND", "LOCATION"}}
+        == params
+    ]
+
+
+def shares_its_file(database: str) -> bool:
+    """Tell whether the SQLite file of a DATABASES alias also holds other tables than ours."""
+    names = [str(configured["NAME"]) for configured in settings.DATABASES.values()]
+    return not is_own_database(database) or names.count(str(settings.DATABASES[database]["NAME"])) > 1

@@ -1,0 +1,1 @@
+"""What is stored: keys, values, serializers, compression, signatures. Touches no database."""

@@ -1,0 +1,151 @@
+"""Pack a value into the columns of its row, and unpack it. Touches no database.
+
+``int``, ``str`` and ``bytes`` are stored as they are, so that the database can add to a number and
+a fragment of HTML is not pickled; everything else goes through a serializer.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from cachelayers.entries import signing
+from cachelayers.entries.compression import Compression, load_compression
+from cachelayers.entries.serializers import Serializer, load_serializer
+
+SMALLEST_INT64, LARGEST_INT64 = -(2**63), 2**63 - 1
+
+
+class Kind(IntEnum):
+    """The low four bits of a row's format: what the bytes are. Stored; never renumber."""
+
+    INT = 0
+    BYTES = 1
+    STR = 2
+    PICKLE = 3
+    JSON = 4
+    CUSTOM = 5
+    # Signed entries only: a number in digits, because the number column carries no signature.
+    DIGITS = 6
+
+
+KIND_MASK = 0x0F
+ZLIB = 0x10
+ZSTD = 0x20
+SIGNED = 0x40
+COMPRESSION_FLAGS = {"zlib": ZLIB, "zstd": ZSTD}
+COMPRESSION_NAMES = {flag: name for name, flag in COMPRESSION_FLAGS.items()}
+SERIALIZER_KINDS = {"pickle": Kind.PICKLE, "json": Kind.JSON}
+
+
+class Packed(NamedTuple):
+    """A value as its row holds it: either ``number`` or ``data`` is used, ``format`` says how."""
+
+    format: int
+    number: int | None
+    data: bytes | None
+
+
+class Undecodable(Exception):
+    """A stored value that cannot be verified or decoded; the text says why."""
+
+
+class ValuePacker:
+    """Packs by the options of one cache; unpacks whatever any options have packed.
+
+    The one exception is deliberate: entries of a serializer other than the configured one, and
+    unsigned entries where signatures are asked for, are not decoded, because a database that is
+    not trusted with pickles must not be able to bring one in.
+    """
+
+    def __init__(
+        self, *, serializer: str, compression: str | None, compression_min_bytes: int, signed: bool
+    ) -> None:
+        """Resolve the names once; ImportError and TypeError say which one leads nowhere."""
+        self.serializer: Serializer = load_serializer(serializer)
+        self.serializer_kind = SERIALIZER_KINDS.get(serializer, Kind.CUSTOM)
+        self.compression_flag = COMPRESSION_FLAGS[compression] if compression else 0
+        self.compress = load_compression(compression).compress if compression else None
+        self.compression_min_bytes = compression_min_bytes
+        self.signed = signed
+        self._decompressions: dict[int, Compression] = {}
+
+    def pack(self, key: bytes, value: Any) -> Packed:
+        """Return the columns for ``value`` under ``key``; raise what the serializer raises."""
+        # type(), not isinstance(): a bool or a SafeString must come back as what it was.
+        if type(value) is int and SMALLEST_INT64 <= value <= LARGEST_INT64:
+            if not self.signed:
+                return Packed(Kind.INT, value, None)
+            form: int = Kind.DIGITS
+            data = b"%d" % value
+        else:
+            form, data = self.to_bytes(value)
+        if self.compress is not None and len(data) >= self.compression_min_bytes:
+            smaller = self.compress(data)
+            if len(smaller) < len(data):
+                form, data = form | self.compression_flag, smaller
+        if self.signed:
+            form |= SIGNED
+            # The format is signed too: text must not be turned into a pickle by one flipped bit.
+            data = signing.sign(key + bytes((form,)), data)
+        return Packed(form, None, data)
+
+    def to_bytes(self, value: Any) -> tuple[int, bytes]:
+        """Return the kind of ``value`` and its plain bytes."""
+        if type(value) is str:
+            try:
+                return Kind.STR, value.encode()
+            except UnicodeEncodeError:  # a lone surrogate: a pickle takes it
+                return self.serializer_kind, self.serializer.dumps(value)
+        if type(value) is bytes:
+            return Kind.BYTES, value
+        return self.serializer_kind, self.serializer.dumps(value)
+
+    def unpack(self, key: bytes, form: int, number: int | None, data: bytes | None) -> Any:
+        """Return the value of a row; raise Undecodable where it cannot be had or trusted."""
+        if form == Kind.INT and number is not None and not self.signed:
+            return number
+        if data is None:
+            raise Undecodable("it is a plain number where a signed value is expected")
+        if form > KIND_MASK or self.signed:
+            data = self.verified(key, form, data)
+            data = self.decompressed(form, data)
+        return self.from_bytes(form & KIND_MASK, data)
+
+    def verified(self, key: bytes, form: int, data: bytes) -> bytes:
+        """Return ``data`` without its signature, which is checked wherever there is one."""
+        if not form & SIGNED:
+            if self.signed:
+                raise Undecodable("it carries no signature, and SIGNED is on")
+            return data
+        message = signing.unsign(key + bytes((form,)), data)
+        if message is None:
+            raise Undecodable("its signature does not match")
+        return message
+
+    def decompressed(self, form: int, data: bytes) -> bytes:
+        """Return ``data`` as it was before compression."""
+        flag = form & (ZLIB | ZSTD)
+        if not flag:
+            return data
+        try:
+            if flag not in self._decompressions:
+                self._decompressions[flag] = load_compression(COMPRESSION_NAMES[flag])
+            return self._decompressions[flag].decompress(data)
+        except Exception as error:  # zlib.error, ZstdError, ImportError, EOFError, KeyError ...
+            raise Undecodable(f"decompression failed: {error!r}") from error
+
+    def from_bytes(self, kind: int, data: bytes) -> Any:
+        """Return the value of plain bytes."""
+        try:
+            if kind == self.serializer_kind:
+                return self.serializer.loads(data)
+            if kind == Kind.STR:
+                return str(data, "utf-8")
+            if kind == Kind.BYTES:
+                return data
+            if kind == Kind.DIGITS:
+                return int(data)
+        except Exception as error:  # unpickling runs the class's code: it may raise anything
+            raise Undecodable(f"decoding failed: {error!r}") from error
+        raise Undecodable(f"it was stored as kind {kind}, not by the SERIALIZER of this cache")

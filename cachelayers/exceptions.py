@@ -1,0 +1,20 @@
+"""Errors that users of cachelayers may meet; the lowest floor, imported by every other."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class CacheLayersError(Exception):
+    """Base of every error of this package that is not a configuration error."""
+
+
+class CacheUnavailable(CacheLayersError):
+    """An operator's request (clear, count, prune) could not be carried out by the cache.
+
+    Ordinary cache operations never raise it: there, a cache that fails is a miss.
+    """
+
+
+class MissingTable(ImproperlyConfigured):
+    """The table of a DatabaseCache has not been created yet; the text names the command that does."""

@@ -1,0 +1,41 @@
+"""Keep the cache's table in the databases that caches name, and other tables out of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Model
+
+from cachelayers.conf import cache_databases, is_own_database
+
+APP_LABEL = "cachelayers"
+ENTRY = "entry"
+
+
+class CacheRouter:
+    """For DATABASE_ROUTERS, where a DatabaseCache has a database alias of its own."""
+
+    def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
+        """Read entries from the first database that a cache names."""
+        if not is_entry(model._meta.app_label, model._meta.model_name):
+            return None
+        return next(iter(cache_databases()), None)
+
+    def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
+        """Write entries where they are read."""
+        return self.db_for_read(model, **hints)
+
+    def allow_migrate(
+        self, db: str, app_label: str, model_name: str | None = None, **hints: Any
+    ) -> bool | None:
+        """Entries belong where a cache names the database; a database of their own takes no more."""
+        if is_entry(app_label, model_name):
+            return db in cache_databases()
+        if app_label == APP_LABEL:
+            return None
+        return False if is_own_database(db) else None
+
+
+def is_entry(app_label: str, model_name: str | None) -> bool:
+    """Tell whether a model's labels are those of the entries' table."""
+    return app_label == APP_LABEL and model_name == ENTRY
