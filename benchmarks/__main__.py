@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     named = [name for name in DATABASES if name in groups]
     databases = options.on or (named if named == groups else list(DATABASES))
     with running(databases) as missing:
-        results = measure(groups, databases, quick=options.quick, missing=missing)
+        results = measure(groups, databases, pace=options.pace, missing=missing)
     print_report(results)
     write_json(results, options.json)
     print(f"\nWritten to {options.json}.")
@@ -42,22 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of ten; a hint only")
+    pace = parser.add_mutually_exclusive_group()
+    pace.set_defaults(pace="full")
+    for name, text in (
+        ("quick", "a minute instead of ten; the figures are a hint only"),
+        ("smoke", "a few seconds; shows that it runs, the figures mean nothing"),
+    ):
+        pace.add_argument(f"--{name}", dest="pace", action="store_const", const=name, help=text)
     parser.add_argument(
         "--only", action="append", choices=GROUPS, help="measure this group; may be repeated"
     )
     parser.add_argument(
         "--on", action="append", choices=DATABASES, help="use this database; may be repeated"
     )
-    parser.add_argument("--json", type=Path, default=DEFAULT_PATH, help="where to write the figures")
+    parser.add_argument(
+        "--json", type=Path, default=DEFAULT_PATH, help="where to write the figures"
+    )
     return parser.parse_args(arguments)
 
 
 def measure(
-    groups: Sequence[str], databases: Sequence[str], *, quick: bool, missing: dict[str, str]
+    groups: Sequence[str], databases: Sequence[str], *, pace: str, missing: dict[str, str]
 ) -> Results:
     """Measure the groups on the databases that run, each database after the other."""
-    results = Results(facts=collect_facts(), quick=quick, missing=dict(missing))
+    results = Results(facts=collect_facts(), pace=pace, missing=dict(missing))
     for database in databases:
         if database not in missing:
             peers, absent = find_peers([database])
@@ -78,20 +86,17 @@ def measure_database(groups: Sequence[str], peers: list[Peer], results: Results)
             peer.create_table(size=size)
     # What is loaded by now stays; collecting it again and again would be timed as the caches' work.
     gc.freeze()
-    quick = results.quick
+    pace = results.pace
     if database in groups:
-        pace = operations.QUICK if quick else operations.FULL
         for kind in KINDS:
             with announced(f"{database}: operations, {kind}"):
-                results.timings += measure_operations(peers, kind, pace)
+                results.timings += measure_operations(peers, kind, operations.PACES[pace])
     if "growth" in groups:
         with announced(f"{database}: growth"):
-            results.growths += measure_growth(peers, growth.QUICK if quick else growth.FULL)
+            results.growths += measure_growth(peers, growth.PACES[pace])
     if "processes" in groups:
         with announced(f"{database}: processes"):
-            results.crowds += measure_processes(
-                peers, processes.QUICK if quick else processes.FULL
-            )
+            results.crowds += measure_processes(peers, processes.PACES[pace])
             results.races += measure_races(peers)
 
 

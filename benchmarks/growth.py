@@ -13,12 +13,15 @@ from benchmarks.peers import Peer
 from benchmarks.workload import Workload
 
 KIND = "dict"
-SMALL_ROWS, LARGE_ROWS = 1_000, 300_000
-QUICK_LARGE_ROWS = 20_000
+SMALL_ROWS = 1_000
 
-# Longer rounds than for the single operations: a checkpoint must fall into each of them.
-FULL = Pace(rounds=7, seconds=0.3, calls=4_000, rows=LARGE_ROWS)
-QUICK = Pace(rounds=3, seconds=0.05, calls=500, rows=QUICK_LARGE_ROWS)
+# The rows are those of the large table. Full rounds are longer than for the single operations: a
+# checkpoint of the database must fall into each of them.
+PACES = {
+    "full": Pace(rounds=7, seconds=0.3, calls=4_000, rows=300_000),
+    "quick": Pace(rounds=3, seconds=0.05, calls=500, rows=20_000),
+    "smoke": Pace(rounds=1, seconds=0.002, calls=100, rows=2_000),
+}
 
 
 @dataclass(kw_only=True)
@@ -38,7 +41,9 @@ class Growth:
 
 def measure_growth(peers: Iterable[Peer], pace: Pace) -> list[Growth]:
     """Fill both tables of each peer, then time all in turns; their tables must exist."""
-    pairs = [(peer, enter(peer, SMALL_ROWS, ""), enter(peer, pace.rows, "_large")) for peer in peers]
+    pairs = [
+        (peer, enter(peer, SMALL_ROWS, ""), enter(peer, pace.rows, "_large")) for peer in peers
+    ]
     growths = [Growth(peer=peer, large_rows=pace.rows) for peer, _, _ in pairs]
     overwrite = next(operation for operation in OPERATIONS if operation.name == "set existing")
     for round_number in range(-1, pace.rounds):  # the one before the first warms up, unrecorded
@@ -48,7 +53,7 @@ def measure_growth(peers: Iterable[Peer], pace: Pace) -> list[Growth]:
             if round_number >= 0:
                 growth.small_us.append(small_us)
                 growth.large_us.append(large_us)
-    for peer, small, large in pairs:
+    for _peer, small, large in pairs:
         small.cache.clear()
         large.cache.clear()
     return growths

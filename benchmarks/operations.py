@@ -31,8 +31,11 @@ class Pace:
     rows: int
 
 
-FULL = Pace(rounds=7, seconds=0.08, calls=2_000, rows=10_000)
-QUICK = Pace(rounds=3, seconds=0.02, calls=300, rows=1_000)
+PACES = {
+    "full": Pace(rounds=7, seconds=0.08, calls=2_000, rows=10_000),
+    "quick": Pace(rounds=3, seconds=0.02, calls=300, rows=1_000),
+    "smoke": Pace(rounds=1, seconds=0.002, calls=200, rows=200),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +129,9 @@ def check(peer: Peer, operation: Operation, result: Any) -> None:
     """Refuse to time what does not work: a miss is quicker than a hit."""
     if not operation.is_right(result):
         raise RuntimeError(
-            f"{operation.name} on {peer.name}, {peer.database}, returned {result!r:.80}: the figure "
-            f"would be that of something else. Call {operation.method}() by hand to see why."
+            f"{operation.name} on {peer.name}, {peer.database}, returned {result!r:.80}: "
+            f"the figure would be that of something else. Call {operation.method}() by hand to see "
+            "why."
         )
 
 
@@ -211,9 +215,7 @@ OPERATIONS = (
         arguments=arguments_of_miss,
         is_right=lambda result: result is None,
     ),
-    Operation(
-        name="set new", method="set", arguments=arguments_of_fresh, is_right=is_anything
-    ),
+    Operation(name="set new", method="set", arguments=arguments_of_fresh, is_right=is_anything),
     Operation(
         name="set existing", method="set", arguments=arguments_of_overwrite, is_right=is_anything
     ),
@@ -232,7 +234,12 @@ OPERATIONS = (
         is_right=lambda result: not result,
         keys_per_call=BULK,
     ),
-    Operation(name="delete", method="delete", arguments=arguments_of_delete, is_right=bool),
+    Operation(
+        name="delete",
+        method="delete",
+        arguments=arguments_of_delete,
+        is_right=lambda result: result is not False,  # MySQLCache returns None always
+    ),
     Operation(
         name="incr",
         method="incr",

@@ -86,9 +86,7 @@ class Peer:
 PEERS = (
     Peer(name=OURS, database="sqlite", cache_alias="ours_sqlite"),
     Peer(name=DJANGO, database="sqlite", cache_alias="django_sqlite"),
-    Peer(
-        name=DISKCACHE, database="sqlite", cache_alias="diskcache_sqlite", needs=("diskcache",)
-    ),
+    Peer(name=DISKCACHE, database="sqlite", cache_alias="diskcache_sqlite", needs=("diskcache",)),
     Peer(name=BARE, database="sqlite"),
     Peer(name=OURS, database="postgres", cache_alias="ours_postgres", needs=("psycopg",)),
     Peer(name=DJANGO, database="postgres", cache_alias="django_postgres", needs=("psycopg",)),

@@ -23,7 +23,7 @@ class Results:
     """Everything that a run has found out. A group that was not asked for stays empty."""
 
     facts: dict[str, str]
-    quick: bool
+    pace: str
     missing: dict[str, str] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
     growths: list[Growth] = field(default_factory=list)
@@ -42,7 +42,7 @@ def print_report(results: Results) -> None:
     print_growths(results.growths)
     print_crowds(results.crowds)
     print_races(results.races)
-    print_outcomes(results.outcomes, quick=results.quick)
+    print_outcomes(results.outcomes, pace=results.pace)
     for name, reason in results.missing.items():
         print(f"MISSING: {name}: {reason}")
 
@@ -60,9 +60,7 @@ def print_operations(database: str, kind: str, timings: list[Timing]) -> None:
     rows = []
     for operation in dict.fromkeys(timing.operation for timing in timings):
         ours = cells.get((operation, OURS))
-        rows.append(
-            [operation, *(describe_timing(cells[operation, peer], ours) for peer in peers)]
-        )
+        rows.append([operation, *(describe_timing(cells[operation, peer], ours) for peer in peers)])
     title = f"{database}, {DESCRIPTIONS[kind]}: calls per second (ours is so many times as quick)"
     print_table(title, ["", *peers], rows)
 
@@ -100,11 +98,13 @@ def print_crowds(crowds: Sequence[Crowd]) -> None:
             *(f"{percentile(crowd.get_us, percent):,.0f}" for percent in (50, 99)),
             *(f"{percentile(crowd.set_us, percent):,.0f}" for percent in (50, 99)),
             f"{crowd.lost:,} of {crowd.checked:,}",
+            f"{crowd.misses:,}",
             f"{crowd.faults:,}",
         ]
         for crowd in crowds
     ]
-    columns = ["", "", "operations/s", "get p50 us", "p99", "set p50 us", "p99", "lost", "faults"]
+    columns = ["", "", "operations/s", "get p50 us", "p99", "set p50 us", "p99"]
+    columns += ["lost", "misses", "faults"]
     print_table("4 processes at once: 90% get, 10% set, keys by Zipf's law", columns, rows)
 
 
@@ -122,7 +122,7 @@ def print_races(races: Sequence[Race]) -> None:
     print_table("8 threads of 50 incr", ["", "", "counted", "faults", "ms"], rows)
 
 
-def print_outcomes(outcomes: Sequence[Outcome], *, quick: bool) -> None:
+def print_outcomes(outcomes: Sequence[Outcome], *, pace: str) -> None:
     rows = [
         [
             outcome.promise,
@@ -133,7 +133,7 @@ def print_outcomes(outcomes: Sequence[Outcome], *, quick: bool) -> None:
         ]
         for outcome in outcomes
     ]
-    title = "Targets" + (", from a quick run: a hint, no proof" if quick else "")
+    title = "Targets" + ("" if pace == "full" else f", from a {pace} run: a hint, no proof")
     print_table(title, ["", "wanted", "found", "", ""], rows)
     reached = sum(outcome.is_reached for outcome in outcomes)
     print(f"{reached} of {len(outcomes)} targets reached.")
@@ -175,17 +175,19 @@ def write_json(results: Results, path: Path) -> None:
 def to_json(results: Results) -> dict[str, Any]:
     return {
         "facts": results.facts,
-        "quick": results.quick,
+        "pace": results.pace,
         "missing": results.missing,
         "operations": [timing_to_json(timing) for timing in results.timings],
         "growth": [
-            peer_to_json(each) | {"ratio": each.ratio, "large_rows": each.large_rows}
+            peer_to_json(each)
+            | {"ratio": each.ratio, "large_rows": each.large_rows}
             | {"small_us": each.small_us, "large_us": each.large_us}
             for each in results.growths
         ],
         "processes": [crowd_to_json(crowd) for crowd in results.crowds],
         "races": [
-            peer_to_json(race) | {"counted": race.counted, "expected": race.expected}
+            peer_to_json(race)
+            | {"counted": race.counted, "expected": race.expected}
             | {"faults": race.faults, "seconds": race.seconds}
             for race in results.races
         ],
@@ -213,9 +215,14 @@ def crowd_to_json(crowd: Crowd) -> dict[str, Any]:
         for name, values in (("get", crowd.get_us), ("set", crowd.set_us))
         for percent in (50, 99)
     }
-    return peer_to_json(crowd) | delays | {
-        "operations_per_second": crowd.operations_per_second,
-        "checked": crowd.checked,
-        "lost": crowd.lost,
-        "faults": crowd.faults,
-    }
+    return (
+        peer_to_json(crowd)
+        | delays
+        | {
+            "operations_per_second": crowd.operations_per_second,
+            "checked": crowd.checked,
+            "lost": crowd.lost,
+            "misses": crowd.misses,
+            "faults": crowd.faults,
+        }
+    )

@@ -41,9 +41,7 @@ def build_databases() -> dict[str, dict[str, Any]]:
         for name in (f"sqlite{size}", f"sqlite_django{size}"):
             databases[name] = sqlite_database(name)
         if "postgres" in servers:
-            databases[f"postgres{size}"] = postgres_settings(
-                servers["postgres"], f"bench{size}"
-            )
+            databases[f"postgres{size}"] = postgres_settings(servers["postgres"], f"bench{size}")
         if "mariadb" in servers:
             databases[f"mariadb{size}"] = mariadb_settings(servers["mariadb"], f"bench{size}")
     return databases

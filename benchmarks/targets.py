@@ -119,9 +119,9 @@ def judge_processes(crowds: Sequence[Crowd]) -> list[Outcome]:
 
 
 def judge_losses(crowd: Crowd) -> Outcome:
-    lost = crowd.lost + crowd.faults
+    lost = crowd.lost + crowd.misses + crowd.faults
     return Outcome(
-        promise=f"{crowd.peer.database}: sets lost or failed in 4 processes",
+        promise=f"{crowd.peer.database}: lost, missed or failed in 4 processes",
         wanted="none",
         found=lost,
         is_reached=not lost,
@@ -131,6 +131,4 @@ def judge_losses(crowd: Crowd) -> Outcome:
 
 def speed_ratio(ours_us: Sequence[float], theirs_us: Sequence[float]) -> float:
     """Return how many times as quick ours is: the median over rounds, each compared in itself."""
-    return statistics.median(
-        theirs / ours for ours, theirs in zip(ours_us, theirs_us, strict=True)
-    )
+    return statistics.median(theirs / ours for ours, theirs in zip(ours_us, theirs_us, strict=True))

@@ -1,0 +1,140 @@
+"""Say where one operation spends its time: `python -m benchmarks.profile sqlite get`.
+
+First the plain microseconds of a call, then every function that takes part, in microseconds of a
+call. The profiler makes Python functions look dearer than they are beside the database's work:
+compare functions with each other, and trust the plain figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.machines import running
+from benchmarks.operations import OPERATIONS, Contestant, Operation, Pace, enter, time_calls
+from benchmarks.peers import DATABASES, OURS, PEERS, Peer
+from benchmarks.values import KINDS
+
+SHORT_NAMES = {"get": "get hit", "set": "set existing", "miss": "get miss", "new": "set new"}
+SHOWN_FUNCTIONS = 40
+PLAIN_ROUNDS = 7
+
+
+class Cost(NamedTuple):
+    """What a function costs within one call of the operation."""
+
+    calls: float
+    own_us: float
+    total_us: float
+    place: str
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Profile what the command line names and print it."""
+    options = parse(arguments)
+    name = SHORT_NAMES.get(options.operation, options.operation)
+    operation = next(operation for operation in OPERATIONS if operation.name == name)
+    with running([options.database]) as missing:
+        if missing:
+            raise SystemExit(f"{options.database} cannot be had: {missing[options.database]}")
+        pace = Pace(rounds=PLAIN_ROUNDS, seconds=0.5, calls=options.calls, rows=options.rows)
+        contestant = prepare(find_peer(options.peer, options.database), options.value, pace)
+        plain_us = [time_round(contestant, operation, pace) for _ in range(pace.rounds)]
+        costs = profile(contestant, operation, pace)
+    print(
+        f"{options.peer} on {options.database}, {name}, {options.value}: "
+        f"{statistics.median(plain_us):.1f} us a call (best {min(plain_us):.1f})\n"
+    )
+    print_costs(costs)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    names = [operation.name for operation in OPERATIONS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
+    parser.add_argument("database", choices=DATABASES)
+    parser.add_argument("operation", choices=[*SHORT_NAMES, *names], metavar="operation")
+    parser.add_argument("--value", choices=KINDS, default="dict")
+    parser.add_argument("--peer", choices=sorted({peer.name for peer in PEERS}), default=OURS)
+    parser.add_argument("--rows", type=int, default=10_000, help="rows in the table")
+    parser.add_argument("--calls", type=int, default=20_000, help="calls in a round")
+    return parser.parse_args(arguments)
+
+
+def find_peer(name: str, database: str) -> Peer:
+    for peer in PEERS:
+        if (peer.name, peer.database) == (name, database):
+            return peer
+    raise SystemExit(f"--peer={name} does not exist on {database}. Choose another database.")
+
+
+def prepare(peer: Peer, kind: str, pace: Pace) -> Contestant:
+    peer.create_table()
+    contestant = enter(peer, kind, pace.rows)
+    for operation in OPERATIONS:  # fills what is lazy
+        time_calls(contestant, operation, pace)
+    return contestant
+
+
+def time_round(contestant: Contestant, operation: Operation, pace: Pace) -> float:
+    restock(contestant, operation, pace)
+    return time_calls(contestant, operation, pace)
+
+
+def restock(contestant: Contestant, operation: Operation, pace: Pace) -> None:
+    """Write what "delete" is going to take."""
+    if operation.name == "delete":
+        time_calls(contestant, next(each for each in OPERATIONS if each.name == "set new"), pace)
+
+
+def profile(contestant: Contestant, operation: Operation, pace: Pace) -> list[Cost]:
+    """Return every function's cost within one call, the dearest first."""
+    restock(contestant, operation, pace)
+    count = max(1, pace.calls // operation.keys_per_call)
+    arguments = operation.arguments(contestant.workload, count)
+    method = getattr(contestant.cache, operation.method)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for each in arguments:
+        method(*each)
+    profiler.disable()
+    costs = [
+        Cost(
+            calls=calls / len(arguments),
+            own_us=own / len(arguments) * 1e6,
+            total_us=total / len(arguments) * 1e6,
+            place=describe(place),
+        )
+        for place, (_, calls, own, total, _) in read_entries(profiler).items()
+    ]
+    return sorted(costs, key=lambda cost: cost.own_us, reverse=True)
+
+
+def read_entries(
+    profiler: cProfile.Profile,
+) -> dict[tuple[str, int, str], tuple[int, int, float, float, object]]:
+    entries: dict[tuple[str, int, str], tuple[int, int, float, float, object]]
+    entries = vars(pstats.Stats(profiler))["stats"]
+    return entries
+
+
+def describe(place: tuple[str, int, str]) -> str:
+    path, line, name = place
+    if path == "~":
+        return name
+    return f"{'/'.join(Path(path).parts[-3:])}:{line} {name}"
+
+
+def print_costs(costs: list[Cost]) -> None:
+    print(f"{'calls':>8} {'own us':>8} {'total us':>8}  (with the profiler's own cost)")
+    for cost in costs[:SHOWN_FUNCTIONS]:
+        if cost.calls >= 0.001:
+            print(f"{cost.calls:8.2f} {cost.own_us:8.2f} {cost.total_us:8.2f}  {cost.place}")
+
+
+if __name__ == "__main__":
+    main()
