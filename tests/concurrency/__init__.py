@@ -1,0 +1,1 @@
+"""What the cache promises to threads and processes that use it at the same time."""

@@ -1,0 +1,82 @@
+"""Fixtures for several processes that use one cache and begin at the same moment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import pytest
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+
+from tests.concurrency.program import PROGRAM
+from tests.conftest import RunPython
+from tests.contract.fixtures import clock, make_cache
+
+__all__ = ["clock", "make_cache"]
+
+SECONDS = 60.0  # a busy machine
+
+SHARED_BY_PROCESSES = [
+    "sqlite",
+    "sqlite_shared",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+]
+
+Process = subprocess.Popen[str]
+
+
+class StartProgram(Protocol):
+    """Start a program of ``tests.concurrency.program``; it waits for `go`."""
+
+    def __call__(
+        self, name: str, *arguments: object, options: Mapping[str, object] | None = ...
+    ) -> Process: ...
+
+
+@pytest.fixture
+def start_program(cache_alias: str, run_python: RunPython) -> StartProgram:
+    def start(
+        name: str, *arguments: object, options: Mapping[str, object] | None = None
+    ) -> Process:
+        return run_python(PROGRAM, name, cache_alias, json.dumps(options or {}), *arguments)
+
+    return start
+
+
+@pytest.fixture
+def cache(cache_alias: str) -> Iterator[BaseCache]:
+    yield caches[cache_alias]
+    caches[cache_alias].clear()
+
+
+def go(*processes: Process) -> list[Any]:
+    """Let the processes begin together, and return their answers."""
+    begin(*processes)
+    return [answer_of(process) for process in processes]
+
+
+def begin(*processes: Process) -> None:
+    for process in processes:
+        expect_line(process, "ready")
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+
+def expect_line(process: Process, line: str) -> None:
+    assert process.stdout is not None
+    said = process.stdout.readline().strip()
+    if said != line:
+        _, errors = process.communicate(timeout=SECONDS)
+        raise AssertionError(f"The process said {said!r} instead of {line!r}.\n{errors}")
+
+
+def answer_of(process: Process) -> Any:
+    output, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, errors
+    return json.loads(output.splitlines()[-1])

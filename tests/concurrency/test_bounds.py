@@ -1,0 +1,164 @@
+"""MAX_BYTES and MAX_ENTRIES hold within a tenth under a steady load of new keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import pytest
+from django.conf import settings
+from django.core.cache.backends.base import BaseCache
+from django.db import connections
+
+from cachelayers.conf import database_alias_of
+from tests.concurrency.conftest import SHARED_BY_PROCESSES, StartProgram, go
+from tests.contract.fixtures import Clock, MakeCache
+
+ROW_BYTES = 64  # what a row counts beside its key and its value
+VALUE_BYTES = 500
+
+
+def usage_of(cache_alias: str) -> tuple[int, int]:
+    """Return how many rows the table has, and what they count towards MAX_BYTES."""
+    connection = connections[database_alias_of(settings.CACHES[cache_alias])]
+    length = "LENGTH" if connection.vendor == "sqlite" else "OCTET_LENGTH"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT COUNT(*), COALESCE(SUM({length}(full_key) + COALESCE({length}(data), 8)"
+            f" + {ROW_BYTES}), 0) FROM cachelayers_entry"
+        )
+        rows, size_bytes = cursor.fetchone()
+    return int(rows), int(size_bytes)
+
+
+def fill(cache: BaseCache, first: int, rows: int) -> None:
+    for number in range(first, first + rows):
+        cache.set(f"key-{number}", os.urandom(VALUE_BYTES), timeout=None)
+
+
+def test_max_entries_holds_under_a_steady_load(make_cache: MakeCache, cache_alias: str) -> None:
+    cache = make_cache(options={"MAX_ENTRIES": 1000})
+    fill(cache, 0, 1500)
+    most = 0
+
+    for first in range(1500, 4500, 250):
+        fill(cache, first, 250)
+        most = max(most, usage_of(cache_alias)[0])
+
+    assert most <= 1100
+    assert usage_of(cache_alias)[0] >= 800
+
+
+def test_max_bytes_holds_under_a_steady_load(make_cache: MakeCache, cache_alias: str) -> None:
+    max_bytes = 600_000
+    cache = make_cache(options={"MAX_BYTES": max_bytes})
+    fill(cache, 0, 1500)
+    most = 0
+
+    for first in range(1500, 4500, 250):
+        fill(cache, first, 250)
+        most = max(most, usage_of(cache_alias)[1])
+
+    assert most <= 1.1 * max_bytes
+    assert usage_of(cache_alias)[1] >= 0.8 * max_bytes
+
+
+def test_bounds_hold_for_bulk_writes(make_cache: MakeCache, cache_alias: str) -> None:
+    cache = make_cache(options={"MAX_ENTRIES": 1000})
+    most = 0
+
+    for first in range(0, 6000, 200):
+        cache.set_many({f"key-{n}": "x" * 50 for n in range(first, first + 200)}, timeout=None)
+        if first >= 2000:
+            most = max(most, usage_of(cache_alias)[0])
+
+    assert most <= 1100
+    assert usage_of(cache_alias)[0] >= 800
+
+
+def test_bounds_hold_for_values_of_very_different_sizes(
+    make_cache: MakeCache, cache_alias: str
+) -> None:
+    max_bytes = 4_000_000
+    cache = make_cache(options={"MAX_BYTES": max_bytes})
+    most = 0
+
+    for number in range(2500):
+        size_bytes = 50_000 if number % 25 == 0 else 1000
+        cache.set(f"key-{number}", b"x" * size_bytes, timeout=None)
+        if number >= 1500 and number % 100 == 0:
+            most = max(most, usage_of(cache_alias)[1])
+
+    assert most <= 1.1 * max_bytes
+
+
+@pytest.mark.parametrize("cache_alias", SHARED_BY_PROCESSES, indirect=True)
+@pytest.mark.parametrize(
+    ("options", "column"), [({"MAX_ENTRIES": 1000}, 0), ({"MAX_BYTES": 600_000}, 1)], ids=str
+)
+def test_four_processes_hold_the_bounds_together(
+    cache: BaseCache,
+    cache_alias: str,
+    start_program: StartProgram,
+    options: Mapping[str, int],
+    column: int,
+) -> None:
+    (bound,) = options.values()
+
+    complaints = go(
+        *(start_program("fill", f"p{n}", 1000, VALUE_BYTES, options=options) for n in range(4))
+    )
+
+    assert complaints == [[], [], [], []]
+    assert 0.8 * bound <= usage_of(cache_alias)[column] <= 1.1 * bound
+
+
+def test_a_bound_of_one_alias_takes_nothing_from_another(
+    cache: BaseCache, make_cache: MakeCache
+) -> None:
+    kept = {f"kept-{number}": number for number in range(500)}
+    cache.set_many(kept, timeout=None)
+    bounded = make_cache(options={"MAX_ENTRIES": 100})
+
+    fill(bounded, 0, 1000)
+
+    assert cache.get_many(kept) == kept
+
+
+@pytest.mark.parametrize("options", [{}, {"MAX_ENTRIES": 100_000}, {"MAX_BYTES": 2**30}], ids=str)
+def test_expired_rows_disappear_under_writes(
+    make_cache: MakeCache, cache_alias: str, clock: Clock, options: Mapping[str, int]
+) -> None:
+    cache = make_cache(options=options)
+    cache.set_many({f"old-{number}": number for number in range(1000)}, timeout=10)
+    clock.advance(11)
+
+    fill(cache, 0, 1500)
+
+    rows, _ = usage_of(cache_alias)
+    assert rows <= 1550
+
+
+def test_what_is_read_often_outlives_what_is_not(make_cache: MakeCache, clock: Clock) -> None:
+    cache = make_cache(options={"MAX_ENTRIES": 1000})
+    loved = [f"loved-{number}" for number in range(50)]
+    cache.set_many(dict.fromkeys(loved, 1), timeout=None)
+
+    for first in range(0, 3000, 50):
+        fill(cache, first, 50)
+        cache.get_many(loved)
+        clock.advance(60)
+
+    assert len(cache.get_many(loved)) >= 45
+
+
+def test_the_value_just_written_is_there(make_cache: MakeCache) -> None:
+    cache = make_cache(options={"MAX_ENTRIES": 100})
+
+    for number in range(600):
+        cache.set(f"key-{number}", number, timeout=None)
+        assert cache.get(f"key-{number}") == number
+    values = {f"many-{number}": number for number in range(50)}
+    cache.set_many(values, timeout=None)
+
+    assert cache.get_many(values) == values

@@ -1,0 +1,86 @@
+"""Real processes that use the same table at the same time."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from django.db import connections
+
+from tests.concurrency.conftest import SHARED_BY_PROCESSES, StartProgram, begin, expect_line, go
+
+pytestmark = pytest.mark.parametrize("cache_alias", SHARED_BY_PROCESSES, indirect=True)
+
+FOUR = range(4)
+
+
+def test_four_processes_lose_no_count(cache: BaseCache, start_program: StartProgram) -> None:
+    cache.set("counter", 0)
+
+    complaints = go(*(start_program("count", "counter", 100) for _ in FOUR))
+
+    assert complaints == [[], [], [], []]
+    assert cache.get("counter") == 400
+
+
+def test_exactly_one_of_four_processes_adds(cache: BaseCache, start_program: StartProgram) -> None:
+    prizes = go(*(start_program("win", 50) for _ in FOUR))
+
+    won = collections.Counter(prize for some in prizes for prize in some)
+    assert won == dict.fromkeys(range(50), 1)
+
+
+def test_four_processes_lose_no_write_and_meet_no_error(
+    cache: BaseCache, start_program: StartProgram
+) -> None:
+    wrong = go(*(start_program("live", f"process-{number}", 300) for number in FOUR))
+
+    assert wrong == [[], [], [], []]
+
+
+def test_bulk_writes_in_any_order_never_deadlock_and_lose_nothing(
+    cache: BaseCache, start_program: StartProgram
+) -> None:
+    wrong = go(*(start_program("write_in_bulk", f"process-{number}", 25) for number in FOUR))
+
+    assert wrong == [[], [], [], []]
+
+
+@pytest.mark.parametrize("warm_up", ["used before", "not used before"])
+def test_a_fork_in_the_middle_of_work_harms_neither_side(
+    cache: BaseCache, cache_alias: str, start_program: StartProgram, warm_up: str
+) -> None:
+    if warm_up == "used before" and "sqlite" not in cache_alias:
+        warm_up = "not used before"  # Django's own connections must not be used across a fork
+
+    (wrong,) = go(start_program("fork_while_a_thread_works", warm_up))
+
+    assert wrong == []
+
+
+def test_a_process_killed_in_the_middle_of_writes_leaves_a_sound_cache(
+    cache: BaseCache, cache_alias: str, start_program: StartProgram
+) -> None:
+    for round_number in range(3):
+        process = start_program("write_for_ever", f"victim-{round_number}")
+        begin(process)
+        expect_line(process, "under way")
+
+        process.kill()
+        process.wait()
+
+        cache.set("survivor", round_number)
+        assert cache.get("survivor") == round_number
+        assert len(cache.get_many([f"victim-{round_number}-many-{n}" for n in range(50)])) == 50
+    assert soundness_of(cache_alias) == "ok"
+
+
+def soundness_of(cache_alias: str) -> str:
+    """Return what SQLite says of its file; servers check theirs by themselves."""
+    database = {"sqlite": "sqlite_cache", "sqlite_shared": "default"}.get(cache_alias)
+    if database is None:
+        return "ok"
+    with connections[database].cursor() as cursor:
+        cursor.execute("PRAGMA integrity_check")
+        return str(cursor.fetchone()[0])

@@ -1,0 +1,1 @@
+"""The promises that every cache backend of this package keeps, on every database."""

@@ -1,0 +1,5 @@
+"""Fixtures of the contract."""
+
+from tests.contract.fixtures import clock, entries, make_cache
+
+__all__ = ["clock", "entries", "make_cache"]

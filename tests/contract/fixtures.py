@@ -1,0 +1,97 @@
+"""Fixtures of the suites on the backend: caches with other options, and a clock that tests move."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import pytest
+from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.db import models
+from django.test import override_settings
+
+from cachelayers.conf import database_alias_of
+from cachelayers.models import Entry
+
+UNUSED_NUMBERS = itertools.count()
+
+
+class MakeCache(Protocol):
+    """Build a cache like the one under test, but with other settings."""
+
+    def __call__(
+        self,
+        name: str | None = ...,
+        *,
+        options: Mapping[str, object] | None = ...,
+        **params: object,
+    ) -> BaseCache: ...
+
+
+class Clock:
+    """The time of day as the cache sees it, in seconds; it moves only when told to."""
+
+    def __init__(self, now_seconds: float) -> None:
+        self.now_seconds = now_seconds
+
+    def __call__(self) -> float:
+        return self.now_seconds
+
+    def advance(self, seconds: float) -> None:
+        self.now_seconds += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    # Patched in the module, as Django's own tests do: a backend that imports the name is found out.
+    clock = Clock(time.time())
+    monkeypatch.setattr(time, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def entries(cache: BaseCache, cache_alias: str) -> models.Manager[Entry]:
+    """Return the rows behind the cache under test, to look at and to tamper with."""
+    return Entry.objects.db_manager(database_alias_of(settings.CACHES[cache_alias]))
+
+
+@pytest.fixture
+def make_cache(cache: BaseCache, cache_alias: str) -> Iterator[MakeCache]:
+    """Build caches that share the table of the cache under test; they are emptied at the end."""
+    made: list[BaseCache] = []
+    with ExitStack() as overrides:
+
+        def make(
+            name: str | None = None,
+            *,
+            options: Mapping[str, object] | None = None,
+            **params: object,
+        ) -> BaseCache:
+            # A name of its own each time: what is reported once a minute is reported by name.
+            name = name or f"variant-{next(UNUSED_NUMBERS)}"
+            configured = add_alias(settings.CACHES, cache_alias, name, options or {}, params)
+            overrides.enter_context(override_settings(CACHES=configured))
+            made.append(caches[name])
+            return made[-1]
+
+        yield make
+        for variant in made:
+            variant.clear()
+            variant.close()
+
+
+def add_alias(
+    configured: Mapping[str, Mapping[str, Any]],
+    like: str,
+    name: str,
+    options: Mapping[str, object],
+    params: Mapping[str, object],
+) -> dict[str, Mapping[str, Any]]:
+    base = configured[like]
+    merged = {**base, **params, "OPTIONS": {**base.get("OPTIONS", {}), **options}}
+    return {**configured, name: merged}

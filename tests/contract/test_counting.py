@@ -1,0 +1,215 @@
+"""What incr and decr promise: exact sums, a kept expiry, and clear errors."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+
+from tests.contract.fixtures import Clock, MakeCache
+
+BORDER = 2**63  # the first number that a signed 64-bit column cannot hold
+
+
+def test_incr_adds_one_and_returns_the_sum(cache: BaseCache) -> None:
+    cache.set("counter", 41)
+
+    returned = cache.incr("counter")
+
+    assert returned == 42
+    assert cache.get("counter") == 42
+
+
+@pytest.mark.parametrize(
+    ("start", "delta", "total"),
+    [
+        (40, 2, 42),
+        (42, -2, 40),
+        (0, -1, -1),
+        (-5, 3, -2),
+        (1, 0, 1),
+        (-1, 1, 0),
+        (7, 10**12, 10**12 + 7),
+    ],
+)
+def test_incr_adds_any_whole_number(cache: BaseCache, start: int, delta: int, total: int) -> None:
+    cache.set("counter", start)
+
+    returned = cache.incr("counter", delta)
+
+    assert returned == total
+    assert cache.get("counter") == total
+
+
+@pytest.mark.parametrize(
+    ("start", "delta", "total"), [(42, 1, 41), (42, 2, 40), (0, 1, -1), (-1, -1, 0)]
+)
+def test_decr_subtracts_also_below_zero(
+    cache: BaseCache, start: int, delta: int, total: int
+) -> None:
+    cache.set("counter", start)
+
+    returned = cache.decr("counter", delta)
+
+    assert returned == total
+    assert cache.get("counter") == total
+
+
+@pytest.mark.parametrize("operation", ["incr", "decr"])
+def test_counting_a_missing_key_is_a_value_error_that_names_it(
+    cache: BaseCache, operation: str
+) -> None:
+    with pytest.raises(ValueError, match="nobody"):
+        getattr(cache, operation)("nobody")
+
+    assert cache.has_key("nobody") is False
+
+
+def test_counting_an_expired_key_is_a_value_error(cache: BaseCache, clock: Clock) -> None:
+    cache.set("counter", 1, timeout=10)
+    clock.advance(11)
+
+    with pytest.raises(ValueError, match="counter"):
+        cache.incr("counter")
+
+    assert cache.get("counter") is None
+
+
+def test_counting_keeps_the_expiry(cache: BaseCache, clock: Clock) -> None:
+    cache.set("counter", 1, timeout=10)
+    clock.advance(9)
+    cache.incr("counter")
+    before = cache.get("counter")
+
+    clock.advance(2)
+
+    assert before == 2
+    assert cache.get("counter") is None
+
+
+def test_counting_keeps_an_endless_life(cache: BaseCache, clock: Clock) -> None:
+    cache.set("counter", 1, timeout=None)
+    cache.incr("counter")
+
+    clock.advance(10 * 365 * 86400)
+
+    assert cache.get("counter") == 2
+
+
+def test_a_counter_stays_a_number(cache: BaseCache) -> None:
+    cache.set("counter", 1)
+    cache.incr("counter")
+
+    stored = cache.get("counter")
+
+    assert type(stored) is int
+
+
+def test_an_added_counter_counts(cache: BaseCache) -> None:
+    cache.add("counter", 0)
+
+    returned = [cache.incr("counter") for _ in range(5)]
+
+    assert returned == [1, 2, 3, 4, 5]
+
+
+def test_a_counter_of_set_many_counts(cache: BaseCache) -> None:
+    cache.set_many({"counter": 5})
+
+    assert cache.incr("counter") == 6
+
+
+def test_a_replaced_counter_counts_from_the_new_value(cache: BaseCache) -> None:
+    cache.set("counter", 5)
+    cache.incr("counter")
+    cache.set("counter", "text")
+    cache.set("counter", 100)
+
+    assert cache.incr("counter") == 101
+
+
+def test_counting_honours_the_version(cache: BaseCache) -> None:
+    cache.set("counter", 1, version=1)
+    cache.set("counter", 10, version=2)
+
+    second = cache.incr("counter", version=2)
+    first = cache.decr("counter", version=1)
+
+    assert (first, second) == (0, 11)
+
+
+@pytest.mark.parametrize(
+    ("start", "delta"),
+    [
+        (BORDER - 1, 1),
+        (-BORDER, -1),
+        (BORDER - 1, BORDER - 1),
+        (BORDER, 1),
+        (BORDER, -1),
+        (10**40, 1),
+        (1, BORDER),
+        (1, -(10**40)),
+        (-BORDER, BORDER),
+    ],
+)
+def test_a_counter_never_wraps_at_64_bits(cache: BaseCache, start: int, delta: int) -> None:
+    cache.set("counter", start)
+
+    returned = cache.incr("counter", delta)
+
+    assert returned == start + delta
+    assert cache.get("counter") == start + delta
+
+
+@pytest.mark.parametrize(
+    ("start", "total"), [(True, 2), (False, 1), (1.5, 2.5), (Decimal("1.5"), Decimal("2.5"))]
+)
+def test_other_numbers_count_as_in_django(cache: BaseCache, start: object, total: object) -> None:
+    cache.set("counter", start)
+
+    returned = cache.incr("counter")
+
+    assert returned == total
+    assert cache.get("counter") == total
+
+
+@pytest.mark.parametrize("value", ["41", "text", b"41", None, [1], {"a": 1}])
+def test_counting_what_is_no_number_is_an_error_and_keeps_it(
+    cache: BaseCache, value: object
+) -> None:
+    cache.set("counter", value)
+
+    with pytest.raises((TypeError, ValueError)):
+        cache.incr("counter")
+
+    assert cache.get("counter", "missing") == value
+
+
+@pytest.mark.parametrize("delta", ["1", None, object()])
+def test_a_delta_that_is_no_number_is_an_error(cache: BaseCache, delta: object) -> None:
+    cache.set("counter", 1)
+
+    with pytest.raises((TypeError, ValueError)):
+        cache.incr("counter", delta)  # type: ignore[arg-type] # what is tested
+
+    assert cache.get("counter") == 1
+
+
+def test_a_fraction_as_delta_counts_as_in_django(cache: BaseCache) -> None:
+    cache.set("counter", 1)
+
+    returned = cache.incr("counter", 0.5)  # type: ignore[arg-type] # Django's own backends take it
+
+    assert returned == 1.5
+    assert cache.get("counter") == 1.5
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "json"])
+def test_counters_count_with_every_serializer(make_cache: MakeCache, serializer: str) -> None:
+    cache = make_cache(options={"SERIALIZER": serializer})
+    cache.set("small", 1)
+    cache.set("large", BORDER)
+
+    assert cache.incr("small") == 2
+    assert cache.incr("large") == BORDER + 1

@@ -1,0 +1,253 @@
+"""Which keys are told apart, which are refused, and how."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+from django.core.cache.backends.base import BaseCache, CacheKeyWarning, InvalidCacheKey
+
+from tests.contract.fixtures import MakeCache
+
+ORDINARY_KEYS = [
+    "plain",
+    "Plain",
+    "PLAIN",
+    "",
+    "0",
+    "1",
+    "01",
+    "a:b",
+    "a::b",
+    ":1:a",
+    "a/b?c=d&e=f#g",
+    "100%",
+    "100%s",
+    "a_b",
+    "a%b",
+    '"quoted"',
+    "back\\slash",
+    "back\\\\slash",
+    "[a]",
+    "a*",
+    "a?",
+    "ä",
+    "a\u0308",  # looks like the one above; a collation must not make them one
+    "ae",
+    "æ",
+    "ß",
+    "ss",
+    "\u017f",  # the long s, which upper-cases to S
+    "é",
+    "e",
+    "日本語",
+    "ключ",
+    "مفتاح",
+    "🗝",
+    "🗝\ufe0f",
+    "👩\u200d🚀",
+    "\u200b",
+    "\U0010ffff",
+    "K",
+    "\u212a",  # the Kelvin sign, which lower-cases to k
+    "I",
+    "\u0131",  # the dotless i, which upper-cases to I
+    "İ",
+]
+
+# Django warns of these, because memcached refuses them; a table has no reason to.
+UNPORTABLE_KEYS = [
+    "'; DROP TABLE cachelayers_entry; --",
+    "a b",
+    "trailing",
+    "trailing ",
+    "trailing  ",
+    " trailing",
+    "tab\t",
+    "line\nbreak",
+    "line\r\nbreak",
+    "null\x00",
+    "null\x00byte",
+    "null\x00bytes",
+    "\x00",
+    "\x01",
+    "\x1f",
+    "\x7f",
+    "x" * 250,
+    "x" * 251,
+    "x" * 1500,
+    "x" * 1499 + "y",
+    "ü" * 900,
+]
+
+ignores_portability = pytest.mark.filterwarnings("ignore::django.core.cache.CacheKeyWarning")
+
+
+def test_keys_that_look_alike_are_different_entries(cache: BaseCache) -> None:
+    for key in ORDINARY_KEYS:
+        cache.set(key, f"value of {key!r}")
+
+    found = {key: cache.get(key) for key in ORDINARY_KEYS}
+
+    assert found == {key: f"value of {key!r}" for key in ORDINARY_KEYS}
+
+
+@ignores_portability
+def test_unportable_keys_are_different_entries_too(cache: BaseCache) -> None:
+    for key in UNPORTABLE_KEYS:
+        cache.set(key, f"value of {key!r}")
+
+    found = {key: cache.get(key) for key in UNPORTABLE_KEYS}
+
+    assert found == {key: f"value of {key!r}" for key in UNPORTABLE_KEYS}
+
+
+@ignores_portability
+def test_bulk_operations_take_every_key(cache: BaseCache) -> None:
+    keys = ORDINARY_KEYS + UNPORTABLE_KEYS
+    values = {key: number for number, key in enumerate(keys)}
+
+    cache.set_many(values)
+    found = cache.get_many(keys)
+    cache.delete_many(keys)
+
+    assert found == values
+    assert cache.get_many(keys) == {}
+
+
+@ignores_portability
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [*itertools.permutations(["key", "KEY", "key ", "key\x00", "kéy"], 2)],
+)
+def test_a_key_answers_to_its_exact_spelling_only(
+    cache: BaseCache, written: str, asked: str
+) -> None:
+    cache.set(written, 1)
+
+    assert cache.get(asked) is None
+    assert cache.has_key(asked) is False
+    assert cache.touch(asked) is False
+    assert cache.delete(asked) is False
+    assert cache.add(asked, 2) is True
+    assert cache.get(written) == 1
+
+
+@pytest.mark.parametrize("key", ["a b", "null\x00", "tab\t", "x" * 251])
+@pytest.mark.parametrize("operation", ["get", "set", "add", "touch", "delete", "has_key", "incr"])
+def test_an_unportable_key_warns_as_in_django(cache: BaseCache, operation: str, key: str) -> None:
+    arguments = {"set": (1,), "add": (1,)}.get(operation, ())
+
+    with pytest.warns(CacheKeyWarning, match="memcached"), allowed_errors(operation):
+        getattr(cache, operation)(key, *arguments)
+
+
+def allowed_errors(operation: str) -> AbstractContextManager[object]:
+    # incr() of a key that is not there.
+    return pytest.raises(ValueError, match="not found") if operation == "incr" else nullcontext()
+
+
+@pytest.mark.parametrize("operation", ["get_many", "set_many", "delete_many"])
+def test_an_unportable_key_warns_in_bulk_as_in_django(cache: BaseCache, operation: str) -> None:
+    argument: Any = {"a b": 1} if operation == "set_many" else ["a b"]
+
+    with pytest.warns(CacheKeyWarning, match="memcached"):
+        getattr(cache, operation)(argument)
+
+
+@ignores_portability
+def test_a_key_of_2000_bytes_is_the_longest(cache: BaseCache) -> None:
+    longest = "x" * (2000 - len(cache.make_key("")))
+
+    cache.set(longest, 42)
+
+    assert len(cache.make_key(longest).encode()) == 2000
+    assert cache.get(longest) == 42
+
+
+@ignores_portability
+@pytest.mark.parametrize("letter", ["x", "ü", "🗝"])
+@pytest.mark.parametrize("operation", ["get", "set", "add", "touch", "delete", "has_key", "incr"])
+def test_a_longer_key_is_an_error_that_says_how_long(
+    cache: BaseCache, operation: str, letter: str
+) -> None:
+    too_long = letter * (2000 // len(letter.encode()) + 1)
+    arguments = {"set": (1,), "add": (1,)}.get(operation, ())
+
+    with pytest.raises(InvalidCacheKey) as caught:
+        getattr(cache, operation)(too_long, *arguments)
+
+    size_bytes = len(cache.make_key(too_long).encode())
+    assert "2000" in str(caught.value).replace(",", "").replace("_", "")
+    assert str(size_bytes) in str(caught.value).replace(",", "").replace("_", "")
+    assert len(str(caught.value)) < 1000  # the key is quoted in part, not poured into the log
+
+
+@ignores_portability
+@pytest.mark.parametrize("operation", ["get_many", "set_many", "delete_many"])
+def test_one_key_that_is_too_long_is_an_error_in_bulk(cache: BaseCache, operation: str) -> None:
+    keys = ["fine", "x" * 2001]
+    argument: Any = dict.fromkeys(keys, 1) if operation == "set_many" else keys
+
+    with pytest.raises(InvalidCacheKey):
+        getattr(cache, operation)(argument)
+
+    assert cache.get("fine") is None
+
+
+def made_number(key: str, key_prefix: str, version: int) -> int:
+    return 42
+
+
+def test_a_key_function_that_makes_no_string_is_an_error(make_cache: MakeCache) -> None:
+    cache = make_cache(KEY_FUNCTION=made_number)
+
+    with pytest.raises(InvalidCacheKey, match="42"):
+        cache.set("answer", 1)
+
+
+@pytest.mark.parametrize("key", [1, 1.5, None, ("a", 1), b"bytes"], ids=repr)
+def test_a_key_that_is_no_string_is_an_error_that_names_it(cache: BaseCache, key: object) -> None:
+    with pytest.raises(InvalidCacheKey) as caught:
+        cache.set(key, 1)
+
+    assert repr(key) in str(caught.value)
+
+
+@pytest.mark.parametrize("operation", ["get", "add", "touch", "delete", "has_key", "incr"])
+def test_no_operation_takes_a_key_that_is_no_string(cache: BaseCache, operation: str) -> None:
+    arguments = {"add": (1,)}.get(operation, ())
+
+    with pytest.raises(InvalidCacheKey):
+        getattr(cache, operation)(42, *arguments)
+
+
+@pytest.mark.parametrize("operation", ["get_many", "set_many", "delete_many"])
+def test_no_bulk_operation_takes_a_key_that_is_no_string(cache: BaseCache, operation: str) -> None:
+    argument: Any = {42: 1} if operation == "set_many" else [42]
+
+    with pytest.raises(InvalidCacheKey):
+        getattr(cache, operation)(argument)
+
+
+class Slug(str):
+    """A string of the caller's own making, as Django's SafeString is one."""
+
+    __slots__ = ()
+
+
+def test_a_subclass_of_str_is_the_same_key(cache: BaseCache) -> None:
+    cache.set(Slug("answer"), 42)
+
+    assert cache.get("answer") == 42
+    assert cache.get_many([Slug("answer")]) == {"answer": 42}
+
+
+def test_a_lone_surrogate_is_a_key_like_any_other(cache: BaseCache) -> None:
+    cache.set("half-\ud800", 42)
+
+    assert cache.get("half-\ud800") == 42
+    assert cache.get("half-?") is None
+    assert cache.get_many(["half-\ud800"]) == {"half-\ud800": 42}
