@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
+from cachelayers.warming import warmer
+
+__all__ = ["warmer"]
 __version__ = "0.1.0"

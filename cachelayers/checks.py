@@ -1,4 +1,4 @@
-"""System checks: what is wrong or unwise in the settings, with the place, the value and the cure."""
+"""System checks: what is wrong or unwise in the settings, each with the cure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags
 from django.db import connections
 
 from cachelayers.backends.database.options import find_problems
@@ -27,7 +28,7 @@ DOCS = "See docs/database_cache.md."
 
 def register_all() -> None:
     """Register every check of this package."""
-    register(check_database_caches, Tags.caches)
+    checks.register(check_database_caches, Tags.caches)
 
 
 def check_database_caches(
@@ -51,7 +52,7 @@ def cache_messages() -> Iterator[CheckMessage]:
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
     """Yield a warning where UNLOGGED means nothing."""
     if database in settings.DATABASES and connections[database].vendor != "postgresql":
-        yield Warning(
+        yield checks.Warning(
             f"{where} OPTIONS UNLOGGED is True, and DATABASES[{database!r}] is not PostgreSQL.",
             hint="It has no effect there: leave it out.",
             id="cachelayers.W004",
@@ -66,7 +67,7 @@ def database_messages() -> Iterator[CheckMessage]:
         if connections[database].vendor == "sqlite":
             yield from sqlite_messages(database)
         if is_own_database(database) and ROUTER not in settings.DATABASE_ROUTERS:
-            yield Warning(
+            yield checks.Warning(
                 f"DATABASES[{database!r}] is a cache's own, and DATABASE_ROUTERS does not keep"
                 " other tables out of it.",
                 hint=f'Add "{ROUTER}" to DATABASE_ROUTERS.',
@@ -83,7 +84,7 @@ def sqlite_messages(database: str) -> Iterator[CheckMessage]:
             id="cachelayers.E005",
         )
     if shares_its_file(database):
-        yield Warning(
+        yield checks.Warning(
             f"DATABASES[{database!r}] is an SQLite file that holds the application's tables and a"
             " DatabaseCache. SQLite lets one connection write at a time, so pages and cache wait"
             " for each other.",

@@ -59,4 +59,6 @@ def aliases_configured_as(location: str, params: Mapping[str, Any]) -> list[str]
 def shares_its_file(database: str) -> bool:
     """Tell whether the SQLite file of a DATABASES alias also holds other tables than ours."""
     names = [str(configured["NAME"]) for configured in settings.DATABASES.values()]
-    return not is_own_database(database) or names.count(str(settings.DATABASES[database]["NAME"])) > 1
+    return (
+        not is_own_database(database) or names.count(str(settings.DATABASES[database]["NAME"])) > 1
+    )

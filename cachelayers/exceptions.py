@@ -17,4 +17,4 @@ class CacheUnavailable(CacheLayersError):
 
 
 class MissingTable(ImproperlyConfigured):
-    """The table of a DatabaseCache has not been created yet; the text names the command that does."""
+    """The table of a DatabaseCache does not exist yet; the text names the command that makes it."""

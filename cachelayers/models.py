@@ -8,7 +8,6 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-
 if TYPE_CHECKING:
     BigIntegerField = models.BigIntegerField[int, int]
 else:

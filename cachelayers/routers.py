@@ -28,7 +28,7 @@ class CacheRouter:
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **hints: Any
     ) -> bool | None:
-        """Entries belong where a cache names the database; a database of their own takes no more."""
+        """Entries belong in the databases that caches name; one set aside takes nothing else."""
         if is_entry(app_label, model_name):
             return db in cache_databases()
         if app_label == APP_LABEL:

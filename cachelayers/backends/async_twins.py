@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -49,7 +49,7 @@ class AsyncTwins(BaseCache):
 
     async def aset_many(
         self,
-        data: Mapping[str, Any],
+        data: dict[str, Any],
         timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:

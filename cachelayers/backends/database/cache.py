@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSet
 from typing import Any, Final, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheKey
@@ -130,17 +131,17 @@ class DatabaseCache(AsyncTwins):
             self.delete_many(data, version)
             return []
         rows = [self._row(place, data[key], expires) for key, place in places.items()]
-        written: set[int] = set()
+        written: MutableSet[int] = builtins.set()
         self._attempt("set_many", self._write_many, rows, written)
         failed = [key for key, place in places.items() if place.id not in written]
         if failed:
             self._guard.drop_older([places[key] for key in failed])
         return failed
 
-    def _write_many(self, rows: list[Row], written: set[int]) -> None:
+    def _write_many(self, rows: list[Row], written: MutableSet[int]) -> None:
         """Write rows; ``written`` grows with each chunk, so that a failure half-way is known."""
         for chunk in self._table.write_many(rows):
-            written.update(row.id for row in chunk)
+            written |= {row.id for row in chunk}
             self._guard.after_write(chunk)
 
     def add(
@@ -322,7 +323,10 @@ class DatabaseCache(AsyncTwins):
 
     def _row(self, place: Place, value: Any, expires: int) -> Row:
         """Return the row for a value."""
-        return Row(*place, expires, now_ms(), *self._packer.pack(place.key, value))
+        packed = self._packer.pack(place.key, value)
+        return Row(
+            place.id, place.key, expires, now_ms(), packed.format, packed.number, packed.data
+        )
 
     def _delete(self, place: Place) -> bool:
         """Delete a row; one that could not be deleted is not served any more."""

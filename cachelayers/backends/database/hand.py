@@ -85,23 +85,24 @@ class Hand:
             table.note_used(list(reads), now_ms)
 
     def _cut_next_slice(self, table: EntryTable, now_ms: int) -> None:
-        """Delete what is expired in the next slice, and the least useful where there is too much."""
+        """Delete what is expired in the next slice, and the least useful if there is too much."""
         rows = table.sample(self._position, SLICE_ROWS)
         end = rows[-1].id if len(rows) == SLICE_ROWS else self.id_range.last
         ids = end - self._position + 1
         self._position = end + 1 if end < self.id_range.last else self.id_range.first
         expired = [row for row in rows if row.expires <= now_ms]
         alive = [row for row in rows if row.expires > now_ms]
-        self._remember(Slice(ids, len(alive), sum(row.bytes for row in alive)))
-        surplus = self._least_useful(alive)
-        if expired or surplus:
+        self._remember(Slice(ids, len(alive), sum_of_bytes(alive)))
+        victims = self._least_useful(alive) if self.is_bounded else []
+        if expired or victims:
             # Spares what was used since: a row that was refreshed meanwhile survives.
-            table.delete_unused([row.id for row in (*expired, *surplus)], now_ms)
-        if surplus:
-            self._slices[-1] = Slice(
-                ids, len(alive) - len(surplus), self._slices[-1].bytes - sum_of_bytes(surplus)
+            table.delete_unused([row.id for row in (*expired, *victims)], now_ms)
+        if victims:
+            left = self._slices.pop()
+            self._slices.append(
+                Slice(ids, left.rows - len(victims), left.bytes - sum_of_bytes(victims))
             )
-            counts.add(self.alias, "evictions", len(surplus))
+            counts.add(self.alias, "evictions", len(victims))
 
     def _remember(self, newest: Slice) -> None:
         """Keep the newest slices, up to one whole rotation."""
@@ -114,8 +115,10 @@ class Hand:
 
     def _least_useful(self, alive: list[SampledRow]) -> list[SampledRow]:
         """Return the rows of the slice to delete: those used longest ago."""
-        rows_over = self._surplus_of(self._estimate("rows"), self.max_entries)
-        bytes_over = self._surplus_of(self._estimate("bytes"), self.max_bytes)
+        rows = self._scaled_up(sum(known.rows for known in self._slices))
+        bytes_ = self._scaled_up(sum(known.bytes for known in self._slices))
+        rows_over = surplus(rows, self.max_entries)
+        bytes_over = surplus(bytes_, self.max_bytes)
         victims: list[SampledRow] = []
         for row in sorted(alive, key=lambda row: row.used)[: round(len(alive) * LARGEST_CUT)]:
             if rows_over <= 0 and bytes_over <= 0:
@@ -125,23 +128,23 @@ class Hand:
             bytes_over -= row.bytes
         return victims
 
-    def _estimate(self, what: str) -> float:
-        """Return how many rows or bytes the alias has, by the density of the slices known."""
-        known_ids = sum(known.ids for known in self._slices)
-        return sum(getattr(known, what) for known in self._slices) * self.id_range.size / known_ids
-
-    def _surplus_of(self, estimate: float, bound: int | None) -> float:
-        """Return how much is too much."""
-        return 0.0 if bound is None else estimate - bound * AIM
+    def _scaled_up(self, found: int) -> float:
+        """Return how many the alias has, of what the slices known have ``found``, by density."""
+        return found * self.id_range.size / sum(known.ids for known in self._slices)
 
     def _writes_between_slices(self) -> int:
         """Return how many writes may pass before the next slice."""
-        growth = int(self._estimate("rows")) // SLICES_PER_GROWTH
-        return min(max(growth, 1), MOST_WRITES_BETWEEN_SLICES)
+        rows = self._scaled_up(sum(known.rows for known in self._slices))
+        return min(max(int(rows) // SLICES_PER_GROWTH, 1), MOST_WRITES_BETWEEN_SLICES)
 
     def _bytes_between_slices(self) -> float:
         """Return how much may be written before the next slice."""
         return float("inf") if self.max_bytes is None else self.max_bytes / SLICES_PER_GROWTH
+
+
+def surplus(estimate: float, bound: int | None) -> float:
+    """Return how much is too much."""
+    return 0.0 if bound is None else estimate - bound * AIM
 
 
 def sum_of_bytes(rows: list[SampledRow]) -> int:

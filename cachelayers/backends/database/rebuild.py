@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 from django.core.files import locks
@@ -55,7 +56,7 @@ def rebuild_corrupt_file(database: str, corrupt: FileIdentity | None) -> None:
 @contextmanager
 def locked(path: str) -> Iterator[IO[str]]:
     """Hold a lock over all processes of this host; the first one that has it rebuilds."""
-    with open(path, "w") as file:
+    with Path(path).open("w") as file:
         locks.lock(file, locks.LOCK_EX)
         try:
             yield file
@@ -66,10 +67,10 @@ def locked(path: str) -> Iterator[IO[str]]:
 def set_aside(path: str) -> str:
     """Rename the file and its side files; return the new name."""
     aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
-    os.rename(path, aside)
+    Path(path).rename(aside)
     for suffix in SIDE_FILES:
         with suppress(FileNotFoundError):
-            os.rename(path + suffix, aside + suffix)
+            Path(path + suffix).rename(aside + suffix)
     return aside
 
 
@@ -78,14 +79,14 @@ def make_new_file(database: str, path: str) -> None:
     beside = f"{path}.new"
     for leftover in (beside, *(beside + suffix for suffix in SIDE_FILES)):
         with suppress(FileNotFoundError):
-            os.remove(leftover)
+            Path(leftover).unlink()
     connection = connections[database].copy()
     connection.settings_dict["NAME"] = beside
     try:
         executor = MigrationExecutor(connection)
-        executor.migrate([
-            key for key in executor.loader.graph.leaf_nodes() if key[0] == Entry._meta.app_label
-        ])
+        executor.migrate(
+            [key for key in executor.loader.graph.leaf_nodes() if key[0] == Entry._meta.app_label]
+        )
     finally:
         connection.close()
-    os.replace(beside, path)
+    Path(beside).replace(path)

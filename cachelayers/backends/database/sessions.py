@@ -39,16 +39,16 @@ class Written(NamedTuple):
 class Session(Protocol):
     """Where statements run, and how they are spelled there."""
 
-    sql: Statements
+    @property
+    def sql(self) -> Statements:
+        """Return the statements in the form that the driver takes."""
 
     def fetch(
         self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
     ) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows; ``in_bulk`` lifts the limit on its own time."""
 
-    def write(
-        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
-    ) -> Written:
+    def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
         """Run a statement and return what it did; ``in_bulk`` as above."""
 
 
@@ -97,8 +97,13 @@ class FileSession:
 
     def __init__(self, connection: FileConnection, sql: Statements) -> None:
         """Take over a connection."""
-        self.sql = sql
+        self._sql = sql
         self.connection = connection
+
+    @property
+    def sql(self) -> Statements:
+        """Return the statements in SQLite's own form."""
+        return self._sql
 
     def fetch(
         self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
@@ -106,9 +111,7 @@ class FileSession:
         """Run a statement and return its rows."""
         return self.connection.fetch(statement, parameters)
 
-    def write(
-        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
-    ) -> Written:
+    def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
         """Run a statement; its busy time-out bounds the wait, so nothing is lifted in bulk."""
         return Written(self.connection.write(statement, parameters))
 
@@ -132,9 +135,7 @@ class DjangoSession:
         """Run a statement and return its rows."""
         return self._run(statement, parameters, fetch_rows, in_bulk=in_bulk)
 
-    def write(
-        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
-    ) -> Written:
+    def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
         """Run a statement and return what it did."""
         return self._run(statement, parameters, read_outcome, in_bulk=in_bulk)
 
@@ -210,7 +211,8 @@ def execute(
 
 def fetch_rows(cursor: CursorWrapper) -> list[tuple[Any, ...]]:
     """Return all rows."""
-    return cursor.fetchall()
+    rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def read_outcome(cursor: CursorWrapper) -> Written:

@@ -118,7 +118,7 @@ class FileConnection:
 def identity_of(path: str) -> FileIdentity | None:
     """Return what tells one file from another at the same path, or None where there is none."""
     try:
-        status = os.stat(plain_path_of(path))
+        status = Path(plain_path_of(path)).stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -30,10 +30,9 @@ class Statements:
         here = f"id = {mark} AND full_key = {mark}"
         here_and_alive = f"{here} AND expires > {mark}"
         between = f"id BETWEEN {mark} AND {mark}"
-        self.read = (
-            f"SELECT full_key, format, number, data FROM {table} WHERE id = {mark} AND expires > {mark}"
-        )
-        self.exists = f"SELECT full_key FROM {table} WHERE id = {mark} AND expires > {mark}"
+        alive = f"id = {mark} AND expires > {mark}"
+        self.read = f"SELECT full_key, format, number, data FROM {table} WHERE {alive}"
+        self.exists = f"SELECT full_key FROM {table} WHERE {alive}"
         self.upsert_one = self.upsert(1)
         # How often the time now stands in ``add``, behind the row.
         self.nows_in_add = 1
@@ -69,7 +68,8 @@ class Statements:
         written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
         return (
             f" ON CONFLICT (id) DO UPDATE SET {written}"
-            f" WHERE {self.table}.expires <= {self.mark} OR {self.table}.full_key <> excluded.full_key"
+            f" WHERE {self.table}.expires <= {self.mark}"
+            f" OR {self.table}.full_key <> excluded.full_key"
         )
 
     def increment_where(self, here_and_alive: str) -> str:
@@ -90,11 +90,11 @@ class Statements:
     def read_many(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return the statement for a bulk read; the time now is still to be appended."""
         condition, parameters = self.among(ids)
-        return (
+        statement = (
             f"SELECT id, full_key, format, number, data FROM {self.table}"
-            f" WHERE {condition} AND expires > {self.mark}",
-            parameters,
+            f" WHERE {condition} AND expires > {self.mark}"
         )
+        return statement, parameters
 
     def delete_many(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return the statement for a bulk delete. A colliding key goes too: that is a miss."""

@@ -26,7 +26,9 @@ def apply_storage_options(sender: AppConfig, using: str, **kwargs: Any) -> None:
         # EXTERNAL: PostgreSQL's own compression would cost time and gain nothing on top of ours.
         cursor.execute(f"ALTER TABLE {quoted} SET (fillfactor = {FILLFACTOR})")
         cursor.execute(f"ALTER TABLE {quoted} ALTER COLUMN data SET STORAGE EXTERNAL")
-        cursor.execute("SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s::regclass", [quoted])
+        cursor.execute(
+            "SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s::regclass", [quoted]
+        )
         [(is_unlogged,)] = cursor.fetchall()
         if is_unlogged != wants_unlogged(using):
             # Rewrites the table; it keeps what is in it.

@@ -128,7 +128,9 @@ class EntryTable:
         parameters = (delta, now_ms, *place, now_ms, lowest, highest)
         session = self.sessions.current()
         if session.sql.returns_rows:
-            return next((total for (total,) in session.fetch(session.sql.increment, parameters)), None)
+            return next(
+                (total for (total,) in session.fetch(session.sql.increment, parameters)), None
+            )
         done = session.write(session.sql.increment, parameters)
         return done.insert_id if done.rows else None
 
