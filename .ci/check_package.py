@@ -36,7 +36,7 @@ def expected_names() -> set[str]:
         str(path.relative_to(PROJECT))
         for path in PACKAGE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
-    } | {"cachelayers/py.typed", "cachelayers/migrations/0001_initial.py"}
+    } | {"cachelayers/py.typed", "cachelayers/migrations/__init__.py"}
 
 
 def is_expected_place(name: str) -> bool:

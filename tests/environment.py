@@ -23,8 +23,7 @@ from tests.keeper import wait_for_process
 from tests.servers import (
     KEEPER,
     SERVERS,
-    MariaDB,
-    Postgres,
+    DatabaseServer,
     Server,
     ServerError,
     find_free_port,
@@ -169,5 +168,5 @@ def only_one_process(lock: Path) -> Iterator[None]:
 def make_database(server_name: str) -> None:
     """Start the server and make this worker's database on it."""
     server = start_shared_server(server_name)
-    assert isinstance(server, Postgres | MariaDB)
+    assert isinstance(server, DatabaseServer)
     server.create_database(database_name())

@@ -247,7 +247,19 @@ class Server:
         return ServerError(f"{self.name} on port {self.port} {what}. Its log ends:\n{end_of_log}")
 
 
-class Postgres(Server):
+class DatabaseServer(Server):
+    """A server that can stand in Django's DATABASES."""
+
+    def create_database(self, name: str) -> None:
+        """Create the database `name` where it does not exist yet."""
+        raise NotImplementedError
+
+    def database_settings(self, name: str) -> dict[str, Any]:
+        """Return what DATABASES wants for the database `name` on this server."""
+        raise NotImplementedError
+
+
+class Postgres(DatabaseServer):
     name = "postgres"
     program = "postgres"
     package = "postgresql"
@@ -300,11 +312,10 @@ class Postgres(Server):
             self.run_tool(*client, f'CREATE DATABASE "{name}"')
 
     def database_settings(self, name: str = "postgres") -> dict[str, Any]:
-        """Return what Django's DATABASES wants for the database `name` on this server."""
         return postgres_settings(self.port, name)
 
 
-class MariaDB(Server):
+class MariaDB(DatabaseServer):
     name = "mariadb"
     program = "mariadbd"
     package = "mariadb-server"
@@ -365,7 +376,6 @@ class MariaDB(Server):
         self.run_tool(*client, f"--port={self.port}", f"--execute={statement}")
 
     def database_settings(self, name: str = "mysql") -> dict[str, Any]:
-        """Return what Django's DATABASES wants for the database `name` on this server."""
         return mariadb_settings(self.port, name)
 
 

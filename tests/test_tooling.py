@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests import environment, servers
-from tests.servers import SERVERS, MariaDB, Memcached, Postgres, Redis, Server
+from tests.servers import SERVERS, DatabaseServer, Memcached, Postgres, Redis, Server
 
 WAIT_SECONDS = 20.0
 
@@ -38,7 +38,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def database_cursor(server: Postgres | MariaDB) -> Iterator[Any]:
+def database_cursor(server: DatabaseServer) -> Iterator[Any]:
     """Open a connection as Django would, without naming it in the settings."""
     if isinstance(server, Postgres):
         import psycopg
@@ -64,15 +64,15 @@ def database_cursor(server: Postgres | MariaDB) -> Iterator[Any]:
         pytest.param("mariadb", marks=pytest.mark.mariadb),
     ]
 )
-def database_server(request: pytest.FixtureRequest) -> Postgres | MariaDB:
-    server: Postgres | MariaDB = request.getfixturevalue(f"{request.param}_server")
+def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
     server.create_database("kept")
     return server
 
 
 @pytest.mark.parametrize("end", [Server.stop, Server.kill])
 def test_a_database_survives_a_restart_on_the_same_port(
-    database_server: Postgres | MariaDB, end: Callable[[Server], None]
+    database_server: DatabaseServer, end: Callable[[Server], None]
 ) -> None:
     port = database_server.port
     with database_cursor(database_server) as cursor:
