@@ -181,7 +181,7 @@ def density_steps(counts: Iterable[int]) -> tuple[int, int, int]:
     They follow the map's own counts: with fixed ones, the United States were all of one colour
     and Mongolia had none but the faintest.
     """
-    ranked = sorted(counts)
+    ranked = sorted(counts) or [1]
     middle = max(2, ranked[int(len(ranked) * FAINT_SHARE)])
     return 1, middle, max(middle + 1, ranked[int(len(ranked) * MIDDLE_SHARE)])
 

@@ -1,0 +1,1 @@
+"""The demo site keeps its promises to readers and editors."""
