@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,7 @@ import django
 from benchmarks.environment import SIZES, publish
 from tests.servers import MariaDB, Postgres, find_missing
 
-SERVERS: dict[str, type[Postgres | MariaDB]] = {"postgres": Postgres, "mariadb": MariaDB}
+SERVERS: dict[str, Callable[..., Postgres | MariaDB]] = {"postgres": Postgres, "mariadb": MariaDB}
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def running(databases: Iterable[str]) -> Iterator[dict[str, str]]:
         ports = {}
         for name in wanted:
             if name not in missing:
-                server: Postgres | MariaDB = stack.enter_context(SERVERS[name](durable=True))
+                server = stack.enter_context(SERVERS[name](durable=True))
                 for size in SIZES:
                     server.create_database(f"bench{size}")
                 ports[name] = server.port
