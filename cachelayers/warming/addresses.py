@@ -38,7 +38,7 @@ def locate(url: str, *, base: str | None = None) -> Address:
     ``base`` is the URL of the page that names it; only then may it be relative.
     """
     _check_spelling(url, may_be_relative=base is not None)
-    parts = _split(urljoin(base or site_origin(), url))
+    parts = _split(url, base or site_origin())
     _check_host(parts)
     return Address(
         scheme=parts.scheme,
@@ -68,9 +68,10 @@ def _check_spelling(url: str, *, may_be_relative: bool) -> None:
         raise WarmingError("is neither a path that begins with '/' nor an http or https URL")
 
 
-def _split(url: str) -> SplitResult:
+def _split(url: str, base: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
+        # A full URL is left as it is: urljoin() would lend "http:///page/" the base's host.
+        parts = urlsplit(url if HAS_SCHEME.match(url) else urljoin(base, url))
         _ = parts.port  # raises where it is no number
     except ValueError as error:
         raise WarmingError(f"is not a valid URL: {error}") from None

@@ -12,7 +12,7 @@ from cachelayers.warming.items import Item, warm_item
 from cachelayers.warming.outcomes import Outcome
 
 # How long an interrupted run waits for the items in hand.
-STOP_SECONDS = 5.0
+STOP_SECONDS = 3.0
 
 
 def warm_items(

@@ -1,0 +1,70 @@
+"""Fixtures of the command tests: the small site, an empty registry, a real terminal."""
+
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.cache import BaseCache, caches
+from django.core.management import CommandError, call_command
+from pytest_django import DjangoDbBlocker, Settings
+
+from cachelayers.warming import registered_warmers, registry
+from tests.commands.runs import Run, RunCommand
+from tests.commands.small_site.records import Records, records
+
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+
+
+@pytest.fixture
+def memory_caches(settings: Settings) -> None:
+    """CACHES of this process: quick, and nobody else's."""
+    settings.CACHES = {
+        alias: {"BACKEND": LOCMEM, "LOCATION": f"{alias} {uuid4()}"}
+        for alias in ("default", "other")
+    }
+
+
+@pytest.fixture
+def small_site(settings: Settings, memory_caches: None, db: None) -> Records:
+    """The small site in place of the demo's; what it saw and serves."""
+    settings.ROOT_URLCONF = "tests.commands.small_site.urls"
+    settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+    settings.ALLOWED_HOSTS = ["www.example.com", "testserver"]
+    records.requests.clear()
+    records.files.clear()
+    return records
+
+
+@pytest.fixture
+def no_warmers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry without the warmers of the installed apps."""
+    # First: a module that is imported later would register in the test's own registry only.
+    registered_warmers()
+    monkeypatch.setattr(registry, "_warmers", {})
+
+
+@pytest.fixture
+def own_caches(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseCache]:
+    """The alias "default" of the tests' settings, a DatabaseCache in a SQLite file, empty."""
+    with django_db_blocker.unblock():
+        caches["default"].clear()
+        yield caches["default"]
+        caches["default"].close()
+
+
+@pytest.fixture
+def run() -> RunCommand:
+    """A function that calls a command and returns what it wrote and how it ended."""
+
+    def run_command(*arguments: str, **options: Any) -> Run:
+        out, err = StringIO(), StringIO()
+        error: CommandError | None = None
+        try:
+            call_command(*arguments, stdout=out, stderr=err, no_color=True, **options)
+        except CommandError as raised:
+            error = raised
+        return Run(out=out.getvalue(), err=err.getvalue(), error=error)
+
+    return run_command

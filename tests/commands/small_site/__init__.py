@@ -1,0 +1,1 @@
+"""A site that behaves well and badly on request, for warming."""

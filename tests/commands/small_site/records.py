@@ -1,0 +1,20 @@
+"""What the small site saw and what it is to serve; emptied before each test."""
+
+from dataclasses import dataclass, field
+
+from django.http import HttpRequest
+
+
+@dataclass
+class Records:
+    """The requests that reached a view, and the files by path."""
+
+    requests: list[HttpRequest] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.get_full_path() for request in self.requests]
+
+
+records = Records()
