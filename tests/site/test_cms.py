@@ -63,7 +63,9 @@ def test_an_edited_page_shows_at_once(client: Client, page: Page) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_edit_that_is_rolled_back_never_shows(client: Client, page: Page) -> None:
+def test_an_edit_that_is_rolled_back_never_shows_and_costs_nothing(
+    client: Client, page: Page, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     before = body(client)
 
     with transaction.atomic():
@@ -71,7 +73,8 @@ def test_an_edit_that_is_rolled_back_never_shows(client: Client, page: Page) -> 
         page.save()
         transaction.set_rollback(True)
 
-    assert body(client) == before
+    with django_assert_num_queries(0):
+        assert body(client) == before
 
 
 @pytest.mark.django_db(transaction=True)
