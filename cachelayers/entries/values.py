@@ -6,8 +6,7 @@ a fragment of HTML is not pickled; everything else goes through a serializer.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cachelayers.entries import signing
 from cachelayers.entries.compression import Compression, load_compression
@@ -16,17 +15,20 @@ from cachelayers.entries.serializers import Serializer, load_serializer
 SMALLEST_INT64, LARGEST_INT64 = -(2**63), 2**63 - 1
 
 
-class Kind(IntEnum):
-    """The low four bits of a row's format: what the bytes are. Stored; never renumber."""
+class Kind:
+    """The low four bits of a row's format: what the bytes are. Stored; never renumber.
 
-    INT = 0
-    BYTES = 1
-    STR = 2
-    PICKLE = 3
-    JSON = 4
-    CUSTOM = 5
+    Plain numbers: comparing with a member of an IntEnum takes as long as hashing a key.
+    """
+
+    INT: Final = 0
+    BYTES: Final = 1
+    STR: Final = 2
+    PICKLE: Final = 3
+    JSON: Final = 4
+    CUSTOM: Final = 5
     # Signed entries only: a number in digits, because the number column carries no signature.
-    DIGITS = 6
+    DIGITS: Final = 6
 
 
 KIND_MASK = 0x0F
@@ -35,7 +37,7 @@ ZSTD = 0x20
 SIGNED = 0x40
 COMPRESSION_FLAGS = {"zlib": ZLIB, "zstd": ZSTD}
 COMPRESSION_NAMES = {flag: name for name, flag in COMPRESSION_FLAGS.items()}
-SERIALIZER_KINDS = {"pickle": Kind.PICKLE, "json": Kind.JSON}
+SERIALIZER_KINDS: dict[str, int] = {"pickle": Kind.PICKLE, "json": Kind.JSON}
 
 
 class Packed(NamedTuple):
@@ -68,6 +70,7 @@ class ValuePacker:
         self.compress = load_compression(compression).compress if compression else None
         self.compression_min_bytes = compression_min_bytes
         self.signed = signed
+        self._loads = self.serializer.loads
         self._decompressions: dict[int, Compression] = {}
 
     def pack(self, key: bytes, value: Any) -> Packed:
@@ -76,8 +79,7 @@ class ValuePacker:
         if type(value) is int and SMALLEST_INT64 <= value <= LARGEST_INT64:
             if not self.signed:
                 return Packed(Kind.INT, value, None)
-            form: int = Kind.DIGITS
-            data = b"%d" % value
+            form, data = int(Kind.DIGITS), b"%d" % value
         else:
             form, data = self.to_bytes(value)
         if self.compress is not None and len(data) >= self.compression_min_bytes:
@@ -107,6 +109,7 @@ class ValuePacker:
             return number
         if data is None:
             raise Undecodable("it is a plain number where a signed value is expected")
+        data = bytes(data)  # psycopg 2 gives a memoryview; for bytes this copies nothing
         if form > KIND_MASK or self.signed:
             data = self.verified(key, form, data)
             data = self.decompressed(form, data)
@@ -139,7 +142,7 @@ class ValuePacker:
         """Return the value of plain bytes."""
         try:
             if kind == self.serializer_kind:
-                return self.serializer.loads(data)
+                return self._loads(data)
             if kind == Kind.STR:
                 return str(data, "utf-8")
             if kind == Kind.BYTES:

@@ -7,7 +7,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableSet
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheKey
 from django.core.exceptions import ImproperlyConfigured
@@ -17,10 +17,10 @@ from cachelayers.backends.database.alias import find_alias
 from cachelayers.backends.database.faults import DATABASE_ERRORS
 from cachelayers.backends.database.guard import FAILED
 from cachelayers.backends.database.options import DatabaseOptions, find_problems
-from cachelayers.backends.database.parts import parts_of
+from cachelayers.backends.database.parts import Parts, parts_of
 from cachelayers.backends.database.table import NEVER_MS, Row
 from cachelayers.conf import database_alias_of
-from cachelayers.entries.keys import MAX_KEY_BYTES, Place, place_of
+from cachelayers.entries.keys import MAX_KEY_BYTES, Place
 from cachelayers.entries.values import (
     LARGEST_INT64,
     SMALLEST_INT64,
@@ -49,19 +49,37 @@ class DatabaseCache(AsyncTwins):
     keeps_entries_in_table = True
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
-        """Check the settings; raise ImproperlyConfigured with the place, the value and the cure."""
+        """Take the settings; what is wrong with them is raised by the first operation.
+
+        Not here: Django's own system checks make every cache, and would break off before the
+        errors that cachelayers.checks has to say.
+        """
         super().__init__(dict(params))
         self.alias = find_alias(location, params)
-        for problem in find_problems(f"CACHES[{self.alias!r}]", location, params):
-            raise ImproperlyConfigured(str(problem))
-        database = database_alias_of({"LOCATION": location})
-        options = DatabaseOptions(**params.get("OPTIONS", {}))
-        parts = parts_of(self.alias, database, options)
-        self._first_id, self._key_head = parts.id_range.first, parts.key_head
-        self._packer, self._table, self._hand = parts.packer, parts.table, parts.hand
-        self._guard, self._health = parts.guard, parts.health
-        self._attempt, self._is_distrusted = parts.guard.attempt, parts.guard.is_distrusted
-        self._reads_to_note = READS_PER_NOTED_READ
+        problems = find_problems(f"CACHES[{self.alias!r}]", location, params)
+        self._problem = next(map(str, problems), None)
+        if self._problem is None:
+            database = database_alias_of({"LOCATION": location})
+            options = DatabaseOptions(**params.get("OPTIONS", {}))
+            self._assemble(parts_of(self.alias, database, options))
+
+    def _assemble(self, parts: Parts) -> None:
+        """Take what all caches of this alias share; bound here, as each call looks it up."""
+        self._place_of = parts.place_of
+        self._packer, self._pack, self._unpack = (
+            parts.packer, parts.packer.pack, parts.packer.unpack
+        )  # fmt: skip
+        self._table, self._hand, self._health = parts.table, parts.hand, parts.health
+        self._guard, self._attempt = parts.guard, parts.guard.attempt
+        self._is_distrusted = parts.guard.is_distrusted
+        self._notes_reads, self._reads_to_note = parts.hand.is_bounded, READS_PER_NOTED_READ
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what is wrong with the settings, where ``_assemble`` has set nothing."""
+        problem = self.__dict__.get("_problem")
+        if problem is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise ImproperlyConfigured(problem)
 
     # Reading
 
@@ -71,9 +89,9 @@ class DatabaseCache(AsyncTwins):
         row = self._attempt("get", self._table.read, place, now_ms())
         if row is None or row is FAILED or self._is_distrusted(place):
             return default
-        if self._hand.is_bounded:
+        if self._notes_reads:
             self._note_read(place)
-        value = self._unpacked(place.key, *row)
+        value = self._unpacked(*row)
         return default if value is MISS else value
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
@@ -88,10 +106,8 @@ class DatabaseCache(AsyncTwins):
     def _read_many(self, places: list[Place]) -> dict[bytes, Any]:
         """Return the values found, by their full key."""
         trusted = [place for place in places if not self._is_distrusted(place)]
-        return {
-            key: self._unpacked(key, form, number, data)
-            for key, form, number, data in self._table.read_many(trusted, now_ms())
-        }
+        rows = self._table.read_many(trusted, now_ms())
+        return {row[0]: self._unpacked(*row) for row in rows}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Tell whether there is a live entry."""
@@ -198,7 +214,9 @@ class DatabaseCache(AsyncTwins):
         place = self._place(key, version)
         total: Any = None
         if not self._is_distrusted(place):
-            if type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64:
+            # The database can add to a plain number only: a signature, it cannot renew.
+            is_plain = type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64
+            if is_plain and not self._packer.signed:
                 total = self._attempt("incr", self._table.increment, place, delta, now_ms())
             if total is None:
                 total = self._attempt("incr", self._increment_by_replacing, place, delta)
@@ -213,13 +231,12 @@ class DatabaseCache(AsyncTwins):
         """
         give_up_at = time.monotonic() + self._table.sessions.busy_seconds
         while (row := self._table.read(place, now_ms())) is not None:
-            old = Packed(*row)
-            value = self._unpacked(place.key, *old)
+            value = self._unpacked(*row)
             if value is MISS:
                 return None
             total = value + delta
-            new = self._packer.pack(place.key, total)
-            if self._table.replace(place, old, new, now_ms()):
+            new = self._pack(place.key, total)
+            if self._table.replace(place, Packed(*row[1:]), new, now_ms()):
                 return total
             if time.monotonic() > give_up_at:
                 return FAILED
@@ -279,17 +296,23 @@ class DatabaseCache(AsyncTwins):
                 " Give a string, for example str(key)."
             )
         made = self.make_key(key, version)
+        if not isinstance(made, str):
+            raise InvalidCacheKey(
+                f"CACHES[{self.alias!r}] KEY_FUNCTION made {made!r} of the key {key!r}."
+                " It must return a string."
+            )
         self.validate_key(made)
-        return place_of(made, self._first_id, self._key_head)
+        return self._place_of(made)
 
     def validate_key(self, key: str) -> None:
         """Warn, as every Django backend does, of keys that memcached would refuse."""
         if len(key) > MEMCACHED_KEY_LENGTH or find_odd_character(key):
             super().validate_key(key)
-            if len(key) > MAX_KEY_BYTES or len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
+            key_bytes = len(key.encode("utf-8", "surrogatepass"))
+            if key_bytes > MAX_KEY_BYTES:
                 raise InvalidCacheKey(
-                    f"CACHES[{self.alias!r}]: a key of {len(key)} characters is too long:"
-                    f" {key[:60]!r}... Keep it below {MAX_KEY_BYTES} bytes, for example by a hash."
+                    f"CACHES[{self.alias!r}]: a key of {key_bytes} bytes is too long: {key[:60]!r}"
+                    f"... Keep it within {MAX_KEY_BYTES} bytes, for example by a hash."
                 )
 
     def _note_read(self, place: Place) -> None:
@@ -302,7 +325,7 @@ class DatabaseCache(AsyncTwins):
     def _unpacked(self, key: bytes, form: int, number: int | None, data: bytes | None) -> Any:
         """Return the value of a row, or MISS where it cannot be had or trusted."""
         try:
-            return self._packer.unpack(key, form, number, data)
+            return self._unpack(key, form, number, data)
         except Undecodable as error:
             self._health.undecodable.tell(f"the value of {key!r} is a miss: {error}", error)
             return MISS
@@ -312,9 +335,9 @@ class DatabaseCache(AsyncTwins):
         seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
         if seconds is None:
             return NEVER_MS
-        if not isinstance(seconds, (int, float)) or seconds != seconds:
+        if not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
             raise TypeError(
-                f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number."
+                f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number of seconds."
                 " Give seconds, or None for an entry that never expires."
             )
         if seconds <= 0:
@@ -323,7 +346,7 @@ class DatabaseCache(AsyncTwins):
 
     def _row(self, place: Place, value: Any, expires: int) -> Row:
         """Return the row for a value."""
-        packed = self._packer.pack(place.key, value)
+        packed = self._pack(place.key, value)
         return Row(
             place.id, place.key, expires, now_ms(), packed.format, packed.number, packed.data
         )

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.hand import Hand
-from cachelayers.backends.database.health import Health
+from cachelayers.backends.database.health import Health, Pause
 from cachelayers.backends.database.rebuild import rebuild_corrupt_file
 from cachelayers.backends.database.table import EntryTable, Row
 from cachelayers.entries.keys import Place
@@ -45,25 +45,23 @@ class Guard:
         self, name: str, operation: Callable[..., Answer], *arguments: object
     ) -> Answer | Failed:
         """Return what the operation returns, or FAILED; raise only MissingTable."""
-        pause = self.health.reads if name in READS else self.health.writes
-        if pause.until and pause.is_on:
+        if self.health.is_troubled and self._must_skip(name):
             return FAILED
-        if self.health.distrusts_any:
-            self._settle()
         began = time.monotonic()
         try:
             answer = operation(*arguments)
         except DATABASE_ERRORS as error:
-            self.health.note_failure(name, error, pause, seconds=time.monotonic() - began)
+            pause, seconds = self._pause_of(name), time.monotonic() - began
+            self.health.note_failure(name, error, pause, seconds=seconds)
             self._recover_from(error)
             return FAILED
-        if pause.until:
-            pause.end()
+        if self.health.is_troubled:
+            self.health.note_success(self._pause_of(name))
         return answer
 
     def is_distrusted(self, place: Place) -> bool:
         """Tell whether what the table has for this key may be older than it should be."""
-        return self.health.distrusts_any and self.health.distrusts(place.id)
+        return self.health.is_troubled and self.health.distrusts(place.id)
 
     def drop_older(self, places: Sequence[Place]) -> None:
         """After a failed write: delete what it should have replaced, or else do not serve it."""
@@ -76,6 +74,18 @@ class Guard:
         written = sum(len(row.data) if row.data else 8 for row in rows)
         if self.hand.is_due_after(len(rows), written) and not self.table.is_in_transaction():
             self.attempt("trim", self.hand.advance, self.table, rows[-1].used)
+
+    def _pause_of(self, name: str) -> Pause:
+        """Return the pause that an operation falls under."""
+        return self.health.reads if name in READS else self.health.writes
+
+    def _must_skip(self, name: str) -> bool:
+        """Tell whether an operation is not even to be tried now; settle what can be settled."""
+        if self._pause_of(name).is_on:
+            return True
+        if self.health.distrusts_any:
+            self._settle()
+        return False
 
     def _settle(self) -> None:
         """Delete the distrusted rows, now that the database may be well again.

@@ -80,6 +80,8 @@ class Health:
         # Ids of rows that could not be overwritten or deleted: this process does not serve them.
         self.distrusted: set[int] = set()
         self.distrusts_everything = False
+        # Whether any of the above is in force: all that a cache in good health looks at.
+        self.is_troubled = False
 
     @property
     def distrusts_any(self) -> bool:
@@ -96,17 +98,25 @@ class Health:
             self.distrust_everything()
         else:
             self.distrusted.update(row_ids)
+            self.is_troubled = True
 
     def distrust_everything(self) -> None:
         """Serve nothing until the alias could be cleared."""
         self.distrusts_everything = True
         self.distrusted.clear()
+        self.is_troubled = True
 
     def trust_again(self, row_ids: list[int], *, everything: bool) -> None:
         """Serve rows again that are deleted now, or the whole alias, which is empty."""
         if everything:
             self.distrusts_everything = False
         self.distrusted.difference_update(row_ids)
+        self.is_troubled = self.distrusts_any or bool(self.reads.until or self.writes.until)
+
+    def note_success(self, pause: Pause) -> None:
+        """End a pause."""
+        pause.end()
+        self.is_troubled = self.distrusts_any or bool(self.reads.until or self.writes.until)
 
     def note_failure(
         self, operation: str, error: BaseException, pause: Pause, *, seconds: float
@@ -114,6 +124,7 @@ class Health:
         """Report a failed operation, and pause its like if it was slow to fail."""
         if seconds >= SLOW_FAILURE_SECONDS:
             pause.begin()
+            self.is_troubled = True
         self.faults.tell(
             f"{operation} failed in DATABASES[{self.database!r}]: {type(error).__name__}: {error}."
             " Until it works again reads are misses and writes are skipped.",

@@ -6,6 +6,7 @@ hand and what is known of faults must outlive them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cachelayers.backends.database.guard import Guard
@@ -13,7 +14,7 @@ from cachelayers.backends.database.hand import Hand
 from cachelayers.backends.database.health import Health
 from cachelayers.backends.database.options import DatabaseOptions
 from cachelayers.backends.database.table import EntryTable
-from cachelayers.entries.keys import IdRange, id_range_of, key_head_of
+from cachelayers.entries.keys import Place, id_range_of, key_head_of, place_finder
 from cachelayers.entries.values import ValuePacker
 from cachelayers.locks import ForkSafeLock
 
@@ -21,8 +22,7 @@ from cachelayers.locks import ForkSafeLock
 class Parts(NamedTuple):
     """The working parts of one cache alias."""
 
-    id_range: IdRange
-    key_head: bytes
+    place_of: Callable[[str], Place]
     packer: ValuePacker
     table: EntryTable
     health: Health
@@ -46,14 +46,13 @@ def parts_of(alias: str, database: str, options: DatabaseOptions) -> Parts:
 def make_parts(alias: str, database: str, options: DatabaseOptions) -> Parts:
     """Put the parts together."""
     id_range = id_range_of(alias)
-    key_head = key_head_of(alias)
     packer = ValuePacker(
         serializer=options.SERIALIZER,
         compression=options.COMPRESSION,
         compression_min_bytes=options.COMPRESSION_MIN_BYTES,
         signed=options.SIGNED,
     )
-    table = EntryTable(database, id_range, key_head, options.BUSY_SECONDS)
+    table = EntryTable(database, id_range, key_head_of(alias), options.BUSY_SECONDS)
     hand = Hand(alias, id_range, max_bytes=options.MAX_BYTES, max_entries=options.MAX_ENTRIES)
     health = Health(alias, database)
-    return Parts(id_range, key_head, packer, table, health, hand, Guard(table, health, hand))
+    return Parts(place_finder(alias), packer, table, health, hand, Guard(table, health, hand))

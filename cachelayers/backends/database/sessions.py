@@ -52,6 +52,15 @@ class Session(Protocol):
         """Run a statement and return what it did; ``in_bulk`` as above."""
 
 
+class Held(NamedTuple):
+    """What one thread uses: Django's connection, the name it had, and the sessions on it."""
+
+    connection: BaseDatabaseWrapper
+    name: str
+    alone: Session
+    joined: Session
+
+
 class Sessions:
     """The sessions on one DATABASES alias."""
 
@@ -63,57 +72,51 @@ class Sessions:
 
     def current(self) -> Session:
         """Return where the next statement of this thread belongs."""
-        connection = connections[self.database]
-        if connection.in_atomic_block or connection.vendor != "sqlite":
-            return DjangoSession(connection, self.busy_seconds)
-        # Asked each time: tests point an alias elsewhere and back.
-        name = connection.settings_dict["NAME"]
         try:
-            if self._local.name == name:
-                session: Session = self._local.session
-                return session
+            held: Held = self._local.held
         except AttributeError:
-            pass
-        self._local.session = self._sqlite_session(connection, str(name))
-        self._local.name = name
+            return self._hold(connections[self.database])
+        # Asked each time: tests point an alias elsewhere and back.
+        connection = held.connection
+        if connection.settings_dict["NAME"] != held.name:
+            return self._hold(connection)
+        return held.joined if connection.in_atomic_block else held.alone
+
+    def _hold(self, connection: BaseDatabaseWrapper) -> Session:
+        """Keep what this thread needs: looking Django's connection up takes as long as SQLite."""
+        name = connection.settings_dict["NAME"]
+        joined: Session = DjangoSession(connection, self.busy_seconds)
+        alone = joined
+        if connection.vendor == "sqlite":
+            alone = self._sqlite_session(connection, str(name))
+        self._local.held = Held(connection, name, alone, joined)
         return self.current()
 
     def file_in_use(self) -> FileIdentity | None:
         """Return which SQLite file this thread's connection is on, if it is one of our own."""
         session = self.current()
-        return session.connection.identity if isinstance(session, FileSession) else None
+        return session.identity if isinstance(session, FileSession) else None
 
     def _sqlite_session(self, connection: BaseDatabaseWrapper, name: str) -> Session:
         """Return a session on the file, or Django's where the database is only in memory."""
         if cast(Any, connection).is_in_memory_db():
             return DjangoSession(connection, self.busy_seconds)
-        is_own_file = not shares_its_file(self.database)
         sql = statements_for(connection, Entry._meta.db_table, mark="?")
-        return FileSession(FileConnection(name, self.busy_seconds, is_own_file=is_own_file), sql)
+        is_own_file = not shares_its_file(self.database)
+        return FileSession(name, self.busy_seconds, sql, is_own_file=is_own_file)
 
 
-class FileSession:
+class FileSession(FileConnection):
     """SQLite: a connection of our own, outside every transaction."""
 
-    def __init__(self, connection: FileConnection, sql: Statements) -> None:
-        """Take over a connection."""
-        self._sql = sql
-        self.connection = connection
-
-    @property
-    def sql(self) -> Statements:
-        """Return the statements in SQLite's own form."""
-        return self._sql
-
-    def fetch(
-        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
-    ) -> list[tuple[Any, ...]]:
-        """Run a statement and return its rows."""
-        return self.connection.fetch(statement, parameters)
+    def __init__(self, path: str, busy_seconds: float, sql: Statements, *, is_own_file: bool):
+        """Open nothing yet; ``sql`` is in SQLite's own form."""
+        super().__init__(path, busy_seconds, is_own_file=is_own_file)
+        self.sql = sql
 
     def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
         """Run a statement; its busy time-out bounds the wait, so nothing is lifted in bulk."""
-        return Written(self.connection.write(statement, parameters))
+        return Written(self.execute(statement, parameters))
 
 
 class DjangoSession:

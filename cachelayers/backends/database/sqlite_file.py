@@ -20,7 +20,7 @@ from typing import Any
 # aside (corrupt) or removed while other processes use it; for so long they may read the old one.
 IDENTITY_CHECK_SECONDS = 1.0
 WAL_CHECKPOINT_PAGES = 4_000  # 16 MiB: a quarter of SQLite's default number of checkpoints
-PAGE_CACHE_KIB = 8 * 1024
+PAGE_CACHE_KIB = 32 * 1024  # at most, and only what is read
 
 FileIdentity = tuple[int, int]  # device and inode
 
@@ -40,21 +40,24 @@ class FileConnection:
         self._busy_seconds = busy_seconds
         self._is_own_file = is_own_file
         self._connection: sqlite3.Connection | None = None
+        self._open_cursor: sqlite3.Cursor | None = None
         self.identity: FileIdentity | None = None
         self.check_identity_at = 0.0
         with _every_connection_lock:
             _every_connection.add(self)
 
-    def fetch(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a statement and return its rows."""
+    def fetch(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows. ``in_bulk`` changes nothing here."""
         with self.lock:
             # fetchall(): a SELECT left unfinished keeps the WAL from being checkpointed.
-            return self._open().execute(statement, parameters).fetchall()
+            return self._cursor().execute(statement, parameters).fetchall()
 
-    def write(self, statement: str, parameters: Sequence[Any]) -> int:
+    def execute(self, statement: str, parameters: Sequence[Any]) -> int:
         """Run a statement and return how many rows it touched."""
         with self.lock:
-            return self._open().execute(statement, parameters).rowcount
+            return self._cursor().execute(statement, parameters).rowcount
 
     def close(self) -> None:
         """Close; the next use opens it anew."""
@@ -63,7 +66,7 @@ class FileConnection:
 
     def close_locked(self) -> None:
         """Close, where the lock is already held."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._open_cursor = self._connection, None, None
         if connection is not None:
             with suppress(sqlite3.Error):  # whatever was wrong with it, it is gone now
                 connection.close()
@@ -72,18 +75,19 @@ class FileConnection:
         """Close when the thread ends, which drops its last reference."""
         self.close_locked()
 
-    def _open(self) -> sqlite3.Connection:
-        """Return the connection, opened if need be, on the file that is at the path now."""
+    def _cursor(self) -> sqlite3.Cursor:
+        """Return the one cursor, of a connection to the file that is at the path now."""
         now = time.monotonic()
         if now >= self.check_identity_at:
             self.check_identity_at = now + IDENTITY_CHECK_SECONDS
             if self.identity != identity_of(self.path):
                 self.close_locked()
-        if self._connection is None:
+        if self._open_cursor is None:
             # Taken before: if the file is replaced in between, the next check opens it anew.
             self.identity = identity_of(self.path)
             self._connection = self._connect()
-        return self._connection
+            self._open_cursor = self._connection.cursor()
+        return self._open_cursor
 
     def _connect(self) -> sqlite3.Connection:
         """Open the file, which must exist: SQLite would make an empty one without our table."""

@@ -6,7 +6,7 @@ Called by the cache; knows nothing of Python values, and lets every database err
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.db import connections
 
@@ -21,6 +21,8 @@ IDS_PER_STATEMENT = 512
 BYTES_PER_STATEMENT = 2**20
 
 NEVER_MS = 2**63 - 1  # an expiry that does not come; a number, so that no condition needs NULL
+
+StoredValue = tuple[bytes, int, int | None, bytes | None]  # key, format, number, data
 
 
 class Row(NamedTuple):
@@ -54,25 +56,24 @@ class EntryTable:
         self.key_head = key_head
         self.sessions = Sessions(database, busy_seconds)
 
-    def read(self, place: Place, now_ms: int) -> tuple[int, int | None, bytes | None] | None:
-        """Return format, number and data of a live entry, or None."""
+    def read(self, place: Place, now_ms: int) -> StoredValue | None:
+        """Return key, format, number and data of a live entry, or None."""
+        row_id, key = place
         session = self.sessions.current()
-        for key, form, number, data in session.fetch(session.sql.read, (place.id, now_ms)):
-            if key == place.key:
-                return form, number, data
+        for row in session.fetch(session.sql.read, (row_id, now_ms)):
+            if row[0] == key:
+                return cast(StoredValue, row)
         return None
 
-    def read_many(
-        self, places: Iterable[Place], now_ms: int
-    ) -> Iterator[tuple[bytes, int, int | None, bytes | None]]:
+    def read_many(self, places: Iterable[Place], now_ms: int) -> Iterator[StoredValue]:
         """Yield key, format, number and data of the live entries among ``places``."""
-        keys = {place.id: place.key for place in places}
+        keys = dict(places)
         session = self.sessions.current()
         for ids in chunks(list(keys), IDS_PER_STATEMENT):
             statement, parameters = session.sql.read_many(ids)
-            for id_, key, form, number, data in session.fetch(statement, [*parameters, now_ms]):
-                if key == keys[id_]:
-                    yield key, form, number, data
+            for row_id, *row in session.fetch(statement, [*parameters, now_ms]):
+                if row[0] == keys[row_id]:
+                    yield cast(StoredValue, row)
 
     def exists(self, place: Place, now_ms: int) -> bool:
         """Tell whether there is a live entry."""
