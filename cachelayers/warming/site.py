@@ -37,6 +37,7 @@ class Visit:
     request: HttpRequest | None = None
     error: BaseException | None = None
     status: int = 0
+    reason: str = ""
     location: str = ""
     body: bytearray = field(default_factory=bytearray)
 
@@ -84,8 +85,9 @@ class Site:
 
     def _request(self, address: Address, visit: Visit) -> Visit:
         environ = build_environ(address, visit)
-        # A page may activate a language and a time zone; the next item must not inherit them.
-        with translation.override(translation.get_language()), timezone.override(None):
+        # A page begins with the site's language and time zone, as in a server, and the next item
+        # must not inherit those that it activates.
+        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
             response = self._handler(environ, _start_response)
             try:
                 _take_answer(response, visit)
@@ -137,7 +139,7 @@ def _start_response(*_arguments: object) -> Any:
 
 
 def _take_answer(response: HttpResponseBase, visit: Visit) -> None:
-    visit.status = response.status_code
+    visit.status, visit.reason = response.status_code, response.reason_phrase
     visit.location = response.headers.get("Location", "")
     size = 0
     for chunk in cast("Any", response):
@@ -156,7 +158,7 @@ def _check_success(visit: Visit) -> None:
         raise WarmingError(
             f"answered {visit.status}: {describe_error(visit.error)}"
         ) from visit.error
-    raise WarmingError(f"answered {visit.status} ({HTTPStatus(visit.status).phrase})")
+    raise WarmingError(f"answered {visit.status} ({visit.reason})")
 
 
 def _redirect_target(address: Address, location: str) -> Address:

@@ -1,5 +1,6 @@
 """How a command ended, and a terminal to run one on."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -16,6 +17,8 @@ from django.core.management import CommandError
 from tests.environment import PROJECT
 
 WAIT_SECONDS = 60.0
+CTRL_C = "\x03"
+CTRL_D = "\x04"
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,16 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def press_ctrl_c(self) -> None:
-        self.type("\x03")
+        self.type(CTRL_C)
+
+    def answer(self, text: str) -> int:
+        """Type until the process ends, as an impatient user does; returns the exit code."""
+        # Python may miss a signal that comes in the instant before it begins to wait for input.
+        while self._process.poll() is None:
+            self.type(text)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+        return self.wait()
 
     def wait(self) -> int:
         """Read to the end; returns the exit code."""

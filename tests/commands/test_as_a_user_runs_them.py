@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.core.cache import BaseCache
 
-from tests.commands.runs import Terminal, run_without_terminal
+from tests.commands.runs import CTRL_C, CTRL_D, Terminal, run_without_terminal
 
 OpenTerminal = Callable[..., Terminal]
 
@@ -134,7 +134,7 @@ def test_clear_cache_asks_on_a_terminal_and_does_as_told(
 
 
 @pytest.mark.parametrize(
-    ("answer", "exit_code"), [("no\n", 1), ("\n", 1), ("y\n", 1), ("\x04", 1), ("\x03", 130)]
+    ("answer", "exit_code"), [("no\n", 1), ("\n", 1), ("y\n", 1), (CTRL_D, 1), (CTRL_C, 130)]
 )
 def test_clear_cache_removes_nothing_without_a_plain_yes(
     open_terminal: OpenTerminal, own_caches: BaseCache, answer: str, exit_code: int
@@ -143,8 +143,7 @@ def test_clear_cache_removes_nothing_without_a_plain_yes(
     terminal = open_terminal("clear_cache", "--cache=default")
 
     terminal.read_until("Type 'yes' to remove this: ")
-    terminal.type(answer)
-    ended_with = terminal.wait()
+    ended_with = terminal.answer(answer)
 
     assert ended_with == exit_code
     assert "othing was removed." in terminal.screen

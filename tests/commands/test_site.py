@@ -121,6 +121,13 @@ def test_a_page_leaves_its_language_and_time_zone_behind() -> None:
     assert (translation.get_language(), timezone.get_current_timezone_name()) == before
 
 
+def test_a_page_begins_with_the_language_of_the_site() -> None:
+    with translation.override("fr"), timezone.override("Europe/Paris"):
+        visit("/page/1/")
+
+    assert cache.get("language-and-zone") == ("en-us", "America/Chicago")
+
+
 def test_a_compressed_page_is_warmed_as_browsers_ask_for_it(
     small_site: Records, settings: Settings
 ) -> None:
@@ -150,6 +157,7 @@ def test_a_page_that_is_not_in_the_page_cache_did_not_come_from_it() -> None:
     [
         ("/missing/", "answered 404 (Not Found)"),
         ("/hidden/", "answered 403 (Forbidden)"),
+        ("/odd/", "answered 499 (Unknown Status Code)"),
         ("/broken/", "answered 500: ValueError: no such country: XX"),
     ],
 )

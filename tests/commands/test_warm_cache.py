@@ -368,6 +368,14 @@ def test_list_shows_name_interval_and_place(run: RunCommand, small_site: Records
     assert small_site.paths == []
 
 
+def test_list_with_a_source_still_lists_the_warmers(run: RunCommand) -> None:
+    register("one", "/page/1/")
+
+    result = run("warm_cache", "--list", "--sitemap=/sitemap.xml")
+
+    assert result.out.startswith("one ")
+
+
 # --urls
 
 

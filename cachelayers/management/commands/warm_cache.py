@@ -145,10 +145,12 @@ class Command(BaseCommand):
             )
 
     def _list_items(self, items: list[Item], *, only_missing: bool) -> None:
-        warm = [item for item in items if only_missing and item.is_warm()]
+        missing = 0
         for item in items:
-            self.stdout.write(f"{'already warm' if item in warm else 'would warm'}: {item.label}")
-        self.stdout.write(f"{len(items) - len(warm):,} would be warmed; nothing was rendered.")
+            is_warm = only_missing and item.is_warm()
+            missing += not is_warm
+            self.stdout.write(f"{'already warm' if is_warm else 'would warm'}: {item.label}")
+        self.stdout.write(f"{missing:,} would be warmed; nothing was rendered.")
 
     def _warm(self, items: list[Item], options: dict[str, Any], summary: Summary) -> None:
         if options["verbosity"]:
@@ -161,6 +163,7 @@ class Command(BaseCommand):
             progress.advance()
             if options["verbosity"] > 1:
                 self.stdout.write(f"{outcome.state.value}: {outcome.label}")
+                self.stdout.flush()
 
         try:
             warm_items(
@@ -198,7 +201,7 @@ def choose_warmers(options: dict[str, Any]) -> list[Warmer]:
     for name in names:
         if name not in known:
             raise CommandError(unknown_name("warmer", name, known))
-    if names or has_source(options):
+    if names or (has_source(options) and not options["list"]):
         return [known[name] for name in names]
     return list(known.values())
 

@@ -12,7 +12,7 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.urls import path
-from django.utils import translation
+from django.utils import timezone, translation
 from django.views.decorators.cache import cache_page
 
 from tests.commands.small_site.records import records
@@ -20,6 +20,8 @@ from tests.commands.small_site.records import records
 
 def page(request: HttpRequest, number: int = 0) -> HttpResponse:
     records.requests.append(request)
+    zone = timezone.get_current_timezone_name()
+    cache.set("language-and-zone", (translation.get_language(), zone))
     cache.set(f"page:{number}", f"This is page {number}.")
     return HttpResponse(f"This is page {number}.")
 
@@ -55,6 +57,10 @@ def breaks_while_streaming(request: HttpRequest) -> StreamingHttpResponse:
 
 def broken(request: HttpRequest) -> HttpResponse:
     raise ValueError("no such country: XX")
+
+
+def odd(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=499)
 
 
 def hidden(request: HttpRequest) -> HttpResponse:
@@ -95,6 +101,7 @@ urlpatterns = [
     path("breaks-while-streaming/", breaks_while_streaming),
     path("broken/", broken),
     path("hidden/", hidden),
+    path("odd/", odd),
     path("in-french/", in_french),
     path("redirect/", redirect),
     path("served/<path:name>", served),
