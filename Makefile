@@ -30,6 +30,8 @@ demo:
 	@$(python) manage.py migrate --verbosity 0 --database cache
 	@$(python) manage.py collectstatic --verbosity 0 --no-input
 	@$(python) manage.py load_airports
+	@$(python) manage.py load_pages
+	@$(python) manage.py create_demo_user
 	@$(python) manage.py warm_cache
 	@$(python) manage.py measure_pages
 	@if [ "$(SERVE)" != no ]; then .ci/serve-demo; fi
