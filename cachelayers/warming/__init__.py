@@ -4,7 +4,7 @@ What apps import is here; the machinery is in the modules beside it and is impor
 command only, so that ``from cachelayers import warmer`` stays cheap in every server process.
 """
 
-from cachelayers.warming.registry import Warmer, find_warmers, registered_warmers, warmer
+from cachelayers.warming.registry import Warmer, registered_warmers, warmer
 from cachelayers.warming.targets import Target
 
-__all__ = ["Target", "Warmer", "find_warmers", "registered_warmers", "warmer"]
+__all__ = ["Target", "Warmer", "registered_warmers", "warmer"]

@@ -1,7 +1,7 @@
 """Register warmers under a name and find them again. Used by apps and by ``warm_cache``."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -52,12 +52,6 @@ def registered_warmers() -> dict[str, Warmer]:
     # Repeated calls cost a look into sys.modules for each app.
     autodiscover_modules("warmers")
     return dict(_warmers)
-
-
-def find_warmers(names: Sequence[str]) -> list[Warmer]:
-    """The warmers of these names, each once; ``KeyError`` with the first unknown name."""
-    known = registered_warmers()
-    return [known[name] for name in dict.fromkeys(names)]
 
 
 def _add(new: Warmer) -> None:

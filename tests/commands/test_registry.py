@@ -1,13 +1,13 @@
 """@warmer: what may be registered, and how it is found again."""
 
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import pytest
 from django.test.utils import override_settings
 
-from cachelayers.warming import Target, find_warmers, registered_warmers, warmer
+from cachelayers.warming import Target, registered_warmers, warmer
 
 pytestmark = pytest.mark.usefixtures("no_warmers")
 
@@ -17,7 +17,7 @@ def test_a_warmer_is_found_by_its_name() -> None:
     def front_page() -> Iterable[str]:
         return ["/"]
 
-    [found] = find_warmers(["front page"])
+    found = registered_warmers()["front page"]
 
     assert found.function is front_page
     assert found.every_seconds == 60
@@ -39,21 +39,10 @@ def test_a_name_taken_by_another_function_is_an_error_that_names_both() -> None:
 
 
 def test_a_function_may_be_registered_again_as_a_reloaded_module_does() -> None:
-    warmer("front page")(one_page)
-    warmer("front page", every=5)(one_page)
+    warmer("front page")(make_warmer())
+    warmer("front page", every=5)(make_warmer())
 
     assert registered_warmers()["front page"].every_seconds == 5
-
-
-def test_the_same_warmer_named_twice_is_found_once() -> None:
-    warmer("front page")(one_page)
-
-    assert len(find_warmers(["front page", "front page"])) == 1
-
-
-def test_an_unknown_name_is_a_key_error() -> None:
-    with pytest.raises(KeyError):
-        find_warmers(["nobody"])
 
 
 @pytest.mark.parametrize(
@@ -108,6 +97,15 @@ def test_a_target_takes_its_parts_by_name_only() -> None:
 
     with pytest.raises(TypeError):
         target("key", int)
+
+
+def make_warmer() -> Callable[[], Iterable[str]]:
+    """A new function of the same module and name each time."""
+
+    def pages() -> Iterable[str]:
+        return ["/"]
+
+    return pages
 
 
 def one_page() -> Iterable[str]:

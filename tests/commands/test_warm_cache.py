@@ -1,5 +1,7 @@
 """warm_cache: what it warms, what it reports, how it ends."""
 
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -70,6 +72,15 @@ def test_a_name_like_no_other_is_answered_with_those_that_exist(run: RunCommand)
     result = run("warm_cache", "zzz")
 
     assert result.message == "There is no warmer 'zzz'. There are: 'country pages'."
+
+
+def test_a_warmer_named_twice_runs_once(run: RunCommand) -> None:
+    calls: list[int] = []
+    register("one", partial(calls.append, 1))
+
+    run("warm_cache", "one", "one")
+
+    assert calls == [1]
 
 
 def test_a_target_is_computed_and_stored_under_its_key_in_its_cache(run: RunCommand) -> None:
@@ -292,6 +303,24 @@ def test_a_target_for_an_unknown_cache_is_a_failure(run: RunCommand) -> None:
     result = run("warm_cache")
 
     assert "failed: nowhere: square:3: InvalidCacheBackendError" in result.err
+
+
+def test_a_failing_page_is_logged_as_ever_but_not_on_the_screen(
+    run: RunCommand, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    screen = logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger("django.request")
+    logger.addHandler(screen)
+    register("bad", "/broken/")
+
+    try:
+        run("warm_cache")
+        logger.error("something else")
+    finally:
+        logger.removeHandler(screen)
+
+    assert "Internal Server Error: /broken/" in caplog.messages
+    assert capfd.readouterr().err == "something else\n"
 
 
 # What is left alone

@@ -17,6 +17,7 @@ from cachelayers.management.progress import (
 )
 from cachelayers.management.suggestions import unknown_name
 from cachelayers.warming.addresses import locate, own_host, site_origin
+from cachelayers.warming.console import without_logged_pages
 from cachelayers.warming.crew import warm_items
 from cachelayers.warming.items import Item, PageItem
 from cachelayers.warming.outcomes import Outcome, State, WarmingError
@@ -100,11 +101,8 @@ class Command(BaseCommand):
             return
         summary = Summary()
         try:
-            plan = self._plan(warmers, options, summary)
-            if options["dry_run"]:
-                self._list_items(plan.items, only_missing=options["only_missing"])
-            else:
-                self._warm(plan.items, options, summary)
+            with without_logged_pages():
+                self._run(warmers, options, summary)
         except KeyboardInterrupt:
             self._report(summary, options)
             raise CommandError("Interrupted.", returncode=EXIT_INTERRUPTED) from None
@@ -119,6 +117,13 @@ class Command(BaseCommand):
         for each in warmers:
             every = f"every {each.every_seconds:g} s" if each.every_seconds else "when asked"
             self.stdout.write(f"{each.name:<{width}}  {every:<14}  {each.defined_at}")
+
+    def _run(self, warmers: list[Warmer], options: dict[str, Any], summary: Summary) -> None:
+        plan = self._plan(warmers, options, summary)
+        if options["dry_run"]:
+            self._list_items(plan.items, only_missing=options["only_missing"])
+        else:
+            self._warm(plan.items, options, summary)
 
     def _plan(self, warmers: list[Warmer], options: dict[str, Any], summary: Summary) -> Plan:
         plan = Plan(Site())
