@@ -237,6 +237,15 @@ def test_what_is_no_url_of_the_site_is_refused(url: str, reason: str) -> None:
         locate(url)
 
 
+def test_a_url_without_a_host_is_refused_even_where_every_host_is_allowed(
+    settings: Settings,
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+
+    with pytest.raises(WarmingError, match="is on another host: ''"):
+        locate("http:///page/1/")
+
+
 @pytest.mark.parametrize(
     ("allowed", "origin"),
     [

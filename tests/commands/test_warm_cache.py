@@ -161,6 +161,21 @@ def test_without_any_warmer_it_says_how_to_write_one(run: RunCommand) -> None:
     assert result.error is None
 
 
+@pytest.mark.parametrize(
+    ("url", "noted"), [("/page/1/", True), ("http://a.example/page/1/", False)]
+)
+def test_a_path_without_a_host_to_render_it_for_is_noted(
+    run: RunCommand, settings: Settings, url: str, noted: bool
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    register("one", url)
+
+    result = run("warm_cache")
+
+    note = "ALLOWED_HOSTS names no host, so paths are rendered as http://localhost/..."
+    assert (note in result.err) is noted
+
+
 # What fails
 
 
