@@ -9,6 +9,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from random import randrange
 from typing import Any, Final, NoReturn
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheKey
@@ -58,7 +59,7 @@ class TableCache(AsyncTwins):
         self._table, self._hand, self._health = parts.table, parts.hand, parts.health
         self._guard, self._attempt = parts.guard, parts.guard.attempt
         self._is_distrusted = parts.guard.is_distrusted
-        self._notes_reads, self._reads_to_note = parts.hand.is_bounded, READS_PER_NOTED_READ
+        self._notes_reads, self._reads_to_note = parts.hand.is_bounded, 1
 
     def __getattr__(self, name: str) -> NoReturn:
         """Say what is wrong with the settings, where ``_assemble`` has set nothing."""
@@ -95,10 +96,13 @@ class TableCache(AsyncTwins):
                 )
 
     def _note_read(self, place: Place) -> None:
-        """Tell the hand of one read in sixteen."""
+        """Tell the hand of one read in sixteen on average.
+
+        At random: a page that makes sixteen calls would else have the same one noted each time.
+        """
         self._reads_to_note -= 1
-        if not self._reads_to_note:
-            self._reads_to_note = READS_PER_NOTED_READ
+        if self._reads_to_note <= 0:
+            self._reads_to_note = randrange(1, 2 * READS_PER_NOTED_READ)  # noqa: S311
             self._hand.note_read(place.id)
 
     def _unpacked(self, key: bytes, form: int, number: int | None, data: bytes | None) -> Any:

@@ -48,6 +48,9 @@ class DatabaseCache(TableCache):
         found = self._attempt("get_many", self._read_many, list(places.values()))
         if found is FAILED:
             return {}
+        if self._notes_reads:
+            for place in places.values():
+                self._note_read(place)
         values = {key: found.get(place.key, MISS) for key, place in places.items()}
         return {key: value for key, value in values.items() if value is not MISS}
 

@@ -25,7 +25,9 @@ SQLITE_FAULTS = {
     sqlite3.SQLITE_CORRUPT: Fault.CORRUPT,
     sqlite3.SQLITE_NOTADB: Fault.CORRUPT,
     sqlite3.SQLITE_BUSY: Fault.LOCKED,
-    sqlite3.SQLITE_LOCKED: Fault.LOCKED,
+    # Not BUSY: another connection of this process to a database in memory, for which SQLite's
+    # busy time-out does not wait.
+    sqlite3.SQLITE_LOCKED: Fault.CONFLICT,
 }
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 POSTGRES_FAULTS = {

@@ -19,6 +19,9 @@ from cachelayers.stats import counts
 
 SLICE_ROWS = 256
 MOST_WRITES_BETWEEN_SLICES = 64
+# Without a bound only expired rows matter: where none are found the hand comes less often.
+MOST_WRITES_BETWEEN_IDLE_SLICES = 1024
+MOST_SLICES_AT_ONCE = 16
 # With fewer rows the hand comes more often, or a small table would outgrow its bound in between.
 SLICES_PER_GROWTH = 64
 MOST_SLICES_REMEMBERED = 32
@@ -47,6 +50,7 @@ class Hand:
         self.is_bounded = max_bytes is not None or max_entries is not None
         self._position = random.randrange(id_range.first, id_range.last + 1)  # noqa: S311
         self._slices: deque[Slice] = deque()
+        self._idle_writes = MOST_WRITES_BETWEEN_SLICES
         self._writes_left = 1 if self.is_bounded else MOST_WRITES_BETWEEN_SLICES
         self._bytes_left = self._bytes_between_slices()
         self._reads: set[int] = set()
@@ -64,18 +68,22 @@ class Hand:
         return self._writes_left <= 0 or self._bytes_left <= 0
 
     def advance(self, table: EntryTable, now_ms: int) -> None:
-        """Look at the next slice, unless another thread is at it."""
+        """Look at as many slices as are due, unless another thread is at it."""
         if not self.lock.acquire(blocking=False):
             return
         try:
-            # First, so that it holds also where what follows fails.
-            self._writes_left = MOST_WRITES_BETWEEN_SLICES
-            self._bytes_left = self._bytes_between_slices()
             self._note_reads(table, now_ms)
-            self._cut_next_slice(table, now_ms)
-            if self.is_bounded:
-                self._writes_left = self._writes_between_slices()
+            # A bulk write may owe several. No more than this: the next write comes soon enough.
+            for _ in range(MOST_SLICES_AT_ONCE):
+                self._cut_next_slice(table, now_ms)
+                self._writes_left += self._writes_between_slices()
+                self._bytes_left += self._bytes_between_slices()
+                if not self.is_bounded or not self.is_due_after(0, 0):
+                    break
         finally:
+            # No debts: also where that failed, the next one is due after as many writes as usual.
+            self._writes_left = max(self._writes_left, self._writes_between_slices())
+            self._bytes_left = max(self._bytes_left, self._bytes_between_slices())
             self.lock.release()
 
     def _note_reads(self, table: EntryTable, now_ms: int) -> None:
@@ -86,23 +94,30 @@ class Hand:
 
     def _cut_next_slice(self, table: EntryTable, now_ms: int) -> None:
         """Delete what is expired in the next slice, and the least useful if there is too much."""
-        rows = table.sample(self._position, SLICE_ROWS)
-        end = rows[-1].id if len(rows) == SLICE_ROWS else self.id_range.last
-        ids = end - self._position + 1
-        self._position = end + 1 if end < self.id_range.last else self.id_range.first
+        rows, ids = self._take_next_slice(table)
         expired = [row for row in rows if row.expires <= now_ms]
         alive = [row for row in rows if row.expires > now_ms]
         self._remember(Slice(ids, len(alive), sum_of_bytes(alive)))
-        victims = self._least_useful(alive) if self.is_bounded else []
+        victims = self._least_useful(alive, now_ms) if self.is_bounded else []
         if expired or victims:
             # Spares what was used since: a row that was refreshed meanwhile survives.
             table.delete_unused([row.id for row in (*expired, *victims)], now_ms)
         if victims:
             left = self._slices.pop()
-            self._slices.append(
-                Slice(ids, left.rows - len(victims), left.bytes - sum_of_bytes(victims))
-            )
+            bytes_left = left.bytes - sum_of_bytes(victims)
+            self._slices.append(Slice(ids, left.rows - len(victims), bytes_left))
             counts.add(self.alias, "evictions", len(victims))
+        self._idle_writes = min(self._idle_writes * 2, MOST_WRITES_BETWEEN_IDLE_SLICES)
+        if expired:
+            self._idle_writes = MOST_WRITES_BETWEEN_SLICES
+
+    def _take_next_slice(self, table: EntryTable) -> tuple[list[SampledRow], int]:
+        """Return the rows of the next slice and how many ids it spans; move on behind it."""
+        rows = table.sample(self._position, SLICE_ROWS)
+        end = rows[-1].id if len(rows) == SLICE_ROWS else self.id_range.last
+        ids = end - self._position + 1
+        self._position = end + 1 if end < self.id_range.last else self.id_range.first
+        return rows, ids
 
     def _remember(self, newest: Slice) -> None:
         """Keep the newest slices, up to one whole rotation."""
@@ -113,15 +128,16 @@ class Hand:
         ):
             self._slices.popleft()
 
-    def _least_useful(self, alive: list[SampledRow]) -> list[SampledRow]:
-        """Return the rows of the slice to delete: those used longest ago."""
+    def _least_useful(self, alive: list[SampledRow], now_ms: int) -> list[SampledRow]:
+        """Return the rows of the slice to delete: those used longest ago, none of this moment."""
         rows = self._scaled_up(sum(known.rows for known in self._slices))
         bytes_ = self._scaled_up(sum(known.bytes for known in self._slices))
         rows_over = surplus(rows, self.max_entries)
         bytes_over = surplus(bytes_, self.max_bytes)
         victims: list[SampledRow] = []
-        for row in sorted(alive, key=lambda row: row.used)[: round(len(alive) * LARGEST_CUT)]:
-            if rows_over <= 0 and bytes_over <= 0:
+        most = round(len(alive) * LARGEST_CUT)
+        for row in sorted(alive, key=lambda row: row.used)[:most]:
+            if row.used >= now_ms or (rows_over <= 0 and bytes_over <= 0):
                 break
             victims.append(row)
             rows_over -= 1
@@ -134,6 +150,8 @@ class Hand:
 
     def _writes_between_slices(self) -> int:
         """Return how many writes may pass before the next slice."""
+        if not self.is_bounded or not self._slices:
+            return self._idle_writes
         rows = self._scaled_up(sum(known.rows for known in self._slices))
         return min(max(int(rows) // SLICES_PER_GROWTH, 1), MOST_WRITES_BETWEEN_SLICES)
 

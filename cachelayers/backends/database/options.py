@@ -31,7 +31,7 @@ class DatabaseOptions:
     SERIALIZER: str = "pickle"
     SIGNED: bool = False
     UNLOGGED: bool = False  # PostgreSQL: no write-ahead log; the table is empty after a crash
-    BUSY_SECONDS: float = 2.0  # how long one operation may wait for a lock
+    BUSY_SECONDS: float = 5.0  # how long one operation may wait for a lock
 
 
 class Problem(NamedTuple):
