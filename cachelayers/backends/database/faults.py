@@ -17,6 +17,7 @@ class Fault(Enum):
     CONFLICT = auto()  # deadlock, serialisation failure: at once worth another try
     MISSING_TABLE = auto()
     CORRUPT = auto()  # the file is no database any more, or not a sound one
+    NO_FILE = auto()  # SQLite cannot open the file; it may be gone
     LOCKED = auto()  # somebody else held it for longer than the time limit
     OTHER = auto()  # down, full, read-only, too large ...
 
@@ -24,6 +25,7 @@ class Fault(Enum):
 SQLITE_FAULTS = {
     sqlite3.SQLITE_CORRUPT: Fault.CORRUPT,
     sqlite3.SQLITE_NOTADB: Fault.CORRUPT,
+    sqlite3.SQLITE_CANTOPEN: Fault.NO_FILE,
     sqlite3.SQLITE_BUSY: Fault.LOCKED,
     # Not BUSY: another connection of this process to a database in memory, for which SQLite's
     # busy time-out does not wait.

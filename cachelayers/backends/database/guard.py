@@ -13,11 +13,13 @@ from typing import Final, TypeVar
 
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.hand import Hand
-from cachelayers.backends.database.health import Health, Pause
-from cachelayers.backends.database.rebuild import rebuild_corrupt_file
+from cachelayers.backends.database.health import REPORT_EVERY_SECONDS, Health, Pause, logger
+from cachelayers.backends.database.rebuild import replace_file
+from cachelayers.backends.database.sqlite_file import FileIdentity
 from cachelayers.backends.database.table import EntryTable, Row
 from cachelayers.entries.keys import Place
 from cachelayers.exceptions import MissingTable
+from cachelayers.models import Entry
 
 Answer = TypeVar("Answer")
 
@@ -39,7 +41,7 @@ class Guard:
     def __init__(self, table: EntryTable, health: Health, hand: Hand) -> None:
         """Watch over a table."""
         self.table, self.health, self.hand = table, health, hand
-        self._settle_at = 0.0
+        self._settle_at = self._replace_at = 0.0  # of time.monotonic()
 
     def attempt(
         self, name: str, operation: Callable[..., Answer], *arguments: object
@@ -109,14 +111,30 @@ class Guard:
         self.health.trust_again(ids, everything=everything)
 
     def _recover_from(self, error: BaseException) -> None:
-        """Rebuild a file that is beyond use; name the command that makes a missing table."""
+        """Begin a file anew that is lost; name the command that makes a table never made."""
         fault = fault_of(error)
-        if fault is Fault.CORRUPT:
-            rebuild_corrupt_file(self.table.database, self.table.sessions.file_in_use())
-        elif fault is Fault.MISSING_TABLE:
-            database = self.table.database
-            raise MissingTable(
-                f"CACHES[{self.health.alias!r}] keeps its entries in the table"
-                f" 'cachelayers_entry' of DATABASES[{database!r}], which does not exist."
-                f" Create it with: python manage.py migrate cachelayers --database={database}"
-            ) from error
+        if fault in {Fault.CORRUPT, Fault.NO_FILE, Fault.MISSING_TABLE}:
+            lost = self.table.sessions.own_file_in_use()
+            if fault is Fault.MISSING_TABLE or (lost is None and self.table.is_file_missing()):
+                raise self._missing_table() from error
+            if lost is not None and (fault is Fault.CORRUPT or self.table.is_file_missing()):
+                self._replace_file(lost)
+
+    def _missing_table(self) -> MissingTable:
+        """Return the error for a table, or a whole file, that was never made."""
+        database = self.table.database
+        return MissingTable(
+            f"CACHES[{self.health.alias!r}] keeps its entries in the table"
+            f" {Entry._meta.db_table!r} of DATABASES[{database!r}], which does not exist."
+            f" Create it with: python manage.py migrate cachelayers --database={database}"
+        )
+
+    def _replace_file(self, lost: FileIdentity) -> None:
+        """Begin a new file; where that fails, do not try again at every operation."""
+        if time.monotonic() < self._replace_at:
+            return
+        try:
+            replace_file(self.table.database, lost)
+        except (OSError, *DATABASE_ERRORS):
+            self._replace_at = time.monotonic() + REPORT_EVERY_SECONDS
+            logger.exception("CACHES[%r]: its file could not be begun anew.", self.health.alias)

@@ -25,7 +25,7 @@ MOST_SLICES_AT_ONCE = 16
 # With fewer rows the hand comes more often, or a small table would outgrow its bound in between.
 SLICES_PER_GROWTH = 64
 MOST_SLICES_REMEMBERED = 32
-AIM = 0.97  # of a bound: what is written until the hand has come round must fit in too
+AIM = 0.95  # of a bound: what is written until the hand has come round must fit in too
 LARGEST_CUT = 0.5  # of a slice, so that one that is dense by chance is not emptied
 MOST_READS_REMEMBERED = 512
 

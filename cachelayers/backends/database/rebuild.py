@@ -1,7 +1,7 @@
-"""Set a corrupt SQLite file of the cache's own aside, and put a new, empty one in its place.
+"""Put a new, empty SQLite file in the place of a corrupt or vanished one of the cache's own.
 
-Called by guard. Everything in it can be computed again, so a new file is the whole repair; the old
-one is kept beside it for whoever wants to know what happened.
+Called by guard. Everything in it can be computed again, so a new file is the whole repair; a
+corrupt one is set aside for whoever wants to know what happened.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from django.core.files import locks
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
-from cachelayers.backends.database.faults import DATABASE_ERRORS
 from cachelayers.backends.database.sqlite_file import (
     FileIdentity,
     identity_of,
     look_at_files_again,
     plain_path_of,
 )
-from cachelayers.conf import shares_its_file
 from cachelayers.models import Entry
 
 logger = logging.getLogger("cachelayers.backends.database")
@@ -33,23 +31,22 @@ logger = logging.getLogger("cachelayers.backends.database")
 SIDE_FILES = ("-wal", "-shm")  # a new file must not meet the old one's write-ahead log
 
 
-def rebuild_corrupt_file(database: str, corrupt: FileIdentity | None) -> None:
-    """Replace the file of a DATABASES alias, unless application data lives in it too.
+def replace_file(database: str, lost: FileIdentity) -> None:
+    """Put a new file in the place of one that is corrupt or gone, and was this cache's alone.
 
-    ``corrupt`` is the file that was found so: where another one is at its path by now, another
-    thread or process was first, and all that is left to do is to open that one.
+    ``lost`` is the file that was in use. Where another one is at its path by now, another thread or
+    process was first, and all that is left to do is to open that one.
+    Raises OSError or a database error where it cannot be done.
     """
-    if corrupt is None or shares_its_file(database):
-        return
     path = plain_path_of(str(connections[database].settings_dict["NAME"]))
-    try:
-        with locked(f"{path}.lock"):
-            if identity_of(path) == corrupt:
-                aside = set_aside(path)
-                make_new_file(database, path)
-                logger.error("%s was corrupt: set aside as %s, and begun anew.", path, aside)
-    except (OSError, *DATABASE_ERRORS):
-        logger.exception("%s is corrupt and could not be replaced by a new file.", path)
+    with locked(f"{path}.lock"):
+        found = identity_of(path)
+        if found == lost:
+            aside = set_aside(path)
+            logger.error("%s is corrupt: set aside as %s, to begin anew.", path, aside)
+        if found in {lost, None}:
+            make_new_file(database, path)
+            logger.error("%s was begun anew: it is empty now.", path)
     look_at_files_again()
 
 

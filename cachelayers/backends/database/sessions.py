@@ -9,14 +9,22 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from django.db import connections, transaction
+from django.db import DataError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.utils.functional import cached_property
 
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.limits import (
+    Limited,
+    largest_packet_bytes,
+    limit_alone,
+    limit_in_transaction,
+    packet_bytes,
+)
 from cachelayers.backends.database.sqlite_file import FileConnection, FileIdentity
 from cachelayers.backends.database.statements import Statements, statements_for
 from cachelayers.conf import shares_its_file
@@ -24,7 +32,7 @@ from cachelayers.models import Entry
 
 ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
 LONGEST_PAUSE_SECONDS = 0.02
-POSTGRES_LIMIT = "SET LOCAL "
+SMALLEST_PACKET_BYTES = 2**19  # half of the smallest max_allowed_packet: what it has escaped
 
 Answer = TypeVar("Answer")
 
@@ -92,10 +100,12 @@ class Sessions:
         self._local.held = Held(connection, name, alone, joined)
         return self.current()
 
-    def file_in_use(self) -> FileIdentity | None:
-        """Return which SQLite file this thread's connection is on, if it is one of our own."""
+    def own_file_in_use(self) -> FileIdentity | None:
+        """Return which SQLite file this thread last had open, if it holds nothing but entries."""
         session = self.current()
-        return session.identity if isinstance(session, FileSession) else None
+        if isinstance(session, FileSession) and session.is_own_file:
+            return session.identity
+        return None
 
     def _sqlite_session(self, connection: BaseDatabaseWrapper, name: str) -> Session:
         """Return a session on the file, or Django's where the database is only in memory."""
@@ -150,40 +160,55 @@ class DjangoSession:
         *,
         in_bulk: bool,
     ) -> Answer:
-        """Run within the caller's transaction, or alone with a time limit and further attempts."""
+        """Run within the caller's transaction, or alone with further attempts."""
         connection = self.connection
-        if connection.in_atomic_block:
+        if connection.vendor == "mysql":
+            self._refuse_what_cuts_the_connection(parameters)
+        alias, seconds = connection.alias, self.busy_seconds
+        if connection.in_atomic_block or not connection.get_autocommit():
+            limited = limit_in_transaction(connection, statement, seconds)
             # A savepoint of the cache's own: what fails here must not break what the caller does.
-            with transaction.atomic(connection.alias):
-                return execute(connection, statement, parameters, read_answer)
-        if not connection.get_autocommit():
-            # The caller handles transactions by hand; outside atomic() the outer of two makes no
-            # savepoint, the inner one does.
-            alias = connection.alias
-            with transaction.atomic(alias), transaction.atomic(alias):
-                return execute(connection, statement, parameters, read_answer)
-        limit = time_limit(connection, self.busy_seconds, in_bulk=in_bulk)
-        return self._run_alone(connection, limit + statement, parameters, read_answer)
+            # Two, where the caller handles transactions by hand: there the outer one makes none.
+            with ExitStack() as savepoints:
+                if not connection.in_atomic_block:
+                    savepoints.enter_context(transaction.atomic(alias))
+                savepoints.enter_context(transaction.atomic(alias))
+                return execute(connection, limited, parameters, read_answer)
+        limited = limit_alone(connection, statement, seconds, in_bulk=in_bulk)
+        return self._run_alone(connection, limited, parameters, read_answer)
 
     def _run_alone(
         self,
         connection: BaseDatabaseWrapper,
-        statement: str,
+        limited: Limited,
         parameters: Sequence[Any],
         read_answer: Callable[[CursorWrapper], Answer],
     ) -> Answer:
-        """Run, and run again after a deadlock, or once where the connection had been cut."""
+        """Run, and run again after a conflict, or once where the connection had been cut."""
         attempt = 1
         while True:
             was_connected = connection.connection is not None
             try:
-                return execute(connection, statement, parameters, read_answer)
+                return execute(connection, limited, parameters, read_answer)
             except DATABASE_ERRORS as error:
                 if attempt == ATTEMPTS or not worth_another_try(connection, error, was_connected):
                     raise
             # Jitter, or two that met in a deadlock would meet in the next one.
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - not a secret
             attempt += 1
+
+    def _refuse_what_cuts_the_connection(self, parameters: Sequence[Any]) -> None:
+        """Raise DataError for more bytes than MySQL takes in one packet.
+
+        The server answers such a packet by closing the connection, and with it ends the caller's
+        transaction.
+        """
+        size = sum(len(value) for value in parameters if isinstance(value, bytes))
+        if size < SMALLEST_PACKET_BYTES:
+            return
+        largest = largest_packet_bytes(self.connection)
+        if packet_bytes(parameters) > largest:
+            raise DataError(f"{size} bytes do not fit into max_allowed_packet, which is {largest}")
 
 
 _statements: dict[tuple[str, bool], Statements] = {}
@@ -200,15 +225,15 @@ def django_statements(connection: BaseDatabaseWrapper) -> Statements:
 
 def execute(
     connection: BaseDatabaseWrapper,
-    statement: str,
+    limited: Limited,
     parameters: Sequence[Any],
     read_answer: Callable[[CursorWrapper], Answer],
 ) -> Answer:
     """Run one statement through Django's cursor."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        if statement.startswith(POSTGRES_LIMIT):
-            cursor.nextset()  # past the answer to the limit itself
+        cursor.execute(limited.statement, parameters)
+        for _ in range(limited.answers_before):
+            cursor.nextset()
         return read_answer(cursor)
 
 
@@ -222,31 +247,6 @@ def read_outcome(cursor: CursorWrapper) -> Written:
     """Return what a write did. Only MySQL's driver knows an insert id: unsigned, as its C API."""
     insert_id = cursor.lastrowid or 0 if cursor.db.vendor == "mysql" else 0
     return Written(cursor.rowcount, insert_id - 2**64 if insert_id >= 2**63 else insert_id)
-
-
-def time_limit(connection: BaseDatabaseWrapper, seconds: float, *, in_bulk: bool) -> str:
-    """Return what makes the following statement give up in time; it costs no round trip.
-
-    A statement ``in_bulk`` (clear, prune) may take its time, but may not wait longer for a lock.
-    MySQL and SQLite have no such form: there the alias's own options bound the wait.
-    """
-    if connection.vendor == "postgresql" and not binds_on_server(connection):
-        # Two statements in one message are one transaction, so LOCAL ends with ours.
-        setting = "lock_timeout" if in_bulk else "statement_timeout"
-        return f"{POSTGRES_LIMIT}{setting} = {int(seconds * 1000)}; "
-    if connection.vendor == "mysql" and cast(Any, connection).mysql_is_mariadb:
-        whole = max(1, round(seconds))
-        longest = "" if in_bulk else f"max_statement_time = {seconds}, "
-        return (
-            f"SET STATEMENT {longest}innodb_lock_wait_timeout = {whole},"
-            f" lock_wait_timeout = {whole} FOR "
-        )
-    return ""
-
-
-def binds_on_server(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether psycopg sends parameters apart, where one message holds one statement only."""
-    return bool(connection.settings_dict["OPTIONS"].get("server_side_binding"))
 
 
 def worth_another_try(

@@ -38,7 +38,7 @@ class FileConnection:
         self.path = path
         self.lock = threading.Lock()
         self._busy_seconds = busy_seconds
-        self._is_own_file = is_own_file
+        self.is_own_file = is_own_file
         self._connection: sqlite3.Connection | None = None
         self._open_cursor: sqlite3.Cursor | None = None
         self.identity: FileIdentity | None = None
@@ -83,8 +83,9 @@ class FileConnection:
             if self.identity != identity_of(self.path):
                 self.close_locked()
         if self._open_cursor is None:
-            # Taken before: if the file is replaced in between, the next check opens it anew.
-            self.identity = identity_of(self.path)
+            # Taken before: if the file is replaced in between, the next check opens it anew. Kept
+            # where the file is gone: so it is known to have been there.
+            self.identity = identity_of(self.path) or self.identity
             self._connection = self._connect()
             self._open_cursor = self._connection.cursor()
         return self._open_cursor
@@ -108,7 +109,7 @@ class FileConnection:
 
     def _configure(self, connection: sqlite3.Connection) -> None:
         """Set what makes a cache fast and what a cache can do without."""
-        if self._is_own_file:
+        if self.is_own_file:
             # Locked or read-only: it stays in the mode it has, and works.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode = WAL").fetchall()

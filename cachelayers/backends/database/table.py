@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from django.db import connections
 
 from cachelayers.backends.database.sessions import Sessions
+from cachelayers.backends.database.sqlite_file import identity_of
 from cachelayers.entries.keys import IdRange, Place
 from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Packed
 
@@ -184,6 +185,13 @@ class EntryTable:
     def is_in_transaction(self) -> bool:
         """Tell whether operations now are part of a transaction of the caller's."""
         return connections[self.database].in_atomic_block
+
+    def is_file_missing(self) -> bool:
+        """Tell whether the database is an SQLite file that is not there."""
+        connection = connections[self.database]
+        if connection.vendor != "sqlite":
+            return False
+        return identity_of(str(connection.settings_dict["NAME"])) is None
 
 
 def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:

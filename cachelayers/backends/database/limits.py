@@ -1,0 +1,97 @@
+"""Make a statement give up in time where the database has a way to say so. Used by sessions."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+ESCAPED_BYTES = b"\0\n\r\x1a\"'\\"  # by MySQL's driver, each with one more byte
+STATEMENT_BYTES = 64 * 2**10  # room for the statement itself
+
+
+class Limited(NamedTuple):
+    """A statement with its limit, and how many answers come before its own."""
+
+    statement: str
+    answers_before: int = 0
+
+
+def limit_alone(
+    connection: BaseDatabaseWrapper, statement: str, seconds: float, *, in_bulk: bool
+) -> Limited:
+    """Limit a statement outside a transaction; it costs no round trip.
+
+    A statement ``in_bulk`` (clear, prune) may take its time, but may not wait longer for a lock.
+    MySQL and SQLite have no such form: there the alias's own options bound the wait.
+    """
+    if takes_several_statements(connection):
+        # Two statements in one message are one transaction, so LOCAL ends with ours.
+        setting = "lock_timeout" if in_bulk else "statement_timeout"
+        return Limited(f"SET LOCAL {setting} = {milliseconds(seconds)}; {statement}", 1)
+    return limit_on_mariadb(connection, statement, seconds, in_bulk=in_bulk)
+
+
+def limit_in_transaction(
+    connection: BaseDatabaseWrapper, statement: str, seconds: float
+) -> Limited:
+    """Limit how long a statement within the caller's transaction may wait for a lock.
+
+    On PostgreSQL LOCAL would last until the transaction's end, so what was there before is put
+    back in the same message; where the statement fails, the savepoint does that.
+    """
+    if takes_several_statements(connection):
+        remember = "SELECT set_config('cachelayers.before', current_setting('lock_timeout'), true)"
+        restore = "SELECT set_config('lock_timeout', current_setting('cachelayers.before'), true)"
+        limit = f"SET LOCAL lock_timeout = {milliseconds(seconds)}"
+        return Limited(f"{remember}; {limit}; {statement}; {restore}", 2)
+    return limit_on_mariadb(connection, statement, seconds, in_bulk=True)
+
+
+def limit_on_mariadb(
+    connection: BaseDatabaseWrapper, statement: str, seconds: float, *, in_bulk: bool
+) -> Limited:
+    """Limit a statement by MariaDB's prefix; elsewhere return it as it is."""
+    if connection.vendor != "mysql" or not cast(Any, connection).mysql_is_mariadb:
+        return Limited(statement)
+    whole = max(1, round(seconds))  # these two take whole seconds
+    longest = "" if in_bulk else f"max_statement_time = {seconds}, "
+    return Limited(
+        f"SET STATEMENT {longest}innodb_lock_wait_timeout = {whole}, lock_wait_timeout = {whole}"
+        f" FOR {statement}"
+    )
+
+
+def takes_several_statements(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether one message may hold several statements: not where psycopg binds apart."""
+    options = connection.settings_dict["OPTIONS"]
+    return connection.vendor == "postgresql" and not options.get("server_side_binding")
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as PostgreSQL wants it: 0 would mean for ever."""
+    return max(1, round(seconds * 1000))
+
+
+_largest_packets: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def largest_packet_bytes(connection: BaseDatabaseWrapper) -> int:
+    """Return MySQL's max_allowed_packet, asked for once per connection."""
+    connection.ensure_connection()
+    known = _largest_packets.get(connection.connection)
+    if known is None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            [(known,)] = cursor.fetchall()
+        _largest_packets[connection.connection] = known
+    return int(known)
+
+
+def packet_bytes(parameters: Sequence[Any]) -> int:
+    """Return how large a statement with these parameters becomes, escaped and all."""
+    blobs = [value for value in parameters if isinstance(value, bytes)]
+    escapes = sum(blob.count(byte) for blob in blobs for byte in ESCAPED_BYTES)
+    return sum(map(len, blobs)) + escapes + STATEMENT_BYTES
