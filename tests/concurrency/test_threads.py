@@ -12,6 +12,11 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import connections
 
+from tests.concurrency.conftest import SHARED_BY_PROCESSES
+
+# Without the database in memory: it belongs to one thread at a time.
+pytestmark = pytest.mark.parametrize("cache_alias", SHARED_BY_PROCESSES, indirect=True)
+
 THREADS = 8
 
 

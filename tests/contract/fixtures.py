@@ -21,6 +21,11 @@ from cachelayers.models import Entry
 UNUSED_NUMBERS = itertools.count()
 
 
+def unused_name() -> str:
+    """Return an alias that no test has used before."""
+    return f"variant-{next(UNUSED_NUMBERS)}"
+
+
 class MakeCache(Protocol):
     """Build a cache like the one under test, but with other settings."""
 
@@ -73,7 +78,7 @@ def make_cache(cache: BaseCache, cache_alias: str) -> Iterator[MakeCache]:
             **params: object,
         ) -> BaseCache:
             # A name of its own each time: what is reported once a minute is reported by name.
-            name = name or f"variant-{next(UNUSED_NUMBERS)}"
+            name = name or unused_name()
             configured = add_alias(settings.CACHES, cache_alias, name, options or {}, params)
             overrides.enter_context(override_settings(CACHES=configured))
             made.append(caches[name])

@@ -170,7 +170,7 @@ def test_a_key_of_2000_bytes_is_the_longest(cache: BaseCache) -> None:
 @ignores_portability
 @pytest.mark.parametrize("letter", ["x", "ü", "🗝"])
 @pytest.mark.parametrize("operation", ["get", "set", "add", "touch", "delete", "has_key", "incr"])
-def test_a_longer_key_is_an_error_that_says_how_long(
+def test_a_longer_key_is_an_error_that_names_it_and_the_limit(
     cache: BaseCache, operation: str, letter: str
 ) -> None:
     too_long = letter * (2000 // len(letter.encode()) + 1)
@@ -179,9 +179,8 @@ def test_a_longer_key_is_an_error_that_says_how_long(
     with pytest.raises(InvalidCacheKey) as caught:
         getattr(cache, operation)(too_long, *arguments)
 
-    size_bytes = len(cache.make_key(too_long).encode())
-    assert "2000" in str(caught.value).replace(",", "").replace("_", "")
-    assert str(size_bytes) in str(caught.value).replace(",", "").replace("_", "")
+    assert "2000 bytes" in str(caught.value)
+    assert repr(cache.make_key(too_long)[:20])[:-1] in str(caught.value)
     assert len(str(caught.value)) < 1000  # the key is quoted in part, not poured into the log
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.core.checks import CheckMessage, run_checks
+from django.core.checks import CheckMessage, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
@@ -75,7 +75,7 @@ def with_alias(cache_alias: str, options: Mapping[str, object], **params: object
 def errors_of(place: str) -> list[CheckMessage]:
     return [
         message
-        for message in run_checks()
+        for message in run_checks(tags=[Tags.caches])
         if str(message.id).startswith("cachelayers.E") and place in message.msg
     ]
 

@@ -13,7 +13,7 @@ from django.db import models
 from django.test import override_settings
 
 from cachelayers.models import Entry
-from tests.contract.fixtures import MakeCache
+from tests.contract.fixtures import MakeCache, unused_name
 from tests.contract.values import VALUES, Point, each_value
 
 HTML = "<li class='airport'>Zürich</li>\n" * 1000
@@ -135,11 +135,12 @@ def test_noise_never_grows(
 def test_what_one_compression_wrote_every_other_reads(
     make_cache: MakeCache, writing: str | None, reading: str | None
 ) -> None:
-    writer = make_cache("same", options={"COMPRESSION": writing})
+    same_name = unused_name()
+    writer = make_cache(same_name, options={"COMPRESSION": writing})
     values = {f"value-{number}": value for number, value in enumerate(LONG_VALUES)}
     writer.set_many(values)
 
-    reader = make_cache("same", options={"COMPRESSION": reading})
+    reader = make_cache(same_name, options={"COMPRESSION": reading})
 
     assert reader.get_many(values) == values
 
@@ -209,9 +210,10 @@ def test_an_entry_of_another_serializer_is_a_miss_and_never_unpickled(
     make_cache: MakeCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     unpacked.clear()
-    make_cache("same").set_many({"trap": Trap(), "text": "text", "number": 1})
+    same_name = unused_name()
+    make_cache(same_name).set_many({"trap": Trap(), "text": "text", "number": 1})
 
-    reader = make_cache("same", options={"SERIALIZER": "json"})
+    reader = make_cache(same_name, options={"SERIALIZER": "json"})
 
     assert reader.get("trap", "missing") == "missing"
     assert unpacked == []
@@ -384,9 +386,10 @@ def test_an_unsigned_value_is_a_miss_and_never_unpickled_where_signatures_are_as
     make_cache: MakeCache, value: object
 ) -> None:
     unpacked.clear()
-    make_cache("same").set("value", value)
+    same_name = unused_name()
+    make_cache(same_name).set("value", value)
 
-    reader = make_cache("same", options={"SIGNED": True})
+    reader = make_cache(same_name, options={"SIGNED": True})
 
     assert reader.get("value", "missing") == "missing"
     assert reader.get_many(["value"]) == {}
@@ -445,8 +448,9 @@ def test_what_is_written_after_a_rotation_carries_the_new_secret(make_cache: Mak
 
 
 def test_signed_values_are_still_read_when_signing_is_turned_off(make_cache: MakeCache) -> None:
-    make_cache("same", options={"SIGNED": True}).set_many({"text": "text", "list": [1]})
+    same_name = unused_name()
+    make_cache(same_name, options={"SIGNED": True}).set_many({"text": "text", "list": [1]})
 
-    reader = make_cache("same", options={"SIGNED": False})
+    reader = make_cache(same_name, options={"SIGNED": False})
 
     assert reader.get_many(["text", "list"]) == {"text": "text", "list": [1]}

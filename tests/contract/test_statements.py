@@ -19,7 +19,7 @@ from tests.contract.fixtures import Clock, MakeCache
 
 ROWS = 3000  # enough for every planner to prefer an index over the whole table
 
-MANY = [f"key-{number}" for number in range(100)]
+MANY = [f"key-{number}" for number in range(25)]  # too few writes to make the eviction hand move
 
 
 class Statement(NamedTuple):
@@ -211,9 +211,8 @@ def test_no_statement_counts_or_reads_the_whole_table(
             cache.get(f"row-{number}")
             if number % 100 == 0:
                 clock.advance(120)
-        ran = list(dict.fromkeys((shape_of(one.text), one) for one in statements))
+        shapes = {shape_of(one.text): one for one in statements}
 
-    shapes = dict(reversed(ran))
     assert len(shapes) > 5
     for statement in shapes.values():
         assert "COUNT(" not in statement.text.upper()
@@ -229,7 +228,14 @@ def try_operation(operation: Operation, cache: BaseCache) -> None:
 
 def shape_of(text: str) -> str:
     """Return what statements of one kind have in common."""
-    return text.partition("VALUES")[0][:80]
+    return without_limit(text).partition("VALUES")[0][:80]
+
+
+def without_limit(text: str) -> str:
+    """Return a statement without what stands before it to limit its time."""
+    if text.startswith("SET LOCAL "):
+        return text.partition("; ")[2]
+    return text.partition(" FOR ")[2] if text.startswith("SET STATEMENT ") else text
 
 
 def analyze(connection: BaseDatabaseWrapper) -> None:
@@ -253,17 +259,13 @@ def explain_sqlite(connection: BaseDatabaseWrapper, statement: Statement) -> lis
 
 
 def explain_postgres(connection: BaseDatabaseWrapper, statement: Statement) -> list[str]:
-    # What sets a time limit stands before the statement itself.
-    text = statement.text.rpartition("; ")[2]
-    if text.startswith(("SAVEPOINT", "RELEASE", "SET")):
-        return []
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {text}", statement.parameters)
+        cursor.execute(f"EXPLAIN {without_limit(statement.text)}", statement.parameters)
         return [row[0] for row in cursor.fetchall() if "Seq Scan" in row[0]]
 
 
 def explain_mysql(connection: BaseDatabaseWrapper, statement: Statement) -> list[str]:
-    text = statement.text.partition(" FOR ")[2] or statement.text
+    text = without_limit(statement.text)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {text}", statement.parameters)
         names = [column[0] for column in cursor.description]
