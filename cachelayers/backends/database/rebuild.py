@@ -16,6 +16,7 @@ from typing import IO
 
 from django.core.files import locks
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from cachelayers.backends.database.sqlite_file import (
@@ -77,13 +78,27 @@ def make_new_file(database: str, path: str) -> None:
     for leftover in (beside, *(beside + suffix for suffix in SIDE_FILES)):
         with suppress(FileNotFoundError):
             Path(leftover).unlink()
-    connection = connections[database].copy()
-    connection.settings_dict["NAME"] = beside
-    try:
+    with pointed_at(database, beside) as connection:
         executor = MigrationExecutor(connection)
-        executor.migrate(
-            [key for key in executor.loader.graph.leaf_nodes() if key[0] == Entry._meta.app_label]
-        )
+        nodes = executor.loader.graph.leaf_nodes()
+        executor.migrate([node for node in nodes if node[0] == Entry._meta.app_label])
+    Path(beside).replace(path)
+
+
+@contextmanager
+def pointed_at(database: str, path: str) -> Iterator[BaseDatabaseWrapper]:
+    """Let this thread's connection of a DATABASES alias be one to another file for a while.
+
+    The migrations' recorder asks for the alias, whatever connection it was given.
+    """
+    usual = connections[database]
+    if not usual.in_atomic_block:
+        usual.close()  # it is on the file that was set aside
+    connection = usual.copy()
+    connection.settings_dict["NAME"] = path
+    connections[database] = connection
+    try:
+        yield connection
     finally:
         connection.close()
-    Path(beside).replace(path)
+        connections[database] = usual

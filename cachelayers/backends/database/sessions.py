@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -61,9 +61,10 @@ class Session(Protocol):
 
 
 class Held(NamedTuple):
-    """What one thread uses: Django's connection, the name it had, and the sessions on it."""
+    """What one thread uses: Django's connection, its settings then, and the sessions on it."""
 
     connection: BaseDatabaseWrapper
+    configured: Mapping[str, Any]
     name: str
     alone: Session
     joined: Session
@@ -85,19 +86,20 @@ class Sessions:
         except AttributeError:
             return self._hold(connections[self.database])
         # Asked each time: tests point an alias elsewhere and back.
-        connection = held.connection
-        if connection.settings_dict["NAME"] != held.name:
-            return self._hold(connection)
-        return held.joined if connection.in_atomic_block else held.alone
+        configured = connections.settings[self.database]
+        if configured is not held.configured or configured["NAME"] != held.name:
+            return self._hold(connections[self.database])
+        return held.joined if held.connection.in_atomic_block else held.alone
 
     def _hold(self, connection: BaseDatabaseWrapper) -> Session:
         """Keep what this thread needs: looking Django's connection up takes as long as SQLite."""
-        name = connection.settings_dict["NAME"]
+        configured = connections.settings[self.database]
+        name = configured["NAME"]
         joined: Session = DjangoSession(connection, self.busy_seconds)
         alone = joined
         if connection.vendor == "sqlite":
             alone = self._sqlite_session(connection, str(name))
-        self._local.held = Held(connection, name, alone, joined)
+        self._local.held = Held(connection, configured, name, alone, joined)
         return self.current()
 
     def own_file_in_use(self) -> FileIdentity | None:
