@@ -81,7 +81,7 @@ def judge(target: Target, kind: str, found: float) -> Outcome:
         wanted=f"at least {target.ratio:g}x",
         found=found,
         is_reached=found >= target.ratio,
-        remark="" if found >= target.ratio else f"{found / target.ratio:.0%} of it",
+        remark="" if found >= target.ratio else f"{found / target.ratio:.1%} of it",
     )
 
 
@@ -93,7 +93,7 @@ def judge_growth(growths: Iterable[Growth]) -> list[Outcome]:
             wanted=f"at most {MOST_GROWTH:g}x",
             found=growth.ratio,
             is_reached=growth.ratio <= MOST_GROWTH,
-            remark="" if growth.ratio <= MOST_GROWTH else f"{growth.ratio / MOST_GROWTH:.0%} of it",
+            remark="" if growth.ratio <= MOST_GROWTH else f"{growth.ratio / MOST_GROWTH:.1%} of it",
         )
         for growth in growths
         if growth.peer.name == OURS
@@ -112,7 +112,7 @@ def judge_processes(crowds: Sequence[Crowd]) -> list[Outcome]:
                 wanted="at least 1x",
                 found=found,
                 is_reached=found >= 1,
-                remark="" if found >= 1 else f"{found:.0%} of it",
+                remark="" if found >= 1 else f"{found:.1%} of it",
             )
         )
     return outcomes

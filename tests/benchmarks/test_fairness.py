@@ -120,7 +120,7 @@ def test_a_target_that_is_missed_says_by_how_much() -> None:
     outcomes = judge_operations([timing(OURS, 10.0), timing("Django", 20.0)])
 
     assert [(each.found, each.is_reached, each.remark) for each in outcomes] == [
-        (2.0, False, "50% of it")
+        (2.0, False, "50.0% of it")
     ]
 
 
