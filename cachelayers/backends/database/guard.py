@@ -15,7 +15,6 @@ from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_o
 from cachelayers.backends.database.hand import Hand
 from cachelayers.backends.database.health import REPORT_EVERY_SECONDS, Health, Pause, logger
 from cachelayers.backends.database.rebuild import replace_file
-from cachelayers.backends.database.sqlite_file import FileIdentity
 from cachelayers.backends.database.table import EntryTable, Row
 from cachelayers.entries.keys import Place
 from cachelayers.exceptions import MissingTable
@@ -53,9 +52,10 @@ class Guard:
         try:
             answer = operation(*arguments)
         except DATABASE_ERRORS as error:
+            self._raise_if_never_made(error)
             pause, seconds = self._pause_of(name), time.monotonic() - began
             self.health.note_failure(name, error, pause, seconds=seconds)
-            self._recover_from(error)
+            self._begin_lost_file_anew(error)
             return FAILED
         if self.health.is_troubled:
             self.health.note_success(self._pause_of(name))
@@ -110,27 +110,33 @@ class Guard:
             return
         self.health.trust_again(ids, everything=everything)
 
-    def _recover_from(self, error: BaseException) -> None:
-        """Begin a file anew that is lost; name the command that makes a table never made."""
+    def _raise_if_never_made(self, error: BaseException) -> None:
+        """Raise MissingTable for a table, or a whole file, that nobody has made yet."""
         fault = fault_of(error)
-        if fault in {Fault.CORRUPT, Fault.NO_FILE, Fault.MISSING_TABLE}:
-            lost = self.table.sessions.own_file_in_use()
-            if fault is Fault.MISSING_TABLE or (lost is None and self.table.is_file_missing()):
-                raise self._missing_table() from error
-            if lost is not None and (fault is Fault.CORRUPT or self.table.is_file_missing()):
-                self._replace_file(lost)
-
-    def _missing_table(self) -> MissingTable:
-        """Return the error for a table, or a whole file, that was never made."""
+        if fault is Fault.NO_FILE:
+            is_lost = self.table.sessions.own_file_in_use() is not None
+            if is_lost or not self.table.is_file_missing():
+                return
+        elif fault is not Fault.MISSING_TABLE:
+            return
         database = self.table.database
-        return MissingTable(
+        raise MissingTable(
             f"CACHES[{self.health.alias!r}] keeps its entries in the table"
             f" {Entry._meta.db_table!r} of DATABASES[{database!r}], which does not exist."
             f" Create it with: python manage.py migrate cachelayers --database={database}"
-        )
+        ) from error
 
-    def _replace_file(self, lost: FileIdentity) -> None:
-        """Begin a new file; where that fails, do not try again at every operation."""
+    def _begin_lost_file_anew(self, error: BaseException) -> None:
+        """Replace an SQLite file of the cache's own that is corrupt or gone.
+
+        Where that fails, it is not tried again at every operation.
+        """
+        fault = fault_of(error)
+        if fault is Fault.NO_FILE and not self.table.is_file_missing():
+            return
+        lost = self.table.sessions.own_file_in_use()
+        if fault not in {Fault.CORRUPT, Fault.NO_FILE} or lost is None:
+            return
         if time.monotonic() < self._replace_at:
             return
         try:
