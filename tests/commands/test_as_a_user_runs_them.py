@@ -171,3 +171,14 @@ def test_clear_cache_does_not_ask_where_it_must_not(own_caches: BaseCache, optio
     assert result.returncode == 0
     assert "default: removed 1 entry" in result.stdout
     assert own_caches.get("a") is None
+
+
+def test_a_site_whose_checks_fail_can_be_cleared(own_caches: BaseCache) -> None:
+    own_caches.set("a", 1)
+
+    result = run_without_terminal(
+        "clear_cache", "--all", "--no-input", SMALL_SITE_URLCONF="no.such.module"
+    )
+
+    assert result.returncode == 0
+    assert own_caches.get("a") is None

@@ -351,3 +351,14 @@ def test_it_names_the_aliases_that_are_emptied_with_it(
     result = clear("--cache=default", "--dry-run")
 
     assert "CACHES['twin'] has the same LOCATION and may be emptied with it" in result.out
+
+
+def test_aliases_without_a_location_are_not_taken_for_one_cache(
+    clear: RunCommand, settings: Settings
+) -> None:
+    dummy = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+    settings.CACHES = {"default": dummy, "other": dummy}
+
+    result = clear("--cache=default", "--dry-run")
+
+    assert "Note" not in result.out

@@ -57,10 +57,21 @@ def test_a_path_is_rendered_over_https_where_the_site_redirects_to_it(
     settings.SECURE_SSL_REDIRECT = True
     settings.MIDDLEWARE = ["django.middleware.security.SecurityMiddleware"]
 
+    address = locate("/page/1/")
     visit("/page/1/")
     visit("http://www.example.com/page/2/")
 
+    assert str(address) == "https://www.example.com/page/1/"
     assert [request.scheme for request in small_site.requests] == ["https", "https"]
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", "80"), ("https", "443")])
+def test_a_url_without_a_port_has_that_of_its_scheme(
+    small_site: Records, scheme: str, port: str
+) -> None:
+    visit(f"{scheme}://www.example.com/page/1/")
+
+    assert small_site.requests[0].get_port() == port
 
 
 @pytest.mark.parametrize("url", ["/países/", "/pa%C3%ADses/"])

@@ -147,11 +147,11 @@ def test_a_warmer_may_return_one_thing_instead_of_several(
 
 def test_a_page_named_twice_is_rendered_once(run: RunCommand, small_site: Records) -> None:
     register("one", "/page/1/", "http://www.example.com/page/1/#top")
-    register("two", "/page/1/")
+    register("two", "/page/1/", "/países/", "/pa%C3%ADses/")
 
     run("warm_cache")
 
-    assert small_site.paths == ["/page/1/"]
+    assert small_site.paths == ["/page/1/", "/pa%C3%ADses/"]
 
 
 def test_without_any_warmer_it_says_how_to_write_one(run: RunCommand) -> None:
@@ -492,12 +492,13 @@ def test_that_many_items_are_warmed_at_once_and_none_twice(run: RunCommand) -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_thread_closes_its_connections(
-    run: RunCommand, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["connections", "caches"])
+def test_every_thread_closes_its_connections_and_caches(
+    run: RunCommand, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    closed_in = set()
+    closed_in: set[int] = set()
     monkeypatch.setattr(
-        "cachelayers.warming.crew.connections.close_all", lambda: closed_in.add(get_ident())
+        f"cachelayers.warming.crew.{kind}.close_all", lambda: closed_in.add(get_ident())
     )
     meeting = Barrier(3, timeout=30)
     register("meetings", *[partial(meeting.wait) for _ in range(3)])

@@ -1,11 +1,13 @@
 """The tests' settings with the small site in place of the demo's, and one cache."""
 
+import os
+
 from tests.settings import *  # noqa: F403
 from tests.settings import CACHES as USUAL_CACHES
 from tests.settings import DATABASES as USUAL_DATABASES
 from tests.settings import INSTALLED_APPS as USUAL_APPS
 
-ROOT_URLCONF = "tests.commands.small_site.urls"
+ROOT_URLCONF = os.environ.get("SMALL_SITE_URLCONF", "tests.commands.small_site.urls")
 INSTALLED_APPS = [*USUAL_APPS, "tests.commands.small_site"]
 DATABASES = {alias: USUAL_DATABASES[alias] for alias in ("default", "sqlite_cache")}
 CACHES = {"default": USUAL_CACHES["default"]}

@@ -1,0 +1,44 @@
+"""Warming in threads: how a run ends."""
+
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+from cachelayers.warming.crew import warm_items
+from cachelayers.warming.items import CallItem
+from cachelayers.warming.outcomes import Outcome
+
+
+@dataclass
+class Gate:
+    """Lets the first item end at once, and the others when it is opened."""
+
+    opened: threading.Event
+    passed: list[int]
+
+    def first(self) -> None:
+        self.passed.append(1)
+
+    def later(self) -> None:
+        self.opened.wait(30)
+        self.passed.append(1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_interrupted_crew_ends_what_it_has_in_hand_and_begins_nothing_more() -> None:
+    gate = Gate(opened=threading.Event(), passed=[])
+    items = [CallItem(function=gate.first), *[CallItem(function=gate.later) for _ in range(100)]]
+    told: list[Outcome] = []
+
+    def interrupt(outcome: Outcome) -> None:
+        told.append(outcome)
+        if len(told) == 1:
+            threading.Timer(0.2, gate.opened.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        warm_items(items, concurrency=2, only_missing=False, on_outcome=interrupt)
+
+    assert len(told) == len(gate.passed) <= 3
+    assert not [each for each in threading.enumerate() if each.name.startswith("warm_cache")]
