@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sqlite3
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +20,7 @@ def collect_facts() -> dict[str, str]:
     """Return names and values for people to read; needs Django to be set up."""
     return {
         "measured at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": find_commit(),
         "cores": str(os.cpu_count()),
         "processor": find_processor(),
         "system": f"{platform.system()} {platform.release()}",
@@ -26,6 +29,18 @@ def collect_facts() -> dict[str, str]:
         **{name: describe_server(name) for name in ("postgres", "mariadb")},
         **{name: describe_package(name) for name in PACKAGES},
     }
+
+
+def find_commit() -> str:
+    """Return what is measured; "-dirty" where files differ from the commit."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    command = [git, "describe", "--always", "--dirty"]
+    result = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip() or "unknown"
 
 
 def find_processor() -> str:
