@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.cache.backends.base import BaseCache
 from django.db import connections
 
+from cachelayers.backends.database.table import EntryTable
 from cachelayers.conf import database_alias_of
 from tests.concurrency.conftest import SHARED_BY_PROCESSES, StartProgram, go
 from tests.contract.fixtures import Clock, MakeCache
@@ -160,6 +162,32 @@ def test_what_is_read_often_outlives_what_is_not(
         clock.advance(60)
 
     assert len(cache.get_many(loved)) >= 36
+
+
+def test_a_row_refreshed_while_it_is_being_trimmed_survives(
+    make_cache: MakeCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(options={"MAX_ENTRIES": 100})
+    cache.set_many({f"old-{number}": "old" for number in range(50)}, timeout=10)
+    clock.advance(11)
+    sample = EntryTable.sample
+    seen: list[int] = []
+
+    def sample_while_another_writes(table: EntryTable, first_id: int, rows: int) -> Any:
+        sampled = sample(table, first_id, rows)
+        if not seen:
+            seen.append(len(sampled))
+            clock.advance(0.001)
+            cache.set_many({f"old-{number}": "new" for number in range(25)}, timeout=None)
+        return sampled
+
+    monkeypatch.setattr(EntryTable, "sample", sample_while_another_writes)
+    for number in range(200):
+        cache.set(f"new-{number % 5}", number)
+
+    assert seen
+    refreshed = [f"old-{number}" for number in range(25)]
+    assert cache.get_many(refreshed) == dict.fromkeys(refreshed, "new")
 
 
 def test_the_value_just_written_is_there(make_cache: MakeCache) -> None:

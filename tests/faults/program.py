@@ -75,6 +75,13 @@ def hold_lock(path: str, readers_too: str) -> None:
     connection.close()
 
 
+def overwrite(path: str, first: str, length: str) -> None:
+    """Put noise in the place of a part of the file."""
+    with Path(path).open("r+b") as file:
+        file.seek(int(first))
+        file.write(os.urandom(int(length)))
+
+
 def use_until_told(path: str, name: str) -> list[str]:
     """Set and get until the test says stop; return what was wrong, apart from misses."""
     cache = open_cache(path)
@@ -155,6 +162,7 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         hold_lock,
+        overwrite,
         use_until_told,
         fill_with_a_limit,
         use_read_only_folder,
