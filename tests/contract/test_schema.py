@@ -122,11 +122,10 @@ def test_on_sqlite_the_connections_are_tuned_for_a_cache(
     assert connection.isolation_level is None  # each statement commits by itself
 
 
+@pytest.mark.parametrize("cache_alias", ["sqlite_shared"], indirect=True)
 def test_a_file_that_holds_the_site_s_tables_keeps_its_journal_mode(
-    cache: BaseCache, cache_alias: str, connection: BaseDatabaseWrapper
+    cache: BaseCache, connection: BaseDatabaseWrapper
 ) -> None:
-    if cache_alias != "sqlite_shared":
-        connection = connections["default"]
     with closing(sqlite3.connect(connection.settings_dict["NAME"])) as before:
         (mode_before,) = before.execute("PRAGMA journal_mode").fetchone()
 
