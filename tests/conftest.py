@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from django.core.cache import BaseCache, caches
@@ -75,18 +75,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             refuse(f"{name} {MISSING}: {SERVERS[name].explain_absence()}")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [
-        *terminalreporter.getreports("skipped"),
-        *terminalreporter.getreports("error"),
-    ]
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest's own, so that these lines are last
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+) -> Generator[None, None, None]:
+    yield
+    if lines := list(describe_missing_servers(terminalreporter)):
+        terminalreporter.section("servers are missing", yellow=True)
+        for line in lines:
+            terminalreporter.line(line)
+        terminalreporter.line("`make test` installs them where it may: as root, or with sudo.")
+
+
+def describe_missing_servers(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
+    """Say of each server that a chosen test has missed how many did, and why."""
+    reports = [*terminalreporter.getreports("skipped"), *terminalreporter.getreports("error")]
     for name, server in SERVERS.items():
         count = sum(f"{name} {MISSING}" in str(report.longrepr) for report in reports)
         if count:
-            terminalreporter.section(f"{name} {MISSING}", yellow=True)
-            terminalreporter.line(f"{count} tests did not run: {server.explain_absence()}.")
-            terminalreporter.line("`make test` installs it where it may: as root, or with sudo.")
+            yield f"{name}: {count} tests did not run: {server.explain_absence()}"
 
 
 @pytest.fixture(scope="session")
