@@ -48,7 +48,9 @@ def add_database(monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any], folder:
     connections.configure_settings(connections.databases)
 
 
-@pytest.mark.parametrize("option", DatabaseOptions.__dataclass_fields__.values(), ids=lambda option: option.name)
+@pytest.mark.parametrize(
+    "option", DatabaseOptions.__dataclass_fields__.values(), ids=lambda option: option.name
+)
 def test_every_option_and_its_default_are_on_the_page(option: Any) -> None:
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{option.name}`"))
 

@@ -35,7 +35,9 @@ class DatabaseCache(TableCache):
         """Return the value of a live entry, or ``default``."""
         place = self._place(key, version)
         row = self._attempt("get", self._table.read, place, now_ms())
-        if row is None or row is FAILED or self._is_distrusted(place):
+        if row is None or row is FAILED:
+            return default
+        if self._health.is_troubled and self._is_distrusted(place):
             return default
         if self._notes_reads:
             self._note_read(place)

@@ -20,7 +20,7 @@ from typing import Any
 # aside (corrupt) or removed while other processes use it; for so long they may read the old one.
 IDENTITY_CHECK_SECONDS = 1.0
 WAL_CHECKPOINT_PAGES = 4_000  # 16 MiB: a quarter of SQLite's default number of checkpoints
-PAGE_CACHE_KIB = 32 * 1024  # at most, and only what is read
+PAGE_CACHE_KIB = 8 * 1024  # at most, and only what is read
 
 FileIdentity = tuple[int, int]  # device and inode
 
@@ -52,12 +52,18 @@ class FileConnection:
         """Run a statement and return its rows. ``in_bulk`` changes nothing here."""
         with self.lock:
             # fetchall(): a SELECT left unfinished keeps the WAL from being checkpointed.
-            return self._cursor().execute(statement, parameters).fetchall()
+            cursor = self._open_cursor
+            if cursor is None or time.monotonic() >= self.check_identity_at:
+                cursor = self._cursor_on_current_file()
+            return cursor.execute(statement, parameters).fetchall()
 
     def execute(self, statement: str, parameters: Sequence[Any]) -> int:
         """Run a statement and return how many rows it touched."""
         with self.lock:
-            return self._cursor().execute(statement, parameters).rowcount
+            cursor = self._open_cursor
+            if cursor is None or time.monotonic() >= self.check_identity_at:
+                cursor = self._cursor_on_current_file()
+            return cursor.execute(statement, parameters).rowcount
 
     def close(self) -> None:
         """Close; the next use opens it anew."""
@@ -75,13 +81,11 @@ class FileConnection:
         """Close when the thread ends, which drops its last reference."""
         self.close_locked()
 
-    def _cursor(self) -> sqlite3.Cursor:
+    def _cursor_on_current_file(self) -> sqlite3.Cursor:
         """Return the one cursor, of a connection to the file that is at the path now."""
-        now = time.monotonic()
-        if now >= self.check_identity_at:
-            self.check_identity_at = now + IDENTITY_CHECK_SECONDS
-            if self.identity != identity_of(self.path):
-                self.close_locked()
+        self.check_identity_at = time.monotonic() + IDENTITY_CHECK_SECONDS
+        if self.identity != identity_of(self.path):
+            self.close_locked()
         if self._open_cursor is None:
             # Taken before: if the file is replaced in between, the next check opens it anew. Kept
             # where the file is gone: so it is known to have been there.
@@ -127,6 +131,17 @@ def identity_of(path: str) -> FileIdentity | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def is_missing(path: str) -> bool:
+    """Tell whether there is no file; one in a folder that may not be entered is not missing."""
+    try:
+        Path(plain_path_of(path)).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def plain_path_of(path: str) -> str:

@@ -96,9 +96,16 @@ class Statements:
         )
         return statement, parameters
 
+    def among_locked(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return the condition for a bulk write, which must lock its rows in the order of ids.
+
+        SQLite has no row locks, and InnoDB reads a list of primary keys in their order.
+        """
+        return self.among(ids)
+
     def delete_many(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return the statement for a bulk delete. A colliding key goes too: that is a miss."""
-        condition, parameters = self.among(ids)
+        condition, parameters = self.among_locked(ids)
         return f"DELETE FROM {self.table} WHERE {condition}", parameters
 
     def delete_unused(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
@@ -108,11 +115,9 @@ class Statements:
 
     def note_used(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return the statement that notes rows as read; the time comes before and after the ids."""
-        condition, parameters = self.among(ids)
-        mark = self.mark
-        return f"UPDATE {self.table} SET used = {mark} WHERE {condition} AND used < {mark}", (
-            parameters
-        )
+        condition, parameters = self.among_locked(ids)
+        statement = f"UPDATE {self.table} SET used = {self.mark} WHERE {condition}"
+        return f"{statement} AND used < {self.mark}", parameters
 
     def size(self) -> str:
         """Return the expression for what a row counts towards MAX_BYTES."""
@@ -128,6 +133,15 @@ class PostgresStatements(Statements):
     def among(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return a condition on one array: a single parameter, whatever its length."""
         return f"id = ANY({self.mark})", [list(ids)]
+
+    def among_locked(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return the condition with the rows locked first, in the order of their ids.
+
+        DELETE and UPDATE lock rows as they come upon them; two that overlap would deadlock.
+        """
+        condition, parameters = self.among(ids)
+        locked = f"SELECT id FROM {self.table} WHERE {condition} ORDER BY id FOR UPDATE"
+        return f"id = ANY(ARRAY({locked}))", parameters
 
 
 class MySQLStatements(Statements):

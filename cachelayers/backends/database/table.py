@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from django.db import connections
 
 from cachelayers.backends.database.sessions import Sessions
-from cachelayers.backends.database.sqlite_file import identity_of
+from cachelayers.backends.database.sqlite_file import is_missing
 from cachelayers.entries.keys import IdRange, Place
 from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Packed
 
@@ -63,7 +63,7 @@ class EntryTable:
         session = self.sessions.current()
         for row in session.fetch(session.sql.read, (row_id, now_ms)):
             if row[0] == key:
-                return cast(StoredValue, row)
+                return row
         return None
 
     def read_many(self, places: Iterable[Place], now_ms: int) -> Iterator[StoredValue]:
@@ -191,7 +191,7 @@ class EntryTable:
         connection = connections[self.database]
         if connection.vendor != "sqlite":
             return False
-        return identity_of(str(connection.settings_dict["NAME"])) is None
+        return is_missing(str(connection.settings_dict["NAME"]))
 
 
 def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
