@@ -12,6 +12,7 @@ from typing import Any, cast
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 COLUMNS = ("id", "full_key", "expires", "used", "format", "number", "data")
+POSTGRES_TYPES = ("bigint", "bytea", "bigint", "bigint", "smallint", "bigint", "bytea")
 WRITTEN = COLUMNS[1:]  # what an overwrite replaces
 ROW_OVERHEAD_BYTES = 64  # what a row costs beside its key and its value, roughly, on each database
 
@@ -130,6 +131,16 @@ class PostgresStatements(Statements):
 
     length = "OCTET_LENGTH"
 
+    def __init__(self, table: str, mark: str) -> None:
+        """Add the bulk upsert whose parameters are one binary array for each column."""
+        super().__init__(table, mark)
+        arrays = ", ".join(f"%b::{type_}[]" for type_ in POSTGRES_TYPES)
+        written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
+        self.upsert_columns = (
+            f"INSERT INTO {table} ({', '.join(COLUMNS)}) SELECT * FROM unnest({arrays})"
+            f" ON CONFLICT (id) DO UPDATE SET {written}"
+        )
+
     def among(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return a condition on one array: a single parameter, whatever its length."""
         return f"id = ANY({self.mark})", [list(ids)]
@@ -214,3 +225,8 @@ def statements_for(connection: BaseDatabaseWrapper, table: str, mark: str = "%s"
         is_mariadb = cast(Any, connection).mysql_is_mariadb
         return MySQLStatements(quoted, mark, is_mariadb=is_mariadb)
     return Statements(quoted, mark)
+
+
+def flatten(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Return the values of all rows as the parameters of one statement."""
+    return [value for row in rows for value in row]

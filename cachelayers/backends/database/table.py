@@ -96,7 +96,7 @@ class EntryTable:
         # By id: of two keys that collide the last one wins, as it would one after the other.
         unique = {row.id: row for row in rows}
         for chunk in chunks_by_bytes([unique[id_] for id_ in sorted(unique)]):
-            session.write(session.sql.upsert(len(chunk)), [value for row in chunk for value in row])
+            session.write_rows(chunk)
             yield chunk
 
     def add(self, row: Row, now_ms: int) -> bool:

@@ -1,0 +1,244 @@
+"""Run one statement in Django's connection of an alias, within the caller's transaction if any.
+
+Used by sessions. Outside a transaction a conflict is tried again; every statement has a time limit
+where the database knows one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple, TypeVar, cast
+
+from django.db import DataError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.functional import cached_property
+
+from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.limits import (
+    Limit,
+    largest_packet_bytes,
+    limit_alone,
+    limit_in_transaction,
+    packet_bytes,
+)
+from cachelayers.backends.database.statements import (
+    PostgresStatements,
+    Statements,
+    flatten,
+    statements_for,
+)
+from cachelayers.models import Entry
+
+ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
+LONGEST_PAUSE_SECONDS = 0.02
+SMALLEST_PACKET_BYTES = 2**19  # half of the smallest max_allowed_packet: what it has escaped
+
+Answer = TypeVar("Answer")
+
+
+class Written(NamedTuple):
+    """What a write reports: rows touched, and MySQL's insert id (a signed 64-bit number)."""
+
+    rows: int
+    insert_id: int = 0
+
+
+class DjangoSession:
+    """Django's connection of one alias, in one thread."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, busy_seconds: float) -> None:
+        """Wrap this thread's connection, which may not be open yet."""
+        self.connection = connection
+        self.busy_seconds = busy_seconds
+        self._driver_connection: Any = None
+        self._driver_cursor: Any = None
+
+    @cached_property
+    def sql(self) -> Statements:
+        """Return the vendor's statements; telling MariaDB from MySQL takes a connection."""
+        return django_statements(self.connection)
+
+    def fetch(
+        self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+
+        def perform(limit: Limit) -> list[tuple[Any, ...]]:
+            return self._execute(limit, statement, parameters, fetch_rows)
+
+        return self._attempt(perform, in_bulk=in_bulk)
+
+    def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
+        """Run a statement and return what it did."""
+        if self.connection.vendor == "mysql":
+            self._refuse_what_cuts_the_connection(parameters)
+
+        def perform(limit: Limit) -> Written:
+            return self._execute(limit, statement, parameters, read_outcome)
+
+        return self._attempt(perform, in_bulk=in_bulk)
+
+    def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write the rows of one chunk over whatever was there."""
+        if isinstance(self.sql, PostgresStatements) and has_psycopg3(self.connection):
+            self._attempt(lambda limit: self._write_columns(limit, rows), in_bulk=False)
+        else:
+            self.write(self.sql.upsert(len(rows)), flatten(rows))
+
+    def _write_columns(self, limit: Limit, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write rows as one binary array per column, which takes a third of the time.
+
+        Such parameters travel apart from their statement, and then a message holds only one: the
+        limit goes before it, in the same transaction.
+        """
+        from psycopg import Cursor
+
+        connection = self.connection
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        with ExitStack() as stack:
+            if not connection.in_atomic_block:
+                stack.enter_context(transaction.atomic(connection.alias))
+            if limit.before:
+                self._execute(Limit(), limit.alone_before(), (), no_answer)
+            with connection.wrap_database_errors:
+                statement = cast(PostgresStatements, self.sql).upsert_columns
+                Cursor(connection.connection).execute(statement, columns)
+            if limit.after:
+                self._execute(Limit(), limit.alone_after(), (), no_answer)
+
+    def _attempt(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
+        """Perform within the caller's transaction, or alone and again after a conflict."""
+        connection = self.connection
+        if connection.in_atomic_block or not connection.get_autocommit():
+            limit = limit_in_transaction(connection, self.busy_seconds)
+            # A savepoint of the cache's own: what fails here must not break what the caller does.
+            # Two, where the caller handles transactions by hand: there the outer one makes none.
+            with ExitStack() as savepoints:
+                if not connection.in_atomic_block:
+                    savepoints.enter_context(transaction.atomic(connection.alias))
+                savepoints.enter_context(transaction.atomic(connection.alias))
+                return perform(limit)
+        limit = limit_alone(connection, self.busy_seconds, in_bulk=in_bulk)
+        attempt = 1
+        while True:
+            was_connected = connection.connection is not None
+            try:
+                return perform(limit)
+            except DATABASE_ERRORS as error:
+                if attempt == ATTEMPTS or not worth_another_try(connection, error, was_connected):
+                    raise
+            # Jitter, or two that met in a deadlock would meet in the next one.
+            time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - not a secret
+            attempt += 1
+
+    def _execute(
+        self,
+        limit: Limit,
+        statement: str,
+        parameters: Sequence[Any],
+        read_answer: Callable[[Any, str], Answer],
+    ) -> Answer:
+        """Run one statement through the driver's cursor, or through Django's if anyone listens."""
+        connection = self.connection
+        limited = f"{limit.before}{statement}{limit.after}"
+        if self._is_quiet():
+            with connection.wrap_database_errors:
+                cursor = self._driver_cursor
+                cursor.execute(limited, parameters)
+                for _ in range(limit.answers_before):
+                    cursor.nextset()
+                return read_answer(cursor, connection.vendor)
+        with connection.cursor() as cursor:
+            cursor.execute(limited, parameters)
+            for _ in range(limit.answers_before):
+                cursor.nextset()
+            return read_answer(cursor, connection.vendor)
+
+    def _is_quiet(self) -> bool:
+        """Tell whether a statement may go past Django's cursor, which takes as long as the server.
+
+        Not if there are wrappers around it, if queries are logged or counted, if the connection is
+        new or due for a health check, or if the caller's transaction is broken.
+        """
+        connection = cast(Any, self.connection)  # the stubs lack the attributes of health checks
+        driver_connection = connection.connection
+        if (
+            driver_connection is None
+            or connection.vendor == "sqlite"
+            or connection.execute_wrappers
+            or connection.queries_logged
+            or connection.needs_rollback
+            or (connection.health_check_enabled and not connection.health_check_done)
+        ):
+            return False
+        if driver_connection is not self._driver_connection:
+            self._driver_connection = driver_connection
+            self._driver_cursor = driver_connection.cursor()
+        return True
+
+    def _refuse_what_cuts_the_connection(self, parameters: Sequence[Any]) -> None:
+        """Raise DataError for more bytes than MySQL takes in one packet.
+
+        The server answers such a packet by closing the connection, and with it ends the caller's
+        transaction.
+        """
+        size = sum(len(value) for value in parameters if isinstance(value, bytes))
+        if size < SMALLEST_PACKET_BYTES:
+            return
+        largest = largest_packet_bytes(self.connection)
+        if packet_bytes(parameters) > largest:
+            raise DataError(f"{size} bytes do not fit into max_allowed_packet, which is {largest}")
+
+
+_statements: dict[tuple[str, bool], Statements] = {}
+
+
+def django_statements(connection: BaseDatabaseWrapper) -> Statements:
+    """Return the statements for Django's cursors, made once per vendor."""
+    is_mariadb = connection.vendor == "mysql" and cast(Any, connection).mysql_is_mariadb
+    known = connection.vendor, is_mariadb
+    if known not in _statements:
+        _statements[known] = statements_for(connection, Entry._meta.db_table)
+    return _statements[known]
+
+
+def fetch_rows(cursor: Any, vendor: str) -> list[tuple[Any, ...]]:
+    """Return all rows."""
+    rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def read_outcome(cursor: Any, vendor: str) -> Written:
+    """Return what a write did. Only MySQL's driver knows an insert id: unsigned, as its C API."""
+    insert_id = cursor.lastrowid or 0 if vendor == "mysql" else 0
+    return Written(cursor.rowcount, insert_id - 2**64 if insert_id >= 2**63 else insert_id)
+
+
+def no_answer(cursor: Any, vendor: str) -> None:
+    """Ask for nothing."""
+
+
+def has_psycopg3(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether PostgreSQL's driver is psycopg 3."""
+    return (
+        connection.vendor == "postgresql" and cast(Any, connection).Database.__name__ == "psycopg"
+    )
+
+
+def worth_another_try(
+    connection: BaseDatabaseWrapper, error: BaseException, was_connected: bool
+) -> bool:
+    """Tell whether the same statement may well succeed now.
+
+    After a conflict, or when the connection turns out to have been cut meanwhile (a restarted
+    server): it is closed here, so that the next attempt makes a new one.
+    """
+    if fault_of(error) is Fault.CONFLICT:
+        return True
+    if connection.vendor == "sqlite":
+        return False
+    connection.close_if_unusable_or_obsolete()
+    return was_connected and connection.connection is None
