@@ -83,7 +83,7 @@ class DjangoSession:
 
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows of one chunk over whatever was there."""
-        if isinstance(self.sql, PostgresStatements) and has_psycopg3(self.connection):
+        if has_psycopg3(self.connection) and self._is_quiet():
             self._attempt(lambda limit: self._write_columns(limit, rows), in_bulk=False)
         else:
             self.write(self.sql.upsert(len(rows)), flatten(rows))
