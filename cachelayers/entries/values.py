@@ -105,21 +105,23 @@ class ValuePacker:
 
     def unpack(self, key: bytes, form: int, number: int | None, data: bytes | None) -> Any:
         """Return the value of a row; raise Undecodable where it cannot be had or trusted."""
-        if form == Kind.INT and number is not None and not self.signed:
+        if self.signed or form > KIND_MASK:
+            data = self.decompressed(form, self.verified(key, form, data))
+            form &= KIND_MASK
+        elif form == Kind.INT and number is not None:
             return number
         if data is None:
-            raise Undecodable("it is a plain number where a signed value is expected")
-        data = bytes(data)  # psycopg 2 gives a memoryview; for bytes this copies nothing
-        if form > KIND_MASK or self.signed:
-            data = self.verified(key, form, data)
-            data = self.decompressed(form, data)
-        return self.from_bytes(form & KIND_MASK, data)
+            raise Undecodable("it has neither a number nor bytes")
+        return self.from_bytes(form, data)
 
-    def verified(self, key: bytes, form: int, data: bytes) -> bytes:
+    def verified(self, key: bytes, form: int, data: bytes | None) -> bytes:
         """Return ``data`` without its signature, which is checked wherever there is one."""
+        if not form & SIGNED and self.signed:
+            raise Undecodable("it carries no signature, and SIGNED is on")
+        if data is None:
+            raise Undecodable("it has a format of bytes, and none are there")
+        data = bytes(data)  # psycopg 2 gives a memoryview; for bytes this copies nothing
         if not form & SIGNED:
-            if self.signed:
-                raise Undecodable("it carries no signature, and SIGNED is on")
             return data
         message = signing.unsign(key + bytes((form,)), data)
         if message is None:
@@ -146,7 +148,7 @@ class ValuePacker:
             if kind == Kind.STR:
                 return str(data, "utf-8")
             if kind == Kind.BYTES:
-                return data
+                return bytes(data)  # of a memoryview of psycopg 2; bytes are not copied
             if kind == Kind.DIGITS:
                 return int(data)
         except Exception as error:  # unpickling runs the class's code: it may raise anything

@@ -110,8 +110,12 @@ class TableCache(AsyncTwins):
         try:
             return self._unpack(key, form, number, data)
         except Undecodable as error:
-            self._health.undecodable.tell(f"the value of {key!r} is a miss: {error}", error)
+            self._report_undecodable(key, error)
             return MISS
+
+    def _report_undecodable(self, key: bytes, error: Undecodable) -> None:
+        """Log and count a value that is a miss because it cannot be had or trusted."""
+        self._health.undecodable.tell(f"the value of {key!r} is a miss: {error}", error)
 
     def _expiry(self, timeout: Any) -> int:
         """Return when an entry written now expires, in milliseconds; 0: it is not even stored."""

@@ -14,7 +14,7 @@ from cachelayers.backends.database.faults import DATABASE_ERRORS
 from cachelayers.backends.database.guard import FAILED
 from cachelayers.backends.database.table import NEVER_MS, Row
 from cachelayers.entries.keys import Place
-from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Packed
+from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Packed, Undecodable
 from cachelayers.exceptions import CacheUnavailable
 
 Answer = TypeVar("Answer")
@@ -41,8 +41,11 @@ class DatabaseCache(TableCache):
             return default
         if self._notes_reads:
             self._note_read(place)
-        value = self._unpacked(*row)
-        return default if value is MISS else value
+        try:
+            return self._unpack(*row)
+        except Undecodable as error:
+            self._report_undecodable(place.key, error)
+            return default
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""

@@ -66,7 +66,8 @@ class Sessions:
             return self._hold(connections[self.database])
         # Asked each time: tests point an alias elsewhere and back.
         configured = connections.settings[self.database]
-        if configured is not held.configured or configured["NAME"] != held.name:
+        # By identity: two equal paths take longer to compare than SQLite to find a row.
+        if configured is not held.configured or configured["NAME"] is not held.name:
             return self._hold(connections[self.database])
         return held.joined if held.connection.in_atomic_block else held.alone
 
