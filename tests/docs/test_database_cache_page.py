@@ -11,6 +11,7 @@ from django.db import connections
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
+from cachelayers.backends import DatabaseCache
 from cachelayers.backends.database.options import DatabaseOptions
 from tests.environment import PROJECT
 
@@ -38,7 +39,7 @@ def test_the_running_example_runs_as_shown(
         tables = connections["cache"].introspection.table_names()
         connections["cache"].close()
     assert sorted(tables) == ["cachelayers_entry", "django_migrations"]
-    assert caches["default"].alias == "default"
+    assert isinstance(caches["default"], DatabaseCache)
 
 
 def add_database(monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any], folder: Path) -> None:
