@@ -9,6 +9,7 @@ import importlib
 import pickle
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -27,7 +28,7 @@ COLUMNS = {
 WRITTEN = ("key", "expires", "used", "format", "number", "data")
 
 
-class BareDriver:
+class BareDriver(ABC):
     """The operations that are measured, in one plain statement each. Subclasses bring the driver.
 
     Its methods have the names and the results of Django's caches.
@@ -65,13 +66,13 @@ class BareDriver:
     def build_incr_sql(self, table: str) -> str:
         return f"UPDATE {table} SET number = number + 1 WHERE id = {self.mark} RETURNING number"
 
+    @abstractmethod
     def read(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """Run a statement and return its rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return how many rows it changed."""
-        raise NotImplementedError
 
     def create_table(self) -> None:
         """Make the table anew; it is empty afterwards."""

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -35,7 +36,7 @@ class ServerError(Exception):
     """A server is missing, or did not start or stop."""
 
 
-class Server:
+class Server(ABC):
     """One server process with a folder and a port of its own, the same after each restart."""
 
     name: ClassVar[str]
@@ -140,14 +141,16 @@ class Server:
             return f"the program {cls.program} was not found (Debian: apt install {cls.package})"
         return None
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """Return the command that runs the server."""
 
     def prepare(self) -> None:
         """Fill the data folder of a new server."""
 
+    @abstractmethod
     def answers(self) -> bool:
-        raise NotImplementedError
+        """Tell whether the server takes requests."""
 
     # How
 
@@ -250,13 +253,13 @@ class Server:
 class DatabaseServer(Server):
     """A server that can stand in Django's DATABASES."""
 
+    @abstractmethod
     def create_database(self, name: str) -> None:
         """Create the database `name` where it does not exist yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def database_settings(self, name: str) -> dict[str, Any]:
         """Return what DATABASES wants for the database `name` on this server."""
-        raise NotImplementedError
 
 
 class Postgres(DatabaseServer):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -15,9 +14,6 @@ LOWEST_ID = -(2**63)
 # The longest made key in bytes. Django only warns above 250 characters, because memcached refuses
 # those; a table takes more, but a key of kilobytes is always a mistake.
 MAX_KEY_BYTES = 2_000
-
-
-PLACES_REMEMBERED = 2**14  # of each alias in each process
 
 
 class Place(NamedTuple):
@@ -61,11 +57,11 @@ def key_head_of(alias: str) -> bytes:
 def place_finder(alias: str) -> Callable[[str], Place]:
     """Return the function from a made key of ``alias`` to its place.
 
-    It remembers the places of keys in use, about 300 bytes each: a look-up costs a tenth of a hash.
+    It remembers nothing. Places of keys in use were kept in a memo once: in a mix of reads, misses
+    and writes that was slower than to hash anew, because the memo had left the processor's cache.
     """
     first_id, key_head = id_range_of(alias).first, key_head_of(alias)
 
-    @lru_cache(maxsize=PLACES_REMEMBERED)
     def place_of(made_key: str) -> Place:
         # surrogatepass: a Python string may hold lone surrogates, and a key must not crash on them.
         key = key_head + made_key.encode("utf-8", "surrogatepass")
