@@ -145,7 +145,7 @@ class Server(ABC):
     def command(self) -> list[str]:
         """Return the command that runs the server."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most servers have nothing to prepare
         """Fill the data folder of a new server."""
 
     @abstractmethod
