@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -36,6 +37,10 @@ RunPython = Callable[..., subprocess.Popen[str]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run in the background of a shell ignores Ctrl-C, and so would the commands that tests start
+    # on a terminal and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if environment.is_owner():
         environment.make_run_folder()
     environment.worker_folder().mkdir(exist_ok=True)
