@@ -1,13 +1,58 @@
-"""What the project's settings say about its caches. Read by routers, checks, backends, commands."""
+"""What the project's settings say about its caches. Read by every floor above."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import DEFAULT_CACHE_ALIAS
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.utils.module_loading import import_string
+
+DAY_SECONDS = 24 * 60 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSettings:
+    """What settings.CACHELAYERS says, or the defaults."""
+
+    TRACK: tuple[str, ...] = ()  # app labels and models, or "*"
+    ALIAS: str = DEFAULT_CACHE_ALIAS
+    TIMEOUT: float | None = 300  # seconds
+    # MySQL and MariaDB only: how long a transaction may stay open after it has written.
+    LATE_COMMIT_SECONDS: float = 10
+    LONGEST_TIMEOUT: float = 30 * DAY_SECONDS  # the log is kept for so long, and entries are too
+    LEASE_SECONDS: float = 10  # after which a computing process is taken for dead
+
+
+SETTING_NAMES = tuple(field.name for field in fields(PackageSettings))
+
+
+@lru_cache(maxsize=1)
+def package_settings() -> PackageSettings:
+    """Return settings.CACHELAYERS with the defaults filled in; the checks tell what is wrong."""
+    given = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured("CACHELAYERS is no dictionary. Make it one: {'TRACK': [...]}.")
+    known = {name: value for name, value in given.items() if name in SETTING_NAMES}
+    track = known.get("TRACK", ())
+    return PackageSettings(
+        **{**known, "TRACK": (track,) if isinstance(track, str) else tuple(track)}
+    )
+
+
+def forget_settings(*, setting: str, **kwargs: Any) -> None:
+    """Receive setting_changed, which tests send."""
+    if setting == "CACHELAYERS":
+        package_settings.cache_clear()
+
+
+setting_changed.connect(forget_settings, dispatch_uid="cachelayers.conf.forget_settings")
 
 
 def database_caches() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The table that holds entries. Written by backends.database, never through the ORM."""
+"""The tables of entries and of the log. Written by the rooms above, never through the ORM."""
 
 from __future__ import annotations
 
@@ -52,3 +52,51 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return bytes(self.full_key).decode("utf-8", "backslashreplace").replace("\0", ": ", 1)
+
+
+class Invalidation(models.Model):
+    """One row of the log: what a tag names has changed."""
+
+    position = models.BigIntegerField(
+        _("position"),
+        null=True,
+        help_text=_(
+            "PostgreSQL: id of the transaction. Elsewhere empty: there it is the row's id."
+        ),
+    )
+    tag = models.CharField(_("tag"), max_length=255)
+    at = models.BigIntegerField(
+        _("at"), help_text=_("Milliseconds since 1970, by the clock of the database.")
+    )
+
+    class Meta:
+        db_table = "cachelayers_invalidation"
+        verbose_name = _("invalidation")
+        verbose_name_plural = _("invalidations")
+        default_permissions: ClassVar = ("view",)
+        # Elsewhere than on PostgreSQL all positions are empty, and the row's id, which every index
+        # of SQLite and InnoDB ends with, takes their place.
+        indexes: ClassVar = [models.Index(fields=["tag", "position"], name="cachelayers_log_tag")]
+
+    def __str__(self) -> str:
+        return self.tag
+
+
+class LogState(models.Model):
+    """The one row that says which log this is and how far back it reaches."""
+
+    incarnation = models.CharField(
+        _("incarnation"), max_length=32, help_text=_("Changes when the log begins anew.")
+    )
+    floor = models.BigIntegerField(
+        _("floor"), help_text=_("The position below which rows have been pruned.")
+    )
+
+    class Meta:
+        db_table = "cachelayers_logstate"
+        verbose_name = _("state of the log")
+        verbose_name_plural = _("states of the log")
+        default_permissions: ClassVar = ()
+
+    def __str__(self) -> str:
+        return self.incarnation

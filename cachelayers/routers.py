@@ -31,8 +31,6 @@ class CacheRouter:
         """Entries belong in the databases that caches name; one set aside takes nothing else."""
         if is_entry(app_label, model_name):
             return db in cache_databases()
-        if app_label == APP_LABEL:
-            return None
         return False if is_own_database(db) else None
 
 

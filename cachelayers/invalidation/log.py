@@ -1,0 +1,207 @@
+"""What this process knows of the log of one database. Read by units and recall, shared by threads.
+
+A position is stored with every entry: how far the log had been read when its data was read. An
+entry is valid as long as none of its tags is in the log at or after its position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.conf import package_settings
+from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
+from cachelayers.locks import ForkSafeLock
+
+MOST_TAGS = 200_000  # remembered by a process, some 30 MB; beyond, all are forgotten
+TAGS_PER_STATEMENT = 100
+NEVER = -1  # the position of a tag that is not in the log
+
+
+class Reading(NamedTuple):
+    """How far one statement has read the log: what a unit of work freezes."""
+
+    incarnation: str
+    watermark: int
+
+
+@dataclass(slots=True)
+class Known:
+    """What has been read of one incarnation. Replaced as a whole, so that no reader mixes two.
+
+    Every row at or above ``known_from`` that the last refresh could see is in ``last``. What is
+    older is looked up when an older entry asks for it, and remembered in ``older``.
+    """
+
+    incarnation: str
+    known_from: int
+    watermark: int
+    floor: int
+    last: dict[str, int] = field(default_factory=dict)
+    older: dict[str, int] = field(default_factory=dict)
+
+
+class ProcessLog:
+    """The last position of each tag, as far as this process has read the log."""
+
+    def __init__(self, database: str) -> None:
+        """Know nothing yet."""
+        self.database = database
+        self.known: Known | None = None
+        self._lock = ForkSafeLock()
+
+    @property
+    def reading(self) -> Reading | None:
+        """Return how far this process has read."""
+        known = self.known
+        return None if known is None else Reading(known.incarnation, known.watermark)
+
+    def refresh(self) -> Reading:
+        """Read what is new, in one statement; raise what the database raises."""
+        connection = connections[self.database]
+        known = self.known
+        rows = self._fetch(connection, known)
+        incarnation, floor, watermark = rows[0][:3]
+        if known is not None and incarnation == known.incarnation and watermark < known.watermark:
+            incarnation = self._tell_restored_from_outrun(connection, known)
+        with self._lock:
+            self._take(Known(incarnation, watermark, watermark, floor), rows)
+        return Reading(incarnation, watermark)
+
+    def vouches_for(self, incarnation: str, position: int, tags: Sequence[str]) -> bool:
+        """Tell whether nothing that the tags name has changed since a position.
+
+        Takes a statement where the position is older than what this process has read.
+        """
+        known = self.known
+        if known is None or incarnation != known.incarnation or position < known.floor:
+            return False
+        last = known.last
+        for tag in tags:
+            if last.get(tag, NEVER) >= position:
+                return False
+        return position >= known.known_from or self._vouches_before(known, position, tags)
+
+    def _vouches_before(self, known: Known, position: int, tags: Sequence[str]) -> bool:
+        """Tell the same of a time before this process began to read."""
+        older = known.older
+        found = {tag: older[tag] for tag in tags if tag in older}
+        unknown = [tag for tag in tags if tag not in found]
+        for start in range(0, len(unknown), TAGS_PER_STATEMENT):
+            part = unknown[start : start + TAGS_PER_STATEMENT]
+            rows = self._look_up(part)
+            # The floor may have risen since the refresh, and with it rows have gone.
+            if not rows or rows[0][0] != known.incarnation or position < rows[0][1]:
+                return False
+            positions = {part[number]: NEVER if at is None else at for *_, number, at in rows}
+            found.update(positions)
+            # An older snapshot, within the caller's transaction, may lack what this process knows.
+            if rows[0][2] >= known.known_from:
+                self._remember_older(known, positions)
+        return all(at < position for at in found.values())
+
+    def _look_up(self, tags: Sequence[str]) -> list[tuple[Any, ...]]:
+        connection = connections[self.database]
+        with connection.cursor() as cursor:
+            cursor.execute(self._dialect(connection).look_up(len(tags)), tags)
+            return list(cursor.fetchall())
+
+    def _remember_older(self, known: Known, positions: dict[str, int]) -> None:
+        with self._lock:
+            if len(known.older) + len(positions) > MOST_TAGS:
+                known.older = {}
+            known.older.update(positions)
+
+    def _fetch(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[tuple[Any, ...]]:
+        """Read state, watermark and the rows that are new; begin the log where there is none."""
+        dialect = self._dialect(connection)
+        statement = dialect.refresh if known else dialect.first_refresh
+        for _ in range(2):
+            with connection.cursor() as cursor:
+                cursor.execute(statement, [known.watermark] if known else [])
+                if rows := cursor.fetchall():
+                    return list(rows)
+            write_state(connection, dialect)
+        raise LookupError(f"{STATE} of DATABASES[{self.database!r}] cannot be written.")
+
+    def _tell_restored_from_outrun(self, connection: BaseDatabaseWrapper, known: Known) -> str:
+        """Return the incarnation, a new one if positions ran backwards: a backup was restored.
+
+        Entries of the lost time may be anywhere, so none of the old incarnation counts any more.
+        Another thread may merely have read later than this statement did, or the caller's
+        transaction may see an older state: neither lasts.
+        """
+        if connection.in_atomic_block or not connection.get_autocommit():
+            return known.incarnation
+        incarnation, _, watermark = self._fetch(connection, None)[0][:3]
+        if incarnation == known.incarnation and watermark < known.watermark:
+            return begin_anew(connection)
+        return str(incarnation)
+
+    def _take(self, read: Known, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Merge what a refresh has read. Tags before the watermark: a fork may come in between."""
+        known = self.known
+        if known is None or known.incarnation != read.incarnation:
+            known = read
+        last = known.last
+        for _, _, _, tag, position in rows:
+            if tag is not None and position > last.get(tag, NEVER):
+                last[tag] = position
+        known.floor = max(known.floor, read.floor)
+        known.watermark = max(known.watermark, read.watermark)
+        if len(last) > MOST_TAGS:
+            mark = known.watermark
+            kept = {tag: position for tag, position in last.items() if position >= mark}
+            known = Known(known.incarnation, mark, mark, known.floor, kept)
+        self.known = known
+
+    def _dialect(self, connection: BaseDatabaseWrapper) -> Dialect:
+        return dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
+
+
+def write_tags(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
+    """Log tags, in the caller's transaction if there is one."""
+    dialect = dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
+    with connection.cursor() as cursor:
+        for start in range(0, len(tags), TAGS_PER_STATEMENT):
+            part = tags[start : start + TAGS_PER_STATEMENT]
+            cursor.execute(dialect.insert(len(part)), part)
+
+
+def write_state(connection: BaseDatabaseWrapper, dialect: Dialect) -> None:
+    """Begin a log that has no state: a new one, or one that was flushed."""
+    with transaction.atomic(connection.alias), connection.cursor() as cursor:
+        cursor.execute(dialect.new_state, [uuid4().hex])
+
+
+def begin_anew(connection: BaseDatabaseWrapper) -> str:
+    """Give the log a new incarnation, which makes every entry invalid; return it."""
+    incarnation = uuid4().hex
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {STATE} SET incarnation = %s WHERE id = 1", [incarnation])
+    return incarnation
+
+
+_logs: dict[str, ProcessLog] = {}
+
+
+def log_of(database: str) -> ProcessLog:
+    """Return this process's log of a DATABASES alias."""
+    log = _logs.get(database)
+    if log is None:
+        log = _logs.setdefault(database, ProcessLog(database))
+    return log
+
+
+def known_readings() -> dict[str, Reading]:
+    """Return how far this process has read each log: what a unit of work begins with."""
+    return {
+        database: reading
+        for database, log in list(_logs.items())
+        if (reading := log.reading) is not None
+    }

@@ -1,0 +1,151 @@
+"""Which tables invalidate: those of the models that CACHELAYERS['TRACK'] names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Any, cast
+
+from django.apps import apps
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS, connections, models, router
+
+from cachelayers.conf import is_own_database, package_settings
+from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
+
+EVERYTHING = "*"
+# Tables that Django writes for itself: a session or a log line changes with every request.
+BOOKKEEPING = frozenset({"admin", "contenttypes", "sessions", "cachelayers"})
+
+Model = type[models.Model]
+
+
+class KeyKind(Enum):
+    """How the text of a primary key in a row's tag is made."""
+
+    INTEGER = "integer"  # decimal
+    TEXT = "text"  # as it is
+    UUID = "uuid"  # 32 lower-case hexadecimal digits
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedTable:
+    """A table whose writes are logged. Without a kind of key its rows have no tags of their own."""
+
+    name: str
+    key_column: str | None
+    key_kind: KeyKind | None
+
+
+class UnknownTarget(LookupError):
+    """A name in TRACK that is no app and no model."""
+
+
+def tracked_models() -> frozenset[Model]:
+    """Return the concrete models that TRACK names, with their parents and many-to-many tables."""
+    return _tracked_models(package_settings().TRACK)
+
+
+def tracked_tables(database: str) -> Mapping[str, TrackedTable]:
+    """Return the tables in a database whose writes are logged, by name."""
+    return _tracked_tables(package_settings().TRACK, database)
+
+
+def tracked_databases() -> list[str]:
+    """Return the aliases of DATABASES that hold tracked tables."""
+    return [database for database in connections if tracked_tables(database)]
+
+
+def log_database() -> str:
+    """Return the alias of the database whose log holds the words and keys."""
+    return DEFAULT_DB_ALIAS
+
+
+def models_named(target: str) -> list[Model]:
+    """Return the models that one name in TRACK stands for; UnknownTarget where there is none."""
+    if target == EVERYTHING:
+        return [
+            model
+            for config in apps.get_app_configs()
+            if config.label not in BOOKKEEPING
+            for model in config.get_models(include_auto_created=True)
+        ]
+    try:
+        if "." not in target:
+            return list(apps.get_app_config(target).get_models(include_auto_created=True))
+        model = apps.get_model(target)
+    except (LookupError, ValueError) as error:
+        raise UnknownTarget(target) from error
+    through = [cast(Any, field.remote_field).through for field in model._meta.local_many_to_many]
+    return [model, *(other for other in through if other._meta.auto_created)]
+
+
+@lru_cache(maxsize=8)
+def _tracked_models(track: tuple[str, ...]) -> frozenset[Model]:
+    return frozenset(
+        part
+        for target in track
+        for model in models_named(target)
+        for part in concrete_parts(model)
+        if part._meta.app_label != "cachelayers"
+    )
+
+
+def concrete_parts(model: Model) -> Iterator[Model]:
+    """Yield the model whose table it is, and those of its parents: a read joins them."""
+    concrete = model._meta.concrete_model
+    if concrete is not None and not concrete._meta.swapped:
+        yield concrete
+        for parent in concrete._meta.get_parent_list():
+            if not parent._meta.proxy:
+                yield parent
+
+
+@lru_cache(maxsize=64)
+def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, TrackedTable]:
+    if is_own_database(database):
+        return {}
+    return {
+        model._meta.db_table: describe(model, database)
+        for model in sorted(_tracked_models(track), key=lambda model: model._meta.db_table)
+        if router.allow_migrate_model(database, model)
+    }
+
+
+def describe(model: Model, database: str) -> TrackedTable:
+    """Return a model's table; two models may share one, and then have the same key."""
+    key = model._meta.pk
+    kind = kind_of(key, connections[database].vendor) if key is not None else None
+    return TrackedTable(
+        model._meta.db_table, key.column if key is not None and kind else None, kind
+    )
+
+
+def kind_of(key: models.Field[Any, Any], vendor: str) -> KeyKind | None:
+    """Return how a key is written in tags, or None where text and key need not be one to one.
+
+    MySQL compares text without case and trailing spaces, and so does a collation of the user's.
+    """
+    while isinstance(key, models.ForeignKey):
+        key = key.target_field
+    if isinstance(key, models.UUIDField):
+        return KeyKind.UUID
+    if isinstance(key, models.IntegerField):
+        return KeyKind.INTEGER
+    is_short = key.max_length is not None and key.max_length <= LONGEST_KEY_TEXT
+    is_text = isinstance(key, models.CharField) and key.get_internal_type() == "CharField"
+    if is_text and is_short and vendor != "mysql" and not cast(Any, key).db_collation:
+        return KeyKind.TEXT
+    return None
+
+
+def forget_tables(*, setting: str, **kwargs: Any) -> None:
+    """Receive setting_changed, which tests send."""
+    if setting in {"CACHELAYERS", "INSTALLED_APPS", "DATABASE_ROUTERS", "CACHES", "DATABASES"}:
+        _tracked_models.cache_clear()
+        _tracked_tables.cache_clear()
+
+
+setting_changed.connect(forget_tables, dispatch_uid="cachelayers.invalidation.forget_tables")
