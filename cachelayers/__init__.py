@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from cachelayers.warming import warmer
 
-__all__ = ["warmer"]
+if TYPE_CHECKING:
+    from cachelayers.invalidation.invalidate import ainvalidate, invalidate
+    from cachelayers.invalidation.units import unit_of_work
+    from cachelayers.invalidation.words import invalidates
+    from cachelayers.lookup import arecall, recall
+
+__all__ = [
+    "ainvalidate",
+    "arecall",
+    "invalidate",
+    "invalidates",
+    "recall",
+    "unit_of_work",
+    "warmer",
+]
 __version__ = "0.1.0"
+
+# Django imports this module before the settings and the apps are there, and these need both.
+_HOMES = {
+    "ainvalidate": "cachelayers.invalidation.invalidate",
+    "arecall": "cachelayers.lookup",
+    "invalidate": "cachelayers.invalidation.invalidate",
+    "invalidates": "cachelayers.invalidation.words",
+    "recall": "cachelayers.lookup",
+    "unit_of_work": "cachelayers.invalidation.units",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

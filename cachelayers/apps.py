@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.translation import gettext_lazy as _
 
 
 class CacheLayersConfig(AppConfig):
-    """Registers the system checks and keeps the table's storage options as the settings say."""
+    """Connects checks, the noticing of statements, units of work, and what follows a migrate."""
 
     name = "cachelayers"
     verbose_name = _("Cache")
@@ -16,12 +16,21 @@ class CacheLayersConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect what listens."""
-        from cachelayers import checks
+        from cachelayers import checks, openers
         from cachelayers.backends.database import storage
+        from cachelayers.invalidation import noticing, triggers
 
         checks.register_all()
+        noticing.watch_all_connections()
+        openers.open_units()
         post_migrate.connect(
             storage.apply_storage_options,
             sender=self,
             dispatch_uid="cachelayers.apply_storage_options",
+        )
+        pre_migrate.connect(
+            triggers.receive_pre_migrate, sender=self, dispatch_uid="cachelayers.pre_migrate"
+        )
+        post_migrate.connect(
+            triggers.receive_post_migrate, sender=self, dispatch_uid="cachelayers.post_migrate"
         )

@@ -6,6 +6,7 @@ entry is valid as long as none of its tags is in the log at or after its positio
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
 from cachelayers.locks import ForkSafeLock
 
+logger = logging.getLogger("cachelayers.invalidation")
+
 MOST_TAGS = 200_000  # remembered by a process, some 30 MB; beyond, all are forgotten
 TAGS_PER_STATEMENT = 100
 NEVER = -1  # the position of a tag that is not in the log
@@ -28,6 +31,15 @@ class Reading(NamedTuple):
 
     incarnation: str
     watermark: int
+
+
+class Dependency(NamedTuple):
+    """The tags of one database's log, with the position at which their data was read."""
+
+    database: str
+    incarnation: str
+    position: int
+    tags: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -66,9 +78,9 @@ class ProcessLog:
         connection = connections[self.database]
         known = self.known
         rows = self._fetch(connection, known)
+        if known is not None and not self._continues(connection, known, rows[0]):
+            rows = self._fetch(connection, None)
         incarnation, floor, watermark = rows[0][:3]
-        if known is not None and incarnation == known.incarnation and watermark < known.watermark:
-            incarnation = self._tell_restored_from_outrun(connection, known)
         with self._lock:
             self._take(Known(incarnation, watermark, watermark, floor), rows)
         return Reading(incarnation, watermark)
@@ -81,11 +93,38 @@ class ProcessLog:
         known = self.known
         if known is None or incarnation != known.incarnation or position < known.floor:
             return False
+        if position > known.watermark and not self._reaches(position):
+            return False
         last = known.last
         for tag in tags:
             if last.get(tag, NEVER) >= position:
                 return False
         return position >= known.known_from or self._vouches_before(known, position, tags)
+
+    def knows_since(self, position: int) -> bool:
+        """Tell whether vouching for an entry of that position takes no statement."""
+        known = self.known
+        return known is not None and known.known_from <= position <= known.watermark
+
+    def is_overtaken(self, dependency: Dependency) -> bool:
+        """Tell, of what is known already, whether an entry is invalid before it is stored."""
+        known = self.known
+        return (
+            known is None
+            or known.incarnation != dependency.incarnation
+            or any(known.last.get(tag, NEVER) >= dependency.position for tag in dependency.tags)
+        )
+
+    def _reaches(self, position: int) -> bool:
+        """Tell whether the log has come as far as another process has read it.
+
+        If it has not, a backup was restored, and it is made a new log.
+        """
+        connection = connections[self.database]
+        if is_in_snapshot(connection) or self.refresh().watermark >= position:
+            return True
+        begin_anew(connection)
+        return False
 
     def _vouches_before(self, known: Known, position: int, tags: Sequence[str]) -> bool:
         """Tell the same of a time before this process began to read."""
@@ -129,19 +168,25 @@ class ProcessLog:
             write_state(connection, dialect)
         raise LookupError(f"{STATE} of DATABASES[{self.database!r}] cannot be written.")
 
-    def _tell_restored_from_outrun(self, connection: BaseDatabaseWrapper, known: Known) -> str:
-        """Return the incarnation, a new one if positions ran backwards: a backup was restored.
+    def _continues(
+        self, connection: BaseDatabaseWrapper, known: Known, row: tuple[Any, ...]
+    ) -> bool:
+        """Tell whether this is still the log that was known.
 
-        Entries of the lost time may be anywhere, so none of the old incarnation counts any more.
-        Another thread may merely have read later than this statement did, or the caller's
-        transaction may see an older state: neither lasts.
+        Where its positions ran backwards a backup was restored. Entries of the lost time may be
+        anywhere, so it is made a new log, for which none of them counts.
         """
-        if connection.in_atomic_block or not connection.get_autocommit():
-            return known.incarnation
+        if row[0] != known.incarnation:
+            return False
+        if row[2] >= known.watermark or is_in_snapshot(connection):
+            return True
+        # Another thread may merely have read later than this one's statement did.
         incarnation, _, watermark = self._fetch(connection, None)[0][:3]
-        if incarnation == known.incarnation and watermark < known.watermark:
-            return begin_anew(connection)
-        return str(incarnation)
+        if incarnation == known.incarnation and watermark >= known.watermark:
+            return True
+        if incarnation == known.incarnation:
+            begin_anew(connection)
+        return False
 
     def _take(self, read: Known, rows: Sequence[tuple[Any, ...]]) -> None:
         """Merge what a refresh has read. Tags before the watermark: a fork may come in between."""
@@ -164,6 +209,11 @@ class ProcessLog:
         return dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
 
 
+def is_in_snapshot(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether statements may see an older state than the present one."""
+    return connection.in_atomic_block or not connection.get_autocommit()
+
+
 def write_tags(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
     """Log tags, in the caller's transaction if there is one."""
     dialect = dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
@@ -179,12 +229,10 @@ def write_state(connection: BaseDatabaseWrapper, dialect: Dialect) -> None:
         cursor.execute(dialect.new_state, [uuid4().hex])
 
 
-def begin_anew(connection: BaseDatabaseWrapper) -> str:
-    """Give the log a new incarnation, which makes every entry invalid; return it."""
-    incarnation = uuid4().hex
+def begin_anew(connection: BaseDatabaseWrapper) -> None:
+    """Give the log a new incarnation, which makes every entry invalid."""
     with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {STATE} SET incarnation = %s WHERE id = 1", [incarnation])
-    return incarnation
+        cursor.execute(f"UPDATE {STATE} SET incarnation = %s WHERE id = 1", [uuid4().hex])
 
 
 _logs: dict[str, ProcessLog] = {}

@@ -1,0 +1,50 @@
+"""Put a value into an envelope that says when and of what it was made. Touches no cache.
+
+An envelope is made of lists, strings and numbers only: every cache can hold it that can hold the
+value, also one that serialises with JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT = "cachelayers:1"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A stored value. Times are seconds since 1970; None: no end."""
+
+    value: Any
+    fresh_until: float | None
+    dead_until: float | None
+    # What it was made of: [database, incarnation, position, [tag, ...]] each
+    dependencies: Sequence[Sequence[Any]]
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether it may be served as it is, if it is valid."""
+        return self.fresh_until is None or now < self.fresh_until
+
+    def is_dead(self, now: float) -> bool:
+        """Tell whether it may not even be served while one caller refreshes it."""
+        return self.dead_until is not None and now >= self.dead_until
+
+
+def seal(envelope: Envelope) -> list[Any]:
+    """Return what is put into the cache."""
+    return [
+        FORMAT,
+        envelope.value,
+        envelope.fresh_until,
+        envelope.dead_until,
+        [[*dependency[:3], list(dependency[3])] for dependency in envelope.dependencies],
+    ]
+
+
+def unseal(stored: Any) -> Envelope | None:
+    """Return the envelope, or None for what is none, such as a plain value under the same key."""
+    if not isinstance(stored, list) or len(stored) != 5 or stored[0] != FORMAT:
+        return None
+    return Envelope(*stored[1:])

@@ -1,0 +1,132 @@
+"""Collect what a block of code reads: tags per database, with the position they were read at.
+
+The wrapper around every statement adds to it; recall stores it with the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from django.db import DatabaseError
+
+from cachelayers.invalidation.log import Dependency, Reading
+from cachelayers.invalidation.units import Unit, current_unit
+
+MOST_ROW_TAGS = 100  # of one database; what has more depends on the whole tables
+
+
+class Capture:
+    """What was read so far. Filled by several threads, where the block starts some."""
+
+    def __init__(self, unit: Unit, *, collects: bool = True) -> None:
+        """``unit`` gives the positions; without ``collects`` only mistrust is noted."""
+        self.unit = unit
+        self.collects = collects
+        # It was made from what is not committed, or when is not known: nobody else may see it.
+        self.is_unstorable = False
+        # It was made from tables that are not tracked: only its timeout bounds its age.
+        self.is_untracked = False
+        self._positions: dict[str, Reading] = {}
+        self._tags: dict[str, dict[str, None]] = {}
+
+    def note_tags(self, database: str, tags: Iterable[str]) -> None:
+        """Depend on tags whose data is about to be read."""
+        if self.collects:
+            try:
+                self.add(database, self.unit.position(database), tags)
+            except DatabaseError:
+                self.is_unstorable = True
+
+    def add(self, database: str, reading: Reading, tags: Iterable[str]) -> None:
+        """Depend on tags as they were at a position; of several positions the oldest counts."""
+        known = self._positions.setdefault(database, reading)
+        if reading.watermark < known.watermark:
+            self._positions[database] = reading
+        self._tags.setdefault(database, {}).update(dict.fromkeys(tags))
+
+    def take_over(self, inner: Capture) -> None:
+        """Depend on what a nested recall depends on."""
+        self.is_unstorable |= inner.is_unstorable
+        if self.collects:
+            self.is_untracked |= inner.is_untracked
+            for dependency in inner.dependencies():
+                self.add_dependency(dependency)
+
+    def add_dependency(self, dependency: Dependency) -> None:
+        """Depend on what an entry depends on that was found."""
+        if self.collects:
+            reading = Reading(dependency.incarnation, dependency.position)
+            self.add(dependency.database, reading, dependency.tags)
+
+    def dependencies(self) -> list[Dependency]:
+        """Return all of it."""
+        return [
+            Dependency(database, *self._positions[database], without_many_rows(list(tags)))
+            for database, tags in list(self._tags.items())
+        ]
+
+
+def without_many_rows(tags: Sequence[str]) -> Sequence[str]:
+    """Return the tags, with the tables instead of the rows where those are too many."""
+    if len(tags) <= MOST_ROW_TAGS:
+        return tags
+    return list(dict.fromkeys(table_instead_of_row(tag) for tag in tags))
+
+
+def table_instead_of_row(tag: str) -> str:
+    """Return the tag of the table whose row a tag names; every other tag as it is."""
+    kind, _, rest = tag.partition(":")
+    if kind == "rows":
+        return f"table:{rest}"
+    return f"table:{rest.partition(':')[0]}" if kind == "row" else tag
+
+
+_capture: ContextVar[Capture | None] = ContextVar("cachelayers_capture", default=None)
+_running: dict[int, Capture] = {}
+
+
+@contextmanager
+def apart_from_captures() -> Iterator[None]:
+    """Do something that nothing around it depends on, such as a refresh in the background."""
+    token = _capture.set(None)
+    try:
+        yield
+    finally:
+        _capture.reset(token)
+
+
+@contextmanager
+def capturing(capture: Capture) -> Iterator[None]:
+    """Have ``capture`` notice what the block reads, and hand it on to the one around it."""
+    outer = _capture.get()
+    token = _capture.set(capture)
+    _running[id(capture)] = capture
+    try:
+        yield
+    finally:
+        del _running[id(capture)]
+        _capture.reset(token)
+        if outer is not None:
+            outer.take_over(capture)
+
+
+def current_capture() -> Capture | None:
+    """Return the innermost capture of this context."""
+    return _capture.get()
+
+
+def listening_captures() -> list[Capture]:
+    """Return the captures that a statement run here may belong to.
+
+    A thread that was started without the context, as a pool does, cannot be told from one that has
+    nothing to do with any capture. So it counts for all that run: a tag too many costs a miss, a
+    tag too few a stale value.
+    """
+    capture = _capture.get()
+    if capture is not None:
+        return [capture]
+    if _running and current_unit() is None:
+        return list(_running.values())
+    return []

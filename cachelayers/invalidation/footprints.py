@@ -1,0 +1,295 @@
+"""Tell what a statement means for the cache: which tracked tables it reads or writes.
+
+Statements as text, the database's catalogue and the tracked tables come together here. Called by
+noticing for every statement, so the answers are remembered by text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from threading import local
+from typing import Any
+from uuid import UUID
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
+from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.statements import Kind, Statement, parse_statement
+from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
+from cachelayers.invalidation.triggers import guarded_tables
+
+MOST_FOOTPRINTS = 5_000
+LONGEST_REMEMBERED = 20_000  # characters of a statement
+MOST_ROWS = 100  # that one write logs one by one
+# Another process may have created a view or dropped a trigger.
+CATALOGUE_SECONDS = 60.0
+
+
+class Effect(Enum):
+    """What a statement does, as far as it matters here."""
+
+    NONE = auto()
+    READ = auto()
+    WRITE = auto()
+    SCHEMA = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class RowsByKey:
+    """The rows of one table that a statement chooses by parameters."""
+
+    table: TrackedTable
+    parameters: tuple[int, ...]
+
+    def tags(self, parameters: Any) -> list[str] | None:
+        """Return the tags of the rows, or None where a parameter is no plain key."""
+        if not isinstance(parameters, (list, tuple)) or len(parameters) <= max(self.parameters):
+            return None
+        texts = [key_text(self.table, parameters[index]) for index in self.parameters]
+        if any(text is None for text in texts):
+            return None
+        return [row_tag(self.table.name, str(text)) for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What one statement means."""
+
+    effect: Effect
+    tables: tuple[TrackedTable, ...] = ()
+    rows: RowsByKey | None = None
+    is_untracked: bool = False  # a read that also names what is not tracked
+    # A write: may change tracked tables. Those in `unlogged` have no trigger that logs it.
+    is_own_write: bool = False
+    unlogged: tuple[TrackedTable, ...] = ()
+    returns_rows: bool = False
+
+    def read_tags(self, parameters: Any) -> list[str]:
+        """Return what a read depends on."""
+        if self.rows is not None:
+            tags = self.rows.tags(parameters)
+            if tags is not None:
+                return [*tags, all_rows_tag(self.rows.table.name)]
+        return [table_tag(table.name) for table in self.tables]
+
+    def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
+        """Return what has to be logged for a write, apart from what triggers log."""
+        if not self.unlogged:
+            return []
+        tags = [table_tag(table.name) for table in self.unlogged]
+        rows = self._rows_written(parameters, many=many)
+        if rows is None:
+            return [*tags, *(all_rows_tag(table.name) for table in self.unlogged)]
+        return [*tags, *rows]
+
+    def _rows_written(self, parameters: Any, *, many: bool) -> list[str] | None:
+        """Return the tags of the rows, or None where they are unknown or many."""
+        if self.rows is None or [self.rows.table] != list(self.unlogged):
+            return None
+        found: list[str] = []
+        for one in parameters if many else [parameters]:
+            tags = self.rows.tags(one)
+            if tags is None or len(found) + len(tags) > MOST_ROWS:
+                return None
+            found += tags
+        return found
+
+
+NOTHING = Footprint(Effect.NONE)
+
+
+def key_text(table: TrackedTable, value: Any) -> str | None:
+    """Return the text of a key in tags, or None for what may not be compared as it is written."""
+    if table.key_kind is None:
+        return None
+    if table.key_kind is KeyKind.INTEGER:
+        return str(int(value)) if isinstance(value, int) else None
+    if table.key_kind is KeyKind.TEXT:
+        return str(value) if isinstance(value, str) else None
+    if isinstance(value, UUID):
+        return value.hex
+    try:
+        return UUID(value).hex if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+class Database:
+    """What is known of one database, and of the statements that were run in it."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._footprints: dict[str, Footprint] = {}
+        self._tables: Mapping[str, TrackedTable] = {}
+        self._catalogue: Catalogue | None = None
+        self._guarded: frozenset[str] = frozenset()
+        self._load_again_at = 0.0  # of time.monotonic()
+
+    def forget(self) -> None:
+        """Look at the database again before the next statement."""
+        self._catalogue = None
+        self._footprints = {}
+
+    def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
+        """Return what a statement means."""
+        tables = tracked_tables(connection.alias)
+        if tables is not self._tables:
+            self._tables = tables
+            self.forget()
+        found = self._footprints.get(text)
+        if found is not None and time.monotonic() < self._load_again_at:
+            return found
+        found = self._work_out(connection, parse_statement(text, connection.vendor))
+        if len(text) <= LONGEST_REMEMBERED:
+            if len(self._footprints) >= MOST_FOOTPRINTS:
+                self._footprints = {}
+            self._footprints[text] = found
+        return found
+
+    def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
+        if statement.is_own or statement.kind is Kind.NEUTRAL:
+            return NOTHING
+        if not self._tables:
+            is_read = statement.kind is Kind.READ
+            return Footprint(Effect.READ, is_untracked=True) if is_read else NOTHING
+        catalogue = self._current_catalogue(connection)
+        if LOG not in catalogue.tables:
+            # Not migrated yet: nothing is cached, and nothing can be said of what is read.
+            self._load_again_at = 0.0
+            is_read = statement.kind is Kind.READ
+            return Footprint(Effect.READ, is_untracked=True) if is_read else NOTHING
+        tables = self._tables_of(statement, catalogue)
+        if statement.kind is Kind.READ:
+            return self._read(statement, catalogue, tables)
+        return self._write(connection.vendor, statement, catalogue, tables)
+
+    def _tables_of(self, statement: Statement, catalogue: Catalogue) -> tuple[TrackedTable, ...]:
+        """Return the tracked tables that a statement names, itself or through views."""
+        names = set(statement.names)
+        for name in statement.names & catalogue.views.keys():
+            names |= catalogue.views[name]
+        by_name = {bare_name(table.name): table for table in self._tables.values()}
+        return tuple(by_name[name] for name in sorted(names & by_name.keys()))
+
+    def _read(
+        self, statement: Statement, catalogue: Catalogue, tables: tuple[TrackedTable, ...]
+    ) -> Footprint:
+        tracked = {bare_name(table.name) for table in self._tables.values()}
+        named = set(statement.unqualified & (catalogue.tables | catalogue.views.keys()))
+        for view in statement.names & catalogue.views.keys():
+            named |= catalogue.views[view]
+            named.discard(view)
+        calls = bool(statement.unqualified & catalogue.functions)
+        return Footprint(
+            Effect.READ,
+            tables,
+            self._rows_of(statement, tables),
+            is_untracked=calls or bool(named - tracked),
+            is_own_write=calls,  # a function may write
+        )
+
+    def _write(
+        self,
+        vendor: str,
+        statement: Statement,
+        catalogue: Catalogue,
+        tables: tuple[TrackedTable, ...],
+    ) -> Footprint:
+        everything = tuple(self._tables.values())
+        is_far_reaching = bool(statement.names & catalogue.far_reaching)
+        # A procedure, a block of code: what it writes is not in its text.
+        is_unknown = bool(statement.names & catalogue.functions) or not (
+            statement.names & (catalogue.tables | catalogue.views.keys())
+        )
+        touched = everything if is_far_reaching or is_unknown else tables
+        return Footprint(
+            Effect.SCHEMA if statement.kind is Kind.SCHEMA else Effect.WRITE,
+            tables,
+            None if touched is everything else self._rows_of(statement, tables),
+            is_own_write=bool(touched),
+            unlogged=tuple(
+                table for table in touched if not self._has_trigger_for(vendor, statement, table)
+            ),
+            returns_rows=statement.returns_rows,
+        )
+
+    def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
+        """Tell whether the database itself logs what this statement does to a table."""
+        if table.name not in self._guarded or statement.kind is Kind.SCHEMA:
+            return False
+        if vendor == "sqlite" and statement.replaces:
+            return False  # the row that gives way to the new one is deleted without a trigger
+        return not (vendor == "mysql" and statement.truncates)
+
+    def _rows_of(self, statement: Statement, tables: tuple[TrackedTable, ...]) -> RowsByKey | None:
+        lookup = statement.key_lookup
+        if lookup is None or len(tables) != 1 or not lookup.parameters:
+            return None
+        [table] = tables
+        is_key = (
+            table.key_kind is not None
+            and table.key_column is not None
+            and lookup.table.lower() == bare_name(table.name)
+            and lookup.column.lower() == table.key_column.lower()
+        )
+        return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
+
+    def _current_catalogue(self, connection: BaseDatabaseWrapper) -> Catalogue:
+        if self._catalogue is None or time.monotonic() >= self._load_again_at:
+            with unnoticed(connection):
+                self._catalogue = load_catalogue(connection)
+                self._guarded = guarded_tables(connection)
+            self._footprints = {}
+            self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
+        return self._catalogue
+
+
+def bare_name(table: str) -> str:
+    """Return a table's name in lower case, without a schema that was written into it."""
+    return table.rpartition('"."')[2].lower()
+
+
+_databases: dict[str, Database] = {}
+
+
+def database_of(alias: str) -> Database:
+    """Return what this process knows of the database of an alias."""
+    return _databases.setdefault(alias, Database())
+
+
+def forget_databases() -> None:
+    """Look at every database again; after a migration."""
+    for database in list(_databases.values()):
+        database.forget()
+
+
+class _Silence(local):
+    depth = 0
+
+
+_silence = _Silence()
+
+
+def is_silent() -> bool:
+    """Tell whether this thread is looking at a database for the cache's own sake."""
+    return _silence.depth > 0
+
+
+@contextmanager
+def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Run the cache's own questions: not captured, and not in the log that tests count."""
+    log = connection.queries_log
+    before: Sequence[Any] = list(log)
+    _silence.depth += 1
+    try:
+        yield
+    finally:
+        _silence.depth -= 1
+        log.clear()
+        log.extend(before)

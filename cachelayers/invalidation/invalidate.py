@@ -1,0 +1,106 @@
+"""Invalidate by hand: words, rows and whole tables, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from asgiref.sync import sync_to_async
+from django.db import connections, router
+from django.db.models import Model
+
+from cachelayers.invalidation.footprints import key_text
+from cachelayers.invalidation.log import write_tags
+from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag, word_tag
+from cachelayers.invalidation.tracked import (
+    TrackedTable,
+    concrete_parts,
+    log_database,
+    tracked_tables,
+)
+from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation.units import current_unit
+
+Target = str | Model | type[Model]
+
+
+def invalidate(*targets: Target, using: str | None = None) -> None:
+    """Make invalid what was made from words, from instances' rows, or from models' tables.
+
+    Takes effect with the caller's transaction, or at once where there is none. ``using``: an alias
+    of DATABASES, where it is not the one that the router and the instance name.
+    Raises TypeError or ValueError for what is none of these, or not tracked; then nothing is done.
+    """
+    if not targets:
+        raise TypeError("invalidate() names nothing. Give words, instances or models.")
+    tags: dict[str, list[str]] = {}
+    for target in targets:
+        for database, tag in tags_of(target, using):
+            tags.setdefault(database, []).append(tag)
+    write_invalidations(tags)
+
+
+async def ainvalidate(*targets: Target, using: str | None = None) -> None:
+    """Do as invalidate() does, in async code."""
+    await sync_to_async(invalidate)(*targets, using=using)
+
+
+def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
+    """Log tags in each database, and have the unit read them before its next recall."""
+    for database, some in tags.items():
+        connection = connections[database]
+        write_tags(connection, list(dict.fromkeys(some)))
+        transaction_of(connection).mark_dirty()
+        if unit := current_unit():
+            unit.note_write(connection)
+
+
+def tags_of(target: Target, using: str | None) -> Iterable[tuple[str, str]]:
+    """Return pairs of database and tag."""
+    if isinstance(target, str):
+        return [(using or log_database(), word_tag(target))]
+    if isinstance(target, Model):
+        return tags_of_instance(target, using)
+    if isinstance(target, type) and issubclass(target, Model):
+        database = using or router.db_for_write(target)
+        return [
+            (database, make(table.name))
+            for table in tables_of(target, database)
+            for make in (table_tag, all_rows_tag)
+        ]
+    raise TypeError(
+        f"invalidate() was given {target!r}. Give a word, an instance of a model, or a model."
+    )
+
+
+def tags_of_instance(instance: Model, using: str | None) -> Iterable[tuple[str, str]]:
+    """Return the tags of an instance's row, in its own table and in its parents'."""
+    if instance.pk is None:
+        raise ValueError(f"{instance!r} is not saved: it has no row to invalidate.")
+    model = type(instance)
+    database = using or instance._state.db or router.db_for_write(model, instance=instance)
+    found = []
+    for part in concrete_parts(model):
+        table = table_of(part, database)
+        found.append((database, table_tag(table.name)))
+        key = part._meta.pk
+        text = key_text(table, key.value_from_object(instance)) if key is not None else None
+        found.append(
+            (database, all_rows_tag(table.name) if text is None else row_tag(table.name, text))
+        )
+    return found
+
+
+def tables_of(model: type[Model], database: str) -> list[TrackedTable]:
+    """Return the tracked tables of a model and its parents."""
+    return [table_of(part, database) for part in concrete_parts(model)]
+
+
+def table_of(model: type[Model], database: str) -> TrackedTable:
+    """Return a model's tracked table; ValueError where it is not tracked."""
+    table = tracked_tables(database).get(model._meta.db_table)
+    if table is None:
+        raise ValueError(
+            f"{model._meta.label} is not tracked in DATABASES[{database!r}]. Add"
+            f" {model._meta.label!r} or {model._meta.app_label!r} to CACHELAYERS['TRACK']."
+        )
+    return table

@@ -1,0 +1,143 @@
+"""Notice every statement that goes through Django: fix positions, collect tags, log writes.
+
+Installed in front of all wrappers of every connection as it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from cachelayers.invalidation.capture import listening_captures
+from cachelayers.invalidation.footprints import (
+    Effect,
+    Footprint,
+    database_of,
+    is_silent,
+)
+from cachelayers.invalidation.log import write_tags
+from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation.units import current_unit, is_written_to
+from cachelayers.stats import counts
+
+Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
+
+
+def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
+    connection: BaseDatabaseWrapper = context["connection"]
+    if is_silent():
+        return execute(sql, params, many, context)
+    footprint = database_of(connection.alias).footprint(connection, text_of(sql, connection))
+    if footprint.effect is Effect.NONE:
+        return execute(sql, params, many, context)
+    if footprint.effect is Effect.READ:
+        note_read(connection, footprint, params)
+        return execute(sql, params, many, context)
+    return perform_write(
+        connection, footprint, params, many, lambda: execute(sql, params, many, context)
+    )
+
+
+def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:
+    """Return a statement's text; psycopg has objects for statements too."""
+    if isinstance(sql, str):
+        return sql
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    return str(sql.as_string(connection.connection) if hasattr(sql, "as_string") else sql)
+
+
+def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any) -> None:
+    """Before a read: fix the unit's position, or add to what the captures depend on."""
+    if footprint.is_own_write:
+        note_write(connection)
+    captures = listening_captures()
+    if not captures:
+        unit = current_unit()
+        if unit is not None and footprint.tables:
+            unit.note_read(connection.alias)
+        return
+    tags = footprint.read_tags(params)
+    is_unstorable = bool(tags) and is_written_to(connection)
+    for capture in captures:
+        capture.is_unstorable |= is_unstorable
+        capture.is_untracked |= footprint.is_untracked
+        if tags:
+            capture.note_tags(connection.alias, tags)
+    if footprint.is_untracked:
+        counts.add(connection.alias, "untracked_reads")
+
+
+def note_write(connection: BaseDatabaseWrapper) -> None:
+    """Remember that this thread's transaction, and its unit of work, have written."""
+    transaction_of(connection).mark_dirty()
+    unit = current_unit()
+    if unit is not None:
+        unit.note_write(connection)
+    if transaction_of(connection).is_open():
+        for capture in listening_captures():
+            capture.is_unstorable = True
+
+
+def perform_write(
+    connection: BaseDatabaseWrapper,
+    footprint: Footprint,
+    params: Any,
+    many: bool,
+    execute: Callable[[], Any],
+) -> Any:
+    """Run a write, and log what no trigger logs, in the same transaction."""
+    if footprint.is_own_write:
+        note_write(connection)
+    try:
+        # executemany() may be given an iterator, which can be read once only.
+        tags = footprint.write_tags(params if not many else list_of(params), many=many)
+        if not tags:
+            return execute()
+        with one_transaction(connection, footprint):
+            write_tags(connection, tags)
+            return execute()
+    finally:
+        if footprint.effect is Effect.SCHEMA:
+            database_of(connection.alias).forget()
+
+
+def list_of(params: Any) -> Any:
+    """Return parameter sets that can be read twice; an iterator is not looked at."""
+    return params if isinstance(params, (list, tuple)) else [None]
+
+
+def one_transaction(
+    connection: BaseDatabaseWrapper, footprint: Footprint
+) -> AbstractContextManager[None]:
+    """Make a write and its rows in the log one, where the caller has no transaction.
+
+    Not a change of the schema: MySQL commits it at once, SQLite's editor is in one already. And
+    not a write on SQLite whose rows are still to be fetched: a commit would take them away. There,
+    triggers log in the same statement.
+    """
+    if transaction_of(connection).is_open() or footprint.effect is Effect.SCHEMA:
+        return nullcontext()
+    if connection.vendor == "sqlite" and footprint.returns_rows:
+        return nullcontext()
+    return transaction.atomic(connection.alias)
+
+
+def watch_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    """Receive connection_created."""
+    if notice not in connection.execute_wrappers:
+        # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
+        connection.execute_wrappers.insert(0, notice)
+
+
+def watch_all_connections() -> None:
+    """Notice what happens on connections that are made from now on, and on those there are."""
+    connection_created.connect(watch_connection, dispatch_uid="cachelayers.watch_connection")
+    for connection in connections.all(initialized_only=True):
+        watch_connection(None, connection)

@@ -1,0 +1,64 @@
+"""Know when a connection's transaction has ended. Used by units; Django sends no signal for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+class Transaction:
+    """The transactions of one connection, one after the other."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        """Count from now on."""
+        self._connection = connection
+        self.number = 0
+        self._dirty_number = -1
+
+    def is_open(self) -> bool:
+        """Tell whether statements take effect later than at once."""
+        return self._connection.in_atomic_block or (
+            # None: not connected yet, and `autocommit` says nothing before
+            self._connection.connection is not None and not self._connection.autocommit
+        )
+
+    @property
+    def is_dirty(self) -> bool:
+        """Tell whether the open transaction has written to tracked tables."""
+        return self._dirty_number == self.number and self.is_open()
+
+    def mark_dirty(self) -> None:
+        """Remember that it has."""
+        self._dirty_number = self.number
+
+    def end(self) -> None:
+        """Begin the next one."""
+        self.number += 1
+
+
+def transaction_of(connection: BaseDatabaseWrapper) -> Transaction:
+    """Return what is known of a connection's transactions; from its first call on it is watched.
+
+    Not by `on_commit`: there is no twin for a rollback, and tests count their callbacks.
+    """
+    known = cast(Any, connection).__dict__.get("_cachelayers_transaction")
+    if known is None:
+        known = Transaction(connection)
+        cast(Any, connection)._cachelayers_transaction = known
+        for name in ("commit", "rollback", "close"):
+            setattr(connection, name, followed_by(getattr(connection, name), known.end))
+    return cast(Transaction, known)
+
+
+def followed_by(method: Callable[..., Any], end: Callable[[], None]) -> Callable[..., Any]:
+    """Return the method with ``end`` after it, also when it raises."""
+
+    def perform(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return method(*arguments, **keywords)
+        finally:
+            end()
+
+    return perform

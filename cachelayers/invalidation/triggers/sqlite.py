@@ -1,0 +1,65 @@
+"""Triggers on SQLite: one row at a time. Called by installing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.invalidation.dialects import LOG, NOW_MS
+from cachelayers.invalidation.tags import row_tag, table_tag
+from cachelayers.invalidation.tracked import KeyKind, TrackedTable
+from cachelayers.invalidation.triggers.definitions import Trigger, literal, name_for
+
+ROWS_OF_EVENT = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
+
+
+def triggers_for(connection: BaseDatabaseWrapper, table: TrackedTable) -> Iterable[Trigger]:
+    """Yield the triggers that a table is to have."""
+    quote = connection.ops.quote_name
+    for event, rows in ROWS_OF_EVENT.items():
+        body = " ".join(log_tag(tag) for tag in tags_of(table, rows))
+        name = name_for(event, table.name, body)
+        yield Trigger(
+            name,
+            table.name,
+            (
+                f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
+                f" FOR EACH ROW BEGIN {body} END",
+            ),
+        )
+
+
+def tags_of(table: TrackedTable, rows: Iterable[str]) -> Iterable[str]:
+    """Yield the expressions of the tags that a change of one row logs."""
+    yield literal(table_tag(table.name))
+    if table.key_column is not None:
+        for row in rows:
+            column = f'{row}."{table.key_column}"'
+            text = (
+                f"lower(replace({column}, '-', ''))" if table.key_kind is KeyKind.UUID else column
+            )
+            yield f"{literal(row_tag(table.name, ''))} || {text}"
+
+
+def log_tag(tag: str) -> str:
+    """Return the statement that logs the tag of an expression; none where it is NULL."""
+    return (
+        f"INSERT INTO {LOG} (tag, at) SELECT t, {NOW_MS['sqlite']} FROM (SELECT {tag} AS t)"
+        " WHERE t IS NOT NULL;"
+    )
+
+
+def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
+    """Return name and table of every trigger of ours."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, tbl_name FROM sqlite_master"
+            " WHERE type = 'trigger' AND substr(name, 1, 12) = 'cachelayers_'"
+        )
+        return [(name, table) for name, table in cursor.fetchall()]
+
+
+def drop(connection: BaseDatabaseWrapper, name: str, table: str) -> list[str]:
+    """Return the statements that drop a trigger."""
+    return [f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"]

@@ -1,0 +1,158 @@
+"""Units of work: a request, a task, a command or a block that sees the log at one position.
+
+Used by lookup and by the wrapper that notices reads and writes. A unit is in the context, so that
+async code and threads that were started with the context copied share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.invalidation.log import NEVER, Reading, known_readings, log_of
+from cachelayers.invalidation.transactions import Transaction, transaction_of
+
+NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
+
+
+class Dirt(NamedTuple):
+    """A transaction that has written to tracked tables and may not have ended yet."""
+
+    transaction: Transaction
+    number: int
+
+    def is_gone(self) -> bool:
+        """Tell whether it has ended."""
+        return self.transaction.number != self.number or not self.transaction.is_open()
+
+
+class Unit:
+    """What one unit of work has read of the logs, and which of them it has written to."""
+
+    def __init__(self, parent: Unit | None = None) -> None:
+        """Begin; nothing is read before the first recall."""
+        self.parent = parent
+        # Where a transaction is open already, what it reads may be older than what is known now.
+        self._began_with = {
+            database: reading
+            for database, reading in known_readings().items()
+            if not is_in_transaction(database)
+        }
+        self._positions: dict[str, Reading] = {}
+        self._current: set[str] = set()  # databases whose log was read since they were written to
+        self._dirt: dict[str, Dirt] = {}
+
+    def needs_refresh(self, database: str) -> bool:
+        """Tell whether refresh() would read the log."""
+        return database not in self._current
+
+    def refresh(self, database: str) -> None:
+        """Read the log, if that was not done yet since the unit began or wrote.
+
+        Not within a transaction that has written: the ids of its own rows in the log may be given
+        to others after a rollback, and would seem to have been read.
+        """
+        if database in self._current or is_written_to(connections[database]):
+            return
+        reading = log_of(database).refresh()
+        self._positions.setdefault(database, reading)
+        self._current.add(database)
+
+    def position(self, database: str) -> Reading:
+        """Return the position with which everything is stored that this unit reads from now on.
+
+        It never moves: what was read before a later refresh may be older than it.
+        """
+        found = self._positions.get(database)
+        if found is None:
+            self.refresh(database)
+            found = self._positions.get(database, NOWHERE)
+        return found
+
+    def note_read(self, database: str) -> None:
+        """Fix the position, because a tracked table is about to be read outside of any recall."""
+        if database not in self._positions:
+            if reading := self._began_with.get(database):
+                self._positions.setdefault(database, reading)
+                return
+            with suppress(DatabaseError):  # the read itself will tell
+                self.refresh(database)
+            self._positions.setdefault(database, NOWHERE)  # nothing made of it can be stored
+
+    def note_write(self, connection: BaseDatabaseWrapper) -> None:
+        """Have the log read again before the next recall, and none while the transaction lasts."""
+        transaction = transaction_of(connection)
+        unit: Unit | None = self
+        while unit is not None:
+            unit._current.discard(connection.alias)
+            if transaction.is_open():
+                unit._dirt[connection.alias] = Dirt(transaction, transaction.number)
+            unit = unit.parent
+
+    def is_dirty(self) -> bool:
+        """Tell whether a transaction that is still open has written to tracked tables."""
+        for database, dirt in list(self._dirt.items()):
+            if dirt.is_gone():
+                self._dirt.pop(database, None)
+        return bool(self._dirt)
+
+
+_unit: ContextVar[Unit | None] = ContextVar("cachelayers_unit", default=None)
+
+
+def current_unit() -> Unit | None:
+    """Return the innermost unit of work, if there is one."""
+    return _unit.get()
+
+
+@contextmanager
+def unit_of_work() -> Iterator[Unit]:
+    """Begin a unit of work. Requests, tasks and management commands begin one by themselves.
+
+    Everything that recall() gives within it reflects, for every tracked table it was made from,
+    what had been committed before the unit began, and the unit's own writes. Long-running loops
+    open one for each turn. Works around async code as well.
+    """
+    unit = Unit(_unit.get())
+    token = _unit.set(unit)
+    try:
+        yield unit
+    finally:
+        _unit.reset(token)
+
+
+@contextmanager
+def some_unit() -> Iterator[Unit]:
+    """Give the current unit, or where there is none, one for this block."""
+    unit = _unit.get()
+    if unit is not None:
+        yield unit
+        return
+    unit = Unit()
+    # What a unit-less thread has written before is known to its connections only.
+    for connection in connections.all(initialized_only=True):
+        if is_written_to(connection):
+            unit.note_write(connection)
+    token = _unit.set(unit)
+    try:
+        yield unit
+    finally:
+        _unit.reset(token)
+
+
+def is_in_transaction(database: str) -> bool:
+    """Tell whether this thread's connection, if it has one, is within a transaction."""
+    return any(
+        connection.alias == database and transaction_of(connection).is_open()
+        for connection in connections.all(initialized_only=True)
+    )
+
+
+def is_written_to(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a connection's open transaction has written to tracked tables."""
+    return transaction_of(connection).is_dirty

@@ -1,0 +1,50 @@
+"""Let any write to a model's table invalidate words of the user's.
+
+No row of the log is written for it: an entry with the word depends on the table, so the word is
+invalidated in the same transaction by every kind of write, also one by another program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db.models import Model
+
+from cachelayers.invalidation.tags import word_tag
+
+ModelClass = TypeVar("ModelClass", bound=type[Model])
+
+_models_by_word: dict[str, dict[str, type[Model]]] = {}
+
+
+def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
+    """Declare, above a model, the words that every write to its table invalidates.
+
+    >>> @invalidates("menu", "homepage")
+    ... class Page(models.Model): ...
+
+    The model has to be tracked; a system check says so where it is not.
+    """
+    tags = [word_tag(word) for word in words]
+    if not tags:
+        raise TypeError("invalidates() names no word. Give at least one string.")
+
+    def declare(model: ModelClass) -> ModelClass:
+        for tag in tags:
+            _models_by_word.setdefault(tag, {})[model._meta.label] = model
+        return model
+
+    return declare
+
+
+def models_of_word(tag: str) -> list[type[Model]]:
+    """Return the models that declare the word of a tag."""
+    declared = _models_by_word.get(tag)
+    return list(declared.values()) if declared else []
+
+
+def declaring_models() -> list[type[Model]]:
+    """Return every model that declares words."""
+    found = {label: model for models in _models_by_word.values() for label, model in models.items()}
+    return list(found.values())

@@ -1,0 +1,207 @@
+"""The flow of a recall, as steps: fresh, stale, missing. Carried out by recall; does no I/O itself.
+
+Fresh: return it. Stale: one caller refreshes in the background, everybody gets it at once. Missing
+or invalid: one caller of each process asks for the lease, and one process computes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from cachelayers.conf import package_settings
+from cachelayers.entries.envelope import Envelope
+from cachelayers.invalidation.capture import Capture, capturing, current_capture
+from cachelayers.invalidation.log import log_of
+from cachelayers.invalidation.units import Unit
+from cachelayers.lookup.background import StartRefresh
+from cachelayers.lookup.flights import Flight, begin_or_join, land
+from cachelayers.lookup.policy import Policy
+from cachelayers.lookup.steps import (
+    AwaitLanding,
+    Compute,
+    DropLease,
+    FixPosition,
+    ReadEntry,
+    ReadLease,
+    Sleep,
+    Steps,
+    StoreEntry,
+    TakeLease,
+    Vouch,
+    dependencies_of,
+)
+
+FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
+LONGEST_PAUSE_SECONDS = 0.05
+ROUNDS = 3  # of waiting for others whose values are not valid for this caller
+
+
+class State(Enum):
+    """How an entry was found."""
+
+    FRESH = auto()
+    STALE = auto()
+    MISSING = auto()  # or invalid, or dead
+
+
+class Found(NamedTuple):
+    """What the cache holds for this caller."""
+
+    state: State
+    value: Any = None
+
+
+MISSING = Found(State.MISSING)
+
+
+def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Get the value, from the cache or by computing it."""
+    if unit.is_dirty():
+        # Others may not see what this transaction has written, and it is not to see what they do.
+        return (yield from compute_unseen(policy, compute, unit))
+    found = yield from find(policy, unit)
+    if found.state is State.STALE:
+        yield from start_refresh(policy, compute)
+    if found.state is not State.MISSING:
+        return found.value
+    return (yield from compute_once(policy, compute, unit))
+
+
+def find(policy: Policy, unit: Unit) -> Steps:
+    """Look for a valid entry; one that is used hands its tags to the recall around this one."""
+    envelope: Envelope | None = yield ReadEntry(policy)
+    now = time.time()
+    if envelope is None or envelope.is_dead(now):
+        return MISSING
+    dependencies = dependencies_of(envelope)
+    if dependencies is None:
+        return MISSING
+    for dependency in dependencies:
+        if not (yield Vouch(unit, dependency)):
+            return MISSING
+    if outer := current_capture():
+        for dependency in dependencies:
+            outer.add_dependency(dependency)
+    return Found(State.FRESH if envelope.is_fresh(now) else State.STALE, envelope.value)
+
+
+def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
+    """Have the entry refreshed in the background, if nobody else does so already."""
+    token = uuid4().hex
+    if not (yield TakeLease(policy, token, package_settings().LEASE_SECONDS)):
+        return
+    if not (yield StartRefresh(policy, refresh_steps(policy, compute, token))):
+        yield DropLease(policy)
+
+
+def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Compute a missing entry, or wait for the one caller of this process that does."""
+    for _ in range(ROUNDS):
+        flight, is_mine = begin_or_join(policy.name)
+        if is_mine:
+            try:
+                return (yield from compute_with_lease(policy, compute, unit, flight))
+            finally:
+                land(policy.name, flight)
+        yield AwaitLanding(flight, package_settings().LEASE_SECONDS)
+        found = yield from find(policy, unit)
+        if found.state is not State.MISSING:
+            return found.value
+        if not flight.is_stored:
+            break  # it failed, or may not be shared: no use to queue up behind the next one
+    return (yield from compute_and_store(policy, compute, unit))
+
+
+def compute_with_lease(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight
+) -> Steps:
+    """Compute a missing entry, unless another process does."""
+    token = uuid4().hex
+    lease_seconds = package_settings().LEASE_SECONDS
+    deadline = time.monotonic() + lease_seconds
+    pause = FIRST_PAUSE_SECONDS
+    has_lease = yield TakeLease(policy, token, lease_seconds)
+    while not has_lease and time.monotonic() < deadline:
+        yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        found = yield from find(policy, unit)
+        if found.state is not State.MISSING:
+            flight.is_stored = True
+            return found.value
+        has_lease = yield TakeLease(policy, token, lease_seconds)
+    try:
+        # Somebody may have stored it between the miss and the lease.
+        found = yield from find(policy, unit)
+        if found.state is not State.MISSING:
+            flight.is_stored = True
+            return found.value
+        return (yield from compute_and_store(policy, compute, unit, flight))
+    finally:
+        yield from give_back(policy, token)
+
+
+def give_back(policy: Policy, token: str) -> Steps:
+    """Drop the lease, if it is still this caller's: it may have run out meanwhile."""
+    if (yield ReadLease(policy)) == token:
+        yield DropLease(policy)
+
+
+def refresh_steps(
+    policy: Policy, compute: Callable[[], Any], token: str
+) -> Callable[[Unit], Steps]:
+    """Return the flow of a refresh in the background, which begins with a unit of its own."""
+
+    def steps(unit: Unit) -> Steps:
+        value = yield from compute_and_store(policy, compute, unit)
+        yield from give_back(policy, token)
+        return value
+
+    return steps
+
+
+def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Compute without storing; what is around it depends on the same."""
+    with capturing(Capture(unit, collects=policy.collects)):
+        return (yield Compute(compute))
+
+
+def compute_and_store(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight | None = None
+) -> Steps:
+    """Compute the value, and store it with what it was made of."""
+    capture = Capture(unit, collects=policy.collects)
+    for database, tags in policy.dependencies():
+        if (yield FixPosition(unit, database)):
+            capture.add(database, unit.position(database), tags)
+        else:
+            capture.is_unstorable = True
+    began = time.time()
+    with capturing(capture):
+        value = yield Compute(compute)
+    if is_worth_storing(policy, capture, unit):
+        is_stored = yield StoreEntry(policy, make_envelope(policy, value, capture, began))
+        if flight is not None:
+            flight.is_stored = is_stored
+    return value
+
+
+def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
+    """Tell whether anybody may, and can, use the value that was computed."""
+    if capture.is_unstorable or policy.timeout == 0 or unit.is_dirty():
+        return False
+    return not any(
+        log_of(dependency.database).is_overtaken(dependency)
+        for dependency in capture.dependencies()
+    )
+
+
+def make_envelope(policy: Policy, value: Any, capture: Capture, began: float) -> Envelope:
+    """Return the entry. Its time runs from when it began to be made: its data may be as old."""
+    fresh_until = None if policy.timeout is None else began + policy.timeout
+    dead_until = None if fresh_until is None else fresh_until + policy.stale
+    return Envelope(value, fresh_until, dead_until, capture.dependencies())

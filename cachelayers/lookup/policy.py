@@ -1,0 +1,121 @@
+"""What one recall was asked for, checked. Made by recall; read by everything below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any, Final
+
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.db import router
+
+from cachelayers.conf import package_settings
+from cachelayers.invalidation.tags import key_tag, table_tag, word_tags
+from cachelayers.invalidation.tracked import log_database, tracked_tables
+from cachelayers.invalidation.words import models_of_word
+
+
+class Unset(Enum):
+    """An enumeration of one, for type checkers."""
+
+    UNSET = auto()
+
+
+UNSET: Final = Unset.UNSET  # "not given", where None means "for ever"
+Timeout = float | None | Unset
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Where an entry is kept, how long, and what it depends on beside what is captured."""
+
+    alias: str
+    key: str
+    timeout: float | None  # seconds
+    stale: float  # seconds after the timeout in which it may be served while it is refreshed
+    words: tuple[str, ...]
+    collects: bool
+
+    @property
+    def cache(self) -> BaseCache:
+        """Return the cache; one object per thread."""
+        return caches[self.alias]
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Return what tells one entry of this process from another."""
+        return self.alias, self.key
+
+    @property
+    def lease_key(self) -> str:
+        """Return the key of the right to compute the entry."""
+        return f"{self.key}:lease"
+
+    def dependencies(self) -> list[tuple[str, list[str]]]:
+        """Return the tags it has whatever is read, by database: its key, words, words' tables."""
+        found = {log_database(): [key_tag(self.alias, self.key), *self.words]}
+        for word in self.words:
+            for model in models_of_word(word):
+                database, table = router.db_for_write(model), model._meta.db_table
+                if table in tracked_tables(database):
+                    found.setdefault(database, []).append(table_tag(table))
+        return list(found.items())
+
+    def lifetime(self) -> float | None:
+        """Return for how many seconds the cache is to keep it."""
+        return None if self.timeout is None else self.timeout + self.stale
+
+
+def make_policy(
+    key: str,
+    compute: Callable[[], Any],
+    timeout: Timeout,
+    stale: float,
+    tags: Iterable[str],
+    using: str | None,
+    capture: bool,
+) -> Policy:
+    """Check what recall was given; TypeError or ValueError, with the key, for what is wrong."""
+    if not isinstance(key, str) or not key:
+        raise TypeError(f"A key is a string that is not empty, not {key!r}.")
+    if not callable(compute):
+        raise TypeError(
+            f"recall({key!r}): compute is {compute!r}, which cannot be called. Pass a function"
+            " without arguments, such as a lambda."
+        )
+    settings = package_settings()
+    chosen = settings.TIMEOUT if timeout is UNSET else timeout
+    check_times(f"recall({key!r})", chosen, stale)
+    return Policy(
+        settings.ALIAS if using is None else using,
+        key,
+        min(chosen, settings.LONGEST_TIMEOUT) if chosen is not None else None,
+        stale,
+        remembered_tags(tags) if isinstance(tags, tuple) else tuple(word_tags(tags)),
+        capture,
+    )
+
+
+@lru_cache(maxsize=1024)
+def remembered_tags(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tags of words; most calls give the same ones again and again."""
+    return tuple(word_tags(words))
+
+
+def check_times(where: str, timeout: float | None, stale: float) -> None:
+    """Raise TypeError or ValueError for times that mean nothing; ``where`` begins the message."""
+    for name, seconds in (("timeout", timeout), ("stale", stale)):
+        if seconds is None and name == "timeout":
+            continue
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"{where}: {name} is {seconds!r}. Give a number of seconds.")
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"{where}: {name} is {seconds!r}. Give 0 seconds or more.")
+    if stale and timeout is None:
+        raise ValueError(
+            f"{where}: stale is {stale!r}, and the timeout None: such an entry is fresh for ever."
+            " Give a timeout, or leave stale out."
+        )

@@ -1,0 +1,110 @@
+"""Get a value from a cache, or compute and store it. The top of the room: a table of contents."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from asgiref.sync import sync_to_async
+
+from cachelayers.conf import package_settings
+from cachelayers.invalidation.invalidate import write_invalidations
+from cachelayers.invalidation.tags import key_tag
+from cachelayers.invalidation.tracked import log_database
+from cachelayers.invalidation.units import some_unit, unit_of_work
+from cachelayers.lookup.flow import compute_and_store, recall_steps
+from cachelayers.lookup.policy import UNSET, Timeout, make_policy
+from cachelayers.lookup.steps import arun_steps, run_steps
+
+Value = TypeVar("Value")
+
+
+def recall(
+    key: str,
+    compute: Callable[[], Value],
+    *,
+    timeout: Timeout = UNSET,
+    stale: float = 0,
+    tags: Iterable[str] = (),
+    using: str | None = None,
+    capture: bool = True,
+) -> Value:
+    """Return the value under ``key``, or compute and store it.
+
+    ``timeout``: seconds for which it is fresh; None: as long as nothing that it was made from
+    changes. ``stale``: seconds after that in which it is still served while it is refreshed in the
+    background. ``tags``: words that invalidate() may name. ``using``: an alias of CACHES. With
+    ``capture=False`` only its words and its key invalidate it.
+
+    What ``compute`` raises is raised here, and nothing is stored. Raises TypeError or ValueError
+    for arguments that mean nothing, MissingTable where the log was not migrated yet.
+    """
+    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    with some_unit() as unit:
+        value: Value = run_steps(recall_steps(policy, compute, unit))
+        return value
+
+
+async def arecall(
+    key: str,
+    compute: Callable[[], Awaitable[Value] | Value],
+    *,
+    timeout: Timeout = UNSET,
+    stale: float = 0,
+    tags: Iterable[str] = (),
+    using: str | None = None,
+    capture: bool = True,
+) -> Value:
+    """Do as recall() does, without blocking the event loop; ``compute`` may be async."""
+    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    with some_unit() as unit:
+        value: Value = await arun_steps(recall_steps(policy, compute, unit))
+        return value
+
+
+def refresh(
+    key: str,
+    compute: Callable[[], Value],
+    *,
+    timeout: Timeout = UNSET,
+    stale: float = 0,
+    tags: Iterable[str] = (),
+    using: str | None = None,
+    capture: bool = True,
+) -> Value:
+    """Compute and store, whatever the cache holds; the arguments are recall()'s.
+
+    In a unit of its own: what it reads is what is there now.
+    """
+    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    with unit_of_work() as unit:
+        value: Value = run_steps(compute_and_store(policy, compute, unit))
+        return value
+
+
+async def arefresh(
+    key: str,
+    compute: Callable[[], Awaitable[Value] | Value],
+    *,
+    timeout: Timeout = UNSET,
+    stale: float = 0,
+    tags: Iterable[str] = (),
+    using: str | None = None,
+    capture: bool = True,
+) -> Value:
+    """Do as refresh() does, without blocking the event loop; ``compute`` may be async."""
+    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    with unit_of_work() as unit:
+        value: Value = await arun_steps(compute_and_store(policy, compute, unit))
+        return value
+
+
+def invalidate_key(key: str, using: str | None = None) -> None:
+    """Make the entry under ``key`` invalid, in the caller's transaction."""
+    alias = package_settings().ALIAS if using is None else using
+    write_invalidations({log_database(): [key_tag(alias, key)]})
+
+
+async def ainvalidate_key(key: str, using: str | None = None) -> None:
+    """Do as invalidate_key() does, in async code."""
+    await sync_to_async(invalidate_key)(key, using)

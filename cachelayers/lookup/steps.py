@@ -1,0 +1,280 @@
+"""What a recall does to the world, step by step: each in a way that blocks and one that does not.
+
+The flow in `flow` yields steps; `recall` carries them out. So there is one flow, and its async twin
+cannot differ from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import django.db
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from cachelayers.entries.envelope import Envelope, seal, unseal
+from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.units import Unit
+from cachelayers.lookup.faults import CACHE_ERRORS, UNREADABLE, raise_if_never_made, report
+from cachelayers.lookup.flights import Flight
+from cachelayers.lookup.policy import Policy
+
+FIRST_LOOK_SECONDS = 0.002  # an async caller looks whether a flight has landed
+
+
+class Step(Protocol):
+    """One thing to do; the flow gets its result."""
+
+    def run(self) -> Any:
+        """Do it."""
+
+    async def arun(self) -> Any:
+        """Do it without blocking the event loop."""
+
+
+Steps = Generator[Step, Any, Any]
+
+
+def run_steps(steps: Steps) -> Any:
+    """Carry out the steps of a flow and return its result."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = step.run()
+            except BaseException as error:  # noqa: BLE001 - the flow is to handle it
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        return end.value
+
+
+async def arun_steps(steps: Steps) -> Any:
+    """Carry out the steps of a flow in async code."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = await step.arun()
+            except BaseException as error:  # noqa: BLE001 - a cancellation gives back leases
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        return end.value
+
+
+class CacheStep:
+    """A call of the cache; one that fails is answered by ``when_down``."""
+
+    operation = ""
+    when_down: Any = None
+
+    def __init__(self, policy: Policy, *arguments: Any, **keywords: Any) -> None:
+        self.policy, self.arguments, self.keywords = policy, arguments, keywords
+
+    def run(self) -> Any:
+        try:
+            method = getattr(self.policy.cache, self.operation)
+            return self.read(method(*self.arguments, **self.keywords))
+        except CACHE_ERRORS as error:
+            return self._explain(error)
+
+    async def arun(self) -> Any:
+        try:
+            method = getattr(self.policy.cache, f"a{self.operation}")
+            return self.read(await method(*self.arguments, **self.keywords))
+        except CACHE_ERRORS as error:
+            return self._explain(error)
+
+    def read(self, answer: Any) -> Any:
+        """Return what the flow makes of the cache's answer."""
+        return answer
+
+    def _explain(self, error: BaseException) -> Any:
+        report(self.policy.alias, self.operation, error)
+        return self.when_down
+
+
+class ReadEntry(CacheStep):
+    """Get the envelope under the key, or None."""
+
+    operation = "get"
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy, policy.key)
+
+    def run(self) -> Envelope | None:
+        with suppress(*UNREADABLE):
+            return unseal(super().run())
+        return None
+
+    async def arun(self) -> Envelope | None:
+        with suppress(*UNREADABLE):
+            return unseal(await super().arun())
+        return None
+
+
+class StoreEntry(CacheStep):
+    """Put an envelope under the key. Tell whether that could be tried."""
+
+    operation = "set"
+    when_down = False
+
+    def __init__(self, policy: Policy, envelope: Envelope) -> None:
+        super().__init__(policy, policy.key, seal(envelope), timeout=policy.lifetime())
+
+    def read(self, answer: Any) -> bool:
+        return True
+
+
+class TakeLease(CacheStep):
+    """Ask for the right to compute the entry. A cache that is down grants it to everybody."""
+
+    operation = "add"
+    when_down = True
+
+    def __init__(self, policy: Policy, token: str, seconds: float) -> None:
+        super().__init__(policy, policy.lease_key, token, timeout=seconds)
+
+
+class ReadLease(CacheStep):
+    """Get the token of the lease's holder."""
+
+    operation = "get"
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy, policy.lease_key)
+
+
+class DropLease(CacheStep):
+    """Give the lease back."""
+
+    operation = "delete"
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy, policy.lease_key)
+
+
+class DatabaseStep:
+    """A look at the log; one that fails, in a broken transaction say, is answered by False."""
+
+    def __init__(self, unit: Unit, database: str) -> None:
+        self.unit, self.database = unit, database
+
+    def run(self) -> bool:
+        try:
+            return self.look()
+        except django.db.Error as error:
+            raise_if_never_made(self.database, error)
+            return False
+
+    async def arun(self) -> bool:
+        if self.is_known():
+            return self.run()
+        return bool(await sync_to_async(self.run)())
+
+    def look(self) -> bool:
+        """Look, with statements if need be."""
+        raise LookupError  # each kind of look has its own
+
+    def is_known(self) -> bool:
+        """Tell whether no statement is needed."""
+        raise LookupError
+
+
+class FixPosition(DatabaseStep):
+    """Have a position in a log, before anything is read that will be stored with it."""
+
+    def look(self) -> bool:
+        self.unit.refresh(self.database)
+        self.unit.position(self.database)
+        return True
+
+    def is_known(self) -> bool:
+        return not self.unit.needs_refresh(self.database)
+
+
+class Vouch(DatabaseStep):
+    """Ask whether nothing that an entry depends on has changed since it was made."""
+
+    def __init__(self, unit: Unit, dependency: Dependency) -> None:
+        super().__init__(unit, dependency.database)
+        self.dependency = dependency
+
+    def look(self) -> bool:
+        if self.database not in connections.settings:
+            return False
+        self.unit.refresh(self.database)
+        return log_of(self.database).vouches_for(*self.dependency[1:])
+
+    def is_known(self) -> bool:
+        return not self.unit.needs_refresh(self.database) and log_of(self.database).knows_since(
+            self.dependency.position
+        )
+
+
+class Compute:
+    """Make the value."""
+
+    def __init__(self, compute: Callable[[], Any]) -> None:
+        self.compute = compute
+
+    def run(self) -> Any:
+        value = self.compute()
+        if inspect.isawaitable(value):
+            if isinstance(value, Coroutine):
+                value.close()
+            raise TypeError(
+                f"{self.compute!r} returned an awaitable. Use arecall() for what is async."
+            )
+        return value
+
+    async def arun(self) -> Any:
+        value = self.compute()
+        return await value if isinstance(value, Awaitable) else value
+
+
+class AwaitLanding:
+    """Wait until a flight has landed, or for so long."""
+
+    def __init__(self, flight: Flight, seconds: float) -> None:
+        self.flight, self.seconds = flight, seconds
+
+    def run(self) -> None:
+        self.flight.landed.wait(self.seconds)
+
+    async def arun(self) -> None:
+        # Looked at, not waited for: the flight may be one of another thread or event loop.
+        end = time.monotonic() + self.seconds
+        pause = FIRST_LOOK_SECONDS
+        while not self.flight.landed.is_set() and time.monotonic() < end:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+
+
+class Sleep:
+    """Let some time pass."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def run(self) -> None:
+        time.sleep(self.seconds)
+
+    async def arun(self) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+def dependencies_of(envelope: Envelope) -> Sequence[Dependency] | None:
+    """Return what an envelope depends on, or None where it was tampered with."""
+    try:
+        return [Dependency(*one) for one in envelope.dependencies]
+    except TypeError:
+        return None

@@ -1,0 +1,109 @@
+"""Have requests, tasks and commands begin a unit of work by themselves. Connected by apps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from cachelayers.invalidation.units import Unit, unit_of_work
+
+MIDDLEWARE = "cachelayers.middleware.unit_of_work_middleware"
+# They go on for ever, or until somebody stops them: one position would be too old for them.
+ENDLESS_COMMANDS = frozenset({"runserver", "shell", "testserver", "test", "dbshell"})
+
+
+def open_units() -> None:
+    """Connect to everything that begins and ends work."""
+    open_for_requests()
+    open_for_commands()
+    open_for_tasks()
+    open_for_celery()
+
+
+def open_for_requests() -> None:
+    """Put the middleware in front, unless the project has given it a place of its own.
+
+    Not the request signals: Django sends them in tasks of their own under ASGI, from where no
+    context variable comes back.
+    """
+    if MIDDLEWARE not in settings.MIDDLEWARE:
+        settings.MIDDLEWARE = [MIDDLEWARE, *settings.MIDDLEWARE]
+
+
+def open_for_commands() -> None:
+    """Wrap the one method that runs every management command; there is no signal for it."""
+    execute = BaseCommand.execute
+    if hasattr(execute, "__wrapped__"):
+        return
+
+    @functools.wraps(execute)
+    def execute_in_unit(self: BaseCommand, *arguments: Any, **options: Any) -> Any:
+        if type(self).__module__.rpartition(".")[2] in ENDLESS_COMMANDS:
+            return execute(self, *arguments, **options)
+        with unit_of_work():
+            return execute(self, *arguments, **options)
+
+    BaseCommand.execute = execute_in_unit  # type: ignore[method-assign]
+
+
+class OpenUnits:
+    """The units of tasks that have begun and not ended, by the id of the task."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._open: dict[str, AbstractContextManager[Unit]] = {}
+
+    def begin(self, task_id: str) -> None:
+        """Begin the unit of a task."""
+        unit = self._open[task_id] = unit_of_work()
+        unit.__enter__()
+
+    def end(self, task_id: str) -> None:
+        """End it."""
+        unit = self._open.pop(task_id, None)
+        if unit is not None:
+            unit.__exit__(None, None, None)
+
+
+tasks = OpenUnits()
+
+
+def open_for_tasks() -> None:
+    """Connect to Django's own tasks, which came with Django 6.0."""
+    if find_spec("django.tasks") is None:
+        return
+    from django.tasks.signals import task_finished, task_started
+
+    connect(
+        task_started,
+        task_finished,
+        lambda keywords: f"django:{keywords['task_result'].id}",
+    )
+
+
+def open_for_celery() -> None:
+    """Connect to Celery's tasks, where Celery is installed."""
+    if find_spec("celery") is None:
+        return
+    from celery.signals import task_postrun, task_prerun
+
+    connect(task_prerun, task_postrun, lambda keywords: f"celery:{keywords['task_id']}")
+
+
+def connect(started: Any, finished: Any, id_of: Callable[[dict[str, Any]], str]) -> None:
+    """Begin a unit at one signal and end it at the other."""
+
+    def begin(**keywords: Any) -> None:
+        tasks.begin(id_of(keywords))
+
+    def end(**keywords: Any) -> None:
+        tasks.end(id_of(keywords))
+
+    started.connect(begin, weak=False, dispatch_uid="cachelayers.begin_unit")
+    finished.connect(end, weak=False, dispatch_uid="cachelayers.end_unit")
