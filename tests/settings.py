@@ -97,3 +97,5 @@ CACHES = {
     "sqlite_memory": database_cache("sqlite_memory"),
     **{server: database_cache(server) for server in server_databases()},
 }
+
+CACHELAYERS = {"TRACK": ["airports", "pages"]}

@@ -244,7 +244,8 @@ class Database:
         if self._catalogue is None or time.monotonic() >= self._load_again_at:
             with unnoticed(connection):
                 self._catalogue = load_catalogue(connection)
-                self._guarded = guarded_tables(connection)
+                has_log = LOG in self._catalogue.tables
+                self._guarded = guarded_tables(connection) if has_log else frozenset()
             self._footprints = {}
             self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
         return self._catalogue

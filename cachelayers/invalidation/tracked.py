@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 
-from cachelayers.conf import is_own_database, package_settings
+from cachelayers.conf import package_settings
 from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
 
 EVERYTHING = "*"
@@ -105,8 +105,6 @@ def concrete_parts(model: Model) -> Iterator[Model]:
 
 @lru_cache(maxsize=64)
 def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, TrackedTable]:
-    if is_own_database(database):
-        return {}
     return {
         model._meta.db_table: describe(model, database)
         for model in sorted(_tracked_models(track), key=lambda model: model._meta.db_table)

@@ -103,7 +103,10 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunPython(
-            adapt_to_vendor, migrations.RunPython.noop, hints={"model_name": "invalidation"}
+            adapt_to_vendor,
+            migrations.RunPython.noop,
+            hints={"model_name": "invalidation"},
+            atomic=False,
         ),
         migrations.RunPython(
             begin_log, migrations.RunPython.noop, hints={"model_name": "logstate"}

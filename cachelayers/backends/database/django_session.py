@@ -30,6 +30,7 @@ from cachelayers.backends.database.statements import (
     flatten,
     statements_for,
 )
+from cachelayers.invalidation.noticing import notice
 from cachelayers.models import Entry
 
 ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
@@ -160,7 +161,7 @@ class DjangoSession:
     def _is_quiet(self) -> bool:
         """Tell whether a statement may go past Django's cursor, which takes as long as the server.
 
-        Not if there are wrappers around it, if queries are logged or counted, if the connection is
+        Not if there are wrappers around it (but our own, to which it means nothing), if queries are logged or counted, if the connection is
         new or due for a health check, or if the caller's transaction is broken.
         """
         connection = cast(Any, self.connection)  # the stubs lack the attributes of health checks
@@ -168,7 +169,7 @@ class DjangoSession:
         if (
             driver_connection is None
             or connection.vendor == "sqlite"
-            or connection.execute_wrappers
+            or any(wrapper is not notice for wrapper in connection.execute_wrappers)
             or connection.queries_logged
             or connection.needs_rollback
             or (connection.health_check_enabled and not connection.health_check_done)

@@ -22,13 +22,9 @@ LOG_MIGRATION = "0002_invalidation_log"
 
 def install_triggers(connection: BaseDatabaseWrapper) -> list[str]:
     """Drop what should not be there, create what is missing; return what could not be done."""
-    tables = plain_tables(connection)
-    wanted = {
-        trigger.name: trigger
-        for table in tracked_tables(connection.alias).values()
-        if table.name in tables
-        for trigger in triggers_for(connection, table)
-    }
+    names = plain_tables(connection)
+    tables = [one for one in tracked_tables(connection.alias).values() if one.name in names]
+    wanted = {trigger.name: trigger for trigger in wanted_triggers(connection, tables)}
     found = dict(VENDORS[connection.vendor].existing(connection))
     for name in found.keys() - wanted.keys():
         run(connection, VENDORS[connection.vendor].drop(connection, name, found[name]))
@@ -63,18 +59,24 @@ def remove_triggers(connection: BaseDatabaseWrapper) -> None:
 
 
 def guarded_tables(connection: BaseDatabaseWrapper) -> frozenset[str]:
-    """Return the tracked tables all of whose triggers are there, and right."""
+    """Return the tracked tables all of whose triggers are there, and right.
+
+    Only where the log is there: what a trigger is to be depends on where it is.
+    """
     found = {name for name, _ in VENDORS[connection.vendor].existing(connection)}
-    return frozenset(
-        table.name
-        for table in tracked_tables(connection.alias).values()
-        if {trigger.name for trigger in triggers_for(connection, table)} <= found
-    )
+    if not found:
+        return frozenset()
+    tables = tracked_tables(connection.alias)
+    wanted = wanted_triggers(connection, tables.values())
+    lacking = {trigger.table for trigger in wanted if trigger.name not in found}
+    return frozenset(tables.keys() - lacking)
 
 
-def triggers_for(connection: BaseDatabaseWrapper, table: TrackedTable) -> list[Trigger]:
-    """Return the triggers that a table is to have."""
-    return list(VENDORS[connection.vendor].triggers_for(connection, table))
+def wanted_triggers(
+    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
+) -> list[Trigger]:
+    """Return the triggers that tables are to have."""
+    return list(VENDORS[connection.vendor].triggers_for(connection, tables))
 
 
 def plain_tables(connection: BaseDatabaseWrapper) -> set[str]:

@@ -5,7 +5,7 @@ So the trigger of a row that others hang on by ON DELETE or ON UPDATE logs those
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -22,10 +22,22 @@ WHERE constraint_schema = DATABASE()
 """
 
 
-def triggers_for(connection: BaseDatabaseWrapper, table: TrackedTable) -> Iterable[Trigger]:
-    """Yield the triggers that a table is to have."""
-    quote = connection.ops.quote_name
-    swept = sorted(tables_swept_with(connection, table.name))
+def triggers_for(
+    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
+) -> Iterable[Trigger]:
+    """Yield the triggers that tables are to have."""
+    children = read_cascades(connection)
+    tracked = tracked_tables(connection.alias)
+    for table in tables:
+        reached = tables_swept_with(children, table.name)
+        swept = [name for name in sorted(tracked) if name.lower() in reached]
+        yield from triggers_of(table, swept, connection.ops.quote_name)
+
+
+def triggers_of(
+    table: TrackedTable, swept: Iterable[str], quote: Callable[[str], str]
+) -> Iterable[Trigger]:
+    """Yield the triggers of one table, which log the tables swept with it too."""
     for event, rows in ROWS_OF_EVENT.items():
         tags = list(tags_of(table, rows, quote("x")[0]))
         if event != "insert":
@@ -34,14 +46,11 @@ def triggers_for(connection: BaseDatabaseWrapper, table: TrackedTable) -> Iterab
         values = ", ".join(f"({tag}, {NOW_MS['mysql']})" for tag in tags)
         body = f"INSERT INTO {quote(LOG)} (tag, at) VALUES {values}"
         name = name_for(event, table.name, body)
-        yield Trigger(
-            name,
-            table.name,
-            (
-                f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
-                f" FOR EACH ROW {body}",
-            ),
+        creation = (
+            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
+            f" FOR EACH ROW {body}"
         )
+        yield Trigger(name, table.name, (creation,))
 
 
 def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterable[str]:
@@ -50,26 +59,30 @@ def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterable[str
     if table.key_column is not None:
         for row in rows:
             column = f"{row}.{mark}{table.key_column}{mark}"
-            text = (
-                f"LOWER(REPLACE({column}, '-', ''))" if table.key_kind is KeyKind.UUID else column
-            )
+            is_uuid = table.key_kind is KeyKind.UUID
+            text = f"LOWER(REPLACE({column}, '-', ''))" if is_uuid else column
             yield f"CONCAT({mysql_literal(row_tag(table.name, ''))}, {text})"
 
 
-def tables_swept_with(connection: BaseDatabaseWrapper, table: str) -> set[str]:
-    """Return the tracked tables that a deletion from a table may reach by cascades."""
+def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
+    """Return the tables that InnoDB itself writes to, by the table that they refer to."""
+    children: dict[str, set[str]] = {}
     with connection.cursor() as cursor:
         cursor.execute(CASCADES)
-        children: dict[str, set[str]] = {}
         for parent, child in cursor.fetchall():
             children.setdefault(parent.lower(), set()).add(child.lower())
+    return children
+
+
+def tables_swept_with(children: Mapping[str, set[str]], table: str) -> set[str]:
+    """Return the tables, in lower case, that a deletion from a table may reach by cascades."""
     reached: set[str] = set()
     open_names = {table.lower()}
     while open_names:
         found = children.get(open_names.pop(), set()) - reached
         reached |= found
         open_names |= found
-    return {name for name in tracked_tables(connection.alias) if name.lower() in reached}
+    return reached
 
 
 def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:

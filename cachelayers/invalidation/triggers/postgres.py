@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -19,10 +19,17 @@ TRANSITIONS = {
 }
 
 
-def triggers_for(connection: BaseDatabaseWrapper, table: TrackedTable) -> Iterable[Trigger]:
-    """Yield the triggers that a table is to have, each with a function of its own."""
-    quote = connection.ops.quote_name
+def triggers_for(
+    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
+) -> Iterable[Trigger]:
+    """Yield the triggers that tables are to have, each with a function of its own."""
     schema = schema_of_log(connection)
+    for table in tables:
+        yield from triggers_of(table, schema, connection.ops.quote_name)
+
+
+def triggers_of(table: TrackedTable, schema: str, quote: Callable[[str], str]) -> Iterable[Trigger]:
+    """Yield the triggers of one table; the log is in a schema."""
     target = f"{quote(schema)}.{quote(LOG)}"
     for event in ("insert", "update", "delete", "truncate"):
         body = function_body(event, table, target)
@@ -30,17 +37,16 @@ def triggers_for(connection: BaseDatabaseWrapper, table: TrackedTable) -> Iterab
         transitions = TRANSITIONS.get(event)
         referencing = f" REFERENCING {' '.join(transitions)}" if transitions else ""
         function = f"{quote(schema)}.{quote(name)}"
-        yield Trigger(
-            name,
-            table.name,
-            (
-                # As its owner: whoever may write the table need not be allowed to write the log.
-                f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql"
-                f" SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {literal(body)}",
-                f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
-                f"{referencing} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
-            ),
+        # As its owner: whoever may write the table need not be allowed to write the log.
+        make_function = (
+            f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql"
+            f" SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {literal(body)}"
         )
+        make_trigger = (
+            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
+            f"{referencing} FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+        )
+        yield Trigger(name, table.name, (make_function, make_trigger))
 
 
 def function_body(event: str, table: TrackedTable, target: str) -> str:
@@ -60,7 +66,7 @@ def function_body(event: str, table: TrackedTable, target: str) -> str:
     )
     return (
         "DECLARE keys text[]; BEGIN"
-        f" SELECT array_agg(key) INTO keys FROM ({keys} LIMIT {BULK_ROWS + 1}) AS some;"
+        f" SELECT array_agg(key) INTO keys FROM ({keys} LIMIT {BULK_ROWS + 1}) AS chosen;"
         " IF keys IS NULL THEN RETURN NULL; END IF;"
         f" IF cardinality(keys) > {BULK_ROWS} THEN {whole} ELSE {rows} END IF;"
         " RETURN NULL; END"

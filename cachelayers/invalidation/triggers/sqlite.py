@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -11,35 +11,44 @@ from cachelayers.invalidation.tags import row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import Trigger, literal, name_for
 
-ROWS_OF_EVENT = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
+ROWS_OF_EVENT = {"insert": ("NEW",), "update": ("NEW", "OLD"), "delete": ("OLD",)}
 
 
-def triggers_for(connection: BaseDatabaseWrapper, table: TrackedTable) -> Iterable[Trigger]:
-    """Yield the triggers that a table is to have."""
-    quote = connection.ops.quote_name
+def triggers_for(
+    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
+) -> Iterable[Trigger]:
+    """Yield the triggers that tables are to have."""
+    for table in tables:
+        yield from triggers_of(table, connection.ops.quote_name)
+
+
+def triggers_of(table: TrackedTable, quote: Callable[[str], str]) -> Iterable[Trigger]:
+    """Yield the triggers of one table."""
     for event, rows in ROWS_OF_EVENT.items():
         body = " ".join(log_tag(tag) for tag in tags_of(table, rows))
         name = name_for(event, table.name, body)
-        yield Trigger(
-            name,
-            table.name,
-            (
-                f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
-                f" FOR EACH ROW BEGIN {body} END",
-            ),
+        creation = (
+            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
+            f" FOR EACH ROW BEGIN {body} END"
         )
+        yield Trigger(name, table.name, (creation,))
 
 
-def tags_of(table: TrackedTable, rows: Iterable[str]) -> Iterable[str]:
-    """Yield the expressions of the tags that a change of one row logs."""
+def tags_of(table: TrackedTable, rows: Sequence[str]) -> Iterable[str]:
+    """Yield the expressions of the tags that a change of one row logs; NULL logs nothing."""
     yield literal(table_tag(table.name))
-    if table.key_column is not None:
-        for row in rows:
-            column = f'{row}."{table.key_column}"'
-            text = (
-                f"lower(replace({column}, '-', ''))" if table.key_kind is KeyKind.UUID else column
-            )
-            yield f"{literal(row_tag(table.name, ''))} || {text}"
+    if table.key_column is None:
+        return
+    first, *others = [f'{row}."{table.key_column}"' for row in rows]
+    yield row_expression(table, first)
+    for other in others:  # a key that was changed: the row was there, and is here
+        yield f"CASE WHEN {other} IS NOT {first} THEN {row_expression(table, other)} END"
+
+
+def row_expression(table: TrackedTable, column: str) -> str:
+    """Return the expression of a row's tag."""
+    text = f"lower(replace({column}, '-', ''))" if table.key_kind is KeyKind.UUID else column
+    return f"{literal(row_tag(table.name, ''))} || {text}"
 
 
 def log_tag(tag: str) -> str:

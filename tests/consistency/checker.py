@@ -1,0 +1,125 @@
+"""Run the checker's processes side by side, disturb them, and add up what they found."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests import environment
+
+PROGRAM = "tests.consistency.program"
+Process = subprocess.Popen[str]
+
+
+@dataclass
+class Findings:
+    """What all readers found together."""
+
+    hits: int = 0
+    recalls: int = 0
+    writes: int = 0
+    pruned: int = 0
+    killed: int = 0
+    stale: list[list[Any]] = field(default_factory=list)
+    unseen: list[list[Any]] = field(default_factory=list)
+
+    def add(self, one: dict[str, Any]) -> None:
+        """Add one process's."""
+        for name in ("hits", "recalls", "writes", "pruned"):
+            setattr(self, name, getattr(self, name) + one.get(name, 0))
+        self.stale += one.get("stale", [])
+        self.unseen += one.get("unseen", [])
+
+    @property
+    def hit_rate(self) -> float:
+        """Return which part of the recalls were hits."""
+        return self.hits / max(self.recalls, 1)
+
+
+class Checker:
+    """The processes of one run."""
+
+    def __init__(
+        self,
+        database: str,
+        store: str,
+        seconds: float,
+        *,
+        rule: str = "ours",
+        redis: str = "",
+        pause: float = 0.1,
+    ) -> None:
+        self.database, self.store, self.seconds, self.rule = database, store, seconds, rule
+        self.environment = {**os.environ, "CACHELAYERS_CHECKER_REDIS": redis}
+        self.environment["CACHELAYERS_CHECKER_PAUSE"] = str(pause)
+        self.running: list[tuple[str, Process]] = []
+        self.findings = Findings()
+        self.end = 0.0
+
+    def run(
+        self, *, readers: int = 2, writers: int = 2, others: tuple[str, ...] = ()
+    ) -> Callable[[], Findings]:
+        """Start everything; the result waits for its end and returns what was found."""
+        self.one("prepare", 0)
+        self.end = time.monotonic() + self.seconds
+        for role in ["read"] * readers + ["write"] * writers + list(others):
+            self.start(role, self.seconds)
+        return self.finish
+
+    def finish(self) -> Findings:
+        """Wait for all processes and add up."""
+        try:
+            for _, process in self.running:
+                self.findings.add(answer_of(process))
+        finally:
+            for _, process in self.running:
+                process.kill()
+                process.communicate()
+        self.one("clean", 0)
+        return self.findings
+
+    def kill_one(self, chance: random.Random) -> None:
+        """Kill a process at once, and start another one for the rest of the time."""
+        left = self.end - time.monotonic()
+        index = chance.randrange(len(self.running))
+        role, process = self.running[index]
+        process.kill()
+        process.communicate()
+        self.findings.killed += 1
+        del self.running[index]
+        if left > 0:
+            self.start(role, left)
+
+    def start(self, role: str, seconds: float) -> None:
+        """Start one process."""
+        self.running.append((role, self.open(role, seconds)))
+
+    def one(self, role: str, seconds: float) -> None:
+        """Run one process to its end."""
+        answer_of(self.open(role, seconds))
+
+    def open(self, role: str, seconds: float) -> Process:
+        arguments = [role, self.database, self.store, seconds, random.randrange(10**9), self.rule]
+        return subprocess.Popen(
+            [sys.executable, "-m", PROGRAM, *map(str, arguments)],
+            cwd=environment.PROJECT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def answer_of(process: Process) -> dict[str, Any]:
+    """Wait for a process; return what it found, or raise with what it said."""
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found

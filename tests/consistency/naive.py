@@ -1,0 +1,45 @@
+"""Rules that look right and are not, to see the checker find them out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cachelayers.invalidation import dialects
+from cachelayers.invalidation.capture import Capture
+from cachelayers.invalidation.log import Dependency, log_of
+
+
+def switch_in(rule: str) -> None:
+    """Replace the rule of this process by a naive one; "ours" leaves it as it is."""
+    {"ours": keep, "late": take_position_late, "ids": take_ids_for_positions}[rule]()
+
+
+def keep() -> None:
+    """Change nothing."""
+
+
+def take_position_late() -> None:
+    """Store with the position at the end of the compute: the stale-set race."""
+    dependencies = Capture.dependencies
+
+    def dependencies_now(self: Capture) -> list[Dependency]:
+        return [
+            Dependency(one.database, *log_of(one.database).refresh(), one.tags)
+            for one in dependencies(self)
+        ]
+
+    Capture.dependencies = dependencies_now  # type: ignore[method-assign]
+
+
+def take_ids_for_positions() -> None:
+    """Take ids for positions on PostgreSQL, which commits them out of order."""
+
+    class IdDialect(dialects.PostgresDialect):
+        position = "id"
+        watermark = dialects.Dialect.watermark
+
+    def dialect_for(vendor: str, late_commit_seconds: float) -> Any:
+        return IdDialect() if vendor == "postgresql" else dialects.Dialect()
+
+    for module in (dialects, __import__("cachelayers.invalidation.log", fromlist=["log"])):
+        module.dialect_for = dialect_for  # type: ignore[attr-defined]

@@ -1,0 +1,17 @@
+"""The tests' settings, with a Redis to store entries in where the checker has started one."""
+
+from __future__ import annotations
+
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import CACHELAYERS, CACHES, DATABASES
+
+if url := os.environ.get("CACHELAYERS_CHECKER_REDIS"):
+    CACHES["redis"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
+for database in DATABASES.values():
+    if database["ENGINE"].endswith("sqlite3"):
+        # A transaction that reads first and then writes would be refused at once.
+        database["OPTIONS"] = {**database["OPTIONS"], "transaction_mode": "IMMEDIATE"}
+# For MariaDB: the writers' transactions are short, and what they wrote is to be cached soon.
+CACHELAYERS = {**CACHELAYERS, "LATE_COMMIT_SECONDS": 1}
