@@ -1,0 +1,110 @@
+"""How the values of one function are named, made and kept. Used by functions; calls lookup."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+
+from cachelayers.entries.arguments import ArgumentKeys
+from cachelayers.entries.spelling import path_of
+from cachelayers.lookup import (
+    ainvalidate_key,
+    arecall,
+    arefresh,
+    invalidate_key,
+    recall,
+    refresh,
+)
+
+Words = Iterable[str] | Callable[..., Iterable[str]]
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+
+
+class Keeping:
+    """The link between a function and recall()."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        tags: Words,
+        key: Callable[..., str] | None,
+        **options: Any,  # timeout, stale, using and capture, as recall() takes them
+    ) -> None:
+        """Prepare what is the same for every call."""
+        self.function = function
+        self.keys = ArgumentKeys(path_of(function), inspect.signature(function))
+        self.is_async = iscoroutinefunction(function)
+        self._options = options
+        self._make_text = key
+        self._make_words = tags if callable(tags) else None
+        self._words = () if callable(tags) else tuple(tags)
+
+    def key(self, arguments: Arguments, keywords: Keywords) -> str:
+        """Return the key of the entry of a call."""
+        if self._make_text is None:
+            return self.keys.key(arguments, keywords)
+        return self.keys.key_of_text(self._ask(self._make_text, arguments, keywords))
+
+    def recall(self, arguments: Arguments, keywords: Keywords) -> Any:
+        """Get the value of a call, or compute and store it; an awaitable of it if that is async."""
+        return self._obtain(arecall if self.is_async else recall, arguments, keywords)
+
+    def refresh(self, arguments: Arguments, keywords: Keywords) -> Any:
+        """Compute and store the value of a call; an awaitable of it if that is async."""
+        return self._obtain(arefresh if self.is_async else refresh, arguments, keywords)
+
+    def arefresh(self, arguments: Arguments, keywords: Keywords) -> Awaitable[Any]:
+        """Return an awaitable that computes and stores; a plain function runs in a thread."""
+        adapt = None if self.is_async else sync_to_async
+        awaitable: Awaitable[Any] = self._obtain(arefresh, arguments, keywords, adapt)
+        return awaitable
+
+    def invalidate(self, arguments: Arguments, keywords: Keywords) -> None:
+        """Make the entry of a call invalid, in the caller's transaction."""
+        invalidate_key(self.key(arguments, keywords), using=self._options["using"])
+
+    def ainvalidate(self, arguments: Arguments, keywords: Keywords) -> Awaitable[None]:
+        """Return an awaitable that invalidates."""
+        return ainvalidate_key(self.key(arguments, keywords), using=self._options["using"])
+
+    def _obtain(
+        self,
+        get: Callable[..., Any],
+        arguments: Arguments,
+        keywords: Keywords,
+        adapt: Callable[[Callable[[], Any]], Callable[[], Any]] | None = None,
+    ) -> Any:
+        key = self.key(arguments, keywords)
+        compute: Callable[[], Any] = partial(self._compute, key, arguments, keywords)
+        if adapt is not None:
+            compute = adapt(compute)
+        words = self._words
+        if self._make_words is not None:
+            words = self._ask(self._make_words, arguments, keywords)
+        return get(key, compute, tags=words, **self._options)
+
+    def _compute(self, key: str, arguments: Arguments, keywords: Keywords) -> Any:
+        # A refresh comes after the call: its caller may have appended to a list meanwhile.
+        if self.key(arguments, keywords) != key:
+            raise RuntimeError(
+                f"{self.keys.where}(): an argument was changed before its value was computed."
+                " Pass it a copy."
+            )
+        value = self.function(*arguments, **keywords)
+        if isinstance(value, Generator | AsyncGenerator):
+            raise TypeError(
+                f"{self.keys.where}() returned a generator, which can be read only once."
+                " Return a list."
+            )
+        return value
+
+    def _ask(self, option: Callable[..., Any], arguments: Arguments, keywords: Keywords) -> Any:
+        """Call a function that was given as an option with what the cached one would get."""
+        bound = self.keys.bind(arguments, keywords)
+        return option(*bound.args, **bound.kwargs)
