@@ -113,7 +113,8 @@ class CachedFunction(Handles[P, R]):
         # Python 3.13 and later: a classmethod binds what is in it without asking its __get__. A
         # call gets its class there, but invalidate() and the like do not.
         owner, _, name = self.__qualname__.rpartition(".")
-        outer = owner and vars(find_by_name(self.__module__, owner)).get(name)
+        attributes = getattr(find_by_name(self.__module__, owner), "__dict__", {})
+        outer = attributes.get(name)
         return isinstance(outer, classmethod) and outer.__func__ is self
 
 
@@ -135,6 +136,10 @@ class CachedStaticMethod(CachedFunction[P, R]):
 
 class CachedMethod(Handles[P, R]):
     """A cached function bound to the object, or class, that is its first argument."""
+
+    if TYPE_CHECKING:
+        __name__: str
+        __qualname__: str
 
     def __init__(self, function: CachedFunction[..., R], instance: object) -> None:
         """Bind; the arguments are those of types.MethodType, which weakref.WeakMethod expects."""

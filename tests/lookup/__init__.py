@@ -1,0 +1,1 @@
+"""Tests of the main flow and of its door in Python, @cached."""
