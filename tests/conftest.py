@@ -156,7 +156,9 @@ def is_needed(session: pytest.Session, server_name: str) -> bool:
 
 def migrate(alias: str) -> None:
     apps = ["cachelayers"] if alias in OWN_DATABASES else []
-    call_command("migrate", *apps, database=alias, verbosity=0, interactive=False)
+    # The tests' own app has no migrations.
+    options = {} if apps else {"run_syncdb": True}
+    call_command("migrate", *apps, database=alias, verbosity=0, interactive=False, **options)
 
 
 # Caches

@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "cachelayers",
     "testproject.airports",
     "testproject.pages",
+    "tests.library",
 ]
 
 MIDDLEWARE = [
@@ -98,4 +99,9 @@ CACHES = {
     **{server: database_cache(server) for server in server_databases()},
 }
 
-CACHELAYERS = {"TRACK": ["airports", "pages"]}
+CACHELAYERS: dict[str, Any] = {
+    "TRACK": [
+        *("airports", "pages"),
+        *("library.Author", "library.Book", "library.Subject", "library.Branch", "library.Card"),
+    ]
+}

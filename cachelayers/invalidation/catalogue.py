@@ -5,13 +5,13 @@ Loaded by footprints once in a while; nothing here is asked per statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.statements import names_of, read_tokens
 
 OUR_PREFIX = "cachelayers_"  # of triggers
@@ -33,15 +33,6 @@ def load_catalogue(connection: BaseDatabaseWrapper) -> Catalogue:
     return {"sqlite": load_sqlite, "postgresql": load_postgres, "mysql": load_mysql}[
         connection.vendor
     ](connection)
-
-
-def fetch(
-    connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any] | None = None
-) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
 
 
 def expand(views: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
@@ -69,7 +60,7 @@ UNION ALL SELECT type, name, tbl_name, sql FROM sqlite_temp_master
 
 def load_sqlite(connection: BaseDatabaseWrapper) -> Catalogue:
     """Read sqlite_master: definitions are kept as they were written."""
-    rows = fetch(connection, SQLITE)
+    rows = rows_of(connection, SQLITE)
     tables = frozenset(name.lower() for kind, name, _, _ in rows if kind == "table")
     views = {name.lower(): names_of(sql, "sqlite") for kind, name, _, sql in rows if kind == "view"}
     known = tables | views.keys()
@@ -111,10 +102,11 @@ def referenced_tables(sql: str) -> set[str]:
 
 # PostgreSQL
 
-POSTGRES_RELATIONS = """
-SELECT c.relkind, c.relname, NULL FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+POSTGRES = """
+SELECT c.relkind::text, c.relname, NULL
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'm', 'v')
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_toast%%'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_toast%'
 UNION ALL
 SELECT 'uses', v.relname, t.relname FROM pg_class v
 JOIN pg_rewrite r ON r.ev_class = v.oid
@@ -124,12 +116,13 @@ JOIN pg_class t ON t.oid = d.refobjid AND t.oid <> v.oid
 WHERE v.relkind = 'v'
 UNION ALL
 SELECT 'function', p.proname, NULL FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND p.proname NOT LIKE 'cachelayers%%'
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND p.proname NOT LIKE 'cachelayers%'
   AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
                   AND d.objid = p.oid AND d.deptype = 'e')
 UNION ALL
 SELECT 'far', c.relname, NULL FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'cachelayers%%'
+WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'cachelayers%'
 UNION ALL
 SELECT 'far', c.relname, NULL FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid
 WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
@@ -141,10 +134,10 @@ WHERE r.rulename <> '_RETURN' AND r.ev_type <> '1'
 
 def load_postgres(connection: BaseDatabaseWrapper) -> Catalogue:
     """Read the system catalogue: PostgreSQL knows what its views depend on."""
-    rows = fetch(connection, POSTGRES_RELATIONS, [])
+    rows = rows_of(connection, POSTGRES)
     by_kind: dict[str, list[tuple[str, str]]] = {}
     for kind, name, used in rows:
-        by_kind.setdefault(text_of(kind), []).append((name.lower(), (used or "").lower()))
+        by_kind.setdefault(kind, []).append((name.lower(), (used or "").lower()))
     views: dict[str, frozenset[str]] = {name: frozenset() for name, _ in by_kind.get("v", [])}
     for name, used in by_kind.get("uses", []):
         views[name] = views.get(name, frozenset()) | {used}
@@ -154,11 +147,6 @@ def load_postgres(connection: BaseDatabaseWrapper) -> Catalogue:
         frozenset(name for name, _ in by_kind.get("function", [])),
         frozenset(name for name, _ in by_kind.get("far", [])),
     )
-
-
-def text_of(value: str | bytes) -> str:
-    """Return PostgreSQL's one-byte character type as text."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 # MySQL and MariaDB
@@ -174,7 +162,7 @@ SELECT 'function', routine_name, NULL FROM information_schema.routines
 WHERE routine_schema = DATABASE()
 UNION ALL
 SELECT 'far', event_object_table, NULL FROM information_schema.triggers
-WHERE trigger_schema = DATABASE() AND trigger_name NOT LIKE 'cachelayers%%'
+WHERE trigger_schema = DATABASE() AND trigger_name NOT LIKE 'cachelayers%'
 UNION ALL
 SELECT 'far', referenced_table_name, NULL FROM information_schema.referential_constraints
 WHERE constraint_schema = DATABASE()
@@ -185,7 +173,7 @@ WHERE constraint_schema = DATABASE()
 def load_mysql(connection: BaseDatabaseWrapper) -> Catalogue:
     """Read the information schema; what a view reads is in its definition."""
     by_kind: dict[str, list[tuple[str, str]]] = {}
-    for kind, name, definition in fetch(connection, MYSQL, []):
+    for kind, name, definition in rows_of(connection, MYSQL):
         by_kind.setdefault(kind, []).append((name.lower(), definition or ""))
     tables = frozenset(name for name, _ in by_kind.get("table", []))
     views = {name: names_of(definition, "mysql") for name, definition in by_kind.get("view", [])}

@@ -7,11 +7,9 @@ noticing for every statement, so the answers are remembered by text.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from threading import local
 from typing import Any
 from uuid import UUID
 
@@ -242,10 +240,9 @@ class Database:
 
     def _current_catalogue(self, connection: BaseDatabaseWrapper) -> Catalogue:
         if self._catalogue is None or time.monotonic() >= self._load_again_at:
-            with unnoticed(connection):
-                self._catalogue = load_catalogue(connection)
-                has_log = LOG in self._catalogue.tables
-                self._guarded = guarded_tables(connection) if has_log else frozenset()
+            self._catalogue = load_catalogue(connection)
+            has_log = LOG in self._catalogue.tables
+            self._guarded = guarded_tables(connection) if has_log else frozenset()
             self._footprints = {}
             self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
         return self._catalogue
@@ -268,29 +265,3 @@ def forget_databases() -> None:
     """Look at every database again; after a migration."""
     for database in list(_databases.values()):
         database.forget()
-
-
-class _Silence(local):
-    depth = 0
-
-
-_silence = _Silence()
-
-
-def is_silent() -> bool:
-    """Tell whether this thread is looking at a database for the cache's own sake."""
-    return _silence.depth > 0
-
-
-@contextmanager
-def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Run the cache's own questions: not captured, and not in the log that tests count."""
-    log = connection.queries_log
-    before: Sequence[Any] = list(log)
-    _silence.depth += 1
-    try:
-        yield
-    finally:
-        _silence.depth -= 1
-        log.clear()
-        log.extend(before)

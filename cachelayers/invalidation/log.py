@@ -230,9 +230,14 @@ def write_state(connection: BaseDatabaseWrapper, dialect: Dialect) -> None:
 
 
 def begin_anew(connection: BaseDatabaseWrapper) -> None:
-    """Give the log a new incarnation, which makes every entry invalid."""
+    """Give the log a new incarnation, which makes every entry invalid.
+
+    Its floor is the ground: one of a lost time would lift the watermark above ids still to come.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {STATE} SET incarnation = %s WHERE id = 1", [uuid4().hex])
+        cursor.execute(
+            f"UPDATE {STATE} SET incarnation = %s, floor = 0 WHERE id = 1", [uuid4().hex]
+        )
 
 
 _logs: dict[str, ProcessLog] = {}

@@ -14,12 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from cachelayers.invalidation.capture import listening_captures
-from cachelayers.invalidation.footprints import (
-    Effect,
-    Footprint,
-    database_of,
-    is_silent,
-)
+from cachelayers.invalidation.footprints import Effect, Footprint, database_of
 from cachelayers.invalidation.log import write_tags
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.units import current_unit, is_written_to
@@ -31,8 +26,6 @@ Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
     connection: BaseDatabaseWrapper = context["connection"]
-    if is_silent():
-        return execute(sql, params, many, context)
     footprint = database_of(connection.alias).footprint(connection, text_of(sql, connection))
     if footprint.effect is Effect.NONE:
         return execute(sql, params, many, context)

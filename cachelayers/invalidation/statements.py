@@ -47,6 +47,9 @@ WRITING_WORDS = frozenset({"insert", "update", "delete", "merge", "into"})
 # `FOR UPDATE`, `ON UPDATE`, `DO UPDATE` are no writes of their own.
 BEFORE_NO_WRITE = frozenset({"for", "on", "key"})
 
+BEFORE_TABLES = frozenset({"from", "into", "update", "join", "table"})
+NO_TABLES = frozenset({"set", "select", "unnest", "values"})  # what may stand there instead
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -196,7 +199,7 @@ def is_own(tokens: list[Token], names: frozenset[str]) -> bool:
         return False
     words = [token.text.lower() for token in tokens if token.is_name]
     for before, word in pairwise(words):
-        if before in {"from", "into", "update", "join", "table"} and word not in OWN_TABLES:
+        if before in BEFORE_TABLES and word not in OWN_TABLES | NO_TABLES:
             return False
     return True
 

@@ -1,7 +1,6 @@
 """The main flow: get an entry, or compute and store it."""
 
-from cachelayers.lookup.policy import UNSET
-from cachelayers.lookup.recall import (
+from cachelayers.lookup.calls import (
     ainvalidate_key,
     arecall,
     arefresh,
@@ -9,6 +8,7 @@ from cachelayers.lookup.recall import (
     recall,
     refresh,
 )
+from cachelayers.lookup.policy import UNSET
 
 __all__ = [
     "UNSET",

@@ -65,15 +65,13 @@ SHAPES: dict[str, Shape] = {
 
 def nested(database: str, choice: int, store: str) -> int:
     """Read three rows, each through a recall of its own."""
-    return sum(
-        recall(
-            f"part:{database}:{key_of(choice + step)}",
-            lambda step=step: one_row(database, choice + step),  # type: ignore[misc]
-            timeout=None,
-            using=store,
-        )
-        for step in range(3)
-    )
+    return sum(recalled_row(database, choice + step, store) for step in range(3))
+
+
+def recalled_row(database: str, choice: int, store: str) -> int:
+    """Read one row through a recall."""
+    key = f"part:{database}:{key_of(choice)}"
+    return recall(key, lambda: one_row(database, choice), timeout=None, using=store)
 
 
 def key_of(choice: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
+from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
 from cachelayers.invalidation.triggers.definitions import Trigger, mysql_literal, name_for
@@ -67,10 +68,8 @@ def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterable[str
 def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
     """Return the tables that InnoDB itself writes to, by the table that they refer to."""
     children: dict[str, set[str]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(CASCADES)
-        for parent, child in cursor.fetchall():
-            children.setdefault(parent.lower(), set()).add(child.lower())
+    for parent, child in rows_of(connection, CASCADES):
+        children.setdefault(parent.lower(), set()).add(child.lower())
     return children
 
 
@@ -87,12 +86,11 @@ def tables_swept_with(children: Mapping[str, set[str]], table: str) -> set[str]:
 
 def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
     """Return name and table of every trigger of ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT trigger_name, event_object_table FROM information_schema.triggers"
-            " WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'"
-        )
-        return [(name, table) for name, table in cursor.fetchall()]
+    statement = (
+        "SELECT trigger_name, event_object_table FROM information_schema.triggers"
+        " WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'"
+    )
+    return [(name, table) for name, table in rows_of(connection, statement)]
 
 
 def drop(connection: BaseDatabaseWrapper, name: str, table: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
+from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import Trigger, literal, name_for
@@ -98,25 +99,22 @@ def log_tags(target: str, query: str) -> str:
 
 def schema_of_log(connection: BaseDatabaseWrapper) -> str:
     """Return the schema in which the log is."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.oid = to_regclass(%s)",
-            [LOG],
-        )
-        [(schema,)] = cursor.fetchall()
+    statement = (
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE c.oid = to_regclass('{LOG}')"
+    )
+    [(schema,)] = rows_of(connection, statement)
     return str(schema)
 
 
 def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
     """Return name and table of every trigger of ours that is enabled."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-            " WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')"
-            " AND left(t.tgname, 12) = 'cachelayers_' AND pg_table_is_visible(c.oid)"
-        )
-        return [(name, table) for name, table in cursor.fetchall()]
+    statement = (
+        "SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+        " WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')"
+        " AND left(t.tgname, 12) = 'cachelayers_' AND pg_table_is_visible(c.oid)"
+    )
+    return [(name, table) for name, table in rows_of(connection, statement)]
 
 
 def drop(connection: BaseDatabaseWrapper, name: str, table: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
+from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.tags import row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import Trigger, literal, name_for
@@ -61,12 +62,11 @@ def log_tag(tag: str) -> str:
 
 def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
     """Return name and table of every trigger of ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT name, tbl_name FROM sqlite_master"
-            " WHERE type = 'trigger' AND substr(name, 1, 12) = 'cachelayers_'"
-        )
-        return [(name, table) for name, table in cursor.fetchall()]
+    statement = (
+        "SELECT name, tbl_name FROM sqlite_master"
+        " WHERE type = 'trigger' AND substr(name, 1, 12) = 'cachelayers_'"
+    )
+    return [(name, table) for name, table in rows_of(connection, statement)]
 
 
 def drop(connection: BaseDatabaseWrapper, name: str, table: str) -> list[str]:

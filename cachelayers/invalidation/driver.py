@@ -1,0 +1,24 @@
+"""Ask a database for the cache's own sake, past Django's cursor: no wrapper, no log sees it.
+
+For questions that come at moments nobody can foresee, such as once a minute: tests that count
+queries, and tools that show them, are spared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+def rows_of(connection: BaseDatabaseWrapper, statement: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement without parameters."""
+    connection.validate_no_broken_transaction()
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+        finally:
+            cursor.close()
