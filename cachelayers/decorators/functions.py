@@ -8,8 +8,6 @@ from functools import update_wrapper
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from asgiref.sync import markcoroutinefunction
-
 from cachelayers.decorators.keeping import Arguments, Keeping
 from cachelayers.entries.spelling import find_by_name
 
@@ -17,7 +15,7 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 
-# By these inspect takes an object for a function: Python 3.11 knows no other sign of `async def`.
+# By these inspect takes an object for a function, and sees whether it is an `async def`.
 FUNCTION_ATTRIBUTES = ("__code__", "__defaults__", "__kwdefaults__")
 
 
@@ -75,8 +73,6 @@ class CachedFunction(Handles[P, R]):
         for name in FUNCTION_ATTRIBUTES:
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
-        if keeping.is_async:
-            markcoroutinefunction(self)
         self._keeping = keeping
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:

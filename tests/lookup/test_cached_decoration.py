@@ -43,6 +43,10 @@ class Report:
     async def later(self) -> int:
         return 1
 
+    @cached(key=lambda self: "")
+    def described(self) -> str:
+        return super().__repr__()
+
     @cached
     @classmethod
     def inner(cls, year: int) -> int:
@@ -90,6 +94,15 @@ def test_async_functions_and_methods_are_seen_as_such(ask: Callable[[Any], bool]
     assert ask(Report.later)
     assert not ask(plain)
     assert not ask(Report().total)
+
+
+def test_a_function_that_is_marked_as_async_is_taken_for_async() -> None:
+    def marked() -> Any:
+        return asynchronous.__wrapped__("FR")
+
+    asgiref.sync.markcoroutinefunction(marked)
+
+    assert asgiref.sync.iscoroutinefunction(cached(marked))
 
 
 def test_it_is_pickled_and_copied_by_name_as_functions_are() -> None:
@@ -283,6 +296,11 @@ def test_a_closure_with_a_key_of_its_own_is_taken() -> None:
     ones, twos = (cached(key=partial(str, n))(closure(n)) for n in (1, 2))
 
     assert ones.key() != twos.key()
+
+
+def test_a_method_that_uses_super_has_a_name_of_its_own() -> None:
+    # To Python, __class__ is a free variable there.
+    assert isinstance(cached(Report.described.__wrapped__), CachedFunction)
 
 
 def test_a_local_function_without_free_variables_is_always_the_same_one() -> None:
