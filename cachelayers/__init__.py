@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cachelayers.warming import warmer
 
 if TYPE_CHECKING:
+    from cachelayers.decorators import cached
     from cachelayers.invalidation.invalidate import ainvalidate, invalidate
     from cachelayers.invalidation.units import unit_of_work
     from cachelayers.invalidation.words import invalidates
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ainvalidate",
     "arecall",
+    "cached",
     "invalidate",
     "invalidates",
     "recall",
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ainvalidate": "cachelayers.invalidation.invalidate",
     "arecall": "cachelayers.lookup",
+    "cached": "cachelayers.decorators",
     "invalidate": "cachelayers.invalidation.invalidate",
     "invalidates": "cachelayers.invalidation.words",
     "recall": "cachelayers.lookup",

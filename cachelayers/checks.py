@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig
@@ -14,13 +14,25 @@ from django.db import connections
 
 from cachelayers.backends.database.options import find_problems
 from cachelayers.conf import (
+    SETTING_NAMES,
     cache_databases,
     database_alias_of,
     database_caches,
     is_own_database,
     shares_its_file,
 )
+from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.tracked import (
+    UnknownTarget,
+    models_named,
+    tracked_models,
+    tracked_tables,
+)
+from cachelayers.invalidation.triggers import guarded_tables
+from cachelayers.invalidation.words import declaring_models
 
+# Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.
+SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LEASE_SECONDS")
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
 DOCS = "See docs/database_cache.md."
@@ -29,6 +41,9 @@ DOCS = "See docs/database_cache.md."
 def register_all() -> None:
     """Register every check of this package."""
     checks.register(check_database_caches, Tags.caches)
+    checks.register(check_package_settings)
+    checks.register(check_declared_words, Tags.models)
+    checks.register(check_triggers, Tags.database)
 
 
 def check_database_caches(
@@ -90,4 +105,128 @@ def sqlite_messages(database: str) -> Iterator[CheckMessage]:
             " for each other.",
             hint=f"Give the cache a DATABASES alias with a file of its own. {DOCS}",
             id="cachelayers.W001",
+        )
+
+
+def check_package_settings(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check settings.CACHELAYERS."""
+    given = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(given, Mapping):
+        return [
+            Error(
+                f"CACHELAYERS is {given!r}, which is no dictionary.",
+                hint="Make it one, such as {'TRACK': ['shop']}.",
+                id="cachelayers.E006",
+            )
+        ]
+    return [
+        *unknown_setting_messages(given),
+        *seconds_messages(given),
+        *alias_messages(given),
+        *track_messages(given.get("TRACK", ())),
+    ]
+
+
+def unknown_setting_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each key that is none."""
+    for key in sorted(set(given) - set(SETTING_NAMES), key=str):
+        yield Error(
+            f"CACHELAYERS has the unknown key {key!r}.",
+            hint=f"Known are {', '.join(SETTING_NAMES)}.",
+            id="cachelayers.E007",
+        )
+
+
+def seconds_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each time that is none."""
+    for name in SECONDS:
+        value = given.get(name, 1)
+        if value is None and name == "TIMEOUT":
+            continue
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < float("inf") or (value == 0 and name != "TIMEOUT"):
+            yield Error(
+                f"CACHELAYERS[{name!r}] is {value!r}.",
+                hint="Give a number of seconds above zero"
+                + (", 0, or None for no end." if name == "TIMEOUT" else "."),
+                id="cachelayers.E008",
+            )
+
+
+def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error where recall would use a cache that there is not."""
+    alias = given.get("ALIAS", "default")
+    if alias not in settings.CACHES:
+        yield Error(
+            f"CACHELAYERS['ALIAS'] is {alias!r}, which is not in CACHES.",
+            hint=f"Name one of {', '.join(map(repr, settings.CACHES))}.",
+            id="cachelayers.E009",
+        )
+
+
+def track_messages(track: Any) -> Iterator[CheckMessage]:
+    """Yield an error for each name in TRACK that is no app and no model."""
+    if isinstance(track, str) or not isinstance(track, (list, tuple, set, frozenset)):
+        yield Error(
+            f"CACHELAYERS['TRACK'] is {track!r}, which is no list.",
+            hint="Give a list of app labels and models, such as ['shop', 'pages.Page'] or ['*'].",
+            id="cachelayers.E010",
+        )
+        return
+    for target in track:
+        try:
+            models_named(target)
+        except (UnknownTarget, TypeError):
+            yield Error(
+                f"CACHELAYERS['TRACK'] names {target!r}, which is no installed app or model.",
+                hint="Write 'app_label', 'app_label.Model', or '*' for everything.",
+                id="cachelayers.E010",
+            )
+
+
+def check_declared_words(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check that models which declare words are tracked."""
+    if any(message.id == "cachelayers.E010" for message in check_package_settings(None)):
+        return []
+    return [
+        Error(
+            f"{model._meta.label} declares words with @invalidates, and is not tracked.",
+            hint=f"Add {model._meta.label!r} to CACHELAYERS['TRACK'].",
+            obj=model,
+            id="cachelayers.E011",
+        )
+        for model in declaring_models()
+        if model not in tracked_models()
+    ]
+
+
+def check_triggers(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Check that the database itself logs every write to the tracked tables."""
+    return [message for database in databases or () for message in trigger_messages(database)]
+
+
+def trigger_messages(database: str) -> Iterator[CheckMessage]:
+    """Yield a warning where tables have no triggers; before the first migrate there are none."""
+    connection = connections[database]
+    tables = set(connection.introspection.table_names())
+    if LOG not in tables:
+        return
+    lacking = sorted((tracked_tables(database).keys() & tables) - guarded_tables(connection))
+    if lacking:
+        named = ", ".join(lacking[:3]) + (" and others" if len(lacking) > 3 else "")
+        yield checks.Warning(
+            f"DATABASES[{database!r}]: the triggers that log writes are missing on {named}. Writes"
+            " by other programs and cascades in the database are not seen, and a new row"
+            " invalidates every entry that was made from single rows of its table.",
+            hint="Run `manage.py migrate`. If it cannot create triggers, grant its user TRIGGER"
+            " (MariaDB, MySQL) or make it the tables' owner (PostgreSQL), and run it again.",
+            id="cachelayers.W005",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from asgiref.sync import sync_to_async
 
@@ -17,6 +17,16 @@ from cachelayers.lookup.policy import UNSET, Timeout, make_policy
 from cachelayers.lookup.steps import arun_steps, run_steps
 
 Value = TypeVar("Value")
+
+
+class Options(TypedDict, total=False):
+    """What every recall may be given; for type checkers."""
+
+    timeout: Timeout
+    stale: float
+    tags: Iterable[str]
+    using: str | None
+    capture: bool
 
 
 def recall(
@@ -45,21 +55,30 @@ def recall(
         return value
 
 
+@overload
+async def arecall(
+    key: str, compute: Callable[[], Awaitable[Value]], **options: Unpack[Options]
+) -> Value: ...
+
+
+@overload
+async def arecall(key: str, compute: Callable[[], Value], **options: Unpack[Options]) -> Value: ...
+
+
 async def arecall(
     key: str,
-    compute: Callable[[], Awaitable[Value] | Value],
+    compute: Callable[[], Any],
     *,
     timeout: Timeout = UNSET,
     stale: float = 0,
     tags: Iterable[str] = (),
     using: str | None = None,
     capture: bool = True,
-) -> Value:
+) -> Any:
     """Do as recall() does, without blocking the event loop; ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with some_unit() as unit:
-        value: Value = await arun_steps(recall_steps(policy, compute, unit))
-        return value
+        return await arun_steps(recall_steps(policy, compute, unit))
 
 
 def refresh(
@@ -82,21 +101,30 @@ def refresh(
         return value
 
 
+@overload
+async def arefresh(
+    key: str, compute: Callable[[], Awaitable[Value]], **options: Unpack[Options]
+) -> Value: ...
+
+
+@overload
+async def arefresh(key: str, compute: Callable[[], Value], **options: Unpack[Options]) -> Value: ...
+
+
 async def arefresh(
     key: str,
-    compute: Callable[[], Awaitable[Value] | Value],
+    compute: Callable[[], Any],
     *,
     timeout: Timeout = UNSET,
     stale: float = 0,
     tags: Iterable[str] = (),
     using: str | None = None,
     capture: bool = True,
-) -> Value:
+) -> Any:
     """Do as refresh() does, without blocking the event loop; ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with unit_of_work() as unit:
-        value: Value = await arun_steps(compute_and_store(policy, compute, unit))
-        return value
+        return await arun_steps(compute_and_store(policy, compute, unit))
 
 
 def invalidate_key(key: str, using: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The tests' settings, with a Redis to store entries in where the checker has started one."""
+"""The tests' settings, with Redis and memcached to store entries in where they run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from tests.settings import CACHELAYERS, CACHES, DATABASES
 
 if url := os.environ.get("CACHELAYERS_CHECKER_REDIS"):
     CACHES["redis"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
+if address := os.environ.get("CACHELAYERS_CHECKER_MEMCACHED"):
+    CACHES["memcached"] = {
+        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+        "LOCATION": address,
+    }
 for database in DATABASES.values():
     if database["ENGINE"].endswith("sqlite3"):
         # A transaction that reads first and then writes would be refused at once.

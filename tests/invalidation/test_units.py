@@ -81,10 +81,11 @@ def test_an_open_transaction_s_later_commit_makes_what_was_read_meanwhile_invali
             rename(site, "Anna")
             wrote.set()
             may_commit.wait(30)
+        connections.close_all()
 
     Author.objects.using(site.database).create(pk=2, name="Bob")
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(lambda: (write_slowly(), connections.close_all()))
+        done = pool.submit(write_slowly)
         assert wrote.wait(30)
         if connections[site.database].vendor != "sqlite":  # which has one writer at a time
             rename(site, "Bert", key=2)  # a later id, committed first
@@ -123,7 +124,7 @@ def test_a_value_made_before_a_savepoint_was_rolled_back_is_not_seen_elsewhere(s
         savepoint = connection.savepoint()
         rename(site, "uncommitted")
         site.recall("author", lambda: name_of(site))
-        connection.savepoint_rollback(savepoint)
+        connection.savepoint_rollback(str(savepoint))
         site.recall("author", lambda: name_of(site))
         assert connection.in_atomic_block
     assert elsewhere(lambda: site.visit("author", lambda: name_of(site))) == "Ann"
@@ -145,7 +146,7 @@ def test_a_compute_that_rolls_back_what_it_read_is_not_stored(site: Site) -> Non
 
 def test_an_inner_hit_gives_its_rows_to_the_outer_entry(site: Site) -> None:
     def outer() -> str:
-        return "outer " + site.recall("inner", lambda: name_of(site))
+        return f"outer {site.recall('inner', lambda: name_of(site))}"
 
     site.visit("inner", lambda: name_of(site))
     site.visit("outer", outer)

@@ -161,8 +161,9 @@ class DjangoSession:
     def _is_quiet(self) -> bool:
         """Tell whether a statement may go past Django's cursor, which takes as long as the server.
 
-        Not if there are wrappers around it (but our own, to which it means nothing), if queries are logged or counted, if the connection is
-        new or due for a health check, or if the caller's transaction is broken.
+        Not if there are wrappers around it (but our own, to which it means nothing), if queries
+        are logged or counted, if the connection is new or due for a health check, or if the
+        caller's transaction is broken.
         """
         connection = cast(Any, self.connection)  # the stubs lack the attributes of health checks
         driver_connection = connection.connection

@@ -1,0 +1,58 @@
+"""The command ``prune_cache``: for cron. Old rows of the log, expired entries."""
+
+from typing import Any
+
+from django.core.cache import caches
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connections
+
+from cachelayers.backends import DatabaseCache
+from cachelayers.conf import database_caches
+from cachelayers.exceptions import CacheUnavailable
+from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.prune import prune
+
+
+class Command(BaseCommand):
+    """Delete what nobody needs any more."""
+
+    help = (
+        "Delete expired entries of every cache in a database table, and the rows of the log of "
+        "invalidations that newer ones make redundant or that are older than any entry. Run it "
+        "from cron; nobody has to wait for it."
+    )
+
+    def handle(self, **options: Any) -> None:
+        """Prune everything; go on after a failure, and tell of it at the end."""
+        failures = [*self._prune_logs(), *self._prune_entries()]
+        if failures:
+            raise CommandError("\n".join(failures))
+
+    def _prune_logs(self) -> list[str]:
+        failures = []
+        for database in connections:
+            try:
+                if LOG not in connections[database].introspection.table_names():
+                    continue
+                pruned = prune(database)
+            except DatabaseError as error:
+                failures.append(f"{database}: its log was not pruned: {error}")
+                continue
+            self.stdout.write(
+                f"{database}: {pruned.redundant} redundant and {pruned.old} old rows of the log"
+            )
+        return failures
+
+    def _prune_entries(self) -> list[str]:
+        failures = []
+        for alias, _ in database_caches():
+            cache = caches[alias]
+            if not isinstance(cache, DatabaseCache):
+                continue
+            try:
+                count = cache.delete_expired()
+            except (CacheUnavailable, DatabaseError) as error:
+                failures.append(f"{alias}: its entries were not pruned: {error}")
+                continue
+            self.stdout.write(f"{alias}: {count} expired entries")
+        return failures
