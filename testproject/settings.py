@@ -91,6 +91,9 @@ CACHES = {
     },
 }
 
+# A change to any of their rows is seen by the next request, however it was made.
+CACHELAYERS = {"TRACK": ["airports", "pages"]}
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

@@ -229,6 +229,15 @@ def write_state(connection: BaseDatabaseWrapper, dialect: Dialect) -> None:
         cursor.execute(dialect.new_state, [uuid4().hex])
 
 
+def ensure_state(connection: BaseDatabaseWrapper) -> None:
+    """Have a log with a state: `flush` empties its table too."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM {STATE} WHERE id = 1")
+        if cursor.fetchall():
+            return
+    write_state(connection, dialect_for(connection.vendor, 0))
+
+
 def begin_anew(connection: BaseDatabaseWrapper) -> None:
     """Give the log a new incarnation, which makes every entry invalid.
 

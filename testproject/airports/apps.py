@@ -7,6 +7,3 @@ class AirportsConfig(AppConfig):
     name = "testproject.airports"
     label = "airports"
     verbose_name = "Airports"
-
-    def ready(self) -> None:
-        from testproject.airports import receivers  # noqa: F401 (connects them)

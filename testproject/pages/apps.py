@@ -7,6 +7,3 @@ class PagesConfig(AppConfig):
     name = "testproject.pages"
     label = "pages"
     verbose_name = "Pages"
-
-    def ready(self) -> None:
-        from testproject.pages import receivers  # noqa: F401 (connects them)

@@ -31,7 +31,8 @@ COUNTRIES = {
 
 
 @pytest.fixture
-def empty_cache(db: None) -> None:
+def empty_cache(transactional_db: None) -> None:
+    """With real commits: within a test's transaction that has written nothing is served from caches."""
     cache.clear()
 
 

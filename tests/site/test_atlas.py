@@ -39,12 +39,12 @@ def test_a_site_without_data_answers_too(client: Client, path: str) -> None:
 
 @pytest.mark.usefixtures("atlas")
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_that_was_shown_asks_the_database_nothing(
+def test_a_page_that_was_shown_asks_the_database_only_whether_it_is_still_true(
     client: Client, path: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     cold = body(client, path)
 
-    with django_assert_num_queries(0):
+    with django_assert_num_queries(1):
         warm = body(client, path)
 
     assert warm == cold
@@ -58,12 +58,11 @@ def test_a_cleared_cache_makes_pages_ask_the_database_again(
 
     cache.clear()
 
-    with django_assert_max_num_queries(10) as asked:
+    with django_assert_max_num_queries(11) as asked:
         body(client, "/airport/LFPG/")
-    assert len(asked) > 0
+    assert len(asked) > 1
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("atlas")
 @pytest.mark.parametrize("path", ["/", "/country/FR/", "/airport/LFPG/", "/search/?q=courchevel"])
 def test_a_renamed_airport_shows_at_once_wherever_it_stands(client: Client, path: str) -> None:
@@ -76,7 +75,6 @@ def test_a_renamed_airport_shows_at_once_wherever_it_stands(client: Client, path
     assert "Courchevel Altiport" in body(client, path)
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("atlas")
 def test_a_deleted_airport_is_nobodys_neighbour(client: Client) -> None:
     assert "Paris-Orly" in body(client, "/airport/LFPG/")
@@ -87,7 +85,6 @@ def test_a_deleted_airport_is_nobodys_neighbour(client: Client) -> None:
     assert client.get("/airport/LFPO/").status_code == 404
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("atlas")
 def test_a_renamed_country_shows_at_once(client: Client) -> None:
     assert "Netherlands" in body(client, "/")

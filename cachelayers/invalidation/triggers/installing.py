@@ -10,7 +10,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.log import logger, write_tags
+from cachelayers.invalidation.log import ensure_state, logger, write_tags
 from cachelayers.invalidation.tags import all_rows_tag, table_tag
 from cachelayers.invalidation.tracked import TrackedTable, tracked_tables
 from cachelayers.invalidation.triggers import mysql, postgres, sqlite
@@ -95,6 +95,7 @@ def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any)
     tables = plain_tables(connection)
     if LOG not in tables:
         return
+    ensure_state(connection)
     for problem in install_triggers(connection):
         logger.warning(
             "DATABASES[%r]: no trigger could be created for %s. Writes through Django are logged"

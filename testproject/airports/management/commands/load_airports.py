@@ -4,7 +4,6 @@ from time import perf_counter
 
 from django.core.management.base import BaseCommand
 
-from testproject.airports import keys
 from testproject.airports.loading import Outcome, load_airports
 
 
@@ -17,9 +16,6 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: object) -> None:
         start = perf_counter()
         countries, airports = load_airports()
-        if not (countries.is_quiet and airports.is_quiet):
-            # bulk_create sends no signals, so the receivers have not noticed.
-            keys.atlas.renew()
         seconds = perf_counter() - start
         self.stdout.write(f"Countries: {describe(countries)}")
         self.stdout.write(f"Airports:  {describe(airports)}")

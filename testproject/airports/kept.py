@@ -1,0 +1,44 @@
+"""What the atlas keeps in its cache. Nobody says when it is out of date: a changed row does."""
+
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from cachelayers import cached
+from testproject.airports import queries
+
+FACTS_TIMEOUT = 24 * 3600  # seconds
+SEARCH_TIMEOUT = 600  # seconds; visitors make these words up, so they go soon
+
+
+@cached(timeout=FACTS_TIMEOUT)
+def world_html() -> SafeString:
+    return render_to_string("airports/world_parts.html", {"world": queries.world()})
+
+
+@cached(timeout=FACTS_TIMEOUT)
+def country(code: str) -> queries.CountryFacts:
+    """Raises Country.DoesNotExist for an unknown code."""
+    return queries.country(code)
+
+
+@cached(timeout=FACTS_TIMEOUT)
+def country_map_html(code: str) -> SafeString:
+    context = {"country": country(code), "map": queries.country_map(code)}
+    return render_to_string("airports/country_map.html", context)
+
+
+@cached(timeout=FACTS_TIMEOUT)
+def country_list_html(code: str, number: int) -> SafeString:
+    airports = queries.country_page(code, number)
+    return render_to_string("airports/airport_rows.html", {"airports": airports})
+
+
+@cached(timeout=FACTS_TIMEOUT)
+def airport(icao: str) -> queries.AirportFacts:
+    """Raises Airport.DoesNotExist for an unknown code."""
+    return queries.airport(icao)
+
+
+@cached(timeout=SEARCH_TIMEOUT)
+def search(words: str) -> queries.SearchResult:
+    return queries.search(words)
