@@ -9,7 +9,7 @@ export PYTHON PORT
 
 python = .venv/bin/python
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench consistency clean
 
 help:
 	@echo "make demo    set up the demo site with real data, measure it, serve it on 127.0.0.1:$(PORT)"
@@ -19,6 +19,8 @@ help:
 	@echo "make lint    check style, types and the imports between the floors of the house"
 	@echo "make bench   measure the cache against its peers, side by side"
 	@echo "             (BENCH_ARGUMENTS=--quick: in a minute)"
+	@echo "make consistency   look for stale hits at length, while everything is disturbed"
+	@echo "             (CONSISTENCY_ARGUMENTS='--seconds 10': in shorter runs)"
 	@echo "make clean   remove what these commands have made in this folder"
 	@echo "PYTHON=/path/to/python chooses the interpreter; else the newest that works is taken."
 
@@ -53,6 +55,11 @@ bench:
 	@.ci/get-servers
 	@.ci/make-env test
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
+
+consistency:
+	@.ci/get-servers
+	@.ci/make-env test
+	@$(python) -m tests.consistency $(CONSISTENCY_ARGUMENTS)
 
 clean:
 	rm -rf .venv .ci/venvs var build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

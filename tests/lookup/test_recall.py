@@ -193,10 +193,10 @@ def test_a_forked_child_refreshes_with_threads_of_its_own(clock: Clock) -> None:
 
     child = os.fork()
     if child == 0:
-        recall_here("value", lambda: "by the child", timeout=10, stale=600)
         is_done = threading.Event()
         for _ in range(2000):
-            if recall_here("value", lambda: "late", timeout=10, stale=600) == "by the child":
+            found = recall_here("value", lambda: "by the child", timeout=10, stale=600)
+            if found == "by the child":
                 os._exit(0)
             is_done.wait(0.005)
         os._exit(1)
