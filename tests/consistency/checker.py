@@ -54,7 +54,7 @@ class Checker:
         *,
         rule: str = "ours",
         redis: str = "",
-        pause: float = 0.1,
+        pause: float = 0.3,  # seconds between two writes of one writer: something can be cached
     ) -> None:
         self.database, self.store, self.seconds, self.rule = database, store, seconds, rule
         self.environment = {**os.environ, "CACHELAYERS_CHECKER_REDIS": redis}

@@ -20,8 +20,7 @@ from cachelayers import recall, unit_of_work  # noqa: E402
 from cachelayers.invalidation import prune  # noqa: E402
 from tests.consistency import naive, shapes, writers  # noqa: E402
 
-# Between two writes of one writer: so that something can be cached.
-PAUSE_SECONDS = float(os.environ.get("CACHELAYERS_CHECKER_PAUSE", "0.1"))
+PAUSE_SECONDS = float(os.environ["CACHELAYERS_CHECKER_PAUSE"])  # between two writes
 
 
 def write(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:

@@ -20,8 +20,8 @@ STORES = {"default": "sqlite", "postgres": "postgres", "mariadb": "mariadb"}
 def expect_nothing_stale(findings: Findings) -> None:
     assert findings.stale == []
     assert findings.unseen == []
-    assert findings.writes > 20
-    assert findings.hits > 100
+    assert findings.writes > 5
+    assert findings.hits > 20
     assert findings.hit_rate > 0.1
 
 
@@ -34,7 +34,9 @@ def test_no_hit_is_stale_while_others_write(database: str) -> None:
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_checker_finds_a_position_taken_too_late(database: str) -> None:
-    findings = Checker(database, STORES[database], 2 * SECONDS, rule="late").run(writers=4)()
+    findings = Checker(database, STORES[database], 2 * SECONDS, rule="late", pause=0.05).run(
+        writers=4
+    )()
 
     assert findings.stale
 
@@ -62,7 +64,7 @@ def test_no_hit_is_stale_while_processes_are_killed(database: str) -> None:
     assert findings.killed == 6
     assert findings.stale == []
     assert findings.unseen == []
-    assert findings.hits > 50
+    assert findings.hits > 20
 
 
 @pytest.mark.parametrize("database", DATABASES)
