@@ -19,6 +19,7 @@ def main() -> int:
 
     from tests import environment
 
+    environment.decide_once()
     environment.make_run_folder()
     environment.worker_folder().mkdir(exist_ok=True)
     try:
