@@ -151,7 +151,8 @@ class Database:
         return found
 
     def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
-        if statement.is_own or statement.kind is Kind.NEUTRAL:
+        is_own = statement.is_own and statement.kind is not Kind.SCHEMA
+        if is_own or statement.kind is Kind.NEUTRAL:
             return NOTHING
         if not self._tables:
             is_read = statement.kind is Kind.READ

@@ -15,6 +15,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.log import NEVER, Reading, known_readings, log_of
+from cachelayers.invalidation.prune import prune_now_and_then
 from cachelayers.invalidation.transactions import Transaction, transaction_of
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
@@ -62,6 +63,7 @@ class Unit:
         reading = log_of(database).refresh()
         self._positions.setdefault(database, reading)
         self._current.add(database)
+        prune_now_and_then(database)
 
     def position(self, database: str) -> Reading:
         """Return the position with which everything is stored that this unit reads from now on.

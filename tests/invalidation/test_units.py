@@ -13,6 +13,7 @@ from django.db import connections, transaction
 
 from cachelayers import invalidate, unit_of_work
 from cachelayers.invalidation.log import begin_anew, log_of
+from cachelayers.invalidation import prune as pruning
 from cachelayers.invalidation.prune import prune
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Untracked
@@ -222,6 +223,19 @@ def test_pruning_makes_no_entry_stale_and_keeps_those_that_are_true(site: Site) 
     assert pruned.redundant >= 20
     assert site.is_hit("kept", lambda: name_of(site))
     assert site.visit("author", lambda: name_of(site)) == "name 19"
+
+
+def test_a_little_is_pruned_by_the_way(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        rename(site, f"name {number}")
+    site.settle()
+    monkeypatch.setattr(pruning, "ONE_IN", 1)
+
+    site.visit("author", lambda: name_of(site))
+
+    with connections[site.database].cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM cachelayers_invalidation WHERE tag LIKE 'row:%'")
+        assert cursor.fetchall() == [(1,)]
 
 
 def test_rows_older_than_any_entry_go_and_entries_as_old_with_them(
