@@ -229,15 +229,18 @@ def test_a_little_is_pruned_by_the_way(site: Site, monkeypatch: pytest.MonkeyPat
     for number in range(5):
         rename(site, f"name {number}")
     site.settle()
+    before = rows_in_log(site)
     monkeypatch.setattr(pruning, "ONE_IN", 1)
 
     site.visit("author", lambda: name_of(site))
 
+    assert rows_in_log(site) < before
+
+
+def rows_in_log(site: Site) -> int:
     with connections[site.database].cursor() as cursor:
-        cursor.execute(
-            "SELECT COUNT(*) FROM cachelayers_invalidation WHERE tag = 'row:library_author:1'"
-        )
-        assert cursor.fetchall() == [(1,)]
+        cursor.execute("SELECT COUNT(*) FROM cachelayers_invalidation")
+        return int(cursor.fetchall()[0][0])
 
 
 def test_rows_older_than_any_entry_go_and_entries_as_old_with_them(
