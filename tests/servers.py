@@ -355,9 +355,13 @@ class MariaDB(DatabaseServer):
         ]
 
     def _settings(self) -> list[str]:
+        # Of its own: a server that starts removes temporary tables from there, also those that
+        # another one is using.
+        temporary = f"--tmpdir={self.folder}"
         if self.durable:
-            return []
+            return [temporary]
         return [
+            temporary,
             # Each commit reaches the system, so that a killed server loses none; nothing waits for
             # a disk.
             "--innodb-flush-log-at-trx-commit=2",
