@@ -141,7 +141,9 @@ class Database:
             self._tables = tables
             self.forget()
         found = self._footprints.get(text)
-        if found is not None and time.monotonic() < self._load_again_at:
+        # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
+        # only reads the log with each request, and should not parse that statement each time.
+        if found is NOTHING or (found is not None and time.monotonic() < self._load_again_at):
             return found
         found = self._work_out(connection, parse_statement(text, connection.vendor))
         if len(text) <= LONGEST_REMEMBERED:
@@ -162,7 +164,7 @@ class Database:
             # Not migrated yet: nothing is cached, and nothing can be said of what is read.
             self._load_again_at = 0.0
             is_read = statement.kind is Kind.READ
-            return Footprint(Effect.READ, is_untracked=True) if is_read else NOTHING
+            return Footprint(Effect.READ if is_read else Effect.NONE, is_untracked=is_read)
         tables = self._tables_of(statement, catalogue)
         if statement.kind is Kind.READ:
             return self._read(statement, catalogue, tables)
