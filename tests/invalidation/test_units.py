@@ -156,6 +156,27 @@ def test_an_inner_hit_gives_its_rows_to_the_outer_entry(site: Site) -> None:
     assert site.visit("outer", outer) == "outer Anna"
 
 
+def test_an_inner_miss_gives_its_rows_to_the_outer_entry(site: Site) -> None:
+    def outer() -> str:
+        return f"outer {site.recall('inner', lambda: name_of(site))}"
+
+    site.visit("outer", outer)
+    rename(site, "Anna")
+
+    assert site.visit("outer", outer) == "outer Anna"
+
+
+def test_a_unit_within_a_compute_gives_its_rows_to_the_entry(site: Site) -> None:
+    def outer() -> str:
+        with unit_of_work():
+            return f"outer {site.recall('inner', lambda: name_of(site))}"
+
+    site.visit("outer", outer)
+    rename(site, "Anna")
+
+    assert site.visit("outer", outer) == "outer Anna"
+
+
 def test_a_pool_inside_a_compute_is_noticed_without_its_context(site: Site) -> None:
     site.visit("pooled", lambda: elsewhere(lambda: name_of(site)))
     rename(site, "Anna")
