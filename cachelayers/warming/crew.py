@@ -13,6 +13,8 @@ from cachelayers.warming.outcomes import Outcome
 
 # How long an interrupted run waits for the items in hand.
 STOP_SECONDS = 3.0
+# A signal that comes in the instant before a wait begins is handled when the wait ends.
+SIGNAL_SECONDS = 0.5
 
 
 def warm_items(
@@ -61,8 +63,12 @@ class Crew:
             thread.start()
 
     def next_outcome(self) -> Outcome:
-        """Wait for the next item to end."""
-        return self._outcomes.get()
+        """Wait for the next item to end; Ctrl-C is never further away than SIGNAL_SECONDS."""
+        while True:
+            try:
+                return self._outcomes.get(timeout=SIGNAL_SECONDS)
+            except Empty:
+                continue
 
     def stop(self) -> None:
         """Let the threads finish what they have in hand, and wait for them a while."""
