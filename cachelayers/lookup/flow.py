@@ -157,9 +157,10 @@ def refresh_steps(
     """Return the flow of a refresh in the background, which begins with a unit of its own."""
 
     def steps(unit: Unit) -> Steps:
-        value = yield from compute_and_store(policy, compute, unit)
+        # Somebody may have refreshed it between the caller's look at it and the lease.
+        if (yield from find(policy, unit)).state is not State.FRESH:
+            yield from compute_and_store(policy, compute, unit)
         yield from give_back(policy, token)
-        return value
 
     return steps
 

@@ -81,11 +81,13 @@ WORKERS = "the_test_s_own_thread"
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+def opened(cache: BaseCache, monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """Return the SQLite connections that this test and its workers open from now on.
 
-    Not those of other threads: a thread that an earlier test gave up may still use a cache.
+    Not those of other threads: a thread that an earlier test gave up may still use a cache. Nor
+    that of the cache under test, which is open by now: an earlier test's fork may have closed it.
     """
+    cache.has_key("any")
     opened: list[sqlite3.Connection] = []
     connect = sqlite3.connect
     tester = threading.current_thread()
