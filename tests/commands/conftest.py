@@ -13,6 +13,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from cachelayers.warming import registered_warmers, registry
 from tests.commands.runs import Run, RunCommand
 from tests.commands.small_site.records import Records, records
+from tests.conftest import empty_cache
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
@@ -49,8 +50,7 @@ def no_warmers(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_caches(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseCache]:
     """The alias "default" of the tests' settings, a DatabaseCache in a SQLite file, empty."""
     with django_db_blocker.unblock():
-        caches["default"].clear()
-        yield caches["default"]
+        yield empty_cache("default")
         caches["default"].close()
 
 

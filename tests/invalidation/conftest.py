@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from django.core.cache import caches
 from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
 from cachelayers.invalidation import prune
+from tests.conftest import empty_cache
 from tests.library.models import Author, Book, Branch, Card, Place, Subject, Untracked
 
 VENDORS = [
@@ -90,7 +90,7 @@ def site(
     monkeypatch.setattr(prune, "ONE_IN", sys.maxsize)
     with django_db_blocker.unblock():
         site = Site(request.param)
-        caches[site.store].clear()
+        empty_cache(site.store)
         empty(site.database)
         yield site
         empty(site.database)

@@ -16,6 +16,7 @@ from django.test import override_settings
 
 from cachelayers.decorators import cached
 from testproject.airports.models import Country
+from tests.conftest import empty_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +30,7 @@ calls: list[Any] = []
 def _nothing_cached(transactional_db: None) -> Iterator[None]:
     """Begin with an empty cache, in the database that the test may use."""
     with override_settings(CACHELAYERS={**settings.CACHELAYERS, "ALIAS": ALIAS}):
-        caches[ALIAS].clear()
+        empty_cache(ALIAS)
         calls.clear()
         yield
 

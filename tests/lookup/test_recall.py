@@ -13,22 +13,20 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import DatabaseError, connections, transaction
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import arecall, recall, unit_of_work
 from cachelayers.lookup import background, refresh
-from tests.conftest import RunPython
+from tests.conftest import RunPython, empty_cache
 
 
 @pytest.fixture(autouse=True)
 def store(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseCache]:
     """Return the cache that the recalls here use, empty."""
     with django_db_blocker.unblock():
-        caches["sqlite"].clear()
-        yield caches["sqlite"]
+        yield empty_cache("sqlite")
 
 
 def recall_here(key: str, compute: Callable[[], Any], **options: Any) -> Any:
