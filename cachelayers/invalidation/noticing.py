@@ -69,11 +69,13 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
 
 def note_write(connection: BaseDatabaseWrapper) -> None:
     """Remember that this thread's transaction, and its unit of work, have written."""
-    transaction_of(connection).mark_dirty()
+    is_open = transaction_of(connection).is_open()
+    if is_open:
+        transaction_of(connection).mark_dirty()
     unit = current_unit()
     if unit is not None:
         unit.note_write(connection)
-    if transaction_of(connection).is_open():
+    if is_open:
         for capture in listening_captures():
             capture.is_unstorable = True
 

@@ -38,15 +38,17 @@ class Unit:
     def __init__(self, parent: Unit | None = None) -> None:
         """Begin; nothing is read before the first recall."""
         self.parent = parent
-        # Where a transaction is open already, what it reads may be older than what is known now.
-        self._began_with = {
-            database: reading
-            for database, reading in known_readings().items()
-            if not is_in_transaction(database)
-        }
+        self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
         self._current: set[str] = set()  # databases whose log was read since they were written to
         self._dirt: dict[str, Dirt] = {}
+        for connection in connections.all(initialized_only=True):
+            transaction = transaction_of(connection)
+            if transaction.is_open():
+                # What it reads may be older than what is known now.
+                self._began_with.pop(connection.alias, None)
+            if transaction.is_dirty:
+                self._dirt[connection.alias] = Dirt(transaction, transaction.number)
 
     def needs_refresh(self, database: str) -> bool:
         """Tell whether refresh() would read the log."""
@@ -135,24 +137,8 @@ def some_unit() -> Iterator[Unit]:
     if unit is not None:
         yield unit
         return
-    unit = Unit()
-    # What a unit-less thread has written before is known to its connections only.
-    for connection in connections.all(initialized_only=True):
-        if is_written_to(connection):
-            unit.note_write(connection)
-    token = _unit.set(unit)
-    try:
+    with unit_of_work() as unit:
         yield unit
-    finally:
-        _unit.reset(token)
-
-
-def is_in_transaction(database: str) -> bool:
-    """Tell whether this thread's connection, if it has one, is within a transaction."""
-    return any(
-        connection.alias == database and transaction_of(connection).is_open()
-        for connection in connections.all(initialized_only=True)
-    )
 
 
 def is_written_to(connection: BaseDatabaseWrapper) -> bool:

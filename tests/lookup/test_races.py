@@ -1,0 +1,130 @@
+"""Callers that meet at the worst moment: between a look and a lease, over a lease that ran out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from django.db import connections
+from pytest_django.plugin import DjangoDbBlocker
+
+from cachelayers import recall
+from cachelayers.lookup import refresh, steps
+from cachelayers.lookup.background import StartRefresh
+from tests.conftest import empty_cache
+
+CALLERS = 8
+
+
+@pytest.fixture(autouse=True)
+def store(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseCache]:
+    with django_db_blocker.unblock():
+        yield empty_cache("sqlite")
+
+
+def recall_here(key: str, compute: Callable[[], Any], **options: Any) -> Any:
+    return recall(key, compute, using="sqlite", **options)
+
+
+@pytest.fixture
+def before_lease(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Return a function that has something done just before the next lease is asked for."""
+
+    def do_first(work: Callable[[], Any]) -> None:
+        take_lease = steps.TakeLease.run
+        waiting = [work]
+
+        def run(step: steps.TakeLease) -> Any:
+            if waiting:
+                waiting.pop()()
+            return take_lease(step)
+
+        monkeypatch.setattr(steps.TakeLease, "run", run)
+
+    return do_first
+
+
+def test_what_was_stored_between_the_miss_and_the_lease_is_not_computed_again(
+    before_lease: Callable[[Callable[[], Any]], None],
+) -> None:
+    before_lease(lambda: refresh("value", lambda: "by another", using="sqlite"))
+
+    assert recall_here("value", lambda: "again") == "by another"
+
+
+def test_what_was_refreshed_between_the_look_and_the_lease_is_not_refreshed_again(
+    before_lease: Callable[[Callable[[], Any]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+    refresh("value", lambda: "old", using="sqlite", timeout=10, stale=600)
+    real_time = time.time
+    monkeypatch.setattr(time, "time", lambda: real_time() + 11)
+    before_lease(lambda: refresh("value", lambda: "by another", using="sqlite", timeout=600))
+    done = threading.Event()
+    refresh_it = StartRefresh._refresh
+
+    def refresh_and_tell(step: StartRefresh, *arguments: Any) -> None:
+        refresh_it(step, *arguments)
+        done.set()
+
+    monkeypatch.setattr(StartRefresh, "_refresh", refresh_and_tell)
+    found = recall_here("value", lambda: computed.append("again"), timeout=10, stale=600)
+
+    assert found == "old"
+    assert done.wait(20)
+    assert computed == []
+
+
+def test_a_lease_that_ran_out_and_is_another_s_is_left_alone(store: BaseCache) -> None:
+    recall_here("value", lambda: store.set("value:lease", "another's"))
+
+    assert store.get("value:lease") == "another's"
+
+
+def test_the_threads_of_a_process_ask_for_one_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    take_lease = steps.TakeLease.run
+    all_here = threading.Barrier(CALLERS)
+
+    def count_and_take(step: steps.TakeLease) -> Any:
+        asked.append(1)
+        return take_lease(step)
+
+    monkeypatch.setattr(steps.TakeLease, "run", count_and_take)
+    waiting = threading.Semaphore(0)
+
+    def compute_when_all_wait() -> str:
+        for _ in range(CALLERS - 1):
+            assert waiting.acquire(timeout=20)
+        return "computed"
+
+    def call() -> str:
+        all_here.wait(20)
+        try:
+            return str(recall_here("value", compute_when_all_wait))
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(
+        steps.AwaitLanding, "run", announced(waiting.release, steps.AwaitLanding.run)
+    )
+    with ThreadPoolExecutor(CALLERS) as pool:
+        found = [one.result(60) for one in [pool.submit(call) for _ in range(CALLERS)]]
+
+    assert found == ["computed"] * CALLERS
+    assert len(asked) == 1
+
+
+def announced(announce: Callable[[], None], wait: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a way to wait that tells so first."""
+
+    def run(step: steps.AwaitLanding) -> None:
+        announce()
+        wait(step)
+
+    return run
