@@ -40,9 +40,14 @@ class Capture:
                 self.is_unstorable = True
 
     def add(self, database: str, reading: Reading, tags: Iterable[str]) -> None:
-        """Depend on tags as they were at a position; of several positions the oldest counts."""
+        """Depend on tags as they were at a position; of several positions the oldest counts.
+
+        Those of two incarnations cannot be compared: a backup was restored in between.
+        """
         known = self._positions.setdefault(database, reading)
-        if reading.watermark < known.watermark:
+        if reading.incarnation != known.incarnation:
+            self.is_unstorable = True
+        elif reading.watermark < known.watermark:
             self._positions[database] = reading
         self._tags.setdefault(database, {}).update(dict.fromkeys(tags))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connections, transaction
@@ -152,3 +153,24 @@ def test_a_connection_that_wrote_by_itself_is_not_dirty_in_its_next_transaction(
             site.recall("author", lambda: name_of(site))
 
     assert site.is_hit("author", lambda: name_of(site))
+
+
+def test_what_a_pool_reads_of_its_own_open_transaction_is_not_shared(site: Site) -> None:
+    block = transaction.atomic(site.database)
+
+    def begin() -> None:
+        block.__enter__()
+        rename(site, "never")
+
+    def end() -> None:
+        transaction.set_rollback(True, site.database)
+        block.__exit__(None, None, None)
+        connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(begin).result(20)
+        seen = site.visit("author", lambda: pool.submit(name_of, site).result(20))
+        pool.submit(end).result(20)
+
+    assert seen == "never"
+    assert site.visit("author", lambda: name_of(site)) == "Ann"
