@@ -36,8 +36,9 @@ def check(databases: list[str], seconds: float) -> int:
     from tests.consistency.checker import Checker, Findings
 
     wrong = 0
-    for database in databases:
+    for database in {"default", *databases}:  # the first has the log of keys and words
         prepare(database)
+    for database in databases:
         store = {"default": "sqlite"}.get(database, database)
         runs: dict[str, Findings] = {
             "readers and writers": Checker(database, store, seconds).run()(),
