@@ -12,12 +12,12 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
 from django.db import connections
 
-from cachelayers.backends.database.options import find_problems
+from cachelayers.backends.configured import ConfiguredCache
 from cachelayers.conf import (
     SETTING_NAMES,
+    backend_of,
     cache_databases,
     database_alias_of,
-    database_caches,
     is_own_database,
     shares_its_file,
 )
@@ -40,25 +40,26 @@ DOCS = "See docs/database_cache.md."
 
 def register_all() -> None:
     """Register every check of this package."""
-    checks.register(check_database_caches, Tags.caches)
+    checks.register(check_caches, Tags.caches)
     checks.register(check_package_settings)
     checks.register(check_declared_words, Tags.models)
     checks.register(check_triggers, Tags.database)
 
 
-def check_database_caches(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
-    """Check every DatabaseCache in CACHES and the databases that hold their tables."""
+def check_caches(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check every cache of ours in CACHES and the databases that hold tables of entries."""
     return [*cache_messages(), *database_messages()]
 
 
 def cache_messages() -> Iterator[CheckMessage]:
     """Yield what is wrong with each cache's own settings."""
-    for alias, params in database_caches():
+    for alias, params in settings.CACHES.items():
+        backend = backend_of(params)
+        if backend is None or not issubclass(backend, ConfiguredCache):
+            continue
         others = {key: value for key, value in params.items() if key not in {"BACKEND", "LOCATION"}}
         where = f"CACHES[{alias!r}]"
-        for problem in find_problems(where, params.get("LOCATION", ""), others):
+        for problem in backend.find_problems(where, params.get("LOCATION", ""), others):
             yield Error(problem.text, hint=problem.cure, id=problem.id)
         if others.get("OPTIONS", {}) and others["OPTIONS"].get("UNLOGGED"):
             yield from unlogged_messages(where, database_alias_of(params))

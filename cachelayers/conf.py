@@ -55,21 +55,21 @@ def forget_settings(*, setting: str, **kwargs: Any) -> None:
 setting_changed.connect(forget_settings, dispatch_uid="cachelayers.conf.forget_settings")
 
 
+def backend_of(params: Mapping[str, Any]) -> type | None:
+    """Return the class that a cache's settings name, or None where there is none."""
+    try:
+        backend: type = import_string(params.get("BACKEND", ""))
+    except ImportError:
+        return None  # Django reports it, with the alias, when the cache is first used
+    return backend
+
+
 def database_caches() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield alias and settings of every cache in CACHES that keeps its entries in our table."""
     for alias, params in settings.CACHES.items():
-        if is_database_cache(params.get("BACKEND", "")):
+        # A flag instead of issubclass(): this floor may not import the backends above it.
+        if getattr(backend_of(params), "keeps_entries_in_table", False):
             yield alias, params
-
-
-def is_database_cache(backend_path: str) -> bool:
-    """Tell whether the class at ``backend_path`` is a DatabaseCache or derived from one."""
-    try:
-        backend = import_string(backend_path)
-    except ImportError:
-        return False  # Django reports it, with the alias, when the cache is first used
-    # A flag instead of issubclass(): this floor may not import the backends above it.
-    return bool(getattr(backend, "keeps_entries_in_table", False))
 
 
 def database_alias_of(params: Mapping[str, Any]) -> str:
@@ -87,15 +87,16 @@ def is_own_database(database: str) -> bool:
     return database != DEFAULT_DB_ALIAS and database in cache_databases()
 
 
-def aliases_configured_as(location: str, params: Mapping[str, Any]) -> list[str]:
-    """Return the DatabaseCache aliases whose settings are just these.
+def aliases_configured_as(backend: type, location: str, params: Mapping[str, Any]) -> list[str]:
+    """Return the aliases of caches of a backend whose settings are just these.
 
     Django does not tell a backend its alias; mostly the settings do.
     """
     return [
         alias
-        for alias, configured in database_caches()
-        if configured.get("LOCATION", "") == location
+        for alias, configured in settings.CACHES.items()
+        if backend_of(configured) is backend
+        and configured.get("LOCATION", "") == location
         and {key: value for key, value in configured.items() if key not in {"BACKEND", "LOCATION"}}
         == params
     ]

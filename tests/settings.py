@@ -96,6 +96,7 @@ CACHES = {
     "sqlite": database_cache("sqlite_cache"),
     "sqlite_shared": database_cache("default"),  # in the file of the application's tables
     "sqlite_memory": database_cache("sqlite_memory"),
+    "memory": {"BACKEND": "cachelayers.backends.MemoryCache"},
     **{server: database_cache(server) for server in server_databases()},
 }
 

@@ -1,5 +1,6 @@
 """Where values live: the cache backends that CACHES may name."""
 
 from cachelayers.backends.database import DatabaseCache
+from cachelayers.backends.memory import MemoryCache
 
-__all__ = ["DatabaseCache"]
+__all__ = ["DatabaseCache", "MemoryCache"]

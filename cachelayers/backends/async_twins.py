@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
 
 
 class AsyncTwins(BaseCache):
@@ -17,35 +20,44 @@ class AsyncTwins(BaseCache):
     its transaction.
     """
 
+    async def _perform(
+        self,
+        method: Callable[Parameters, Answer],
+        *arguments: Parameters.args,
+        **keywords: Parameters.kwargs,
+    ) -> Answer:
+        """Call a method so that the event loop need not wait for it."""
+        return await sync_to_async(method)(*arguments, **keywords)
+
     async def aadd(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Do what ``add`` does."""
-        return await sync_to_async(self.add)(key, value, timeout, version)
+        return await self._perform(self.add, key, value, timeout, version)
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Do what ``get`` does."""
-        return await sync_to_async(self.get)(key, default, version)
+        return await self._perform(self.get, key, default, version)
 
     async def aset(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
         """Do what ``set`` does."""
-        await sync_to_async(self.set)(key, value, timeout, version)
+        await self._perform(self.set, key, value, timeout, version)
 
     async def atouch(
         self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Do what ``touch`` does."""
-        return await sync_to_async(self.touch)(key, timeout, version)
+        return await self._perform(self.touch, key, timeout, version)
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
         """Do what ``delete`` does."""
-        return await sync_to_async(self.delete)(key, version)
+        return await self._perform(self.delete, key, version)
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Do what ``get_many`` does."""
-        return await sync_to_async(self.get_many)(keys, version)
+        return await self._perform(self.get_many, keys, version)
 
     async def aset_many(
         self,
@@ -54,36 +66,36 @@ class AsyncTwins(BaseCache):
         version: int | None = None,
     ) -> list[str]:
         """Do what ``set_many`` does."""
-        return await sync_to_async(self.set_many)(data, timeout, version)
+        return await self._perform(self.set_many, data, timeout, version)
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> None:
         """Do what ``delete_many`` does."""
-        await sync_to_async(self.delete_many)(keys, version)
+        await self._perform(self.delete_many, keys, version)
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
         """Do what ``has_key`` does."""
-        return await sync_to_async(self.has_key)(key, version)
+        return await self._perform(self.has_key, key, version)
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what ``incr`` does, as one operation."""
-        return await sync_to_async(self.incr)(key, delta, version)
+        return await self._perform(self.incr, key, delta, version)
 
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what ``decr`` does, as one operation."""
-        return await sync_to_async(self.decr)(key, delta, version)
+        return await self._perform(self.decr, key, delta, version)
 
     async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what ``incr_version`` does."""
-        return await sync_to_async(self.incr_version)(key, delta, version)
+        return await self._perform(self.incr_version, key, delta, version)
 
     async def adecr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what ``decr_version`` does."""
-        return await sync_to_async(self.decr_version)(key, delta, version)
+        return await self._perform(self.decr_version, key, delta, version)
 
     async def aclear(self) -> None:
         """Do what ``clear`` does."""
-        await sync_to_async(self.clear)()
+        await self._perform(self.clear)
 
     async def aclose(self, **kwargs: Any) -> None:
         """Do what ``close`` does."""
-        await sync_to_async(self.close)(**kwargs)
+        await self._perform(self.close, **kwargs)

@@ -17,7 +17,10 @@ from django.test import override_settings
 
 from cachelayers.conf import database_alias_of
 from cachelayers.models import Entry
+from tests.conftest import CACHE_ALIASES
 
+# What Django promises of a cache is tested on all of ours.
+every_backend = pytest.mark.parametrize("cache_alias", [*CACHE_ALIASES, "memory"], indirect=True)
 UNUSED_NUMBERS = itertools.count()
 
 

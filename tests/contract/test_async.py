@@ -10,7 +10,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.cache.backends.base import BaseCache
 
-from tests.contract.fixtures import Clock
+from tests.contract.fixtures import Clock, every_backend
+
+pytestmark = every_backend
 
 
 def run(steps: Callable[[], Awaitable[Any]]) -> Any:

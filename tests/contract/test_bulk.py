@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 from django.core.cache.backends.base import BaseCache
 
-from tests.contract.fixtures import Clock
+from tests.contract.fixtures import Clock, every_backend
+
+pytestmark = every_backend
 
 
 def test_set_many_returns_no_failed_keys(cache: BaseCache) -> None:

@@ -7,7 +7,9 @@ from decimal import Decimal
 import pytest
 from django.core.cache.backends.base import BaseCache
 
-from tests.contract.fixtures import Clock, MakeCache
+from tests.contract.fixtures import Clock, every_backend
+
+pytestmark = every_backend
 
 BORDER = 2**63  # the first number that a signed 64-bit column cannot hold
 
@@ -203,13 +205,3 @@ def test_a_fraction_as_delta_counts_as_in_django(cache: BaseCache) -> None:
 
     assert returned == 1.5
     assert cache.get("counter") == 1.5
-
-
-@pytest.mark.parametrize("serializer", ["pickle", "json"])
-def test_counters_count_with_every_serializer(make_cache: MakeCache, serializer: str) -> None:
-    cache = make_cache(options={"SERIALIZER": serializer})
-    cache.set("small", 1)
-    cache.set("large", BORDER)
-
-    assert cache.incr("small") == 2
-    assert cache.incr("large") == BORDER + 1

@@ -16,6 +16,10 @@ from django.template import Context, Engine
 from django.test import RequestFactory, override_settings
 from django.views.decorators.cache import cache_page
 
+from tests.contract.fixtures import every_backend
+
+pytestmark = every_backend
+
 SESSION_STORES = [cache_sessions.SessionStore, cached_db_sessions.SessionStore]
 
 

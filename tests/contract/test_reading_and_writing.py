@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from django.core.cache.backends.base import BaseCache
 
-from tests.contract.fixtures import Clock
+from tests.contract.fixtures import Clock, every_backend
+
+pytestmark = every_backend
 
 
 def test_a_stored_value_is_read_back(cache: BaseCache) -> None:

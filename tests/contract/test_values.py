@@ -13,8 +13,10 @@ from django.contrib.auth.models import User
 from django.core.cache.backends.base import BaseCache
 from django.utils.safestring import SafeString
 
-from tests.contract.fixtures import MakeCache
+from tests.contract.fixtures import every_backend
 from tests.contract.values import VALUES, Point, each_value
+
+pytestmark = every_backend
 
 KIB = 2**10
 MIB = 2**20
@@ -153,17 +155,3 @@ def test_many_values_take_turns_under_one_key(cache: BaseCache) -> None:
     for value in [1, "one", b"one", [1], None, 2**70, "x" * 100_000, 2]:
         cache.set("value", value)
         assert cache.get("value", "missing") == value
-
-
-def test_every_serializer_keeps_numbers_text_and_bytes(make_cache: MakeCache) -> None:
-    cache = make_cache(options={"SERIALIZER": "json"})
-    plain = {
-        name.replace(" ", "-"): VALUES[name]
-        for name in ["zero", "one", "largest 64 bit", "emoji", "null", "all bytes", "true", "none"]
-    }
-
-    cache.set_many(plain)
-    found = cache.get_many(plain)
-
-    assert found == plain
-    assert [type(found[key]) for key in plain] == [type(value) for value in plain.values()]

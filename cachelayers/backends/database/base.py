@@ -6,20 +6,18 @@ The operations themselves are in cache.
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from random import randrange
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheKey
-from django.core.exceptions import ImproperlyConfigured
+from django.core.cache.backends.base import InvalidCacheKey
 
-from cachelayers.backends.async_twins import AsyncTwins
-from cachelayers.backends.database.alias import find_alias
+from cachelayers.backends.configured import ConfiguredCache
 from cachelayers.backends.database.options import DatabaseOptions, find_problems
-from cachelayers.backends.database.parts import Parts, parts_of
+from cachelayers.backends.database.parts import parts_of
 from cachelayers.backends.database.table import NEVER_MS, Row
+from cachelayers.backends.settings import Problem
 from cachelayers.conf import database_alias_of
 from cachelayers.entries.keys import MAX_KEY_BYTES, Place
 from cachelayers.entries.values import Undecodable
@@ -27,31 +25,21 @@ from cachelayers.entries.values import Undecodable
 MISS: Final = object()
 READS_PER_NOTED_READ = 16  # a sample is enough to tell what is used from what is not
 
-# What Django's own validation warns of; found by one search instead of a loop over the key.
-find_odd_character = re.compile(r"[\x00-\x20\x7f]").search
-MEMCACHED_KEY_LENGTH = 250
+LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 
-class TableCache(AsyncTwins):
-    """A cache of one alias, put together from its settings."""
+class TableCache(ConfiguredCache):
+    """A cache of one alias in one table."""
 
-    def __init__(self, location: str, params: Mapping[str, Any]) -> None:
-        """Take the settings; what is wrong with them is raised by the first operation.
+    @staticmethod
+    def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+        return find_problems(where, location, params)
 
-        Not here: Django's own system checks make every cache, and would break off before the
-        errors that cachelayers.checks has to say.
-        """
-        super().__init__(dict(params))
-        self.alias = find_alias(location, params)
-        problems = find_problems(f"CACHES[{self.alias!r}]", location, params)
-        self._problem = next(map(str, problems), None)
-        if self._problem is None:
-            database = database_alias_of({"LOCATION": location})
-            options = DatabaseOptions(**params.get("OPTIONS", {}))
-            self._assemble(parts_of(self.alias, database, options))
-
-    def _assemble(self, parts: Parts) -> None:
+    def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Take what all caches of this alias share; bound here, as each call looks it up."""
+        database = database_alias_of({"LOCATION": location})
+        parts = parts_of(self.alias, database, DatabaseOptions(**options))
         self._place_of = parts.place_of
         self._packer, self._pack, self._unpack = (
             parts.packer, parts.packer.pack, parts.packer.unpack
@@ -61,33 +49,14 @@ class TableCache(AsyncTwins):
         self._is_distrusted = parts.guard.is_distrusted
         self._notes_reads, self._reads_to_note = parts.hand.is_bounded, 1
 
-    def __getattr__(self, name: str) -> NoReturn:
-        """Say what is wrong with the settings, where ``_assemble`` has set nothing."""
-        problem = self.__dict__.get("_problem")
-        if problem is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise ImproperlyConfigured(problem)
-
     def _place(self, key: str, version: int | None) -> Place:
         """Return the place of a key; raise InvalidCacheKey for one that cannot be."""
-        if not isinstance(key, str):
-            raise InvalidCacheKey(
-                f"CACHES[{self.alias!r}]: the key {key!r} is of type {type(key).__name__}."
-                " Give a string, for example str(key)."
-            )
-        made = self.make_key(key, version)
-        if not isinstance(made, str):
-            raise InvalidCacheKey(
-                f"CACHES[{self.alias!r}] KEY_FUNCTION made {made!r} of the key {key!r}."
-                " It must return a string."
-            )
-        self.validate_key(made)
-        return self._place_of(made)
+        return self._place_of(self._made_key(key, version))
 
     def validate_key(self, key: str) -> None:
-        """Warn, as every Django backend does, of keys that memcached would refuse."""
-        if len(key) > MEMCACHED_KEY_LENGTH or find_odd_character(key):
-            super().validate_key(key)
+        """Warn of keys that memcached would refuse; raise InvalidCacheKey for a key too long."""
+        super().validate_key(key)
+        if len(key) * LONGEST_CHARACTER > MAX_KEY_BYTES:
             key_bytes = len(key.encode("utf-8", "surrogatepass"))
             if key_bytes > MAX_KEY_BYTES:
                 raise InvalidCacheKey(
@@ -119,14 +88,9 @@ class TableCache(AsyncTwins):
 
     def _expiry(self, timeout: Any) -> int:
         """Return when an entry written now expires, in milliseconds; 0: it is not even stored."""
-        seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        seconds = self._seconds(timeout)
         if seconds is None:
             return NEVER_MS
-        if not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-            raise TypeError(
-                f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number of seconds."
-                " Give seconds, or None for an entry that never expires."
-            )
         if seconds <= 0:
             return 0
         return min(now_ms() + math.ceil(seconds * 1000), NEVER_MS)

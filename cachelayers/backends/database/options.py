@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.db import connections
 
+from cachelayers.backends.settings import (
+    Problem,
+    find_common_problems,
+    is_number,
+    is_whole,
+    unmet_bound_demand,
+)
 from cachelayers.conf import database_alias_of
 from cachelayers.entries.compression import load_compression
 from cachelayers.entries.serializers import load_serializer
 from cachelayers.entries.values import COMPRESSION_FLAGS
 
 SUPPORTED_VENDORS = ("sqlite", "postgresql", "mysql")  # MariaDB's vendor is "mysql" in Django
-SETTINGS_KEYS = {
-    "BACKEND", "LOCATION", "TIMEOUT", "OPTIONS", "KEY_PREFIX", "VERSION", "KEY_FUNCTION",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,41 +38,11 @@ class DatabaseOptions:
     BUSY_SECONDS: float = 5.0  # how long one operation may wait for a lock
 
 
-class Problem(NamedTuple):
-    """What is wrong in a cache's settings: place and value in ``text``, the cure in ``cure``."""
-
-    id: str
-    text: str
-    cure: str
-
-    def __str__(self) -> str:
-        return f"{self.text} {self.cure}"
-
-
 def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with the settings of the cache called ``where`` in messages."""
     yield from find_location_problems(where, location)
-    for key in sorted(set(params) - SETTINGS_KEYS):
-        yield Problem(
-            "cachelayers.E003",
-            f"{where} has the unknown key {key!r}.",
-            f"Known are {', '.join(sorted(SETTINGS_KEYS))}; a cache's own options go into OPTIONS.",
-        )
-    timeout = params.get("TIMEOUT")
-    if timeout is not None and not is_number(timeout):
-        yield Problem(
-            "cachelayers.E004",
-            f"{where} TIMEOUT is {timeout!r}.",
-            "Give seconds as a number, or None for entries that never expire.",
-        )
-    options = params.get("OPTIONS", {})
-    if not isinstance(options, Mapping):
-        yield Problem(
-            "cachelayers.E004", f"{where} OPTIONS is {options!r}.", "It must be a dictionary."
-        )
-        return
-    for name, value in options.items():
-        yield from find_option_problems(where, name, value)
+    known = DatabaseOptions.__dataclass_fields__
+    yield from find_common_problems(where, params, known, unmet_demand)
 
 
 def find_location_problems(where: str, location: str) -> Iterator[Problem]:
@@ -88,26 +62,10 @@ def find_location_problems(where: str, location: str) -> Iterator[Problem]:
         )
 
 
-def find_option_problems(where: str, name: Any, value: Any) -> Iterator[Problem]:
-    """Yield what is wrong with one of the OPTIONS."""
-    known = DatabaseOptions.__dataclass_fields__
-    if name not in known:
-        yield Problem(
-            "cachelayers.E003",
-            f"{where} OPTIONS has the unknown key {name!r}.",
-            f"Known are {', '.join(sorted(known))}.",
-        )
-        return
-    demand = unmet_demand(name, value)
-    if demand:
-        yield Problem("cachelayers.E004", f"{where} OPTIONS {name} is {value!r}.", demand)
-
-
 def unmet_demand(name: str, value: Any) -> str | None:
     """Return what the option asks for, where ``value`` does not meet it."""
     if name in {"MAX_BYTES", "MAX_ENTRIES"}:
-        met = value is None or (is_whole(value) and value > 0)
-        return None if met else "Give a whole number above 0, or None for no bound."
+        return unmet_bound_demand(value)
     if name == "COMPRESSION_MIN_BYTES":
         met = is_whole(value) and value >= 0
         return None if met else "Give a whole number of bytes, 0 or more."
@@ -144,13 +102,3 @@ def unmet_serializer_demand(value: Any) -> str | None:
             f" ({error})."
         )
     return None
-
-
-def is_whole(value: Any) -> bool:
-    """Tell a whole number from everything else, from True too."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    """Tell a finite number from everything else, from True too."""
-    return is_whole(value) or (isinstance(value, float) and value - value == 0)

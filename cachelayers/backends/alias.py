@@ -1,6 +1,6 @@
 """Find out under which alias of CACHES a backend is being made: Django does not tell it.
 
-The alias separates the entries of several caches in one table, and stands in every message.
+The alias separates the entries of several caches in one place, and stands in every message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cachelayers.conf import aliases_configured_as
 FRAMES_TO_THE_HANDLER = 6  # a subclass's __init__ or two may stand in between
 
 
-def find_alias(location: str, params: Mapping[str, Any]) -> str:
+def find_alias(backend: type, location: str, params: Mapping[str, Any]) -> str:
     """Return the alias of the backend whose ``__init__`` is running, or "" where it has none.
 
     The handler that makes it knows the alias; the settings do not always, since two aliases may be
@@ -31,4 +31,4 @@ def find_alias(location: str, params: Mapping[str, Any]) -> str:
         if isinstance(frame.f_locals.get("self"), CacheHandler) and "alias" in frame.f_locals:
             return str(frame.f_locals["alias"])
         frame = frame.f_back
-    return next(iter(aliases_configured_as(location, params)), "")
+    return next(iter(aliases_configured_as(backend, location, params)), "")

@@ -1,0 +1,85 @@
+"""A backend made from settings, which may be wrong: what all our backends begin with."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheKey
+from django.core.exceptions import ImproperlyConfigured
+
+from cachelayers.backends.alias import find_alias
+from cachelayers.backends.async_twins import AsyncTwins
+from cachelayers.backends.settings import Problem
+
+# What Django's own validation warns of; found by one search instead of a loop over the key.
+find_odd_character = re.compile(r"[\x00-\x20\x7f]").search
+MEMCACHED_KEY_LENGTH = 250
+
+
+class ConfiguredCache(AsyncTwins):
+    """A cache of one alias, put together from its settings."""
+
+    def __init__(self, location: str, params: Mapping[str, Any]) -> None:
+        """Take the settings; what is wrong with them is raised by the first operation.
+
+        Not here: Django's own system checks make every cache, and would break off before the
+        errors that cachelayers.checks has to say.
+        """
+        super().__init__(dict(params))
+        self.alias = find_alias(type(self), location, params)
+        problems = self.find_problems(f"CACHES[{self.alias!r}]", location, params)
+        self._problem = next(map(str, problems), None)
+        if self._problem is None:
+            self._assemble(location, params.get("OPTIONS", {}))
+
+    @staticmethod
+    def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+        raise LookupError  # each backend has its own
+
+    def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
+        """Take the working parts, now that the settings are known to be right."""
+        raise LookupError  # each backend has its own
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what is wrong with the settings, where ``_assemble`` has set nothing."""
+        problem = self.__dict__.get("_problem")
+        if problem is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise ImproperlyConfigured(problem)
+
+    def _made_key(self, key: str, version: int | None) -> str:
+        """Return the full key; raise InvalidCacheKey for one that cannot be."""
+        if not isinstance(key, str):
+            raise InvalidCacheKey(
+                f"CACHES[{self.alias!r}]: the key {key!r} is of type {type(key).__name__}."
+                " Give a string, for example str(key)."
+            )
+        made = self.make_key(key, version)
+        if not isinstance(made, str):
+            raise InvalidCacheKey(
+                f"CACHES[{self.alias!r}] KEY_FUNCTION made {made!r} of the key {key!r}."
+                " It must return a string."
+            )
+        self.validate_key(made)
+        return made
+
+    def validate_key(self, key: str) -> None:
+        """Warn, as every Django backend does, of keys that memcached would refuse."""
+        if len(key) > MEMCACHED_KEY_LENGTH or find_odd_character(key):
+            super().validate_key(key)
+
+    def _seconds(self, timeout: Any) -> float | None:
+        """Return for how long an entry written now lives; None: for ever; 0 or less: not at all."""
+        seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        if seconds is None:
+            return None
+        if not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+            raise TypeError(
+                f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number of seconds."
+                " Give seconds, or None for an entry that never expires."
+            )
+        return seconds

@@ -1,0 +1,182 @@
+"""MemoryCache: Django's cache contract, told as operations on this process's memory."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
+
+from cachelayers.backends.async_twins import Answer, Parameters
+from cachelayers.backends.configured import ConfiguredCache
+from cachelayers.backends.memory.freezing import Frozen, freeze
+from cachelayers.backends.memory.options import MemoryOptions, find_problems
+from cachelayers.backends.memory.store import MOST_READS, Content, MemoryStore
+from cachelayers.backends.settings import Problem
+from cachelayers.locks import ForkSafeLock
+
+MISS: Final = object()
+
+
+class MemoryCache(ConfiguredCache):
+    """A cache in this process's memory, bounded in bytes; gone with the process.
+
+    Caches with the same LOCATION share their entries; without one, each alias has its own.
+    """
+
+    @staticmethod
+    def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+        return find_problems(where, params)
+
+    def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
+        """Take the store of this location, and its dictionary: a read goes there directly."""
+        self.store = store_of(location or self.alias, MemoryOptions(**options))
+        self._records = self.store.records
+
+    # Reading
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        """Return the value of a live entry, or ``default``."""
+        # Not in functions of their own: a call takes as long as all of this.
+        if self.key_func is default_key_func:
+            version = self.version if version is None else version
+            record = self._records.get(f"{self.key_prefix}:{version}:{key}")
+        else:
+            record = self._records.get(self._made_key(key, version))
+        if record is not None and (content := record.content) is not None:
+            value, is_pickled, expires = content
+            if expires > time.time():
+                if record.reads < MOST_READS:
+                    record.reads += 1
+                return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
+        self._made_key(key, version)  # what is wrong with a key is said where nothing was found
+        return default
+
+    def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        """Return the values of the live entries among ``keys``, in their order."""
+        values = ((key, self.get(key, MISS, version)) for key in keys)
+        return {key: value for key, value in values if value is not MISS}
+
+    def has_key(self, key: str, version: int | None = None) -> bool:
+        """Tell whether there is a live entry."""
+        return self.store.live(self._made_key(key, version), time.time()) is not None
+
+    # Writing
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> None:
+        """Store a value; raise what pickle raises for one that has no pickle."""
+        name = self._made_key(key, version)
+        frozen, expires = freeze(value), self._expiry(timeout)
+        if expires:
+            self.store.put([(name, frozen)], expires)
+        else:
+            self.store.delete([name], 0)
+
+    def set_many(
+        self,
+        data: Mapping[str, Any],
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> list[str]:
+        """Store several values; return the keys of those that are larger than the cache."""
+        items = {self._made_key(key, version): (key, freeze(value)) for key, value in data.items()}
+        expires = self._expiry(timeout)
+        if not expires:
+            self.store.delete(items, 0)
+            return []
+        refused = self.store.put([(name, item[1]) for name, item in items.items()], expires)
+        return [items[name][0] for name in refused]
+
+    def add(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Store a value where there is no live entry; return whether it was stored."""
+        name = self._made_key(key, version)
+        frozen, expires = freeze(value), self._expiry(timeout)
+        if not expires:
+            return not self.has_key(key, version)
+        return self.store.add(name, frozen, expires, time.time())
+
+    def touch(
+        self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Give a live entry a new timeout; return whether there was one."""
+        expires = self._expiry(timeout)
+        if not expires:
+            return self.delete(key, version)
+        return self.store.touch(self._made_key(key, version), expires, time.time())
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        """Delete an entry; return whether there was one."""
+        return self.store.delete([self._made_key(key, version)], time.time()) == 1
+
+    def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
+        """Delete several entries."""
+        self.store.delete([self._made_key(key, version) for key in keys], 0)
+
+    def clear(self) -> None:
+        """Delete every entry of this location, in this process."""
+        self.store.clear()
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Add to a number, atomically, and return the sum; the expiry stays.
+
+        Raises ValueError where there is no live entry, and TypeError where it is no number.
+        """
+
+        def add_up(content: Content) -> tuple[Frozen, float]:
+            value, is_pickled, expires = content
+            number = pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
+            return freeze(number + delta), expires
+
+        frozen = self.store.change(self._made_key(key, version), time.time(), add_up)
+        if frozen is None:
+            raise ValueError(f"Key '{key}' not found")
+        total: int = pickle.loads(frozen.content) if frozen.is_pickled else frozen.content  # noqa: S301
+        return total
+
+    def close(self, **kwargs: Any) -> None:
+        """Keep everything: it belongs to the process, not to the request that ends."""
+
+    async def _perform(
+        self,
+        method: Callable[Parameters, Answer],
+        *arguments: Parameters.args,
+        **keywords: Parameters.kwargs,
+    ) -> Answer:
+        """Do it here: it blocks nobody, and a thread would take longer than it does."""
+        return method(*arguments, **keywords)
+
+    def _expiry(self, timeout: Any) -> float:
+        """Return when an entry written now expires, as time.time() has it; 0: it is not stored."""
+        seconds = self._seconds(timeout)
+        if seconds is None:
+            return math.inf
+        return time.time() + seconds if seconds > 0 else 0.0
+
+
+_stores: dict[tuple[str, MemoryOptions], MemoryStore] = {}
+_stores_lock = ForkSafeLock()
+
+
+def store_of(location: str, options: MemoryOptions) -> MemoryStore:
+    """Return the store of a location, made when first asked for."""
+    known = location, options
+    with _stores_lock:
+        if known not in _stores:
+            _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES)
+        return _stores[known]

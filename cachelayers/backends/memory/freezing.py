@@ -1,0 +1,64 @@
+"""Keep a value so that no caller can change what another one gets. Used by the memory cache.
+
+What cannot be changed is kept as it is, which costs neither a copy nor a pickle; everything else
+is kept as bytes, and each reader gets an object of its own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import pickle
+import uuid
+from sys import getsizeof
+from typing import Any, NamedTuple
+
+from django.utils.safestring import SafeString
+
+# Exact types: an instance of a subclass may carry what can be changed.
+IMMUTABLE = frozenset(
+    {
+        *(type(None), bool, int, float, complex, str, bytes, SafeString),
+        *(decimal.Decimal, uuid.UUID, dt.date, dt.time, dt.timedelta),
+    }
+)
+MOST_ITEMS = 1_000  # of tuples that are looked through; a larger one is cheaper to pickle
+
+
+class Frozen(NamedTuple):
+    """A value as it is kept."""
+
+    content: Any
+    is_pickled: bool
+    bytes: int  # what it takes in memory
+
+
+def freeze(value: Any) -> Frozen:
+    """Return the value as it is to be kept; raise what pickle raises for what has no pickle."""
+    kind = type(value)
+    if kind in IMMUTABLE:
+        return Frozen(value, False, getsizeof(value))
+    if kind is tuple:
+        size = size_of_immutable(value, [MOST_ITEMS])
+        if size is not None:
+            return Frozen(value, False, size)
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    return Frozen(data, True, getsizeof(data))
+
+
+def size_of_immutable(value: Any, items_left: list[int]) -> int | None:
+    """Return the bytes of a value that nobody can change, or None for what somebody can."""
+    if type(value) in IMMUTABLE:
+        return getsizeof(value)
+    if type(value) is not tuple:
+        return None
+    items_left[0] -= len(value)
+    if items_left[0] < 0:
+        return None
+    total = getsizeof(value)
+    for item in value:
+        size = size_of_immutable(item, items_left)
+        if size is None:
+            return None
+        total += size
+    return total

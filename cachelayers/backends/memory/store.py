@@ -1,0 +1,265 @@
+"""Entries in this process's memory, bounded by S3-FIFO. Used by the memory cache.
+
+Yang, Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023:
+new entries pass a small queue, and only those that were read there more than once come into the
+main one. What is read once, as by a scan, is gone soon and displaces nothing. A ghost queue
+remembers the keys that have just left the small one: who comes back goes to the main queue.
+
+A read takes no lock and moves nothing: it raises a counter, and a lost count does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from sys import getsizeof
+from typing import Any, Final
+
+from cachelayers.backends.memory.freezing import Frozen
+from cachelayers.locks import ForkSafeLock
+
+SMALL_PART: Final = 0.1  # of the bounds, for the queue of the new ones
+MOST_READS: Final = 3  # that are counted
+READS_TO_STAY: Final = 2
+MOST_DEAD: Final = 1_000  # records in the queues whose entry was deleted, beyond the live ones
+RECORD_BYTES: Final = 250  # of a record, its tuple, and its places in the dictionary and the queue
+
+Content = tuple[Any, bool, float]  # value, whether it is pickled, when it expires by time.time()
+Change = Callable[[Content], tuple[Frozen, float]]
+
+
+class Record:
+    """One entry, as the queues have it; readers see one tuple, so never half of a change."""
+
+    __slots__ = ("bytes", "content", "is_in_main", "name", "reads")
+
+    def __init__(self, name: str, content: Content, size: int, in_main: bool):
+        """``in_main``: in the main queue, not in the small one."""
+        self.name = name
+        self.content: Content | None = content  # None: deleted
+        self.bytes = size
+        self.reads = 0
+        self.is_in_main = in_main
+
+
+class Queue:
+    """Records in the order of their arrival, with what the live ones take."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.records: deque[Record] = deque()
+        self.bytes = 0
+        self.entries = 0
+
+    def append(self, record: Record) -> None:
+        """Put a record at the end."""
+        self.records.append(record)
+        self.bytes += record.bytes
+        self.entries += 1
+
+    def forget(self, record: Record) -> None:
+        """No longer count a record, which may stay in the order for a while."""
+        self.bytes -= record.bytes
+        self.entries -= 1
+
+
+class Ghosts:
+    """The hashes of keys that left the small queue lately: as many as there are entries."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._order: deque[int] = deque()
+        self._members: set[int] = set()
+
+    def add(self, name: str, most: int) -> None:
+        """Remember a key; forget the oldest beyond so many."""
+        number = hash(name)
+        if number not in self._members:
+            self._members.add(number)
+            self._order.append(number)
+        while len(self._order) > most:
+            self._members.discard(self._order.popleft())
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether a key has left lately."""
+        return hash(name) in self._members
+
+
+class MemoryStore:
+    """All entries under one name in this process. Thread-safe; readers use ``records``."""
+
+    def __init__(self, max_bytes: int, max_entries: int | None) -> None:
+        """Begin empty."""
+        self.max_bytes, self.max_entries = max_bytes, max_entries
+        self.records: dict[str, Record] = {}  # never replaced: readers hold on to it
+        self.evictions = 0
+        self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
+        self._dead = 0
+        self.lock = ForkSafeLock()
+        _stores.add(self)
+
+    @property
+    def bytes(self) -> int:
+        """Return what all entries take."""
+        return self._small.bytes + self._main.bytes
+
+    def put(self, items: Iterable[tuple[str, Frozen]], expires: float) -> list[str]:
+        """Store values; return the names of those that are larger than the store."""
+        with self.lock:
+            return [name for name, frozen in items if not self._put(name, frozen, expires)]
+
+    def add(self, name: str, frozen: Frozen, expires: float, now: float) -> bool:
+        """Store a value where there is no live entry."""
+        with self.lock:
+            return self.live(name, now) is None and self._put(name, frozen, expires)
+
+    def change(
+        self,
+        name: str,
+        now: float,
+        change: Callable[[tuple[Any, bool, float]], tuple[Frozen, float]],
+    ) -> Frozen | None:
+        """Replace a live entry by what ``change`` makes of it, as one step; None: there is none."""
+        with self.lock:
+            content = self.live(name, now)
+            if content is None:
+                return None
+            frozen, expires = change(content)
+            self._put(name, frozen, expires)
+            return frozen
+
+    def touch(self, name: str, expires: float, now: float) -> bool:
+        """Give a live entry another expiry."""
+        with self.lock:
+            content = self.live(name, now)
+            if content is None:
+                return False
+            self.records[name].content = (content[0], content[1], expires)
+            return True
+
+    def delete(self, names: Iterable[str], now: float) -> int:
+        """Delete entries; return how many were alive."""
+        with self.lock:
+            found = 0
+            for name in names:
+                found += self.live(name, now) is not None
+                self._remove(name)
+            return found
+
+    def clear(self) -> None:
+        """Delete everything."""
+        with self.lock:
+            self.records.clear()
+            self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
+            self._dead = 0
+
+    def live(self, name: str, now: float) -> Content | None:
+        """Return the content of an entry that has not expired."""
+        record = self.records.get(name)
+        content = None if record is None else record.content
+        return content if content is not None and content[2] > now else None
+
+    def _put(self, name: str, frozen: Frozen, expires: float) -> bool:
+        size = frozen.bytes + getsizeof(name) + RECORD_BYTES
+        if size > self.max_bytes:
+            self._remove(name)  # what is there is older
+            return False
+        content = (frozen.content, frozen.is_pickled, expires)
+        record = self.records.get(name)
+        if record is None:
+            record = Record(name, content, size, name in self._ghosts)
+            self.records[name] = record
+            self._queue_of(record).append(record)
+        else:
+            record.content = content
+            self._queue_of(record).bytes += size - record.bytes
+            record.bytes = size
+        self._evict()
+        return True
+
+    def _queue_of(self, record: Record) -> Queue:
+        return self._main if record.is_in_main else self._small
+
+    def _remove(self, name: str) -> None:
+        record = self.records.pop(name, None)
+        if record is not None:
+            record.content = None
+            self._queue_of(record).forget(record)
+            self._dead += 1
+            if self._dead > MOST_DEAD + len(self.records):
+                self._drop_dead()
+
+    def _drop_dead(self) -> None:
+        for queue in (self._small, self._main):
+            queue.records = deque(one for one in queue.records if one.content is not None)
+        self._dead = 0
+
+    def _evict(self) -> None:
+        """Make room, until the store is within its bounds."""
+        while (over := self.bytes > self.max_bytes) or (
+            self.max_entries is not None and len(self.records) > self.max_entries
+        ):
+            if over:
+                small_is_full = self._small.bytes > SMALL_PART * self.max_bytes
+            else:
+                small_is_full = self._small.entries > SMALL_PART * len(self.records)
+            if self._small.entries and (small_is_full or not self._main.entries):
+                self._evict_from_small()
+            else:
+                self._evict_from_main()
+
+    def _evict_from_small(self) -> None:
+        """Move the oldest to the main queue if it was read, else let it go."""
+        record = self._small.records.popleft()
+        if record.content is None:
+            self._dead -= 1
+        elif record.reads >= READS_TO_STAY:
+            self._small.forget(record)
+            record.reads, record.is_in_main = 0, True
+            self._main.append(record)
+        else:
+            self._let_go(record)
+            self._ghosts.add(record.name, len(self.records))
+
+    def _evict_from_main(self) -> None:
+        """Let the oldest go, unless it was read since it last came by."""
+        record = self._main.records.popleft()
+        if record.content is None:
+            self._dead -= 1
+        elif record.reads:
+            record.reads -= 1
+            self._main.records.append(record)
+        else:
+            self._let_go(record)
+
+    def _let_go(self, record: Record) -> None:
+        del self.records[record.name]
+        self._queue_of(record).forget(record)
+        record.content = None
+        self.evictions += 1
+
+
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+_held_for_fork: list[MemoryStore] = []
+
+
+def hold_stores_before_fork() -> None:
+    """Wait until no other thread is in the middle of a change, which a child would inherit."""
+    for store in list(_stores):
+        store.lock.acquire()
+        _held_for_fork.append(store)
+
+
+def release_stores_after_fork() -> None:
+    """Let the parent's threads go on; the child's locks are new ones by then, and free."""
+    while _held_for_fork:
+        _held_for_fork.pop().lock.release()
+
+
+os.register_at_fork(
+    before=hold_stores_before_fork,
+    after_in_parent=release_stores_after_fork,
+    after_in_child=_held_for_fork.clear,
+)
