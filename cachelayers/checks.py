@@ -61,7 +61,8 @@ def cache_messages() -> Iterator[CheckMessage]:
         where = f"CACHES[{alias!r}]"
         for problem in backend.find_problems(where, params.get("LOCATION", ""), others):
             yield Error(problem.text, hint=problem.cure, id=problem.id)
-        if others.get("OPTIONS", {}) and others["OPTIONS"].get("UNLOGGED"):
+        options = others.get("OPTIONS", {})
+        if isinstance(options, Mapping) and options.get("UNLOGGED"):
             yield from unlogged_messages(where, database_alias_of(params))
 
 

@@ -28,12 +28,14 @@ class ConfiguredCache(AsyncTwins):
         Not here: Django's own system checks make every cache, and would break off before the
         errors that cachelayers.checks has to say.
         """
-        super().__init__(dict(params))
+        options = params.get("OPTIONS", {})
+        # Django's own constructor looks into OPTIONS, whatever they are.
+        super().__init__({**params, "OPTIONS": options if isinstance(options, Mapping) else {}})
         self.alias = find_alias(type(self), location, params)
         problems = self.find_problems(f"CACHES[{self.alias!r}]", location, params)
         self._problem = next(map(str, problems), None)
         if self._problem is None:
-            self._assemble(location, params.get("OPTIONS", {}))
+            self._assemble(location, options)
 
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:

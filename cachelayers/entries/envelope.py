@@ -43,8 +43,19 @@ def seal(envelope: Envelope) -> list[Any]:
     ]
 
 
+def harden(stored: Any) -> Any:
+    """Return a sealed envelope as tuples, which nobody can change; anything else as it is."""
+    if not is_sealed(stored):
+        return stored
+    *head, dependencies = stored
+    return (*head, tuple((*one[:3], tuple(one[3])) for one in dependencies))
+
+
 def unseal(stored: Any) -> Envelope | None:
     """Return the envelope, or None for what is none, such as a plain value under the same key."""
-    if not isinstance(stored, list) or len(stored) != 5 or stored[0] != FORMAT:
-        return None
-    return Envelope(*stored[1:])
+    return Envelope(*stored[1:]) if is_sealed(stored) else None
+
+
+def is_sealed(stored: Any) -> bool:
+    """Tell an envelope from everything else that may be in a cache."""
+    return isinstance(stored, (list, tuple)) and len(stored) == 5 and stored[0] == FORMAT

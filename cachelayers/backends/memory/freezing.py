@@ -1,7 +1,7 @@
 """Keep a value so that no caller can change what another one gets. Used by the memory cache.
 
-What cannot be changed is kept as it is, which costs neither a copy nor a pickle; everything else
-is kept as bytes, and each reader gets an object of its own.
+What cannot be changed is kept as it is, which costs neither a copy nor a pickle, also within the
+envelope of a recall; everything else is kept as bytes, and each reader gets an object of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from sys import getsizeof
 from typing import Any, NamedTuple
 
 from django.utils.safestring import SafeString
+
+from cachelayers.entries.envelope import harden
 
 # Exact types: an instance of a subclass may carry what can be changed.
 IMMUTABLE = frozenset(
@@ -35,10 +37,11 @@ class Frozen(NamedTuple):
 
 def freeze(value: Any) -> Frozen:
     """Return the value as it is to be kept; raise what pickle raises for what has no pickle."""
-    kind = type(value)
-    if kind in IMMUTABLE:
+    if type(value) in IMMUTABLE:
         return Frozen(value, False, getsizeof(value))
-    if kind is tuple:
+    if type(value) is list:
+        value = harden(value)
+    if type(value) is tuple:
         size = size_of_immutable(value, [MOST_ITEMS])
         if size is not None:
             return Frozen(value, False, size)

@@ -11,6 +11,7 @@ A read takes no lock and moves nothing: it raises a counter, and a lost count do
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -198,24 +199,26 @@ class MemoryStore:
 
     def _evict(self) -> None:
         """Make room, until the store is within its bounds."""
+        now = 0.0
         while (over := self.bytes > self.max_bytes) or (
             self.max_entries is not None and len(self.records) > self.max_entries
         ):
+            now = now or time.time()
             if over:
                 small_is_full = self._small.bytes > SMALL_PART * self.max_bytes
             else:
                 small_is_full = self._small.entries > SMALL_PART * len(self.records)
             if self._small.entries and (small_is_full or not self._main.entries):
-                self._evict_from_small()
+                self._evict_from_small(now)
             else:
-                self._evict_from_main()
+                self._evict_from_main(now)
 
-    def _evict_from_small(self) -> None:
+    def _evict_from_small(self, now: float) -> None:
         """Move the oldest to the main queue if it was read, else let it go."""
         record = self._small.records.popleft()
         if record.content is None:
             self._dead -= 1
-        elif record.reads >= READS_TO_STAY:
+        elif record.reads >= READS_TO_STAY and record.content[2] > now:
             self._small.forget(record)
             record.reads, record.is_in_main = 0, True
             self._main.append(record)
@@ -223,12 +226,12 @@ class MemoryStore:
             self._let_go(record)
             self._ghosts.add(record.name, len(self.records))
 
-    def _evict_from_main(self) -> None:
+    def _evict_from_main(self, now: float) -> None:
         """Let the oldest go, unless it was read since it last came by."""
         record = self._main.records.popleft()
         if record.content is None:
             self._dead -= 1
-        elif record.reads:
+        elif record.reads and record.content[2] > now:
             record.reads -= 1
             self._main.records.append(record)
         else:

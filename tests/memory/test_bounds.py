@@ -1,0 +1,212 @@
+"""S3-FIFO: what stays, what goes, and that the bounds hold whatever is done."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cachelayers.backends.memory.freezing import freeze
+from cachelayers.backends.memory.store import MOST_DEAD, RECORD_BYTES, MemoryStore
+
+MAX_BYTES = 20_000
+TEXT = "x" * 500
+ROOM = MAX_BYTES // (sys.getsizeof(TEXT) + sys.getsizeof("key 10") + RECORD_BYTES)  # such entries
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["set", "get", "add", "delete", "touch", "change", "expired", "clear"]),
+        st.integers(0, 60),
+        st.integers(0, 4000),
+    ),
+    max_size=300,
+)
+
+
+def put(store: MemoryStore, name: str, value: Any = TEXT, expires: float = math.inf) -> bool:
+    return not store.put([(name, freeze(value))], expires)
+
+
+def read(store: MemoryStore, name: str, times: int = 1) -> Any:
+    """Read as the cache does."""
+    record = store.records.get(name)
+    if record is None or record.content is None:
+        return None
+    record.reads = min(record.reads + times, 3)
+    return record.content[0]
+
+
+def expect_sound(store: MemoryStore) -> None:
+    """The sums are those of the records, each of which is in one queue, once."""
+    queued = [*store._small.records, *store._main.records]
+    alive = [record for record in queued if record.content is not None]
+    assert {record.name for record in alive} == store.records.keys()
+    assert len(alive) == len(store.records)
+    assert store._dead == len(queued) - len(alive)
+    for queue, in_main in ((store._small, False), (store._main, True)):
+        mine = [record for record in alive if record.is_in_main is in_main]
+        assert queue.entries == len(mine)
+        assert queue.bytes == sum(record.bytes for record in mine)
+    assert store.bytes <= store.max_bytes
+    assert len(store.records) <= (store.max_entries or sys.maxsize)
+
+
+class Twin:
+    """A store, and a dictionary of what was last stored in it; entries expire at 5, it is 10."""
+
+    def __init__(self, max_entries: int | None) -> None:
+        self.store = MemoryStore(MAX_BYTES, max_entries)
+        self.model: dict[str, str] = {}
+
+    def set(self, name: str, value: str) -> None:
+        self.model.pop(name, None)
+        if put(self.store, name, value):
+            self.model[name] = value
+
+    def expired(self, name: str, value: str) -> None:
+        self.model.pop(name, None)
+        put(self.store, name, value, expires=5.0)
+
+    def add(self, name: str, value: str) -> None:
+        if self.store.add(name, freeze(value), math.inf, 10.0):
+            self.model[name] = value
+
+    def get(self, name: str, value: str) -> None:
+        read(self.store, name)
+
+    def delete(self, name: str, value: str) -> None:
+        self.store.delete([name], 10.0)
+        self.model.pop(name, None)
+
+    def touch(self, name: str, value: str) -> None:
+        self.store.touch(name, math.inf, 10.0)
+
+    def change(self, name: str, value: str) -> None:
+        if self.store.change(name, 10.0, lambda content: (freeze(content[0] + "!"), math.inf)):
+            self.model[name] += "!"
+
+    def clear(self, name: str, value: str) -> None:
+        self.store.clear()
+        self.model.clear()
+
+
+@given(OPERATIONS, st.sampled_from([None, 1, 10]))
+@settings(max_examples=150, deadline=None)
+def test_bounds_and_sums_hold_whatever_is_done(
+    operations: list[tuple[str, int, int]], max_entries: int | None
+) -> None:
+    twin = Twin(max_entries)
+    for operation, number, size in operations:
+        getattr(twin, operation)(f"key {number}", f"{size}" * (size // 4 + 1))
+
+        expect_sound(twin.store)
+        for name in twin.store.records:
+            content = twin.store.live(name, 10.0)
+            # Never another value than the last one; an evicted one is no mistake.
+            assert content is None or content[0] == twin.model[name]
+
+
+def test_a_scan_does_not_displace_what_is_read() -> None:
+    store = MemoryStore(MAX_BYTES, None)
+    popular = [f"key {number}" for number in range(5)]
+    for name in popular:
+        put(store, name)
+        read(store, name, times=2)
+
+    for number in range(20 * ROOM):
+        put(store, f"scan {number}")
+        if number % ROOM == 0:
+            for name in popular:
+                read(store, name)
+
+    assert all(name in store.records for name in popular)
+
+
+def test_what_comes_back_soon_after_it_left_stays_longer() -> None:
+    store = MemoryStore(MAX_BYTES, None)
+    for number in range(2 * ROOM):
+        put(store, f"key {number}")
+    left = next(
+        f"key {number}" for number in reversed(range(2 * ROOM)) if f"key {number}" in store._ghosts
+    )
+
+    put(store, left)
+    for number in range(ROOM // 2):
+        put(store, f"new {number}")
+
+    assert store.records[left].is_in_main
+
+
+def test_an_entry_that_is_read_in_the_main_queue_goes_round_once_more() -> None:
+    store = MemoryStore(MAX_BYTES, None)
+    for number in range(ROOM):
+        put(store, f"key {number}")
+        read(store, f"key {number}", times=2)
+    for number in range(ROOM):  # each one moves to the main queue, as room is made
+        put(store, f"new {number}")
+
+    assert store.evictions > 0
+    expect_sound(store)
+
+
+def test_an_expired_entry_goes_though_it_was_read_often() -> None:
+    store = MemoryStore(MAX_BYTES, None)
+    put(store, "gone", expires=5.0)
+    read(store, "gone", times=3)
+
+    for number in range(3 * ROOM):
+        put(store, f"key {number}")
+
+    assert "gone" not in store.records
+
+
+@pytest.mark.parametrize("max_entries", [1, 2, 7])
+def test_so_many_entries_and_no_more(max_entries: int) -> None:
+    store = MemoryStore(MAX_BYTES, max_entries)
+
+    for number in range(50):
+        put(store, f"key {number}", number)
+
+    assert len(store.records) == max_entries
+    assert "key 49" in store.records
+
+
+def test_a_value_larger_than_the_store_replaces_the_older_one_by_nothing() -> None:
+    store = MemoryStore(MAX_BYTES, None)
+    put(store, "key", "older")
+    put(store, "other", "stays")
+
+    is_stored = put(store, "key", "x" * MAX_BYTES)
+
+    assert not is_stored
+    assert "key" not in store.records
+    assert read(store, "other") == "stays"
+
+
+def test_what_is_deleted_again_and_again_takes_no_room() -> None:
+    store = MemoryStore(MAX_BYTES, None)
+
+    for number in range(5 * MOST_DEAD):
+        put(store, f"key {number}")
+        store.delete([f"key {number}"], 0)
+
+    assert store.bytes == 0
+    assert len(store._small.records) <= MOST_DEAD + 1
+
+
+def test_the_bytes_that_are_counted_are_those_that_python_takes() -> None:
+    """Within a tenth, for values of a page's size and small ones."""
+    for length in (20, 1000):
+        tracemalloc.start()
+        store = MemoryStore(2**30, None)
+        for number in range(3000):
+            put(store, f"page:{number}", str(number).ljust(length, "x"))
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert 0.8 < store.bytes / taken < 1.3
