@@ -15,14 +15,14 @@ from benchmarks.facts import collect_facts
 from benchmarks.growth import measure_growth
 from benchmarks.machines import running
 from benchmarks.operations import measure_operations
-from benchmarks.peers import DATABASES, Peer, find_peers
+from benchmarks.peers import DATABASES, MEMORY, PLACES, Peer, find_peers
 from benchmarks.processes import measure_processes
 from benchmarks.races import measure_races
 from benchmarks.report import Results, print_report, write_json
 from benchmarks.targets import judge_growth, judge_operations, judge_processes
 from benchmarks.values import KINDS
 
-GROUPS = (*DATABASES, "processes", "growth")
+GROUPS = (*PLACES, "processes", "growth")
 DEFAULT_PATH = Path("var/bench.json")
 
 
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     groups = options.only or list(GROUPS)
     # Processes and growth are measured on every database, unless --on names some.
-    named = [name for name in DATABASES if name in groups]
-    databases = options.on or (named if named == groups else list(DATABASES))
+    named = [name for name in PLACES if name in groups]
+    databases = options.on or (named if named == groups else list(PLACES))
     with running(databases) as missing:
         results = measure(groups, databases, pace=options.pace, missing=missing)
     print_report(results)
@@ -91,6 +91,8 @@ def measure_database(groups: Sequence[str], peers: list[Peer], results: Results)
         for kind in KINDS:
             with announced(f"{database}: operations, {kind}"):
                 results.timings += measure_operations(peers, kind, operations.PACES[pace])
+    if database == MEMORY:
+        return  # one process, and nothing that grows
     if "growth" in groups:
         with announced(f"{database}: growth"):
             results.growths += measure_growth(peers, growth.PACES[pace])

@@ -15,8 +15,11 @@ from django.db import connections
 
 from benchmarks.bare import BareDriver, BareMariaDB, BarePostgres, BareSqlite
 
-OURS, DJANGO, DISKCACHE, MYSQLCACHE, BARE = "ours", "Django", "diskcache", "MySQLCache", "bare"
+OURS, DJANGO, LOCMEM = "ours", "Django", "LocMemCache"
+DISKCACHE, MYSQLCACHE, BARE = "diskcache", "MySQLCache", "bare"
 DATABASES = ("sqlite", "postgres", "mariadb")
+MEMORY = "memory"  # no database, but a place to keep values in
+PLACES = (*DATABASES, MEMORY)
 
 
 class Cache(Protocol):
@@ -46,7 +49,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A cache on a database. ``cache_alias`` is None for the bare driver."""
+    """A cache on a database, or in memory. ``cache_alias`` is None for the bare driver."""
 
     name: str
     database: str
@@ -66,6 +69,8 @@ class Peer:
 
     def create_table(self, *, size: str = "") -> None:
         """Make the table that the peer keeps its entries in; once, before the first use."""
+        if self.database == MEMORY:
+            return
         if self.name == OURS:
             call_command("migrate", database=f"{self.database}{size}", verbosity=0)
         elif self.name == DJANGO:
@@ -100,6 +105,9 @@ PEERS = (
         needs=("MySQLdb", "django_mysql"),
     ),
     Peer(name=BARE, database="mariadb", needs=("MySQLdb",)),
+    Peer(name=OURS, database=MEMORY, cache_alias="ours_memory"),
+    Peer(name=LOCMEM, database=MEMORY, cache_alias="locmem"),
+    Peer(name=DISKCACHE, database=MEMORY, cache_alias="diskcache_sqlite", needs=("diskcache",)),
 )
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.machines import running
 from benchmarks.operations import OPERATIONS, Contestant, Operation, Pace, enter, time_calls
-from benchmarks.peers import DATABASES, OURS, PEERS, Peer
+from benchmarks.peers import OURS, PEERS, PLACES, Peer
 from benchmarks.values import KINDS
 
 SHORT_NAMES = {"get": "get hit", "set": "set existing", "miss": "get miss", "new": "set new"}
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [operation.name for operation in OPERATIONS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
-    parser.add_argument("database", choices=DATABASES)
+    parser.add_argument("database", choices=PLACES)
     parser.add_argument("operation", choices=[*SHORT_NAMES, *names], metavar="operation")
     parser.add_argument("--value", choices=KINDS, default="dict")
     parser.add_argument("--peer", choices=sorted({peer.name for peer in PEERS}), default=OURS)

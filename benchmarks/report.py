@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.growth import Growth
 from benchmarks.operations import Timing
-from benchmarks.peers import DATABASES, OURS
+from benchmarks.peers import OURS, PLACES
 from benchmarks.processes import Crowd
 from benchmarks.races import Race
 from benchmarks.targets import Outcome, speed_ratio
@@ -35,7 +35,7 @@ class Results:
 def print_report(results: Results) -> None:
     """Print one table per group, the targets, and what is missing."""
     print_facts(results.facts)
-    for database in DATABASES:
+    for database in PLACES:
         timings = [timing for timing in results.timings if timing.peer.database == database]
         for kind in dict.fromkeys(timing.kind for timing in timings):
             print_operations(database, kind, [each for each in timings if each.kind == kind])

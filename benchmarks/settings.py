@@ -74,6 +74,14 @@ def build_caches() -> dict[str, dict[str, Any]]:
                 "LOCATION": f"mysqlcache__mariadb{size}",
                 "OPTIONS": {"MAX_ENTRIES": -1},
             }
+    caches["ours_memory"] = {
+        "BACKEND": "cachelayers.backends.MemoryCache",
+        "OPTIONS": {"MAX_BYTES": BYTES_BOUND},
+    }
+    caches["locmem"] = {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": ROWS_BOUND},
+    }
     for options in caches.values():
         options["TIMEOUT"] = TIMEOUT_SECONDS
     return caches

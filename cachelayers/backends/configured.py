@@ -7,7 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheKey
+from django.core.cache.backends.base import (
+    DEFAULT_TIMEOUT,
+    BaseCache,
+    InvalidCacheKey,
+    default_key_func,
+)
 from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.alias import find_alias
@@ -34,6 +39,7 @@ class ConfiguredCache(AsyncTwins):
         self.alias = find_alias(type(self), location, params)
         problems = self.find_problems(f"CACHES[{self.alias!r}]", location, params)
         self._problem = next(map(str, problems), None)
+        self._has_plain_keys = type(self).make_key is BaseCache.make_key
         if self._problem is None:
             self._assemble(location, options)
 
@@ -60,7 +66,11 @@ class ConfiguredCache(AsyncTwins):
                 f"CACHES[{self.alias!r}]: the key {key!r} is of type {type(key).__name__}."
                 " Give a string, for example str(key)."
             )
-        made = self.make_key(key, version)
+        if self._has_plain_keys and self.key_func is default_key_func:
+            # The same, without two calls: they take as long as it takes to find a row.
+            made = f"{self.key_prefix}:{self.version if version is None else version}:{key}"
+        else:
+            made = self.make_key(key, version)
         if not isinstance(made, str):
             raise InvalidCacheKey(
                 f"CACHES[{self.alias!r}] KEY_FUNCTION made {made!r} of the key {key!r}."

@@ -97,7 +97,9 @@ def test_no_hit_is_stale_while_redis_stops_and_starts_and_evicts(
         limit_memory(redis_server)
     findings = finish()
 
-    expect_nothing_stale(findings)
+    assert findings.stale == []
+    assert findings.unseen == []
+    assert findings.hits > 20  # how many of the recalls is a matter of what Redis throws away
 
 
 def limit_memory(server: Redis) -> None:

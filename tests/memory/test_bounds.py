@@ -16,7 +16,7 @@ from cachelayers.backends.memory.store import MOST_DEAD, RECORD_BYTES, MemorySto
 
 MAX_BYTES = 20_000
 TEXT = "x" * 500
-ROOM = MAX_BYTES // (sys.getsizeof(TEXT) + sys.getsizeof("key 10") + RECORD_BYTES)  # such entries
+ROOM = MAX_BYTES // (sys.getsizeof(TEXT) + len("key 10") + RECORD_BYTES)  # such entries
 
 OPERATIONS = st.lists(
     st.tuples(
@@ -29,7 +29,7 @@ OPERATIONS = st.lists(
 
 
 def put(store: MemoryStore, name: str, value: Any = TEXT, expires: float = math.inf) -> bool:
-    return not store.put([(name, freeze(value))], expires)
+    return store.put(name, freeze(value), expires)
 
 
 def read(store: MemoryStore, name: str, times: int = 1) -> Any:

@@ -19,6 +19,7 @@ from cachelayers.backends.settings import Problem
 from cachelayers.locks import ForkSafeLock
 
 MISS: Final = object()
+NEVER: Final = math.inf
 
 
 class MemoryCache(ConfiguredCache):
@@ -42,7 +43,7 @@ class MemoryCache(ConfiguredCache):
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a live entry, or ``default``."""
         # Not in functions of their own: a call takes as long as all of this.
-        if self.key_func is default_key_func:
+        if self._has_plain_keys and self.key_func is default_key_func:
             version = self.version if version is None else version
             record = self._records.get(f"{self.key_prefix}:{version}:{key}")
         else:
@@ -78,7 +79,7 @@ class MemoryCache(ConfiguredCache):
         name = self._made_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if expires:
-            self.store.put([(name, frozen)], expires)
+            self.store.put(name, frozen, expires)
         else:
             self.store.delete([name], 0)
 
@@ -89,13 +90,13 @@ class MemoryCache(ConfiguredCache):
         version: int | None = None,
     ) -> list[str]:
         """Store several values; return the keys of those that are larger than the cache."""
-        items = {self._made_key(key, version): (key, freeze(value)) for key, value in data.items()}
+        names = {self._made_key(key, version): key for key in data}
+        frozen = {name: freeze(data[key]) for name, key in names.items()}
         expires = self._expiry(timeout)
         if not expires:
-            self.store.delete(items, 0)
+            self.store.delete(names, 0)
             return []
-        refused = self.store.put([(name, item[1]) for name, item in items.items()], expires)
-        return [items[name][0] for name in refused]
+        return [names[name] for name in self.store.put_many(frozen, expires)]
 
     def add(
         self,
@@ -146,8 +147,8 @@ class MemoryCache(ConfiguredCache):
         frozen = self.store.change(self._made_key(key, version), time.time(), add_up)
         if frozen is None:
             raise ValueError(f"Key '{key}' not found")
-        total: int = pickle.loads(frozen.content) if frozen.is_pickled else frozen.content  # noqa: S301
-        return total
+        total, is_pickled, _ = frozen
+        return pickle.loads(total) if is_pickled else total  # type: ignore[no-any-return] # noqa: S301
 
     def close(self, **kwargs: Any) -> None:
         """Keep everything: it belongs to the process, not to the request that ends."""
@@ -165,7 +166,7 @@ class MemoryCache(ConfiguredCache):
         """Return when an entry written now expires, as time.time() has it; 0: it is not stored."""
         seconds = self._seconds(timeout)
         if seconds is None:
-            return math.inf
+            return NEVER
         return time.time() + seconds if seconds > 0 else 0.0
 
 

@@ -11,7 +11,7 @@ import decimal
 import pickle
 import uuid
 from sys import getsizeof
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.utils.safestring import SafeString
 
@@ -27,26 +27,23 @@ IMMUTABLE = frozenset(
 MOST_ITEMS = 1_000  # of tuples that are looked through; a larger one is cheaper to pickle
 
 
-class Frozen(NamedTuple):
-    """A value as it is kept."""
-
-    content: Any
-    is_pickled: bool
-    bytes: int  # what it takes in memory
+# A value as it is kept, whether that is its pickle, and how many bytes of memory it takes. A plain
+# tuple: a named one takes longer to make than a small value to store.
+Frozen = tuple[Any, bool, int]
 
 
 def freeze(value: Any) -> Frozen:
     """Return the value as it is to be kept; raise what pickle raises for what has no pickle."""
     if type(value) in IMMUTABLE:
-        return Frozen(value, False, getsizeof(value))
+        return value, False, getsizeof(value)
     if type(value) is list:
         value = harden(value)
     if type(value) is tuple:
         size = size_of_immutable(value, [MOST_ITEMS])
         if size is not None:
-            return Frozen(value, False, size)
+            return value, False, size
     data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    return Frozen(data, True, getsizeof(data))
+    return data, True, getsizeof(data)
 
 
 def size_of_immutable(value: Any, items_left: list[int]) -> int | None:

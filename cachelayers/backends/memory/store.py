@@ -11,21 +11,21 @@ A read takes no lock and moves nothing: it raises a counter, and a lost count do
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from sys import getsizeof
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cachelayers.backends.memory.freezing import Frozen
-from cachelayers.locks import ForkSafeLock
 
 SMALL_PART: Final = 0.1  # of the bounds, for the queue of the new ones
 MOST_READS: Final = 3  # that are counted
 READS_TO_STAY: Final = 2
 MOST_DEAD: Final = 1_000  # records in the queues whose entry was deleted, beyond the live ones
-RECORD_BYTES: Final = 250  # of a record, its tuple, and its places in the dictionary and the queue
+# Of a record, its tuple, its name's text object, its places in the dictionary and the queue.
+RECORD_BYTES: Final = 300
 
 Content = tuple[Any, bool, float]  # value, whether it is pickled, when it expires by time.time()
 Change = Callable[[Content], tuple[Frozen, float]]
@@ -98,7 +98,7 @@ class MemoryStore:
         self.evictions = 0
         self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
         self._dead = 0
-        self.lock = ForkSafeLock()
+        self.lock = threading.Lock()
         _stores.add(self)
 
     @property
@@ -106,10 +106,15 @@ class MemoryStore:
         """Return what all entries take."""
         return self._small.bytes + self._main.bytes
 
-    def put(self, items: Iterable[tuple[str, Frozen]], expires: float) -> list[str]:
+    def put(self, name: str, frozen: Frozen, expires: float) -> bool:
+        """Store a value; return whether it has its place: it may be larger than the store."""
+        with self.lock:
+            return self._put(name, frozen, expires)
+
+    def put_many(self, items: Mapping[str, Frozen], expires: float) -> list[str]:
         """Store values; return the names of those that are larger than the store."""
         with self.lock:
-            return [name for name, frozen in items if not self._put(name, frozen, expires)]
+            return [name for name, frozen in items.items() if not self._put(name, frozen, expires)]
 
     def add(self, name: str, frozen: Frozen, expires: float, now: float) -> bool:
         """Store a value where there is no live entry."""
@@ -163,21 +168,24 @@ class MemoryStore:
         return content if content is not None and content[2] > now else None
 
     def _put(self, name: str, frozen: Frozen, expires: float) -> bool:
-        size = frozen.bytes + getsizeof(name) + RECORD_BYTES
+        value, is_pickled, size = frozen
+        size += len(name) + RECORD_BYTES
         if size > self.max_bytes:
             self._remove(name)  # what is there is older
             return False
-        content = (frozen.content, frozen.is_pickled, expires)
         record = self.records.get(name)
         if record is None:
-            record = Record(name, content, size, name in self._ghosts)
+            record = Record(name, (value, is_pickled, expires), size, name in self._ghosts)
             self.records[name] = record
-            self._queue_of(record).append(record)
+            (self._main if record.is_in_main else self._small).append(record)
         else:
-            record.content = content
-            self._queue_of(record).bytes += size - record.bytes
+            record.content = (value, is_pickled, expires)
+            (self._main if record.is_in_main else self._small).bytes += size - record.bytes
             record.bytes = size
-        self._evict()
+        if self._small.bytes + self._main.bytes > self.max_bytes or (
+            self.max_entries is not None and len(self.records) > self.max_entries
+        ):
+            self._evict()
         return True
 
     def _queue_of(self, record: Record) -> Queue:
@@ -199,11 +207,10 @@ class MemoryStore:
 
     def _evict(self) -> None:
         """Make room, until the store is within its bounds."""
-        now = 0.0
+        now = time.time()
         while (over := self.bytes > self.max_bytes) or (
             self.max_entries is not None and len(self.records) > self.max_entries
         ):
-            now = now or time.time()
             if over:
                 small_is_full = self._small.bytes > SMALL_PART * self.max_bytes
             else:
@@ -256,7 +263,10 @@ def hold_stores_before_fork() -> None:
 
 
 def release_stores_after_fork() -> None:
-    """Let the parent's threads go on; the child's locks are new ones by then, and free."""
+    """Let the parent's threads and the child's only one go on.
+
+    The forking thread holds all these locks, and it is the one that goes on in the child too.
+    """
     while _held_for_fork:
         _held_for_fork.pop().lock.release()
 
@@ -264,5 +274,5 @@ def release_stores_after_fork() -> None:
 os.register_at_fork(
     before=hold_stores_before_fork,
     after_in_parent=release_stores_after_fork,
-    after_in_child=_held_for_fork.clear,
+    after_in_child=release_stores_after_fork,
 )
