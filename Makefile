@@ -55,6 +55,7 @@ bench:
 	@.ci/get-servers
 	@.ci/make-env test
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
+	@$(python) -m benchmarks.hit_ratio
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
 
 consistency:

@@ -11,10 +11,10 @@ from django.core.cache import caches
 
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
 # importing the classes would need their libraries.
+THIS_PROCESS = "the memory of this command only; running servers keep theirs until they restart"
 REACH_OF_CLEAR = {
-    "django.core.cache.backends.locmem.LocMemCache": (
-        "the memory of this command only; running servers keep theirs until they restart"
-    ),
+    "cachelayers.backends.memory.cache.MemoryCache": THIS_PROCESS,
+    "django.core.cache.backends.locmem.LocMemCache": THIS_PROCESS,
     "django.core.cache.backends.dummy.DummyCache": "nothing; it never holds an entry",
     "django.core.cache.backends.db.DatabaseCache": "every row of table {location}",
     "django.core.cache.backends.filebased.FileBasedCache": "every cache file in {location}",

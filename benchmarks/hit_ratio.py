@@ -1,0 +1,145 @@
+"""How often a bounded cache has what it is asked for: `python -m benchmarks.hit_ratio`.
+
+Traces of keys go through each cache as a site uses it: get, and set on a miss. S3-FIFO is our
+MemoryCache, LocMemCache Django's with its culling, LRU a few lines here; all hold as many entries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from django.core.cache import caches
+
+from benchmarks.report import print_table
+
+ENTRIES = 1_000
+KEYS = 10_000
+CALLS = 200_000
+SEED = 20_260_101
+
+
+class Bounded(Protocol):
+    """What is asked."""
+
+    def get(self, key: str) -> Any:
+        """Return the value or None."""
+
+    def set(self, key: str, value: Any) -> Any:
+        """Store a value."""
+
+
+class Lru:
+    """Least recently used goes first: what S3-FIFO is compared with everywhere."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._values: OrderedDict[str, Any] = OrderedDict()
+
+    def get(self, key: str) -> Any:
+        """Return the value or None."""
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        """Store a value."""
+        self._values[key] = value
+        if len(self._values) > ENTRIES:
+            self._values.popitem(last=False)
+
+
+def zipf(exponent: float) -> Iterator[str]:
+    """Some keys are asked for much more often than others, as on every site."""
+    chance = random.Random(SEED)
+    weights = list(itertools.accumulate(1 / (rank + 1) ** exponent for rank in range(KEYS)))
+    while True:
+        yield from map(str, chance.choices(range(KEYS), cum_weights=weights, k=1_000))
+
+
+def zipf_with_scans(exponent: float) -> Iterator[str]:
+    """The same, and now and then a robot that walks through pages nobody else wants."""
+    popular, pages = zipf(exponent), itertools.count()
+    while True:
+        yield from itertools.islice(popular, 2 * ENTRIES)
+        yield from (f"page {next(pages)}" for _ in range(ENTRIES))
+
+
+def loop() -> Iterator[str]:
+    """Somewhat more keys than there is room for, in turn: the worst that LRU can meet."""
+    return itertools.cycle(map(str, range(ENTRIES + ENTRIES // 5)))
+
+
+TRACES: dict[str, Callable[[], Iterator[str]]] = {
+    "Zipf, 0.8": lambda: zipf(0.8),
+    "Zipf, 1.0": lambda: zipf(1.0),
+    "Zipf, 1.2": lambda: zipf(1.2),
+    "Zipf, 1.0, with scans": lambda: zipf_with_scans(1.0),
+    "loop": loop,
+}
+
+
+def caches_of_a_run() -> dict[str, Bounded]:
+    """Return one cache of each kind, empty."""
+    for alias in ("s3fifo", "locmem"):
+        caches[alias].clear()
+    return {"S3-FIFO": caches["s3fifo"], "LRU": Lru(), "LocMemCache": caches["locmem"]}
+
+
+def hit_ratio(cache: Bounded, keys: Iterator[str], calls: int) -> float:
+    """Return which part of the calls was a hit; the first tenth only fills the cache."""
+    hits = 0
+    for number, key in enumerate(itertools.islice(keys, calls)):
+        if cache.get(key) is not None:
+            hits += number >= calls // 10
+        else:
+            cache.set(key, 1)
+    return hits / (calls - calls // 10)
+
+
+def measure(calls: int) -> dict[str, dict[str, float]]:
+    """Return the hit ratios, by trace and cache."""
+    return {
+        name: {cache: hit_ratio(it, make(), calls) for cache, it in caches_of_a_run().items()}
+        for name, make in TRACES.items()
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hit_ratio", description=__doc__)
+    parser.add_argument("--calls", type=int, default=CALLS, help="of each trace")
+    options = parser.parse_args(arguments)
+    configure()
+    found = measure(options.calls)
+    names = list(next(iter(found.values())))
+    rows = [[trace, *(f"{found[trace][name]:.1%}" for name in names)] for trace in found]
+    print_table(f"Hit ratio with room for {ENTRIES:,} of {KEYS:,} keys", ["", *names], rows)
+
+
+def configure() -> None:
+    """Set Django up with the two caches."""
+    from django.conf import settings
+
+    options = {"OPTIONS": {"MAX_ENTRIES": ENTRIES}, "TIMEOUT": None}
+    django_s = "django.core.cache.backends.locmem.LocMemCache"
+    settings.configure(
+        CACHES={
+            "default": {"BACKEND": django_s},
+            "s3fifo": {"BACKEND": "cachelayers.backends.MemoryCache", **options},
+            "locmem": {"BACKEND": django_s, "LOCATION": "ratio", **options},
+        },
+        INSTALLED_APPS=["cachelayers"],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    )
+    import django
+
+    django.setup()
+
+
+if __name__ == "__main__":
+    main()
