@@ -1,7 +1,7 @@
 """How often a bounded cache has what it is asked for: `python -m benchmarks.hit_ratio`.
 
 Traces of keys go through each cache as a site uses it: get, and set on a miss. S3-FIFO is our
-MemoryCache, LocMemCache Django's with its culling, LRU a few lines here, theine the package if it is
+MemoryCache, LocMemCache is culled, LRU is a few lines here, theine the package if it is
 installed; all hold as many entries.
 """
 

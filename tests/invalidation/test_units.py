@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from cachelayers import invalidate, unit_of_work
 from cachelayers.invalidation import prune as pruning
@@ -321,3 +322,24 @@ def test_an_evicted_entry_does_not_come_back_to_life(site: Site) -> None:
     caches[site.store].set("author", kept, None)  # an old value, from a store that was away
 
     assert site.visit("author", lambda: name_of(site)) == "Anna"
+
+
+def test_a_unit_that_recalls_nothing_costs_nothing(site: Site) -> None:
+    site.visit("author", lambda: name_of(site))
+
+    with CaptureQueriesContext(connections[site.database]) as queries, unit_of_work():
+        name_of(site)
+        rename(site, "Anna")
+
+    assert len(queries) == 2
+
+
+def test_a_unit_reads_the_log_once_however_much_it_recalls(site: Site) -> None:
+    for number in range(5):
+        site.visit(f"author-{number}", lambda: name_of(site))
+
+    with CaptureQueriesContext(connections[site.database]) as queries, unit_of_work():
+        for number in range(5):
+            site.recall(f"author-{number}", lambda: name_of(site))
+
+    assert len(queries) == 1
