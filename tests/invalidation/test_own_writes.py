@@ -128,21 +128,6 @@ def test_a_value_read_from_another_s_open_transaction_s_past_is_not_shared(site:
     assert site.visit("author", lambda: name_of(site)) == "Anna"
 
 
-def test_a_value_read_while_a_transaction_was_dirty_is_not_shared(site: Site) -> None:
-    """The compute itself opens the transaction, and rolls it back."""
-
-    def read_what_is_rolled_back() -> str:
-        with transaction.atomic(site.database):
-            rename(site, "never")
-            found = name_of(site)
-            transaction.set_rollback(True, site.database)
-        return found
-
-    site.visit("author", read_what_is_rolled_back)
-
-    assert site.visit("author", lambda: name_of(site)) == "Ann"
-
-
 def test_a_connection_that_wrote_by_itself_is_not_dirty_in_its_next_transaction(
     site: Site,
 ) -> None:
