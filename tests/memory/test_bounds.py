@@ -200,13 +200,13 @@ def test_what_is_deleted_again_and_again_takes_no_room() -> None:
 
 
 def test_the_bytes_that_are_counted_are_those_that_python_takes() -> None:
-    """Within a tenth, for values of a page's size and small ones."""
+    """Never much less, and not much more: a dictionary has between a third and two thirds free."""
     for length in (20, 1000):
         tracemalloc.start()
         store = MemoryStore(2**30, None)
         for number in range(3000):
-            put(store, f"page:{number}", str(number).ljust(length, "x"))
+            put(store, f"page:{number}", str(number).ljust(length, "x"), expires=1e9 + number)
         taken, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
-        assert 0.8 < store.bytes / taken < 1.3
+        assert 0.95 < store.bytes / taken < 1.4
