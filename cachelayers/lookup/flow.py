@@ -59,6 +59,20 @@ class Found(NamedTuple):
 MISSING = Found(State.MISSING)
 
 
+class Lease:
+    """The right to compute, from the moment it is asked for."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self.token = uuid4().hex
+        self.seconds = package_settings().LEASE_SECONDS
+        self._began = time.monotonic()
+
+    def is_young(self) -> bool:
+        """Tell whether it cannot have run out yet: then nobody else has it."""
+        return time.monotonic() - self._began < self.seconds / 2
+
+
 def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Get the value, from the cache or by computing it."""
     if unit.is_dirty():
@@ -92,10 +106,10 @@ def find(policy: Policy, unit: Unit) -> Steps:
 
 def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
     """Have the entry refreshed in the background, if nobody else does so already."""
-    token = uuid4().hex
-    if not (yield TakeLease(policy, token, package_settings().LEASE_SECONDS)):
+    lease = Lease()
+    if not (yield TakeLease(policy, lease.token, lease.seconds)):
         return
-    if not (yield StartRefresh(policy, refresh_steps(policy, compute, token))):
+    if not (yield StartRefresh(policy, refresh_steps(policy, compute, lease))):
         yield DropLease(policy)
 
 
@@ -121,11 +135,10 @@ def compute_with_lease(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight
 ) -> Steps:
     """Compute a missing entry, unless another process does."""
-    token = uuid4().hex
-    lease_seconds = package_settings().LEASE_SECONDS
-    deadline = time.monotonic() + lease_seconds
+    lease = Lease()
+    deadline = time.monotonic() + lease.seconds
     pause = FIRST_PAUSE_SECONDS
-    has_lease = yield TakeLease(policy, token, lease_seconds)
+    has_lease = yield TakeLease(policy, lease.token, lease.seconds)
     while not has_lease and time.monotonic() < deadline:
         yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
@@ -133,7 +146,8 @@ def compute_with_lease(
         if found.state is not State.MISSING:
             flight.is_stored = True
             return found.value
-        has_lease = yield TakeLease(policy, token, lease_seconds)
+        lease = Lease()
+        has_lease = yield TakeLease(policy, lease.token, lease.seconds)
     try:
         # Somebody may have stored it between the miss and the lease.
         found = yield from find(policy, unit)
@@ -142,17 +156,18 @@ def compute_with_lease(
             return found.value
         return (yield from compute_and_store(policy, compute, unit, flight))
     finally:
-        yield from give_back(policy, token)
+        if has_lease:
+            yield from give_back(policy, lease)
 
 
-def give_back(policy: Policy, token: str) -> Steps:
+def give_back(policy: Policy, lease: Lease) -> Steps:
     """Drop the lease, if it is still this caller's: it may have run out meanwhile."""
-    if (yield ReadLease(policy)) == token:
+    if lease.is_young() or (yield ReadLease(policy)) == lease.token:
         yield DropLease(policy)
 
 
 def refresh_steps(
-    policy: Policy, compute: Callable[[], Any], token: str
+    policy: Policy, compute: Callable[[], Any], lease: Lease
 ) -> Callable[[Unit], Steps]:
     """Return the flow of a refresh in the background, which begins with a unit of its own."""
 
@@ -160,7 +175,7 @@ def refresh_steps(
         # Somebody may have refreshed it between the caller's look at it and the lease.
         if (yield from find(policy, unit)).state is not State.FRESH:
             yield from compute_and_store(policy, compute, unit)
-        yield from give_back(policy, token)
+        yield from give_back(policy, lease)
 
     return steps
 

@@ -250,6 +250,7 @@ def test_the_lease_of_a_holder_that_was_killed_delays_nobody_for_longer(
 
     assert found == "computed"
     assert 0.4 < time.monotonic() - began < 5
+    assert store.get("value:lease") == "of one who is dead"  # and not this caller's to give back
 
 
 def test_waiting_callers_compute_for_themselves_if_the_first_one_fails() -> None:
