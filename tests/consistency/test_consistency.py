@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -17,69 +18,79 @@ DATABASES = ["default", pytest.param("postgres", marks=pytest.mark.postgres)]
 STORES = {"default": "sqlite", "postgres": "postgres", "mariadb": "mariadb"}
 
 
-def expect_nothing_stale(findings: Findings) -> None:
-    assert findings.stale == []
-    assert findings.unseen == []
-    assert findings.writes > 5
+def expect_nothing_stale(run: Callable[[float], Findings]) -> Findings:
+    """Run it, for longer where a busy machine makes few hits in so many seconds."""
+    for seconds in (SECONDS, 2 * SECONDS, 5 * SECONDS):
+        findings = run(seconds)
+        assert findings.stale == []
+        assert findings.unseen == []
+        if findings.hits > 20 and findings.writes > 5:
+            break
     assert findings.hits > 20
-    assert findings.hit_rate > 0.1
+    assert findings.writes > 5
+    return findings
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_no_hit_is_stale_while_others_write(database: str) -> None:
-    findings = Checker(database, STORES[database], SECONDS).run()()
+    findings = expect_nothing_stale(
+        lambda seconds: Checker(database, STORES[database], seconds).run()()
+    )
 
-    expect_nothing_stale(findings)
+    assert findings.hit_rate > 0.1
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_checker_finds_a_position_taken_too_late(database: str) -> None:
-    findings = Checker(database, STORES[database], 2 * SECONDS, rule="late", pause=0.05).run(
-        writers=4
-    )()
+    for _ in range(3):  # that a write comes in between is a matter of luck
+        findings = Checker(database, STORES[database], 2 * SECONDS, rule="late", pause=0.05).run(
+            writers=4
+        )()
+        if findings.stale:
+            break
 
     assert findings.stale
 
 
 @pytest.mark.mariadb
 def test_no_hit_is_stale_on_mariadb_where_transactions_are_short() -> None:
-    findings = Checker("mariadb", "mariadb", 2 * SECONDS, pause=2).run()()
-
-    assert findings.stale == []
-    assert findings.unseen == []
-    assert findings.hits > 20
+    expect_nothing_stale(
+        lambda seconds: Checker("mariadb", "mariadb", 2 * seconds, pause=1.5).run()()
+    )
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_no_hit_is_stale_while_processes_are_killed(database: str) -> None:
-    checker = Checker(database, STORES[database], 2 * SECONDS)
-    finish = checker.run(readers=3)
-    chance = random.Random()
+    def run(seconds: float) -> Findings:
+        checker = Checker(database, STORES[database], 2 * seconds)
+        finish = checker.run(readers=3)
+        chance = random.Random()
+        for _ in range(6):
+            time.sleep(seconds / 5)  # for so long each one lives: it is the time under test
+            checker.kill_one(chance)
+        return finish()
 
-    for _ in range(6):
-        time.sleep(0.8)  # for so long each one lives: it is the time under test, not a wait
-        checker.kill_one(chance)
-    findings = finish()
+    findings = expect_nothing_stale(run)
 
     assert findings.killed == 6
-    assert findings.stale == []
-    assert findings.unseen == []
-    assert findings.hits > 20
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_no_hit_is_stale_while_the_log_is_pruned(database: str) -> None:
-    findings = Checker(database, STORES[database], SECONDS).run(others=("prune",))()
+    findings = expect_nothing_stale(
+        lambda seconds: Checker(database, STORES[database], seconds).run(others=("prune",))()
+    )
 
-    expect_nothing_stale(findings)
     assert findings.pruned > 10
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_no_hit_is_stale_across_a_fork(database: str) -> None:
-    findings = Checker(database, STORES[database], SECONDS).run(readers=0, others=("fork",) * 2)()
-
-    expect_nothing_stale(findings)
+    expect_nothing_stale(
+        lambda seconds: Checker(database, STORES[database], seconds).run(
+            readers=0, others=("fork",) * 2
+        )()
+    )
 
 
 @pytest.mark.redis
@@ -87,19 +98,17 @@ def test_no_hit_is_stale_across_a_fork(database: str) -> None:
 def test_no_hit_is_stale_while_redis_stops_and_starts_and_evicts(
     database: str, redis_server: Redis
 ) -> None:
-    limit_memory(redis_server)
-    finish = Checker(database, "redis", 2 * SECONDS, redis=f"{redis_server.url}/0").run()
-
-    for _ in range(2):
-        time.sleep(2)  # processes read and write meanwhile
-        redis_server.stop()
-        redis_server.start()
+    def run(seconds: float) -> Findings:
         limit_memory(redis_server)
-    findings = finish()
+        finish = Checker(database, "redis", 2 * seconds, redis=f"{redis_server.url}/0").run()
+        for _ in range(2):
+            time.sleep(seconds / 2)  # processes read and write meanwhile
+            redis_server.stop()
+            redis_server.start()
+            limit_memory(redis_server)
+        return finish()
 
-    assert findings.stale == []
-    assert findings.unseen == []
-    assert findings.hits > 20  # how many of the recalls is a matter of what Redis throws away
+    expect_nothing_stale(run)
 
 
 def limit_memory(server: Redis) -> None:
