@@ -14,6 +14,7 @@ from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.prune import prune
 from cachelayers.invalidation.triggers import receive_post_migrate
 from tests.invalidation.conftest import Site
+from tests.invalidation.test_own_writes import one_snapshot
 from tests.invalidation.test_triggers import last_id, logged, without_triggers
 from tests.invalidation.test_units import elsewhere, name_of, rename
 from tests.library.models import Author, Book, Subject
@@ -68,13 +69,12 @@ def test_a_new_process_does_not_take_pruned_rows_for_rows_that_never_were(
 
 
 def test_what_an_old_snapshot_lacks_is_not_remembered(site: Site, as_new_process: Any) -> None:
-    if site.database != "mariadb":
-        return  # elsewhere each statement sees what is committed, or keeps writers out
+    if site.database == "default":
+        return  # without a write-ahead log, a reader's transaction keeps writers out
     site.visit("author", lambda: name_of(site))
     as_new_process()
 
-    with transaction.atomic(site.database):
-        name_of(site)  # the snapshot
+    with one_snapshot(site):
         elsewhere(lambda: rename(site, "Anna"))
         elsewhere(site.settle)
         elsewhere(lambda: site.visit("other", lambda: "read by this process"))
