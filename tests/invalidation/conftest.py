@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
-from cachelayers.invalidation import prune
 from tests.conftest import empty_cache
 from tests.library.models import Author, Book, Branch, Card, Place, Subject, Untracked
 
@@ -83,11 +81,8 @@ def site(
     request: pytest.FixtureRequest,
     django_db_setup: None,
     django_db_blocker: DjangoDbBlocker,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Site]:
     """Return a site on each kind of database, empty."""
-    # One unit of work in some hundreds prunes by the way: not in a test that counts rows.
-    monkeypatch.setattr(prune, "ONE_IN", sys.maxsize)
     with django_db_blocker.unblock():
         site = Site(request.param)
         empty_cache(site.store)
