@@ -20,9 +20,9 @@ class ForkSafeLock:
         self._lock = threading.Lock()
         _all_locks.add(self)
 
-    def acquire(self, *, blocking: bool = True) -> bool:
-        """Take the lock; return whether it was had."""
-        return self._lock.acquire(blocking=blocking)
+    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock; return whether it was had. ``timeout``: in seconds; below 0: none."""
+        return self._lock.acquire(blocking=blocking, timeout=timeout)
 
     def release(self) -> None:
         """Give the lock back."""
@@ -54,3 +54,19 @@ def renew_all_locks() -> None:
 
 
 os.register_at_fork(after_in_child=renew_all_locks)
+
+_forks = 0
+
+
+def fork_count() -> int:
+    """Return how many forks lie between the first process and this one."""
+    return _forks
+
+
+def count_fork() -> None:
+    """Count one, in the child."""
+    global _forks  # noqa: PLW0603 - a number of the process
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=count_fork)

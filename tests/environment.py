@@ -67,6 +67,11 @@ def worker_name() -> str:
     return os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
+def worker_number() -> int:
+    """Return a number of this worker's own, from 0 to 15: a Redis has 16 databases."""
+    return int("".join(filter(str.isdigit, worker_name())) or 0) % 16
+
+
 def worker_folder() -> Path:
     return run_folder() / worker_name()
 

@@ -91,13 +91,68 @@ def database_cache(database: str) -> dict[str, Any]:
     return {"BACKEND": "cachelayers.backends.DatabaseCache", "LOCATION": database}
 
 
+def layered_cache(*layers: str, bus: str | None = None) -> dict[str, Any]:
+    return {
+        "BACKEND": "cachelayers.backends.LayeredCache",
+        "OPTIONS": {"LAYERS": list(layers), "BUS": bus},
+    }
+
+
+def memory_cache() -> dict[str, Any]:
+    return {"BACKEND": "cachelayers.backends.MemoryCache"}
+
+
+def server_caches() -> dict[str, dict[str, Any]]:
+    """Return the caches on servers, and the stacks of layers that need one."""
+    found: dict[str, dict[str, Any]] = {
+        server: database_cache(server) for server in server_databases()
+    }
+    if port := environment.server_port("redis"):
+        # A database each: tests that look into one find nobody else's keys.
+        number = environment.worker_number()
+        url = f"redis://127.0.0.1:{port}"
+        found["redis"] = {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": f"{url}/{number}",
+            "OPTIONS": {"SERIALIZER": "django_redis.serializers.pickle.PickleSerializer"},
+        }
+        found["core_redis"] = {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": f"{url}/{number}",
+            "KEY_PREFIX": "core",
+        }
+        found["redis_table"] = layered_cache("redis", "sqlite", bus="redis")
+        found["memory_core_redis"] = layered_cache("memory", "core_redis", bus="core_redis")
+        found["core_redis_table"] = layered_cache("core_redis", "sqlite")
+        if "postgres" in found:
+            found["memory_redis_postgres"] = layered_cache(
+                "memory", "redis", "postgres", bus="redis"
+            )
+    if port := environment.server_port("memcached"):
+        found["memcached"] = {
+            "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+            "LOCATION": f"127.0.0.1:{port}",
+            "KEY_PREFIX": environment.worker_name(),
+        }
+        found["memory_memcached"] = layered_cache("memory", "memcached")
+        found["memcached_files"] = layered_cache("memcached", "files")
+    return found
+
+
 CACHES = {
     "default": database_cache("sqlite_cache"),
     "sqlite": database_cache("sqlite_cache"),
     "sqlite_shared": database_cache("default"),  # in the file of the application's tables
     "sqlite_memory": database_cache("sqlite_memory"),
-    "memory": {"BACKEND": "cachelayers.backends.MemoryCache"},
-    **{server: database_cache(server) for server in server_databases()},
+    "memory": memory_cache(),
+    "memory_table": layered_cache("memory", "sqlite", bus="log"),
+    "memory_files": layered_cache("memory", "files"),
+    "files": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": str(FOLDER / "files"),
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
+    **server_caches(),
 }
 
 CACHELAYERS: dict[str, Any] = {

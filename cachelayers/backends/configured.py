@@ -27,8 +27,10 @@ MEMCACHED_KEY_LENGTH = 250
 class ConfiguredCache(AsyncTwins):
     """A cache of one alias, put together from its settings."""
 
-    def __init__(self, location: str, params: Mapping[str, Any]) -> None:
+    def __init__(self, location: str, params: Mapping[str, Any], alias: str | None = None) -> None:
         """Take the settings; what is wrong with them is raised by the first operation.
+
+        ``alias`` is given where it is not Django's handler that makes the cache.
 
         Not here: Django's own system checks make every cache, and would break off before the
         errors that cachelayers.checks has to say.
@@ -36,7 +38,7 @@ class ConfiguredCache(AsyncTwins):
         options = params.get("OPTIONS", {})
         # Django's own constructor looks into OPTIONS, whatever they are.
         super().__init__({**params, "OPTIONS": options if isinstance(options, Mapping) else {}})
-        self.alias = find_alias(type(self), location, params)
+        self.alias = find_alias(type(self), location, params) if alias is None else alias
         problems = self.find_problems(f"CACHES[{self.alias!r}]", location, params)
         self._problem = next(map(str, problems), None)
         self._has_plain_keys = type(self).make_key is BaseCache.make_key

@@ -6,6 +6,7 @@ async code and threads that were started with the context copied share it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -38,6 +39,7 @@ class Unit:
     def __init__(self, parent: Unit | None = None) -> None:
         """Begin; nothing is read before the first recall."""
         self.parent = parent
+        self.began = time.monotonic()
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
         self._current: set[str] = set()  # databases whose log was read since they were written to

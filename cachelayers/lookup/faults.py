@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import time
-from importlib import import_module
 
 import django.db
 
@@ -18,28 +16,6 @@ logger = logging.getLogger("cachelayers.lookup")
 
 REPORT_EVERY_SECONDS = 60.0
 _next_report_at: dict[str, float] = {}
-
-
-def client_errors() -> tuple[type[BaseException], ...]:
-    """Return the base errors of the clients of Redis and memcached that are installed."""
-    found = []
-    for module, name in (
-        ("redis.exceptions", "RedisError"),
-        ("pymemcache.exceptions", "MemcacheError"),
-        ("pylibmc", "Error"),
-        ("django_redis.exceptions", "ConnectionInterrupted"),
-    ):
-        try:
-            found.append(getattr(import_module(module), name))
-        except ImportError:
-            continue
-    return tuple(found)
-
-
-# What a cache may raise that is down, full, slow or cut off.
-CACHE_ERRORS: tuple[type[BaseException], ...] = (OSError, django.db.Error, *client_errors())
-# What unpickling raises for an entry of code that has changed since.
-UNREADABLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, EOFError)
 
 
 def report(alias: str, operation: str, error: BaseException) -> None:

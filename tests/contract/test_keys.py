@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
-from django.core.cache.backends.base import BaseCache, CacheKeyWarning, InvalidCacheKey
+from django.core.cache.backends.base import BaseCache, InvalidCacheKey
 
 from tests.contract.fixtures import MakeCache, every_backend
 
@@ -135,28 +134,6 @@ def test_a_key_answers_to_its_exact_spelling_only(
     assert cache.delete(asked) is False
     assert cache.add(asked, 2) is True
     assert cache.get(written) == 1
-
-
-@pytest.mark.parametrize("key", ["a b", "null\x00", "tab\t", "x" * 251])
-@pytest.mark.parametrize("operation", ["get", "set", "add", "touch", "delete", "has_key", "incr"])
-def test_an_unportable_key_warns_as_in_django(cache: BaseCache, operation: str, key: str) -> None:
-    arguments = {"set": (1,), "add": (1,)}.get(operation, ())
-
-    with pytest.warns(CacheKeyWarning, match="memcached"), allowed_errors(operation):
-        getattr(cache, operation)(key, *arguments)
-
-
-def allowed_errors(operation: str) -> AbstractContextManager[object]:
-    # incr() of a key that is not there.
-    return pytest.raises(ValueError, match="not found") if operation == "incr" else nullcontext()
-
-
-@pytest.mark.parametrize("operation", ["get_many", "set_many", "delete_many"])
-def test_an_unportable_key_warns_in_bulk_as_in_django(cache: BaseCache, operation: str) -> None:
-    argument: Any = {"a b": 1} if operation == "set_many" else ["a b"]
-
-    with pytest.warns(CacheKeyWarning, match="memcached"):
-        getattr(cache, operation)(argument)
 
 
 def made_number(key: str, key_prefix: str, version: int) -> int:

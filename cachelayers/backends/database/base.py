@@ -14,13 +14,14 @@ from typing import Any, Final
 from django.core.cache.backends.base import InvalidCacheKey
 
 from cachelayers.backends.configured import ConfiguredCache
+from cachelayers.backends.database.guard import FAILED
 from cachelayers.backends.database.options import DatabaseOptions, find_problems
 from cachelayers.backends.database.parts import parts_of
 from cachelayers.backends.database.table import NEVER_MS, Row
 from cachelayers.backends.settings import Problem
 from cachelayers.conf import database_alias_of
 from cachelayers.entries.keys import MAX_KEY_BYTES, Place
-from cachelayers.entries.values import Undecodable
+from cachelayers.entries.values import Packed, Undecodable
 
 MISS: Final = object()
 READS_PER_NOTED_READ = 16  # a sample is enough to tell what is used from what is not
@@ -81,6 +82,24 @@ class TableCache(ConfiguredCache):
         except Undecodable as error:
             self._report_undecodable(key, error)
             return MISS
+
+    def _increment_by_replacing(self, place: Place, delta: Any) -> Any:
+        """Add where the database cannot: to a signed, a very large or another kind of number.
+
+        Written only if the value is still the one that was read, else read again.
+        """
+        give_up_at = time.monotonic() + self._table.sessions.busy_seconds
+        while (row := self._table.read(place, now_ms())) is not None:
+            value = self._unpacked(*row)
+            if value is MISS:
+                return None
+            total = value + delta
+            new = self._pack(place.key, total)
+            if self._table.replace(place, Packed(*row[1:]), new, now_ms()):
+                return total
+            if time.monotonic() > give_up_at:
+                return FAILED
+        return None
 
     def _report_undecodable(self, key: bytes, error: Undecodable) -> None:
         """Log and count a value that is a miss because it cannot be had or trusted."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import time
 from collections.abc import Callable, Iterable, Mapping, MutableSet
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from cachelayers.backends.database.faults import DATABASE_ERRORS
 from cachelayers.backends.database.guard import FAILED
 from cachelayers.backends.database.table import NEVER_MS, Row
 from cachelayers.entries.keys import Place
-from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Packed, Undecodable
+from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Undecodable
 from cachelayers.exceptions import CacheUnavailable
 
 Answer = TypeVar("Answer")
@@ -63,7 +62,7 @@ class DatabaseCache(TableCache):
         """Return the values found, by their full key."""
         trusted = [place for place in places if not self._is_distrusted(place)]
         rows = self._table.read_many(trusted, now_ms())
-        return {row[0]: self._unpacked(*row) for row in rows}
+        return {key: self._unpacked(key, form, number, data) for key, _, form, number, data in rows}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Tell whether there is a live entry."""
@@ -179,24 +178,6 @@ class DatabaseCache(TableCache):
         if total is FAILED or total is None:
             raise ValueError(f"Key '{key}' not found")
         return total  # type: ignore[no-any-return]  # a float where the value or delta is one
-
-    def _increment_by_replacing(self, place: Place, delta: Any) -> Any:
-        """Add where the database cannot: to a signed, a very large or another kind of number.
-
-        Written only if the value is still the one that was read, else read again.
-        """
-        give_up_at = time.monotonic() + self._table.sessions.busy_seconds
-        while (row := self._table.read(place, now_ms())) is not None:
-            value = self._unpacked(*row)
-            if value is MISS:
-                return None
-            total = value + delta
-            new = self._pack(place.key, total)
-            if self._table.replace(place, Packed(*row[1:]), new, now_ms()):
-                return total
-            if time.monotonic() > give_up_at:
-                return FAILED
-        return None
 
     def close(self, **kwargs: Any) -> None:
         """Keep the connections: they belong to the thread, not to the request that ends."""

@@ -92,7 +92,7 @@ class Statements:
         """Return the statement for a bulk read; the time now is still to be appended."""
         condition, parameters = self.among(ids)
         statement = (
-            f"SELECT id, full_key, format, number, data FROM {self.table}"
+            f"SELECT id, full_key, expires, format, number, data FROM {self.table}"
             f" WHERE {condition} AND expires > {self.mark}"
         )
         return statement, parameters

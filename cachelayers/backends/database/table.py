@@ -24,6 +24,7 @@ BYTES_PER_STATEMENT = 2**20
 NEVER_MS = 2**63 - 1  # an expiry that does not come; a number, so that no condition needs NULL
 
 StoredValue = tuple[bytes, int, int | None, bytes | None]  # key, format, number, data
+StoredEntry = tuple[bytes, int, int, int | None, bytes | None]  # key, expires, format ...
 
 
 class Row(NamedTuple):
@@ -66,15 +67,15 @@ class EntryTable:
                 return row
         return None
 
-    def read_many(self, places: Iterable[Place], now_ms: int) -> Iterator[StoredValue]:
-        """Yield key, format, number and data of the live entries among ``places``."""
+    def read_many(self, places: Iterable[Place], now_ms: int) -> Iterator[StoredEntry]:
+        """Yield key, expiry, format, number and data of the live entries among ``places``."""
         keys = dict(places)
         session = self.sessions.current()
         for ids in chunks(list(keys), IDS_PER_STATEMENT):
             statement, parameters = session.sql.read_many(ids)
             for row_id, *row in session.fetch(statement, [*parameters, now_ms]):
                 if row[0] == keys[row_id]:
-                    yield cast(StoredValue, row)
+                    yield cast(StoredEntry, row)
 
     def exists(self, place: Place, now_ms: int) -> bool:
         """Tell whether there is a live entry."""

@@ -161,6 +161,15 @@ class MemoryStore:
             self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
             self._dead = 0
 
+    def read(self, name: str, now: float) -> Content | None:
+        """Return the content of a live entry, which thereby was read once more."""
+        record = self.records.get(name)
+        if record is None or (content := record.content) is None or content[2] <= now:
+            return None
+        if record.reads < MOST_READS:
+            record.reads += 1
+        return content
+
     def live(self, name: str, now: float) -> Content | None:
         """Return the content of an entry that has not expired."""
         record = self.records.get(name)

@@ -1,0 +1,115 @@
+"""The same table for a LayeredCache: with expiries, and with errors instead of misses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from cachelayers.backends.database.base import MISS, TableCache, now_ms
+from cachelayers.backends.database.guard import FAILED
+from cachelayers.backends.database.table import NEVER_MS, Row
+from cachelayers.entries.keys import Place
+from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64
+from cachelayers.exceptions import CacheUnavailable
+
+Answer = TypeVar("Answer")
+
+
+class Timed(NamedTuple):
+    """A value and when it expires: milliseconds since 1970, NEVER_MS: never."""
+
+    value: Any
+    expires_ms: int
+
+
+class StrictTable(TableCache):
+    """The entries of one alias; every method raises CacheUnavailable where it fails."""
+
+    def read_entries(self, keys: Sequence[str]) -> dict[str, Timed]:
+        """Return the live entries."""
+        places = {key: self._place(key, None) for key in keys}
+        rows = self._carry_out("get_many", self._rows, list(places.values()))
+        if self._notes_reads:
+            for place in places.values():
+                self._note_read(place)
+        return {key: rows[place.key] for key, place in places.items() if place.key in rows}
+
+    def _rows(self, places: list[Place]) -> dict[bytes, Timed]:
+        found = {}
+        for key, expires, form, number, data in self._table.read_many(places, now_ms()):
+            value = self._unpacked(key, form, number, data)
+            if value is not MISS:
+                found[key] = Timed(value, expires)
+        return found
+
+    def write_entries(self, entries: Mapping[str, Timed]) -> None:
+        """Write over whatever is there."""
+        rows = [self._timed_row(key, timed) for key, timed in entries.items()]
+        self._carry_out("set_many", self._write_rows, rows)
+
+    def _write_rows(self, rows: list[Row]) -> None:
+        if len(rows) == 1:
+            self._table.write(rows[0])
+            self._guard.after_write(rows)
+            return
+        for chunk in self._table.write_many(rows):
+            self._guard.after_write(chunk)
+
+    def add_entry(self, key: str, timed: Timed) -> bool:
+        """Write where there is no live entry."""
+        row = self._timed_row(key, timed)
+        is_added = self._carry_out("add", self._table.add, row, row.used)
+        if is_added:
+            self._guard.after_write([row])
+        return is_added
+
+    def touch_entry(self, key: str, expires_ms: int) -> bool:
+        """Give a live entry another expiry."""
+        place = self._place(key, None)
+        return self._carry_out("touch", self._table.touch, place, expires_ms, now_ms())
+
+    def delete_entry(self, key: str) -> bool:
+        """Delete an entry; return whether there was one."""
+        return self._carry_out("delete", self._table.delete, self._place(key, None))
+
+    def delete_entries(self, keys: Sequence[str]) -> None:
+        """Delete entries."""
+        ids = [self._place(key, None).id for key in keys]
+        self._carry_out("delete_many", self._table.delete_ids, ids)
+
+    def increment(self, key: str, delta: Any) -> Any:
+        """Add to a live number, and return the sum; None: there is none."""
+        place = self._place(key, None)
+        total = None
+        is_plain = type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64
+        if is_plain and not self._packer.signed:
+            total = self._carry_out("incr", self._table.increment, place, delta, now_ms())
+        if total is None:
+            total = self._carry_out("incr", self._increment_by_replacing, place, delta)
+        if total is FAILED:
+            raise CacheUnavailable(f"CACHES[{self.alias!r}]: a number was replaced all the time.")
+        return total
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete the entries whose key begins so."""
+        made = self.make_key(prefix).encode("utf-8", "surrogatepass")
+        self._carry_out("delete_many", self._table.delete_all, made)
+
+    def _timed_row(self, key: str, timed: Timed) -> Row:
+        return self._row(self._place(key, None), timed.value, timed.expires_ms)
+
+    def _carry_out(self, name: str, operation: Callable[..., Answer], *arguments: Any) -> Answer:
+        answer = self._attempt(name, operation, *arguments)
+        if answer is FAILED:
+            raise CacheUnavailable(f"{name} failed in DATABASES[{self._table.database!r}]")
+        return answer
+
+
+def milliseconds(expires: float) -> int:
+    """Return a time in seconds since 1970 as the table has it."""
+    return int(min(expires * 1000, NEVER_MS))
+
+
+def seconds(expires_ms: int) -> float:
+    """Return the table's time in seconds since 1970."""
+    return float("inf") if expires_ms == NEVER_MS else expires_ms / 1000

@@ -1,0 +1,5 @@
+"""LayeredCache: several caches as one."""
+
+from cachelayers.backends.layered.cache import LayeredCache
+
+__all__ = ["LayeredCache"]

@@ -1,0 +1,288 @@
+"""How the processes of a site agree about epochs, and hear of each other's writes.
+
+The lower half of the flows: one layer asked or written to, behind its breaker.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cachelayers.backends.layered.breaker import Breaker
+from cachelayers.backends.layered.bus import Bus, Events, NoBus
+from cachelayers.backends.layered.bus.base import event_of
+from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow, TakeTurn
+from cachelayers.backends.layered.epochs import later_than, merged, record_name, record_of
+from cachelayers.backends.layered.kept import NEVER, Kept
+from cachelayers.backends.layered.layers import Layer
+from cachelayers.backends.layered.state import EPOCH_SECONDS, LOOK_SECONDS, State
+from cachelayers.invalidation.units import current_unit
+
+
+class Agreement:
+    """One LayeredCache object's layers, with what its process knows of the others."""
+
+    def __init__(self, state: State, layers: Sequence[Layer], bus: Bus) -> None:
+        """``layers``: from the fastest to the most durable."""
+        self.state, self.layers, self.bus = state, layers, bus
+        self.shared = [layer for layer in layers if not layer.is_local]
+        self.locals = [layer for layer in layers if layer.is_local]
+        self.limit_seconds = state.options.TIME_LIMIT
+
+    # Looking at what the others do
+
+    def look(self) -> Flow:
+        """Read the bus, and now and then the epochs, if that was not done since the unit began."""
+        unit = current_unit()
+        began = time.monotonic() - LOOK_SECONDS if unit is None else unit.began
+        if not self.state.needs_look(began) or not (yield TakeTurn(self.state.look_lock)):
+            return
+        try:
+            if self.state.needs_look(began):
+                now = time.monotonic()
+                yield from self._look_now()
+                self.state.looked_at = now
+        finally:
+            self.state.look_lock.release()
+
+    def _look_now(self) -> Flow:
+        for layer in self.shared:
+            if layer.breaker.is_open and layer.breaker.takes_probe():
+                yield from self._take_back(layer)
+        if time.monotonic() - self.state.compared_at >= EPOCH_SECONDS:
+            yield from self.agree()
+        events = yield from self._hear()
+        if events is FAILED or events is REFUSED:
+            if self.state.hears:
+                self.state.hears = False
+                self.state.drop_everything(self.locals)
+            return
+        if not self.state.hears or events.everything:
+            self.state.hears = True
+            yield from self.agree()
+            self.state.drop_everything(self.locals)
+        elif events.names:
+            self.state.drop(self.locals, events.names)
+        if self.state.unsent != set():
+            yield from self.tell(self.state.take_unsent())
+
+    def _hear(self) -> Flow:
+        """Return what is new on the bus."""
+        if isinstance(self.bus, NoBus):
+            return Events()
+        is_probe = self.bus.breaker.is_open
+        if is_probe and (self._is_layer(self.bus.breaker) or not self.bus.breaker.takes_probe()):
+            return FAILED
+        events = yield Call(self.bus, "read", self.limit_seconds)
+        if is_probe and events is not FAILED:
+            self.bus.breaker.close()
+        return events
+
+    def tell(self, names: Sequence[str] | None) -> Flow:
+        """Tell the other processes which names have changed; None: everything."""
+        if isinstance(self.bus, NoBus) or not self.locals:
+            return
+        if self.bus.breaker.is_open:
+            self.state.note_unsent(names)
+            return
+        answer = yield Call(self.bus, "append", self.limit_seconds, event_of(names))
+        if answer is FAILED or answer is REFUSED:
+            self.state.note_unsent(names)
+
+    def _is_layer(self, breaker: Breaker) -> bool:
+        return any(layer.breaker is breaker for layer in self.shared)
+
+    # Asking one layer
+
+    def ask(self, layer: Layer, names: Sequence[str]) -> Flow:
+        """Return what a layer has of names; FAILED where it is skipped."""
+        if layer.is_local:
+            head = self.state.local_head
+            found = layer.read_many([f"{head}{name}" for name in names])
+        else:
+            is_usable = yield from self._is_usable(layer)
+            head = self.state.heads.get(layer.alias, "")
+            if not head or not is_usable:
+                return FAILED
+            found = yield Call(
+                layer, "read_many", self.limit_seconds, [f"{head}{name}" for name in names]
+            )
+            if found is FAILED or found is REFUSED:
+                return FAILED
+        return {name[len(head) :]: kept for name, kept in found.items()}
+
+    def write(self, layer: Layer, operation: str, what: Any, *arguments: Any) -> Flow:
+        """Write to a layer; what it misses ends its epoch.
+
+        ``what``: a name, names, or entries by their names.
+        """
+        is_usable = yield from self._is_usable(layer)
+        head = self.state.heads.get(layer.alias, "")
+        if not head or not is_usable:
+            yield from self._note_missed(layer)
+            return FAILED
+        return (yield from self.write_under(head, layer, operation, what, *arguments))
+
+    def write_under(
+        self, head: str, layer: Layer, operation: str, what: Any, *arguments: Any
+    ) -> Flow:
+        """Write to a layer, in an epoch."""
+        answer = yield Call(layer, operation, self.limit_seconds, with_head(head, what), *arguments)
+        if answer is REFUSED:
+            # What is there is older than what should be. Where not even this works, it is out.
+            names = [f"{head}{name}" for name in names_in(what)]
+            deleted = yield Call(layer, "delete_many", self.limit_seconds, names)
+            if deleted is FAILED or deleted is REFUSED:
+                answer = FAILED
+        if answer is FAILED:
+            yield from self._note_missed(layer)
+        elif operation == "write_many" and answer:
+            return [name[len(head) :] for name in answer]
+        return answer
+
+    def ask_plainly(self, layer: Layer, operation: str, *arguments: Any) -> Flow:
+        """Ask a layer about what is no entry of this cache."""
+        if not (yield from self._is_usable(layer)):
+            return FAILED
+        return (yield Call(layer, operation, self.limit_seconds, *arguments))
+
+    def deciders(self) -> Iterator[Layer]:
+        """Yield the shared layers that may decide, the most durable first."""
+        for layer in reversed(self.shared):
+            if not layer.breaker.is_open:
+                yield layer
+
+    def _is_usable(self, layer: Layer) -> Flow:
+        """Tell whether a layer is to be asked; try one that was down, when it is time."""
+        if not layer.breaker.is_open:
+            return True
+        if not layer.breaker.takes_probe():
+            return False
+        return (yield from self._take_back(layer))
+
+    # Epochs
+
+    def agree(self, *, raised: bool = False) -> Flow:
+        """Read all records, take the highest epochs, and write them where they are not known.
+
+        ``raised``: this process has just begun new ones.
+        """
+        name = record_name(self.state.alias)
+        records: dict[str, Mapping[str, int]] = {}
+        for layer in self.shared:
+            if layer.breaker.is_open:
+                continue
+            answer = yield Call(layer, "read_many", self.limit_seconds, [name])
+            if answer is not FAILED and answer is not REFUSED:
+                records[layer.alias] = record_of(answer[name].value if name in answer else None)
+        self.state.compared_at = time.monotonic()
+        if not records:
+            self._begin_alone()
+            return
+        agreed = self._agreed(records, raised=raised)
+        if not any(records.values()):
+            agreed = yield from self._found(records, agreed)
+        for layer in self.shared:
+            if layer.alias in records and records[layer.alias] != agreed:
+                entries = {name: Kept(agreed, NEVER)}
+                yield Call(layer, "write_many", self.limit_seconds, entries)
+        self.state.take_epochs(agreed)
+
+    def _agreed(self, records: Mapping[str, Mapping[str, int]], *, raised: bool) -> dict[str, int]:
+        """Return the epochs that count from now on."""
+        known = self.state.epochs
+        found = merged(records.values())
+        best = merged([found, known])
+        for layer in self.shared:
+            epoch = best.get(layer.alias, 0)
+            # Somebody has written an older record over a later one: who has it may have used it.
+            is_behind = not raised and abs(found.get(layer.alias, 0)) < abs(
+                known.get(layer.alias, 0)
+            )
+            is_back = epoch < 0 and layer.alias in records
+            if epoch == 0 or is_behind or is_back:
+                best[layer.alias] = later_than(epoch)
+        return best
+
+    def _found(self, records: Mapping[str, Mapping[str, int]], agreed: dict[str, int]) -> Flow:
+        """Begin the first record of all; of several processes that do, one decides."""
+        name = record_name(self.state.alias)
+        layer = next(one for one in reversed(self.shared) if one.alias in records)
+        is_added = yield Call(layer, "add", self.limit_seconds, name, Kept(agreed, NEVER))
+        if is_added is not False:
+            return agreed
+        answer = yield Call(layer, "read_many", self.limit_seconds, [name])
+        if answer is FAILED or answer is REFUSED or name not in answer:
+            return agreed
+        others = record_of(answer[name].value)
+        return {alias: others.get(alias, epoch) for alias, epoch in agreed.items()}
+
+    def _begin_alone(self) -> None:
+        """Have epochs while no layer can be reached, to compare with when one is back."""
+        if not self.state.epochs:
+            self.raise_epochs(self.shared)
+
+    def raise_epochs(self, layers: Sequence[Layer]) -> None:
+        """Begin new epochs in this process; agree() tells the others."""
+        epochs = dict(self.state.epochs)
+        for layer in layers:
+            epochs[layer.alias] = later_than(epochs.get(layer.alias, 0))
+        self.state.take_epochs(epochs)
+
+    def _note_missed(self, layer: Layer) -> Flow:
+        """After a write that a layer has missed: nobody is to read what it has."""
+        yield from self._read_records()
+        epoch = self.state.epochs.get(layer.alias, 0)
+        if epoch >= 0:
+            self.state.take_epochs({**self.state.epochs, layer.alias: -later_than(epoch)})
+            yield from self._write_records(layer)
+            yield from self.tell(None)
+
+    def _read_records(self) -> Flow:
+        """Take what the other processes have recorded."""
+        name = record_name(self.state.alias)
+        found = [self.state.epochs]
+        for layer in self.shared:
+            if not layer.breaker.is_open:
+                answer = yield Call(layer, "read_many", self.limit_seconds, [name])
+                if answer is not FAILED and answer is not REFUSED and name in answer:
+                    found.append(record_of(answer[name].value))
+        self.state.take_epochs(merged(found))
+
+    def _write_records(self, out: Layer) -> Flow:
+        """Record in every layer that can be reached that one is out, and have others look."""
+        entries = {record_name(self.state.alias): Kept(dict(self.state.epochs), NEVER)}
+        for layer in self.shared:
+            if layer is not out and not layer.breaker.is_open:
+                yield Call(layer, "write_many", self.limit_seconds, entries)
+
+    def _take_back(self, layer: Layer) -> Flow:
+        """Try a layer that was down; return whether it may be used again."""
+        before = self.state.epochs.get(layer.alias, 0)
+        name = record_name(self.state.alias)
+        answer = yield Call(layer, "read_many", self.limit_seconds, [name])
+        if answer is FAILED or answer is REFUSED:
+            return False
+        layer.breaker.close()
+        yield from self.agree()
+        is_unchanged = abs(self.state.epochs.get(layer.alias, 0)) == abs(before)
+        # Where nobody else could record what was missed, this layer itself knows of nothing.
+        if is_unchanged and (layer.shuffles_keys or len(self.shared) == 1):
+            self.raise_epochs([layer])
+            yield from self.agree(raised=True)
+        return not layer.breaker.is_open
+
+
+def with_head(head: str, what: Any) -> Any:
+    """Return a name, names or entries as a layer has them."""
+    if isinstance(what, str):
+        return f"{head}{what}"
+    if isinstance(what, Mapping):
+        return {f"{head}{name}": kept for name, kept in what.items()}
+    return [f"{head}{name}" for name in what]
+
+
+def names_in(what: Any) -> Sequence[str]:
+    """Return the names in what is written."""
+    return [what] if isinstance(what, str) else list(what)

@@ -1,0 +1,94 @@
+"""Skip a layer that is down, and try it again now and then. One per alias and process.
+
+Open after a failure: the layer is not asked. After a pause, which doubles each time up to a bound,
+one caller may try (half-open), while everybody else goes on without the layer.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from cachelayers.locks import ForkSafeLock
+from cachelayers.signals import layer_failed, layer_recovered
+from cachelayers.stats import counts
+
+logger = logging.getLogger("cachelayers.backends.layered")
+
+FIRST_PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 3.0
+JITTER = 0.2  # part of the pause: the processes of a site do not all try at the same moment
+PROBE_SECONDS = 5.0  # after which a probe that never came back is forgotten
+SLOW_CALLS = 3  # in a row
+
+
+class Breaker:
+    """What this process knows of one layer's health."""
+
+    def __init__(self, alias: str) -> None:
+        """Begin in good health."""
+        self.alias = alias
+        self.is_open = False
+        self.failures = 0  # since the process began
+        self._slow_calls = 0
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._try_at = 0.0  # of time.monotonic()
+        self._lock = ForkSafeLock()
+
+    def takes_probe(self) -> bool:
+        """Tell whether the caller is the one to try an open layer now."""
+        if time.monotonic() < self._try_at:
+            return False
+        with self._lock:
+            if not self.is_open or time.monotonic() < self._try_at:
+                return False
+            self._try_at = time.monotonic() + PROBE_SECONDS
+            return True
+
+    def fail(self, operation: str, error: BaseException) -> None:
+        """Open, or stay open for longer. Reported when it opens."""
+        counts.add(self.alias, "errors")
+        with self._lock:
+            was_open, self.is_open = self.is_open, True
+            self.failures += 1
+            pause = self._pause_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            self._try_at = time.monotonic() + pause
+            self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+        if not was_open:
+            logger.error(
+                "CACHES[%r]: %s failed: %s: %s. The layer is skipped until it works again.",
+                self.alias,
+                operation,
+                type(error).__name__,
+                error,
+            )
+            layer_failed.send(type(self), alias=self.alias, error=error)
+
+    def note_duration(self, operation: str, seconds: float, limit_seconds: float) -> None:
+        """Open after several calls in a row that took too long, though they were answered."""
+        if seconds <= limit_seconds:
+            self._slow_calls = 0
+            return
+        self._slow_calls += 1
+        if self._slow_calls >= SLOW_CALLS:
+            self._slow_calls = 0
+            self.fail(operation, TimeoutError(f"{SLOW_CALLS} calls took over {limit_seconds} s"))
+
+    def close(self) -> None:
+        """Use the layer again, after a probe that went well."""
+        with self._lock:
+            was_open, self.is_open = self.is_open, False
+            self._pause_seconds = FIRST_PAUSE_SECONDS
+        if was_open:
+            logger.warning("CACHES[%r] works again.", self.alias)
+            layer_recovered.send(type(self), alias=self.alias)
+
+
+_breakers: dict[str, Breaker] = {}
+
+
+def breaker_of(alias: str) -> Breaker:
+    """Return the breaker of an alias, shared by all caches that have it as a layer or a bus."""
+    breaker = _breakers.get(alias)
+    return breaker if breaker is not None else _breakers.setdefault(alias, Breaker(alias))

@@ -1,0 +1,92 @@
+"""A bus is a log of changed names, which each process reads from its own position."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from asgiref.sync import sync_to_async
+
+from cachelayers.backends.layered.breaker import breaker_of
+from cachelayers.locks import ForkSafeLock
+
+MOST_NAMES: Final = 1_000  # in one event; of more changes it is said that everything has changed
+
+_token = uuid4().hex
+
+
+class Events(NamedTuple):
+    """What others have written since the last look."""
+
+    names: Sequence[str] = ()
+    everything: bool = False  # or it is not known what
+
+
+class Bus(ABC):
+    """One bus of one LayeredCache in this process. Shared by threads; ``lock`` for one reader."""
+
+    # Whether appending is part of the caller's transaction, which may be rolled back.
+    is_transactional = False
+
+    def __init__(self, alias: str) -> None:
+        """``alias``: what the breaker is called."""
+        self.alias = alias
+        self.breaker = breaker_of(alias)
+        self.lock = ForkSafeLock()
+
+    @abstractmethod
+    def read(self) -> Events:
+        """Return what is new; raises what the server's client raises."""
+
+    @abstractmethod
+    def append(self, event: bytes) -> None:
+        """Tell the others."""
+
+    def holds_back(self) -> bool:
+        """Tell whether what is read and written now is not what others see."""
+        return False
+
+    def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
+        """Call an operation without blocking the event loop."""
+        return sync_to_async(getattr(self, operation))(*arguments)
+
+
+class NoBus(Bus):
+    """Nobody is told: the time limit of the memory bounds how old its values get."""
+
+    def __init__(self) -> None:
+        """Need nothing."""
+        super().__init__("")
+
+    def read(self) -> Events:
+        """Hear nothing."""
+        return Events()
+
+    def append(self, event: bytes) -> None:
+        """Tell nobody."""
+
+
+def this_process() -> str:
+    """Return what is this process's own, also after a fork."""
+    return f"{_token}:{os.getpid()}"
+
+
+def event_of(names: Sequence[str] | None) -> bytes:
+    """Return the event that says which names have changed; None: everything."""
+    said = None if names is None or len(names) > MOST_NAMES else list(names)
+    return json.dumps([this_process(), said], separators=(",", ":")).encode()
+
+
+def names_of(event: bytes) -> tuple[str, list[str] | None]:
+    """Return whose event it is, and which names have changed; None: everything."""
+    try:
+        process, names = json.loads(event)
+    except (ValueError, TypeError):
+        return "", None
+    if names is not None and not isinstance(names, list):
+        return "", None
+    return process, names

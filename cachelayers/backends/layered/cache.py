@@ -1,0 +1,309 @@
+"""LayeredCache: Django's cache contract, told as flows over its layers."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
+
+from cachelayers.backends.configured import ConfiguredCache, find_odd_character
+from cachelayers.backends.layered.bus import connect_bus
+from cachelayers.backends.layered.calls import Flow, arun, run
+from cachelayers.backends.layered.flows import Flows
+from cachelayers.backends.layered.kept import NEVER, Kept
+from cachelayers.backends.layered.layers import Layer, make_layer
+from cachelayers.backends.layered.layers.memory import MemoryLayer
+from cachelayers.backends.layered.options import LayeredOptions, find_problems
+from cachelayers.backends.layered.state import LOOK_SECONDS, state_of
+from cachelayers.backends.memory.store import MOST_READS
+from cachelayers.backends.settings import Problem
+from cachelayers.invalidation.units import _unit
+from cachelayers.locks import fork_count
+
+LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
+KEPT_OF_LONG_NAME = 100
+
+
+class LayeredCache(ConfiguredCache):
+    """Several caches as one: read from the fastest that has it, written to all.
+
+    A layer that fails is skipped; reads that no layer can answer are misses.
+    """
+
+    @classmethod
+    def find_problems(
+        cls, where: str, location: str, params: Mapping[str, Any]
+    ) -> Iterator[Problem]:
+        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+        return find_problems(where, LayeredCache, location, params)
+
+    def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
+        """Take what all threads share; layers are made when they are first needed."""
+        self._options = LayeredOptions(**{**options, "LAYERS": tuple(options["LAYERS"])})
+        self._state = state_of(self.alias, self._options)
+        self._flows_made: Flows | None = None
+        self._forks = -1
+        self._memory: MemoryLayer | None = None
+        self._has_default_keys = self._has_plain_keys and self.key_func is default_key_func
+
+    @property
+    def _flows(self) -> Flows:
+        """Return the flows over this object's layers, made anew in a forked child."""
+        if self._flows_made is None or self._forks != fork_count():
+            limit = self._options.TIME_LIMIT
+            layers = [make_layer(alias, limit) for alias in self._options.LAYERS]
+            bus = connect_bus(self._state.bus, self.alias, layers, limit)
+            self._flows_made, self._forks = Flows(self._state, layers, bus), fork_count()
+            self._take_memory(layers[0])
+        return self._flows_made
+
+    def _take_memory(self, first: Layer) -> None:
+        """Read the first layer's dictionary directly, where it is a MemoryCache."""
+        if isinstance(first, MemoryLayer) and self._has_default_keys:
+            self._records, self._memory_head = first.store.records, first.head
+            self._memory = first
+
+    def _in_memory(self, key: str, version: int | None) -> Any:
+        """Return the content of a live entry in memory, or None; the quick way for a hit."""
+        unit = _unit.get()
+        began = time.monotonic() - LOOK_SECONDS if unit is None else unit.began
+        state = self._state
+        if self._memory is None or began > state.looked_at:
+            return None
+        version = self.version if version is None else version
+        record = self._records.get(
+            f"{self._memory_head}{state.local_head}{self.key_prefix}:{version}:{key}"
+        )
+        if record is None or (content := record.content) is None or content[2] <= time.time():
+            return None
+        if record.reads < MOST_READS:
+            record.reads += 1
+        return content
+
+    # Reading
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        """Return the value of a live entry, or ``default``."""
+        if content := self._in_memory(key, version):
+            return pickle.loads(content[0]) if content[1] else content[0]  # noqa: S301 - our own
+        return run(self._get(key, default, version))
+
+    async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        """Do what ``get`` does; a hit in memory needs no other thread."""
+        if content := self._in_memory(key, version):
+            return pickle.loads(content[0]) if content[1] else content[0]  # noqa: S301 - our own
+        return await arun(self._get(key, default, version))
+
+    def _get(self, key: str, default: Any, version: int | None) -> Flow:
+        name = self._name(key, version)
+        found = yield from self._flows.read([name])
+        return found[name].value if name in found else default
+
+    def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        """Return the values of the live entries among ``keys``, in their order."""
+        return run(self._get_many(keys, version))  # type: ignore[no-any-return]
+
+    async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        """Do what ``get_many`` does."""
+        return await arun(self._get_many(keys, version))  # type: ignore[no-any-return]
+
+    def _get_many(self, keys: Iterable[str], version: int | None) -> Flow:
+        names = {key: self._name(key, version) for key in keys}
+        if not names:
+            return {}
+        found = yield from self._flows.read(list(dict.fromkeys(names.values())))
+        return {key: found[name].value for key, name in names.items() if name in found}
+
+    def has_key(self, key: str, version: int | None = None) -> bool:
+        """Tell whether there is a live entry."""
+        return bool(run(self._flows.read([self._name(key, version)])))
+
+    async def ahas_key(self, key: str, version: int | None = None) -> bool:
+        """Do what ``has_key`` does."""
+        return bool(await arun(self._flows.read([self._name(key, version)])))
+
+    # Writing
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> None:
+        """Store a value; raise only what a serializer raises."""
+        run(self._set(key, value, timeout, version))
+
+    async def aset(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> None:
+        """Do what ``set`` does."""
+        await arun(self._set(key, value, timeout, version))
+
+    def _set(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
+        name = self._name(key, version)
+        expires = self._expiry(timeout)
+        if expires:
+            yield from self._flows.set({name: Kept(value, expires)})
+        else:
+            yield from self._flows.delete([name])
+
+    def set_many(
+        self,
+        data: Mapping[str, Any],
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> list[str]:
+        """Store several values; return the keys of those that could not be stored."""
+        return run(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
+
+    async def aset_many(
+        self,
+        data: Mapping[str, Any],
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> list[str]:
+        """Do what ``set_many`` does."""
+        return await arun(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
+
+    def _set_many(self, data: Mapping[str, Any], timeout: Any, version: int | None) -> Flow:
+        names = {self._name(key, version): key for key in data}
+        expires = self._expiry(timeout)
+        if not names:
+            return []
+        if not expires:
+            yield from self._flows.delete(list(names))
+            return []
+        entries = {name: Kept(data[key], expires) for name, key in names.items()}
+        return [names[name] for name in (yield from self._flows.set(entries))]
+
+    def add(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Store a value where there is no live entry; return whether it was stored."""
+        return bool(run(self._add(key, value, timeout, version)))
+
+    async def aadd(
+        self,
+        key: str,
+        value: Any,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Do what ``add`` does."""
+        return bool(await arun(self._add(key, value, timeout, version)))
+
+    def _add(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
+        name = self._name(key, version)
+        expires = self._expiry(timeout)
+        if expires:
+            return (yield from self._flows.add(name, Kept(value, expires)))
+        return not (yield from self._flows.read([name]))
+
+    def touch(
+        self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Give a live entry a new timeout; return whether there was one."""
+        return bool(run(self._touch(key, timeout, version)))
+
+    async def atouch(
+        self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Do what ``touch`` does."""
+        return bool(await arun(self._touch(key, timeout, version)))
+
+    def _touch(self, key: str, timeout: Any, version: int | None) -> Flow:
+        name = self._name(key, version)
+        expires = self._expiry(timeout)
+        if expires:
+            return (yield from self._flows.touch(name, expires))
+        return (yield from self._flows.delete([name]))
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        """Delete an entry; return whether there was one."""
+        return bool(run(self._flows.delete([self._name(key, version)])))
+
+    async def adelete(self, key: str, version: int | None = None) -> bool:
+        """Do what ``delete`` does."""
+        return bool(await arun(self._flows.delete([self._name(key, version)])))
+
+    def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
+        """Delete several entries."""
+        run(self._delete_many(keys, version))
+
+    async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> None:
+        """Do what ``delete_many`` does."""
+        await arun(self._delete_many(keys, version))
+
+    def _delete_many(self, keys: Iterable[str], version: int | None) -> Flow:
+        names = [self._name(key, version) for key in keys]
+        if names:
+            yield from self._flows.delete(names)
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Add to a number, atomically, and return the sum; the expiry stays.
+
+        Raises ValueError where there is no live entry, and TypeError where it is no number.
+        """
+        return self._sum(key, run(self._flows.increment(self._name(key, version), delta)))
+
+    async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Do what ``incr`` does."""
+        return self._sum(key, await arun(self._flows.increment(self._name(key, version), delta)))
+
+    def _sum(self, key: str, total: Any) -> int:
+        if total is None:
+            raise ValueError(f"Key '{key}' not found")
+        return total  # type: ignore[no-any-return]
+
+    async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Do what ``decr`` does."""
+        return await self.aincr(key, -delta, version)
+
+    def clear(self) -> None:
+        """Delete this cache's entries in every layer; those of others stay."""
+        run(self._flows.clear())
+
+    async def aclear(self) -> None:
+        """Do what ``clear`` does."""
+        await arun(self._flows.clear())
+
+    def close(self, **kwargs: Any) -> None:
+        """Close the layers, as Django does at the end of a request."""
+        if self._problem is None and self._flows_made is not None:
+            for layer in self._flows_made.layers:
+                layer.close()
+
+    # Names and times
+
+    def _name(self, key: str, version: int | None) -> str:
+        """Return the name of a key in all layers: short and printable, as memcached wants it."""
+        made = self._made_key(key, version)
+        if len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made):
+            return made
+        data = made.encode("utf-8", "surrogatepass")
+        head = made[:KEPT_OF_LONG_NAME].encode("ascii", "replace").decode()
+        head = "".join("?" if find_odd_character(letter) else letter for letter in head)
+        return f"{head}~{blake2b(data, digest_size=24).hexdigest()}"
+
+    def validate_key(self, key: str) -> None:
+        """Take every key: layers get a name that they can hold."""
+
+    def _expiry(self, timeout: Any) -> float:
+        """Return when an entry written now expires, as time.time() has it; 0: it is not stored."""
+        seconds = self._seconds(timeout)
+        if seconds is None:
+            return NEVER
+        return time.time() + seconds if seconds > 0 else 0.0

@@ -1,0 +1,152 @@
+"""One call of one layer, behind its breaker: carried out in a way that blocks or one that does not.
+
+Flows yield calls and get their answers, so that the sync and the async methods of a LayeredCache
+are one flow and cannot differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Generator
+from enum import Enum, auto
+from typing import Any, Final
+
+from cachelayers.backends.faults import CACHE_ERRORS, REFUSALS
+from cachelayers.backends.layered.breaker import logger
+from cachelayers.backends.layered.bus import Bus
+from cachelayers.backends.layered.layers import Layer
+from cachelayers.locks import ForkSafeLock
+from cachelayers.stats import counts
+
+REPORT_EVERY_SECONDS = 60.0
+TURN_SECONDS = 2.0
+
+
+class Outcome(Enum):
+    """What takes the place of an answer."""
+
+    FAILED = auto()  # the layer is down, or it is not known what it has done
+    REFUSED = auto()  # the layer is there, and did not do it
+
+
+FAILED: Final = Outcome.FAILED
+REFUSED: Final = Outcome.REFUSED
+
+
+class Call:
+    """An operation of a layer or of the bus."""
+
+    __slots__ = ("arguments", "limit_seconds", "operation", "target")
+
+    def __init__(
+        self, target: Layer | Bus, operation: str, limit_seconds: float, *arguments: Any
+    ) -> None:
+        self.target, self.operation, self.arguments = target, operation, arguments
+        self.limit_seconds = limit_seconds
+
+    def run(self) -> Any:
+        """Carry it out."""
+        began = time.monotonic()
+        try:
+            answer = getattr(self.target, self.operation)(*self.arguments)
+        except CACHE_ERRORS as error:
+            return self._explain(error)
+        self._note_duration(began)
+        return answer
+
+    async def arun(self) -> Any:
+        """Carry it out in async code."""
+        began = time.monotonic()
+        try:
+            answer = await self.target.perform_async(self.operation, self.arguments)
+        except CACHE_ERRORS as error:
+            return self._explain(error)
+        self._note_duration(began)
+        return answer
+
+    def _note_duration(self, began: float) -> None:
+        seconds = time.monotonic() - began
+        self.target.breaker.note_duration(self.operation, seconds, self.limit_seconds)
+
+    def _explain(self, error: BaseException) -> Outcome:
+        if isinstance(error, REFUSALS) and not isinstance(error, OSError):
+            report_refusal(self.target.alias, self.operation, error)
+            return REFUSED
+        self.target.breaker.fail(self.operation, error)
+        return FAILED
+
+
+class TakeTurn:
+    """Wait for a lock, but not for ever; tell whether it was had.
+
+    In async code by looking: whoever holds it may be a task of the same event loop.
+    """
+
+    def __init__(self, lock: ForkSafeLock) -> None:
+        self.lock = lock
+
+    def run(self) -> bool:
+        """Wait in this thread."""
+        return self.lock.acquire(timeout=TURN_SECONDS)
+
+    async def arun(self) -> bool:
+        """Let others go on meanwhile."""
+        deadline = time.monotonic() + TURN_SECONDS
+        while not self.lock.acquire(blocking=False):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(0.001)
+        return True
+
+
+Flow = Generator[Call | TakeTurn, Any, Any]
+
+_next_report_at: dict[str, float] = {}
+
+
+def report_refusal(alias: str, operation: str, error: BaseException) -> None:
+    """Count what a server did not want, and log it at most once a minute."""
+    counts.add(alias, "refused")
+    now = time.monotonic()
+    if now >= _next_report_at.get(alias, 0.0):
+        _next_report_at[alias] = now + REPORT_EVERY_SECONDS
+        logger.log(
+            logging.ERROR,
+            "CACHES[%r]: %s was refused: %s: %s",
+            alias,
+            operation,
+            type(error).__name__,
+            error,
+        )
+
+
+def run(flow: Flow) -> Any:
+    """Carry out the calls of a flow and return its result."""
+    try:
+        call = next(flow)
+        while True:
+            try:
+                answer = call.run()
+            except BaseException as error:  # noqa: BLE001 - the flow cleans up behind it
+                call = flow.throw(error)
+            else:
+                call = flow.send(answer)
+    except StopIteration as end:
+        return end.value
+
+
+async def arun(flow: Flow) -> Any:
+    """Carry out the calls of a flow in async code."""
+    try:
+        call = next(flow)
+        while True:
+            try:
+                answer = await call.arun()
+            except BaseException as error:  # noqa: BLE001 - the flow cleans up behind it
+                call = flow.throw(error)
+            else:
+                call = flow.send(answer)
+    except StopIteration as end:
+        return end.value

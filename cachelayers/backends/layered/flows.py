@@ -1,0 +1,214 @@
+"""What a LayeredCache does, as flows of calls: reads downward, fills upward, writes from below.
+
+Entries are named as the LayeredCache names them; each flow keeps the epochs that it began with, so
+that what it writes late is written to where nobody looks any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cachelayers.backends.layered.agreement import Agreement
+from cachelayers.backends.layered.bus.base import event_of
+from cachelayers.backends.layered.calls import FAILED, REFUSED, Flow
+from cachelayers.backends.layered.kept import DETOUR, FILL_SECONDS, Kept
+from cachelayers.backends.layered.layers import Layer
+
+Entries = Mapping[str, Kept]
+
+
+class Flows(Agreement):
+    """The operations of one LayeredCache object."""
+
+    def read(self, names: Sequence[str]) -> Flow:
+        """Return the live entries among names, from the first layer that has each."""
+        yield from self.look()
+        since, began, heads = self.state.begin(), time.monotonic(), self.state.heads
+        found: dict[str, Kept] = {}
+        missing: Sequence[str] = names
+        lacking: list[tuple[Layer, Sequence[str]]] = []
+        for layer in self.layers:
+            if not missing:
+                break
+            answer = yield from self.ask(layer, missing)
+            if answer is FAILED:
+                continue
+            live = {name: kept for name, kept in answer.items() if kept.is_live()}
+            found.update(live)
+            if live and not layer.is_local and time.monotonic() - began < FILL_SECONDS:
+                yield from self._fill(lacking, heads, since, live)
+            lacking.append((layer, [name for name in missing if answer.get(name) is not DETOUR]))
+            missing = [name for name in missing if name not in live]
+        return found
+
+    def _fill(
+        self,
+        lacking: Sequence[tuple[Layer, Sequence[str]]],
+        heads: Mapping[str, str],
+        since: int,
+        entries: Entries,
+    ) -> Flow:
+        """Put entries into the layers above that lack them, for the time they still have."""
+        for layer, names in reversed(lacking):
+            share = {name: entries[name] for name in names if name in entries}
+            if layer.is_local:
+                if not self.bus.holds_back():
+                    self.state.keep([layer], since, share)
+            elif share and (head := heads.get(layer.alias)):
+                # Not in an epoch that has begun since: what was read is older than that.
+                yield from self.write_under(head, layer, "fill", share)
+
+    def set(self, entries: Entries) -> Flow:
+        """Write entries, from the bottom up; return the names that no layer has taken."""
+        yield from self.look()
+        since = self.state.begin()
+        names = list(entries)
+        refused = set(names)
+        is_told = False
+        for layer in reversed(self.shared):
+            event = self.event_for(layer, names)
+            try:
+                answer = yield from self.write(layer, "write_many", entries, event)
+            except Exception:  # what this layer cannot serialise, and those below it could
+                if layer is not self.shared[-1]:
+                    yield from self.delete(names)
+                raise
+            if answer is not FAILED and answer is not REFUSED:
+                refused.intersection_update(answer)
+                is_told = event is not None
+        if not is_told:
+            yield from self.tell(names)
+        if self.bus.holds_back():
+            self.state.drop(self.locals, names)
+        else:
+            self.state.replace(self.locals, since, entries)
+        return [name for name in names if name in refused] if self.shared else []
+
+    def delete(self, names: Sequence[str]) -> Flow:
+        """Delete, from the bottom up; return whether any was there, as far as it is known."""
+        yield from self.look()
+        found = False
+        is_told = False
+        for layer in reversed(self.shared):
+            event = self.event_for(layer, names)
+            # Nobody fills the lowest layer, so there nothing needs to stand in the place.
+            operation = "delete_many" if layer is self.shared[-1] else "bury"
+            answer = yield from self.write(layer, operation, names, event)
+            found = found or answer is True
+            is_told = answer is not FAILED and event is not None
+        if not is_told:
+            yield from self.tell(names)
+        return self.state.drop(self.locals, names) or found
+
+    def add(self, name: str, kept: Kept) -> Flow:
+        """Write where no layer has a live entry; decided by one layer."""
+        yield from self.look()
+        if not self.shared:
+            return self._change_locally(lambda layer, own: layer.add(own, kept), name)
+        for decider in self.deciders():
+            others = [layer for layer in self.shared if layer is not decider]
+            if (yield from self._read_from(others, name)) is not None:
+                return False
+            is_added = yield from self.write(
+                decider, "add", name, kept, self.event_for(decider, [name])
+            )
+            if is_added is FAILED or is_added is REFUSED:
+                continue
+            if is_added:
+                yield from self._settle(decider, name)
+            return is_added
+        return self._change_locally(lambda layer, own: layer.add(own, kept), name)
+
+    def increment(self, name: str, delta: Any) -> Flow:
+        """Add to a number; decided by one layer. None: there is none."""
+        return (yield from self._decide(name, "increment", delta))
+
+    def touch(self, name: str, expires: float) -> Flow:
+        """Give an entry another expiry; decided by one layer. Return whether there is one."""
+        return bool((yield from self._decide(name, "touch", expires)))
+
+    def clear(self) -> Flow:
+        """Begin all layers anew, and delete this cache's entries where they can be found."""
+        yield from self.look()
+        self.raise_epochs(self.shared)
+        for layer in reversed(self.shared):
+            yield from self.ask_plainly(layer, "clear_names", f"{self.state.alias}:")
+        yield from self.agree(raised=True)
+        yield from self.tell(None)
+        self.state.drop_everything(self.locals)
+
+    def _decide(self, name: str, operation: str, argument: Any) -> Flow:
+        """Change an entry in the layer that decides."""
+        yield from self.look()
+        for decider in self.deciders():
+            answer = yield from self._change_at(decider, name, operation, argument)
+            if answer is FAILED or answer is REFUSED:
+                continue
+            if answer is not None and answer is not False:
+                yield from self._settle(decider, name)
+            return answer
+        return self._change_locally(
+            lambda layer, own: getattr(layer, operation)(own, argument), name
+        )
+
+    def _change_at(self, decider: Layer, name: str, operation: str, argument: Any) -> Flow:
+        """Change an entry; one that only another layer has, is brought to the one that decides."""
+        event = self.event_for(decider, [name])
+        is_lowest = decider is self.shared[-1]
+        # Elsewhere a detour may stand there, around the layer below, which is out.
+        if not is_lowest and (yield from self._read_from([decider], name)) is None:
+            return None
+        answer = yield from self.write(decider, operation, name, argument, event)
+        if answer is not None and answer is not False:
+            return answer
+        others = [layer for layer in self.shared if layer is not decider]
+        kept = yield from self._read_from(others, name)
+        if kept is None:
+            return answer
+        brought = yield from self.write(decider, "add", name, kept)
+        if brought is FAILED or brought is REFUSED:
+            return brought
+        return (yield from self.write(decider, operation, name, argument, event))
+
+    def _read_from(self, layers: Sequence[Layer], name: str) -> Flow:
+        """Return the live entry of the first of some layers that has one."""
+        for layer in layers:
+            answer = yield from self.ask(layer, [name])
+            if answer is FAILED:
+                continue
+            kept = answer.get(name)
+            if kept is not None and kept.is_live():
+                return kept
+        return None
+
+    def _settle(self, decider: Layer, name: str) -> Flow:
+        """After one layer has decided: have the others look there, and tell the processes."""
+        is_told = self.event_for(decider, [name]) is not None
+        for layer in reversed(self.shared):
+            if layer is not decider:
+                event = self.event_for(layer, [name])
+                answer = yield from self.write(layer, "bury", [name], event)
+                is_told = event is not None and answer is not FAILED
+        if not is_told:
+            yield from self.tell([name])
+        self.state.drop(self.locals, [name])
+
+    def _change_locally(self, change: Callable[[Layer, str], Any], name: str) -> Any:
+        """Decide in the memory of this process, where no shared layer can."""
+        if not self.locals:
+            return None
+        own = f"{self.state.local_head}{name}"
+        answer = change(self.locals[-1], own)
+        for layer in self.locals[:-1]:
+            layer.delete_many([own])
+        return answer
+
+    def event_for(self, layer: Layer, names: Sequence[str]) -> bytes | None:
+        """Return the event to be written together with a write, where that can be one step.
+
+        Only with the last one: who hears of it earlier would read the old value again.
+        """
+        carries = getattr(layer, "carries_events", False) and layer is self.shared[0]
+        return event_of(names) if carries else None

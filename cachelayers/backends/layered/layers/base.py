@@ -1,0 +1,84 @@
+"""What every layer can do, in names and entries. Errors pass through; LayeredCache handles them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from cachelayers.backends.layered.breaker import breaker_of
+from cachelayers.backends.layered.kept import DETOUR, Kept
+
+Change = Callable[[Kept], Kept]
+
+
+class Layer(ABC):
+    """One cache of the stack. Names are made by the LayeredCache: short, printable, its own."""
+
+    is_local = False  # of this process only
+    # Whether an outage may have changed where keys live, so that old values come back with it.
+    shuffles_keys = False
+
+    def __init__(self, alias: str) -> None:
+        """``alias``: of CACHES."""
+        self.alias = alias
+        self.breaker = breaker_of(alias)
+
+    @abstractmethod
+    def read_many(self, names: Sequence[str]) -> Mapping[str, Kept]:
+        """Return what is there, in one call; it may be expired, or a detour."""
+
+    @abstractmethod
+    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+        """Write over whatever is there, in one call; return the names of what it does not take."""
+
+    @abstractmethod
+    def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
+        """Delete; return whether any of them was there, as far as that can be told."""
+
+    @abstractmethod
+    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+        """Write where there is no live entry, as one step."""
+
+    @abstractmethod
+    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+        """Replace a live entry by what ``change`` makes of it, as one step; None: there is none."""
+
+    @abstractmethod
+    def clear_names(self, head: str) -> None:
+        """Delete every entry whose name begins so, as far as they can be found."""
+
+    def fill(self, entries: Mapping[str, Kept]) -> None:
+        """Write each entry whose place is empty; a detour is not."""
+        for name, kept in entries.items():
+            self.add_to_empty(name, kept)
+
+    def add_to_empty(self, name: str, kept: Kept) -> bool:
+        """Write where there is nothing at all, as one step."""
+        return self.add(name, kept)
+
+    def bury(self, names: Sequence[str], event: bytes | None = None) -> None:
+        """Put a detour in the place of each, in one call."""
+        self.write_many(dict.fromkeys(names, DETOUR), event)
+
+    def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
+        """Add to a live number, as one step, and return the sum; None: there is none."""
+        kept = self.change(name, lambda kept: kept._replace(value=kept.value + delta), event)
+        return None if kept is None else kept.value
+
+    def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
+        """Give a live entry another expiry, as one step; return whether there was one."""
+        return self.change(name, lambda kept: kept._replace(expires=expires), event) is not None
+
+    def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
+        """Call an operation without blocking the event loop."""
+        return sync_to_async(getattr(self, operation))(*arguments)
+
+    def close(self) -> None:  # noqa: B027 - most layers have nothing to close
+        """Give back what belongs to the request."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what an operator wants to know and what is cheap to find out."""
+        return {}

@@ -1,0 +1,160 @@
+"""A memcached as a layer, through pymemcache, whose compare-and-set decides what is counted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core.cache.backends.base import BaseCache
+
+from cachelayers.backends.faults import UNREADABLE, errors_named
+from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
+from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.stats import counts
+
+CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
+LONGEST_RELATIVE = 30 * 24 * 60 * 60  # seconds; more is taken for a time since 1970
+LATEST = 2**31 - 1
+TOO_LARGE = errors_named(("pymemcache.exceptions", "MemcacheServerError"))
+
+
+class MemcachedLayer(Layer):
+    """Entries in one memcached, or spread over several by their keys."""
+
+    shuffles_keys = True  # pymemcache gives the keys of a dead server to the others
+
+    def __init__(self, alias: str, cache: BaseCache) -> None:
+        """Use the client of the cache."""
+        super().__init__(alias)
+        self.cache = cache
+        self._client: Any = cache._cache  # type: ignore[attr-defined]
+
+    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+        """Return what is there, by one command for each server."""
+        keys = {self.cache.make_key(name): name for name in names}
+        try:
+            found = self._client.get_many(list(keys))
+        except UNREADABLE:
+            found = self._readable(list(keys))
+        entries = {keys[key]: unwrap(stored) for key, stored in found.items()}
+        return {name: kept for name, kept in entries.items() if kept is not None}
+
+    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+        """Write; those over the server's limit are left out and counted."""
+        refused = []
+        for seconds, group in by_expiry(entries).items():
+            wrapped = {self.cache.make_key(name): wrap(kept) for name, kept in group.items()}
+            try:
+                self._client.set_many(wrapped, seconds)
+            except TOO_LARGE:
+                refused += self._write_singly(group, seconds)
+        return refused
+
+    def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
+        """Delete; of several it is not known whether they were there."""
+        keys = [self.cache.make_key(name) for name in names]
+        if len(keys) == 1:
+            return bool(self._client.delete(keys[0]))
+        self._client.delete_many(keys)
+        return False
+
+    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+        """Write where there is nothing, or what is over."""
+        if self.add_to_empty(name, kept):
+            return True
+        key = self.cache.make_key(name)
+        deadline = time.monotonic() + CHANGE_SECONDS
+        while time.monotonic() < deadline:
+            stored, token = self._gets(key)
+            found = unwrap(stored)
+            if found is not None and found.is_live():
+                return False
+            if token is None:
+                if self.add_to_empty(name, kept):
+                    return True
+            elif self._client.cas(key, wrap(kept), token, seconds_of(kept)):
+                return True
+        return False
+
+    def add_to_empty(self, name: str, kept: Kept) -> bool:
+        """Write natively; what is too large is not written."""
+        try:
+            return bool(self._client.add(self.cache.make_key(name), wrap(kept), seconds_of(kept)))
+        except TOO_LARGE:
+            counts.add(self.alias, "too_large")
+            return False
+
+    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+        """Read, and write if nobody has written in between; else again."""
+        key = self.cache.make_key(name)
+        deadline = time.monotonic() + CHANGE_SECONDS
+        while time.monotonic() < deadline:
+            stored, token = self._gets(key)
+            kept = unwrap(stored)
+            if kept is None or not kept.is_live():
+                return None
+            changed = change(kept)
+            if self._client.cas(key, wrap(changed), token, seconds_of(changed)):
+                return changed
+        raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
+
+    def clear_names(self, head: str) -> None:
+        """Leave them: a memcached cannot be searched. Nobody reads them any more."""
+
+    def close(self) -> None:
+        """Close the connections, as Django does at the end of a request."""
+        self.cache.close()
+
+    def _gets(self, key: str) -> tuple[Any, Any]:
+        """Return what is stored and the token of compare-and-set."""
+        try:
+            stored, token = self._client.gets(key) or (None, None)
+        except UNREADABLE:
+            self._client.delete(key)
+            return None, None
+        return stored, token
+
+    def _readable(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Read one by one, because one of them cannot be unpickled."""
+        found = {}
+        for key in keys:
+            try:
+                found[key] = self._client.get(key)
+            except UNREADABLE:
+                continue
+        return found
+
+    def _write_singly(self, entries: Mapping[str, Kept], seconds: int) -> list[str]:
+        """Write what can be written, and delete what the others should have replaced."""
+        refused = []
+        for name, kept in entries.items():
+            key = self.cache.make_key(name)
+            try:
+                self._client.set(key, wrap(kept), seconds)
+            except TOO_LARGE:
+                counts.add(self.alias, "too_large")
+                self._client.delete(key)
+                refused.append(name)
+        return refused
+
+
+def by_expiry(entries: Mapping[str, Kept]) -> dict[int, dict[str, Kept]]:
+    """Group entries by the number that memcached is given for their expiry."""
+    groups: dict[int, dict[str, Kept]] = {}
+    for name, kept in entries.items():
+        groups.setdefault(seconds_of(kept), {})[name] = kept
+    return groups
+
+
+def seconds_of(kept: Kept) -> int:
+    """Return the expiry as memcached takes it: relative, or since 1970; 0: none."""
+    seconds = native_seconds(kept)
+    if seconds is None:
+        return 0
+    whole = math.ceil(seconds)
+    if whole <= LONGEST_RELATIVE:
+        return whole
+    latest = whole + int(time.time())
+    return latest if latest <= LATEST else 0

@@ -1,0 +1,92 @@
+"""A MemoryCache as a layer: entries in this process, read without unpacking anything."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any
+
+from cachelayers.backends.layered.kept import Kept
+from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.backends.layered.layers.plain import perform_here
+from cachelayers.backends.memory.cache import MemoryCache
+from cachelayers.backends.memory.freezing import Frozen, freeze
+from cachelayers.backends.memory.store import Content
+
+
+class MemoryLayer(Layer):
+    """The store of a MemoryCache."""
+
+    is_local = True
+
+    def __init__(self, alias: str, cache: MemoryCache) -> None:
+        """Take the cache's store; ``head`` is what it puts before every key."""
+        super().__init__(alias)
+        self.cache = cache
+        self.store = cache.store
+        self.head = cache.make_key("")
+
+    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+        """Return the live entries."""
+        now = time.time()
+        found = {}
+        for name in names:
+            content = self.store.read(self.head + name, now)
+            if content is not None:
+                found[name] = kept_of(content)
+        return found
+
+    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+        """Write; what is larger than the store is not taken."""
+        return [
+            name
+            for name, kept in entries.items()
+            if not self.store.put(self.head + name, freeze(kept.value), kept.expires)
+        ]
+
+    def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
+        """Delete; return whether any was there."""
+        return self.store.delete([self.head + name for name in names], time.time()) > 0
+
+    def bury(self, names: Sequence[str], event: bytes | None = None) -> None:
+        """Delete: what keeps readers from filling in older values is a number (see Recent)."""
+        self.delete_many(names)
+
+    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+        """Write where there is no live entry."""
+        return self.store.add(self.head + name, freeze(kept.value), kept.expires, time.time())
+
+    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+        """Replace a live entry."""
+        result: list[Kept] = []
+
+        def replace(content: Content) -> tuple[Frozen, float]:
+            result.append(change(kept_of(content)))
+            return freeze(result[-1].value), result[-1].expires
+
+        self.store.change(self.head + name, time.time(), replace)
+        return result[-1] if result else None
+
+    def clear_names(self, head: str) -> None:
+        """Delete every entry whose name begins so."""
+        whole = self.head + head
+        self.store.delete([name for name in list(self.store.records) if name.startswith(whole)], 0)
+
+    def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
+        """Do it here: a thread would take longer."""
+        return perform_here(getattr(self, operation), arguments)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the store holds."""
+        return {
+            "entries": len(self.store.records),
+            "bytes": self.store.bytes,
+            "evictions": self.store.evictions,
+        }
+
+
+def kept_of(content: Content) -> Kept:
+    """Return a stored value as it was given."""
+    value, is_pickled, expires = content
+    return Kept(pickle.loads(value) if is_pickled else value, expires)  # noqa: S301 - our memory

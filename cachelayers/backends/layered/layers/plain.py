@@ -1,0 +1,141 @@
+"""A layer over any Django cache, by nothing but Django's own methods.
+
+What Django's contract has no atomic operation for (``incr`` of an entry with an expiry, ``touch``)
+is a read and a write here, under a lock of the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.cache.backends.base import BaseCache
+
+from cachelayers.backends.async_twins import AsyncTwins
+from cachelayers.backends.faults import UNREADABLE
+from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
+from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.locks import ForkSafeLock
+
+_change_lock = ForkSafeLock()
+
+
+class PlainLayer(Layer):
+    """LocMemCache, FileBasedCache, and caches that are not known here."""
+
+    def __init__(self, alias: str, cache: BaseCache, *, is_local: bool = False) -> None:
+        """``is_local``: its entries are in the memory of this process."""
+        super().__init__(alias)
+        self.cache = cache
+        self.is_local = is_local
+        self._is_async = offers_async(cache)
+
+    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+        """Return what is there; what cannot be unpickled is not."""
+        try:
+            return unwrapped(self.cache.get_many(names))
+        except UNREADABLE:
+            if len(names) == 1:
+                return {}
+            return {name: kept for one in names for name, kept in self.read_many([one]).items()}
+
+    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+        """Write; entries of one call expire together, or nearly so."""
+        if not entries:
+            return []
+        wrapped = {name: wrap(kept) for name, kept in entries.items()}
+        return self.cache.set_many(wrapped, longest(entries)) or []
+
+    def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
+        """Delete; of several it is not known whether they were there."""
+        if len(names) == 1:
+            return self.cache.delete(names[0])
+        self.cache.delete_many(names)
+        return False
+
+    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+        """Write where there is no live entry: natively, or over one that is over."""
+        if self.add_to_empty(name, kept):
+            return True
+        with _change_lock:
+            found = self.read_many([name]).get(name)
+            if found is not None and found.is_live():
+                return False
+            self.write_many({name: kept})
+            return True
+
+    def add_to_empty(self, name: str, kept: Kept) -> bool:
+        """Write natively."""
+        return self.cache.add(name, wrap(kept), native_seconds(kept))
+
+    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+        """Read and write, with the lock held."""
+        with _change_lock:
+            kept = self.read_many([name]).get(name)
+            if kept is None or not kept.is_live():
+                return None
+            changed = change(kept)
+            self.write_many({name: changed})
+            return changed
+
+    def clear_names(self, head: str) -> None:
+        """Leave them: such a cache cannot be searched. Nobody reads them any more."""
+
+    def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
+        """Use the cache's own async methods where it has some."""
+        if self.is_local:
+            return perform_here(getattr(self, operation), arguments)
+        own = getattr(self, f"_{operation}_async", None) if self._is_async else None
+        return (
+            sync_to_async(getattr(self, operation))(*arguments) if own is None else own(*arguments)
+        )
+
+    async def _read_many_async(self, names: Sequence[str]) -> dict[str, Kept]:
+        try:
+            return unwrapped(await self.cache.aget_many(names))
+        except UNREADABLE:
+            return await sync_to_async(self.read_many)(names)
+
+    async def _write_many_async(
+        self, entries: Mapping[str, Kept], event: bytes | None = None
+    ) -> Sequence[str]:
+        if not entries:
+            return []
+        wrapped = {name: wrap(kept) for name, kept in entries.items()}
+        return await self.cache.aset_many(wrapped, longest(entries)) or []
+
+    async def _delete_many_async(self, names: Sequence[str], event: bytes | None = None) -> bool:
+        if len(names) == 1:
+            return await self.cache.adelete(names[0])
+        await self.cache.adelete_many(names)
+        return False
+
+    def close(self) -> None:
+        """Close it, as Django does at the end of a request."""
+        self.cache.close()
+
+
+async def perform_here(method: Any, arguments: Iterable[Any]) -> Any:
+    """Call what blocks nobody."""
+    return method(*arguments)
+
+
+def unwrapped(found: Mapping[str, Any]) -> dict[str, Kept]:
+    """Return the entries among what a cache has found."""
+    entries = {name: unwrap(stored) for name, stored in found.items()}
+    return {name: kept for name, kept in entries.items() if kept is not None}
+
+
+def longest(entries: Mapping[str, Kept]) -> float | None:
+    """Return for how long a call is to keep its entries: the expiry in each decides."""
+    seconds = [native_seconds(kept) for kept in entries.values()]
+    return None if None in seconds else max(one for one in seconds if one is not None)
+
+
+def offers_async(cache: BaseCache) -> bool:
+    """Tell whether a cache has async methods of its own, not ones that call the sync ones."""
+    return not isinstance(cache, AsyncTwins) and all(
+        getattr(type(cache), name) is not getattr(BaseCache, name)
+        for name in ("aget_many", "aset_many", "adelete", "adelete_many")
+    )

@@ -1,0 +1,274 @@
+"""A Redis as a layer: django-redis or Django's own, with their pools, serializers and options.
+
+Commands go to the primary: a replica may not have yet what was written a moment ago.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from django.core.cache.backends.base import BaseCache
+
+from cachelayers.backends.faults import UNREADABLE
+from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
+from cachelayers.backends.layered.layers.base import Change, Layer
+
+CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
+SCAN_COUNT = 1_000
+LONGEST_MILLISECONDS = 10**14  # some 3,000 years; Redis adds it to the time now
+EVENTS_KEPT = 10_000  # in the stream, about
+
+# Replace a value only if it is still the one that was read; append an event where one is given.
+COMPARE_AND_SET = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if KEYS[2] then redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', 'e', ARGV[4]) end
+return 1
+"""
+
+
+class RedisAccess(Protocol):
+    """What is asked of a Redis cache beside Django's contract."""
+
+    is_cluster: bool
+
+    def client(self) -> Any:
+        """Return redis-py's client of the primary."""
+
+    def key(self, name: str) -> Any:
+        """Return the full key."""
+
+    def encode(self, stored: Any) -> Any:
+        """Serialise, as the cache does."""
+
+    def decode(self, data: bytes) -> Any:
+        """Undo it."""
+
+
+class DjangoRedisAccess:
+    """django_redis.cache.RedisCache with its default client, or one derived from it."""
+
+    def __init__(self, cache: Any) -> None:
+        """Take the client of the cache."""
+        self._client = cache.client
+        self.is_cluster = is_cluster(self.client())
+
+    def client(self) -> Any:
+        return self._client.get_client(write=True)
+
+    def key(self, name: str) -> Any:
+        return str(self._client.make_key(name))
+
+    def encode(self, stored: Any) -> Any:
+        return self._client.encode(stored)
+
+    def decode(self, data: bytes) -> Any:
+        return self._client.decode(data)
+
+
+class CoreRedisAccess:
+    """django.core.cache.backends.redis.RedisCache."""
+
+    def __init__(self, cache: Any) -> None:
+        """Take the cache with its client."""
+        self._cache = cache
+        self.is_cluster = is_cluster(self.client())
+
+    def client(self) -> Any:
+        return self._cache._cache.get_client(None, write=True)
+
+    def key(self, name: str) -> Any:
+        return self._cache.make_key(name)
+
+    def encode(self, stored: Any) -> Any:
+        return self._cache._cache._serializer.dumps(stored)
+
+    def decode(self, data: bytes) -> Any:
+        return self._cache._cache._serializer.loads(data)
+
+
+def access_of(cache: BaseCache) -> RedisAccess | None:
+    """Return the access to a cache that is a Redis, or None for any other."""
+    client = getattr(cache, "client", None)
+    if hasattr(client, "connection_factory") and hasattr(client, "encode"):
+        # A ShardClient spreads keys over servers of its own choice.
+        return None if hasattr(client, "get_server") else DjangoRedisAccess(cache)
+    if hasattr(cache, "_servers") and hasattr(getattr(cache, "_cache", None), "_serializer"):
+        return CoreRedisAccess(cache)
+    return None
+
+
+def is_cluster(client: Any) -> bool:
+    """Tell a client of a Redis Cluster, where one transaction cannot reach several keys."""
+    return any(base.__name__ == "RedisCluster" for base in type(client).__mro__)
+
+
+class RedisLayer(Layer):
+    """Entries in a Redis; ``stream`` is the full key of the bus where this is its layer too."""
+
+    def __init__(self, alias: str, cache: BaseCache, access: RedisAccess) -> None:
+        """Use a cache's own connections."""
+        super().__init__(alias)
+        self.cache = cache
+        self.access = access
+        self.stream: str | None = None
+
+    @property
+    def carries_events(self) -> bool:
+        """Tell whether a write and its event are one step here."""
+        return self.stream is not None and not self.access.is_cluster
+
+    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+        """Return what is there: one GET, or one MGET."""
+        keys = [self.access.key(name) for name in names]
+        client = self.access.client()
+        if len(keys) == 1:
+            data = [client.get(keys[0])]
+        elif self.access.is_cluster:
+            data = client.mget_nonatomic(keys)
+        else:
+            data = client.mget(keys)
+        found = {}
+        for name, one in zip(names, data, strict=True):
+            if one is not None and (kept := self._kept(one)) is not None:
+                found[name] = kept
+        return found
+
+    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+        """Write in one round trip, with the event."""
+
+        def fill_in(pipeline: Any) -> None:
+            for name, kept in entries.items():
+                pipeline.set(
+                    self.access.key(name), self.access.encode(wrap(kept)), px=milliseconds(kept)
+                )
+
+        self._send(fill_in, event)
+        return []
+
+    def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
+        """Delete in one round trip, with the event."""
+
+        def fill_in(pipeline: Any) -> None:
+            for name in names:
+                pipeline.unlink(self.access.key(name))
+
+        return any(self._send(fill_in, event)[: len(names)])
+
+    def fill(self, entries: Mapping[str, Kept]) -> None:
+        """Write what is missing, in one round trip."""
+
+        def fill_in(pipeline: Any) -> None:
+            for name, kept in entries.items():
+                pipeline.set(
+                    self.access.key(name),
+                    self.access.encode(wrap(kept)),
+                    px=milliseconds(kept),
+                    nx=True,
+                )
+
+        self._send(fill_in, None)
+
+    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+        """Write where there is nothing, or what is over."""
+        key, data = self.access.key(name), self.access.encode(wrap(kept))
+        px = milliseconds(kept)
+        answers = self._send(lambda pipeline: pipeline.set(key, data, px=px, nx=True), event)
+        if answers[0]:
+            return True
+        for _ in self._attempts():
+            old = self.access.client().get(key)
+            found = None if old is None else self._kept(old)
+            if found is not None and found.is_live():
+                return False
+            if old is None:
+                if self.access.client().set(key, data, px=px, nx=True):
+                    return True
+            elif self._replace(key, old, kept, None):
+                return True
+        return False
+
+    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+        """Read, and write if nobody has written in between; else again."""
+        key = self.access.key(name)
+        for _ in self._attempts():
+            old = self.access.client().get(key)
+            kept = None if old is None else self._kept(old)
+            if kept is None or not kept.is_live():
+                return None
+            changed = change(kept)
+            if self._replace(key, old, changed, event):
+                return changed
+        raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
+
+    def clear_names(self, head: str) -> None:
+        """Look through the keys of the Redis, a thousand at a time, and delete these."""
+        client = self.access.client()
+        pattern = escape_pattern(self.access.key(head)) + "*"
+        batch: list[Any] = []
+        for key in client.scan_iter(match=pattern, count=SCAN_COUNT):
+            batch.append(key)
+            if len(batch) >= SCAN_COUNT:
+                self._unlink(batch)
+                batch = []
+        self._unlink(batch)
+
+    def close(self) -> None:
+        """Close the cache, which mostly keeps its connections."""
+        self.cache.close()
+
+    def _unlink(self, keys: Sequence[Any]) -> None:
+        pipeline = self.access.client().pipeline(transaction=False)
+        for key in keys:
+            pipeline.unlink(key)
+        if keys:
+            pipeline.execute()
+
+    def _send(self, fill_in: Callable[[Any], object], event: bytes | None) -> Sequence[Any]:
+        """Send commands, and the event behind them, as one transaction and one round trip."""
+        has_event = event is not None and self.carries_events
+        pipeline = self.access.client().pipeline(transaction=has_event)
+        fill_in(pipeline)
+        if has_event:
+            pipeline.xadd(self.stream, {"e": event}, maxlen=EVENTS_KEPT, approximate=True)
+        answers: Sequence[Any] = pipeline.execute()
+        return answers
+
+    def _replace(self, key: str, old: bytes, kept: Kept, event: bytes | None) -> bool:
+        """Write if the entry is still the same bytes."""
+        has_event = event is not None and self.carries_events
+        keys = [key, self.stream] if has_event else [key]
+        px = milliseconds(kept)
+        data = self.access.encode(wrap(kept))
+        arguments = [old, data, "" if px is None else px, event or b"", EVENTS_KEPT]
+        client = self.access.client()
+        return bool(client.register_script(COMPARE_AND_SET)(keys=keys, args=arguments))
+
+    def _attempts(self) -> Iterator[int]:
+        """Count attempts, until it has taken too long."""
+        deadline = time.monotonic() + CHANGE_SECONDS
+        number = 0
+        while time.monotonic() < deadline:
+            yield number
+            number += 1
+
+    def _kept(self, data: bytes) -> Kept | None:
+        try:
+            return unwrap(self.access.decode(data))
+        except (*UNREADABLE, ValueError, TypeError):  # of another serializer, or of old code
+            return None
+
+
+def milliseconds(kept: Kept) -> int | None:
+    """Return for how long Redis is to keep an entry."""
+    seconds = native_seconds(kept)
+    return None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MILLISECONDS)
+
+
+def escape_pattern(text: str) -> str:
+    """Return a text that stands for itself in a pattern of Redis."""
+    return "".join(f"\\{letter}" if letter in "\\*?[]^-" else letter for letter in text)

@@ -1,0 +1,82 @@
+"""A DatabaseCache as a layer: values as it stores them, counted and touched by the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cachelayers.backends.database.strict import StrictTable, Timed, milliseconds, seconds
+from cachelayers.backends.layered.kept import DETOUR, DETOUR_SECONDS, Kept
+from cachelayers.backends.layered.layers.base import Change, Layer
+
+DETOUR_VALUE = b"\0cachelayers.detour"
+
+
+class TableLayer(Layer):
+    """The table of entries."""
+
+    def __init__(self, alias: str, table: StrictTable) -> None:
+        """Use a table of the layer's own settings."""
+        super().__init__(alias)
+        self.table = table
+
+    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+        """Return the live entries, in one statement."""
+        return {name: kept_of(timed) for name, timed in self.table.read_entries(names).items()}
+
+    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+        """Write in one statement."""
+        self.table.write_entries({name: timed_of(kept) for name, kept in entries.items()})
+        return []
+
+    def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
+        """Delete; of several it is not known whether they were there."""
+        if len(names) == 1:
+            return self.table.delete_entry(names[0])
+        self.table.delete_entries(names)
+        return False
+
+    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+        """Write where there is no live entry; a detour is none."""
+        if self.table.add_entry(name, timed_of(kept)):
+            return True
+        found = self.table.read_entries([name]).get(name)
+        if found is None or kept_of(found) is DETOUR:
+            self.table.delete_entry(name)
+            return self.table.add_entry(name, timed_of(kept))
+        return False
+
+    def add_to_empty(self, name: str, kept: Kept) -> bool:
+        """Write where there is neither a live entry nor a detour."""
+        return self.table.add_entry(name, timed_of(kept))
+
+    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+        """Not needed: what changes an entry is one statement here."""
+        raise NotImplementedError
+
+    def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
+        """Add in one statement."""
+        return self.table.increment(name, delta)
+
+    def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
+        """Touch in one statement."""
+        return self.table.touch_entry(name, milliseconds(expires))
+
+    def clear_names(self, head: str) -> None:
+        """Delete every entry whose name begins so."""
+        self.table.delete_prefix(head)
+
+
+def timed_of(kept: Kept) -> Timed:
+    """Return an entry as the table has it."""
+    if kept is DETOUR:
+        return Timed(DETOUR_VALUE, milliseconds(time.time() + DETOUR_SECONDS))
+    return Timed(kept.value, milliseconds(kept.expires))
+
+
+def kept_of(timed: Timed) -> Kept:
+    """Return an entry of the table."""
+    if type(timed.value) is bytes and timed.value == DETOUR_VALUE:
+        return DETOUR
+    return Kept(timed.value, seconds(timed.expires_ms))

@@ -1,0 +1,151 @@
+"""Read and check the settings of a LayeredCache. Called by the cache and by the system checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from cachelayers.backends.layered.bus.making import LOG
+from cachelayers.backends.layered.layers.making import CORE_REDIS, DJANGO_REDIS, names
+from cachelayers.backends.settings import Problem, find_common_problems, is_number
+from cachelayers.conf import backend_of
+
+WITHOUT_BUS_SECONDS = 5.0
+WITH_BUS_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayeredOptions:
+    """The OPTIONS of a LayeredCache, with their defaults."""
+
+    LAYERS: Sequence[str] = ()  # aliases of CACHES, the fastest first
+    BUS: str | None = None  # an alias of a Redis, "log", or None
+    # The longest that a value stays in the memory of a process before it is fetched again: 5
+    # seconds without a bus, and 60 with one, which bounds what a process does that was killed
+    # between its write and its message.
+    MEMORY_TIMEOUT: float | None = None
+    TIME_LIMIT: float = 0.5  # seconds that a layer may take; also of clients without limits
+
+    @property
+    def memory_seconds(self) -> float:
+        """Return MEMORY_TIMEOUT, or its default."""
+        if self.MEMORY_TIMEOUT is not None:
+            return self.MEMORY_TIMEOUT
+        return WITHOUT_BUS_SECONDS if self.BUS is None else WITH_BUS_SECONDS
+
+
+def find_problems(
+    where: str, backend: type, location: str, params: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the settings of the cache called ``where`` in messages.
+
+    ``backend``: the class of LayeredCache, which may not be its own layer.
+    """
+    if location:
+        yield Problem(
+            "cachelayers.E003",
+            f"{where} LOCATION is {location!r}, and a LayeredCache has none.",
+            "Leave it out: its layers have theirs.",
+        )
+    known = LayeredOptions.__dataclass_fields__
+    yield from find_common_problems(where, params, known, unmet_demand)
+    options = params.get("OPTIONS", {})
+    if isinstance(options, Mapping):
+        yield from find_layer_problems(where, backend, options.get("LAYERS", ()))
+        yield from find_bus_problems(where, options.get("BUS"))
+
+
+def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Problem]:
+    """Yield what is wrong with LAYERS."""
+    place = f"{where} OPTIONS LAYERS"
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        yield Problem(
+            "cachelayers.E012",
+            f"{place} is {layers!r}, which is no list.",
+            "Give a list of aliases of CACHES, such as ['memory', 'redis'].",
+        )
+        return
+    if len(layers) < 2:
+        yield Problem(
+            "cachelayers.E012",
+            f"{place} is {list(layers)!r}.",
+            "Name two aliases of CACHES or more; for one, use that cache itself.",
+        )
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, str) or layer not in settings.CACHES:
+            yield Problem(
+                "cachelayers.E012",
+                f"{place} lists {layer!r}, which is not in CACHES.",
+                "Add it there, or remove it from LAYERS.",
+            )
+        elif layer in layers[:number]:
+            yield Problem(
+                "cachelayers.E012", f"{place} lists {layer!r} twice.", "Remove one of them."
+            )
+        elif contains(layer, where, backend):
+            yield Problem(
+                "cachelayers.E012",
+                f"{place} lists {layer!r}, and so the cache contains itself.",
+                "Remove it from LAYERS.",
+            )
+        elif is_layered(layer, backend):
+            yield Problem(
+                "cachelayers.E012",
+                f"{place} lists {layer!r}, which is a LayeredCache.",
+                "List its layers instead.",
+            )
+
+
+def contains(alias: str, where: str, backend: type, seen: frozenset[str] = frozenset()) -> bool:
+    """Tell whether a cache is the one called ``where``, or has it among its layers."""
+    if f"CACHES[{alias!r}]" == where:
+        return True
+    if alias in seen or alias not in settings.CACHES or not is_layered(alias, backend):
+        return False
+    options = settings.CACHES[alias].get("OPTIONS", {})
+    layers = options.get("LAYERS", ()) if isinstance(options, Mapping) else ()
+    return not isinstance(layers, str) and any(
+        contains(layer, where, backend, seen | {alias})
+        for layer in layers
+        if isinstance(layer, str)
+    )
+
+
+def is_layered(alias: str, backend: type) -> bool:
+    """Tell whether a cache is a LayeredCache."""
+    found = backend_of(settings.CACHES[alias])
+    return found is not None and issubclass(found, backend)
+
+
+def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
+    """Yield what is wrong with BUS."""
+    if bus is None or bus == LOG:
+        return
+    place = f"{where} OPTIONS BUS is {bus!r}"
+    if not isinstance(bus, str) or bus not in settings.CACHES:
+        yield Problem(
+            "cachelayers.E013",
+            f"{place}, which is not in CACHES.",
+            f"Give the alias of a Redis, {LOG!r} for the table of invalidations, or None.",
+        )
+        return
+    backend = backend_of(settings.CACHES[bus])
+    if backend is not None and not (names(backend, DJANGO_REDIS) or names(backend, CORE_REDIS)):
+        yield Problem(
+            "cachelayers.E013",
+            f"{place}, which is no Redis but a {backend.__name__}.",
+            f"Give the alias of a Redis, {LOG!r} for the table of invalidations, or None.",
+        )
+
+
+def unmet_demand(name: str, value: Any) -> str | None:
+    """Return what the option asks for, where ``value`` does not meet it."""
+    if name == "MEMORY_TIMEOUT" and value is None:
+        return None
+    if name in {"MEMORY_TIMEOUT", "TIME_LIMIT"}:
+        met = is_number(value) and value > 0
+        return None if met else "Give a number of seconds above 0."
+    return None  # LAYERS and BUS have rules of their own

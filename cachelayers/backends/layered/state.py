@@ -1,0 +1,150 @@
+"""What all objects of one LayeredCache in a process share: epochs, position, recent writes.
+
+Django makes a cache object for each thread; what is known of the others' writes outlives it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from cachelayers.backends.layered.bus import Bus, make_bus
+from cachelayers.backends.layered.epochs import Record, head_of
+from cachelayers.backends.layered.kept import Kept
+from cachelayers.backends.layered.layers import Layer
+from cachelayers.backends.layered.options import LayeredOptions
+from cachelayers.backends.layered.recent import Recent
+from cachelayers.entries.envelope import is_sealed
+from cachelayers.locks import ForkSafeLock
+
+LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
+EPOCH_SECONDS = 1.0  # between two looks at the record of epochs
+MOST_UNSENT = 1_000
+DEGRADED_SECONDS = 5.0  # the longest that memory keeps a value while the bus is out
+
+
+class State:
+    """One LayeredCache of this process."""
+
+    def __init__(self, alias: str, options: LayeredOptions) -> None:
+        """Know nothing of the others yet."""
+        self.alias = alias
+        self.options = options
+        self.bus: Bus = make_bus(options.BUS, alias)
+        self.epochs: Record = {}
+        self.heads: Mapping[str, str] = {}  # by layer; a layer that is out has none
+        self.looked_at = float("-inf")  # of time.monotonic(); when the last look at the bus began
+        self.compared_at = float("-inf")  # the record of epochs
+        self.hears = True  # whether the bus could be read the last time
+        # Names that could not be told to the others; None: more than can be remembered.
+        self.unsent: set[str] | None = set()
+        self.local_head = head_of(alias, 1)
+        self._local_epoch = 1
+        self._recent = Recent()
+        self._lock = ForkSafeLock()
+        self.look_lock = ForkSafeLock()
+
+    def needs_look(self, began: float) -> bool:
+        """Tell whether a unit of work that began then is to look at the bus first."""
+        return began > self.looked_at
+
+    def take_epochs(self, epochs: Mapping[str, int]) -> None:
+        """Use these epochs from now on. Flows that are under way keep those they began with."""
+        with self._lock:
+            self.epochs = dict(epochs)
+            self.heads = {
+                layer: head_of(self.alias, epoch) for layer, epoch in epochs.items() if epoch > 0
+            }
+
+    # The memory of this process
+
+    def begin(self) -> int:
+        """Take a number before reading or writing shared layers."""
+        return self._recent.number
+
+    def keep(self, locals_: Sequence[Layer], since: int, entries: Mapping[str, Kept]) -> None:
+        """Put what was read from shared layers into memory, but nothing that was written since."""
+        if not locals_ or not entries:
+            return
+        with self._lock:
+            fresh = {
+                f"{self.local_head}{name}": self._bounded(kept)
+                for name, kept in entries.items()
+                if not self._recent.was_written(name, since)
+            }
+            for layer in locals_:
+                layer.write_many(fresh)
+
+    def replace(self, locals_: Sequence[Layer], since: int, entries: Mapping[str, Kept]) -> None:
+        """Put what was written to shared layers into memory.
+
+        What somebody else has written meanwhile goes: who was the last, only the layers know.
+        """
+        with self._lock:
+            contested = [name for name in entries if self._recent.was_written(name, since)]
+            self._recent.note(entries)
+            for layer in locals_:
+                layer.write_many(
+                    {f"{self.local_head}{name}": self._bounded(k) for name, k in entries.items()}
+                )
+                layer.delete_many([f"{self.local_head}{name}" for name in contested])
+
+    def drop(self, locals_: Sequence[Layer], names: Iterable[str]) -> bool:
+        """Take names out of memory; return whether any was there."""
+        names = list(names)
+        found = False
+        with self._lock:
+            self._recent.note(names)
+            for layer in locals_:
+                found |= layer.delete_many([f"{self.local_head}{name}" for name in names])
+        return found
+
+    def drop_everything(self, locals_: Sequence[Layer]) -> None:
+        """Empty the memory of this cache's entries."""
+        with self._lock:
+            self._recent.note_everything()
+            old = self.local_head
+            self._local_epoch += 1
+            self.local_head = head_of(self.alias, self._local_epoch)
+            for layer in locals_:
+                layer.clear_names(old)
+
+    def note_unsent(self, names: Sequence[str] | None) -> None:
+        """Remember what the others have not been told."""
+        with self._lock:
+            if self.unsent is not None:
+                known = self.unsent
+                self.unsent = None if names is None else known | set(names)
+                if self.unsent is not None and len(self.unsent) > MOST_UNSENT:
+                    self.unsent = None
+
+    def take_unsent(self) -> Sequence[str] | None:
+        """Return what is still to be told, and forget it."""
+        with self._lock:
+            unsent, self.unsent = self.unsent, set()
+            return None if unsent is None else list(unsent)
+
+    def _bounded(self, kept: Kept) -> Kept:
+        """Return the entry as memory keeps it.
+
+        A recalled value needs no bound: its tags are checked each time.
+        """
+        if is_sealed(kept.value):
+            return kept
+        seconds = self.options.memory_seconds
+        if not self.hears:
+            seconds = min(seconds, DEGRADED_SECONDS)
+        return kept._replace(expires=min(kept.expires, time.time() + seconds))
+
+
+_states: dict[tuple[str, LayeredOptions], State] = {}
+_states_lock = ForkSafeLock()
+
+
+def state_of(alias: str, options: LayeredOptions) -> State:
+    """Return the state of a LayeredCache, made when first asked for."""
+    known = alias, options
+    with _states_lock:
+        if known not in _states:
+            _states[known] = State(alias, options)
+        return _states[known]

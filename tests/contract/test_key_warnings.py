@@ -1,0 +1,35 @@
+"""Which keys our caches warn of, as Django's do. LayeredCache makes every key portable instead."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+from django.core.cache.backends.base import BaseCache, CacheKeyWarning
+
+from tests.contract.fixtures import single_backend
+
+pytestmark = single_backend
+
+
+@pytest.mark.parametrize("key", ["a b", "null\x00", "tab\t", "x" * 251])
+@pytest.mark.parametrize("operation", ["get", "set", "add", "touch", "delete", "has_key", "incr"])
+def test_an_unportable_key_warns_as_in_django(cache: BaseCache, operation: str, key: str) -> None:
+    arguments = {"set": (1,), "add": (1,)}.get(operation, ())
+
+    with pytest.warns(CacheKeyWarning, match="memcached"), allowed_errors(operation):
+        getattr(cache, operation)(key, *arguments)
+
+
+def allowed_errors(operation: str) -> AbstractContextManager[object]:
+    # incr() of a key that is not there.
+    return pytest.raises(ValueError, match="not found") if operation == "incr" else nullcontext()
+
+
+@pytest.mark.parametrize("operation", ["get_many", "set_many", "delete_many"])
+def test_an_unportable_key_warns_in_bulk_as_in_django(cache: BaseCache, operation: str) -> None:
+    argument: Any = {"a b": 1} if operation == "set_many" else ["a b"]
+
+    with pytest.warns(CacheKeyWarning, match="memcached"):
+        getattr(cache, operation)(argument)
