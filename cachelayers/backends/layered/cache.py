@@ -6,7 +6,8 @@ import pickle
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
@@ -19,13 +20,14 @@ from cachelayers.backends.layered.layers import Layer, make_layer
 from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
 from cachelayers.backends.layered.state import LOOK_SECONDS, state_of
-from cachelayers.backends.memory.store import MOST_READS
+from cachelayers.backends.memory.store import MOST_READS, Record
 from cachelayers.backends.settings import Problem
-from cachelayers.invalidation.units import _unit
+from cachelayers.invalidation.units import current_unit
 from cachelayers.locks import fork_count
 
 LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
 KEPT_OF_LONG_NAME = 100
+MISS: Final = object()
 
 
 class LayeredCache(ConfiguredCache):
@@ -47,8 +49,8 @@ class LayeredCache(ConfiguredCache):
         self._state = state_of(self.alias, self._options)
         self._flows_made: Flows | None = None
         self._forks = -1
-        self._memory: MemoryLayer | None = None
-        self._has_default_keys = self._has_plain_keys and self.key_func is default_key_func
+        self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
+        self._records: Mapping[str, Record] = {}  # of the first layer, where it is a MemoryCache
 
     @property
     def _flows(self) -> Flows:
@@ -63,40 +65,42 @@ class LayeredCache(ConfiguredCache):
 
     def _take_memory(self, first: Layer) -> None:
         """Read the first layer's dictionary directly, where it is a MemoryCache."""
-        if isinstance(first, MemoryLayer) and self._has_default_keys:
-            self._records, self._memory_head = first.store.records, first.head
-            self._memory = first
-
-    def _in_memory(self, key: str, version: int | None) -> Any:
-        """Return the content of a live entry in memory, or None; the quick way for a hit."""
-        unit = _unit.get()
-        began = time.monotonic() - LOOK_SECONDS if unit is None else unit.began
-        state = self._state
-        if self._memory is None or began > state.looked_at:
-            return None
-        version = self.version if version is None else version
-        record = self._records.get(
-            f"{self._memory_head}{state.local_head}{self.key_prefix}:{version}:{key}"
-        )
-        if record is None or (content := record.content) is None or content[2] <= time.time():
-            return None
-        if record.reads < MOST_READS:
-            record.reads += 1
-        return content
+        if isinstance(first, MemoryLayer) and self._has_plain_keys:
+            self._state.watch_memory(first.head, f"{self.key_prefix}:")
+            self._records = first.store.records
 
     # Reading
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a live entry, or ``default``."""
-        if content := self._in_memory(key, version):
-            return pickle.loads(content[0]) if content[1] else content[0]  # noqa: S301 - our own
+        # A hit in memory, in place: a call of another function takes as long as the look-up.
+        unit, state = current_unit(), self._state
+        if state.looked_at >= (monotonic() - LOOK_SECONDS if unit is None else unit.began):
+            version_now = self.version if version is None else version
+            record = self._records.get(f"{state.quick_head}{version_now}:{key}")
+            if record is not None and (content := record.content) is not None:
+                value, is_pickled, expires = content
+                if expires > time.time():
+                    if record.reads < MOST_READS:
+                        record.reads += 1
+                    return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own
         return run(self._get(key, default, version))
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Do what ``get`` does; a hit in memory needs no other thread."""
-        if content := self._in_memory(key, version):
-            return pickle.loads(content[0]) if content[1] else content[0]  # noqa: S301 - our own
-        return await arun(self._get(key, default, version))
+        value = self._get_quickly(key, version)
+        return await arun(self._get(key, default, version)) if value is MISS else value
+
+    def _get_quickly(self, key: str, version: int | None) -> Any:
+        """Return the value of a hit in memory, or MISS."""
+        unit, state = current_unit(), self._state
+        if state.looked_at < (monotonic() - LOOK_SECONDS if unit is None else unit.began):
+            return MISS
+        version_now = self.version if version is None else version
+        record = self._records.get(f"{state.quick_head}{version_now}:{key}")
+        if record is None or (content := record.content) is None or content[2] <= time.time():
+            return MISS
+        return pickle.loads(content[0]) if content[1] else content[0]  # noqa: S301 - our own
 
     def _get(self, key: str, default: Any, version: int | None) -> Flow:
         name = self._name(key, version)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.cache.backends.base import BaseCache
@@ -40,8 +40,8 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
         return TableLayer(alias, StrictTable(location, params, alias))
     if issubclass(backend, MemoryCache):
         return MemoryLayer(alias, backend(location, params, alias))
-    make: Callable[[Any, Any], BaseCache] = backend
-    cache = make(location, with_time_limits(backend, params, limit_seconds))
+    limited = with_time_limits(backend, params, limit_seconds)
+    cache: BaseCache = cast(Any, backend)(location, limited)
     if access := access_of(cache):
         return RedisLayer(alias, cache, access)
     if names(backend, PYMEMCACHE):
