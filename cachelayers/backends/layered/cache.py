@@ -46,7 +46,7 @@ class LayeredCache(ConfiguredCache):
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Take what all threads share; layers are made when they are first needed."""
         self._options = LayeredOptions(**{**options, "LAYERS": tuple(options["LAYERS"])})
-        self._state = state_of(self.alias, self._options)
+        self._state = state_of(self.alias, self.key_prefix, self._options)
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func

@@ -150,13 +150,13 @@ class State:
         return kept._replace(expires=min(kept.expires, time.time() + seconds))
 
 
-_states: dict[tuple[str, LayeredOptions], State] = {}
+_states: dict[tuple[str, str, LayeredOptions], State] = {}
 _states_lock = ForkSafeLock()
 
 
-def state_of(alias: str, options: LayeredOptions) -> State:
+def state_of(alias: str, key_prefix: str, options: LayeredOptions) -> State:
     """Return the state of a LayeredCache, made when first asked for."""
-    known = alias, options
+    known = alias, key_prefix, options
     with _states_lock:
         if known not in _states:
             _states[known] = State(alias, options)
