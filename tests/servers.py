@@ -414,6 +414,11 @@ class Redis(Server):
     def url(self) -> str:
         return f"redis://{self.address}"
 
+    def lose_data(self) -> None:
+        """Have it begin with nothing when it is started the next time."""
+        for path in self.data.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
 
 class Memcached(Server):
     name = "memcached"

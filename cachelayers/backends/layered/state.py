@@ -20,7 +20,7 @@ from cachelayers.locks import ForkSafeLock
 LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
 EPOCH_SECONDS = 1.0  # between two looks at the record of epochs
 MOST_UNSENT = 1_000
-DEGRADED_SECONDS = 5.0  # the longest that memory keeps a value while the bus is out
+DEGRADED_SECONDS = 1.0  # the longest that memory keeps a value while the bus is out
 
 
 class State:

@@ -1,0 +1,1 @@
+"""Several processes write and read one LayeredCache, while its layers are disturbed."""

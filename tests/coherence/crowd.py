@@ -1,0 +1,88 @@
+"""Start the processes of one run, disturb what they use, and add up what they found."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests import environment
+from tests.coherence.stacks import Stack
+
+PROCESSES = 4
+BYTES_PER_KEY = 8
+KEYS = 12
+
+
+@dataclass
+class Findings:
+    """What all processes found together."""
+
+    hits: int = 0
+    reads: int = 0
+    writes: int = 0
+    late: int = 0  # hits
+    worst: float = 0.0  # seconds by which a value was late
+    slowest: float = 0.0  # seconds of a page's reads, or of a write
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, one: dict[str, Any]) -> None:
+        for name in ("hits", "reads", "writes", "late", "errors"):
+            setattr(self, name, getattr(self, name) + one[name])
+        self.worst = max(self.worst, one["worst"])
+        self.slowest = max(self.slowest, one["slowest"])
+
+
+def run_crowd(stack: Stack, seconds: float, disturb: Callable[[], None] = lambda: None) -> Findings:
+    """Have the processes work for so long, and disturb them meanwhile."""
+    folder = environment.make_private_folder("coherence")
+    path = folder / "finished"
+    path.write_bytes(bytes(PROCESSES * KEYS * BYTES_PER_KEY))
+    running = [start(stack, number, path, seconds) for number in range(PROCESSES)]
+    try:
+        for process in running:
+            hear(process)
+        for process in running:
+            tell(process)
+        disturb()
+        findings = Findings()
+        for process in running:
+            findings.add(json.loads(hear(process)))
+        return findings
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+
+def start(stack: Stack, number: int, path: Path, seconds: float) -> subprocess.Popen[str]:
+    arguments = [number, PROCESSES, path, seconds, random.randrange(10**9)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.coherence.program", *map(str, arguments)],
+        cwd=environment.PROJECT,
+        env={**os.environ, "CACHELAYERS_COHERENCE_CACHES": json.dumps(stack.caches)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def hear(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise AssertionError(process.communicate()[1])
+    return line
+
+
+def tell(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()

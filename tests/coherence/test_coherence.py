@@ -1,0 +1,135 @@
+"""A write in one process is seen by the others at their next unit of work, whatever happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
+from cachelayers.backends.layered.state import EPOCH_SECONDS
+from tests.coherence import stacks
+from tests.coherence.crowd import Findings, run_crowd
+from tests.coherence.stacks import Stack
+from tests.servers import Memcached, Redis
+
+pytestmark = pytest.mark.usefixtures("django_db_setup")
+
+SECONDS = 4.0
+# While a layer goes and comes: the others look at the record of epochs so often.
+BOUND_SECONDS = EPOCH_SECONDS + 0.5
+PAUSED_SECONDS = 5.0
+
+
+def expect_work(findings: Findings) -> None:
+    assert findings.errors == []
+    assert findings.hits > 200
+    assert findings.writes > 20
+
+
+def expect_coherent(findings: Findings) -> None:
+    expect_work(findings)
+    assert findings.late == 0
+
+
+def expect_bounded(findings: Findings, seconds: float = BOUND_SECONDS) -> None:
+    expect_work(findings)
+    assert findings.worst <= seconds, findings
+
+
+def test_writes_are_seen_through_the_log() -> None:
+    expect_coherent(run_crowd(stacks.memory_table(), SECONDS))
+
+
+@pytest.mark.postgres
+def test_writes_are_seen_through_the_log_in_front_of_a_server() -> None:
+    expect_coherent(run_crowd(stacks.memory_table("postgres"), SECONDS))
+
+
+def test_writes_are_seen_within_seconds_without_a_bus() -> None:
+    findings = run_crowd(stacks.memory_table(bus=None), 2 * WITHOUT_BUS_SECONDS)
+
+    expect_bounded(findings, WITHOUT_BUS_SECONDS + 0.5)
+    assert findings.late > 0
+
+
+@pytest.mark.parametrize("make", [stacks.memory_redis_table, stacks.memory_redis])
+def test_writes_are_seen_through_a_stream(
+    redis_server: Redis, make: Callable[[str], Stack]
+) -> None:
+    expect_coherent(run_crowd(make(redis_server.url), SECONDS))
+
+
+def test_writes_are_seen_in_front_of_memcached(
+    redis_server: Redis, memcached_server: Memcached
+) -> None:
+    stack = stacks.memory_memcached(memcached_server.address, redis_server.url)
+
+    expect_coherent(run_crowd(stack, SECONDS))
+
+
+@pytest.mark.parametrize("make", [stacks.memory_redis_table, stacks.memory_redis])
+def test_a_stream_that_is_trimmed_loses_nothing(
+    redis_server: Redis, make: Callable[[str], Stack]
+) -> None:
+    def trim() -> None:
+        client = redis.Redis(host="127.0.0.1", port=redis_server.port)
+        end = time.monotonic() + SECONDS - 1
+        while time.monotonic() < end:
+            for key in client.keys("*:bus"):
+                client.xtrim(key, maxlen=0)
+            time.sleep(0.05)  # between two trims: it is the time under test
+        client.close()
+
+    expect_coherent(run_crowd(make(redis_server.url), SECONDS, trim))
+
+
+@pytest.mark.parametrize("make", [stacks.memory_redis_table, stacks.memory_redis])
+@pytest.mark.parametrize("keeps", [True, False], ids=["with its data", "empty"])
+def test_a_redis_that_is_killed_and_comes_back(
+    redis_server: Redis, make: Callable[[str], Stack], keeps: bool
+) -> None:
+    def kill_and_start() -> None:
+        for _ in range(2):
+            time.sleep(SECONDS / 4)  # the processes work meanwhile, before and after
+            redis_server.kill()
+            if not keeps:
+                redis_server.lose_data()
+            time.sleep(SECONDS / 4)
+            redis_server.start()
+
+    expect_bounded(run_crowd(make(redis_server.url), 2 * SECONDS, kill_and_start))
+
+
+@pytest.mark.parametrize("make", [stacks.memory_redis_table, stacks.memory_redis])
+def test_a_redis_that_stands_still_for_five_seconds(
+    redis_server: Redis, make: Callable[[str], Stack]
+) -> None:
+    def pause() -> None:
+        time.sleep(SECONDS / 4)  # the processes work meanwhile, before and after
+        redis_server.pause()
+        time.sleep(PAUSED_SECONDS)
+        redis_server.resume()
+
+    findings = run_crowd(make(redis_server.url), PAUSED_SECONDS + 2 * SECONDS, pause)
+
+    expect_bounded(findings)
+    assert findings.slowest < PAUSED_SECONDS
+
+
+def test_a_memcached_that_comes_and_goes(redis_server: Redis, memcached_server: Memcached) -> None:
+    def disturb() -> None:
+        time.sleep(SECONDS / 4)  # the processes work meanwhile, before and after
+        memcached_server.pause()
+        time.sleep(SECONDS / 2)
+        memcached_server.resume()
+        time.sleep(SECONDS / 4)
+        memcached_server.kill()
+        time.sleep(SECONDS / 4)
+        memcached_server.start()
+
+    stack = stacks.memory_memcached(memcached_server.address, redis_server.url)
+
+    expect_bounded(run_crowd(stack, 3 * SECONDS, disturb))
