@@ -13,6 +13,9 @@ from django.core.checks import CheckMessage, Error, Tags
 from django.db import connections
 
 from cachelayers.backends.configured import ConfiguredCache
+from cachelayers.backends.layered import LayeredCache
+from cachelayers.backends.layered.layers.making import is_local_alias
+from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
 from cachelayers.conf import (
     SETTING_NAMES,
     backend_of,
@@ -64,6 +67,25 @@ def cache_messages() -> Iterator[CheckMessage]:
         options = others.get("OPTIONS", {})
         if isinstance(options, Mapping) and options.get("UNLOGGED"):
             yield from unlogged_messages(where, database_alias_of(params))
+        if backend is LayeredCache and isinstance(options, Mapping):
+            yield from bus_messages(where, options)
+
+
+def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield a warning where processes are not told of each other's writes, with the bound."""
+    layers = options.get("LAYERS", ())
+    if options.get("BUS") is not None or not isinstance(layers, (list, tuple)):
+        return
+    local = [alias for alias in layers if is_local_alias(alias)]
+    if local and len(local) < len(layers):
+        seconds = options.get("MEMORY_TIMEOUT") or WITHOUT_BUS_SECONDS
+        yield checks.Warning(
+            f"{where} has no BUS: what one process writes or deletes, others may still read from"
+            f" their memory for {seconds} seconds.",
+            hint="Set BUS to the alias of a Redis, or to 'log'. Where that time is all right, and"
+            " for what only recall, @cached and fragments keep, silence this.",
+            id="cachelayers.W006",
+        )
 
 
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:

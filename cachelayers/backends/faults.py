@@ -7,7 +7,9 @@ from importlib import import_module
 
 import django.db
 
-from cachelayers.exceptions import CacheUnavailable
+from cachelayers.backends.database.faults import Fault, fault_of
+from cachelayers.exceptions import CacheUnavailable, MissingTable
+from cachelayers.invalidation.dialects import LOG
 
 # What unpickling raises for an entry of code that has changed since.
 UNREADABLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, EOFError)
@@ -43,3 +45,13 @@ REFUSALS = errors_named(
     ("pymemcache.exceptions", "MemcacheServerError"),
     ("pymemcache.exceptions", "MemcacheClientError"),
 )
+
+
+def raise_if_never_made(database: str, error: django.db.Error) -> None:
+    """Raise MissingTable where the log's tables do not exist yet."""
+    is_missing = fault_of(error) is Fault.MISSING_TABLE
+    if is_missing and LOG.partition("_")[0] in str(error):
+        raise MissingTable(
+            f"The log of invalidations is not in DATABASES[{database!r}] yet."
+            f" Create it with: python manage.py migrate cachelayers --database={database}"
+        ) from error

@@ -38,6 +38,8 @@ from cachelayers.lookup.steps import (
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
 LONGEST_PAUSE_SECONDS = 0.05
+# A lease that cannot be had and that nobody has: a cache that is down and says so to nobody.
+LOOKS_AT_NOBODY = 3
 ROUNDS = 3  # of waiting for others whose values are not valid for this caller
 
 
@@ -139,7 +141,11 @@ def compute_with_lease(
     deadline = time.monotonic() + lease.seconds
     pause = FIRST_PAUSE_SECONDS
     has_lease = yield TakeLease(policy, lease.token, lease.seconds)
+    looks_at_nobody = 0
     while not has_lease and time.monotonic() < deadline:
+        looks_at_nobody = looks_at_nobody + 1 if (yield ReadLease(policy)) is None else 0
+        if looks_at_nobody == LOOKS_AT_NOBODY:
+            break
         yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
         found = yield from find(policy, unit)

@@ -17,11 +17,11 @@ import django.db
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
+from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE, raise_if_never_made
 from cachelayers.entries.envelope import Envelope, seal, unseal
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.units import Unit
-from cachelayers.lookup.faults import raise_if_never_made, report
+from cachelayers.lookup.faults import report
 from cachelayers.lookup.flights import Flight
 from cachelayers.lookup.policy import Policy
 

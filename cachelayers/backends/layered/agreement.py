@@ -181,6 +181,7 @@ class Agreement:
             self._begin_alone()
             return
         agreed = self._agreed(records, raised=raised)
+        is_new = agreed != merged([*records.values(), self.state.epochs])
         if not any(records.values()):
             agreed = yield from self._found(records, agreed)
         for layer in self.shared:
@@ -188,6 +189,9 @@ class Agreement:
                 entries = {name: Kept(agreed, NEVER)}
                 yield Call(layer, "write_many", self.limit_seconds, entries)
         self.state.take_epochs(agreed)
+        if raised or is_new:
+            # Who has not heard of it would go on reading where nobody writes any more.
+            yield from self.tell(None)
 
     def _agreed(self, records: Mapping[str, Mapping[str, int]], *, raised: bool) -> dict[str, int]:
         """Return the epochs that count from now on."""

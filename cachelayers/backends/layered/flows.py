@@ -136,7 +136,6 @@ class Flows(Agreement):
         for layer in reversed(self.shared):
             yield from self.ask_plainly(layer, "clear_names", f"{self.state.alias}:")
         yield from self.agree(raised=True)
-        yield from self.tell(None)
         self.state.drop_everything(self.locals)
 
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import django.db
 from django.db import connections
 
+from cachelayers.backends.faults import raise_if_never_made
 from cachelayers.backends.layered.bus.base import Bus, Events, names_of
 from cachelayers.invalidation.following import TagFollower
 from cachelayers.invalidation.log import write_tags
@@ -32,7 +34,11 @@ class LogBus(Bus):
 
     def read(self) -> Events:
         """Return the names that are new in the log, this process's own among them."""
-        tags = self._follower.read()
+        try:
+            tags = self._follower.read()
+        except django.db.Error as error:
+            raise_if_never_made(self.database, error)
+            raise
         if tags is None:
             return Events(everything=True)
         names = [tag.removeprefix(self._head) for tag in tags if tag.startswith(self._head)]

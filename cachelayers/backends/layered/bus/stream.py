@@ -64,10 +64,11 @@ class StreamBus(Bus):
     def _begin(self, client: Any) -> Events:
         """Take the last entry as position, one of our own where there is none."""
         entries = client.xrevrange(self.stream, count=1)
-        if not entries:
-            client.xadd(self.stream, {"e": event_of([])}, maxlen=EVENTS_KEPT, approximate=True)
-            entries = client.xrevrange(self.stream, count=1)
-        self._last = as_entry(entries[0])
+        if entries:
+            self._last = as_entry(entries[0])
+        else:
+            fields = {b"e": event_of([])}
+            self._last = as_bytes(client.xadd(self.stream, fields)), fields
         return Events(everything=True)
 
 

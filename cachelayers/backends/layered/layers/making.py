@@ -80,3 +80,9 @@ def names(backend: type, path: str) -> bool:
 def is_local(backend: type) -> bool:
     """Tell whether a backend keeps its entries in the memory of the process."""
     return issubclass(backend, (LocMemCache, MemoryCache, DummyCache))
+
+
+def is_local_alias(alias: Any) -> bool:
+    """Tell the same of a cache of CACHES."""
+    backend = backend_of(settings.CACHES.get(alias, {})) if isinstance(alias, str) else None
+    return backend is not None and is_local(backend)

@@ -1,0 +1,91 @@
+"""A stack of memory and two watched caches, made anew for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.test import override_settings
+
+from cachelayers.backends.layered import state
+from tests.contract.fixtures import clock
+from tests.layered.backends import Server, server_of
+from tests.settings import layered_cache, memory_cache
+
+__all__ = ["clock"]
+NUMBERS = itertools.count()
+
+
+@dataclass
+class Stack:
+    """A LayeredCache of memory, an upper and a lower shared cache."""
+
+    alias: str
+    upper: Server
+    lower: Server
+
+    @property
+    def cache(self) -> BaseCache:
+        return caches[self.alias]
+
+    def layer(self, name: str) -> str:
+        return f"{self.alias}-{name}"
+
+    def forget_memory(self) -> None:
+        """As in another process: this one knows nothing any more."""
+        forget_processes()
+        caches[self.layer("memory")].clear()
+        del caches[self.alias]
+
+
+def forget_processes() -> None:
+    state._states.clear()
+
+
+MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture
+def make_stack() -> Iterator[MakeStack]:
+    """Return a function that makes a stack; options: of the LayeredCache."""
+    with ExitStack() as overrides:
+
+        def make(
+            backend: str = "WatchedCache",
+            layers: Sequence[str] = ("memory", "upper", "lower"),
+            **options: Any,
+        ) -> Stack:
+            alias = f"stack-{next(NUMBERS)}"
+            names = {name: f"{alias}-{name}" for name in ("memory", "upper", "lower")}
+            configured = layered_cache(*(names[layer] for layer in layers))
+            configured["OPTIONS"] |= options
+            overrides.enter_context(
+                override_settings(
+                    CACHES={
+                        **settings.CACHES,
+                        alias: configured,
+                        names["memory"]: memory_cache(),
+                        names["upper"]: watched(names["upper"], backend),
+                        names["lower"]: watched(names["lower"], backend),
+                    }
+                )
+            )
+            return Stack(alias, server_of(names["upper"]), server_of(names["lower"]))
+
+        yield make
+
+
+@pytest.fixture
+def stack(make_stack: MakeStack) -> Stack:
+    return make_stack()
+
+
+def watched(location: str, backend: str) -> dict[str, Any]:
+    return {"BACKEND": f"tests.layered.backends.{backend}", "LOCATION": location}

@@ -1,0 +1,108 @@
+"""Settings that cannot work are refused, by the checks and at the first use, in the same words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from cachelayers.checks import cache_messages
+
+BACKEND = "cachelayers.backends.LayeredCache"
+OTHERS = {
+    "memory": {"BACKEND": "cachelayers.backends.MemoryCache"},
+    "files": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": "/nonexistent",
+    },
+    "redis": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": "redis://127.0.0.1:1/0",
+    },
+}
+GOOD = ["memory", "files"]
+
+
+@pytest.mark.parametrize(
+    ("params", "number", "words"),
+    [
+        ({"OPTIONS": {"LAYERS": ["memory", "disk"]}}, "E012", "lists 'disk', which is not in"),
+        ({"OPTIONS": {"LAYERS": ["memory", 7]}}, "E012", "lists 7, which is not in CACHES"),
+        ({"OPTIONS": {"LAYERS": ["files", "memory", "files"]}}, "E012", "lists 'files' twice"),
+        ({"OPTIONS": {"LAYERS": ["memory", "bad"]}}, "E012", "the cache contains itself"),
+        ({"OPTIONS": {"LAYERS": ["memory", "other"]}}, "E012", "the cache contains itself"),
+        ({"OPTIONS": {"LAYERS": ["memory", "third"]}}, "E012", "which is a LayeredCache"),
+        ({"OPTIONS": {"LAYERS": ["memory"]}}, "E012", "Name two aliases of CACHES or more"),
+        ({"OPTIONS": {"LAYERS": []}}, "E012", "Name two aliases of CACHES or more"),
+        ({}, "E012", "Name two aliases of CACHES or more"),
+        ({"OPTIONS": {"LAYERS": "memory"}}, "E012", "LAYERS is 'memory', which is no list"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "kafka"}}, "E013", "BUS is 'kafka', which is not"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "files"}}, "E013", "no Redis but a FileBasedCache"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": 1}}, "E013", "BUS is 1, which is not in CACHES"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "log", "BUSS": 1}}, "E003", "unknown key 'BUSS'"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "log", "TIME_LIMIT": 0}}, "E004", "TIME_LIMIT is 0"),
+        (
+            {"OPTIONS": {"LAYERS": GOOD, "BUS": "log", "MEMORY_TIMEOUT": "5"}},
+            "E004",
+            "MEMORY_TIMEOUT is '5'",
+        ),
+        ({"LOCATION": "here", "OPTIONS": {"LAYERS": GOOD, "BUS": "log"}}, "E003", "has none"),
+        ({"OPTIONS": 7}, "E004", "must be a dictionary"),
+    ],
+)
+def test_what_cannot_work_is_named_with_its_cure(
+    params: dict[str, Any], number: str, words: str
+) -> None:
+    configured = {
+        **OTHERS,
+        "bad": {"BACKEND": BACKEND, **params},
+        "other": {"BACKEND": BACKEND, "OPTIONS": {"LAYERS": ["memory", "bad"], "BUS": "log"}},
+        "third": {"BACKEND": BACKEND, "OPTIONS": {"LAYERS": GOOD, "BUS": "log"}},
+    }
+    with override_settings(CACHES=configured):
+        found = [one for one in cache_messages() if "CACHES['bad']" in one.msg and one.level >= 40]
+        with pytest.raises(ImproperlyConfigured) as refusal:
+            caches["bad"].get("any")
+
+    [error] = found
+    assert error.id == f"cachelayers.{number}"
+    assert words in f"{error.msg} {error.hint}"
+    assert str(refusal.value) == f"{error.msg} {error.hint}"
+
+
+@pytest.mark.parametrize("bus", ["log", "redis"])
+def test_what_can_work_is_not_reported(bus: str) -> None:
+    layers = ["memory", "redis", "files"]
+    configured = {
+        **OTHERS,
+        "good": {
+            "BACKEND": BACKEND,
+            "TIMEOUT": None,
+            "KEY_PREFIX": "site",
+            "OPTIONS": {"LAYERS": layers, "BUS": bus, "MEMORY_TIMEOUT": 2, "TIME_LIMIT": 0.2},
+        },
+    }
+    with override_settings(CACHES=configured):
+        assert list(cache_messages()) == []
+
+
+@pytest.mark.parametrize(("timeout", "bound"), [(None, "5.0 seconds"), (2, "2 seconds")])
+def test_without_a_bus_the_bound_is_said(timeout: float | None, bound: str) -> None:
+    options = {"LAYERS": GOOD, "MEMORY_TIMEOUT": timeout}
+    configured = {**OTHERS, "layered": {"BACKEND": BACKEND, "OPTIONS": options}}
+    with override_settings(CACHES=configured):
+        [found] = cache_messages()
+
+    assert found.id == "cachelayers.W006"
+    assert "CACHES['layered'] has no BUS" in found.msg
+    assert bound in found.msg
+
+
+def test_without_a_bus_nothing_is_said_where_no_process_has_a_memory_of_its_own() -> None:
+    options = {"LAYERS": ["redis", "files"]}
+    configured = {**OTHERS, "layered": {"BACKEND": BACKEND, "OPTIONS": options}}
+    with override_settings(CACHES=configured):
+        assert list(cache_messages()) == []
