@@ -1,7 +1,8 @@
-"""Settings of the demo site: SQLite files and a cache in a database table, no server needed."""
+"""Settings of the demo site: SQLite files, memory and a table as one cache, no server needed."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 from testproject.secret_key import read_or_create_secret_key
 
@@ -83,12 +84,30 @@ DATABASES = {
 DATABASE_ROUTERS = ["cachelayers.routers.CacheRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CACHES = {
-    "default": {
+# One cache of layers: what a worker has in memory it need not fetch, and what is in the table all
+# workers share. The bus tells each worker's memory what the others have written.
+LAYERS = ["memory", "database"]
+BUS = "log"  # the table of invalidations, in the site's own database
+CACHES: dict[str, dict[str, Any]] = {
+    "memory": {
+        "BACKEND": "cachelayers.backends.MemoryCache",
+        "OPTIONS": {"MAX_BYTES": 64 * 2**20},  # 64 MiB in each worker
+    },
+    "database": {
         "BACKEND": "cachelayers.backends.DatabaseCache",
         "LOCATION": "cache",
         "OPTIONS": {"MAX_BYTES": 256 * 2**20},  # 256 MiB
     },
+}
+
+# A Redis comes between the two, and is the bus: `make demo REDIS=yes` starts one and names it.
+if REDIS_URL := os.environ.get("TESTPROJECT_REDIS"):
+    LAYERS, BUS = ["memory", "redis", "database"], "redis"
+    CACHES["redis"] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}
+
+CACHES["default"] = {
+    "BACKEND": "cachelayers.backends.LayeredCache",
+    "OPTIONS": {"LAYERS": LAYERS, "BUS": BUS},
 }
 
 # A change to any of their rows is seen by the next request, however it was made.

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from testproject.secret_key import read_or_create_secret_key
+from tests.site.conftest import run_in
 
-PROJECT = Path(__file__).resolve().parents[2]
-
-
-def run_in(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "testproject.settings",
-        "TESTPROJECT_DATA": str(folder),
-    }
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+SHOW_LAYERS = """
+import django
+django.setup()
+from django.conf import settings
+from django.core.management import call_command
+call_command("check", fail_level="WARNING", verbosity=0)
+options = settings.CACHES["default"]["OPTIONS"]
+print(*options["LAYERS"], "bus", options["BUS"])
+"""
 
 
 def test_a_fresh_folder_becomes_a_site_with_a_cache_file_of_its_own(tmp_path: Path) -> None:
@@ -54,6 +43,21 @@ print(response.status_code, response.headers["Content-Security-Policy"])
     assert {"site.sqlite3", "cache.sqlite3", "secret_key", "static"} <= {
         path.name for path in tmp_path.iterdir()
     }
+
+
+def test_the_cache_is_memory_over_a_table_and_needs_no_server(tmp_path: Path) -> None:
+    done = run_in(tmp_path, "-c", SHOW_LAYERS)
+
+    assert done.stdout.splitlines()[-1:] == ["memory database bus log"], done.stderr
+
+
+@pytest.mark.redis
+def test_a_redis_that_is_named_comes_between_the_two_and_is_the_bus(
+    tmp_path: Path, redis_url: str
+) -> None:
+    done = run_in(tmp_path, "-c", SHOW_LAYERS, redis_url=redis_url)
+
+    assert done.stdout.splitlines()[-1:] == ["memory redis database bus redis"], done.stderr
 
 
 def test_debug_is_off_unless_asked_for(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
+from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.handlers.wsgi import WSGIHandler
@@ -17,6 +18,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.test import RequestFactory
 
+from cachelayers.backends import MemoryCache
+from cachelayers.signals import layer_failed
 from testproject.airports.models import Country
 from testproject.airports.queries import list_countries
 from testproject.pages.models import Page
@@ -24,7 +27,7 @@ from testproject.pages.models import Page
 CACHE_ALIAS = "default"
 DATABASE_ALIAS = "default"
 WARM_RUNS_PER_COLD_RUN = 5
-HEADINGS = ("page", "cold ms", "SQL", "warm ms", "SQL", "cache reads", "ratio")
+COLD = "cold"
 
 
 @dataclass
@@ -50,14 +53,25 @@ class PageRuns:
 
     name: str
     cold: list[Run] = field(default_factory=list)
-    warm: list[Run] = field(default_factory=list)
+    shared: list[Run] = field(default_factory=list)
+    local: list[Run] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where a warm page comes from, by aliases of CACHES."""
+
+    every: Sequence[str]
+    local: str  # the memory of the process that shows the page
+    shared: str  # the first layer below, from which a process gets what it lacks
 
 
 class Command(BaseCommand):
     help = (
-        "Renders typical pages through the whole middleware stack, with an empty cache and with "
-        "a full one, and prints median times and numbers of SQL queries. What the cache holds "
-        "stays as it is: the measuring happens under a key prefix of its own."
+        "Renders typical pages through the whole middleware stack: with an empty cache, from the "
+        "layer that all processes share, and from the memory of this process. Prints median times "
+        "and numbers of SQL queries. What the cache holds for the site's readers stays as it is: "
+        "the measuring happens under a version of its own."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -69,14 +83,17 @@ class Command(BaseCommand):
         if runs < 1:
             raise CommandError(f"--runs is {runs}, and must be 1 or more.")
         pages = typical_pages()
-        site = Site()
-        measured = [measure(site, name, path, runs) for name, path in pages]
-        for line in format_table([HEADINGS, *(table_row(page) for page in measured)]):
+        site, layers = Site(), layers_of(CACHE_ALIAS)
+        with failing_layers() as failed:
+            measured = [measure(site, layers, name, path, runs) for name, path in pages]
+        rows = [headings(layers), *(table_row(page) for page in measured)]
+        for line in [*format_table(rows), *explanation(layers, runs)]:
             self.stdout.write(line)
-        self.stdout.write(
-            f"Medians of {runs} requests with an empty cache and "
-            f"{runs * WARM_RUNS_PER_COLD_RUN} with a full one."
-        )
+        if failed:
+            self.stderr.write(
+                f"Failed meanwhile: {', '.join(sorted(failed))}. The pages came from the layers "
+                "below, or were made anew."
+            )
 
 
 # What is measured
@@ -103,30 +120,68 @@ def typical_pages() -> list[tuple[str, str]]:
     ]
 
 
-def measure(site: "Site", name: str, path: str, runs: int) -> PageRuns:
+def layers_of(alias: str) -> Layers:
+    every: Sequence[str] = settings.CACHES[alias]["OPTIONS"]["LAYERS"]
+    local = next(name for name in every if isinstance(caches[name], MemoryCache))
+    shared = next(name for name in every if not isinstance(caches[name], MemoryCache))
+    return Layers(every, local, shared)
+
+
+def measure(site: "Site", layers: Layers, name: str, path: str, runs: int) -> PageRuns:
     page = PageRuns(name)
     with empty_cache():
         site.visit(path)  # Not counted: it compiles templates and opens the databases.
     for _ in range(runs):
         with empty_cache():
             page.cold.append(site.visit(path))
-            page.warm.extend(site.visit(path) for _ in range(WARM_RUNS_PER_COLD_RUN))
+            for _ in range(WARM_RUNS_PER_COLD_RUN):
+                caches[layers.local].clear()  # Of this process only; as if another had come.
+                page.shared.append(site.visit(path))
+            page.local.extend(site.visit(path) for _ in range(WARM_RUNS_PER_COLD_RUN))
     return page
 
 
 @contextmanager
 def empty_cache() -> Iterator[None]:
-    """Give the block a cache that is empty, by a key prefix that nobody has used.
+    """Give the block a cache that is empty, by a version that nobody has used.
 
-    To clear the cache instead would make the site's readers pay for the measuring.
+    To clear the cache instead would make the site's readers pay for the measuring. Not by a key
+    prefix: a LayeredCache takes it once, when it is made.
     """
     cache = caches[CACHE_ALIAS]
-    with patch.object(cache, "key_prefix", f"measure-{uuid4().hex}"):
+    written: set[str] = set()
+    with patch.object(cache, "version", uuid4().hex), ExitStack() as stack:
+        for name in ("set", "add"):
+            stack.enter_context(patch.object(cache, name, noting(getattr(cache, name), written)))
         try:
             yield
         finally:
-            if delete_prefix := getattr(cache, "delete_prefix", None):
-                delete_prefix("")
+            cache.delete_many(written)
+
+
+def noting(write: Callable[..., Any], written: set[str]) -> Callable[..., Any]:
+    """Return a write that notes its key, so that nothing is left of the measuring."""
+
+    def note(key: str, *args: Any, **kwargs: Any) -> Any:
+        written.add(key)
+        return write(key, *args, **kwargs)
+
+    return note
+
+
+@contextmanager
+def failing_layers() -> Iterator[set[str]]:
+    """Collect the layers that fail within the block: a page did not come from those."""
+    failed: set[str] = set()
+
+    def note(alias: str, **kwargs: object) -> None:
+        failed.add(alias)
+
+    layer_failed.connect(note)
+    try:
+        yield failed
+    finally:
+        layer_failed.disconnect(note)
 
 
 class Site:
@@ -190,18 +245,46 @@ def count_cache_reads(cache: BaseCache, tally: Tally, stack: ExitStack) -> None:
 # How it is shown
 
 
+def headings(layers: Layers) -> tuple[str, ...]:
+    phases = (COLD, layers.shared, layers.local)
+    timed = [cell for phase in phases for cell in (f"{phase} ms", "SQL")]
+    return ("page", *timed, "cache reads", "ratio")
+
+
 def table_row(page: PageRuns) -> tuple[str, ...]:
-    cold_ms = median(run.milliseconds for run in page.cold)
-    warm_ms = median(run.milliseconds for run in page.warm)
-    return (
-        page.name,
-        f"{cold_ms:.1f}",
-        f"{median(run.queries for run in page.cold):g}",
-        f"{warm_ms:.2f}",
-        f"{median(run.queries for run in page.warm):g}",
-        f"{median(run.cache_reads for run in page.warm):g}",
-        f"{cold_ms / warm_ms:.0f}x",
-    )
+    phases = (page.cold, page.shared, page.local)
+    timed = [cell for runs in phases for cell in (format_ms(runs), format_queries(runs))]
+    reads = median(run.cache_reads for run in page.local)
+    return (page.name, *timed, f"{reads:g}", f"{median_ms(page.cold) / median_ms(page.local):.0f}x")
+
+
+def median_ms(runs: Sequence[Run]) -> float:
+    return median(run.milliseconds for run in runs)
+
+
+def format_ms(runs: Sequence[Run]) -> str:
+    return f"{median_ms(runs):.2f}"
+
+
+def format_queries(runs: Sequence[Run]) -> str:
+    return f"{median(run.queries for run in runs):g}"
+
+
+def explanation(layers: Layers, runs: int) -> list[str]:
+    """Say what the columns mean: each is another place that a page comes from."""
+    warm_runs = runs * WARM_RUNS_PER_COLD_RUN
+    bus = settings.CACHES[CACHE_ALIAS]["OPTIONS"]["BUS"]
+    return [
+        f"{COLD}: nothing is kept, and the page is made.",
+        f"{layers.shared}: from this layer, as where a process shows a page that another has made.",
+        f"{layers.local}: from the memory of the process, as when it shows the page again.",
+        f"ratio: {COLD} to {layers.local}.",
+        "SQL: statements in the site's own database. A warm page asks whether it is still true.",
+        f"Medians of {runs} requests with an empty cache, and of {warm_runs} from each layer, in",
+        "one process and without the network. Each worker that serves the site has a memory of its",
+        "own, and finds a page in it from its second visit on.",
+        f"Layers of the cache: {', '.join(layers.every)}. Bus: {bus}.",
+    ]
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> list[str]:
