@@ -4,16 +4,18 @@
 SHELL = /bin/sh
 PORT = 8000
 SERVE = yes
+REDIS = no
 PYTEST_ARGUMENTS =
 export PYTHON PORT
 
 python = .venv/bin/python
 
-.PHONY: help demo test lint bench consistency clean
+.PHONY: help demo demo-site test lint bench consistency clean
 
 help:
 	@echo "make demo    set up the demo site with real data, measure it, serve it on 127.0.0.1:$(PORT)"
-	@echo "             (SERVE=no: end after the measurement; PORT=8001: another port)"
+	@echo "             (SERVE=no: end after the measurement; PORT=8001: another port;"
+	@echo "              REDIS=yes: with a Redis of its own between memory and table)"
 	@echo "make test    get PostgreSQL, MariaDB, Redis and memcached, and run the whole suite"
 	@echo "             (PYTEST_ARGUMENTS='-k incr': a part of it)"
 	@echo "make lint    check style, types and the imports between the floors of the house"
@@ -25,8 +27,20 @@ help:
 	@echo "PYTHON=/path/to/python chooses the interpreter; else the newest that works is taken."
 
 demo:
-	@if [ "$(SERVE)" != no ]; then .ci/check-port; fi
+ifneq ($(SERVE),no)
+	@.ci/check-port
+endif
+ifeq ($(REDIS),yes)
+	@.ci/get-redis
+	@.ci/make-env demo+redis
+	@$(python) .ci/with_redis.py $(MAKE) --no-print-directory demo-site
+else
 	@.ci/make-env demo
+	@unset TESTPROJECT_REDIS; $(MAKE) --no-print-directory demo-site
+endif
+
+# What is the same with a Redis, which ends when this has ended, and without.
+demo-site:
 	@echo "Migrating ..."
 	@$(python) manage.py migrate --verbosity 0
 	@$(python) manage.py migrate --verbosity 0 --database cache
@@ -36,7 +50,9 @@ demo:
 	@$(python) manage.py create_demo_user
 	@$(python) manage.py warm_cache
 	@$(python) manage.py measure_pages
-	@if [ "$(SERVE)" != no ]; then .ci/serve-demo; fi
+ifneq ($(SERVE),no)
+	@.ci/serve-demo
+endif
 
 test:
 	@.ci/get-servers
