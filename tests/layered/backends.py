@@ -127,6 +127,13 @@ class AsyncWatchedCache(WatchedCache):
         self.server.calls.append("async")
         return self.set_many(data, timeout, version)
 
+    async def aadd(
+        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        await asyncio.sleep(0)
+        self.server.calls.append("async")
+        return self.add(key, value, timeout, version)
+
     async def adelete(self, key: str, version: int | None = None) -> bool:
         await asyncio.sleep(0)
         self.server.calls.append("async")

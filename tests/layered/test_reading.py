@@ -9,7 +9,7 @@ import pytest
 
 from cachelayers import unit_of_work
 from cachelayers.backends.layered import flows, kept
-from cachelayers.backends.layered.bus import Events
+from cachelayers.backends.layered.bus import Bus, Events
 from tests.contract.fixtures import Clock
 from tests.layered.conftest import MakeStack, Stack
 
@@ -174,14 +174,14 @@ def test_a_unit_of_work_looks_once(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", "value")
     looks = []
-    bus = stack.cache._flows.bus  # type: ignore[attr-defined]
+    bus: Bus = stack.cache._flows.bus  # type: ignore[attr-defined]
     read = bus.read
 
     def read_and_count() -> Events:
         looks.append(1)
         return read()
 
-    bus.read = read_and_count
+    bus.read = read_and_count  # type: ignore[method-assign]
 
     for _ in range(2):
         with unit_of_work():

@@ -137,7 +137,7 @@ class Agreement:
                 answer = FAILED
         if answer is FAILED:
             yield from self._note_missed(layer)
-        elif operation == "write_many" and answer:
+        elif operation == "write_many" and answer is not REFUSED:
             return [name[len(head) :] for name in answer]
         return answer
 

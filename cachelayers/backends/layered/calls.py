@@ -118,8 +118,13 @@ def report_refusal(alias: str, operation: str, error: BaseException) -> None:
             alias,
             operation,
             type(error).__name__,
-            error,
+            said_by(error),
         )
+
+
+def said_by(error: BaseException) -> str:
+    """Return what the server said, without the command, which redis-py quotes with its value."""
+    return str(error).rpartition(" caused error: ")[2][:200]
 
 
 def run(flow: Flow) -> Any:

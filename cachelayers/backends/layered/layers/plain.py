@@ -14,7 +14,7 @@ from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.async_twins import AsyncTwins
 from cachelayers.backends.faults import UNREADABLE
-from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
+from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
 from cachelayers.backends.layered.layers.base import Change, Layer
 from cachelayers.locks import ForkSafeLock
 
@@ -111,6 +111,18 @@ class PlainLayer(Layer):
         await self.cache.adelete_many(names)
         return False
 
+    async def _bury_async(self, names: Sequence[str], event: bytes | None = None) -> None:
+        await self._write_many_async(dict.fromkeys(names, DETOUR))
+
+    async def _fill_async(self, entries: Mapping[str, Kept]) -> None:
+        for name, kept in entries.items():
+            await self.cache.aadd(name, wrap(kept), native_seconds(kept))
+
+    async def _add_async(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+        if await self.cache.aadd(name, wrap(kept), native_seconds(kept)):
+            return True
+        return await sync_to_async(self.add)(name, kept)
+
     def close(self) -> None:
         """Close it, as Django does at the end of a request."""
         self.cache.close()
@@ -137,5 +149,5 @@ def offers_async(cache: BaseCache) -> bool:
     """Tell whether a cache has async methods of its own, not ones that call the sync ones."""
     return not isinstance(cache, AsyncTwins) and all(
         getattr(type(cache), name) is not getattr(BaseCache, name)
-        for name in ("aget_many", "aset_many", "adelete", "adelete_many")
+        for name in ("aget_many", "aset_many", "aadd", "adelete", "adelete_many")
     )
