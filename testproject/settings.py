@@ -85,10 +85,19 @@ DATABASE_ROUTERS = ["cachelayers.routers.CacheRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # One cache of layers: what a worker has in memory it need not fetch, and what is in the table all
-# workers share. The bus tells each worker's memory what the others have written.
-LAYERS = ["memory", "database"]
-BUS = "log"  # the table of invalidations, in the site's own database
+# workers share. The bus tells each worker's memory what the others have written: "log" is the table
+# of invalidations, in the site's own database.
+LAYERS, BUS = ["memory", "database"], "log"
+
+# A Redis comes between the two, and is the bus: `make demo REDIS=yes` starts one and names it.
+if REDIS_URL := os.environ.get("TESTPROJECT_REDIS"):
+    LAYERS, BUS = ["memory", "redis", "database"], "redis"
+
 CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "cachelayers.backends.LayeredCache",
+        "OPTIONS": {"LAYERS": LAYERS, "BUS": BUS},
+    },
     "memory": {
         "BACKEND": "cachelayers.backends.MemoryCache",
         "OPTIONS": {"MAX_BYTES": 64 * 2**20},  # 64 MiB in each worker
@@ -99,16 +108,8 @@ CACHES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"MAX_BYTES": 256 * 2**20},  # 256 MiB
     },
 }
-
-# A Redis comes between the two, and is the bus: `make demo REDIS=yes` starts one and names it.
-if REDIS_URL := os.environ.get("TESTPROJECT_REDIS"):
-    LAYERS, BUS = ["memory", "redis", "database"], "redis"
+if REDIS_URL:
     CACHES["redis"] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}
-
-CACHES["default"] = {
-    "BACKEND": "cachelayers.backends.LayeredCache",
-    "OPTIONS": {"LAYERS": LAYERS, "BUS": BUS},
-}
 
 # A change to any of their rows is seen by the next request, however it was made.
 CACHELAYERS = {"TRACK": ["airports", "pages"]}
