@@ -30,13 +30,13 @@ demo:
 ifneq ($(SERVE),no)
 	@.ci/check-port
 endif
-ifeq ($(REDIS),yes)
+ifeq ($(REDIS),no)
+	@.ci/make-env demo
+	@unset TESTPROJECT_REDIS; $(MAKE) --no-print-directory demo-site
+else
 	@.ci/get-redis
 	@.ci/make-env demo+redis
 	@$(python) .ci/with_redis.py $(MAKE) --no-print-directory demo-site
-else
-	@.ci/make-env demo
-	@unset TESTPROJECT_REDIS; $(MAKE) --no-print-directory demo-site
 endif
 
 # What is the same with a Redis, which ends when this has ended, and without.
