@@ -9,11 +9,16 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings
 from django.core.cache import caches
 
+from cachelayers.backends import LayeredCache
+
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
 # importing the classes would need their libraries.
 THIS_PROCESS = "the memory of this command only; running servers keep theirs until they restart"
 REACH_OF_CLEAR = {
     "cachelayers.backends.memory.cache.MemoryCache": THIS_PROCESS,
+    "cachelayers.backends.layered.cache.LayeredCache": (
+        "its own entries in every layer, and in the memory of every process"
+    ),
     "django.core.cache.backends.locmem.LocMemCache": THIS_PROCESS,
     "django.core.cache.backends.dummy.DummyCache": "nothing; it never holds an entry",
     "django.core.cache.backends.db.DatabaseCache": "every row of table {location}",
@@ -63,6 +68,11 @@ def plan_clear(alias: str) -> Clearing:
 def plan_prefix(alias: str, prefix: str) -> Clearing:
     """Remove the entries whose key, as it was given to the cache, begins with ``prefix``."""
     cache: Any = caches[alias]
+    if isinstance(cache, LayeredCache):
+        if unsearchable := cache.unsearchable_layers():
+            raise ClearingError(f"the keys of its layer {unsearchable[0]!r} cannot be searched")
+        what = f"the entries of every layer whose key begins with {prefix!r}"
+        return _clearing(alias, what, lambda: cache.delete_prefix(prefix))
     if hasattr(cache, "delete_prefix"):
         what = f"{_count(cache, prefix)} whose key begins with {prefix!r}"
         return _clearing(alias, what, lambda: cache.delete_prefix(prefix))

@@ -9,11 +9,14 @@ from hashlib import blake2b
 from time import monotonic
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
+from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.configured import ConfiguredCache, find_odd_character
+from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.layered.bus import connect_bus
-from cachelayers.backends.layered.calls import Flow, arun, run
+from cachelayers.backends.layered.calls import Flow, arun, run, said_by
 from cachelayers.backends.layered.flows import Flows
 from cachelayers.backends.layered.kept import NEVER, Kept
 from cachelayers.backends.layered.layers import Layer, make_layer
@@ -22,6 +25,7 @@ from cachelayers.backends.layered.options import LayeredOptions, find_problems
 from cachelayers.backends.layered.state import LOOK_SECONDS, state_of
 from cachelayers.backends.memory.store import MOST_READS, Record
 from cachelayers.backends.settings import Problem
+from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.units import current_unit
 from cachelayers.locks import fork_count
 
@@ -283,6 +287,40 @@ class LayeredCache(ConfiguredCache):
     async def aclear(self) -> None:
         """Do what ``clear`` does."""
         await arun(self._flows.clear())
+
+    # For operators
+
+    def unsearchable_layers(self) -> list[str]:
+        """Return the aliases of the shared layers whose keys cannot be searched."""
+        return [layer.alias for layer in self._flows.shared if not layer.can_be_searched]
+
+    def delete_prefix(self, prefix: str, version: int | None = None) -> None:
+        """Delete the entries whose key, as the user gave it, begins so.
+
+        Raises CacheUnavailable where a layer cannot be searched, or the keys are not as given.
+        """
+        made = self._name(prefix, version)
+        is_kept = self._name(f"{prefix}more", version) == f"{made}more"
+        if self.unsearchable_layers() or not is_kept or len(made) > KEPT_OF_LONG_NAME:
+            raise CacheUnavailable(
+                f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
+                " Clear the whole cache instead."
+            )
+        run(self._flows.clear_prefix(made))
+
+    def describe_layers(self) -> list[dict[str, Any]]:
+        """Ask every layer something, and return how it is, from the fastest on."""
+        return [self._describe(layer) for layer in self._flows.layers]
+
+    def _describe(self, layer: Layer) -> dict[str, Any]:
+        error = None
+        try:
+            layer.read_many(["cachelayers.probe"])
+            facts = layer.describe()
+        except (*CACHE_ERRORS, ImproperlyConfigured) as caught:
+            error, facts = f"{type(caught).__name__}: {said_by(caught)}", {}
+        kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
+        return {"alias": layer.alias, "backend": kind, "error": error, **facts}
 
     def close(self, **kwargs: Any) -> None:
         """Close the layers, as Django does at the end of a request."""

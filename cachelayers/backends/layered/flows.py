@@ -138,6 +138,16 @@ class Flows(Agreement):
         yield from self.agree(raised=True)
         self.state.drop_everything(self.locals)
 
+    def clear_prefix(self, prefix: str) -> Flow:
+        """Delete the entries whose name begins so, from the bottom up."""
+        yield from self.look()
+        for layer in reversed(self.shared):
+            head = self.state.heads.get(layer.alias)
+            if head:
+                yield from self.ask_plainly(layer, "clear_names", f"{head}{prefix}")
+        yield from self.tell(None)
+        self.state.drop_everything(self.locals)
+
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:
         """Change an entry in the layer that decides."""
         yield from self.look()

@@ -18,6 +18,7 @@ class Layer(ABC):
     """One cache of the stack. Names are made by the LayeredCache: short, printable, its own."""
 
     is_local = False  # of this process only
+    can_be_searched = True  # for names that begin alike
     # Whether an outage may have changed where keys live, so that old values come back with it.
     shuffles_keys = False
 

@@ -25,6 +25,8 @@ class MemcachedLayer(Layer):
 
     shuffles_keys = True  # pymemcache gives the keys of a dead server to the others
 
+    can_be_searched = False
+
     def __init__(self, alias: str, cache: BaseCache) -> None:
         """Use the client of the cache."""
         super().__init__(alias)

@@ -24,6 +24,8 @@ _change_lock = ForkSafeLock()
 class PlainLayer(Layer):
     """LocMemCache, FileBasedCache, and caches that are not known here."""
 
+    can_be_searched = False
+
     def __init__(self, alias: str, cache: BaseCache, *, is_local: bool = False) -> None:
         """``is_local``: its entries are in the memory of this process."""
         super().__init__(alias)
