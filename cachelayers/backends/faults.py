@@ -6,6 +6,7 @@ import pickle
 from importlib import import_module
 
 import django.db
+from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.database.faults import Fault, fault_of
 from cachelayers.exceptions import CacheUnavailable, MissingTable
@@ -39,6 +40,8 @@ CACHE_ERRORS: tuple[type[BaseException], ...] = (
     CacheUnavailable,
     *CLIENT_ERRORS,
 )
+# What an operator is told of a cache that does not work, or was never made.
+UNWELL: tuple[type[BaseException], ...] = (*CACHE_ERRORS, ImproperlyConfigured)
 # Those of a server that can be reached and does not want what it was given.
 REFUSALS = errors_named(
     ("redis.exceptions", "ResponseError"),

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
-from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.configured import ConfiguredCache, find_odd_character
-from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.faults import UNWELL
 from cachelayers.backends.layered.bus import connect_bus
 from cachelayers.backends.layered.calls import Flow, arun, run, said_by
 from cachelayers.backends.layered.flows import Flows
@@ -317,7 +316,7 @@ class LayeredCache(ConfiguredCache):
         try:
             layer.read_many(["cachelayers.probe"])
             facts = layer.describe()
-        except (*CACHE_ERRORS, ImproperlyConfigured) as caught:
+        except UNWELL as caught:
             error, facts = f"{type(caught).__name__}: {said_by(caught)}", {}
         kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
         return {"alias": layer.alias, "backend": kind, "error": error, **facts}

@@ -10,11 +10,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
 from cachelayers.backends import LayeredCache
-from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.faults import UNWELL
 
 WATCH_SECONDS = 2.0
 HEADINGS = ("cache", "layer", "backend", "state", "entries", "bytes")
@@ -57,7 +56,7 @@ def look_at(alias: str) -> Iterator[dict[str, Any]]:
     try:
         cache.get("cachelayers.probe")
         entries = cache.count_entries() if hasattr(cache, "count_entries") else None
-    except (*CACHE_ERRORS, ImproperlyConfigured) as caught:
+    except UNWELL as caught:
         error, entries = f"{type(caught).__name__}: {caught}"[:200], None
     yield {
         "cache": alias,
