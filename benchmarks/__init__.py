@@ -1,1 +1,1 @@
-"""Measure the database cache against its peers, side by side in one run: `make bench`."""
+"""Measure the caches against their peers, side by side in one run: `make bench`."""

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import growth, operations, processes
+from benchmarks.environment import SIZES
 from benchmarks.facts import collect_facts
 from benchmarks.growth import measure_growth
 from benchmarks.machines import running
 from benchmarks.operations import measure_operations
-from benchmarks.peers import DATABASES, MEMORY, PLACES, Peer, find_peers
+from benchmarks.peers import DATABASES, PLACES, Peer, find_peers
 from benchmarks.processes import measure_processes
 from benchmarks.races import measure_races
 from benchmarks.report import Results, print_report, write_json
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for, print it, and write it down."""
     options = parse(arguments)
     groups = options.only or list(GROUPS)
-    # Processes and growth are measured on every database, unless --on names some.
+    # Processes are measured in every place and growth on every database, unless --on names some.
     named = [name for name in PLACES if name in groups]
     databases = options.on or (named if named == groups else list(PLACES))
     with running(databases) as missing:
@@ -45,15 +46,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     pace = parser.add_mutually_exclusive_group()
     pace.set_defaults(pace="full")
     for name, text in (
-        ("quick", "a minute instead of ten; the figures are a hint only"),
-        ("smoke", "a few seconds; shows that it runs, the figures mean nothing"),
+        ("quick", "a fraction of the time; the figures are a hint only"),
+        ("smoke", "a fraction of that; shows that it runs, the figures mean nothing"),
     ):
         pace.add_argument(f"--{name}", dest="pace", action="store_const", const=name, help=text)
     parser.add_argument(
         "--only", action="append", choices=GROUPS, help="measure this group; may be repeated"
     )
     parser.add_argument(
-        "--on", action="append", choices=DATABASES, help="use this database; may be repeated"
+        "--on", action="append", choices=PLACES, help="measure in this place; may be repeated"
     )
     parser.add_argument(
         "--json", type=Path, default=DEFAULT_PATH, help="where to write the figures"
@@ -82,7 +83,7 @@ def measure(
 def measure_database(groups: Sequence[str], peers: list[Peer], results: Results) -> None:
     database = peers[0].database
     for peer in peers:
-        for size in ("", "_large"):
+        for size in SIZES if database in DATABASES else ("",):
             peer.create_table(size=size)
     # What is loaded by now stays; collecting it again and again would be timed as the caches' work.
     gc.freeze()
@@ -91,9 +92,7 @@ def measure_database(groups: Sequence[str], peers: list[Peer], results: Results)
         for kind in KINDS:
             with announced(f"{database}: operations, {kind}"):
                 results.timings += measure_operations(peers, kind, operations.PACES[pace])
-    if database == MEMORY:
-        return  # one process, and nothing that grows
-    if "growth" in groups:
+    if "growth" in groups and database in DATABASES:
         with announced(f"{database}: growth"):
             results.growths += measure_growth(peers, growth.PACES[pace])
     if "processes" in groups:

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER_VARIABLE = "CACHELAYERS_BENCH_FOLDER"
+# clear() of a memcached peer empties the server, so that each has a server of its own. On a Redis
+# each has a database of its own.
+MEMCACHEDS = ("memcached", "memcached_under_memory", "memcached_over_table")
 PORT_VARIABLES = {
-    "postgres": "CACHELAYERS_BENCH_POSTGRES_PORT",
-    "mariadb": "CACHELAYERS_BENCH_MARIADB_PORT",
+    name: f"CACHELAYERS_BENCH_{name.upper()}_PORT"
+    for name in ("postgres", "mariadb", "redis", *MEMCACHEDS)
 }
 SIZES = ("", "_large")  # the growth group compares a small and a large table side by side
 TIMEOUT_SECONDS = 86_400  # longer than any run: nothing expires meanwhile
@@ -21,3 +24,12 @@ def publish(folder: Path, ports: Mapping[str, int]) -> None:
     os.environ[FOLDER_VARIABLE] = str(folder)
     for name, port in ports.items():
         os.environ[PORT_VARIABLES[name]] = str(port)
+
+
+def published_ports() -> dict[str, int]:
+    """Return the ports of the run's servers, as far as they run."""
+    return {
+        name: int(os.environ[variable])
+        for name, variable in PORT_VARIABLES.items()
+        if variable in os.environ
+    }

@@ -13,7 +13,18 @@ from pathlib import Path
 
 from django.db import connections
 
-PACKAGES = ("Django", "diskcache", "django-mysql", "psycopg", "mysqlclient")
+from benchmarks.environment import published_ports
+from tests.servers import ask_port
+
+PACKAGES = (
+    *("Django", "diskcache", "django-mysql", "psycopg", "mysqlclient"),
+    *("django-redis", "redis", "hiredis", "pymemcache", "cashews"),
+)
+# What to ask, and the word before the version in the answer.
+QUESTIONS = {
+    "redis": (b"INFO server\r\n", "redis_version:"),
+    "memcached": (b"version\r\n", "VERSION "),
+}
 
 
 def collect_facts() -> dict[str, str]:
@@ -26,7 +37,8 @@ def collect_facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         "SQLite": sqlite3.sqlite_version,
-        **{name: describe_server(name) for name in ("postgres", "mariadb")},
+        **{name: describe_database(name) for name in ("postgres", "mariadb")},
+        **{f"{name} server": describe_server(name) for name in QUESTIONS},
         **{name: describe_package(name) for name in PACKAGES},
     }
 
@@ -54,6 +66,14 @@ def find_processor() -> str:
 
 
 def describe_server(name: str) -> str:
+    port = published_ports().get(name)
+    if port is None:
+        return "not running"
+    question, before = QUESTIONS[name]
+    return ask_port(port, question).decode().partition(before)[2].partition("\r\n")[0]
+
+
+def describe_database(name: str) -> str:
     if name not in connections:
         return "not running"
     with connections[name].cursor() as cursor:

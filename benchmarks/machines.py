@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import django
 
-from benchmarks.environment import SIZES, publish
-from tests.servers import MariaDB, Postgres, find_missing
+from benchmarks.environment import MEMCACHEDS, SIZES, publish
+from tests.servers import DatabaseServer, MariaDB, Memcached, Postgres, Redis, Server, find_missing
 
-SERVERS: dict[str, Callable[..., Postgres | MariaDB]] = {"postgres": Postgres, "mariadb": MariaDB}
+MEMCACHED_MEGABYTES = 1024  # as much as the others may have; 64 would not hold 10,000 pages
+
+
+class CacheRedis(Redis):
+    """A Redis that is a cache and nothing else writes nothing to disk."""
+
+    def command(self) -> list[str]:
+        """Return the command that runs the server; the last of equal options counts."""
+        return [*super().command(), "--appendonly", "no"]
+
+
+class RoomyMemcached(Memcached):
+    """Drops nothing that is still to be read."""
+
+    def command(self) -> list[str]:
+        """Return the command that runs the server; the last of equal options counts."""
+        return [*super().command(), "-m", str(MEMCACHED_MEGABYTES)]
+
+
+# By place: the servers that its peers need, by the names of their ports.
+SERVERS: Mapping[str, Mapping[str, Callable[..., Server]]] = {
+    "postgres": {"postgres": Postgres},
+    "mariadb": {"mariadb": MariaDB},
+    "redis": {"redis": CacheRedis},
+    "memcached": dict.fromkeys(MEMCACHEDS, RoomyMemcached),
+}
 
 
 @contextmanager
-def running(databases: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Start what ``databases`` need and set Django up; yield the reasons for what is missing.
+def running(places: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Start what ``places`` need and set Django up; yield the reasons for what is missing.
 
-    The servers keep their own settings for writing to disk, as in production.
+    The databases keep their own settings for writing to disk, as in production.
     """
-    wanted = [name for name in databases if name in SERVERS]
     absent = find_missing()
-    missing = {name: absent[name] for name in wanted if name in absent}
+    wanted = [place for place in places if place in SERVERS]
+    missing = {place: absent[place] for place in wanted if place in absent}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="cachelayers-bench-")))
         ports = {}
-        for name in wanted:
-            if name not in missing:
-                server = stack.enter_context(SERVERS[name](durable=True))
-                for size in SIZES:
-                    server.create_database(f"bench{size}")
-                ports[name] = server.port
+        for place in wanted:
+            if place not in missing:
+                for name, make_server in SERVERS[place].items():
+                    server = stack.enter_context(make_server(durable=True))
+                    create_databases(server)
+                    ports[name] = server.port
         publish(folder, ports)
         django.setup()
         stack.callback(close_connections)
         yield missing
+
+
+def create_databases(server: Server) -> None:
+    if isinstance(server, DatabaseServer):
+        for size in SIZES:
+            server.create_database(f"bench{size}")
 
 
 def close_connections() -> None:

@@ -17,9 +17,18 @@ from benchmarks.bare import BareDriver, BareMariaDB, BarePostgres, BareSqlite
 
 OURS, DJANGO, LOCMEM = "ours", "Django", "LocMemCache"
 DISKCACHE, MYSQLCACHE, BARE = "diskcache", "MySQLCache", "bare"
+CASHEWS, DJANGO_REDIS, CORE_REDIS = "cashews", "django-redis", "RedisCache"
+PYMEMCACHE = "PyMemcacheCache"
+# A LayeredCache is called by its layers.
+MEMORY_TABLE, MEMORY_REDIS, REDIS_TABLE = "memory+table", "memory+redis", "redis+table"
+MEMORY_MEMCACHED, MEMCACHED_TABLE = "memory+memcached", "memcached+table"
+WITH_MEMORY = (MEMORY_TABLE, MEMORY_REDIS, MEMORY_MEMCACHED)
+STACKS = (*WITH_MEMORY, REDIS_TABLE, MEMCACHED_TABLE)
 DATABASES = ("sqlite", "postgres", "mariadb")
-MEMORY = "memory"  # no database, but a place to keep values in
-PLACES = (*DATABASES, MEMORY)
+MEMORY, REDIS, MEMCACHED = "memory", "redis", "memcached"  # other places to keep values in
+PLACES = (*DATABASES, MEMORY, REDIS, MEMCACHED)
+# The peer that the others in its place are compared with, where it is not OURS.
+REFERENCES = {REDIS: MEMORY_REDIS, MEMCACHED: MEMORY_MEMCACHED}
 
 
 class Cache(Protocol):
@@ -49,12 +58,31 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A cache on a database, or in memory. ``cache_alias`` is None for the bare driver."""
+    """A cache on a database, or in another place. ``cache_alias`` is None for the bare driver."""
 
     name: str
     database: str
     cache_alias: str | None = None
     needs: tuple[str, ...] = ()
+    is_local: bool = False  # no two processes share its values
+    migrates: tuple[str, ...] = ()  # databases of a LayeredCache
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell our backends from those of others."""
+        return self.name == OURS or self.name in STACKS
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Return the aliases of a LayeredCache's layers, the fastest first."""
+        if self.name not in STACKS:
+            return ()
+        return tuple(settings.CACHES[str(self.cache_alias)]["OPTIONS"]["LAYERS"])
+
+    @property
+    def memory_alias(self) -> str | None:
+        """Return the alias of a LayeredCache's memory, if it has one."""
+        return self.layers[0] if self.name in WITH_MEMORY else None
 
     def find_missing(self) -> list[str]:
         """Name the Python packages that this peer needs and the environment lacks."""
@@ -67,9 +95,22 @@ class Peer:
         cache: Cache = caches[self.cache_alias + size]
         return cache
 
+    def forget_memory(self) -> None:
+        """Empty the memory of a LayeredCache: what is read next is what its lower layers have."""
+        if self.memory_alias is not None:
+            caches[self.memory_alias].clear()
+
+    def count_failures(self) -> int:
+        """Return how often a layer has failed: what is timed then is what is left of the stack."""
+        from cachelayers.backends.layered.breaker import breaker_of  # needs settings
+
+        return sum(breaker_of(alias).failures for alias in self.layers)
+
     def create_table(self, *, size: str = "") -> None:
         """Make the table that the peer keeps its entries in; once, before the first use."""
-        if self.database == MEMORY:
+        for database in self.migrates:
+            call_command("migrate", database=database, verbosity=0)
+        if self.database not in DATABASES:
             return
         if self.name == OURS:
             call_command("migrate", database=f"{self.database}{size}", verbosity=0)
@@ -105,10 +146,47 @@ PEERS = (
         needs=("MySQLdb", "django_mysql"),
     ),
     Peer(name=BARE, database="mariadb", needs=("MySQLdb",)),
-    Peer(name=OURS, database=MEMORY, cache_alias="ours_memory"),
-    Peer(name=LOCMEM, database=MEMORY, cache_alias="locmem"),
+    Peer(name=OURS, database=MEMORY, cache_alias="ours_memory", is_local=True),
+    Peer(
+        name=MEMORY_TABLE,
+        database=MEMORY,
+        cache_alias="memory_table",
+        migrates=("table_under_memory", "default"),
+    ),
+    Peer(name=LOCMEM, database=MEMORY, cache_alias="locmem", is_local=True),
     Peer(name=DISKCACHE, database=MEMORY, cache_alias="diskcache_sqlite", needs=("diskcache",)),
+    Peer(
+        name=CASHEWS,
+        database=MEMORY,
+        cache_alias="cashews_memory",
+        needs=("cashews",),
+        is_local=True,
+    ),
+    Peer(name=MEMORY_REDIS, database=REDIS, cache_alias="memory_redis", needs=("django_redis",)),
+    Peer(
+        name=REDIS_TABLE,
+        database=REDIS,
+        cache_alias="redis_table",
+        needs=("django_redis",),
+        migrates=("table_under_redis",),
+    ),
+    Peer(name=DJANGO_REDIS, database=REDIS, cache_alias="django_redis", needs=("django_redis",)),
+    Peer(name=CORE_REDIS, database=REDIS, cache_alias="core_redis"),
+    Peer(name=CASHEWS, database=REDIS, cache_alias="cashews_redis", needs=("cashews",)),
+    Peer(name=MEMORY_MEMCACHED, database=MEMCACHED, cache_alias="memory_memcached"),
+    Peer(
+        name=MEMCACHED_TABLE,
+        database=MEMCACHED,
+        cache_alias="memcached_table",
+        migrates=("table_under_memcached",),
+    ),
+    Peer(name=PYMEMCACHE, database=MEMCACHED, cache_alias="memcached"),
 )
+
+
+def reference_of(database: str) -> str:
+    """Return the name of the peer that the others in a place are compared with."""
+    return REFERENCES.get(database, OURS)
 
 
 def find_peers(databases: Iterable[str]) -> tuple[list[Peer], dict[str, str]]:

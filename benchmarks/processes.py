@@ -1,4 +1,4 @@
-"""Several processes at once on one cache: the total they reach, the delays, and lost writes."""
+"""Several processes or threads at once on one cache: their total, the delays, and lost writes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,26 @@ from typing import Any
 
 from benchmarks import worker
 from benchmarks.filling import fill
-from benchmarks.peers import BARE, Cache, Peer
-from benchmarks.values import build_values
+from benchmarks.peers import BARE, Peer
 
-PROCESSES = 4
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """How many work at once. As many in all modes, so that the totals can be compared."""
+
+    name: str
+    processes: int
+    threads: int  # in each process
+
+
+THREADS = Mode(name="4 threads of one process", processes=1, threads=4)
+PROCESSES = Mode(name="4 processes", processes=4, threads=1)
+MODES = (THREADS, PROCESSES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long the processes run at once, and how often each peer comes round."""
+    """How long a crowd works, and how often each peer comes round."""
 
     rounds: int
     seconds: float
@@ -29,7 +40,7 @@ class Pace:
 
 
 PACES = {
-    "full": Pace(rounds=2, seconds=5.0, rows=10_000),
+    "full": Pace(rounds=2, seconds=3.0, rows=10_000),
     "quick": Pace(rounds=1, seconds=0.7, rows=1_000),
     "smoke": Pace(rounds=1, seconds=0.1, rows=200),
 }
@@ -37,9 +48,10 @@ PACES = {
 
 @dataclass(kw_only=True)
 class Crowd:
-    """What all processes together reached on one peer; one total for each round."""
+    """What all workers together reached on one peer; one total for each round."""
 
     peer: Peer
+    mode: Mode
     operations_per_second: list[float] = field(default_factory=list)
     get_us: list[float] = field(default_factory=list)
     set_us: list[float] = field(default_factory=list)
@@ -50,21 +62,19 @@ class Crowd:
 
     @property
     def total(self) -> float:
-        """Return the operations per second of all processes together."""
+        """Return the operations per second of all workers together."""
         return statistics.median(self.operations_per_second)
 
 
 def measure_processes(peers: Iterable[Peer], pace: Pace) -> list[Crowd]:
-    """Run the processes on each peer in turns; the bare driver takes no part."""
-    crowds = [Crowd(peer=peer) for peer in peers if peer.name != BARE]
-    values = build_values(worker.KIND)
+    """Run each kind of crowd on each peer in turns; the bare driver takes no part."""
+    entrants = [peer for peer in peers if peer.name != BARE]
+    crowds = [Crowd(peer=peer, mode=mode) for mode in MODES for peer in entrants]
+    rows = worker.shared_rows(worker.key_names(pace.rows))
     for _round in range(pace.rounds):
         for crowd in crowds:
-            keys = worker.key_names(pace.rows)
-            fill(
-                crowd.peer,
-                ((key, values[number % len(values)]) for number, key in enumerate(keys)),
-            )
+            if not crowd.peer.is_local:  # else each worker fills what it alone can see
+                fill(crowd.peer, rows)
             run_crowd(crowd, pace)
     return crowds
 
@@ -72,26 +82,30 @@ def measure_processes(peers: Iterable[Peer], pace: Pace) -> list[Crowd]:
 def run_crowd(crowd: Crowd, pace: Pace) -> None:
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(start_worker(crowd.peer, number, pace))
-            for number in range(PROCESSES)
+            stack.enter_context(start_worker(crowd, number, pace))
+            for number in range(crowd.mode.processes)
         ]
         stack.callback(end_workers, workers)
         for process in workers:
             hear(process)  # "ready"
         works = tell_all(workers, "go")
     crowd.operations_per_second.append(sum(work["operations"] / work["seconds"] for work in works))
+    crowd.peer.forget_memory()
     for work in works:
         crowd.get_us += work["get_us"]
         crowd.set_us += work["set_us"]
         crowd.misses += work["misses"]
         crowd.faults += work["faults"]
         crowd.checked += len(work["serials"])
-        crowd.lost += count_losses(crowd.peer.open(), work["serials"])
+        crowd.lost += work["lost"]
+        if not crowd.peer.is_local:
+            crowd.lost += worker.count_losses(crowd.peer.open(), work["serials"])
 
 
-def start_worker(peer: Peer, number: int, pace: Pace) -> subprocess.Popen[str]:
+def start_worker(crowd: Crowd, number: int, pace: Pace) -> subprocess.Popen[str]:
+    peer, mode = crowd.peer, crowd.mode
     command = [sys.executable, "-m", "benchmarks.worker", peer.name, peer.database]
-    command += [f"--number={number}", f"--processes={PROCESSES}"]
+    command += [f"--number={number}", f"--processes={mode.processes}", f"--threads={mode.threads}"]
     command += [f"--rows={pace.rows}", f"--seconds={pace.seconds}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -102,7 +116,7 @@ def tell_all(workers: list[subprocess.Popen[str]], word: str) -> list[dict[str, 
         assert process.stdin is not None
         process.stdin.write(word + "\n")
         process.stdin.flush()
-    return [json.loads(hear(process)) for process in workers]
+    return [work for process in workers for work in json.loads(hear(process))]
 
 
 def hear(process: subprocess.Popen[str]) -> str:
@@ -114,12 +128,6 @@ def hear(process: subprocess.Popen[str]) -> str:
             "Its error is printed above."
         )
     return line
-
-
-def count_losses(cache: Cache, serials: dict[str, int]) -> int:
-    """Count the values that are not the last ones set: no other process writes these keys."""
-    values = ((cache.get(key), serial) for key, serial in serials.items())
-    return sum(value is None or value.get("serial") != serial for value, serial in values)
 
 
 def end_workers(workers: list[subprocess.Popen[str]]) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.machines import running
 from benchmarks.operations import OPERATIONS, Contestant, Operation, Pace, enter, time_calls
-from benchmarks.peers import OURS, PEERS, PLACES, Peer
+from benchmarks.peers import PEERS, PLACES, Peer, reference_of
 from benchmarks.values import KINDS
 
 SHORT_NAMES = {"get": "get hit", "set": "set existing", "miss": "get miss", "new": "set new"}
@@ -38,16 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Profile what the command line names and print it."""
     options = parse(arguments)
     name = SHORT_NAMES.get(options.operation, options.operation)
+    peer = find_peer(options.peer or reference_of(options.database), options.database)
     operation = next(operation for operation in OPERATIONS if operation.name == name)
     with running([options.database]) as missing:
         if missing:
             raise SystemExit(f"{options.database} cannot be had: {missing[options.database]}")
         pace = Pace(rounds=PLAIN_ROUNDS, seconds=0.5, calls=options.calls, rows=options.rows)
-        contestant = prepare(find_peer(options.peer, options.database), options.value, pace)
+        contestant = prepare(peer, options.value, pace)
         plain_us = [time_round(contestant, operation, pace) for _ in range(pace.rounds)]
         costs = profile(contestant, operation, pace)
     print(
-        f"{options.peer} on {options.database}, {name}, {options.value}: "
+        f"{peer.name} on {options.database}, {name}, {options.value}: "
         f"{statistics.median(plain_us):.1f} us a call (best {min(plain_us):.1f})\n"
     )
     print_costs(costs)
@@ -59,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("database", choices=PLACES)
     parser.add_argument("operation", choices=[*SHORT_NAMES, *names], metavar="operation")
     parser.add_argument("--value", choices=KINDS, default="dict")
-    parser.add_argument("--peer", choices=sorted({peer.name for peer in PEERS}), default=OURS)
+    parser.add_argument("--peer", choices=sorted({peer.name for peer in PEERS}))
     parser.add_argument("--rows", type=int, default=10_000, help="rows in the table")
     parser.add_argument("--calls", type=int, default=20_000, help="calls in a round")
     return parser.parse_args(arguments)

@@ -11,7 +11,7 @@ from django.db import Error as DjangoDatabaseError
 
 from benchmarks.environment import TIMEOUT_SECONDS
 from benchmarks.machines import close_connections
-from benchmarks.peers import BARE, Peer
+from benchmarks.peers import BARE, CASHEWS, MEMORY, Peer
 
 THREADS = 8
 TURNS = 50
@@ -34,8 +34,13 @@ class Race:
 
 
 def measure_races(peers: Iterable[Peer]) -> list[Race]:
-    """Let the threads race on each peer; the bare driver takes no part."""
-    return [run_race(peer) for peer in peers if peer.name != BARE]
+    """Let the threads race on each peer that they can share."""
+    return [run_race(peer) for peer in peers if is_shared_by_threads(peer)]
+
+
+def is_shared_by_threads(peer: Peer) -> bool:
+    """Leave out the bare driver, and cashews' memory, which belongs to one event loop."""
+    return peer.name != BARE and (peer.name, peer.database) != (CASHEWS, MEMORY)
 
 
 def run_race(peer: Peer) -> Race:

@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.growth import Growth
 from benchmarks.operations import Timing
-from benchmarks.peers import OURS, PLACES
-from benchmarks.processes import Crowd
+from benchmarks.peers import PLACES, reference_of
+from benchmarks.processes import Crowd, Mode
 from benchmarks.races import Race
 from benchmarks.targets import Outcome, speed_ratio
 from benchmarks.values import DESCRIPTIONS
@@ -54,20 +54,22 @@ def print_facts(facts: dict[str, str]) -> None:
 
 
 def print_operations(database: str, kind: str, timings: list[Timing]) -> None:
-    """Print calls per second, and behind each peer's how many times as quick ours is."""
+    """Print calls per second, and behind each peer's how many times as quick the first one is."""
+    reference = reference_of(database)
     peers = list(dict.fromkeys(timing.peer.name for timing in timings))
     cells = {(timing.operation, timing.peer.name): timing for timing in timings}
     rows = []
     for operation in dict.fromkeys(timing.operation for timing in timings):
-        ours = cells.get((operation, OURS))
+        ours = cells.get((operation, reference))
         rows.append([operation, *(describe_timing(cells[operation, peer], ours) for peer in peers)])
-    title = f"{database}, {DESCRIPTIONS[kind]}: calls per second (ours is so many times as quick)"
+    ratio = f"({reference} is so many times as quick)"
+    title = f"{database}, {DESCRIPTIONS[kind]}: calls per second {ratio}"
     print_table(title, ["", *peers], rows)
 
 
 def describe_timing(timing: Timing, ours: Timing | None) -> str:
     speed = f"{1e6 / timing.median_us:,.0f}"
-    if ours is None or timing.peer.name == OURS:
+    if ours is None or timing is ours:
         return speed
     return f"{speed} ({speed_ratio(ours.round_us, timing.round_us):.2f}x)"
 
@@ -90,6 +92,11 @@ def print_growths(growths: Sequence[Growth]) -> None:
 
 
 def print_crowds(crowds: Sequence[Crowd]) -> None:
+    for mode in dict.fromkeys(crowd.mode for crowd in crowds):
+        print_crowd_table(mode, [crowd for crowd in crowds if crowd.mode == mode])
+
+
+def print_crowd_table(mode: Mode, crowds: Sequence[Crowd]) -> None:
     rows = [
         [
             crowd.peer.database,
@@ -105,7 +112,7 @@ def print_crowds(crowds: Sequence[Crowd]) -> None:
     ]
     columns = ["", "", "operations/s", "get p50 us", "p99", "set p50 us", "p99"]
     columns += ["lost", "misses", "faults"]
-    print_table("4 processes at once: 90% get, 10% set, keys by Zipf's law", columns, rows)
+    print_table(f"{mode.name} at once: 90% get, 10% set, keys by Zipf's law", columns, rows)
 
 
 def print_races(races: Sequence[Race]) -> None:
@@ -217,6 +224,7 @@ def crowd_to_json(crowd: Crowd) -> dict[str, Any]:
     }
     return (
         peer_to_json(crowd)
+        | {"mode": crowd.mode.name}
         | delays
         | {
             "operations_per_second": crowd.operations_per_second,

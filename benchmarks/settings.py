@@ -10,18 +10,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import FOLDER_VARIABLE, PORT_VARIABLES, SIZES, TIMEOUT_SECONDS
-from tests.servers import mariadb_settings, postgres_settings
+from benchmarks.environment import (
+    FOLDER_VARIABLE,
+    MEMCACHEDS,
+    SIZES,
+    TIMEOUT_SECONDS,
+    published_ports,
+)
+from tests.servers import HOST, mariadb_settings, postgres_settings
 
 ROWS_BOUND = 10**9  # Django's backend removes rows above 300 unless told otherwise
 BYTES_BOUND = 2**30  # diskcache's default; ours gets the same, so that both pay for keeping it
 
 folder = Path(os.environ.get(FOLDER_VARIABLE, "var/bench")).absolute()
-servers = {
-    name: int(os.environ[variable])
-    for name, variable in PORT_VARIABLES.items()
-    if variable in os.environ
-}
+servers = published_ports()
+databases_on_servers = [name for name in ("postgres", "mariadb") if name in servers]
+# The tables under layers, in files of their own.
+TABLES = ("table_under_memory", "table_under_redis", "table_under_memcached")
 
 
 def sqlite_database(name: str) -> dict[str, Any]:
@@ -34,9 +39,8 @@ def sqlite_database(name: str) -> dict[str, Any]:
 
 
 def build_databases() -> dict[str, dict[str, Any]]:
-    databases: dict[str, dict[str, Any]] = {
-        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
-    }
+    # The log is in the default database, where LayeredCache finds it.
+    databases = {name: sqlite_database(name) for name in ("default", *TABLES)}
     for size in SIZES:
         for name in (f"sqlite{size}", f"sqlite_django{size}"):
             databases[name] = sqlite_database(name)
@@ -52,13 +56,9 @@ def build_caches() -> dict[str, dict[str, Any]]:
         "default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
     }
     for size in SIZES:
-        for kind in ("sqlite", *servers):
+        for kind in ("sqlite", *databases_on_servers):
             django_database = "sqlite_django" if kind == "sqlite" else kind
-            caches[f"ours_{kind}{size}"] = {
-                "BACKEND": "cachelayers.backends.DatabaseCache",
-                "LOCATION": f"{kind}{size}",
-                "OPTIONS": {"MAX_BYTES": BYTES_BOUND},
-            }
+            caches[f"ours_{kind}{size}"] = table_cache(f"{kind}{size}")
             caches[f"django_{kind}{size}"] = {
                 "BACKEND": "django.core.cache.backends.db.DatabaseCache",
                 "LOCATION": f"django__{django_database}{size}",
@@ -74,17 +74,94 @@ def build_caches() -> dict[str, dict[str, Any]]:
                 "LOCATION": f"mysqlcache__mariadb{size}",
                 "OPTIONS": {"MAX_ENTRIES": -1},
             }
-    caches["ours_memory"] = {
-        "BACKEND": "cachelayers.backends.MemoryCache",
-        "OPTIONS": {"MAX_BYTES": BYTES_BOUND},
+    caches |= {
+        "ours_memory": memory_cache(),
+        "locmem": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "OPTIONS": {"MAX_ENTRIES": ROWS_BOUND},
+        },
+        "cashews_memory": {
+            "BACKEND": "benchmarks.cashews_cache.CashewsCache",
+            "LOCATION": "mem://",
+            "OPTIONS": {"size": ROWS_BOUND},
+        },
+        "memory_over_table": memory_cache(),
+        "table_under_memory": table_cache("table_under_memory"),
+        "memory_table": layered_cache("memory_over_table", "table_under_memory", bus="log"),
     }
-    caches["locmem"] = {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": ROWS_BOUND},
-    }
+    if "redis" in servers:
+        caches |= build_redis_caches(f"redis://{HOST}:{servers['redis']}")
+    if "memcached" in servers:
+        caches |= build_memcached_caches()
     for options in caches.values():
         options["TIMEOUT"] = TIMEOUT_SECONDS
     return caches
+
+
+def build_redis_caches(url: str) -> dict[str, dict[str, Any]]:
+    """Return the peers on the Redis, each in a database of its own, and the stacks with one."""
+    return {
+        "django_redis": redis_cache(f"{url}/0"),
+        "core_redis": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": f"{url}/1",
+        },
+        "cashews_redis": {
+            "BACKEND": "benchmarks.cashews_cache.CashewsCache",
+            "LOCATION": f"{url}/2",
+        },
+        "memory_over_redis": memory_cache(),
+        "redis_under_memory": redis_cache(f"{url}/3"),
+        "memory_redis": layered_cache(
+            "memory_over_redis", "redis_under_memory", bus="redis_under_memory"
+        ),
+        "redis_over_table": redis_cache(f"{url}/4"),
+        "table_under_redis": table_cache("table_under_redis"),
+        "redis_table": layered_cache("redis_over_table", "table_under_redis"),
+    }
+
+
+def build_memcached_caches() -> dict[str, dict[str, Any]]:
+    """Return the peers on memcached, each with a server of its own, and the stacks with one."""
+    return {
+        **{
+            name: {
+                "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+                "LOCATION": f"{HOST}:{servers[name]}",
+            }
+            for name in MEMCACHEDS
+        },
+        "memory_over_memcached": memory_cache(),
+        "memory_memcached": layered_cache("memory_over_memcached", "memcached_under_memory"),
+        "table_under_memcached": table_cache("table_under_memcached"),
+        "memcached_table": layered_cache("memcached_over_table", "table_under_memcached"),
+    }
+
+
+def memory_cache() -> dict[str, Any]:
+    return {
+        "BACKEND": "cachelayers.backends.MemoryCache",
+        "OPTIONS": {"MAX_BYTES": BYTES_BOUND},
+    }
+
+
+def table_cache(database: str) -> dict[str, Any]:
+    return {
+        "BACKEND": "cachelayers.backends.DatabaseCache",
+        "LOCATION": database,
+        "OPTIONS": {"MAX_BYTES": BYTES_BOUND},
+    }
+
+
+def redis_cache(url: str) -> dict[str, Any]:
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}
+
+
+def layered_cache(*layers: str, bus: str | None = None) -> dict[str, Any]:
+    return {
+        "BACKEND": "cachelayers.backends.LayeredCache",
+        "OPTIONS": {"LAYERS": list(layers), "BUS": bus},
+    }
 
 
 SECRET_KEY = "a benchmark keeps no secrets"

@@ -1,7 +1,7 @@
-"""One of several processes that use the same cache at once. Started by processes.py.
+"""One of several processes, or the one with several threads, that use the same cache at once.
 
-It speaks in lines: says "ready", waits for "go", works, and reports what it did. The environment
-tells it where the servers are.
+Started by processes.py. It speaks in lines: says "ready", waits for "go", works, and reports what
+each thread did. The environment tells it where the servers are.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import json
 import random
 import sqlite3
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django
 from django.db import Error as DjangoDatabaseError
@@ -22,15 +24,19 @@ from django.db import Error as DjangoDatabaseError
 from benchmarks.environment import TIMEOUT_SECONDS
 from benchmarks.values import build_values
 
+if TYPE_CHECKING:
+    from benchmarks.peers import Cache, Peer
+
 KIND = "dict"
 SET_SHARE = 0.1
 PLANNED = 20_000  # choices made before the clock starts, then taken in turn
 FAULTS = (DjangoDatabaseError, sqlite3.Error)  # anything else ends the run
+Plan = list[tuple[str, bool]]
 
 
 @dataclass(kw_only=True)
 class Work:
-    """What one process did."""
+    """What one thread did."""
 
     operations: int = 0
     seconds: float = 0.0
@@ -38,7 +44,43 @@ class Work:
     set_us: list[float] = field(default_factory=list)
     misses: int = 0  # every key is there: none must be missed
     faults: int = 0
+    lost: int = 0  # counted here where no other process can see the values
     serials: dict[str, int] = field(default_factory=dict)  # of the last set of each key
+
+
+class Worker(threading.Thread):
+    """A thread with a cache object and a plan of its own."""
+
+    def __init__(
+        self, peer: Peer, keys: list[str], plan: Plan, start: threading.Barrier, seconds: float
+    ) -> None:
+        """``start``: where it waits, ready, until all may begin."""
+        super().__init__(daemon=True)  # the process ends with what has failed, and waits for none
+        self.peer, self.keys, self.plan = peer, keys, plan
+        self.start_line, self.seconds = start, seconds
+        self.work: Work | None = None
+
+    def run(self) -> None:
+        """Connect, wait, work."""
+        from benchmarks.machines import close_connections
+
+        try:
+            cache = self.peer.open()
+            if self.peer.is_local:
+                cache.set_many(dict(shared_rows(self.keys)), TIMEOUT_SECONDS)
+            cache.get(self.keys[0])  # connects
+            self.start_line.wait()  # for the last one to be ready
+            self.start_line.wait()  # for the word
+            work = perform(cache, self.plan, self.seconds)
+            self.start_line.wait()  # for the last one to end
+            if self.peer.is_local:
+                work.lost = count_losses(cache, work.serials)
+            self.work = work
+        except BaseException:
+            self.start_line.abort()
+            raise
+        finally:
+            close_connections()
 
 
 def main() -> None:
@@ -48,34 +90,54 @@ def main() -> None:
     parser.add_argument("database")
     parser.add_argument("--number", type=int, required=True, help="which of the processes this is")
     parser.add_argument("--processes", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True, help="in each process")
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     options = parser.parse_args()
     django.setup()
-    cache = open_peer(options.peer, options.database)
+    peer = find_peer(options.peer, options.database)
     keys = key_names(options.rows)
-    plan = build_plan(keys, options.number, options.processes)
-    cache.get(keys[0])  # connects
+    start = threading.Barrier(options.threads + 1)
+    crowd = options.processes * options.threads
+    first = options.number * options.threads
+    workers = [
+        Worker(peer, keys, build_plan(keys, number, crowd), start, options.seconds)
+        for number in range(first, first + options.threads)
+    ]
+    for worker in workers:
+        worker.start()
 
+    start.wait()
     say("ready")
     sys.stdin.readline()
-    say(json.dumps(asdict(perform(cache, plan, options.seconds))))
+    start.wait()
+    start.wait()
+    for worker in workers:
+        worker.join()
+    works = [worker.work for worker in workers if worker.work is not None]
+    works[0].faults += peer.count_failures()
+    say(json.dumps([asdict(work) for work in works]))
 
 
-def open_peer(name: str, database: str) -> Any:
+def find_peer(name: str, database: str) -> Peer:
     from benchmarks.peers import PEERS
 
-    return next(p for p in PEERS if (p.name, p.database) == (name, database)).open()
+    return next(peer for peer in PEERS if (peer.name, peer.database) == (name, database))
 
 
 def key_names(rows: int) -> list[str]:
     return [f"shared:{number}" for number in range(rows)]
 
 
-def build_plan(keys: list[str], number: int, processes: int) -> list[tuple[str, bool]]:
-    """Choose keys by Zipf's law and say which are set: those of the process's own range only."""
+def shared_rows(keys: list[str]) -> list[tuple[str, Any]]:
+    """Return what every key holds before the work begins."""
+    return list(zip(keys, itertools.cycle(build_values(KIND)), strict=False))
+
+
+def build_plan(keys: list[str], number: int, crowd: int) -> Plan:
+    """Choose keys by Zipf's law and say which are set: those of the worker's own range only."""
     source = random.Random(number)
-    own = keys[number::processes]
+    own = keys[number::crowd]
     gets = source.choices(keys, weights=zipf_weights(len(keys)), k=PLANNED)
     sets = source.choices(own, weights=zipf_weights(len(own)), k=PLANNED)
     plan = []
@@ -89,7 +151,7 @@ def zipf_weights(count: int) -> list[float]:
     return [1 / rank for rank in range(1, count + 1)]
 
 
-def perform(cache: Any, plan: list[tuple[str, bool]], seconds: float) -> Work:
+def perform(cache: Any, plan: Plan, seconds: float) -> Work:
     """Get and set for a time; a set that raises nothing counts as written."""
     work = Work()
     values = build_values(KIND)
@@ -113,6 +175,12 @@ def perform(cache: Any, plan: list[tuple[str, bool]], seconds: float) -> Work:
     work.operations = len(work.get_us) + len(work.set_us)
     work.seconds = now - start
     return work
+
+
+def count_losses(cache: Cache, serials: Mapping[str, int]) -> int:
+    """Count the values that are not the last ones set: no other worker writes these keys."""
+    values = ((cache.get(key), serial) for key, serial in serials.items())
+    return sum(value is None or value.get("serial") != serial for value, serial in values)
 
 
 def say(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,10 @@ class Workload:
     kind: str
     rows: int
     counters: int = 0
+    touched: int = 0
     keys: list[str] = field(init=False)
     counter_keys: list[str] = field(init=False)
+    touched_keys: list[str] = field(init=False)
     values: list[Any] = field(init=False)
     fresh_keys: list[str] = field(init=False, default_factory=list)
 
@@ -32,16 +34,20 @@ class Workload:
         random.Random(self.rows).shuffle(self.keys)
         self.values = build_values(self.kind)
         self.counter_keys = [f"counter:{number}" for number in range(self.counters)]
+        # Not those that are read: a LayeredCache that lets one layer decide reads from there next.
+        self.touched_keys = [f"touched:{number}" for number in range(self.touched)]
         self._reads = itertools.cycle(self.keys)
         # One step ahead of what the table is filled with, so that the first writes change it too.
         values = itertools.islice(itertools.cycle(self.values), 1, None)
         self._writes = zip(itertools.cycle(self.keys), values, strict=False)
         self._serials = itertools.count()
         self._counters = itertools.cycle(self.counter_keys)
+        self._touched = itertools.cycle(self.touched_keys)
 
     def rows_to_fill(self) -> Iterator[tuple[str, Any]]:
         """Return the pairs that the table holds before the first measurement."""
-        yield from zip(self.keys, itertools.cycle(self.values), strict=False)
+        keys = itertools.chain(self.keys, self.touched_keys)
+        yield from own_values(zip(keys, itertools.cycle(self.values), strict=False))
         yield from ((key, 0) for key in self.counter_keys)
 
     def next_keys(self, count: int) -> list[str]:
@@ -50,7 +56,7 @@ class Workload:
 
     def next_pairs(self, count: int) -> list[tuple[str, Any]]:
         """Return keys that are there, each with a value other than the one it has."""
-        return list(itertools.islice(self._writes, count))
+        return list(own_values(itertools.islice(self._writes, count)))
 
     def next_absent_keys(self, count: int) -> list[str]:
         """Return keys that are not there."""
@@ -60,9 +66,22 @@ class Workload:
         """Return keys whose values are numbers."""
         return list(itertools.islice(self._counters, count))
 
+    def next_touched_keys(self, count: int) -> list[str]:
+        """Return keys that are there and are touched only."""
+        return list(itertools.islice(self._touched, count))
+
     def next_fresh_pairs(self, count: int) -> list[tuple[str, Any]]:
         """Return keys that are not there yet; what was written of them is deleted by the next."""
-        return [
-            (f"fresh:{serial}", self.values[serial % len(self.values)])
-            for serial in itertools.islice(self._serials, count)
-        ]
+        serials = itertools.islice(self._serials, count)
+        pairs = ((f"fresh:{each}", self.values[each % len(self.values)]) for each in serials)
+        return list(own_values(pairs))
+
+
+def own_values(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Give each key an object of its own, as a site does.
+
+    A cache that keeps objects would else have few in many places, and the processor all at hand.
+    """
+    return (
+        (key, value[:1] + value[1:] if isinstance(value, str) else value) for key, value in pairs
+    )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import Any
 
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
 
 from benchmarks import peers
+from benchmarks.environment import MEMCACHEDS
 from benchmarks.growth import Growth
 from benchmarks.operations import OPERATIONS, Contestant, Operation, Pace, Timing, time_calls
-from benchmarks.peers import DISKCACHE, OURS, PEERS, Peer, find_peers
+from benchmarks.peers import DISKCACHE, MEMORY, MEMORY_TABLE, OURS, PEERS, Peer, find_peers
+from benchmarks.settings import build_memcached_caches, build_redis_caches
 from benchmarks.targets import judge_growth, judge_operations, speed_ratio
 from benchmarks.values import KINDS
 from benchmarks.worker import build_plan
 from benchmarks.workload import Workload
+from cachelayers.backends.layered import breaker
 
 PACE = Pace(rounds=1, seconds=0.05, calls=20, rows=30)
 
@@ -27,20 +31,34 @@ class ForgetfulCache(LocMemCache):
         """Do nothing, quickly."""
 
 
-def contestant(cache: LocMemCache) -> Contestant:
+class CountingCache(LocMemCache):
+    """Remembers how often each key was read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, {})
+        self.reads: Counter[str] = Counter()
+
+    def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        """Count, and read."""
+        self.reads[key] += 1
+        return super().get(key, *args, **kwargs)
+
+
+def contestant(cache: LocMemCache, place: str = "sqlite") -> Contestant:
     workload = Workload(kind="string", rows=PACE.rows)
     for key, value in workload.rows_to_fill():
         LocMemCache.set(cache, key, value)
-    return Contestant(peer=PEERS[0], cache=cache, workload=workload)
+    peer = next(peer for peer in PEERS if (peer.name, peer.database) == (OURS, place))
+    return Contestant(peer=peer, cache=cache, workload=workload)
 
 
 def operation(name: str) -> Operation:
     return next(each for each in OPERATIONS if each.name == name)
 
 
-def timing(peer: str, microseconds: float) -> Timing:
+def timing(peer: str, microseconds: float, place: str = "sqlite") -> Timing:
     return Timing(
-        peer=Peer(name=peer, database="sqlite"),
+        peer=Peer(name=peer, database=place),
         operation="get hit",
         kind="dict",
         round_us=[microseconds] * 3,
@@ -55,6 +73,53 @@ def test_a_key_is_never_overwritten_with_the_value_it_has(kind: str) -> None:
     for key, value in itertools.chain.from_iterable(workload.next_pairs(7) for _ in range(40)):
         assert stored[key] != value
         stored[key] = value
+
+
+def test_no_two_keys_share_an_object() -> None:
+    workload = Workload(kind="html", rows=200)
+
+    pairs = [*workload.rows_to_fill(), *workload.next_pairs(200), *workload.next_fresh_pairs(200)]
+
+    assert len({id(value) for _, value in pairs}) == 600
+
+
+def test_what_is_touched_is_there_and_never_read() -> None:
+    workload = Workload(kind="string", rows=30, touched=5)
+
+    touched = set(workload.next_touched_keys(20))
+
+    assert touched <= dict(workload.rows_to_fill()).keys()
+    assert touched.isdisjoint(workload.next_keys(100))
+
+
+@pytest.mark.parametrize(("place", "reads"), [("sqlite", 1), (MEMORY, 3)])
+def test_beside_a_stack_a_hit_was_read_before_by_every_peer(place: str, reads: int) -> None:
+    cache = CountingCache(f"a hit was read before, {place}")
+    entrant = contestant(cache, place)
+
+    time_calls(entrant, operation("get hit"), PACE)
+
+    assert set(cache.reads.values()) == {reads}
+
+
+def test_a_stack_that_has_lost_a_layer_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    entrant = contestant(LocMemCache("a stack that has lost a layer", {}))
+    entrant.peer = Peer(name=MEMORY_TABLE, database=MEMORY, cache_alias="memory_table")
+    monkeypatch.setattr(breaker, "_breakers", {})
+    breaker.breaker_of("sqlite").fail("read_many", TimeoutError())
+
+    with pytest.raises(RuntimeError, match=r"memory\+table, memory: its layers failed 1 times"):
+        time_calls(entrant, operation("get hit"), PACE)
+
+
+def test_no_peer_empties_another_ones_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = {name: number for number, name in enumerate(MEMCACHEDS)}
+    monkeypatch.setattr("benchmarks.settings.servers", ports)
+    caches = build_redis_caches("redis://here") | build_memcached_caches()
+
+    places = [options["LOCATION"] for options in caches.values() if options.get("LOCATION")]
+
+    assert len(places) == len(set(places)) == 10
 
 
 def test_every_peer_is_asked_for_the_same_keys_in_the_same_order() -> None:
@@ -121,6 +186,14 @@ def test_a_target_that_is_missed_says_by_how_much() -> None:
 
     assert [(each.found, each.is_reached, each.remark) for each in outcomes] == [
         (2.0, False, "50.0% of it")
+    ]
+
+
+def test_a_hit_in_the_memory_of_a_stack_is_compared_with_one_in_memory_alone() -> None:
+    outcomes = judge_operations([timing(OURS, 2.0, MEMORY), timing(MEMORY_TABLE, 4.0, MEMORY)])
+
+    assert [(each.promise, each.wanted, each.remark) for each in outcomes] == [
+        ("memory: get hit, dict, memory+table against ours", "at least 0.67x", "75.0% of it")
     ]
 
 

@@ -1,8 +1,10 @@
-"""The benchmarks run from one end to the other, on SQLite and with the smallest figures."""
+"""The benchmarks run from one end to the other, in most places and with the smallest figures."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,66 +13,152 @@ from typing import Any
 import pytest
 
 from benchmarks.operations import OPERATIONS
-from benchmarks.peers import BARE, DISKCACHE, DJANGO, OURS
+from benchmarks.peers import BARE, CASHEWS, MEMORY, OURS, PEERS, STACKS, reference_of
+from benchmarks.processes import MODES
 from benchmarks.values import KINDS
+from tests.servers import is_taken
 
 CHECKOUT = Path(__file__).parents[2]
+PLACES = [
+    "sqlite",
+    "memory",
+    pytest.param("redis", marks=pytest.mark.redis),
+    pytest.param("memcached", marks=pytest.mark.memcached),
+]
+
+Smoke = tuple[str, str, dict[str, Any]]
 
 
 def run(*arguments: str | Path) -> str:
-    command = [sys.executable, "-m", *map(str, arguments)]
+    return execute("-m", *arguments)
+
+
+def execute(*arguments: str | Path) -> str:
+    command = [sys.executable, *map(str, arguments)]
     return subprocess.run(
-        command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE, text=True, timeout=60
+        command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE, text=True, timeout=100
     ).stdout
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """What a run printed, and the JSON that it wrote."""
-    path = tmp_path_factory.mktemp("bench") / "bench.json"
-    printed = run("benchmarks", "--smoke", "--on=sqlite", "--json", path)
-    return printed, json.loads(path.read_text())
+@pytest.fixture(scope="module", params=PLACES)
+def smoke(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    """The place of a run, what it printed, and the JSON that it wrote."""
+    folder = shared_folder(tmp_path_factory)
+    path, printed = folder / f"{request.param}.json", folder / f"{request.param}.txt"
+    with (folder / f"{request.param}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one run for all of pytest's workers
+        if not printed.exists():
+            printed.write_text(
+                run("benchmarks", "--smoke", f"--on={request.param}", "--json", path)
+            )
+    return request.param, printed.read_text(), json.loads(path.read_text())
 
 
-def test_every_operation_is_timed_on_every_peer_with_every_kind_of_value(
-    smoke: tuple[str, dict[str, Any]],
-) -> None:
-    _, written = smoke
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of this run of the tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bench"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def peers_in(place: str) -> list[str]:
+    return [peer.name for peer in PEERS if peer.database == place]
+
+
+def test_every_operation_is_timed_on_every_peer_with_every_kind_of_value(smoke: Smoke) -> None:
+    place, _, written = smoke
 
     timed = {(each["operation"], each["peer"], each["value"]) for each in written["operations"]}
 
     assert timed == {
         (operation.name, peer, kind)
         for operation in OPERATIONS
-        for peer in (OURS, DJANGO, DISKCACHE, BARE)
+        for peer in peers_in(place)
         for kind in KINDS
     }
 
 
-def test_every_group_writes_its_figures(smoke: tuple[str, dict[str, Any]]) -> None:
-    _, written = smoke
+def test_every_peer_is_used_by_threads_and_by_processes_at_once(smoke: Smoke) -> None:
+    place, _, written = smoke
 
-    figures = {name: len(written[name]) for name in ("growth", "processes", "races")}
+    crowds = {(each["peer"], each["mode"]) for each in written["processes"]}
+    racers = [each["peer"] for each in written["races"]]
 
-    assert figures == {"growth": 4, "processes": 3, "races": 3}
-
-
-def test_ours_loses_nothing_while_it_is_measured(smoke: tuple[str, dict[str, Any]]) -> None:
-    _, written = smoke
-
-    crowd = next(each for each in written["processes"] if each["peer"] == OURS)
-    race = next(each for each in written["races"] if each["peer"] == OURS)
-
-    assert (crowd["lost"], crowd["misses"], crowd["faults"]) == (0, 0, 0)
-    assert (race["counted"], race["faults"]) == (race["expected"], 0)
+    crowded = [peer for peer in peers_in(place) if peer != BARE]
+    assert crowds == {(peer, mode.name) for peer in crowded for mode in MODES}
+    assert racers == [peer for peer in crowded if (peer, place) != (CASHEWS, MEMORY)]
 
 
-def test_a_quick_run_says_that_its_figures_prove_nothing(
-    smoke: tuple[str, dict[str, Any]],
-) -> None:
-    printed, _ = smoke
+def test_a_table_grows_where_there_is_one(smoke: Smoke) -> None:
+    place, _, written = smoke
+
+    grown = [each["peer"] for each in written["growth"]]
+
+    assert grown == (peers_in(place) if place == "sqlite" else [])
+
+
+def test_ours_loses_nothing_while_it_is_measured(smoke: Smoke) -> None:
+    _, _, written = smoke
+
+    crowds = [each for each in written["processes"] if each["peer"] in {OURS, *STACKS}]
+    races = [each for each in written["races"] if each["peer"] in {OURS, *STACKS}]
+
+    assert crowds
+    assert races
+    assert {(each["lost"], each["misses"], each["faults"]) for each in crowds} == {(0, 0, 0)}
+    assert all(each["counted"] == each["expected"] and not each["faults"] for each in races)
+
+
+def test_the_others_are_compared_with_ours_in_the_same_place(smoke: Smoke) -> None:
+    place, printed, _ = smoke
+
+    assert f"{place}, 1 KB dict: calls per second ({reference_of(place)} is so" in printed
+
+
+def test_a_quick_run_says_that_its_figures_prove_nothing(smoke: Smoke) -> None:
+    _, printed, _ = smoke
 
     assert "Targets, from a smoke run: a hint, no proof" in printed
+
+
+def test_a_server_that_cannot_be_had_is_named_and_the_rest_is_measured(tmp_path: Path) -> None:
+    program = """if True:
+        import sys
+        from benchmarks import __main__, machines
+        machines.find_missing = lambda: {"redis": "it is elsewhere"}
+        __main__.main(sys.argv[1:])
+    """
+    arguments: list[str | Path] = [
+        "--smoke",
+        "--only=redis",
+        "--only=memory",
+        "--json",
+        tmp_path / "bench.json",
+    ]
+
+    printed = execute("-c", program, *arguments)
+
+    assert "MISSING: redis: it is elsewhere" in printed
+    assert "memory, 1 KB dict" in printed
+
+
+@pytest.mark.redis
+def test_a_server_ends_with_a_run_that_fails() -> None:
+    program = """if True:
+        from benchmarks.environment import published_ports
+        from benchmarks.machines import running
+        try:
+            with running(["redis"]):
+                port = published_ports()["redis"]
+                raise RuntimeError
+        except RuntimeError:
+            print(port)
+    """
+
+    port = int(execute("-c", program))
+
+    assert not is_taken(port)
 
 
 @pytest.mark.parametrize("operation", ["get", "delete"])
@@ -79,3 +167,11 @@ def test_a_profile_shows_what_takes_part_in_an_operation(operation: str) -> None
 
     assert f"ours on sqlite, {operation}" in printed
     assert "backends/database/" in printed
+
+
+@pytest.mark.redis
+def test_a_profile_shows_the_stack_where_there_are_several_layers() -> None:
+    printed = run("benchmarks.profile", "redis", "get", "--calls=20", "--rows=200")
+
+    assert "memory+redis on redis, get" in printed
+    assert "backends/layered/" in printed
