@@ -16,5 +16,9 @@ class CacheUnavailable(CacheLayersError):
     """
 
 
+class NotNow(CacheLayersError):
+    """An event could not be written or read within the caller's transaction; later it can."""
+
+
 class MissingTable(ImproperlyConfigured):
     """The table of a DatabaseCache does not exist yet; the text names the command that makes it."""

@@ -9,7 +9,7 @@ import django.db
 from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.database.faults import Fault, fault_of
-from cachelayers.exceptions import CacheUnavailable, MissingTable
+from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
 
 # What unpickling raises for an entry of code that has changed since.
@@ -38,15 +38,19 @@ CACHE_ERRORS: tuple[type[BaseException], ...] = (
     OSError,
     django.db.Error,
     CacheUnavailable,
+    NotNow,
     *CLIENT_ERRORS,
 )
 # What an operator is told of a cache that does not work, or was never made.
 UNWELL: tuple[type[BaseException], ...] = (*CACHE_ERRORS, ImproperlyConfigured)
 # Those of a server that can be reached and does not want what it was given.
-REFUSALS = errors_named(
-    ("redis.exceptions", "ResponseError"),
-    ("pymemcache.exceptions", "MemcacheServerError"),
-    ("pymemcache.exceptions", "MemcacheClientError"),
+REFUSALS: tuple[type[BaseException], ...] = (
+    NotNow,
+    *errors_named(
+        ("redis.exceptions", "ResponseError"),
+        ("pymemcache.exceptions", "MemcacheServerError"),
+        ("pymemcache.exceptions", "MemcacheClientError"),
+    ),
 )
 
 

@@ -15,6 +15,10 @@ LOWEST_ID = -(2**63)
 # those; a table takes more, but a key of kilobytes is always a mistake.
 MAX_KEY_BYTES = 2_000
 
+# What the key of a lease ends with: it is for all processes to see at once, so no process keeps it
+# in its memory, and none has to be told of it.
+LEASE_SUFFIX = ":lease"
+
 
 class Place(NamedTuple):
     """Where one entry lives: its row's id, and the full key that tells a collision from a hit."""

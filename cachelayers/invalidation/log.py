@@ -7,6 +7,7 @@ entry is valid as long as none of its tags is in the log at or after its positio
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
 from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
+from cachelayers.invalidation.following import TagFollower
 from cachelayers.locks import ForkSafeLock
 
 logger = logging.getLogger("cachelayers.invalidation")
@@ -65,6 +67,8 @@ class ProcessLog:
         """Know nothing yet."""
         self.database = database
         self.known: Known | None = None
+        self.refreshed_at = float("-inf")  # of time.monotonic(), before the statement
+        self._followers: list[TagFollower] = []
         self._lock = ForkSafeLock()
 
     @property
@@ -76,14 +80,40 @@ class ProcessLog:
     def refresh(self) -> Reading:
         """Read what is new, in one statement; raise what the database raises."""
         connection = connections[self.database]
-        known = self.known
+        known, now = self.known, time.monotonic()
         rows = self._fetch(connection, known)
         if known is not None and not self._continues(connection, known, rows[0]):
             rows = self._fetch(connection, None)
         incarnation, floor, watermark = rows[0][:3]
         with self._lock:
             self._take(Known(incarnation, watermark, watermark, floor), rows)
+            self.refreshed_at = max(self.refreshed_at, now)
         return Reading(incarnation, watermark)
+
+    def peek(self) -> list[str] | None:
+        """Return the tags at or above the watermark without taking them for read.
+
+        For a transaction that has written: the ids of its rows may be given to others after a
+        rollback. None: it is another log.
+        """
+        known = self.known
+        if known is None:
+            return None
+        rows = self._fetch(connections[self.database], known)
+        if rows[0][0] != known.incarnation:
+            return None
+        return [tag for *_, tag, _ in rows if tag is not None]
+
+    def follow(self) -> TagFollower:
+        """Return what gathers new tags from now on."""
+        with self._lock:
+            self._followers.append(TagFollower())
+            return self._followers[-1]
+
+    def empty(self, follower: TagFollower) -> Sequence[str] | None:
+        """Return the tags that a follower has gathered; None: anything may have changed."""
+        with self._lock:
+            return follower.empty()
 
     def vouches_for(self, incarnation: str, position: int, tags: Sequence[str]) -> bool:
         """Tell whether nothing that the tags name has changed since a position.
@@ -191,7 +221,8 @@ class ProcessLog:
     def _take(self, read: Known, rows: Sequence[tuple[Any, ...]]) -> None:
         """Merge what a refresh has read. Tags before the watermark: a fork may come in between."""
         known = self.known
-        if known is None or known.incarnation != read.incarnation:
+        begins_anew = known is None or known.incarnation != read.incarnation
+        if known is None or begins_anew:
             known = read
         last = known.last
         for _, _, _, tag, position in rows:
@@ -204,6 +235,9 @@ class ProcessLog:
             kept = {tag: position for tag, position in last.items() if position >= mark}
             known = Known(known.incarnation, mark, mark, known.floor, kept)
         self.known = known
+        for follower in self._followers:
+            logged = ((tag, position) for *_, tag, position in rows if tag is not None)
+            follower.take(logged, read.watermark, begins_anew=begins_anew)
 
     def _dialect(self, connection: BaseDatabaseWrapper) -> Dialect:
         return dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)

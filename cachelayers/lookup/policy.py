@@ -13,6 +13,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import router
 
 from cachelayers.conf import package_settings
+from cachelayers.entries.keys import LEASE_SUFFIX
 from cachelayers.invalidation.tags import key_tag, table_tag, word_tags
 from cachelayers.invalidation.tracked import log_database, tracked_tables
 from cachelayers.invalidation.words import models_of_word
@@ -52,7 +53,7 @@ class Policy:
     @property
     def lease_key(self) -> str:
         """Return the key of the right to compute the entry."""
-        return f"{self.key}:lease"
+        return f"{self.key}{LEASE_SUFFIX}"
 
     def dependencies(self) -> list[tuple[str, list[str]]]:
         """Return the tags it has whatever is read, by database: its key, words, words' tables."""

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from cachelayers.backends import LayeredCache
+from cachelayers.conf import backend_of
 
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
 # importing the classes would need their libraries.
@@ -96,6 +97,10 @@ def notes(alias: str) -> Iterator[str]:
     """What else an operator should know before an alias is emptied as a whole."""
     if settings.SESSION_ENGINE in SESSION_ENGINES and alias == settings.SESSION_CACHE_ALIAS:
         yield "sessions are kept in it: users may be logged out"
+    for whole, config in settings.CACHES.items():
+        is_layered = backend_of(config) is LayeredCache
+        if is_layered and alias in config.get("OPTIONS", {}).get("LAYERS", ()):
+            yield f"it is a layer of {whole!r}, whose other layers still have what they have"
     if hasattr(caches[alias], "clear_entries"):
         return
     location = settings.CACHES[alias].get("LOCATION")

@@ -63,3 +63,11 @@ def test_a_layer_that_cannot_be_searched_is_named(stack: Stack) -> None:
         output_of("clear_cache", "--cache", stack.alias, "--prefix", "a:", "--no-input")
 
     assert f"its layer '{stack.layer('upper')}' cannot be searched" in str(refusal.value)
+
+
+def test_a_layer_that_is_cleared_alone_is_said_to_be_one(stack: Stack) -> None:
+    configured = {name: it for name, it in settings.CACHES.items() if stack.alias in name}
+    with override_settings(CACHES={"default": memory_cache(), **configured}):
+        said = output_of("clear_cache", "--cache", stack.layer("memory"), "--dry-run")
+
+    assert f"it is a layer of '{stack.alias}', whose other layers still have" in said

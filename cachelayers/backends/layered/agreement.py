@@ -40,24 +40,26 @@ class Agreement:
             return
         try:
             if self.state.needs_look(began):
-                now = time.monotonic()
-                yield from self._look_now()
-                self.state.looked_at = now
+                self.state.looked_at = yield from self._look_now()
         finally:
             self.state.look_lock.release()
 
     def _look_now(self) -> Flow:
+        """Look, and return as of when what others have written is known now."""
+        now = time.monotonic()
         for layer in self.shared:
             if layer.breaker.is_open and layer.breaker.takes_probe():
                 yield from self._take_back(layer)
-        if time.monotonic() - self.state.compared_at >= EPOCH_SECONDS:
+        if now - self.state.compared_at >= EPOCH_SECONDS:
             yield from self.agree()
         events = yield from self._hear()
-        if events is FAILED or events is REFUSED:
+        if events is REFUSED:
+            return self.state.looked_at  # in a broken transaction
+        if events is FAILED:
             if self.state.hears:
                 self.state.hears = False
                 self.state.drop_everything(self.locals)
-            return
+            return now
         if not self.state.hears or events.everything:
             self.state.hears = True
             yield from self.agree()
@@ -66,6 +68,7 @@ class Agreement:
             self.state.drop(self.locals, events.names)
         if self.state.unsent != set():
             yield from self.tell(self.state.take_unsent())
+        return now if events.as_of is None else events.as_of
 
     def _hear(self) -> Flow:
         """Return what is new on the bus."""
@@ -75,13 +78,13 @@ class Agreement:
         if is_probe and (self._is_layer(self.bus.breaker) or not self.bus.breaker.takes_probe()):
             return FAILED
         events = yield Call(self.bus, "read", self.limit_seconds)
-        if is_probe and events is not FAILED:
+        if is_probe and events is not FAILED and events is not REFUSED:
             self.bus.breaker.close()
         return events
 
     def tell(self, names: Sequence[str] | None) -> Flow:
         """Tell the other processes which names have changed; None: everything."""
-        if isinstance(self.bus, NoBus) or not self.locals:
+        if isinstance(self.bus, NoBus) or not self.locals or names == []:
             return
         if self.bus.breaker.is_open:
             self.state.note_unsent(names)

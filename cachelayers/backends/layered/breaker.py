@@ -61,7 +61,7 @@ class Breaker:
                 self.alias,
                 operation,
                 type(error).__name__,
-                error,
+                str(error).rstrip("."),
             )
             layer_failed.send(type(self), alias=self.alias, error=error)
 

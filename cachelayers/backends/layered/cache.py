@@ -69,7 +69,7 @@ class LayeredCache(ConfiguredCache):
     def _take_memory(self, first: Layer) -> None:
         """Read the first layer's dictionary directly, where it is a MemoryCache."""
         if isinstance(first, MemoryLayer) and self._has_plain_keys:
-            self._state.watch_memory(first.head, f"{self.key_prefix}:")
+            self._state.watch_memory(first.head)
             self._records = first.store.records
 
     # Reading
@@ -80,7 +80,7 @@ class LayeredCache(ConfiguredCache):
         unit, state = current_unit(), self._state
         if state.looked_at >= (monotonic() - LOOK_SECONDS if unit is None else unit.began):
             version_now = self.version if version is None else version
-            record = self._records.get(f"{state.quick_head}{version_now}:{key}")
+            record = self._records.get(f"{state.quick_head}{self.key_prefix}:{version_now}:{key}")
             if record is not None and (content := record.content) is not None:
                 value, is_pickled, expires = content
                 if expires > time.time():
@@ -100,7 +100,7 @@ class LayeredCache(ConfiguredCache):
         if state.looked_at < (monotonic() - LOOK_SECONDS if unit is None else unit.began):
             return MISS
         version_now = self.version if version is None else version
-        record = self._records.get(f"{state.quick_head}{version_now}:{key}")
+        record = self._records.get(f"{state.quick_head}{self.key_prefix}:{version_now}:{key}")
         if record is None or (content := record.content) is None or content[2] <= time.time():
             return MISS
         return pickle.loads(content[0]) if content[1] else content[0]  # noqa: S301 - our own

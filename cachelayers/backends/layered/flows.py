@@ -7,7 +7,7 @@ that what it writes late is written to where nobody looks any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cachelayers.backends.layered.agreement import Agreement
@@ -15,6 +15,8 @@ from cachelayers.backends.layered.bus.base import event_of
 from cachelayers.backends.layered.calls import FAILED, REFUSED, Flow
 from cachelayers.backends.layered.kept import DETOUR, FILL_SECONDS, Kept
 from cachelayers.backends.layered.layers import Layer
+from cachelayers.entries.envelope import is_sealed
+from cachelayers.entries.keys import LEASE_SUFFIX
 
 Entries = Mapping[str, Kept]
 
@@ -55,7 +57,8 @@ class Flows(Agreement):
             share = {name: entries[name] for name in names if name in entries}
             if layer.is_local:
                 if not self.bus.holds_back():
-                    self.state.keep([layer], since, share)
+                    kept = {name: share[name] for name in without_leases(share)}
+                    self.state.keep([layer], since, kept)
             elif share and (head := heads.get(layer.alias)):
                 # Not in an epoch that has begun since: what was read is older than that.
                 yield from self.write_under(head, layer, "fill", share)
@@ -78,13 +81,18 @@ class Flows(Agreement):
             if answer is not FAILED and answer is not REFUSED:
                 refused.intersection_update(answer)
                 is_told = event is not None
-        if not is_told:
-            yield from self.tell(names)
+        if not is_told and not self._need_no_bus(entries):
+            yield from self.tell(without_leases(names))
         if self.bus.holds_back():
             self.state.drop(self.locals, names)
         else:
-            self.state.replace(self.locals, since, entries)
+            kept = {name: entries[name] for name in without_leases(names)}
+            self.state.replace(self.locals, since, kept)
         return [name for name in names if name in refused] if self.shared else []
+
+    def _need_no_bus(self, entries: Entries) -> bool:
+        """Tell whether an event would cost a write that nobody needs: tags are checked anyway."""
+        return self.bus.is_transactional and all(is_sealed(one.value) for one in entries.values())
 
     def delete(self, names: Sequence[str]) -> Flow:
         """Delete, from the bottom up; return whether any was there, as far as it is known."""
@@ -99,7 +107,7 @@ class Flows(Agreement):
             found = found or answer is True
             is_told = answer is not FAILED and event is not None
         if not is_told:
-            yield from self.tell(names)
+            yield from self.tell(without_leases(names))
         return self.state.drop(self.locals, names) or found
 
     def add(self, name: str, kept: Kept) -> Flow:
@@ -201,7 +209,7 @@ class Flows(Agreement):
                 answer = yield from self.write(layer, "bury", [name], event)
                 is_told = event is not None and answer is not FAILED
         if not is_told:
-            yield from self.tell([name])
+            yield from self.tell(without_leases([name]))
         self.state.drop(self.locals, [name])
 
     def _change_locally(self, change: Callable[[Layer, str], Any], name: str) -> Any:
@@ -220,4 +228,10 @@ class Flows(Agreement):
         Only with the last one: who hears of it earlier would read the old value again.
         """
         carries = getattr(layer, "carries_events", False) and layer is self.shared[0]
-        return event_of(names) if carries else None
+        names = without_leases(names)
+        return event_of(names) if carries and names else None
+
+
+def without_leases(names: Iterable[str]) -> list[str]:
+    """Return the names that may be in the memory of a process."""
+    return [name for name in names if not name.endswith(LEASE_SUFFIX)]

@@ -42,7 +42,7 @@ class State:
         self._local_epoch = 1
         # What the full names of entries begin with in a MemoryCache that is the first layer.
         self.quick_head = ""
-        self._around_head = "", ""
+        self._memory_head = ""
         self._recent = Recent()
         self._lock = ForkSafeLock()
         self.look_lock = ForkSafeLock()
@@ -61,14 +61,10 @@ class State:
 
     # The memory of this process
 
-    def watch_memory(self, before: str, after: str) -> None:
-        """Have ``quick_head`` follow: what the layer puts before its keys, and what comes then."""
-        self._around_head = before, after
-        self._set_quick_head()
-
-    def _set_quick_head(self) -> None:
-        before, after = self._around_head
-        self.quick_head = f"{before}{self.local_head}{after}"
+    def watch_memory(self, head: str) -> None:
+        """Have ``quick_head`` follow; ``head``: what the layer puts before its keys."""
+        self._memory_head = head
+        self.quick_head = f"{head}{self.local_head}"
 
     def begin(self) -> int:
         """Take a number before reading or writing shared layers."""
@@ -118,7 +114,7 @@ class State:
             old = self.local_head
             self._local_epoch += 1
             self.local_head = head_of(self.alias, self._local_epoch)
-            self._set_quick_head()
+            self.quick_head = f"{self._memory_head}{self.local_head}"
             for layer in locals_:
                 layer.clear_names(old)
 

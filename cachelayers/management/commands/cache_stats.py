@@ -47,24 +47,20 @@ class Command(BaseCommand):
 
 def look_at(alias: str) -> Iterator[dict[str, Any]]:
     """Yield what is to be said of a cache: a line, or one for each layer."""
-    cache = caches[alias]
-    if isinstance(cache, LayeredCache):
-        for layer in cache.describe_layers():
-            yield {"cache": alias, "layer": layer.pop("alias"), **layer}
-        return
-    error = None
+    backend: str = settings.CACHES[alias].get("BACKEND", "").rpartition(".")[2]
+    error, entries = None, None
     try:
+        cache: Any = caches[alias]
+        if isinstance(cache, LayeredCache):
+            for layer in cache.describe_layers():
+                yield {"cache": alias, "layer": layer.pop("alias"), **layer}
+            return
         cache.get("cachelayers.probe")
         entries = cache.count_entries() if hasattr(cache, "count_entries") else None
     except UNWELL as caught:
-        error, entries = f"{type(caught).__name__}: {caught}"[:200], None
-    yield {
-        "cache": alias,
-        "layer": None,
-        "backend": type(cache).__name__,
-        "error": error,
-        **({} if entries is None else {"entries": entries}),
-    }
+        error = f"{type(caught).__name__}: {caught}"[:200]
+    facts = {} if entries is None else {"entries": entries}
+    yield {"cache": alias, "layer": None, "backend": backend, "error": error, **facts}
 
 
 def in_columns(found: Sequence[dict[str, Any]]) -> str:

@@ -24,6 +24,7 @@ class Events(NamedTuple):
 
     names: Sequence[str] = ()
     everything: bool = False  # or it is not known what
+    as_of: float | None = None  # of time.monotonic(); None: as of this look
 
 
 class Bus(ABC):

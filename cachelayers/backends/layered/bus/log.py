@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
 import django.db
-from django.db import connections
+from django.db import connections, transaction
 
 from cachelayers.backends.faults import raise_if_never_made
 from cachelayers.backends.layered.bus.base import Bus, Events, names_of
-from cachelayers.invalidation.following import TagFollower
-from cachelayers.invalidation.log import write_tags
+from cachelayers.exceptions import NotNow
+from cachelayers.invalidation.log import is_in_snapshot, log_of, write_tags
 from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation.units import current_unit, is_written_to
 
 EVERYTHING = "*"
 
@@ -30,29 +34,53 @@ class LogBus(Bus):
         self.cache = cache
         self.database = log_database()
         self._head = key_tag(cache, "")
-        self._follower = TagFollower(self.database)
+        self._follower = log_of(self.database).follow()
 
     def read(self) -> Events:
-        """Return the names that are new in the log, this process's own among them."""
+        """Return the names that are new in the log, this process's own among them.
+
+        Where recall has read the log for this unit of work already, it is not read again.
+        """
+        connection = connections[self.database]
+        if connection.needs_rollback:
+            raise NotNow("The transaction is broken.")
         try:
-            tags = self._follower.read()
+            return self._read_log()
         except django.db.Error as error:
             raise_if_never_made(self.database, error)
             raise
+
+    def _read_log(self) -> Events:
+        log, unit = log_of(self.database), current_unit()
+        if is_written_to(connections[self.database]):
+            return self._events(log.peek(), time.monotonic())
+        if unit is None:
+            log.refresh()
+        else:
+            unit.refresh(self.database)
+        return self._events(log.empty(self._follower), log.refreshed_at)
+
+    def _events(self, tags: Sequence[str] | None, as_of: float) -> Events:
         if tags is None:
-            return Events(everything=True)
+            return Events(everything=True, as_of=as_of)
         names = [tag.removeprefix(self._head) for tag in tags if tag.startswith(self._head)]
-        return Events(names, EVERYTHING in names)
+        return Events(names, EVERYTHING in names, as_of)
 
     def append(self, event: bytes) -> None:
         """Log a tag for each name."""
         names = names_of(event)[1]
         tags = [key_tag(self.cache, name) for name in names or [EVERYTHING]]
         connection = connections[self.database]
-        write_tags(connection, tags)
-        transaction = transaction_of(connection)
-        if transaction.is_open():
-            transaction.mark_dirty()  # the ids of its rows may be given to others
+        if not is_in_snapshot(connection):
+            write_tags(connection, tags)
+            return
+        try:
+            # A savepoint: what fails here is not to break the caller's transaction.
+            with transaction.atomic(self.database):
+                write_tags(connection, tags)
+        except django.db.Error as error:
+            raise NotNow(f"{type(error).__name__}: {error}") from error
+        transaction_of(connection).mark_dirty()  # the ids of its rows may be given to others
 
     def holds_back(self) -> bool:
         """Tell whether a transaction is open, in which an older state may be seen."""
