@@ -72,12 +72,14 @@ bench:
 	@.ci/make-env test
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
 	@$(python) -m benchmarks.hit_ratio
+	@$(python) -m benchmarks.outage
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
 
 consistency:
 	@.ci/get-servers
 	@.ci/make-env test
 	@$(python) -m tests.consistency $(CONSISTENCY_ARGUMENTS)
+	@$(python) -m tests.coherence $(COHERENCE_ARGUMENTS)
 
 clean:
 	rm -rf .venv .ci/venvs var build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

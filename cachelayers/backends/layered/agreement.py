@@ -204,9 +204,9 @@ class Agreement:
         for layer in self.shared:
             epoch = best.get(layer.alias, 0)
             # Somebody has written an older record over a later one: who has it may have used it.
-            is_behind = not raised and abs(found.get(layer.alias, 0)) < abs(
-                known.get(layer.alias, 0)
-            )
+            # Where there is none, the server has lost or evicted it, and what is known goes on.
+            recorded = abs(found.get(layer.alias, 0))
+            is_behind = not raised and 0 < recorded < abs(known.get(layer.alias, 0))
             is_back = epoch < 0 and layer.alias in records
             if epoch == 0 or is_behind or is_back:
                 best[layer.alias] = later_than(epoch)

@@ -69,7 +69,6 @@ class LayeredCache(ConfiguredCache):
     def _take_memory(self, first: Layer) -> None:
         """Read the first layer's dictionary directly, where it is a MemoryCache."""
         if isinstance(first, MemoryLayer) and self._has_plain_keys:
-            self._state.watch_memory(first.head)
             self._records = first.store.records
 
     # Reading
@@ -80,7 +79,7 @@ class LayeredCache(ConfiguredCache):
         unit, state = current_unit(), self._state
         if state.looked_at >= (monotonic() - LOOK_SECONDS if unit is None else unit.began):
             version_now = self.version if version is None else version
-            record = self._records.get(f"{state.quick_head}{self.key_prefix}:{version_now}:{key}")
+            record = self._records.get(f"{state.local_head}{self.key_prefix}:{version_now}:{key}")
             if record is not None and (content := record.content) is not None:
                 value, is_pickled, expires = content
                 if expires > time.time():
@@ -96,14 +95,25 @@ class LayeredCache(ConfiguredCache):
 
     def _get_quickly(self, key: str, version: int | None) -> Any:
         """Return the value of a hit in memory, or MISS."""
+        return self._get_many_quickly([key], version).get(key, MISS)
+
+    def _get_many_quickly(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
+        """Return the values of hits in memory, if it is known what others have written."""
         unit, state = current_unit(), self._state
         if state.looked_at < (monotonic() - LOOK_SECONDS if unit is None else unit.began):
-            return MISS
-        version_now = self.version if version is None else version
-        record = self._records.get(f"{state.quick_head}{self.key_prefix}:{version_now}:{key}")
-        if record is None or (content := record.content) is None or content[2] <= time.time():
-            return MISS
-        return pickle.loads(content[0]) if content[1] else content[0]  # noqa: S301 - our own
+            return {}
+        head = (
+            f"{state.local_head}{self.key_prefix}:{self.version if version is None else version}:"
+        )
+        find, now = self._records.get, time.time()
+        found = {}
+        for key in keys:
+            record = find(f"{head}{key}")
+            if record is not None and (content := record.content) is not None and content[2] > now:
+                record.reads = min(record.reads + 1, MOST_READS)
+                value, is_pickled, _ = content
+                found[key] = pickle.loads(value) if is_pickled else value  # noqa: S301 - our own
+        return found
 
     def _get(self, key: str, default: Any, version: int | None) -> Flow:
         name = self._name(key, version)
@@ -112,18 +122,27 @@ class LayeredCache(ConfiguredCache):
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
-        return run(self._get_many(keys, version))  # type: ignore[no-any-return]
+        keys = list(keys)
+        found = self._get_many_quickly(keys, version)
+        if len(found) == len(keys):
+            return found
+        return run(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Do what ``get_many`` does."""
-        return await arun(self._get_many(keys, version))  # type: ignore[no-any-return]
+        keys = list(keys)
+        found = self._get_many_quickly(keys, version)
+        if len(found) == len(keys):
+            return found
+        return await arun(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
-    def _get_many(self, keys: Iterable[str], version: int | None) -> Flow:
-        names = {key: self._name(key, version) for key in keys}
-        if not names:
-            return {}
+    def _get_many(self, keys: list[str], quick: Mapping[str, Any], version: int | None) -> Flow:
+        """Return ``quick`` and what else is found, in the order of the keys."""
+        names = {key: self._name(key, version) for key in keys if key not in quick}
         found = yield from self._flows.read(list(dict.fromkeys(names.values())))
-        return {key: found[name].value for key, name in names.items() if name in found}
+        values = dict(quick)
+        values.update({key: found[name].value for key, name in names.items() if name in found})
+        return {key: values[key] for key in keys if key in values}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Tell whether there is a live entry."""

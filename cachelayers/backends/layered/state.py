@@ -5,6 +5,7 @@ Django makes a cache object for each thread; what is known of the others' writes
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -38,11 +39,7 @@ class State:
         self.hears = True  # whether the bus could be read the last time
         # Names that could not be told to the others; None: more than can be remembered.
         self.unsent: set[str] | None = set()
-        self.local_head = head_of(alias, 1)
-        self._local_epoch = 1
-        # What the full names of entries begin with in a MemoryCache that is the first layer.
-        self.quick_head = ""
-        self._memory_head = ""
+        self.local_head = next_local_head()
         self._recent = Recent()
         self._lock = ForkSafeLock()
         self.look_lock = ForkSafeLock()
@@ -60,11 +57,6 @@ class State:
             }
 
     # The memory of this process
-
-    def watch_memory(self, head: str) -> None:
-        """Have ``quick_head`` follow; ``head``: what the layer puts before its keys."""
-        self._memory_head = head
-        self.quick_head = f"{head}{self.local_head}"
 
     def begin(self) -> int:
         """Take a number before reading or writing shared layers."""
@@ -112,9 +104,7 @@ class State:
         with self._lock:
             self._recent.note_everything()
             old = self.local_head
-            self._local_epoch += 1
-            self.local_head = head_of(self.alias, self._local_epoch)
-            self.quick_head = f"{self._memory_head}{self.local_head}"
+            self.local_head = next_local_head()
             for layer in locals_:
                 layer.clear_names(old)
 
@@ -144,6 +134,17 @@ class State:
         if not self.hears:
             seconds = min(seconds, DEGRADED_SECONDS)
         return kept._replace(expires=min(kept.expires, time.time() + seconds))
+
+
+_local_numbers = itertools.count(1)
+
+
+def next_local_head() -> str:
+    """Return what names begin with in memory, until that is emptied: nobody else's do.
+
+    Short: each read makes a name, and hashes it.
+    """
+    return f"~{next(_local_numbers)}"
 
 
 _states: dict[tuple[str, str, LayeredOptions], State] = {}

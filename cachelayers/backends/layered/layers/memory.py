@@ -21,18 +21,16 @@ class MemoryLayer(Layer):
     is_local = True
 
     def __init__(self, alias: str, cache: MemoryCache) -> None:
-        """Take the cache's store; ``head`` is what it puts before every key."""
+        """Take the cache's store: names are as they are, for each read hashes them."""
         super().__init__(alias)
-        self.cache = cache
         self.store = cache.store
-        self.head = cache.make_key("")
 
     def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
         """Return the live entries."""
         now = time.time()
         found = {}
         for name in names:
-            content = self.store.read(self.head + name, now)
+            content = self.store.read(name, now)
             if content is not None:
                 found[name] = kept_of(content)
         return found
@@ -42,12 +40,12 @@ class MemoryLayer(Layer):
         return [
             name
             for name, kept in entries.items()
-            if not self.store.put(self.head + name, freeze(kept.value), kept.expires)
+            if not self.store.put(name, freeze(kept.value), kept.expires)
         ]
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
         """Delete; return whether any was there."""
-        return self.store.delete([self.head + name for name in names], time.time()) > 0
+        return self.store.delete(names, time.time()) > 0
 
     def bury(self, names: Sequence[str], event: bytes | None = None) -> None:
         """Delete: what keeps readers from filling in older values is a number (see Recent)."""
@@ -55,7 +53,7 @@ class MemoryLayer(Layer):
 
     def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
         """Write where there is no live entry."""
-        return self.store.add(self.head + name, freeze(kept.value), kept.expires, time.time())
+        return self.store.add(name, freeze(kept.value), kept.expires, time.time())
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
         """Replace a live entry."""
@@ -65,13 +63,12 @@ class MemoryLayer(Layer):
             result.append(change(kept_of(content)))
             return freeze(result[-1].value), result[-1].expires
 
-        self.store.change(self.head + name, time.time(), replace)
+        self.store.change(name, time.time(), replace)
         return result[-1] if result else None
 
     def clear_names(self, head: str) -> None:
         """Delete every entry whose name begins so."""
-        whole = self.head + head
-        self.store.delete([name for name in list(self.store.records) if name.startswith(whole)], 0)
+        self.store.delete([name for name in list(self.store.records) if name.startswith(head)], 0)
 
     def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
         """Do it here: a thread would take longer."""
