@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 
 from tests.settings import *  # noqa: F403
-from tests.settings import CACHELAYERS, CACHES, DATABASES
+from tests.settings import CACHELAYERS, CACHES, DATABASES, layered_cache
 
+# Without a bus: what recall keeps needs none.
+CACHES["layers"] = layered_cache("memory", "sqlite")
 if url := os.environ.get("CACHELAYERS_CHECKER_REDIS"):
     CACHES["redis"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
+    CACHES["layers"] = layered_cache("memory", "redis", "sqlite")
 if address := os.environ.get("CACHELAYERS_CHECKER_MEMCACHED"):
     CACHES["memcached"] = {
         "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",

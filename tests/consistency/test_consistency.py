@@ -41,6 +41,11 @@ def test_no_hit_is_stale_while_others_write(database: str) -> None:
 
 
 @pytest.mark.parametrize("database", DATABASES)
+def test_no_hit_is_stale_in_several_layers_without_a_bus(database: str) -> None:
+    expect_nothing_stale(lambda seconds: Checker(database, "layers", seconds).run()())
+
+
+@pytest.mark.parametrize("database", DATABASES)
 def test_the_checker_finds_a_position_taken_too_late(database: str) -> None:
     for _ in range(3):  # that a write comes in between is a matter of luck
         findings = Checker(database, STORES[database], 2 * SECONDS, rule="late", pause=0.05).run(
@@ -95,12 +100,13 @@ def test_no_hit_is_stale_across_a_fork(database: str) -> None:
 
 @pytest.mark.redis
 @pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("store", ["redis", "layers"])
 def test_no_hit_is_stale_while_redis_stops_and_starts_and_evicts(
-    database: str, redis_server: Redis
+    database: str, store: str, redis_server: Redis
 ) -> None:
     def run(seconds: float) -> Findings:
         limit_memory(redis_server)
-        finish = Checker(database, "redis", 2 * seconds, redis=f"{redis_server.url}/0").run()
+        finish = Checker(database, store, 2 * seconds, redis=f"{redis_server.url}/0").run()
         for _ in range(2):
             time.sleep(seconds / 2)  # processes read and write meanwhile
             redis_server.stop()

@@ -32,12 +32,17 @@ STORES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
     },
     "PyMemcacheCache": {"BACKEND": f"{DJANGO_S}.memcached.PyMemcacheCache"},
+    "LayeredCache": {
+        "BACKEND": "cachelayers.backends.LayeredCache",
+        "OPTIONS": {"LAYERS": ["memory", "json", "table"], "BUS": "json"},
+    },
 }
 MARKS = {
     "RedisCache": pytest.mark.redis,
     "django-redis": pytest.mark.redis,
     "django-redis, JSON": pytest.mark.redis,
     "PyMemcacheCache": pytest.mark.memcached,
+    "LayeredCache": pytest.mark.redis,
 }
 
 
@@ -57,7 +62,13 @@ def store(
         params["LOCATION"] = f"{request.getfixturevalue('redis_url')}/0"
     elif name == "PyMemcacheCache":
         params["LOCATION"] = request.getfixturevalue("memcached_address")
-    with django_db_blocker.unblock(), override_settings(CACHES={"default": params}):
+    configured = {"default": params}
+    if name == "LayeredCache":
+        url = f"{request.getfixturevalue('redis_url')}/0"
+        configured["memory"] = STORES["MemoryCache"]
+        configured["json"] = {**STORES["django-redis, JSON"], "LOCATION": url}
+        configured["table"] = STORES["DatabaseCache"]
+    with django_db_blocker.unblock(), override_settings(CACHES=configured):
         Author.objects.all().delete()
         yield "default"
         caches["default"].close()
