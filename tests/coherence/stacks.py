@@ -51,7 +51,7 @@ def memory_redis(url: str) -> Stack:
     )
 
 
-def memory_memcached(address: str, redis_url: str) -> Stack:
+def memory_memcached(address: str | list[str], redis_url: str) -> Stack:
     return Stack(
         {
             "default": layered_cache("memory", "memcached", bus="redis"),

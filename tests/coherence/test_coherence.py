@@ -10,6 +10,7 @@ import redis
 
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
 from cachelayers.backends.layered.state import EPOCH_SECONDS
+from tests import environment
 from tests.coherence import stacks
 from tests.coherence.crowd import Findings, run_crowd
 from tests.coherence.stacks import Stack
@@ -133,3 +134,21 @@ def test_a_memcached_that_comes_and_goes(redis_server: Redis, memcached_server: 
     stack = stacks.memory_memcached(memcached_server.address, redis_server.url)
 
     expect_bounded(run_crowd(stack, 3 * SECONDS, disturb))
+
+
+def test_one_of_several_memcached_servers_comes_and_goes(
+    redis_server: Redis, memcached_server: Memcached
+) -> None:
+    with Memcached(environment.make_private_folder("memcached")) as other:
+
+        def disturb() -> None:
+            for _ in range(2):
+                time.sleep(SECONDS / 4)  # the processes work meanwhile, before and after
+                other.pause()  # its keys go to the first one, and later back to it
+                time.sleep(SECONDS / 2)
+                other.resume()
+
+        addresses = [memcached_server.address, other.address]
+        stack = stacks.memory_memcached(addresses, redis_server.url)
+
+        expect_bounded(run_crowd(stack, 3 * SECONDS, disturb))
