@@ -84,7 +84,8 @@ class Agreement:
 
     def tell(self, names: Sequence[str] | None) -> Flow:
         """Tell the other processes which names have changed; None: everything."""
-        if isinstance(self.bus, NoBus) or not self.locals or names == []:
+        # Where no process has a memory, only what concerns the epochs matters to others.
+        if isinstance(self.bus, NoBus) or names == [] or (names and not self.locals):
             return
         if self.bus.breaker.is_open:
             self.state.note_unsent(names)
