@@ -8,6 +8,7 @@ from cachelayers.warming import warmer
 
 if TYPE_CHECKING:
     from cachelayers.decorators import cached
+    from cachelayers.hashing import build_cache_id
     from cachelayers.invalidation.invalidate import ainvalidate, invalidate
     from cachelayers.invalidation.units import unit_of_work
     from cachelayers.invalidation.words import invalidates
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ainvalidate",
     "arecall",
+    "build_cache_id",
     "cached",
     "invalidate",
     "invalidates",
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ainvalidate": "cachelayers.invalidation.invalidate",
     "arecall": "cachelayers.lookup",
+    "build_cache_id": "cachelayers.hashing",
     "cached": "cachelayers.decorators",
     "invalidate": "cachelayers.invalidation.invalidate",
     "invalidates": "cachelayers.invalidation.words",

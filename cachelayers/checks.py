@@ -36,6 +36,7 @@ from cachelayers.invalidation.words import declaring_models
 
 # Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LEASE_SECONDS")
+FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
 DOCS = "See docs/database_cache.md."
@@ -148,6 +149,8 @@ def check_package_settings(
     return [
         *unknown_setting_messages(given),
         *seconds_messages(given),
+        *flag_messages(given),
+        *recheck_messages(given),
         *alias_messages(given),
         *track_messages(given.get("TRACK", ())),
     ]
@@ -177,6 +180,32 @@ def seconds_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
                 + (", 0, or None for no end." if name == "TIMEOUT" else "."),
                 id="cachelayers.E008",
             )
+
+
+def flag_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each switch that is neither on nor off."""
+    for name in FLAGS:
+        value = given.get(name, False)
+        if isinstance(value, bool) or (value is None and name == "STATIC_DEV_MODE"):
+            continue
+        yield Error(
+            f"CACHELAYERS[{name!r}] is {value!r}.",
+            hint="Give True or False"
+            + (", or None for what DEBUG is." if name == "STATIC_DEV_MODE" else "."),
+            id="cachelayers.E014",
+        )
+
+
+def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error where the time between two looks at a static file is none."""
+    value = given.get("STATIC_RECHECK_SECONDS")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= value < float("inf")):
+        yield Error(
+            f"CACHELAYERS['STATIC_RECHECK_SECONDS'] is {value!r}.",
+            hint="Give a number of seconds, 0 to look at each use, or None to look once.",
+            id="cachelayers.E015",
+        )
 
 
 def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:

@@ -20,5 +20,19 @@ class NotNow(CacheLayersError):
     """An event could not be written or read within the caller's transaction; later it can."""
 
 
+class StaticFileError(CacheLayersError, ValueError):
+    """A static file has no id. Raised to callers only where CACHELAYERS["STRICT"] is true.
+
+    ``marker`` is what stands in its URL otherwise. A ValueError, because that is what Django's own
+    storages raise for a name they do not know, and what WhiteNoise expects of them.
+    """
+
+    def __init__(self, marker: str, name: str, reason: str) -> None:
+        """``name``: of the file, as it was given; ``reason``: for a log."""
+        super().__init__(reason)
+        self.marker = marker
+        self.name = name
+
+
 class MissingTable(ImproperlyConfigured):
     """The table of a DatabaseCache does not exist yet; the text names the command that makes it."""
