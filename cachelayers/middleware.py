@@ -1,15 +1,23 @@
-"""Make every request a unit of work. Put in front of all other middleware when Django starts."""
+"""Make every request a unit of work; say how long a static file with an id may be kept.
+
+The first is put in front of all other middleware when Django starts, the second by the project.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from enum import Enum, auto
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from cachelayers.hashing.markers import MARKERS
+from cachelayers.hashing.urls import PARAMETER, current_id
 from cachelayers.invalidation.units import unit_of_work
 
 GetResponse = Callable[[HttpRequest], Any]
@@ -33,3 +41,91 @@ def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
             return response
 
     return answer
+
+
+FOR_EVER = "public, max-age=31536000, immutable"  # a year, the longest that counts
+ASK_AGAIN = "no-cache"
+KEEP_NOTHING = "no-store"
+WITH_CONTENT = frozenset({200, 206, 304})
+
+
+class Verdict(Enum):
+    """How the id in a URL stands to the content that the file has now."""
+
+    NONE = auto()  # no static file, or no id
+    MATCH = auto()
+    OTHER = auto()
+    MARKER = auto()
+
+
+class StaticCacheMiddleware:
+    """Have browsers and CDNs keep static files for ever, where the id is that of the content.
+
+    Belongs above what serves static files: WhiteNoise, or Django's view.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        """``get_response``: may be async; then this is too."""
+        self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer with the right Cache-Control."""
+        if self._is_async:
+            return self._answer_async(request)
+        verdict = judge(request)
+        response: HttpResponseBase = self._get_response(request)
+        if verdict is Verdict.MATCH:
+            verdict = judge(request)
+        return with_verdict(response, verdict)
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        if static_name(request) is None:
+            return cast("HttpResponseBase", await self._get_response(request))
+        verdict = await sync_to_async(judge)(request)
+        response: HttpResponseBase = await self._get_response(request)
+        if verdict is Verdict.MATCH:
+            verdict = await sync_to_async(judge)(request)
+        return with_verdict(response, verdict)
+
+
+def judge(request: HttpRequest) -> Verdict:
+    """Compare the id in the URL with the file as it is now.
+
+    Before the response, so that a file which is replaced later cannot be sent with the old content
+    and kept under the new id; and after it, so that the reverse cannot happen either.
+    """
+    name = static_name(request)
+    if name is None:
+        return Verdict.NONE
+    given = set(request.GET.getlist(PARAMETER))
+    if given & MARKERS:
+        return Verdict.MARKER
+    return Verdict.MATCH if given == {current_id(name)} else Verdict.OTHER
+
+
+def static_name(request: HttpRequest) -> str | None:
+    """Return the name below STATIC_URL of a request with an id; None for every other request."""
+    prefix = urlsplit(str(settings.STATIC_URL or "")).path
+    if not prefix or not request.path.startswith(prefix) or PARAMETER not in request.GET:
+        return None
+    return request.path[len(prefix) :]
+
+
+def with_verdict(response: HttpResponseBase, verdict: Verdict) -> HttpResponseBase:
+    """Set Cache-Control, unless there is no id or the response says that it is private."""
+    said = response.headers.get("Cache-Control", "")
+    if verdict is Verdict.NONE or "private" in said or "no-store" in said:
+        return response
+    if verdict is Verdict.MARKER:
+        response.headers["Cache-Control"] = KEEP_NOTHING
+    elif verdict is Verdict.MATCH and response.status_code in WITH_CONTENT:
+        response.headers["Cache-Control"] = FOR_EVER
+    else:
+        response.headers["Cache-Control"] = ASK_AGAIN
+    return response
