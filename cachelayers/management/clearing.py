@@ -11,6 +11,7 @@ from django.core.cache import caches
 
 from cachelayers.backends import LayeredCache
 from cachelayers.conf import backend_of
+from cachelayers.hashing.shared import forget_shared
 
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
 # importing the classes would need their libraries.
@@ -91,6 +92,12 @@ def plan_expired(alias: str) -> Clearing:
         what = _count(cache, expired_only=True, kind="expired ")
         return _clearing(alias, what, cache.delete_expired)
     raise ClearingError("it removes its expired entries by itself")
+
+
+def plan_static(alias: str) -> Clearing:
+    """Forget the ids of static files that processes share."""
+    what = "the ids of static files; running servers keep those they know until they restart"
+    return _clearing(alias, what, lambda: forget_shared(alias))
 
 
 def notes(alias: str) -> Iterator[str]:

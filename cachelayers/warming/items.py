@@ -1,4 +1,4 @@
-"""What can be warmed: a page, a target, a callable. Made by the plan, run by the crew."""
+"""What can be warmed: page, target, static file, callable. Made by the plan, run by the crew."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -10,6 +10,8 @@ from typing import Protocol, cast
 from asgiref.sync import async_to_sync
 from django.core.cache import caches
 
+from cachelayers.conf import package_settings
+from cachelayers.hashing.listing import is_shared, share
 from cachelayers.warming.addresses import Address
 from cachelayers.warming.outcomes import Outcome, State, WarmingError, failure
 from cachelayers.warming.site import Site
@@ -96,6 +98,29 @@ class TargetItem:
                 f"CACHES[{self.target.using!r}] did not keep the value: it may be down or full, "
                 "or the value too large, or the timeout too short"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticItem:
+    """A static file, whose id every process finds in the shared cache then."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        return f"static: {self.name}"
+
+    def is_warm(self) -> bool:
+        return is_shared(self.name)
+
+    def warm(self) -> State:
+        """Hash it anew and share that; a cache that did not keep it is a failure."""
+        if not share(self.name):
+            raise WarmingError(
+                f"CACHES[{package_settings().ALIAS!r}] did not keep its id: it may be down or full,"
+                " or the storage tells neither size nor time of its files"
+            )
+        return State.WARMED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ query is not advanced by another thread than the one that opened its connection.
 from collections.abc import Iterable, Iterator
 from typing import cast
 
+from cachelayers.hashing.listing import list_static_files
 from cachelayers.warming.addresses import Address, locate
-from cachelayers.warming.items import CallItem, Item, PageItem, TargetItem
+from cachelayers.warming.items import CallItem, Item, PageItem, StaticItem, TargetItem
 from cachelayers.warming.outcomes import Outcome, WarmingError, failure
 from cachelayers.warming.registry import Warmer
 from cachelayers.warming.site import Site
@@ -42,6 +43,14 @@ class Plan:
                 self.failures.append(found)
             else:
                 self._add_url(found, label=found)
+
+    def add_static_files(self) -> None:
+        """Add every static file of the site."""
+        try:
+            self.items += [StaticItem(name=name) for name in list_static_files()]
+        # Storages raise errors of their libraries, which have no common base.
+        except Exception as error:  # noqa: BLE001
+            self.failures.append(failure("static files", error))
 
     def add_url_lines(self, lines: Iterable[str], *, name: str) -> None:
         """Add the URLs of a file, one a line."""

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from cachelayers.conf import package_settings
 from cachelayers.management.clearing import (
     Clearing,
     ClearingError,
@@ -18,6 +19,7 @@ from cachelayers.management.clearing import (
     plan_clear,
     plan_expired,
     plan_prefix,
+    plan_static,
 )
 from cachelayers.management.suggestions import unknown_name
 
@@ -30,6 +32,7 @@ class Choice:
     everything: bool
     prefix: str | None
     expired: bool
+    static: bool
 
 
 class Command(BaseCommand):
@@ -64,6 +67,11 @@ class Command(BaseCommand):
             help="Only entries that have expired, in the aliases chosen or else in all.",
         )
         parser.add_argument(
+            "--static",
+            action="store_true",
+            help="Only the ids of static files, in the alias that CACHELAYERS['ALIAS'] names.",
+        )
+        parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be removed, and stop."
         )
         parser.add_argument(
@@ -90,7 +98,7 @@ class Command(BaseCommand):
         clearings: list[Clearing] = []
         failed: list[str] = []
         self.stdout.write("To be removed:")
-        for alias in choice.aliases or list(settings.CACHES):
+        for alias in aliases_of(choice):
             try:
                 clearings.append(plan_one(choice, alias))
             except ClearingError as reason:
@@ -107,7 +115,7 @@ class Command(BaseCommand):
 
     def _announce(self, choice: Choice, clearing: Clearing) -> None:
         self.stdout.write(f"  {clearing.alias} ({clearing.backend}): {clearing.what}")
-        if choice.prefix is None and not choice.expired:
+        if choice.prefix is None and not choice.expired and not choice.static:
             for note in notes(clearing.alias):
                 self.stdout.write(self.style.WARNING(f"    Note: {note}."))
 
@@ -162,12 +170,20 @@ def check_choice(options: dict[str, Any]) -> Choice:
         everything=options["all"],
         prefix=options["prefix"],
         expired=options["expired"],
+        static=options["static"],
     )
     _check_target(choice)
     for alias in choice.aliases:
         if alias not in settings.CACHES:
             raise CommandError(unknown_name("alias in CACHES", alias, settings.CACHES))
     return choice
+
+
+def aliases_of(choice: Choice) -> list[str]:
+    """The aliases to look at, in their order."""
+    if choice.static:
+        return [package_settings().ALIAS]
+    return choice.aliases or list(settings.CACHES)
 
 
 def plan_one(choice: Choice, alias: str) -> Clearing:
@@ -177,14 +193,20 @@ def plan_one(choice: Choice, alias: str) -> Clearing:
         plan = partial(plan_prefix, prefix=choice.prefix)
     elif choice.expired:
         plan = plan_expired
+    elif choice.static:
+        plan = plan_static
     return plan(alias)
 
 
 def _check_target(choice: Choice) -> None:
-    if not (choice.aliases or choice.everything or choice.expired or choice.prefix is not None):
+    is_searched = choice.expired or choice.prefix is not None
+    if not (choice.aliases or choice.everything or is_searched or choice.static):
         raise CommandError(
-            "Nothing was named to clear. Give --cache ALIAS, --all, --prefix P or --expired."
+            "Nothing was named to clear. Give --cache ALIAS, --all, --prefix P, --expired or"
+            " --static."
         )
+    if choice.static and (choice.aliases or choice.everything or is_searched):
+        raise CommandError("--static cannot be combined with others. Run one after the other.")
     if choice.aliases and choice.everything:
         raise CommandError("--cache and --all contradict each other. Give one of them.")
     if choice.prefix is not None and choice.expired:

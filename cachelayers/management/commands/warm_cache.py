@@ -57,7 +57,8 @@ class Command(BaseCommand):
 
     help = (
         "Run the warmers that apps registered (all, or those named), and render pages of the "
-        "site from a sitemap or a list of URLs, so that readers find them in the cache."
+        "site from a sitemap or a list of URLs, so that readers find them in the cache; with "
+        "--static hash the static files."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -73,6 +74,11 @@ class Command(BaseCommand):
             "--urls",
             metavar="FILE",
             help="Render every URL of this file, one a line; - is the standard input.",
+        )
+        parser.add_argument(
+            "--static",
+            action="store_true",
+            help="Hash every static file, so that each process finds the ids in the cache.",
         )
         parser.add_argument(
             "--concurrency",
@@ -134,6 +140,8 @@ class Command(BaseCommand):
                 plan.add_sitemap(check_sitemap(options["sitemap"]))
             if options["urls"] is not None:
                 plan.add_url_lines(read_lines(options["urls"]), name=options["urls"])
+            if options["static"]:
+                plan.add_static_files()
         finally:
             for outcome in plan.failures:
                 summary.add(outcome)
@@ -212,8 +220,8 @@ def choose_warmers(options: dict[str, Any]) -> list[Warmer]:
 
 
 def has_source(options: dict[str, Any]) -> bool:
-    """Whether pages are named by a sitemap or a file."""
-    return options["sitemap"] is not None or options["urls"] is not None
+    """Whether pages are named by a sitemap or a file, or static files are asked for."""
+    return options["sitemap"] is not None or options["urls"] is not None or options["static"]
 
 
 def parse_concurrency(text: str) -> int:
