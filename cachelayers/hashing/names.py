@@ -39,7 +39,7 @@ def read_reference(given: object) -> Reference:
     path, query, fragment = split_parts(text if below is None else below)
     if below is None and not path:
         raise StaticFileError(Marker.NO_FILE_PROVIDED, text, "a template names no static file")
-    if below is None and (path.startswith("/") or is_foreign(text)):
+    if is_foreign(text):
         raise refusal(text, "is not below STATIC_URL")
     # Below STATIC_URL it is a URL and encoded. A bare name may be either, as for Django's manifest.
     spellings = [unquote(path)] if below is not None else [path, unquote(path)]

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from cachelayers import build_cache_id
 from cachelayers.exceptions import CacheLayersError, StaticFileError
 from cachelayers.hashing import markers
+from cachelayers.hashing.files import FileOnDisk
 from cachelayers.hashing.markers import Reports
 from tests.static_urls.conftest import Call, id_of, write
 
@@ -86,6 +87,14 @@ def test_strict_settings_raise(
     assert isinstance(raised.value, CacheLayersError)
 
 
+def test_the_folder_itself_is_one_also_before_anything_was_collected(
+    call: Call, settings: Settings, tmp_path: Path
+) -> None:
+    settings.STATIC_ROOT = tmp_path / "nowhere"
+
+    assert call("cache_id", "/static/") == "ERROR_IS_DIRECTORY"
+
+
 def test_query_and_fragment_stay_beside_a_marker(call: Call) -> None:
     url = call("hashed_static", "img/bus.jpg?x=1#icon")
 
@@ -111,7 +120,8 @@ def special(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.Monk
     really_open = os.open
 
     def watch(path: Any, *arguments: Any, **options: Any) -> int:
-        assert not str(path).endswith("special"), "it was opened"
+        if str(path).endswith("special"):
+            pytest.fail("it was opened")  # no Exception: those become markers
         return really_open(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", watch)
@@ -120,6 +130,13 @@ def special(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.Monk
 
 def test_what_is_no_regular_file_is_never_opened(call: Call, special: str) -> None:
     assert call("cache_id", special) == "ERROR_UNREADABLE"
+
+
+def test_what_becomes_special_between_a_look_and_the_hashing_is_not_opened(
+    root: Path, special: str
+) -> None:
+    with pytest.raises(StaticFileError):
+        FileOnDisk(special, str(root / special)).hash()
 
 
 def test_a_device_is_never_opened(call: Call, root: Path) -> None:

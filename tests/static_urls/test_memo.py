@@ -231,7 +231,8 @@ def test_a_file_that_grows_for_ever_is_not_read_for_ever(
     def growing(chunks: Any, size: int | None) -> Digest:
         def without_end() -> Any:
             for number in range(1000):
-                assert number < 10, "it is read on and on"
+                if number > 10:
+                    pytest.fail("it is read on and on")  # no Exception: those become markers
                 yield b"x"
 
         return really(without_end(), size)
