@@ -51,6 +51,7 @@ def advance(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 # Production
 
 
+@pytest.mark.usefixtures("no_shared_cache")
 def test_production_hashes_once_and_does_not_look_again(root: Path, hashed: list[str]) -> None:
     build_cache_id("img/car.jpg")
     write(root / "img" / "car.jpg", b"another car", second=1)
@@ -59,6 +60,7 @@ def test_production_hashes_once_and_does_not_look_again(root: Path, hashed: list
     assert hashed == ["img/car.jpg"]
 
 
+@pytest.mark.usefixtures("no_shared_cache")
 def test_production_looks_again_after_the_time_that_is_set(
     root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, hashed: list[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_production_looks_again_after_the_time_that_is_set(
     assert len(hashed) == 2
 
 
+@pytest.mark.usefixtures("no_shared_cache")
 def test_a_look_that_finds_no_change_counts_as_one(
     root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +119,7 @@ def test_dev_mode_sees_every_change(root: Path, change: Callable[[Path], None]) 
     assert build_cache_id("img/car.jpg", dev_mode=True) == id_of(path.read_bytes())
 
 
+@pytest.mark.usefixtures("no_shared_cache")
 def test_dev_mode_does_not_hash_what_looks_the_same(root: Path, hashed: list[str]) -> None:
     for _ in range(3):
         build_cache_id("img/car.jpg", dev_mode=True)
