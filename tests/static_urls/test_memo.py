@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -343,6 +344,7 @@ def test_a_child_forked_while_another_thread_holds_the_lock_is_not_blocked(root:
 def fork_and_hash(names: list[str], content: bytes | None = None) -> int:
     child = os.fork()
     if child == 0:
+        signal.alarm(20)  # seconds; a child that is blocked ends too
         try:
             right = all(build_cache_id(name) == id_of(content or name.encode()) for name in names)
             os._exit(0 if right else 1)
