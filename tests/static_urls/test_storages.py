@@ -278,6 +278,8 @@ def test_hashed_static_adds_one_id_only(call: Call, root: Path, use: UseStorage)
         ("img/", "/static/img/"),
         ("/img/car.jpg", f"/static/img/car.jpg?cache_id={CAR}"),
         ("https://elsewhere.example/car.js", "https://elsewhere.example/car.js"),
+        ("//elsewhere.example/car.js", "//elsewhere.example/car.js"),
+        ("/static/img/car.jpg", f"/static/img/car.jpg?cache_id={CAR}"),
         ("img/bus.jpg", "/static/img/bus.jpg?cache_id=ERROR_MISSING_FILE"),
         ("../secret", "/static/..%2Fsecret?cache_id=ERROR_INVALID_PATH"),
     ],
