@@ -354,3 +354,11 @@ def test_the_admin_has_ids(settings: Settings, use: UseStorage, client: Client) 
     assert "/static/admin/css/base.css?cache_id=" in page
     assert "ERROR" not in page
     assert page.count("/static/") == page.count("?cache_id=")
+
+
+def test_a_folder_of_the_callers_own_is_not_helped_out_by_finders(
+    settings: Settings, finder_root: Path, tmp_path: Path
+) -> None:
+    settings.DEBUG = True
+
+    assert build_cache_id("img/car.jpg", folder_path=tmp_path / "empty") == "ERROR_MISSING_FILE"
