@@ -16,6 +16,11 @@ from cachelayers.invalidation.dialects import LOG
 UNREADABLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, EOFError)
 
 
+def said_by(error: BaseException) -> str:
+    """Return what a server said, without the command, which redis-py quotes with its value."""
+    return str(error).rpartition(" caused error: ")[2][:200].rstrip(".")
+
+
 def errors_named(*names: tuple[str, str]) -> tuple[type[BaseException], ...]:
     """Return the errors of modules that are installed; pairs of module and class."""
     found = []

@@ -24,8 +24,10 @@ class TagFollower:
         self._new.update(tag for tag, _ in found - self._seen)
         self._seen = {(tag, position) for tag, position in found if position >= watermark}
 
-    def empty(self) -> Sequence[str] | None:
+    def gathered(self) -> Sequence[str] | None:
         """Return the tags that are new; None: anything may have changed."""
-        new, everything = self._new, self._everything
+        return None if self._everything else list(self._new)
+
+    def forget(self) -> None:
+        """Begin to gather anew."""
         self._new, self._everything = set(), False
-        return None if everything else list(new)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -110,10 +110,14 @@ class ProcessLog:
             self._followers.append(TagFollower())
             return self._followers[-1]
 
-    def empty(self, follower: TagFollower) -> Sequence[str] | None:
-        """Return the tags that a follower has gathered; None: anything may have changed."""
+    def empty(self, follower: TagFollower, take: Callable[[Sequence[str] | None], None]) -> None:
+        """Give ``take`` the tags that a follower has gathered; None: anything may have changed.
+
+        They are forgotten when it has come to its end.
+        """
         with self._lock:
-            return follower.empty()
+            take(follower.gathered())
+            follower.forget()
 
     def vouches_for(self, incarnation: str, position: int, tags: Sequence[str]) -> bool:
         """Tell whether nothing that the tags name has changed since a position.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.cache import caches
 
 from cachelayers import unit_of_work
 from tests.layered.conftest import MakeStack, Stack
@@ -35,18 +36,21 @@ def test_a_layer_with_async_methods_of_its_own_is_asked_by_them(make_stack: Make
     stack = make_stack("AsyncWatchedCache")
 
     async def work() -> Any:
-        await stack.cache.aset("key", 1)
-        stack.forget_memory()
+        await stack.cache.aget("nothing")  # the look at the others is one thread's work
+        stack.upper.calls.clear()
+        stack.lower.calls.clear()
+        await stack.cache.aset("key", "value")
+        caches[stack.layer("memory")].clear()
         found = await stack.cache.aget("key"), await stack.cache.aget_many(["key"])
         await stack.cache.aset_many({"a": 1})
         deleted = await stack.cache.adelete("key")
         await stack.cache.adelete_many(["a"])
         return found, deleted
 
-    assert asyncio.run(work()) == ((1, {"key": 1}), True)
+    assert asyncio.run(work()) == (("value", {"key": "value"}), True)
     for server in (stack.upper, stack.lower):
         plain = [call for call in server.calls if call != "async"]
-        assert server.calls.count("async") == len(plain) > 5
+        assert server.calls.count("async") == len(plain) >= 4
 
 
 def test_many_tasks_of_one_loop_look_at_the_bus_without_a_deadlock(

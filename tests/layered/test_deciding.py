@@ -13,6 +13,7 @@ from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers.backends.layered import breaker
+from cachelayers.backends.layered.kept import DETOUR_SECONDS
 from tests.conftest import RunPython, empty_cache
 from tests.contract.fixtures import STACKS, Clock
 from tests.layered.conftest import Stack
@@ -97,8 +98,9 @@ def test_threads_lose_no_count(shared_alias: str) -> None:
     assert caches[shared_alias].get("counter") == 400
 
 
-def test_what_only_an_upper_layer_has_can_still_be_counted(stack: Stack) -> None:
+def test_what_only_an_upper_layer_has_can_still_be_counted(stack: Stack, clock: Clock) -> None:
     stack.cache.set("counter", 5, timeout=100)
+    bring_up("counter", stack, clock)
     forget(stack)
 
     assert stack.cache.incr("counter") == 6
@@ -137,11 +139,12 @@ def test_a_touch_shortens_a_life_in_every_layer(stack: Stack, clock: Clock) -> N
 
 
 def test_counting_goes_on_above_a_layer_that_is_down(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 0.0)
     stack.cache.set("counter", 5)
+    bring_up("counter", stack, clock)
     stack.lower.is_down = True
 
     assert stack.cache.incr("counter") == 6
@@ -162,6 +165,13 @@ def test_one_layer_decides_who_adds(stack: Stack) -> None:
 
     assert stack.cache.add("key", "second") is False
     assert stack.cache.get("key") == "first"
+
+
+def bring_up(key: str, stack: Stack, clock: Clock) -> None:
+    """Read a number when its detour is over: it comes into the layer above."""
+    stack.forget_memory()
+    clock.advance(DETOUR_SECONDS + 1)
+    stack.cache.get(key)
 
 
 def forget(stack: Stack) -> None:

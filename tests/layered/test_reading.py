@@ -10,6 +10,7 @@ import pytest
 from cachelayers import unit_of_work
 from cachelayers.backends.layered import flows, kept
 from cachelayers.backends.layered.bus import Bus, Events
+from cachelayers.backends.layered.bus.base import Apply
 from tests.contract.fixtures import Clock
 from tests.layered.conftest import MakeStack, Stack
 
@@ -177,9 +178,9 @@ def test_a_unit_of_work_looks_once(make_stack: MakeStack) -> None:
     bus: Bus = stack.cache._flows.bus  # type: ignore[attr-defined]
     read = bus.read
 
-    def read_and_count() -> Events:
+    def read_and_count(apply: Apply) -> Events:
         looks.append(1)
-        return read()
+        return read(apply)
 
     bus.read = read_and_count  # type: ignore[method-assign]
 

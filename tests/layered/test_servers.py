@@ -312,11 +312,11 @@ def test_what_the_only_shared_layer_does_not_take_is_told(memcached_server: Memc
 
 @pytest.mark.usefixtures("django_db_setup")
 def test_a_memcached_over_30_days_and_for_ever(memcached_cache: BaseCache) -> None:
-    memcached_cache.set("long", 1, timeout=40 * 24 * 3600)
-    memcached_cache.set("ever", 2, timeout=None)
-    memcached_cache.set("far", 3, timeout=10**10)
+    memcached_cache.set("long", "1", timeout=40 * 24 * 3600)
+    memcached_cache.set("ever", "2", timeout=None)
+    memcached_cache.set("far", "3", timeout=10**10)
 
     layer: Any = memcached_cache._flows.layers[0]  # type: ignore[attr-defined]
     head = memcached_cache._state.heads["keys-memcached"]  # type: ignore[attr-defined]
     names = [head + memcached_cache._name(key, None) for key in ("long", "ever", "far")]  # type: ignore[attr-defined]
-    assert sorted(kept.value for kept in layer.read_many(names).values()) == [1, 2, 3]
+    assert sorted(kept.value for kept in layer.read_many(names).values()) == ["1", "2", "3"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from django.db import connections
+
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.guard import FAILED
 from cachelayers.backends.database.table import NEVER_MS, Row
 from cachelayers.entries.keys import Place
 from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64
-from cachelayers.exceptions import CacheUnavailable
+from cachelayers.exceptions import CacheUnavailable, NotNow
 
 Answer = TypeVar("Answer")
 
@@ -95,6 +97,15 @@ class StrictTable(TableCache):
         made = self.make_key(prefix).encode("utf-8", "surrogatepass")
         self._carry_out("delete_many", self._table.delete_all, made)
 
+    @property
+    def database(self) -> str:
+        """Return the alias of the database that holds the table."""
+        return self._table.database
+
+    def is_in_transaction(self) -> bool:
+        """Tell whether operations now are part of a transaction of the caller's."""
+        return self._table.is_in_transaction()
+
     def count_entries(self) -> int:
         """Count the entries of the alias, expired ones too."""
         return self._carry_out("get_many", self._table.count, b"")
@@ -103,6 +114,8 @@ class StrictTable(TableCache):
         return self._row(self._place(key, None), timed.value, timed.expires_ms)
 
     def _carry_out(self, name: str, operation: Callable[..., Answer], *arguments: Any) -> Answer:
+        if connections[self._table.database].needs_rollback:
+            raise NotNow(f"{name}: the transaction in DATABASES[{self.database!r}] is broken")
         answer = self._attempt(name, operation, *arguments)
         if answer is FAILED:
             raise CacheUnavailable(f"{name} failed in DATABASES[{self._table.database!r}]")

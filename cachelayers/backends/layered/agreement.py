@@ -12,7 +12,7 @@ from typing import Any
 from cachelayers.backends.layered.breaker import Breaker
 from cachelayers.backends.layered.bus import Bus, Events, NoBus
 from cachelayers.backends.layered.bus.base import event_of
-from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow, TakeTurn
+from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow, Look
 from cachelayers.backends.layered.epochs import later_than, merged, record_name, record_of
 from cachelayers.backends.layered.kept import NEVER, Kept
 from cachelayers.backends.layered.layers import Layer
@@ -29,6 +29,7 @@ class Agreement:
         self.shared = [layer for layer in layers if not layer.is_local]
         self.locals = [layer for layer in layers if layer.is_local]
         self.limit_seconds = state.options.TIME_LIMIT
+        state.has_shared = bool(self.shared)
 
     # Looking at what the others do
 
@@ -36,17 +37,24 @@ class Agreement:
         """Read the bus, and now and then the epochs, if that was not done since the unit began."""
         unit = current_unit()
         began = time.monotonic() - LOOK_SECONDS if unit is None else unit.began
-        if not self.state.needs_look(began) or not (yield TakeTurn(self.state.look_lock)):
+        if self.state.needs_look(began) and not self.state.is_looking_here():
+            yield Look(self._take_turn(began))
+
+    def _take_turn(self, began: float) -> Flow:
+        """Look, as one thread at a time; others wait, but not for ever."""
+        if not self.state.begin_look():
             return
         try:
             if self.state.needs_look(began):
-                self.state.looked_at = yield from self._look_now()
+                self.state.looked_at = max(self.state.looked_at, (yield from self._look_now()))
         finally:
-            self.state.look_lock.release()
+            self.state.end_look()
 
     def _look_now(self) -> Flow:
         """Look, and return as of when what others have written is known now."""
         now = time.monotonic()
+        if self.state.is_forked():
+            self.state.drop_everything(self.locals)  # a thread of the parent's may not have done it
         for layer in self.shared:
             if layer.breaker.is_open and layer.breaker.takes_probe():
                 yield from self._take_back(layer)
@@ -55,32 +63,63 @@ class Agreement:
         events = yield from self._hear()
         if events is REFUSED:
             return self.state.looked_at  # in a broken transaction
-        if events is FAILED:
-            if self.state.hears:
-                self.state.hears = False
-                self.state.drop_everything(self.locals)
-            return now
-        if not self.state.hears or events.everything:
-            self.state.hears = True
-            yield from self.agree()
+        hears = events is not FAILED
+        if hears != self.state.hears:
+            self.state.hears = hears
             self.state.drop_everything(self.locals)
-        elif events.names:
-            self.state.drop(self.locals, events.names)
-        if self.state.unsent != set():
-            yield from self.tell(self.state.take_unsent())
+        if not hears:
+            return now
+        if events.everything:
+            yield from self.agree()
+        if self.state.unsent != set() and not (yield from self._bus_holds_back()):
+            yield from self._tell_unsent()
         return now if events.as_of is None else events.as_of
 
     def _hear(self) -> Flow:
-        """Return what is new on the bus."""
+        """Return what is new on the bus, after memory was told."""
         if isinstance(self.bus, NoBus):
             return Events()
         is_probe = self.bus.breaker.is_open
         if is_probe and (self._is_layer(self.bus.breaker) or not self.bus.breaker.takes_probe()):
             return FAILED
-        events = yield Call(self.bus, "read", self.limit_seconds)
+        events = yield Call(self.bus, "read", self.limit_seconds, self._apply)
         if is_probe and events is not FAILED and events is not REFUSED:
             self.bus.breaker.close()
         return events
+
+    def _apply(self, events: Events) -> None:
+        """Take out of memory what others have written."""
+        if events.everything:
+            self.state.compared_at = float("-inf")
+            self.state.drop_everything(self.locals)
+        elif events.names:
+            self.state.drop(self.locals, events.names)
+
+    def _tell_unsent(self) -> Flow:
+        """Tell what could not be told; what is cut off is told later."""
+        unsent = self.state.take_unsent()
+        try:
+            yield from self.tell(unsent)
+        except BaseException:
+            self.state.note_unsent(unsent)
+            raise
+
+    def _bus_holds_back(self) -> Flow:
+        """Tell whether an event now would be part of a transaction."""
+        return self.bus.is_transactional and (
+            (yield Call(self.bus, "holds_back", self.limit_seconds)) is True
+        )
+
+    def holds_back(self) -> Flow:
+        """Tell whether what is read and written now may be undone: it is not for memory then."""
+        if (yield from self._bus_holds_back()):
+            return True
+        for layer in self.shared:
+            if layer.is_transactional and (
+                (yield Call(layer, "holds_back", self.limit_seconds)) is True
+            ):
+                return True
+        return False
 
     def tell(self, names: Sequence[str] | None) -> Flow:
         """Tell the other processes which names have changed; None: everything."""
@@ -91,7 +130,7 @@ class Agreement:
             self.state.note_unsent(names)
             return
         answer = yield Call(self.bus, "append", self.limit_seconds, event_of(names))
-        if answer is FAILED or answer is REFUSED:
+        if answer is not True:
             self.state.note_unsent(names)
 
     def _is_layer(self, breaker: Breaker) -> bool:
@@ -133,17 +172,26 @@ class Agreement:
     ) -> Flow:
         """Write to a layer, in an epoch."""
         answer = yield Call(layer, operation, self.limit_seconds, with_head(head, what), *arguments)
-        if answer is REFUSED:
+        if answer is REFUSED and operation != "add" and not (yield from self._is_doomed(layer)):
             # What is there is older than what should be. Where not even this works, it is out.
             names = [f"{head}{name}" for name in names_in(what)]
-            deleted = yield Call(layer, "delete_many", self.limit_seconds, names)
-            if deleted is FAILED or deleted is REFUSED:
+            for removal in ("bury", "delete_many"):
+                removed = yield Call(layer, removal, self.limit_seconds, names)
+                if removed is not REFUSED:
+                    break
+            if removed is FAILED or removed is REFUSED:
                 answer = FAILED
         if answer is FAILED:
             yield from self._note_missed(layer)
         elif operation == "write_many" and answer is not REFUSED:
             return [name[len(head) :] for name in answer]
         return answer
+
+    def _is_doomed(self, layer: Layer) -> Flow:
+        """Tell whether a layer is in a transaction, with which the write would be undone."""
+        return layer.is_transactional and (
+            (yield Call(layer, "holds_back", self.limit_seconds)) is True
+        )
 
     def ask_plainly(self, layer: Layer, operation: str, *arguments: Any) -> Flow:
         """Ask a layer about what is no entry of this cache."""
@@ -180,6 +228,7 @@ class Agreement:
             answer = yield Call(layer, "read_many", self.limit_seconds, [name])
             if answer is not FAILED and answer is not REFUSED:
                 records[layer.alias] = record_of(answer[name].value if name in answer else None)
+                yield from self._watch_restarts(layer)
         self.state.compared_at = time.monotonic()
         if not records:
             self._begin_alone()
@@ -192,10 +241,23 @@ class Agreement:
             if layer.alias in records and records[layer.alias] != agreed:
                 entries = {name: Kept(agreed, NEVER)}
                 yield Call(layer, "write_many", self.limit_seconds, entries)
+        if self.state.epochs and agreed != self.state.epochs:
+            self.state.drop_everything(self.locals)
         self.state.take_epochs(agreed)
         if raised or is_new:
             # Who has not heard of it would go on reading where nobody writes any more.
             yield from self.tell(None)
+
+    def _watch_restarts(self, layer: Layer) -> Flow:
+        """Begin a new epoch where the server is another one: it may have come with old values."""
+        server = yield Call(layer, "server_id", self.limit_seconds)
+        if server is None or server is FAILED or server is REFUSED:
+            return
+        known = self.state.servers.get(layer.alias)
+        self.state.servers[layer.alias] = server
+        epoch = self.state.epochs.get(layer.alias, 0)
+        if known is not None and known != server and epoch > 0:
+            self.state.take_epochs({**self.state.epochs, layer.alias: -later_than(epoch)})
 
     def _agreed(self, records: Mapping[str, Mapping[str, int]], *, raised: bool) -> dict[str, int]:
         """Return the epochs that count from now on."""

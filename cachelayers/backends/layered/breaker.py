@@ -10,6 +10,7 @@ import logging
 import random
 import time
 
+from cachelayers.backends.faults import said_by
 from cachelayers.locks import ForkSafeLock
 from cachelayers.signals import layer_failed, layer_recovered
 from cachelayers.stats import counts
@@ -61,9 +62,9 @@ class Breaker:
                 self.alias,
                 operation,
                 type(error).__name__,
-                str(error).rstrip("."),
+                said_by(error),
             )
-            layer_failed.send(type(self), alias=self.alias, error=error)
+            layer_failed.send_robust(type(self), alias=self.alias, error=error)
 
     def note_duration(self, operation: str, seconds: float, limit_seconds: float) -> None:
         """Open after several calls in a row that took too long, though they were answered."""
@@ -82,7 +83,7 @@ class Breaker:
             self._pause_seconds = FIRST_PAUSE_SECONDS
         if was_open:
             logger.warning("CACHES[%r] works again.", self.alias)
-            layer_recovered.send(type(self), alias=self.alias)
+            layer_recovered.send_robust(type(self), alias=self.alias)
 
 
 _breakers: dict[str, Breaker] = {}

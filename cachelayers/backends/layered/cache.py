@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -13,9 +14,9 @@ from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
 from cachelayers.backends.configured import ConfiguredCache, find_odd_character
-from cachelayers.backends.faults import UNWELL
+from cachelayers.backends.faults import UNWELL, said_by
 from cachelayers.backends.layered.bus import connect_bus
-from cachelayers.backends.layered.calls import Flow, arun, run, said_by
+from cachelayers.backends.layered.calls import Flow, arun, run
 from cachelayers.backends.layered.flows import Flows
 from cachelayers.backends.layered.kept import NEVER, Kept
 from cachelayers.backends.layered.layers import Layer, make_layer
@@ -31,6 +32,7 @@ from cachelayers.locks import fork_count
 LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
 KEPT_OF_LONG_NAME = 100
 MISS: Final = object()
+find_digest = re.compile(r"~[0-9a-f]{48}$").search  # a name that looks like a long one's
 
 
 class LayeredCache(ConfiguredCache):
@@ -351,7 +353,8 @@ class LayeredCache(ConfiguredCache):
     def _name(self, key: str, version: int | None) -> str:
         """Return the name of a key in all layers: short and printable, as memcached wants it."""
         made = self._made_key(key, version)
-        if len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made):
+        is_fit = len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made)
+        if is_fit and not find_digest(made):
             return made
         data = made.encode("utf-8", "surrogatepass")
         head = made[:KEPT_OF_LONG_NAME].encode("ascii", "replace").decode()

@@ -6,22 +6,21 @@ are one flow and cannot differ.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Generator
 from enum import Enum, auto
 from typing import Any, Final
 
-from cachelayers.backends.faults import CACHE_ERRORS, REFUSALS
+from asgiref.sync import sync_to_async
+
+from cachelayers.backends.faults import CACHE_ERRORS, REFUSALS, said_by
 from cachelayers.backends.layered.breaker import logger
 from cachelayers.backends.layered.bus import Bus
 from cachelayers.backends.layered.layers import Layer
-from cachelayers.locks import ForkSafeLock
 from cachelayers.stats import counts
 
 REPORT_EVERY_SECONDS = 60.0
-TURN_SECONDS = 2.0
 
 
 class Outcome(Enum):
@@ -78,30 +77,26 @@ class Call:
         return FAILED
 
 
-class TakeTurn:
-    """Wait for a lock, but not for ever; tell whether it was had.
+class Look:
+    """A whole flow, carried out in one thread also by async code.
 
-    In async code by looking: whoever holds it may be a task of the same event loop.
+    So it is not cut off where a task is cancelled, and no task waits for a lock that another one
+    of its event loop holds.
     """
 
-    def __init__(self, lock: ForkSafeLock) -> None:
-        self.lock = lock
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
 
-    def run(self) -> bool:
-        """Wait in this thread."""
-        return self.lock.acquire(timeout=TURN_SECONDS)
+    def run(self) -> Any:
+        """Carry it out."""
+        return run(self.flow)
 
-    async def arun(self) -> bool:
-        """Let others go on meanwhile."""
-        deadline = time.monotonic() + TURN_SECONDS
-        while not self.lock.acquire(blocking=False):
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(0.001)
-        return True
+    async def arun(self) -> Any:
+        """Carry it out in a thread."""
+        return await sync_to_async(run)(self.flow)
 
 
-Flow = Generator[Call | TakeTurn, Any, Any]
+Flow = Generator["Call | Look", Any, Any]
 
 _next_report_at: dict[str, float] = {}
 
@@ -120,11 +115,6 @@ def report_refusal(alias: str, operation: str, error: BaseException) -> None:
             type(error).__name__,
             said_by(error),
         )
-
-
-def said_by(error: BaseException) -> str:
-    """Return what the server said, without the command, which redis-py quotes with its value."""
-    return str(error).rpartition(" caused error: ")[2][:200]
 
 
 def run(flow: Flow) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -56,9 +57,14 @@ def head_of(cache: str, epoch: int) -> str:
     while epoch:
         epoch, digit = divmod(epoch, 36)
         digits = DIGITS[digit] + digits
-    return f"{cache}:{digits}:"
+    return f"{own_names(cache)}{digits}:"
 
 
 def record_name(cache: str) -> str:
     """Return the name of the record; no entry's name is like it."""
-    return f"{cache}:epochs"
+    return f"{own_names(cache)}epochs"
+
+
+def own_names(cache: str) -> str:
+    """Return what all names of a LayeredCache begin with, and nobody else's: printable."""
+    return f"~{quote(cache, safe='')}:"

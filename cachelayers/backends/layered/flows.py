@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cachelayers.backends.layered.agreement import Agreement
 from cachelayers.backends.layered.bus.base import event_of
-from cachelayers.backends.layered.calls import FAILED, REFUSED, Flow
+from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow, run
+from cachelayers.backends.layered.epochs import own_names
 from cachelayers.backends.layered.kept import DETOUR, FILL_SECONDS, Kept
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.entries.envelope import is_sealed
@@ -39,7 +41,9 @@ class Flows(Agreement):
                 continue
             live = {name: kept for name, kept in answer.items() if kept.is_live()}
             found.update(live)
-            if live and not layer.is_local and time.monotonic() - began < FILL_SECONDS:
+            is_shared = bool(live) and bool(lacking) and not layer.is_local
+            is_quick = time.monotonic() - began < FILL_SECONDS
+            if is_shared and is_quick and not (yield from self.holds_back()):
                 yield from self._fill(lacking, heads, since, live)
             lacking.append((layer, [name for name in missing if answer.get(name) is not DETOUR]))
             missing = [name for name in missing if name not in live]
@@ -56,9 +60,8 @@ class Flows(Agreement):
         for layer, names in reversed(lacking):
             share = {name: entries[name] for name in names if name in entries}
             if layer.is_local:
-                if not self.bus.holds_back():
-                    kept = {name: share[name] for name in without_leases(share)}
-                    self.state.keep([layer], since, kept)
+                kept = {name: share[name] for name in without_leases(share)}
+                self.state.keep([layer], since, kept)
             elif share and (head := heads.get(layer.alias)):
                 # Not in an epoch that has begun since: what was read is older than that.
                 yield from self.write_under(head, layer, "fill", share)
@@ -72,8 +75,9 @@ class Flows(Agreement):
         is_told = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
+            written = entries if layer is self.shared[-1] else without_numbers(entries)
             try:
-                answer = yield from self.write(layer, "write_many", entries, event)
+                answer = yield from self.write(layer, "write_many", written, event)
             except Exception:  # what this layer cannot serialise, and those below it could
                 if layer is not self.shared[-1]:
                     yield from self.delete(names)
@@ -83,7 +87,7 @@ class Flows(Agreement):
                 is_told = event is not None
         if not is_told and not self._need_no_bus(entries):
             yield from self.tell(without_leases(names))
-        if self.bus.holds_back():
+        if (yield from self._is_undecided(names)):
             self.state.drop(self.locals, names)
         else:
             kept = {name: entries[name] for name in without_leases(names)}
@@ -105,16 +109,31 @@ class Flows(Agreement):
             operation = "delete_many" if layer is self.shared[-1] else "bury"
             answer = yield from self.write(layer, operation, names, event)
             found = found or answer is True
-            is_told = answer is not FAILED and event is not None
+            is_told = event is not None and answer is not FAILED and answer is not REFUSED
         if not is_told:
             yield from self.tell(without_leases(names))
+        yield from self._is_undecided(names)
         return self.state.drop(self.locals, names) or found
+
+    def _is_undecided(self, names: Sequence[str]) -> Flow:
+        """Tell whether a write may be undone; when it is not, it is told once more.
+
+        Others who heard of it before the commit have read the old value again.
+        """
+        for layer in self.shared:
+            if layer.is_transactional and (
+                (yield Call(layer, "holds_back", self.limit_seconds)) is True
+            ):
+                callback = partial(run, self._settle(layer, names))
+                yield Call(layer, "after_commit", self.limit_seconds, callback)
+                return True
+        return (yield from self.holds_back())
 
     def add(self, name: str, kept: Kept) -> Flow:
         """Write where no layer has a live entry; decided by one layer."""
         yield from self.look()
         if not self.shared:
-            return self._change_locally(lambda layer, own: layer.add(own, kept), name)
+            return self._add_locally(name, kept)
         for decider in self.deciders():
             others = [layer for layer in self.shared if layer is not decider]
             if (yield from self._read_from(others, name)) is not None:
@@ -122,12 +141,19 @@ class Flows(Agreement):
             is_added = yield from self.write(
                 decider, "add", name, kept, self.event_for(decider, [name])
             )
+            if is_added is REFUSED and (yield from self._read_from([decider], name)) is not None:
+                return False
             if is_added is FAILED or is_added is REFUSED:
                 continue
             if is_added:
-                yield from self._settle(decider, name)
+                yield from self._settle(decider, [name])
+                yield from self._is_undecided([name])
             return is_added
-        return self._change_locally(lambda layer, own: layer.add(own, kept), name)
+        return self._add_locally(name, kept)
+
+    def _add_locally(self, name: str, kept: Kept) -> Any:
+        bounded = self.state.bounded(kept)
+        return self._change_locally(lambda layer, own: layer.add(own, bounded), name)
 
     def increment(self, name: str, delta: Any) -> Flow:
         """Add to a number; decided by one layer. None: there is none."""
@@ -141,8 +167,9 @@ class Flows(Agreement):
         """Begin all layers anew, and delete this cache's entries where they can be found."""
         yield from self.look()
         self.raise_epochs(self.shared)
+        yield from self.agree(raised=True)  # before it takes its time: nobody writes in vain
         for layer in reversed(self.shared):
-            yield from self.ask_plainly(layer, "clear_names", f"{self.state.alias}:")
+            yield from self.ask_plainly(layer, "clear_names", own_names(self.state.alias))
         yield from self.agree(raised=True)
         self.state.drop_everything(self.locals)
 
@@ -164,8 +191,11 @@ class Flows(Agreement):
             if answer is FAILED or answer is REFUSED:
                 continue
             if answer is not None and answer is not False:
-                yield from self._settle(decider, name)
+                yield from self._settle(decider, [name])
+                yield from self._is_undecided([name])
             return answer
+        if operation == "touch":
+            argument = self.state.bounded(Kept(None, argument)).expires
         return self._change_locally(
             lambda layer, own: getattr(layer, operation)(own, argument), name
         )
@@ -200,17 +230,17 @@ class Flows(Agreement):
                 return kept
         return None
 
-    def _settle(self, decider: Layer, name: str) -> Flow:
+    def _settle(self, decider: Layer, names: Sequence[str]) -> Flow:
         """After one layer has decided: have the others look there, and tell the processes."""
-        is_told = self.event_for(decider, [name]) is not None
+        is_told = self.event_for(decider, names) is not None
         for layer in reversed(self.shared):
             if layer is not decider:
-                event = self.event_for(layer, [name])
-                answer = yield from self.write(layer, "bury", [name], event)
-                is_told = event is not None and answer is not FAILED
+                event = self.event_for(layer, names)
+                answer = yield from self.write(layer, "bury", names, event)
+                is_told = event is not None and answer is not FAILED and answer is not REFUSED
         if not is_told:
-            yield from self.tell(without_leases([name]))
-        self.state.drop(self.locals, [name])
+            yield from self.tell(without_leases(names))
+        self.state.drop(self.locals, names)
 
     def _change_locally(self, change: Callable[[Layer, str], Any], name: str) -> Any:
         """Decide in the memory of this process, where no shared layer can."""
@@ -230,6 +260,15 @@ class Flows(Agreement):
         carries = getattr(layer, "carries_events", False) and layer is self.shared[0]
         names = without_leases(names)
         return event_of(names) if carries and names else None
+
+
+def without_numbers(entries: Entries) -> Entries:
+    """Return the entries for a layer above the one that counts: there it is asked for numbers.
+
+    Else a number that is set while it is counted would be the older one here.
+    """
+    numbers = {name: DETOUR for name, kept in entries.items() if type(kept.value) in (int, float)}
+    return {**entries, **numbers}
 
 
 def without_leases(names: Iterable[str]) -> list[str]:

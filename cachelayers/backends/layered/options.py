@@ -133,7 +133,14 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
         )
         return
     backend = backend_of(settings.CACHES[bus])
-    if backend is not None and not (names(backend, DJANGO_REDIS) or names(backend, CORE_REDIS)):
+    client = str((settings.CACHES[bus].get("OPTIONS") or {}).get("CLIENT_CLASS", ""))
+    if client.endswith("ShardClient"):
+        yield Problem(
+            "cachelayers.E013",
+            f"{place}, whose ShardClient spreads its keys over several servers.",
+            "Give the alias of one Redis; it may be a cache of its own, for the bus alone.",
+        )
+    elif backend is not None and not (names(backend, DJANGO_REDIS) or names(backend, CORE_REDIS)):
         yield Problem(
             "cachelayers.E013",
             f"{place}, which is no Redis but a {backend.__name__}.",

@@ -6,21 +6,24 @@ Django makes a cache object for each thread; what is known of the others' writes
 from __future__ import annotations
 
 import itertools
+import pickle
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from cachelayers.backends.layered.bus import Bus, make_bus
-from cachelayers.backends.layered.epochs import Record, head_of
+from cachelayers.backends.layered.epochs import Record, head_of, merged
 from cachelayers.backends.layered.kept import Kept
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.backends.layered.recent import Recent
 from cachelayers.entries.envelope import is_sealed
-from cachelayers.locks import ForkSafeLock
+from cachelayers.locks import ForkSafeLock, fork_count
 
 LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
 EPOCH_SECONDS = 1.0  # between two looks at the record of epochs
 MOST_UNSENT = 1_000
+TURN_SECONDS = 2.0  # that a thread waits for another one's look
 DEGRADED_SECONDS = 1.0  # the longest that memory keeps a value while the bus is out
 
 
@@ -40,18 +43,43 @@ class State:
         # Names that could not be told to the others; None: more than can be remembered.
         self.unsent: set[str] | None = set()
         self.local_head = next_local_head()
+        self.has_shared = True  # layers, from where a value can be fetched again
+        self.servers: dict[str, str] = {}  # by layer: which server it was the last time
+        self._forks = fork_count()
+        self._looker: int | None = None  # the thread that looks
         self._recent = Recent()
         self._lock = ForkSafeLock()
-        self.look_lock = ForkSafeLock()
+        self._look_lock = ForkSafeLock()
 
     def needs_look(self, began: float) -> bool:
         """Tell whether a unit of work that began then is to look at the bus first."""
         return began > self.looked_at
 
+    def begin_look(self) -> bool:
+        """Wait for the turn of this thread; return whether it has come."""
+        is_mine = self._look_lock.acquire(timeout=TURN_SECONDS)
+        if is_mine:
+            self._looker = threading.get_ident()
+        return is_mine
+
+    def end_look(self) -> None:
+        """Let others look."""
+        self._looker = None
+        self._look_lock.release()
+
+    def is_looking_here(self) -> bool:
+        """Tell whether this thread is in the middle of a look: a receiver may use the cache."""
+        return self._looker == threading.get_ident()
+
+    def is_forked(self) -> bool:
+        """Tell once whether this is a child of the process that was last asked."""
+        before, self._forks = self._forks, fork_count()
+        return before != self._forks
+
     def take_epochs(self, epochs: Mapping[str, int]) -> None:
         """Use these epochs from now on. Flows that are under way keep those they began with."""
         with self._lock:
-            self.epochs = dict(epochs)
+            self.epochs = epochs = merged([self.epochs, epochs])
             self.heads = {
                 layer: head_of(self.alias, epoch) for layer, epoch in epochs.items() if epoch > 0
             }
@@ -68,12 +96,12 @@ class State:
             return
         with self._lock:
             fresh = {
-                f"{self.local_head}{name}": self._bounded(kept)
+                f"{self.local_head}{name}": self.bounded(kept)
                 for name, kept in entries.items()
                 if not self._recent.was_written(name, since)
             }
             for layer in locals_:
-                layer.write_many(fresh)
+                write_or_drop(layer, fresh)
 
     def replace(self, locals_: Sequence[Layer], since: int, entries: Mapping[str, Kept]) -> None:
         """Put what was written to shared layers into memory.
@@ -83,10 +111,12 @@ class State:
         with self._lock:
             contested = [name for name in entries if self._recent.was_written(name, since)]
             self._recent.note(entries)
+            bounded = {f"{self.local_head}{name}": self.bounded(k) for name, k in entries.items()}
             for layer in locals_:
-                layer.write_many(
-                    {f"{self.local_head}{name}": self._bounded(k) for name, k in entries.items()}
-                )
+                if self.has_shared:
+                    write_or_drop(layer, bounded)
+                else:
+                    layer.write_many(bounded)
                 layer.delete_many([f"{self.local_head}{name}" for name in contested])
 
     def drop(self, locals_: Sequence[Layer], names: Iterable[str]) -> bool:
@@ -123,17 +153,25 @@ class State:
             unsent, self.unsent = self.unsent, set()
             return None if unsent is None else list(unsent)
 
-    def _bounded(self, kept: Kept) -> Kept:
+    def bounded(self, kept: Kept) -> Kept:
         """Return the entry as memory keeps it.
 
         A recalled value needs no bound: its tags are checked each time.
         """
-        if is_sealed(kept.value):
+        if is_sealed(kept.value) or not self.has_shared:
             return kept
         seconds = self.options.memory_seconds
         if not self.hears:
             seconds = min(seconds, DEGRADED_SECONDS)
         return kept._replace(expires=min(kept.expires, time.time() + seconds))
+
+
+def write_or_drop(layer: Layer, entries: Mapping[str, Kept]) -> None:
+    """Write to memory; what it cannot keep, and a shared layer can, is not to be the older one."""
+    try:
+        layer.write_many(entries)
+    except (TypeError, ValueError, AttributeError, RecursionError, pickle.PicklingError):
+        layer.delete_many(list(entries))
 
 
 _local_numbers = itertools.count(1)
@@ -144,7 +182,7 @@ def next_local_head() -> str:
 
     Short: each read makes a name, and hashes it.
     """
-    return f"~{next(_local_numbers)}"
+    return f"~{next(_local_numbers)}:"
 
 
 _states: dict[tuple[str, str, LayeredOptions], State] = {}

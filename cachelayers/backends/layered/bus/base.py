@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -27,6 +27,9 @@ class Events(NamedTuple):
     as_of: float | None = None  # of time.monotonic(); None: as of this look
 
 
+Apply = Callable[[Events], None]
+
+
 class Bus(ABC):
     """One bus of one LayeredCache in this process. Shared by threads; ``lock`` for one reader."""
 
@@ -40,12 +43,15 @@ class Bus(ABC):
         self.lock = ForkSafeLock()
 
     @abstractmethod
-    def read(self) -> Events:
-        """Return what is new; raises what the server's client raises."""
+    def read(self, apply: Apply) -> Events:
+        """Return what is new, after ``apply`` has taken it; raises what the client raises.
+
+        The position moves last: whoever is cut off in between reads the same again.
+        """
 
     @abstractmethod
-    def append(self, event: bytes) -> None:
-        """Tell the others."""
+    def append(self, event: bytes) -> bool:
+        """Tell the others; return whether that cannot be rolled back any more."""
 
     def holds_back(self) -> bool:
         """Tell whether what is read and written now is not what others see."""
@@ -63,12 +69,13 @@ class NoBus(Bus):
         """Need nothing."""
         super().__init__("")
 
-    def read(self) -> Events:
+    def read(self, apply: Apply) -> Events:
         """Hear nothing."""
         return Events()
 
-    def append(self, event: bytes) -> None:
+    def append(self, event: bytes) -> bool:
         """Tell nobody."""
+        return True
 
 
 def this_process() -> str:

@@ -9,7 +9,7 @@ import django.db
 from django.db import connections, transaction
 
 from cachelayers.backends.faults import raise_if_never_made
-from cachelayers.backends.layered.bus.base import Bus, Events, names_of
+from cachelayers.backends.layered.bus.base import Apply, Bus, Events, names_of
 from cachelayers.exceptions import NotNow
 from cachelayers.invalidation.log import is_in_snapshot, log_of, write_tags
 from cachelayers.invalidation.tags import key_tag
@@ -36,7 +36,7 @@ class LogBus(Bus):
         self._head = key_tag(cache, "")
         self._follower = log_of(self.database).follow()
 
-    def read(self) -> Events:
+    def read(self, apply: Apply) -> Events:
         """Return the names that are new in the log, this process's own among them.
 
         Where recall has read the log for this unit of work already, it is not read again.
@@ -45,20 +45,34 @@ class LogBus(Bus):
         if connection.needs_rollback:
             raise NotNow("The transaction is broken.")
         try:
-            return self._read_log()
+            return self._read_log(apply)
         except django.db.Error as error:
             raise_if_never_made(self.database, error)
             raise
 
-    def _read_log(self) -> Events:
+    def _read_log(self, apply: Apply) -> Events:
         log, unit = log_of(self.database), current_unit()
+        peeked: Sequence[str] | None = []
         if is_written_to(connections[self.database]):
-            return self._events(log.peek(), time.monotonic())
-        if unit is None:
-            log.refresh()
+            as_of = time.monotonic()
+            peeked = log.peek()
         else:
-            unit.refresh(self.database)
-        return self._events(log.empty(self._follower), log.refreshed_at)
+            if unit is None:
+                log.refresh()
+            else:
+                unit.refresh(self.database)
+            # What an open transaction sees may be older than what others have to see.
+            is_old = is_in_snapshot(connections[self.database])
+            as_of = float("-inf") if is_old else log.refreshed_at
+        events: list[Events] = []
+
+        def take(tags: Sequence[str] | None) -> None:
+            whole = None if tags is None or peeked is None else [*tags, *peeked]
+            events.append(self._events(whole, as_of))
+            apply(events[0])
+
+        log.empty(self._follower, take)
+        return events[0]
 
     def _events(self, tags: Sequence[str] | None, as_of: float) -> Events:
         if tags is None:
@@ -66,14 +80,14 @@ class LogBus(Bus):
         names = [tag.removeprefix(self._head) for tag in tags if tag.startswith(self._head)]
         return Events(names, EVERYTHING in names, as_of)
 
-    def append(self, event: bytes) -> None:
-        """Log a tag for each name."""
+    def append(self, event: bytes) -> bool:
+        """Log a tag for each name; what is in a transaction may be rolled back."""
         names = names_of(event)[1]
         tags = [key_tag(self.cache, name) for name in names or [EVERYTHING]]
         connection = connections[self.database]
         if not is_in_snapshot(connection):
             write_tags(connection, tags)
-            return
+            return True
         try:
             # A savepoint: what fails here is not to break the caller's transaction.
             with transaction.atomic(self.database):
@@ -81,6 +95,7 @@ class LogBus(Bus):
         except django.db.Error as error:
             raise NotNow(f"{type(error).__name__}: {error}") from error
         transaction_of(connection).mark_dirty()  # the ids of its rows may be given to others
+        return False
 
     def holds_back(self) -> bool:
         """Tell whether a transaction is open, in which an older state may be seen."""

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cachelayers.backends.layered.bus.base import Bus, Events, event_of, names_of, this_process
+from cachelayers.backends.layered.bus.base import (
+    Apply,
+    Bus,
+    Events,
+    event_of,
+    names_of,
+    this_process,
+)
 from cachelayers.backends.layered.layers.redis import EVENTS_KEPT, RedisAccess
 
 READ_AT_ONCE = 1_000
@@ -28,48 +35,52 @@ class StreamBus(Bus):
         self.stream = stream
         self._last: Entry | None = None
 
-    def read(self) -> Events:
+    def read(self, apply: Apply) -> Events:
         """Not by this object, which has no connection: see StreamReader."""
         raise NotImplementedError
 
-    def append(self, event: bytes) -> None:
+    def append(self, event: bytes) -> bool:
         """Not by this object."""
         raise NotImplementedError
 
-    def read_with(self, access: RedisAccess) -> Events:
+    def read_with(self, access: RedisAccess, apply: Apply) -> Events:
         """Read what is new through a thread's own client."""
-        client = access.client()
-        if self._last is None:
+        events, last = self._read_new(access.client())
+        apply(events)
+        self._last = last
+        return events
+
+    def _read_new(self, client: Any) -> tuple[Events, Entry]:
+        last = self._last
+        if last is None:
             return self._begin(client)
         names: list[str] = []
         everything = False
         for _ in range(MOST_READS):
-            entries = client.xrange(self.stream, min=self._last[0], count=READ_AT_ONCE)
-            if not entries or as_entry(entries[0]) != self._last:
+            entries = client.xrange(self.stream, min=last[0], count=READ_AT_ONCE)
+            if not entries or as_entry(entries[0]) != last:
                 return self._begin(client)
             for entry in entries[1:]:
                 process, changed = names_of(as_entry(entry)[1].get(b"e", b""))
                 if process != this_process():
                     everything = everything or changed is None
                     names += changed or ()
-            self._last = as_entry(entries[-1])
+            last = as_entry(entries[-1])
             if len(entries) < READ_AT_ONCE:
-                return Events(names, everything)
+                return Events(names, everything), last
         return self._begin(client)
 
     def append_with(self, access: RedisAccess, event: bytes) -> None:
         """Append through a thread's own client."""
         access.client().xadd(self.stream, {"e": event}, maxlen=EVENTS_KEPT, approximate=True)
 
-    def _begin(self, client: Any) -> Events:
+    def _begin(self, client: Any) -> tuple[Events, Entry]:
         """Take the last entry as position, one of our own where there is none."""
         entries = client.xrevrange(self.stream, count=1)
         if entries:
-            self._last = as_entry(entries[0])
-        else:
-            fields = {b"e": event_of([])}
-            self._last = as_bytes(client.xadd(self.stream, fields)), fields
-        return Events(everything=True)
+            return Events(everything=True), as_entry(entries[0])
+        fields = {b"e": event_of([])}
+        return Events(everything=True), (as_bytes(client.xadd(self.stream, fields)), fields)
 
 
 class StreamReader(Bus):
@@ -80,13 +91,14 @@ class StreamReader(Bus):
         self.alias, self.breaker, self.lock = bus.alias, bus.breaker, bus.lock
         self._bus, self._access = bus, access
 
-    def read(self) -> Events:
+    def read(self, apply: Apply) -> Events:
         """Read what is new."""
-        return self._bus.read_with(self._access)
+        return self._bus.read_with(self._access, apply)
 
-    def append(self, event: bytes) -> None:
+    def append(self, event: bytes) -> bool:
         """Tell the others."""
         self._bus.append_with(self._access, event)
+        return True
 
 
 def as_entry(entry: Any) -> Entry:

@@ -19,6 +19,7 @@ class Layer(ABC):
 
     is_local = False  # of this process only
     can_be_searched = True  # for names that begin alike
+    is_transactional = False  # may be part of a transaction of the caller's
     # Whether an outage may have changed where keys live, so that old values come back with it.
     shuffles_keys = False
 
@@ -72,6 +73,17 @@ class Layer(ABC):
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
         """Give a live entry another expiry, as one step; return whether there was one."""
         return self.change(name, lambda kept: kept._replace(expires=expires), event) is not None
+
+    def server_id(self) -> str | None:
+        """Return what changes when the server begins anew, where it can tell."""
+        return None
+
+    def holds_back(self) -> bool:
+        """Tell whether what is read and written now is not what others see."""
+        return False
+
+    def after_commit(self, callback: Callable[[], None]) -> None:  # noqa: B027 - most have none
+        """Call back when the caller's transaction is committed."""
 
     def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
         """Call an operation without blocking the event loop."""

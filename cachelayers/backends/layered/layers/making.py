@@ -64,9 +64,10 @@ def with_time_limits(backend: type, params: Mapping[str, Any], seconds: float) -
             "connect_timeout": seconds,
             "timeout": seconds,
             "no_delay": True,
-            # A server that failed is tried again soon: the breaker spares callers the wait.
-            "retry_attempts": 0,
-            "dead_timeout": 1,
+            # No server leaves the ring: processes would notice at different moments, and write
+            # the same key to different servers. The breaker spares callers the wait.
+            "retry_attempts": 10**9,
+            "retry_timeout": -1,
         }
         options = given | options
     return {**params, "OPTIONS": options}

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.faults import UNREADABLE, errors_named
-from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
+from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
 from cachelayers.backends.layered.layers.base import Change, Layer
 from cachelayers.stats import counts
 
@@ -137,7 +137,7 @@ class MemcachedLayer(Layer):
                 self._client.set(key, wrap(kept), seconds)
             except TOO_LARGE:
                 counts.add(self.alias, "too_large")
-                self._client.delete(key)
+                self._client.set(key, wrap(DETOUR), seconds_of(DETOUR))
                 refused.append(name)
         return refused
 

@@ -217,6 +217,13 @@ class RedisLayer(Layer):
                 batch = []
         self._unlink(batch)
 
+    def server_id(self) -> str | None:
+        """Return the id of this run of the server."""
+        if self.access.is_cluster:
+            return None
+        run_id: str | None = self.access.client().info("server").get("run_id")
+        return run_id
+
     def close(self) -> None:
         """Close the cache, which mostly keeps its connections."""
         self.cache.close()

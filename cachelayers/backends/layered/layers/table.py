@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from django.db import transaction
 
 from cachelayers.backends.database.strict import StrictTable, Timed, milliseconds, seconds
 from cachelayers.backends.layered.kept import DETOUR, DETOUR_SECONDS, Kept
@@ -15,6 +17,8 @@ DETOUR_VALUE = b"\0cachelayers.detour"
 
 class TableLayer(Layer):
     """The table of entries."""
+
+    is_transactional = True
 
     def __init__(self, alias: str, table: StrictTable) -> None:
         """Use a table of the layer's own settings."""
@@ -66,6 +70,14 @@ class TableLayer(Layer):
     def clear_names(self, head: str) -> None:
         """Delete every entry whose name begins so."""
         self.table.delete_prefix(head)
+
+    def holds_back(self) -> bool:
+        """Tell whether the table is part of a transaction of the caller's."""
+        return self.table.is_in_transaction()
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back when that is committed, or now where there is none."""
+        transaction.on_commit(callback, using=self.table.database, robust=True)
 
     def describe(self) -> dict[str, Any]:
         """Count the entries, by reading the alias's part of the table."""
