@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,13 +17,6 @@ from cachelayers.backends.layered.breaker import Breaker, breaker_of
 from cachelayers.signals import layer_failed, layer_recovered
 from cachelayers.stats import counts
 from tests.layered.conftest import MakeStack, Stack, forget_processes
-
-
-@pytest.fixture
-def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an open layer tried again at once."""
-    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 0.0)
 
 
 def test_what_a_layer_cannot_say_the_next_one_does(stack: Stack) -> None:
@@ -256,9 +249,3 @@ def test_values_that_one_layer_cannot_serialise_leave_nothing_old(
     assert stack.cache.get("key") is None
     stack.forget_memory()
     assert stack.cache.get("key") is None
-
-
-@pytest.fixture(autouse=True)
-def _closed_breakers() -> Iterator[None]:
-    yield
-    breaker._breakers.clear()

@@ -15,7 +15,6 @@ from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered import breaker
 from cachelayers.backends.layered.breaker import breaker_of
 from cachelayers.backends.layered.cache import LayeredCache
 from cachelayers.backends.layered.layers import make_layer
@@ -25,13 +24,6 @@ from tests.coherence.stacks import Stack
 from tests.servers import Memcached, Redis, find_free_port
 
 RECOVERY_SECONDS = 5.0
-
-
-@pytest.fixture(autouse=True)
-def _closed_breakers() -> Iterator[None]:
-    breaker._breakers.clear()
-    yield
-    breaker._breakers.clear()
 
 
 def using(stack: Stack, alias: str) -> override_settings:

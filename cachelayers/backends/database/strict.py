@@ -65,6 +65,12 @@ class StrictTable(TableCache):
             self._guard.after_write([row])
         return is_added
 
+    def replace_value(self, key: str, old: Any, new: Any) -> bool:
+        """Give a live entry another value if it still has the old one; its expiry stays."""
+        place = self._place(key, None)
+        packed = self._pack(place.key, old), self._pack(place.key, new)
+        return self._carry_out("set", self._table.replace, place, *packed, now_ms())
+
     def touch_entry(self, key: str, expires_ms: int) -> bool:
         """Give a live entry another expiry."""
         place = self._place(key, None)

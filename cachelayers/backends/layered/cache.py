@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -18,7 +17,7 @@ from cachelayers.backends.faults import UNWELL, said_by
 from cachelayers.backends.layered.bus import connect_bus
 from cachelayers.backends.layered.calls import Flow, arun, run
 from cachelayers.backends.layered.flows import Flows
-from cachelayers.backends.layered.kept import NEVER, Kept
+from cachelayers.backends.layered.kept import DIGEST_MARK, NEVER, Kept
 from cachelayers.backends.layered.layers import Layer, make_layer
 from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
@@ -32,7 +31,6 @@ from cachelayers.locks import fork_count
 LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
 KEPT_OF_LONG_NAME = 100
 MISS: Final = object()
-find_digest = re.compile(r"~[0-9a-f]{48}$").search  # a name that looks like a long one's
 
 
 class LayeredCache(ConfiguredCache):
@@ -353,13 +351,13 @@ class LayeredCache(ConfiguredCache):
     def _name(self, key: str, version: int | None) -> str:
         """Return the name of a key in all layers: short and printable, as memcached wants it."""
         made = self._made_key(key, version)
-        is_fit = len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made)
-        if is_fit and not find_digest(made):
+        if len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made):
             return made
         data = made.encode("utf-8", "surrogatepass")
         head = made[:KEPT_OF_LONG_NAME].encode("ascii", "replace").decode()
         head = "".join("?" if find_odd_character(letter) else letter for letter in head)
-        return f"{head}~{blake2b(data, digest_size=24).hexdigest()}"
+        # One more mark in front than a key that is fit can have: it is nobody's name as it is.
+        return f"{DIGEST_MARK}{head}~{blake2b(data, digest_size=24).hexdigest()}"
 
     def validate_key(self, key: str) -> None:
         """Take every key: layers get a name that they can hold."""

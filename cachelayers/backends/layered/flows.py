@@ -15,7 +15,7 @@ from cachelayers.backends.layered.agreement import Agreement
 from cachelayers.backends.layered.bus.base import event_of
 from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow, run
 from cachelayers.backends.layered.epochs import own_names
-from cachelayers.backends.layered.kept import DETOUR, FILL_SECONDS, Kept
+from cachelayers.backends.layered.kept import DETOUR, DIGEST_MARK, FILL_SECONDS, Kept
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.entries.envelope import is_sealed
 from cachelayers.entries.keys import LEASE_SUFFIX
@@ -85,6 +85,9 @@ class Flows(Agreement):
             if answer is not FAILED and answer is not REFUSED:
                 refused.intersection_update(answer)
                 is_told = event is not None
+            if answer and layer is not self.shared[-1] and isinstance(answer, list):
+                # What it does not take is below: nobody is to fill in what was there before.
+                yield from self.write(layer, "bury", answer)
         if not is_told and not self._need_no_bus(entries):
             yield from self.tell(without_leases(names))
         if (yield from self._is_undecided(names)):
@@ -141,9 +144,9 @@ class Flows(Agreement):
             is_added = yield from self.write(
                 decider, "add", name, kept, self.event_for(decider, [name])
             )
-            if is_added is REFUSED and (yield from self._read_from([decider], name)) is not None:
-                return False
-            if is_added is FAILED or is_added is REFUSED:
+            if is_added is REFUSED:
+                return False  # it is there, and may be asked by others
+            if is_added is FAILED:
                 continue
             if is_added:
                 yield from self._settle(decider, [name])
@@ -178,8 +181,8 @@ class Flows(Agreement):
         yield from self.look()
         for layer in reversed(self.shared):
             head = self.state.heads.get(layer.alias)
-            if head:
-                yield from self.ask_plainly(layer, "clear_names", f"{head}{prefix}")
+            for mark in ("", DIGEST_MARK) if head else ():
+                yield from self.ask_plainly(layer, "clear_names", f"{head}{mark}{prefix}")
         yield from self.tell(None)
         self.state.drop_everything(self.locals)
 
@@ -188,7 +191,9 @@ class Flows(Agreement):
         yield from self.look()
         for decider in self.deciders():
             answer = yield from self._change_at(decider, name, operation, argument)
-            if answer is FAILED or answer is REFUSED:
+            if answer is REFUSED:
+                return None
+            if answer is FAILED:
                 continue
             if answer is not None and answer is not False:
                 yield from self._settle(decider, [name])

@@ -26,6 +26,9 @@ DETOUR: Final = Kept(None, -math.inf)
 DETOUR_SECONDS: Final = 10.0
 FILL_SECONDS: Final = 4.0  # a reader who took longer fills nothing: its detour may be over
 
+# What the names of keys begin with that are too long or too odd to be names themselves.
+DIGEST_MARK: Final = "#"
+
 Stored = tuple[Any, ...] | list[Any]  # what a layer's serializer is given: lists, because of JSON
 
 

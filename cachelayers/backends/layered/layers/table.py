@@ -46,10 +46,13 @@ class TableLayer(Layer):
         if self.table.add_entry(name, timed_of(kept)):
             return True
         found = self.table.read_entries([name]).get(name)
-        if found is None or kept_of(found) is DETOUR:
-            self.table.delete_entry(name)
+        if found is None:
             return self.table.add_entry(name, timed_of(kept))
-        return False
+        if kept_of(found) is not DETOUR:
+            return False
+        # One of those who see the detour replaces it.
+        is_mine = self.table.replace_value(name, DETOUR_VALUE, kept.value)
+        return is_mine and self.table.touch_entry(name, milliseconds(kept.expires))
 
     def add_to_empty(self, name: str, kept: Kept) -> bool:
         """Write where there is neither a live entry nor a detour."""

@@ -1,0 +1,41 @@
+"""What several tests of LayeredCache do: act as another process, forget, look at the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.cache import caches
+from django.db import connection
+
+from cachelayers.backends.layered import state
+from cachelayers.backends.layered.bus import Events
+from cachelayers.invalidation.dialects import LOG
+from tests.layered.conftest import Stack
+
+
+def ignore(events: Events) -> None:
+    """Take events and do nothing."""
+
+
+def elsewhere(stack: Stack, change: Callable[[Any], object]) -> None:
+    """Have a process with a state of its own do something to the shared layers."""
+    mine, cache = dict(state._states), caches[stack.alias]
+    state._states.clear()
+    del caches[stack.alias]
+    try:
+        change(stack.cache)
+    finally:
+        state._states.clear()
+        state._states.update(mine)
+        caches[stack.alias] = cache
+
+
+def forget_entries(cache: Any) -> None:
+    cache._state.drop_everything(cache._flows.locals)
+
+
+def logged(stack: Stack) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT tag FROM {LOG} WHERE tag LIKE %s", [f"key:{stack.alias}:%"])
+        return [tag.removeprefix(f"key:{stack.alias}:") for (tag,) in cursor.fetchall()]

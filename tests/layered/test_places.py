@@ -1,0 +1,61 @@
+"""Places in layers: detours, what is read while a layer fails, looks that are cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+
+from cachelayers.backends.layered.kept import NEVER, Kept
+from tests.coherence import stacks
+from tests.layered.conftest import MakeStack, Stack
+from tests.layered.test_servers import using
+from tests.servers import Redis
+
+
+@pytest.mark.usefixtures("django_db_setup")
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_detour_is_no_entry_where_one_is_added(redis_server: Redis, which: int) -> None:
+    with using(stacks.memory_redis_table(redis_server.url), "added"):
+        layer: Any = caches["added"]._flows.shared[which]  # type: ignore[attr-defined]
+        layer.bury(["name"])
+
+        assert layer.add("name", Kept("first", NEVER)) is True
+        assert layer.add("name", Kept("second", NEVER)) is False
+        assert layer.read_many(["name"])["name"].value == "first"
+        layer.delete_many(["name"])
+
+
+def test_what_could_not_be_asked_is_not_filled(stack: Stack) -> None:
+    stack.cache.set("key", "value")
+    stack.forget_memory()
+    assert stack.cache.get("other") is None
+    epochs = dict(stack.cache._state.epochs)  # type: ignore[attr-defined]
+
+    def fail_once() -> None:
+        raise ConnectionError("a moment")
+
+    stack.upper.before["get_many"] = fail_once
+    stack.upper.calls.clear()
+    assert stack.cache.get("key") == "value"
+
+    assert "add" not in stack.upper.calls
+    assert stack.cache._state.epochs == epochs  # type: ignore[attr-defined]
+
+
+def test_a_look_that_was_cancelled_gives_the_lock_back(make_stack: MakeStack) -> None:
+    stack = make_stack("AsyncWatchedCache")
+
+    async def site() -> None:
+        task = asyncio.create_task(stack.cache.aget("key"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(site())
+
+    lock = stack.cache._state._look_lock  # type: ignore[attr-defined]
+    assert lock.acquire(blocking=False)
+    lock.release()
