@@ -59,6 +59,7 @@ class Found(NamedTuple):
 
 
 MISSING = Found(State.MISSING)
+OUTDATED = Found(State.MISSING, "what is there is not valid any more")
 
 
 class Lease:
@@ -81,6 +82,8 @@ def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
         # Others may not see what this transaction has written, and it is not to see what they do.
         return (yield from compute_unseen(policy, compute, unit))
     found = yield from find(policy, unit)
+    if found is OUTDATED:
+        found = yield from find(policy, unit, shared=True)
     if found.state is State.STALE:
         yield from start_refresh(policy, compute)
     if found.state is not State.MISSING:
@@ -88,9 +91,9 @@ def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
     return (yield from compute_once(policy, compute, unit))
 
 
-def find(policy: Policy, unit: Unit) -> Steps:
+def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
     """Look for a valid entry; one that is used hands its tags to the recall around this one."""
-    envelope: Envelope | None = yield ReadEntry(policy)
+    envelope: Envelope | None = yield ReadEntry(policy, shared=shared)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
         return MISSING
@@ -99,7 +102,7 @@ def find(policy: Policy, unit: Unit) -> Steps:
         return MISSING
     for dependency in dependencies:
         if not (yield Vouch(unit, dependency)):
-            return MISSING
+            return OUTDATED
     if outer := current_capture():
         for dependency in dependencies:
             outer.add_dependency(dependency)
@@ -125,7 +128,7 @@ def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
             finally:
                 land(policy.name, flight)
         yield AwaitLanding(flight, package_settings().LEASE_SECONDS)
-        found = yield from find(policy, unit)
+        found = yield from find(policy, unit, shared=True)
         if found.state is not State.MISSING:
             return found.value
         if not flight.is_stored:
@@ -148,7 +151,7 @@ def compute_with_lease(
             break
         yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-        found = yield from find(policy, unit)
+        found = yield from find(policy, unit, shared=True)
         if found.state is not State.MISSING:
             flight.is_stored = True
             return found.value
@@ -156,7 +159,7 @@ def compute_with_lease(
         has_lease = yield TakeLease(policy, lease.token, lease.seconds)
     try:
         # Somebody may have stored it between the miss and the lease.
-        found = yield from find(policy, unit)
+        found = yield from find(policy, unit, shared=True)
         if found.state is not State.MISSING:
             flight.is_stored = True
             return found.value
@@ -179,7 +182,7 @@ def refresh_steps(
 
     def steps(unit: Unit) -> Steps:
         # Somebody may have refreshed it between the caller's look at it and the lease.
-        if (yield from find(policy, unit)).state is not State.FRESH:
+        if (yield from find(policy, unit, shared=True)).state is not State.FRESH:
             yield from compute_and_store(policy, compute, unit)
         yield from give_back(policy, lease)
 

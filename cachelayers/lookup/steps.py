@@ -104,12 +104,18 @@ class CacheStep:
 
 
 class ReadEntry(CacheStep):
-    """Get the envelope under the key, or None."""
+    """Get the envelope under the key, or None.
+
+    ``shared``: past the memory of this process, where it is one layer of several. What is there is
+    known to be outdated, and another process may have stored a newer one.
+    """
 
     operation = "get"
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, shared: bool = False) -> None:
         super().__init__(policy, policy.key)
+        if shared and hasattr(policy.cache, "get_shared"):
+            self.operation = "get_shared"
 
     def run(self) -> Envelope | None:
         with suppress(*UNREADABLE):

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from cachelayers import recall, unit_of_work
 from tests.layered.conftest import MakeStack, Stack
+from tests.layered.helpers import elsewhere
 from tests.library.models import Author
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,6 +49,20 @@ def test_a_recalled_value_stays_in_memory_for_longer_than_others(
             recall("names", names, using=stack.alias, timeout=None)
 
     assert "get_many" not in stack.upper.calls
+
+
+def test_one_process_computes_what_has_changed_for_all(make_stack: MakeStack) -> None:
+    stack = make_stack(BUS="log")
+    Author.objects.create(name="Ada")
+    assert visit(stack) == ["Ada"]
+    Author.objects.create(name="Bea")
+    # Another process has computed it anew; this one's memory has what is outdated.
+    elsewhere(stack, lambda cache: visit(stack))
+
+    with unit_of_work():
+        found = recall("names", lambda: ["computed again"], using=stack.alias, timeout=None)
+
+    assert found == ["Ada", "Bea"]
 
 
 def test_the_log_is_read_once_for_bus_and_recall(make_stack: MakeStack) -> None:

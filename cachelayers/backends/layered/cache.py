@@ -120,6 +120,22 @@ class LayeredCache(ConfiguredCache):
         found = yield from self._flows.read([name])
         return found[name].value if name in found else default
 
+    def get_shared(self, key: str) -> Any:
+        """Return the value from below the memory of this process, which forgets its own; or None.
+
+        For who knows that what memory has is outdated, and expects that others have stored more.
+        """
+        return run(self._get_shared(key))
+
+    async def aget_shared(self, key: str) -> Any:
+        """Do what ``get_shared`` does."""
+        return await arun(self._get_shared(key))
+
+    def _get_shared(self, key: str) -> Flow:
+        name = self._name(key, None)
+        found = yield from self._flows.read_shared([name])
+        return found[name].value if name in found else None
+
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
         keys = list(keys)

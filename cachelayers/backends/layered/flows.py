@@ -49,6 +49,11 @@ class Flows(Agreement):
             missing = [name for name in missing if name not in live]
         return found
 
+    def read_shared(self, names: Sequence[str]) -> Flow:
+        """Return the live entries from below the memory of this process."""
+        self.state.drop(self.locals, names)
+        return (yield from self.read(names))
+
     def _fill(
         self,
         lacking: Sequence[tuple[Layer, Sequence[str]]],
