@@ -122,7 +122,6 @@ def server_caches() -> dict[str, dict[str, Any]]:
             "KEY_PREFIX": "core",
         }
         found["redis_table"] = layered_cache("redis", "sqlite", bus="redis")
-        found["memory_core_redis"] = layered_cache("memory", "core_redis", bus="core_redis")
         found["core_redis_table"] = layered_cache("core_redis", "sqlite")
         if "postgres" in found:
             found["memory_redis_postgres"] = layered_cache(
@@ -146,7 +145,6 @@ CACHES = {
     "sqlite_memory": database_cache("sqlite_memory"),
     "memory": memory_cache(),
     "memory_table": layered_cache("memory", "sqlite", bus="log"),
-    "memory_files": layered_cache("memory", "files"),
     "files": {
         "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
         "LOCATION": str(FOLDER / "files"),

@@ -22,11 +22,9 @@ from tests.conftest import CACHE_ALIASES
 # What Django promises of a cache is tested on all of ours.
 STACKS = [
     "memory_table",
-    "memory_files",
     pytest.param("memory_redis_postgres", marks=[pytest.mark.redis, pytest.mark.postgres]),
     pytest.param("memory_memcached", marks=pytest.mark.memcached),
     pytest.param("redis_table", marks=pytest.mark.redis),
-    pytest.param("memory_core_redis", marks=pytest.mark.redis),
     pytest.param("core_redis_table", marks=pytest.mark.redis),
     pytest.param("memcached_files", marks=pytest.mark.memcached),
 ]

@@ -228,7 +228,7 @@ class Agreement:
             answer = yield Call(layer, "read_many", self.limit_seconds, [name])
             if answer is not FAILED and answer is not REFUSED:
                 records[layer.alias] = record_of(answer[name].value if name in answer else None)
-                yield from self._watch_restarts(layer)
+                yield from self._watch_restarts(layer, records[layer.alias])
         self.state.compared_at = time.monotonic()
         if not records:
             self._begin_alone()
@@ -248,7 +248,7 @@ class Agreement:
             # Who has not heard of it would go on reading where nobody writes any more.
             yield from self.tell(None)
 
-    def _watch_restarts(self, layer: Layer) -> Flow:
+    def _watch_restarts(self, layer: Layer, record: Mapping[str, int]) -> Flow:
         """Begin a new epoch where the server is another one: it may have come with old values."""
         server = yield Call(layer, "server_id", self.limit_seconds)
         if server is None or server is FAILED or server is REFUSED:
@@ -256,7 +256,8 @@ class Agreement:
         known = self.state.servers.get(layer.alias)
         self.state.servers[layer.alias] = server
         epoch = self.state.epochs.get(layer.alias, 0)
-        if known is not None and known != server and epoch > 0:
+        is_settled = abs(record.get(layer.alias, 0)) > epoch  # another process has noticed it too
+        if known is not None and known != server and epoch > 0 and not is_settled:
             self.state.take_epochs({**self.state.epochs, layer.alias: -later_than(epoch)})
 
     def _agreed(self, records: Mapping[str, Mapping[str, int]], *, raised: bool) -> dict[str, int]:
