@@ -98,6 +98,11 @@ def layered_cache(*layers: str, bus: str | None = None) -> dict[str, Any]:
     }
 
 
+def patient(configured: dict[str, Any]) -> dict[str, Any]:
+    """Return a stack that skips no layer because a busy machine is slow."""
+    return {**configured, "OPTIONS": {**configured["OPTIONS"], "TIME_LIMIT": 10}}
+
+
 def memory_cache() -> dict[str, Any]:
     return {"BACKEND": "cachelayers.backends.MemoryCache"}
 
@@ -121,11 +126,11 @@ def server_caches() -> dict[str, dict[str, Any]]:
             "LOCATION": f"{url}/{number}",
             "KEY_PREFIX": "core",
         }
-        found["redis_table"] = layered_cache("redis", "sqlite", bus="redis")
-        found["core_redis_table"] = layered_cache("core_redis", "sqlite")
+        found["redis_table"] = patient(layered_cache("redis", "sqlite", bus="redis"))
+        found["core_redis_table"] = patient(layered_cache("core_redis", "sqlite"))
         if "postgres" in found:
-            found["memory_redis_postgres"] = layered_cache(
-                "memory", "redis", "postgres", bus="redis"
+            found["memory_redis_postgres"] = patient(
+                layered_cache("memory", "redis", "postgres", bus="redis")
             )
     if port := environment.server_port("memcached"):
         found["memcached"] = {
@@ -133,8 +138,8 @@ def server_caches() -> dict[str, dict[str, Any]]:
             "LOCATION": f"127.0.0.1:{port}",
             "KEY_PREFIX": environment.worker_name(),
         }
-        found["memory_memcached"] = layered_cache("memory", "memcached")
-        found["memcached_files"] = layered_cache("memcached", "files")
+        found["memory_memcached"] = patient(layered_cache("memory", "memcached"))
+        found["memcached_files"] = patient(layered_cache("memcached", "files"))
     return found
 
 
@@ -144,7 +149,7 @@ CACHES = {
     "sqlite_shared": database_cache("default"),  # in the file of the application's tables
     "sqlite_memory": database_cache("sqlite_memory"),
     "memory": memory_cache(),
-    "memory_table": layered_cache("memory", "sqlite", bus="log"),
+    "memory_table": patient(layered_cache("memory", "sqlite", bus="log")),
     "files": {
         "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
         "LOCATION": str(FOLDER / "files"),

@@ -179,3 +179,15 @@ def forget(stack: Stack) -> None:
     for key in [key for key in stack.lower.entries if not key.endswith(":epochs")]:
         del stack.lower.entries[key]
     stack.forget_memory()
+
+
+@pytest.mark.usefixtures("quick_probes")
+def test_a_number_that_the_lowest_layer_missed_is_in_the_next_one(stack: Stack) -> None:
+    stack.cache.get("nothing")
+    stack.lower.is_down = True
+
+    stack.cache.set("counter", 5)
+    stack.forget_memory()
+
+    assert stack.cache.get("counter") == 5
+    assert stack.cache.incr("counter") == 6

@@ -225,7 +225,7 @@ def test_one_caller_at_a_time_tries_an_open_layer(quick_probes: None) -> None:
 def test_a_layer_that_is_slow_again_and_again_is_skipped() -> None:
     one = Breaker("some layer")
 
-    for seconds in (0.6, 0.6, 0.1, 0.6, 0.6):
+    for seconds in (0.6, 0.6, 0.1, 0.6, 0.6, 0.6, 0.6):
         one.note_duration("get", seconds, 0.5)
     assert not one.is_open
 

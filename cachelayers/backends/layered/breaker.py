@@ -21,7 +21,7 @@ FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 3.0
 JITTER = 0.2  # part of the pause: the processes of a site do not all try at the same moment
 PROBE_SECONDS = 5.0  # after which a probe that never came back is forgotten
-SLOW_CALLS = 3  # in a row
+SLOW_CALLS = 5  # in a row
 
 
 class Breaker:

@@ -77,10 +77,10 @@ class Flows(Agreement):
         since = self.state.begin()
         names = list(entries)
         refused = set(names)
-        is_told = False
+        is_told = has_decider = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
-            written = entries if layer is self.shared[-1] else without_numbers(entries)
+            written = without_numbers(entries) if has_decider else entries
             try:
                 answer = yield from self.write(layer, "write_many", written, event)
             except Exception:  # what this layer cannot serialise, and those below it could
@@ -89,7 +89,7 @@ class Flows(Agreement):
                 raise
             if answer is not FAILED and answer is not REFUSED:
                 refused.intersection_update(answer)
-                is_told = event is not None
+                is_told, has_decider = event is not None, True
             if answer and layer is not self.shared[-1] and isinstance(answer, list):
                 # What it does not take is below: nobody is to fill in what was there before.
                 yield from self.write(layer, "bury", answer)
