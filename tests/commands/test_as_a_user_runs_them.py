@@ -41,7 +41,7 @@ def test_a_terminal_shows_a_bar_with_count_rate_and_time_left(open_terminal: Ope
 def test_the_bar_moves_while_items_are_warmed(open_terminal: OpenTerminal) -> None:
     terminal = open_terminal("warm_cache", "slow squares")
 
-    screen = terminal.read_until("] 20/1,000")
+    screen = terminal.read_until("/1,000    2%")
 
     assert re.search(r"\[\.{24}\] 0/1,000    0%  starting", screen)
     assert re.search(r"/s  \d+ s left", screen)
