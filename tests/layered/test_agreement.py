@@ -105,8 +105,8 @@ def test_a_position_that_was_trimmed_away_is_noticed(redis_server: Redis) -> Non
         bus = cache._flows.bus
         assert not bus.read(ignore).everything
         for name in (":1:key", ":1:other"):
-            client.xadd(bus._bus.stream, {"e": json.dumps(["another process", [name]])})
-        client.xtrim(bus._bus.stream, maxlen=1, approximate=False)
+            client.xadd(bus.stream, {"e": json.dumps(["another process", [name]])})
+        client.xtrim(bus.stream, maxlen=1, approximate=False)
 
         assert bus.read(ignore).everything
     client.close()

@@ -66,11 +66,11 @@ def test_a_write_is_told_to_the_others_through_a_cluster(clustered: BaseCache) -
     flows: Any = clustered._flows  # type: ignore[attr-defined]
     clustered.set("key", 1)
     assert not flows.layers[0].is_local or flows.shared[0].carries_events is False
-    before = flows.bus._access.client().xlen(flows.bus._bus.stream)
+    before = flows.bus.access.client().xlen(flows.bus.stream)
 
     clustered.set("key", 2)
 
-    after = flows.bus._access.client().xlen(flows.bus._bus.stream)
+    after = flows.bus.access.client().xlen(flows.bus.stream)
     assert after - before == len(flows.locals)
 
 

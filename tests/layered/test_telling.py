@@ -192,11 +192,11 @@ def test_who_is_far_behind_forgets_everything(
         bus = cache._flows.bus
         for number in range(3):
             event = json.dumps(["another process", [f"name-{number}"]])
-            client.xadd(bus._bus.stream, {"e": event})
+            client.xadd(bus.stream, {"e": event})
         assert list(bus.read(ignore).names) == ["name-0", "name-1", "name-2"]
         for number in range(20):
             event = json.dumps(["another process", [f"name-{number}"]])
-            client.xadd(bus._bus.stream, {"e": event})
+            client.xadd(bus.stream, {"e": event})
 
         assert bus.read(ignore).everything
         assert bus.read(ignore) == ([], False, None)

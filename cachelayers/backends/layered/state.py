@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from cachelayers.backends.layered.bus import Bus, make_bus
+from cachelayers.backends.layered.bus import Bus, StreamPosition, make_bus
 from cachelayers.backends.layered.epochs import Record, head_of, merged
 from cachelayers.backends.layered.kept import Kept
 from cachelayers.backends.layered.layers import Layer
@@ -34,7 +34,7 @@ class State:
         """Know nothing of the others yet."""
         self.alias = alias
         self.options = options
-        self.bus: Bus = make_bus(options.BUS, alias)
+        self.bus: Bus | StreamPosition = make_bus(options.BUS, alias)
         self.epochs: Record = {}
         self.heads: Mapping[str, str] = {}  # by layer; a layer that is out has none
         self.looked_at = float("-inf")  # of time.monotonic(); when the last look at the bus began

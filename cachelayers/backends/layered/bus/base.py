@@ -12,7 +12,6 @@ from uuid import uuid4
 from asgiref.sync import sync_to_async
 
 from cachelayers.backends.layered.breaker import breaker_of
-from cachelayers.locks import ForkSafeLock
 
 MOST_NAMES: Final = 1_000  # in one event; of more changes it is said that everything has changed
 
@@ -31,7 +30,7 @@ Apply = Callable[[Events], None]
 
 
 class Bus(ABC):
-    """One bus of one LayeredCache in this process. Shared by threads; ``lock`` for one reader."""
+    """The bus of one LayeredCache. One thread at a time reads it (see State.begin_look)."""
 
     # Whether appending is part of the caller's transaction, which may be rolled back.
     is_transactional = False
@@ -40,7 +39,6 @@ class Bus(ABC):
         """``alias``: what the breaker is called."""
         self.alias = alias
         self.breaker = breaker_of(alias)
-        self.lock = ForkSafeLock()
 
     @abstractmethod
     def read(self, apply: Apply) -> Events:

@@ -26,32 +26,38 @@ MOST_READS = 10  # in a row; who is further behind forgets everything
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
-class StreamBus(Bus):
-    """The stream of one LayeredCache."""
+class StreamPosition:
+    """How far this process has read the stream of one LayeredCache. Shared by its threads."""
 
-    def __init__(self, alias: str, stream: str) -> None:
-        """``alias``: of the Redis in CACHES; ``stream``: the full key."""
-        super().__init__(alias)
-        self.stream = stream
-        self._last: Entry | None = None
+    def __init__(self, alias: str) -> None:
+        """``alias``: of the Redis in CACHES. Nothing is read yet."""
+        self.alias = alias
+        self.last: Entry | None = None
+
+
+class StreamBus(Bus):
+    """The stream of one LayeredCache, through the connections of one thread."""
+
+    def __init__(self, position: StreamPosition, stream: str, access: RedisAccess) -> None:
+        """``stream``: the full key."""
+        super().__init__(position.alias)
+        self.position, self.stream, self.access = position, stream, access
 
     def read(self, apply: Apply) -> Events:
-        """Not by this object, which has no connection: see StreamReader."""
-        raise NotImplementedError
-
-    def append(self, event: bytes) -> bool:
-        """Not by this object."""
-        raise NotImplementedError
-
-    def read_with(self, access: RedisAccess, apply: Apply) -> Events:
-        """Read what is new through a thread's own client."""
-        events, last = self._read_new(access.client())
+        """Read what is new."""
+        events, last = self._read_new(self.access.client())
         apply(events)
-        self._last = last
+        self.position.last = last
         return events
 
+    def append(self, event: bytes) -> bool:
+        """Tell the others."""
+        client = self.access.client()
+        client.xadd(self.stream, {"e": event}, maxlen=EVENTS_KEPT, approximate=True)
+        return True
+
     def _read_new(self, client: Any) -> tuple[Events, Entry]:
-        last = self._last
+        last = self.position.last
         if last is None:
             return self._begin(client)
         names: list[str] = []
@@ -70,10 +76,6 @@ class StreamBus(Bus):
                 return Events(names, everything), last
         return self._begin(client)
 
-    def append_with(self, access: RedisAccess, event: bytes) -> None:
-        """Append through a thread's own client."""
-        access.client().xadd(self.stream, {"e": event}, maxlen=EVENTS_KEPT, approximate=True)
-
     def _begin(self, client: Any) -> tuple[Events, Entry]:
         """Take the last entry as position, one of our own where there is none."""
         entries = client.xrevrange(self.stream, count=1)
@@ -81,24 +83,6 @@ class StreamBus(Bus):
             return Events(everything=True), as_entry(entries[0])
         fields = {b"e": event_of([])}
         return Events(everything=True), (as_bytes(client.xadd(self.stream, fields)), fields)
-
-
-class StreamReader(Bus):
-    """The bus of a process, through the connections of one thread's LayeredCache."""
-
-    def __init__(self, bus: StreamBus, access: RedisAccess) -> None:
-        """Share the position with all threads."""
-        self.alias, self.breaker, self.lock = bus.alias, bus.breaker, bus.lock
-        self._bus, self._access = bus, access
-
-    def read(self, apply: Apply) -> Events:
-        """Read what is new."""
-        return self._bus.read_with(self._access, apply)
-
-    def append(self, event: bytes) -> bool:
-        """Tell the others."""
-        self._bus.append_with(self._access, event)
-        return True
 
 
 def as_entry(entry: Any) -> Entry:

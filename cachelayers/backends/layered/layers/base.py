@@ -45,10 +45,6 @@ class Layer(ABC):
         """Write where there is no live entry, as one step."""
 
     @abstractmethod
-    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
-        """Replace a live entry by what ``change`` makes of it, as one step; None: there is none."""
-
-    @abstractmethod
     def clear_names(self, head: str) -> None:
         """Delete every entry whose name begins so, as far as they can be found."""
 
@@ -65,14 +61,13 @@ class Layer(ABC):
         """Put a detour in the place of each, in one call."""
         self.write_many(dict.fromkeys(names, DETOUR), event)
 
+    @abstractmethod
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
         """Add to a live number, as one step, and return the sum; None: there is none."""
-        kept = self.change(name, lambda kept: kept._replace(value=kept.value + delta), event)
-        return None if kept is None else kept.value
 
+    @abstractmethod
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
         """Give a live entry another expiry, as one step; return whether there was one."""
-        return self.change(name, lambda kept: kept._replace(expires=expires), event) is not None
 
     def server_id(self) -> str | None:
         """Return what changes when the server begins anew, where it can tell."""
@@ -95,3 +90,20 @@ class Layer(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what an operator wants to know and what is cheap to find out."""
         return {}
+
+
+class ChangingLayer(Layer):
+    """A layer that counts and touches by replacing what it has, as one step."""
+
+    @abstractmethod
+    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+        """Replace a live entry by what ``change`` makes of it, as one step; None: there is none."""
+
+    def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
+        """Add to a number."""
+        kept = self.change(name, lambda kept: kept._replace(value=kept.value + delta), event)
+        return None if kept is None else kept.value
+
+    def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
+        """Give an entry another expiry."""
+        return self.change(name, lambda kept: kept._replace(expires=expires), event) is not None

@@ -11,7 +11,7 @@ from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.faults import UNREADABLE, errors_named
 from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
-from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.backends.layered.layers.base import Change, ChangingLayer
 from cachelayers.stats import counts
 
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
@@ -20,7 +20,7 @@ LATEST = 2**31 - 1
 TOO_LARGE = errors_named(("pymemcache.exceptions", "MemcacheServerError"))
 
 
-class MemcachedLayer(Layer):
+class MemcachedLayer(ChangingLayer):
     """Entries in one memcached, or spread over several by their keys."""
 
     shuffles_keys = True  # pymemcache gives the keys of a dead server to the others

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cachelayers.backends.layered.kept import Kept
-from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.backends.layered.layers.base import Change, ChangingLayer
 from cachelayers.backends.layered.layers.plain import perform_here
 from cachelayers.backends.memory.cache import MemoryCache
 from cachelayers.backends.memory.freezing import Frozen, freeze
 from cachelayers.backends.memory.store import Content
 
 
-class MemoryLayer(Layer):
+class MemoryLayer(ChangingLayer):
     """The store of a MemoryCache."""
 
     is_local = True

@@ -15,13 +15,13 @@ from django.core.cache.backends.base import BaseCache
 from cachelayers.backends.async_twins import AsyncTwins
 from cachelayers.backends.faults import UNREADABLE
 from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
-from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.backends.layered.layers.base import Change, ChangingLayer
 from cachelayers.locks import ForkSafeLock
 
 _change_lock = ForkSafeLock()
 
 
-class PlainLayer(Layer):
+class PlainLayer(ChangingLayer):
     """LocMemCache, FileBasedCache, and caches that are not known here."""
 
     can_be_searched = False

@@ -14,7 +14,7 @@ from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.faults import UNREADABLE
 from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
-from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.backends.layered.layers.base import Change, ChangingLayer
 
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
 SCAN_COUNT = 1_000
@@ -107,7 +107,7 @@ def is_cluster(client: Any) -> bool:
     return any(base.__name__ == "RedisCluster" for base in type(client).__mro__)
 
 
-class RedisLayer(Layer):
+class RedisLayer(ChangingLayer):
     """Entries in a Redis; ``stream`` is the full key of the bus where this is its layer too."""
 
     def __init__(self, alias: str, cache: BaseCache, access: RedisAccess) -> None:

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from cachelayers.backends.database.strict import StrictTable, Timed, milliseconds, seconds
 from cachelayers.backends.layered.kept import DETOUR, DETOUR_SECONDS, Kept
-from cachelayers.backends.layered.layers.base import Change, Layer
+from cachelayers.backends.layered.layers.base import Layer
 
 DETOUR_VALUE = b"\0cachelayers.detour"
 
@@ -57,10 +57,6 @@ class TableLayer(Layer):
     def add_to_empty(self, name: str, kept: Kept) -> bool:
         """Write where there is neither a live entry nor a detour."""
         return self.table.add_entry(name, timed_of(kept))
-
-    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
-        """Not needed: what changes an entry is one statement here."""
-        raise NotImplementedError
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
         """Add in one statement."""
