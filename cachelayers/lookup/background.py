@@ -12,11 +12,12 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.db import connections
 
+from cachelayers.flows import arun, run
 from cachelayers.invalidation.capture import apart_from_captures
 from cachelayers.invalidation.units import Unit, unit_of_work
 from cachelayers.lookup.faults import logger
 from cachelayers.lookup.policy import Policy
-from cachelayers.lookup.steps import Steps, arun_steps, run_steps
+from cachelayers.lookup.steps import Steps
 from cachelayers.stats import counts
 
 THREADS = 4
@@ -65,10 +66,10 @@ class StartRefresh:
         self.policy, self.steps = policy, steps
 
     def run(self) -> bool:
-        return self._start(run_steps)
+        return self._start(run)
 
     async def arun(self) -> bool:
-        return self._start(async_to_sync(arun_steps))
+        return self._start(async_to_sync(arun))
 
     def _start(self, carry_out: Callable[[Steps], Any]) -> bool:
         context = contextvars.copy_context()

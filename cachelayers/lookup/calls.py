@@ -8,13 +8,13 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from asgiref.sync import sync_to_async
 
 from cachelayers.conf import package_settings
+from cachelayers.flows import arun, run
 from cachelayers.invalidation.invalidate import write_invalidations
 from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.units import some_unit, unit_of_work
 from cachelayers.lookup.flow import compute_and_store, recall_steps
 from cachelayers.lookup.policy import UNSET, Timeout, make_policy
-from cachelayers.lookup.steps import arun_steps, run_steps
 
 Value = TypeVar("Value")
 
@@ -51,7 +51,7 @@ def recall(
     """
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with some_unit() as unit:
-        value: Value = run_steps(recall_steps(policy, compute, unit))
+        value: Value = run(recall_steps(policy, compute, unit))
         return value
 
 
@@ -78,7 +78,7 @@ async def arecall(
     """Do as recall() does, without blocking the event loop; ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with some_unit() as unit:
-        return await arun_steps(recall_steps(policy, compute, unit))
+        return await arun(recall_steps(policy, compute, unit))
 
 
 def refresh(
@@ -97,7 +97,7 @@ def refresh(
     """
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with unit_of_work() as unit:
-        value: Value = run_steps(compute_and_store(policy, compute, unit))
+        value: Value = run(compute_and_store(policy, compute, unit))
         return value
 
 
@@ -124,7 +124,7 @@ async def arefresh(
     """Do as refresh() does, without blocking the event loop; ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with unit_of_work() as unit:
-        return await arun_steps(compute_and_store(policy, compute, unit))
+        return await arun(compute_and_store(policy, compute, unit))
 
 
 def invalidate_key(key: str, using: str | None = None) -> None:

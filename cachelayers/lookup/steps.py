@@ -1,7 +1,6 @@
 """What a recall does to the world, step by step: each in a way that blocks and one that does not.
 
-The flow in `flow` yields steps; `recall` carries them out. So there is one flow, and its async twin
-cannot differ from it.
+The flow in `flow` yields steps; `calls` has them carried out.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import django.db
 from asgiref.sync import sync_to_async
@@ -19,6 +18,7 @@ from django.db import connections
 
 from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE, raise_if_never_made
 from cachelayers.entries.envelope import Envelope, seal, unseal
+from cachelayers.flows import Step
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.faults import report
@@ -28,47 +28,7 @@ from cachelayers.lookup.policy import Policy
 FIRST_LOOK_SECONDS = 0.002  # an async caller looks whether a flight has landed
 
 
-class Step(Protocol):
-    """One thing to do; the flow gets its result."""
-
-    def run(self) -> Any:
-        """Do it."""
-
-    async def arun(self) -> Any:
-        """Do it without blocking the event loop."""
-
-
 Steps = Generator[Step, Any, Any]
-
-
-def run_steps(steps: Steps) -> Any:
-    """Carry out the steps of a flow and return its result."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = step.run()
-            except BaseException as error:  # noqa: BLE001 - the flow is to handle it
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        return end.value
-
-
-async def arun_steps(steps: Steps) -> Any:
-    """Carry out the steps of a flow in async code."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = await step.arun()
-            except BaseException as error:  # noqa: BLE001 - a cancellation gives back leases
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        return end.value
 
 
 class CacheStep:

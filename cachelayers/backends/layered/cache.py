@@ -15,7 +15,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 from cachelayers.backends.configured import ConfiguredCache, find_odd_character
 from cachelayers.backends.faults import UNWELL, said_by
 from cachelayers.backends.layered.bus import connect_bus
-from cachelayers.backends.layered.calls import Flow, arun, run
+from cachelayers.backends.layered.calls import Flow
 from cachelayers.backends.layered.flows import Flows
 from cachelayers.backends.layered.kept import DIGEST_MARK, NEVER, Kept
 from cachelayers.backends.layered.layers import Layer, make_layer
@@ -25,6 +25,7 @@ from cachelayers.backends.layered.state import LOOK_SECONDS, state_of
 from cachelayers.backends.memory.store import MOST_READS, Record
 from cachelayers.backends.settings import Problem
 from cachelayers.exceptions import CacheUnavailable
+from cachelayers.flows import arun, run
 from cachelayers.invalidation.units import current_unit
 from cachelayers.locks import fork_count
 

@@ -1,8 +1,4 @@
-"""One call of one layer, behind its breaker: carried out in a way that blocks or one that does not.
-
-Flows yield calls and get their answers, so that the sync and the async methods of a LayeredCache
-are one flow and cannot differ.
-"""
+"""The steps of a LayeredCache's flows: one call of one layer, behind its breaker, and a look."""
 
 from __future__ import annotations
 
@@ -18,6 +14,7 @@ from cachelayers.backends.faults import CACHE_ERRORS, REFUSALS, said_by
 from cachelayers.backends.layered.breaker import logger
 from cachelayers.backends.layered.bus import Bus
 from cachelayers.backends.layered.layers import Layer
+from cachelayers.flows import Step, run
 from cachelayers.stats import counts
 
 REPORT_EVERY_SECONDS = 60.0
@@ -96,7 +93,7 @@ class Look:
         return await sync_to_async(run)(self.flow)
 
 
-Flow = Generator["Call | Look", Any, Any]
+Flow = Generator[Step, Any, Any]
 
 _next_report_at: dict[str, float] = {}
 
@@ -115,33 +112,3 @@ def report_refusal(alias: str, operation: str, error: BaseException) -> None:
             type(error).__name__,
             said_by(error),
         )
-
-
-def run(flow: Flow) -> Any:
-    """Carry out the calls of a flow and return its result."""
-    try:
-        call = next(flow)
-        while True:
-            try:
-                answer = call.run()
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up behind it
-                call = flow.throw(error)
-            else:
-                call = flow.send(answer)
-    except StopIteration as end:
-        return end.value
-
-
-async def arun(flow: Flow) -> Any:
-    """Carry out the calls of a flow in async code."""
-    try:
-        call = next(flow)
-        while True:
-            try:
-                answer = await call.arun()
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up behind it
-                call = flow.throw(error)
-            else:
-                call = flow.send(answer)
-    except StopIteration as end:
-        return end.value

@@ -13,12 +13,13 @@ from typing import Any
 
 from cachelayers.backends.layered.agreement import Agreement
 from cachelayers.backends.layered.bus.base import event_of
-from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow, run
+from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow
 from cachelayers.backends.layered.epochs import own_names
 from cachelayers.backends.layered.kept import DETOUR, DIGEST_MARK, FILL_SECONDS, Kept
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.entries.envelope import is_sealed
 from cachelayers.entries.keys import LEASE_SUFFIX
+from cachelayers.flows import run
 
 Entries = Mapping[str, Kept]
 
