@@ -355,7 +355,13 @@ class LayeredCache(ConfiguredCache):
         except UNWELL as caught:
             error, facts = f"{type(caught).__name__}: {said_by(caught)}", {}
         kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
-        return {"alias": layer.alias, "backend": kind, "error": error, **facts}
+        return {
+            "alias": layer.alias,
+            "backend": kind,
+            "error": error,
+            "is_skipped": layer.breaker.is_open,
+            **facts,
+        }
 
     def close(self, **kwargs: Any) -> None:
         """Close the layers, as Django does at the end of a request."""
