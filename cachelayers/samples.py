@@ -1,4 +1,4 @@
-"""Time a sample of what a site does: queries, functions, views, recalls. Read by statistics.
+"""Time a sample of what requests do: queries, functions, views, recalls. Read by statistics.
 
 Chosen are not moments but things: a query with its parameters is either timed every time or never.
 So its repeats are seen, and a part of all things stands for all of them. Nothing here is done
@@ -8,6 +8,7 @@ unless CACHELAYERS["ADVISE_SAMPLE"] is above zero.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 import time
@@ -16,16 +17,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
 from cachelayers.conf import package_settings
+from cachelayers.tracing import Trace, TracedRecall, tracing
 
 MOST_WAITING = 10_000  # samples, between two writes; the oldest give way
 PARTS = 1_000_000  # in which things are divided to choose some
 MOST_FRAMES = 60  # that are looked at for the function that runs a query
 LONGEST_NAME = 250
+LIST_OF_PARAMETERS = re.compile(r"%s(, %s)+")  # of any length: it is the same query
 
 Table = tuple[str, str]  # alias of DATABASES, and name
 UNTRACKED: Table = ("", "?")  # whether it has changed is not known
@@ -58,49 +62,63 @@ class Query(NamedTuple):
 
 
 class Work:
-    """What was done within one request, task or command."""
+    """What was done within one request."""
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace) -> None:
         """Begin."""
         self.queries: list[Query] = []
-        self.tables: set[Table] = set()  # also those that found entries were made from
+        self.trace = trace
         self.at, self._began = time.time(), time.perf_counter()
 
     def seconds(self) -> float:
         """Return for how long it goes on."""
         return time.perf_counter() - self._began
 
+    def tables(self) -> frozenset[Table]:
+        """Return what was read, also by whoever computed the entries that were found."""
+        read = (query.tables for query in self.queries)
+        recalled = (tables_of(recall) for recall in self.trace.recalls if not recall.depth)
+        return frozenset[Table]().union(*read, *recalled)
+
 
 _work: ContextVar[Work | None] = ContextVar("cachelayers_work", default=None)
 waiting: deque[Sample] = deque(maxlen=MOST_WAITING)
-# What is being done for statistics now, if anything is. The method itself: every query asks.
+# What is being watched here, if anything is. The method itself: every query asks.
 current_work = _work.get
 
 
+def is_sampling() -> bool:
+    """Tell whether anything is to be watched."""
+    return package_settings().ADVISE_SAMPLE > 0
+
+
 @contextmanager
-def work() -> Iterator[Work | None]:
-    """Watch what is done within the block, where anything is to be watched."""
-    if package_settings().ADVISE_SAMPLE <= 0:
-        yield None
-        return
-    token = _work.set(begun := Work())
-    try:
-        yield begun
-    finally:
-        _work.reset(token)
-        note_queries(begun)
+def sampling() -> Iterator[Work]:
+    """Watch what is done within the block."""
+    with tracing() as trace:
+        token = _work.set(begun := Work(trace))
+        try:
+            yield begun
+        finally:
+            _work.reset(token)
+            note_queries(begun)
+            note_recalls(begun)
 
 
 def note_query(
-    text: str, params: object, seconds: float, tables: Iterable[Table], at: float
+    begun: Work, text: str, params: object, tables: Iterable[Table], at: float, seconds: float
 ) -> None:
     """Remember a query that was run within a watched block."""
-    if begun := _work.get():
-        query = Query(
-            text, place_of(sys._getframe(1)), hash(repr(params)), seconds, frozenset(tables), at
-        )
-        begun.queries.append(query)
-        begun.tables |= query.tables
+    name = shortened(LIST_OF_PARAMETERS.sub("%s, ...", text))
+    place = place_of(sys._getframe(1))
+    begun.queries.append(
+        Query(name, place, hash((text, repr(params))), seconds, frozenset(tables), at)
+    )
+
+
+def note_view(begun: Work, name: str, arguments: int) -> None:
+    """Take a view as a sample, when it has made its response."""
+    take(Sample("view", name, "", arguments, begun.seconds(), begun.tables(), begun.at))
 
 
 def note_queries(begun: Work) -> None:
@@ -117,11 +135,55 @@ def note_queries(begun: Work) -> None:
             take(Sample("function", place, place, arguments, seconds, tables, queries[0].at))
 
 
+def note_recalls(begun: Work) -> None:
+    """Take the recalls of a block as samples."""
+    for recall in begun.trace.recalls:
+        if recall.outcome:
+            kind, name = name_of(recall.key)
+            take(
+                Sample(
+                    kind,
+                    name,
+                    "",
+                    hash(recall.key),
+                    recall.seconds,
+                    tables_of(recall),
+                    begun.at,
+                    is_kept=recall.outcome != "computed",
+                    was_invalid=recall.why_missed == "invalid",
+                )
+            )
+
+
+def name_of(key: str) -> tuple[str, str]:
+    """Return the kind and the name of what is kept under a key: what comes before its arguments."""
+    head, _, rest = key.partition(":")
+    if head == "fragment" and rest:
+        return "fragment", shortened(rest.partition(":")[0])
+    return "recall", shortened(head)
+
+
+def tables_of(recall: TracedRecall) -> frozenset[Table]:
+    """Return the tables that a value was made from."""
+    parts = ((database, *tag.split(":", 2)[:2]) for database, tag in recall.tags)
+    return frozenset(
+        (database, name) for database, kind, name in parts if kind in {"table", "row", "rows"}
+    )
+
+
+def shortened(text: str) -> str:
+    """Return a name that fits into its column, and that no other one shares."""
+    if len(text) <= LONGEST_NAME:
+        return text
+    digest = blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return f"{text[: LONGEST_NAME - 17]}~{digest}"
+
+
 def take(sample: Sample) -> None:
     """Have a sample written, if it is one of those that were chosen."""
     thing = hash((sample.kind, sample.name, sample.arguments))
     if thing % PARTS < package_settings().ADVISE_SAMPLE * PARTS:
-        waiting.append(sample._replace(name=sample.name[:LONGEST_NAME]))
+        waiting.append(sample)
 
 
 def place_of(frame: FrameType | None) -> str:
@@ -130,9 +192,8 @@ def place_of(frame: FrameType | None) -> str:
         if frame is None:
             break
         if is_of_project(frame.f_code.co_filename):
-            return f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"[
-                :LONGEST_NAME
-            ]
+            module = frame.f_globals.get("__name__", "")
+            return shortened(f"{module}.{frame.f_code.co_qualname}")
         frame = frame.f_back
     return ""
 

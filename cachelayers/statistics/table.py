@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Max, Sum
 
-from cachelayers.conf import statistics_database
+from cachelayers.conf import DAY_SECONDS, package_settings, statistics_database
 from cachelayers.models import Statistic, Timing
 from cachelayers.stats import Figures, Name
 
@@ -164,9 +165,13 @@ def read_costs(first_hour: int) -> list[Cost]:
     ]
 
 
-def delete_before(moment: float) -> int:
-    """Delete what is older than a moment, in seconds since 1970; return how many rows."""
-    database = statistics_database()
-    minutes, _ = Statistic.objects.using(database).filter(minute__lt=moment).delete()
-    hours, _ = Timing.objects.using(database).filter(hour__lt=moment).delete()
-    return minutes + hours
+def delete_old(connection: BaseDatabaseWrapper) -> int:
+    """Delete what is older than statistics are kept; return how many rows."""
+    oldest = int(time.time() - package_settings().STATS_DAYS * DAY_SECONDS)
+    deleted = 0
+    with connection.cursor() as cursor:
+        for table in (STATISTICS_TABLE, TIMINGS_TABLE):
+            name, column = map(connection.ops.quote_name, (table.name, table.key[0]))
+            cursor.execute(f"DELETE FROM {name} WHERE {column} < %s", [oldest])
+            deleted += cursor.rowcount
+    return deleted

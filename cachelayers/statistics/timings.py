@@ -21,6 +21,7 @@ from cachelayers.samples import UNTRACKED, Sample, Table, waiting
 from cachelayers.statistics.table import HOUR_SECONDS, MICROSECONDS, Row
 
 MOST_SEEN = 20_000  # things whose last time is remembered
+MOST_SUMS = 1_000  # that are written at once; texts with values in them are all different
 MOST_KEPT = 20_000  # samples, while the database is down
 TAGS_PER_STATEMENT = 100
 ALWAYS = float("inf")
@@ -75,6 +76,9 @@ class Timings:
         for sample in self._samples:
             self._add(sample, changed_at)
         self._samples = []
+        if len(self._sums) > MOST_SUMS:
+            dearest = sorted(self._sums, key=lambda key: self._sums[key].seconds, reverse=True)
+            self._sums = {key: self._sums[key] for key in dearest[:MOST_SUMS]}
         return [total.row(key) for key, total in self._sums.items()]
 
     def forget(self, rows: Sequence[Row]) -> None:

@@ -23,10 +23,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayers.conf import package_settings, statistics_database
 from cachelayers.locks import ForkSafeLock
 from cachelayers.statistics.table import (
+    HOUR_SECONDS,
     MINUTE_SECONDS,
     STATISTICS_TABLE,
     TIMINGS_TABLE,
     add_rows,
+    delete_old,
     row_of,
 )
 from cachelayers.statistics.timings import Timings
@@ -56,6 +58,7 @@ class Writer:
         self._stop = threading.Event()
         self._report_at = float("-inf")  # of time.monotonic()
         self._is_failing = False
+        self._prune_at = 0  # seconds since 1970
         self._lock = ForkSafeLock()
         self._thread_lock = ForkSafeLock()
 
@@ -169,6 +172,9 @@ class Writer:
                     self._written[name] = self._written.get(name, Figures()).plus(news[name])
             for part in add_rows(connection, TIMINGS_TABLE, self._timings.rows(own_connection)):
                 self._timings.forget(part)
+            if minute >= self._prune_at:
+                self._prune_at = minute + HOUR_SECONDS
+                delete_old(connection)
 
     def _report(self, error: BaseException) -> None:
         """Log it at most once a minute."""
