@@ -192,8 +192,9 @@ def place_of(frame: FrameType | None) -> str:
         if frame is None:
             break
         if is_of_project(frame.f_code.co_filename):
-            module = frame.f_globals.get("__name__", "")
-            return shortened(f"{module}.{frame.f_code.co_qualname}")
+            # What a function has within itself, such as a generator, is part of it.
+            function = frame.f_code.co_qualname.partition(".<locals>")[0]
+            return shortened(f"{frame.f_globals.get('__name__', '')}.{function}")
         frame = frame.f_back
     return ""
 

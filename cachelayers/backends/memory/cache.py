@@ -200,3 +200,8 @@ def store_of(location: str, options: MemoryOptions, alias: str) -> MemoryStore:
             cell = cell_of(alias)
             _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES, cell)
         return _stores[known]
+
+
+def known_stores() -> dict[str, MemoryStore]:
+    """Return the stores of this process, by location."""
+    return {location: store for (location, _), store in list(_stores.items())}
