@@ -43,7 +43,7 @@ class RecallsPanel(Panel):
     @property
     def nav_subtitle(self) -> str:
         """Say in the toolbar's menu how many there were, and how many found their entry."""
-        stats = self.get_stats()
+        stats = self.get_stats()  # type: ignore[no-untyped-call]
         count, found = stats.get("count", 0), stats.get("found", 0)
         text = ngettext(
             "%(count)d recall, %(found)d found", "%(count)d recalls, %(found)d found", count
@@ -66,7 +66,7 @@ class RecallsPanel(Panel):
         """Keep what was followed, as strings and numbers: the toolbar may store it as JSON."""
         recalls = self._trace.recalls if self._trace is not None else []
         outcomes = Counter(recall.outcome for recall in recalls)
-        self.record_stats(
+        self.record_stats(  # type: ignore[no-untyped-call]
             {
                 "count": len(recalls),
                 "found": len(recalls) - outcomes["computed"] - outcomes[""],

@@ -72,7 +72,8 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Look once, or again and again."""
-        since = self._seconds(options["since"] or ("1d" if options["advise"] else "1h"))
+        usual = "1d" if options["advise"] else "1h"
+        since = self._seconds(usual if options["since"] is None else options["since"])
         try:
             while True:
                 look = self._look_for_advice if options["advise"] else self._look
