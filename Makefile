@@ -73,6 +73,7 @@ bench:
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
 	@$(python) -m benchmarks.hit_ratio
 	@$(python) -m benchmarks.outage
+	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
 
 consistency:

@@ -66,6 +66,10 @@ class Exporter:
         self.take({})
         writer.listeners.append(self.take)
 
+    def collectors(self) -> list[Counter | Gauge]:
+        """Return everything that it has registered, beside itself."""
+        return [*self._counters.values(), self._entries, self._bytes, self._skipped]
+
     def describe(self) -> Iterator[Metric]:
         """Have no metrics of its own."""
         return iter(())

@@ -17,6 +17,7 @@ from django.test import override_settings
 
 from cachelayers import arecall, recall, unit_of_work
 from cachelayers.backends.layered import breaker
+from cachelayers.lookup import flights
 from cachelayers.lookup.flights import Flight
 from cachelayers.stats import Figures, cell_of, figures_of_process
 from tests.layered.backends import server_of
@@ -43,7 +44,7 @@ def test_a_cache_counts_each_look_and_each_value_it_stores(alias: str) -> None:
 
 
 def test_a_layered_cache_counts_in_the_layer_that_had_the_value(stack: str) -> None:
-    cache = caches[stack]
+    cache: Any = caches[stack]
     cache.set("key", "value")
     with unit_of_work():
         cache.get("key")
@@ -163,9 +164,12 @@ def test_who_waits_for_another_thread_has_joined_it(
             is_waiting.set()
             return super().wait(timeout)
 
-    monkeypatch.setattr(
-        Flight, "__init__", lambda self: vars(self).update(landed=Landed(), is_stored=False)
-    )
+    class WatchedFlight(Flight):
+        def __init__(self) -> None:
+            super().__init__()
+            self.landed = Landed()
+
+    monkeypatch.setattr(flights, "Flight", WatchedFlight)
     is_computing = threading.Event()
 
     def compute() -> int:

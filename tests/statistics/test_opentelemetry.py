@@ -12,7 +12,7 @@ from cachelayers import opentelemetry, recall
 
 
 def observed(reader: InMemoryMetricReader) -> dict[str, dict[tuple[str, ...], Any]]:
-    data = reader.get_metrics_data()
+    data: Any = reader.get_metrics_data()
     assert data is not None
     return {
         metric.name: {

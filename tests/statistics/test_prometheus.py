@@ -81,7 +81,7 @@ def test_several_processes_are_added_up(
     workers = [run_python(WORKER, hits) for hits in (3, 4)]
     assert [worker.communicate(timeout=60)[1] for worker in workers] == ["", ""]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
 
     found = samples_of(registry)
 

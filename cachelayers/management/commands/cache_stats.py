@@ -53,6 +53,9 @@ class Command(BaseCommand):
         "process: the size shown is that of this command's own."
     )
 
+    # Some connect to every database, and whoever runs this may want to know which one is down.
+    requires_system_checks = ()
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take what is shown, of which time, and in which form."""
         parser.add_argument(
