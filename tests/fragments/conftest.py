@@ -26,6 +26,9 @@ class Counter:
         self.count += 1
         return ""
 
+    def __str__(self) -> str:
+        return "counter"
+
     def since(self) -> int:
         """Return how often it was called since it was asked last."""
         count, self.count = self.count, 0

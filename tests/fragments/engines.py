@@ -20,7 +20,10 @@ PROCESSORS = [
     "django.contrib.auth.context_processors.auth",
     "django.contrib.messages.context_processors.messages",
 ]
-LIBRARIES = {"cachelayers": "cachelayers.templatetags.cachelayers", "i18n": "django.templatetags.i18n"}
+LIBRARIES = {
+    "cachelayers": "cachelayers.templatetags.cachelayers",
+    "i18n": "django.templatetags.i18n",
+}
 
 
 class Templates(Protocol):

@@ -31,9 +31,10 @@ def test_what_is_kept_is_escaped_once(templates: Templates) -> None:
 
     shown = [templates.render("page", text="<i> & 'x'") for _ in range(2)]
 
-    assert shown == ["&lt;i&gt; &amp; &#x27;x&#x27;"] * 2 or shown == [
-        "&lt;i&gt; &amp; &#39;x&#39;"
-    ] * 2
+    assert (
+        shown == ["&lt;i&gt; &amp; &#x27;x&#x27;"] * 2
+        or shown == ["&lt;i&gt; &amp; &#39;x&#39;"] * 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,9 @@ def test_an_option_that_means_nothing_is_refused_with_its_place(
 ) -> None:
     templates.write(page="\n" + templates.fragment("x", "card", **options))
 
-    with pytest.raises(TemplateSyntaxError, match=r"page.html, line 2: .* cannot be cached") as info:
+    with pytest.raises(
+        TemplateSyntaxError, match=r"page.html, line 2: .* cannot be cached"
+    ) as info:
         templates.render("page", true_value=True, number=5, missing="")
 
     assert message in str(info.value)
@@ -257,7 +260,9 @@ def test_a_tag_without_a_name_is_refused(templates: Templates) -> None:
 def test_what_is_set_within_stays_within_whether_it_is_rendered_or_not() -> None:
     templates = DjangoTemplates()
     body = "{% cache_id path as id %}{% with x=1 %}{{ x }}{% endwith %}"
-    templates.write(page="{% with id=7 %}" + templates.fragment(body, "a") + "{{ id }}{% endwith %}")
+    templates.write(
+        page="{% with id=7 %}" + templates.fragment(body, "a") + "{{ id }}{% endwith %}"
+    )
 
     assert [templates.render("page", path="no.css") for _ in range(2)] == ["17", "17"]
 
