@@ -13,9 +13,9 @@ from jinja2.runtime import Context
 from cachelayers.fragments.given import check_given
 from cachelayers.fragments.jinja_sources import (
     are_unchanged,
+    code_of,
     digest_of_name,
     follow_name,
-    follow_names,
     note_lookups,
 )
 from cachelayers.fragments.keys import digest_of
@@ -86,17 +86,14 @@ class JinjaBlock:
         """Return a digest of all that it is rendered from, as far as that stands in templates."""
         environment, tag = self._context.environment, self._tag
         note_lookups(environment)
-        digests = [tag.source]
-        known: set[str] = set()
+        digests = [tag.source, code_of(environment)]
         # The template that is rendered may be one that extends the tag's.
-        for name in {tag.template, self._context.name} - {None}:
-            found = follow_name(environment, str(name))
+        for name in dict.fromkeys([tag.template, self._context.name, *tag.named]):
+            found = None if name is None else follow_name(environment, name)
             if found is not None:
                 digests.append(found[0])
-                known |= found[1]
-        digest, names = follow_names(environment, tag.named)
-        self.known_templates = frozenset(known | names)
-        return digest_of(*sorted(digests), digest)
+                self.known_templates |= found[1]
+        return digest_of(*digests)
 
     def render(self) -> tuple[str, Mapping[str, Sight]]:
         """Render it."""
@@ -172,5 +169,5 @@ def show_lone_hole(caller: Call) -> str:
     """Show a hole that no fragment of its own template is around."""
     rendering = current_rendering()
     if rendering is not None:
-        rendering.obstacles.append("a hole in a template that it includes")
+        rendering.obstacles.append("there is a hole in a template that it includes")
     return str(caller())

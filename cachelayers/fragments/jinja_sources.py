@@ -12,10 +12,12 @@ from weakref import WeakKeyDictionary
 
 from jinja2 import Environment, Template, TemplateNotFound, meta
 
+from cachelayers.fragments.code import digest_of_code
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
 MISSING = "there is no such template"
+_codes: WeakKeyDictionary[Environment, str] = WeakKeyDictionary()
 _found: WeakKeyDictionary[Template, tuple[str, frozenset[str]]] = WeakKeyDictionary()
 
 
@@ -36,16 +38,20 @@ def follow_name(environment: Environment, name: str) -> tuple[str, frozenset[str
     if found is None:
         sources: dict[str, str] = {}
         _follow(environment, name, sources)
-        found = _found[template] = digest(sources), frozenset(sources)
+        found = digest(sources), frozenset(sources)
+        if not environment.auto_reload:  # with that, one that it names may change alone
+            _found[template] = found
     return found
 
 
-def follow_names(environment: Environment, names: Iterable[str]) -> tuple[str, frozenset[str]]:
-    """Return the digest of several templates with all that they name."""
-    sources: dict[str, str] = {}
-    for name in names:
-        _follow(environment, name, sources)
-    return digest(sources), frozenset(sources)
+def code_of(environment: Environment) -> str:
+    """Return a digest of the code of an environment's filters, tests and functions."""
+    found = _codes.get(environment)
+    if found is None:
+        called = (environment.filters, environment.tests, environment.globals)
+        functions = [function for some in called for function in some.values()]
+        found = _codes[environment] = digest_of_code(functions)
+    return found
 
 
 def are_unchanged(environment: Environment, templates: Templates) -> bool:

@@ -64,7 +64,7 @@ class Rendering:
     def leave_hole(self, hole: Hole) -> str:
         """Return what stands in the text for a hole."""
         if hole.template.startswith(NAMELESS) and hole not in self.own_holes:
-            self.obstacles.append("a hole in another template that has no name")
+            self.obstacles.append("it includes a hole in a template that has no name")
         self.holes.append(hole)
         return f"{self.mark}{len(self.holes) - 1};"
 

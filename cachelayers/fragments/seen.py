@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from django.db.models import Manager, Model, QuerySet
-from django.utils.functional import empty
+from django.utils.functional import LazyObject, empty
 
-from cachelayers.fragments.watching import is_lazy
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.invalidate import tags_of_row
 
@@ -90,8 +90,9 @@ def add_dependencies(
     for name, sight in seen.items():
         if name not in NAMES_OF_DJANGO and not is_told_by(arguments, sight.value):
             is_clear &= sight.is_read_later
-        if isinstance(sight.value, Model):
-            is_clear &= add_instance(capture, sight.value, [])
+        value = without_laziness(sight.value)
+        if isinstance(value, Model):
+            is_clear &= add_instance(capture, value, [])
     if not is_clear:
         capture.is_unstorable |= capture.unit.has_seen_unshareable
         for dependency in capture.unit.seen():
@@ -100,14 +101,18 @@ def add_dependencies(
 
 def is_read_later(value: object) -> bool:
     """Tell whether a value reads from the database only when it is used, and has not been yet."""
+    value = without_laziness(value)
     if isinstance(value, QuerySet):
         return value._result_cache is None
+    if isinstance(value, FunctionType):
+        return not value.__closure__  # else it may hold what was read when it was made
     return isinstance(value, Manager)
 
 
 def is_told_by(arguments: Iterable[object], value: object) -> bool:
     """Tell whether a key that is made of arguments says which value it is."""
-    key = value.pk if isinstance(value, Model) else None
+    plain = without_laziness(value)
+    key = plain.pk if isinstance(plain, Model) else None
     return any(
         value is argument or (key is not None and type(argument) is type(key) and argument == key)
         for argument in arguments
@@ -143,5 +148,10 @@ def attributes_of_row(model: type[Model]) -> AbstractSet[str]:
 
 
 def without_laziness(value: Any) -> object:
-    """Return what a lazy object stands for, if it was used; else the object itself."""
-    return value._wrapped if is_lazy(value) and value._wrapped is not empty else value
+    """Return what a lazy object stands for, or None for one that was not used yet.
+
+    To ask a lazy object for its class would be to use it.
+    """
+    if not issubclass(type(value), LazyObject):
+        return value
+    return None if value._wrapped is empty else value._wrapped

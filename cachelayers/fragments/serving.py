@@ -226,9 +226,10 @@ def make(fragment: Fragment, key: str) -> Making:
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
     if capture is not None:
         add_dependencies(capture, seen, fragment.arguments)
-        secrets = [*watch.secrets, *secrets_of_names(seen)]
-        reasons = [f"it uses {secret}, which is for one response only" for secret in secrets]
-        reasons += [f"it uses {obstacle}" for obstacle in rendering.obstacles]
+        secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen)])
+        reasons = [*rendering.obstacles]
+        if secrets:
+            reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
         for reason in reasons:
             capture.is_unstorable = True
             fragment.memory.note_secret(key)

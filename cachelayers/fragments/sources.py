@@ -8,9 +8,7 @@ is used.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +17,7 @@ from django.template.base import UNKNOWN_SOURCE, Parser
 from django.template.library import InclusionNode
 from django.template.loader_tags import ExtendsNode, IncludeNode, construct_relative_path
 
-from cachelayers.conf import package_settings
+from cachelayers.fragments.code import digest_of_code
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
@@ -90,10 +88,19 @@ def names_in(own_name: Any, nodes: NodeList, seen: tuple[NodeList, ...] = ()) ->
             yield from _constant(own_name, node.parent_name)
         elif isinstance(node, InclusionNode):
             yield from _file_names(node.filename)
-        elif mapping := getattr(node, "partial_mapping", None):  # Django 6: a partial's use
-            partial = mapping.get(getattr(node, "partial_name", None))
-            if partial is not None and not any(partial.nodelist is one for one in seen):
-                yield from names_in(own_name, partial.nodelist, (*seen, partial.nodelist))
+        elif hasattr(node, "partial_mapping"):
+            nodes_of_partial = nodes_used_by(node)
+            if not any(nodes_of_partial is one for one in seen):
+                yield from names_in(own_name, nodes_of_partial, (*seen, nodes_of_partial))
+
+
+def nodes_used_by(node: Any) -> NodeList:
+    """Return the nodes of the partial that a tag of Django 6 uses; none where it is not defined."""
+    try:
+        nodes: NodeList = node.partial_mapping[node.partial_name].nodelist
+    except KeyError:
+        return NodeList()
+    return nodes
 
 
 def _constant(own_name: Any, expression: Any) -> Iterator[str]:
@@ -156,25 +163,5 @@ def origin_of(parser: Parser) -> Origin:
 
 
 def source_of_libraries(parser: Parser) -> str:
-    """Return a digest of the files that define the tags and filters loaded so far, but Django's."""
-    functions = [*parser.tags.values(), *parser.filters.values()]
-    modules = {function.__module__ for function in functions}
-    return digest_of(
-        package_settings().DEPLOY_SALT,
-        *(
-            text
-            for module in sorted(modules)
-            if not module.startswith("django.")
-            for text in (module, source_of_module(module))
-        ),
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def source_of_module(name: str) -> str:
-    """Return the text of a module's file, or an empty one where it has none."""
-    file = getattr(sys.modules.get(name), "__file__", None)
-    try:
-        return Path(file).read_text(errors="replace") if file else ""
-    except OSError:
-        return ""
+    """Return a digest of the code of the tags and filters that are loaded so far, but Django's."""
+    return digest_of_code([*parser.tags.values(), *parser.filters.values()])
