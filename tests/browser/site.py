@@ -42,7 +42,8 @@ class Site(Server):
             *(sys.executable, "-m", "gunicorn", "testproject.wsgi:application"),
             *(f"--bind={self.address}", f"--chdir={PROJECT}", *variables),
             *("--workers=2", "--threads=4", "--log-level=warning", "--no-control-socket"),
-            "--graceful-timeout=1",  # a browser may keep connections that it does not use
+            # Each request may get the other worker, and a browser keeps none from ending.
+            *("--keep-alive=0", "--graceful-timeout=1"),
         ]
 
     def answers(self) -> bool:

@@ -29,16 +29,6 @@ def test_the_admin_opens_for_the_demo_user_and_nothing_in_it_breaks(window: Wind
         assert "demo" in window.text("#user-tools").lower()
 
 
-def test_a_wrong_password_opens_nothing(window: Window) -> None:
-    window.open("/admin/")
-
-    window.fill("#id_username", "demo")
-    window.fill("#id_password", "wrong")
-    window.follow("#login-form [type=submit]")
-
-    assert "correct username and password" in window.text(".errornote")
-
-
 def test_an_airport_that_an_editor_renames_shows_at_once_to_a_reader(
     own_site: Site, open_window: OpenWindow
 ) -> None:

@@ -16,8 +16,6 @@ OLD_CSS = (PROJECT / "testproject/pages/static" / CSS).read_text(encoding="utf-8
 NEW_CSS = OLD_CSS + "\nh1 { letter-spacing: 7px; }\n"
 
 
-
-
 def files_of(window: Window, path: str) -> dict[str, Fetched]:
     """Go to a page; return the first answer for each of its files, by the ending of the name."""
     window.take_fetched()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.site import Site
 from tests.browser.conftest import OpenWindow
+from tests.browser.site import Site
 from tests.browser.window import Window
 
 pytestmark = pytest.mark.browser

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:  # where selenium is missing, the tests say so themselves
     from selenium.webdriver.remote.webdriver import WebDriver
+    from selenium.webdriver.remote.webelement import WebElement
 
 WAIT_SECONDS = 20.0  # a busy machine
 ARGUMENTS = (
@@ -84,7 +85,7 @@ class Window:
         elements = self.driver.find_elements("css selector", selector)
         return [tuple(map(element.get_dom_attribute, names)) for element in elements]
 
-    def _find(self, selector: str) -> Any:
+    def _find(self, selector: str) -> WebElement:
         return self.driver.find_element("css selector", selector)
 
     def wait_for(self, condition: str) -> None:
@@ -139,8 +140,6 @@ class Window:
             self._from_memory.add(said["requestId"])
         elif event == "Network.responseReceived":
             self._note_response(said["requestId"], said["response"])
-        elif event == "Network.loadingFailed" and not said.get("canceled"):
-            self._troubles.append(f"could not be loaded: {said['errorText']}")
 
     def _note_response(self, request_id: str, response: dict[str, Any]) -> None:
         url = urlsplit(response["url"])

@@ -32,7 +32,7 @@ def layered_cache(settings: Any) -> None:
 
 @pytest.fixture
 def empty_cache(transactional_db: None) -> None:
-    """With real commits: within a test's transaction that has written nothing is served from caches."""
+    """With real commits: in a transaction that has written, nothing is served from caches."""
     cache.clear()
 
 
