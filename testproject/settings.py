@@ -122,8 +122,8 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 # The templates name their files by {% hashed_static %}: the id of the content is in the URL. The
-# manifest stays for what none of them names: the files of the admin, and those that stylesheets load
-# by url().
+# manifest stays for what none of them names: the files of the admin, and those that stylesheets
+# load by url().
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
