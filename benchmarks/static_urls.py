@@ -67,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ids_shared():
             shared = measure_in_turns(options.rounds, seconds_of_the_first)
     rows = [
-        [each.name, *(cell(each, taken) for taken in (again, first, shared))]
-        for each in CONTENDERS
+        [each.name, *(cell(each, taken) for taken in (again, first, shared))] for each in CONTENDERS
     ]
     headings = ["", "when known", "the first time", "the first time, ids shared"]
     print_table(f"Microseconds a URL, {FILES} files of {FILE_BYTES:,} B", headings, rows)
