@@ -6,16 +6,21 @@ from cachelayers.lookup.calls import (
     arefresh,
     invalidate_key,
     recall,
+    recall_by,
     refresh,
 )
-from cachelayers.lookup.policy import UNSET
+from cachelayers.lookup.policy import UNSET, Policy, cap_timeout, remembered_tags
 
 __all__ = [
     "UNSET",
+    "Policy",
     "ainvalidate_key",
     "arecall",
     "arefresh",
+    "cap_timeout",
     "invalidate_key",
     "recall",
+    "recall_by",
     "refresh",
+    "remembered_tags",
 ]

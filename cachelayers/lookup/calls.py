@@ -14,7 +14,7 @@ from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.units import some_unit, unit_of_work
 from cachelayers.lookup.flow import compute_and_store, recall_steps
-from cachelayers.lookup.policy import UNSET, Timeout, make_policy
+from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
 
 Value = TypeVar("Value")
 
@@ -49,7 +49,11 @@ def recall(
     What ``compute`` raises is raised here, and nothing is stored. Raises TypeError or ValueError
     for arguments that mean nothing, MissingTable where the log was not migrated yet.
     """
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    return recall_by(make_policy(key, compute, timeout, stale, tags, using, capture), compute)
+
+
+def recall_by(policy: Policy, compute: Callable[[], Value]) -> Value:
+    """Do as recall() does, with a policy that was made and checked already."""
     with some_unit() as unit:
         value: Value = run(recall_steps(policy, compute, unit))
         return value

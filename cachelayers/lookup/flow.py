@@ -19,6 +19,7 @@ from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.background import StartRefresh
+from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
@@ -85,6 +86,8 @@ def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
     if found.state is State.STALE:
+        if policy.is_refreshed_by_caller:
+            return (yield from refresh_or_serve(policy, compute, unit, found.value))
         yield from start_refresh(policy, compute)
     if found.state is not State.MISSING:
         return found.value
@@ -98,7 +101,7 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
     if envelope is None or envelope.is_dead(now):
         return MISSING
     dependencies = dependencies_of(envelope)
-    if dependencies is None:
+    if dependencies is None or not (policy.accepts is None or policy.accepts(envelope.value)):
         return MISSING
     for dependency in dependencies:
         if not (yield Vouch(unit, dependency)):
@@ -106,6 +109,8 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
     if outer := current_capture():
         for dependency in dependencies:
             outer.add_dependency(dependency)
+    else:
+        unit.note_seen(dependencies)
     return Found(State.FRESH if envelope.is_fresh(now) else State.STALE, envelope.value)
 
 
@@ -116,6 +121,26 @@ def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
         return
     if not (yield StartRefresh(policy, refresh_steps(policy, compute, lease))):
         yield DropLease(policy)
+
+
+def refresh_or_serve(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stale_value: Any
+) -> Steps:
+    """Refresh a stale entry in the caller's own time, if nobody else does; else serve it stale.
+
+    One that cannot be computed is served stale too, and keeps its lease: nobody tries again before
+    that runs out.
+    """
+    lease = Lease()
+    if not (yield TakeLease(policy, lease.token, lease.seconds)):
+        return stale_value
+    try:
+        value = yield from compute_and_store(policy, compute, unit)
+    except Exception as error:  # noqa: BLE001 - whatever a user's code raises; all is logged
+        report_failed_refresh(policy, error)
+        return stale_value
+    yield from give_back(policy, lease)
+    return value
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
