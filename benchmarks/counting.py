@@ -80,7 +80,7 @@ def measure_costs(pace: Pace) -> Iterator[Cost]:
     from django.core.cache import caches
 
     from cachelayers import recall, unit_of_work
-    from cachelayers.lookup import flow
+    from cachelayers.lookup import peeking
 
     memory, stack, rows = caches["memory"], caches["stack"], caches["table"]
     for cache in (memory, stack, rows):
@@ -101,7 +101,7 @@ def measure_costs(pace: Pace) -> Iterator[Cost]:
         yield compare(
             "recall: a hit in memory",
             lambda: recall("name:1", int, using="stack", timeout=None),
-            partial(replaced, flow, "note_found", ignore),
+            partial(replaced, peeking, "note_peeked", ignore),
             pace,
             40,
         )

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment
-from jinja2.ext import Extension
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+
+from cachelayers.fragments.given import OPTION_NAMES
+from cachelayers.fragments.jinja_blocks import (
+    Call,
+    Tag,
+    hole_of,
+    show_fragment,
+    show_hole,
+    show_lone_hole,
+)
+from cachelayers.fragments.keys import digest_of
 from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
+
+HOLES = "_cachelayers_holes"  # of a parser: those within the outermost fragment, by number
+COUNT = "_cachelayers_count"  # of a parser: how many holes it has met
+REFERRING = (nodes.Include, nodes.Import, nodes.FromImport)
 
 
 def hashed_static(path: object) -> str:
@@ -24,7 +44,9 @@ def static_integrity(path: object) -> str:
 
 
 class CacheLayersExtension(Extension):
-    """Adds the functions that are tags in Django's templates."""
+    """Adds the functions and blocks that are tags in Django's templates."""
+
+    tags = {"fragment", "uncached"}
 
     def __init__(self, environment: Environment) -> None:
         """Make them known to every template, imported ones too."""
@@ -34,3 +56,157 @@ class CacheLayersExtension(Extension):
             cache_id=cache_id,
             static_integrity=static_integrity,
         )
+        self._compiled = threading.local()
+        self._tags: dict[tuple[Any, ...], Tag] = {}
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """Remember the source that is about to be compiled."""
+        self._compiled.digest = digest_of(source)
+        return source
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        """Compile a block of the extension."""
+        token = next(parser.stream)
+        if self.environment.is_async:
+            parser.fail("fragments need an environment without enable_async", token.lineno)
+        if token.value == "uncached":
+            return self._parse_hole(parser, token.lineno)
+        return self._parse_fragment(parser, token.lineno)
+
+    # {% fragment "name", argument, timeout=600 %} ... {% endfragment %}
+
+    def _parse_fragment(self, parser: Parser, line: int) -> list[nodes.Node]:
+        given, options = parse_options(parser, line)
+        is_outermost = getattr(parser, HOLES, None) is None
+        if is_outermost:
+            setattr(parser, HOLES, {})
+        holes: dict[int, nodes.Macro] = getattr(parser, HOLES)
+        first = getattr(parser, COUNT, 0)
+        body = parser.parse_statements(("name:endfragment",), drop_needle=True)
+        if is_outermost:
+            setattr(parser, HOLES, None)
+        call = self.call_method(
+            "_show_fragment",
+            [
+                nodes.ContextReference(),
+                nodes.Const((parser.name, line, self._compiled.digest)),
+                nodes.Const(tuple(constant_names(body))),
+                nodes.Const(shows_everything(body)),
+                nodes.List(given),
+                nodes.Dict(options),
+                dictionary_of({name: nodes.Name(name, "load") for name in names_in(body)}),
+                dictionary_of(
+                    {
+                        number: nodes.Name(hole.name, "load")
+                        for number, hole in holes.items()
+                        if number >= first
+                    }
+                ),
+            ],
+        )
+        block = nodes.CallBlock(call, [], [], body).set_lineno(line)
+        # In front of the outermost one: there a hole is rendered, whether the rest is or not.
+        return [*holes.values(), block] if is_outermost else [block]
+
+    def _show_fragment(
+        self,
+        context: Context,
+        place: tuple[str | None, int, str],
+        named: Sequence[str],
+        shows_everything: bool,
+        given: Sequence[object],
+        options: Mapping[str, Any],
+        names: Mapping[str, Any],
+        holes: Mapping[int, Call],
+        caller: Call,
+    ) -> str:
+        tag = self._tags.get(place)
+        if tag is None:
+            tag = self._tags[place] = Tag(*place, named, shows_everything)
+        return show_fragment(tag, context, given, options, names, holes, caller)
+
+    # {% uncached %} ... {% enduncached %}
+
+    def _parse_hole(self, parser: Parser, line: int) -> nodes.Node:
+        body = parser.parse_statements(("name:enduncached",), drop_needle=True)
+        holes: dict[int, nodes.Macro] | None = getattr(parser, HOLES, None)
+        if holes is None:
+            call = self.call_method("_show_lone_hole", [])
+            return nodes.CallBlock(call, [], [], body).set_lineno(line)
+        number = getattr(parser, COUNT, 0)
+        setattr(parser, COUNT, number + 1)
+        name = f"_cachelayers_hole_{number}"
+        holes[number] = nodes.Macro(name, [], [], body, lineno=line)
+        shown = self.call_method(
+            "_show_hole",
+            [
+                nodes.Const(self._compiled.digest),
+                nodes.Const(number),
+                nodes.Name(name, "load"),
+            ],
+        )
+        return nodes.Output([nodes.MarkSafe(shown)]).set_lineno(line)
+
+    def _show_hole(self, source: str, number: int, caller: Call) -> str:
+        return show_hole(hole_of(source, number), caller)
+
+    def _show_lone_hole(self, caller: Call) -> str:
+        return show_lone_hole(caller)
+
+
+def parse_options(parser: Parser, line: int) -> tuple[list[nodes.Expr], list[nodes.Pair]]:
+    """Parse what stands in a tag: a name, arguments, and options such as ``timeout=600``."""
+    given: list[nodes.Expr] = []
+    options: dict[str, nodes.Pair] = {}
+    while parser.stream.current.type != "block_end":
+        if given or options:
+            parser.stream.skip_if("comma")
+        if parser.stream.current.type == "name" and parser.stream.look().type == "assign":
+            name = parser.stream.expect("name").value
+            parser.stream.expect("assign")
+            if name not in OPTION_NAMES or name in options:
+                problem = "is given twice" if name in options else "is no option of a fragment"
+                parser.fail(f"{name!r} {problem}; there are: {', '.join(OPTION_NAMES)}", line)
+            options[name] = nodes.Pair(nodes.Const(name), parser.parse_expression())
+        else:
+            given.append(parser.parse_expression())
+    if not given:
+        raise TemplateSyntaxError(
+            'a fragment has no name. Write one: {% fragment "menu" %}', line, parser.name
+        )
+    return given, list(options.values())
+
+
+def dictionary_of(expressions: Mapping[Any, nodes.Expr]) -> nodes.Dict:
+    """Return the node of a dictionary with constant keys."""
+    return nodes.Dict([nodes.Pair(nodes.Const(key), value) for key, value in expressions.items()])
+
+
+def names_in(body: Sequence[nodes.Node]) -> list[str]:
+    """Return the names that stand in a block, but the extension's own."""
+    found = {name.name for name in find_all(body, nodes.Name) if name.ctx == "load"}
+    return sorted(name for name in found if not name.startswith("_cachelayers"))
+
+
+def constant_names(body: Sequence[nodes.Node]) -> Iterator[str]:
+    """Yield the names of templates that stand in a block."""
+    for node in find_all(body, REFERRING):
+        template = node.template
+        items = template.items if isinstance(template, (nodes.List, nodes.Tuple)) else [template]
+        for item in items:
+            if isinstance(item, nodes.Const) and isinstance(item.value, str):
+                yield item.value
+
+
+def shows_everything(body: Sequence[nodes.Node]) -> bool:
+    """Tell whether a block hands all names on to others, which may ask for any of them."""
+    return bool(find_all(body, (*REFERRING, nodes.Block)))
+
+
+def find_all(body: Sequence[nodes.Node], kinds: Any) -> list[Any]:
+    """Return the nodes of some kinds in a block, at every depth."""
+    found: list[Any] = []
+    for node in body:
+        found += [node] if isinstance(node, kinds) else []
+        found += node.find_all(kinds)
+    return found

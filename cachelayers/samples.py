@@ -159,7 +159,7 @@ def name_of(key: str) -> tuple[str, str]:
     """Return the kind and the name of what is kept under a key: what comes before its arguments."""
     head, _, rest = key.partition(":")
     if head == "fragment" and rest:
-        return "fragment", shortened(rest.partition(":")[0])
+        return "fragment", shortened(rest.rpartition(":")[0] or rest)
     return "recall", shortened(head)
 
 

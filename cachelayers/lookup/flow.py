@@ -14,18 +14,15 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cachelayers.conf import package_settings
-from cachelayers.entries.envelope import Envelope
+from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.background import StartRefresh
+from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
-from cachelayers.lookup.observing import (
-    note_computed,
-    note_found,
-    note_invalid,
-    note_missed,
-)
+from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
+from cachelayers.lookup.peeking import UNREAD
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     AwaitLanding,
@@ -41,7 +38,7 @@ from cachelayers.lookup.steps import (
     Vouch,
     dependencies_of,
 )
-from cachelayers.tracing import going_on, tracing_recall
+from cachelayers.tracing import going_on, take_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
 LONGEST_PAUSE_SECONDS = 0.05
@@ -84,9 +81,14 @@ class Lease:
         return time.monotonic() - self._began < self.seconds / 2
 
 
-def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Return the flow of a recall, followed where somebody follows."""
-    steps = obtain(policy, compute, unit)
+def recall_steps(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = UNREAD
+) -> Steps:
+    """Return the flow of a recall, followed where somebody follows.
+
+    ``stored``: what was read in its place before.
+    """
+    steps = obtain(policy, compute, unit, stored)
     return followed(policy, steps) if going_on else steps
 
 
@@ -96,15 +98,17 @@ def followed(policy: Policy, steps: Steps) -> Steps:
         return (yield from steps)
 
 
-def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) -> Steps:
     """Get the value, from the cache or by computing it."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
         return (yield from compute_unseen(policy, compute, unit))
-    found = yield from find(policy, unit)
+    found = yield from find(policy, unit, stored=stored)
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
-    if found.state is State.STALE:
+    if found.envelope is not None and found.state is State.STALE:
+        if policy.is_refreshed_by_caller:
+            return (yield from refresh_or_serve(policy, compute, unit, found.envelope))
         yield from start_refresh(policy, compute)
     if found.envelope is not None:
         note_found(policy, found.envelope, "fresh" if found.state is State.FRESH else "stale")
@@ -112,15 +116,21 @@ def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     return (yield from compute_once(policy, compute, unit))
 
 
-def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
+def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNREAD) -> Steps:
     """Look for a valid entry; one that is used hands its tags to the recall around this one."""
-    envelope: Envelope | None = yield ReadEntry(policy, shared=shared)
+    envelope: Envelope | None
+    if stored is UNREAD:
+        if going_on:
+            take_layer()
+        envelope = yield ReadEntry(policy, shared=shared)
+    else:
+        envelope = unseal(stored)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
         note_missed(envelope)
         return MISSING
     dependencies = dependencies_of(envelope)
-    if dependencies is None:
+    if dependencies is None or not (policy.accepts is None or policy.accepts(envelope.value)):
         return MISSING
     for dependency in dependencies:
         if not (yield Vouch(unit, dependency)):
@@ -129,6 +139,8 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
     if outer := current_capture():
         for dependency in dependencies:
             outer.add_dependency(dependency)
+    else:
+        unit.note_seen(dependencies)
     state = State.FRESH if envelope.is_fresh(now) else State.STALE
     return Found(state, envelope.value, envelope)
 
@@ -140,6 +152,28 @@ def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
         return
     if not (yield StartRefresh(policy, refresh_steps(policy, compute, lease))):
         yield DropLease(policy)
+
+
+def refresh_or_serve(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stale: Envelope
+) -> Steps:
+    """Refresh a stale entry in the caller's own time, if nobody else does; else serve it stale.
+
+    One that cannot be computed is served stale too, and keeps its lease: nobody tries again before
+    that runs out.
+    """
+    lease = Lease()
+    if not (yield TakeLease(policy, lease.token, lease.seconds)):
+        note_found(policy, stale, "stale")
+        return stale.value
+    try:
+        value = yield from compute_and_store(policy, compute, unit)
+    except Exception as error:  # noqa: BLE001 - whatever a user's code raises; all is logged
+        report_failed_refresh(policy, error)
+        note_found(policy, stale, "stale")
+        return stale.value
+    yield from give_back(policy, lease)
+    return value
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:

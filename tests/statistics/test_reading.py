@@ -84,7 +84,7 @@ def test_a_hit_ratio_is_of_what_was_looked_up() -> None:
 
 def test_the_state_of_each_layer_is_told() -> None:
     configured = {
-        "default": memory_cache(),
+        "default": {**memory_cache(), "LOCATION": "empty"},
         "stack": layered_cache("stack-memory", "stack-broken"),
         "stack-memory": memory_cache(),
         "stack-broken": {"BACKEND": "tests.layered.backends.WatchedCache", "LOCATION": "broken-2"},
