@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.core.cache import caches
 from django.db import connections
 from django.test import override_settings
+from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import samples, stats
@@ -24,8 +25,9 @@ DATABASES = [
 
 
 @pytest.fixture(autouse=True)
-def _counts_from_zero() -> Iterator[None]:
-    """As in a process that has just begun."""
+def _counts_from_zero(settings: Settings) -> Iterator[None]:
+    """As in a process that has just begun, and writes what it counts."""
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
     stats.begin_anew_after_fork()
     writer.begin_anew()
     samples.waiting.clear()
@@ -49,7 +51,7 @@ def database(
     alias: str = request.param
     with (
         django_db_blocker.unblock(),
-        override_settings(CACHES={**settings.CACHES, "default": database_cache(alias)}),
+        override_settings(CACHES={**django_settings.CACHES, "default": database_cache(alias)}),
     ):
         empty(alias)
         yield alias
@@ -63,7 +65,7 @@ def stack(statistics_table: str) -> Iterator[str]:
         "counted-memory": memory_cache(),
         "counted-table": database_cache("sqlite_cache"),
     }
-    with override_settings(CACHES={**settings.CACHES, **configured}):
+    with override_settings(CACHES={**django_settings.CACHES, **configured}):
         caches["counted"].clear()
         stats.begin_anew_after_fork()
         yield "counted"
