@@ -19,7 +19,7 @@ COUNTERS = {
     "sets": ("{entry}", "Entries stored"),
     "evictions": ("{entry}", "Entries that had to make room"),
     "errors": ("{error}", "Operations that failed"),
-    "saved_seconds": ("s", "What it once took to compute the entries that were found"),
+    "saved_seconds": ("s", "What it once took to compute what was served fresh or stale"),
     "computing_seconds": ("s", "Time spent on computing values"),
 }
 OUTCOMES = ("fresh", "stale", "computed", "joined", "waited")

@@ -71,7 +71,7 @@ class RecallsPanel(Panel):
                 "count": len(recalls),
                 "found": len(recalls) - outcomes["computed"] - outcomes[""],
                 "computing_ms": milliseconds_of(recalls, {"computed"}),
-                "saved_ms": milliseconds_of(recalls, {"fresh", "stale", "joined", "waited"}),
+                "saved_ms": milliseconds_of(recalls, {"fresh", "stale"}),
                 "recalls": [line_of(recall) for recall in recalls],
             }
         )

@@ -27,7 +27,7 @@ HELP = {
     "computed": "Values computed",
     "joined": "Recalls that waited for another thread's value",
     "waited": "Recalls that waited for another process's value",
-    "saved_seconds": "What it once took to compute the entries that were found",
+    "saved_seconds": "What it once took to compute what was served fresh or stale",
     "computing_seconds": "Time spent on computing values",
 }
 

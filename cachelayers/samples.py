@@ -146,7 +146,7 @@ def note_recalls(begun: Work) -> None:
                     name,
                     "",
                     hash(recall.key),
-                    recall.seconds,
+                    0.0 if recall.outcome in {"joined", "waited"} else recall.seconds,
                     tables_of(recall),
                     begun.at,
                     is_kept=recall.outcome != "computed",

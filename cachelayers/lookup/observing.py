@@ -24,13 +24,14 @@ def note_found(policy: Policy, envelope: Envelope, outcome: str) -> None:
     cell = cell_of_cache(policy.alias)
     if outcome == "fresh":
         cell.fresh += 1
+        cell.saved_seconds += seconds_of(envelope)
     elif outcome == "stale":
         cell.stale += 1
-    elif outcome == "joined":
+        cell.saved_seconds += seconds_of(envelope)
+    elif outcome == "joined":  # nothing is saved: it took as long as computing
         cell.joined += 1
     else:
         cell.waited += 1
-    cell.saved_seconds += seconds_of(envelope)
     if going_on:
         trace_found(policy.alias, envelope, outcome)
 

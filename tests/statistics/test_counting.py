@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from django.test import override_settings
 
 from cachelayers import arecall, recall, unit_of_work
 from cachelayers.backends.layered import breaker
-from cachelayers.lookup import flights
+from cachelayers.lookup import flights, recall_by
 from cachelayers.lookup.flights import Flight
+from cachelayers.lookup.policy import make_policy
 from cachelayers.stats import Figures, cell_of, figures_of_process
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
@@ -143,6 +145,25 @@ def test_a_stale_value_that_is_served_is_counted(monkeypatch: pytest.MonkeyPatch
     assert counted("sqlite")["stale"] == 1
 
 
+@pytest.mark.usefixtures("statistics_table")
+def test_a_stale_value_that_its_caller_cannot_refresh_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caches["sqlite"].clear()
+    now = time.time()
+    made = make_policy("counted:6", int, 5, 600, (), "sqlite", True)
+    policy = replace(made, is_refreshed_by_caller=True)
+    recall_by(policy, lambda: 1)
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+
+    def fail() -> int:
+        raise ValueError("it cannot be computed now")
+
+    assert [recall_by(policy, fail) for _ in range(2)] == [1, 1]
+
+    assert counted("sqlite")["stale"] == 2
+
+
 def test_an_async_recall_is_counted_as_a_sync_one(stack: str) -> None:
     async def use() -> None:
         with unit_of_work():
@@ -185,6 +206,7 @@ def test_who_waits_for_another_thread_has_joined_it(
 
     assert counted(stack)["computed"] == 1
     assert counted(stack)["joined"] == 1
+    assert seconds_of(stack, "saved_seconds") == 0  # it has waited for as long
 
 
 def in_thread(work: Callable[[], Any]) -> threading.Thread:

@@ -78,7 +78,8 @@ def test_each_recall_of_a_request_is_shown_with_why_it_missed(client: Client) ->
     assert "word:front" in recalls[0]["tags"]
     assert {"table:library_author"} < set(recalls[0]["tags"])
     assert recalls[1]["nesting"] == "\u21b3 "
-    assert "outer:&lt;b&gt;" in html
+    assert "<code>outer:&lt;b&gt;</code>" in html
+    assert "<b>" not in html
     assert "nothing was stored" in html
 
 
