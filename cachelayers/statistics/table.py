@@ -77,7 +77,7 @@ def add_rows(
 
     Sorted by their key: two processes that add to the same rows in another order could deadlock.
     """
-    ordered = list(rows)
+    ordered = sorted(rows, key=lambda row: row[: len(table.key)])
     for start in range(0, len(ordered), ROWS_PER_STATEMENT):
         part = ordered[start : start + ROWS_PER_STATEMENT]
         with connection.cursor() as cursor:
