@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from io import StringIO
 
@@ -18,6 +17,7 @@ from cachelayers import recall, samples
 from cachelayers.statistics import Advice, advice, flush
 from tests.library.models import Author, Book, Untracked
 from tests.settings import database_cache, memory_cache
+from tests.statistics.helpers import run_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SLOW_SECONDS = 0.02
@@ -162,7 +162,7 @@ def test_async_views_are_timed_too() -> None:
         for _ in range(2):
             assert (await AsyncClient().get("/async/")).status_code == 200
 
-    asyncio.run(ask())
+    run_async(ask)
 
     assert (advised("view", "async").calls, advised("view", "async").repeats) == (2, 1)
     assert advised("query").tables == ["library_author"]

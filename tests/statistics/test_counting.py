@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from cachelayers.lookup.policy import make_policy
 from cachelayers.stats import Figures, cell_of, figures_of_process
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
-from tests.statistics.helpers import counted, seconds_of
+from tests.statistics.helpers import await_truth, counted, run_async, seconds_of
 
 
 @pytest.mark.usefixtures("statistics_table")
@@ -71,7 +70,7 @@ def test_async_and_bulk_look_ups_are_counted_alike(stack: str) -> None:
             await cache.aget("absent")
             await cache.aget_many(["a", "b", "absent"])
 
-    asyncio.run(look())
+    run_async(look)
 
     assert counted(stack, "counted-memory")["hits"] == 3
     assert counted(stack) == {"hits": 3, "misses": 2, "sets": 2}
@@ -143,6 +142,7 @@ def test_a_stale_value_that_is_served_is_counted(monkeypatch: pytest.MonkeyPatch
     recall("counted:3", lambda: 2, using="sqlite", timeout=5, stale=600)
 
     assert counted("sqlite")["stale"] == 1
+    await_truth(lambda: counted("sqlite")["computed"] == 2)  # the refresh in the background
 
 
 @pytest.mark.usefixtures("statistics_table")
@@ -170,7 +170,7 @@ def test_an_async_recall_is_counted_as_a_sync_one(stack: str) -> None:
             for _ in range(2):
                 await arecall("counted:4", lambda: 1, using=stack)
 
-    asyncio.run(use())
+    run_async(use)
 
     assert counted(stack) == {"misses": 1, "hits": 1, "sets": 1, "computed": 1, "fresh": 1}
 

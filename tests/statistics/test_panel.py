@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pytest_django import Settings
 from cachelayers import invalidate, recall
 from cachelayers.tracing import going_on, traced_recall
 from tests.library.models import Author
+from tests.statistics.helpers import run_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ALIAS = "sqlite"
@@ -124,7 +124,7 @@ def test_async_views_are_followed_too() -> None:
     async def ask() -> None:
         assert (await AsyncClient().get("/async-page/")).status_code == 200
 
-    asyncio.run(ask())
+    run_async(ask)
 
     [recalled] = kept_recalls()
     assert (recalled["name"], recalled["outcome"]) == ("async", "computed")
