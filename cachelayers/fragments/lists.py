@@ -81,10 +81,9 @@ def serve_list(listing: Listing) -> str:
     try:
         keys = listing.keys(listing.memory.dimensions)
         peeked = peek(listing, keys)
-        if current_rendering() is None:
-            texts = [kept for kept, _ in peeked]
-            if all(type(text) is str for text in texts):
-                return "".join(texts)
+        texts = [kept for kept, _ in peeked if type(kept) is str]
+        if len(texts) == len(keys) and current_rendering() is None:  # as almost always
+            return "".join(texts)
         found = find_or_make(listing, keys, peeked)
     except SynchronousOnlyOperation as error:
         listing.fragment(0).warn_once(explain(error))
