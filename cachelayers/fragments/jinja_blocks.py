@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.http import HttpRequest
-from jinja2 import Undefined
+from jinja2 import Template, Undefined
 from jinja2.runtime import Context
 
 from cachelayers.fragments.given import check_given
@@ -16,20 +16,23 @@ from cachelayers.fragments.jinja_sources import (
     code_of,
     digest_of_name,
     follow_name,
-    note_lookups,
 )
 from cachelayers.fragments.keys import digest_of
+from cachelayers.fragments.lists import Listing, serve_list
+from cachelayers.fragments.loops import names_of_items
 from cachelayers.fragments.markup import (
     NAMELESS,
     Hole,
+    HoleLost,
     Templates,
     current_rendering,
     rendering_of,
 )
-from cachelayers.fragments.seen import Seen, Sight
+from cachelayers.fragments.places import Locale, users_of
 from cachelayers.fragments.serving import Fragment, Memory, serve
 
-Call = Callable[[], str]
+Call = Callable[..., str]
+NO_NAMES: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Tag:
     line: int
     source: str  # a digest of the template's
     named: Sequence[str]  # the templates that stand between the tags
-    shows_everything: bool  # it includes others, which may ask for any name
+    told: AbstractSet[str]  # the names that are arguments, or whose keys are
+    called: AbstractSet[str]  # the names that macros may ask for which it calls
     memory: Memory = field(default_factory=Memory)
 
     @property
@@ -57,67 +61,108 @@ class JinjaBlock:
         tag: Tag,
         context: Context,
         names: Mapping[str, Any],
-        caller: Call,
         holes: Mapping[int, Call],
+        caller: Call,
+        item: Mapping[str, Any] = NO_NAMES,
     ) -> None:
-        """Take them; ``names``: those that stand in the block, with their values."""
+        """Take them.
+
+        ``names``: those that stand in the block, with their values. ``item``: those that only this
+        block of a list has.
+        """
+        self.locale: Locale | None = None
+        self.told = tag.told | item.keys()
         self._tag, self._context, self._caller = tag, context, caller
-        self._shown = names
-        self._holes = {hole_of(tag.source, number): hole for number, hole in holes.items()}
+        self._shown, self._item = {**names, **item}, item
+        self._holes = {hole_of(tag.source, number).name: hole for number, hole in holes.items()}
         self.known_templates: frozenset[str] = frozenset()
 
     @property
-    def own_holes(self) -> Container[Hole]:
+    def own_holes(self) -> Container[tuple[str, int]]:
         """Return the holes between the tags."""
         return self._holes
 
     @property
-    def request(self) -> HttpRequest | None:
+    def request(self) -> Any:
         """Return the request that it is rendered for, if the template knows it."""
-        request: HttpRequest | None = self._context.get("request")
-        return request
-
-    @property
-    def user(self) -> Any:
-        """Return what the template knows under that name."""
-        return self._shown["user"] if "user" in self._shown else self._context.get("user")
+        return self._known("request")
 
     @property
     def names(self) -> Mapping[str, Any]:
         """Return what the template knows."""
         return {**self._context.get_all(), **self._shown}
 
-    def digest(self) -> str:
-        """Return a digest of all that it is rendered from, as far as that stands in templates."""
-        environment, tag = self._context.environment, self._tag
-        note_lookups(environment)
+    def users(self) -> list[Any]:
+        """Return who may be meant by its user."""
+        return users_of(self._known("user"), self.request, self._known("view"))
+
+    def _known(self, name: str) -> Any:
+        value = self._shown.get(name)
+        if value is None or isinstance(value, Undefined):
+            value = self._context.get(name)
+        return None if isinstance(value, Undefined) else value
+
+    def texts(self) -> tuple[str, ...]:
+        """Return what tells what it is rendered from, as far as that stands in templates, and how.
+
+        Sets ``known_templates``: names whose digests are in there.
+        """
+        context, tag = self._context, self._tag
+        environment = context.environment
         digests = [tag.source, code_of(environment)]
-        # The template that is rendered may be one that extends the tag's.
-        for name in dict.fromkeys([tag.template, self._context.name, *tag.named]):
+        # Those that extend the tag's template may have blocks in it.
+        extending = {
+            name
+            for blocks in context.blocks.values()
+            for block in blocks
+            if (name := getattr(block, "__globals__", {}).get("name"))
+        }
+        names = [tag.template, context.name, *sorted(extending), *tag.named]
+        for name in dict.fromkeys(names):
             found = None if name is None else follow_name(environment, name)
             if found is not None:
                 digests.append(found[0])
                 self.known_templates |= found[1]
-        return digest_of(*digests)
+        return digest_of(*digests), f"jinja2,{context.eval_ctx.autoescape}"
 
-    def render(self) -> tuple[str, Mapping[str, Sight]]:
+    def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it."""
-        seen = Seen()
-        shown = self.names if self._tag.shows_everything else self._shown
         functions = self._context.environment.globals
-        for name, value in shown.items():
-            if not isinstance(value, Undefined) and functions.get(name) is not value:
-                seen.note(name, value)
-        return str(self._caller()), seen.values
+        asked = self._shown
+        if self._tag.called:
+            known = self.names
+            asked = {**{name: known[name] for name in self._tag.called & known.keys()}, **asked}
+        rendering = current_rendering()
+        seen = {} if rendering is None else rendering.seen
+        seen.update(asked)
+        text = self.render_unnoticed()
+        shown = {
+            name: value
+            for name, value in seen.items()
+            if not isinstance(value, Undefined) and functions.get(name) is not value
+        }
+        self._note_given_templates(shown)
+        return text, shown
+
+    def _note_given_templates(self, shown: Mapping[str, Any]) -> None:
+        rendering = current_rendering()
+        for value in shown.values():
+            if rendering is not None and isinstance(value, Template):
+                if value.name is None:
+                    rendering.obstacles.append("it includes a template that has no name")
+                else:
+                    rendering.templates[value.name] = None
 
     def render_unnoticed(self) -> str:
         """Render it as if there were no tag around it."""
-        return str(self._caller())
+        return str(self._caller(*self._item.values()))
 
     def fill(self, hole: Hole) -> str:
         """Render a hole."""
+        if hole.name not in self._holes:
+            raise HoleLost
         with rendering_of(None):
-            return str(self._holes[hole]())
+            return str(self._holes[hole.name](*self._item.values()))
 
     def digests_of(self, names: Sequence[str]) -> Templates:
         """Return the digests of those templates that the key does not cover."""
@@ -141,9 +186,44 @@ def show_fragment(
     """Return a fragment's text, from the cache or rendered."""
     name, *arguments = given
     checked = check_given(tag.where, name, options)
-    block = JinjaBlock(tag, context, names, caller, holes)
-    texts = (block.digest(), f"jinja2,{context.eval_ctx.autoescape}")
-    return serve(Fragment(tag.where, checked, arguments, texts, block, tag.memory))
+    block = JinjaBlock(tag, context, names, holes, caller)
+    return serve(Fragment(tag.where, checked, arguments, block.texts(), block, tag.memory))
+
+
+def show_fragments(
+    tag: Tag,
+    context: Context,
+    given: Sequence[object],
+    options: Mapping[str, Any],
+    names: Mapping[str, Any],
+    holes: Mapping[int, Call],
+    caller: Call,
+    item_names: Sequence[str],
+    items: Sequence[Any],
+) -> str:
+    """Return the texts of a list's items, from the cache or rendered."""
+    name, *others = given
+    checked = check_given(tag.where, name, options)
+    all_names = names_of_items(item_names, items)
+    place = JinjaBlock(tag, context, names, holes, caller)
+
+    def block_of(number: int) -> JinjaBlock:
+        block = JinjaBlock(tag, context, names, holes, caller, all_names[number])
+        block.known_templates = place.known_templates
+        return block
+
+    return serve_list(
+        Listing(
+            tag.where,
+            checked,
+            place.texts(),
+            tag.memory,
+            place,
+            [[*some.values(), *others] for some in all_names],
+            block_of,
+            "user" in item_names,
+        )
+    )
 
 
 def hole_of(source: str, number: int) -> Hole:
@@ -151,15 +231,22 @@ def hole_of(source: str, number: int) -> Hole:
     return Hole(f"{NAMELESS}{source}", number)
 
 
-def show_hole(hole: Hole, caller: Call) -> str:
+def show_hole(hole: Hole, macro: Call, *item: Any) -> str:
     """Leave a hole in the fragment that is rendered; where there is none, fill it."""
     rendering = current_rendering()
-    return str(caller()) if rendering is None else rendering.leave_hole(hole)
+    return str(macro(*item)) if rendering is None else rendering.leave_hole(hole)
 
 
-def show_lone_hole(caller: Call) -> str:
-    """Show a hole that no fragment of its own template is around."""
+def note_lone_hole(wrapper: str) -> str:
+    """Note a hole that is rendered where it stands: there is no way to it from outside.
+
+    ``wrapper``: a tag around it that may change it; empty for one in a template that is included.
+    """
     rendering = current_rendering()
     if rendering is not None:
-        rendering.obstacles.append("there is a hole in a template that it includes")
-    return str(caller())
+        rendering.obstacles.append(
+            f"{{% {wrapper} %}} is around an {{% uncached %}}"
+            if wrapper
+            else "there is a hole in a template that it includes"
+        )
+    return ""

@@ -8,16 +8,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from django.contrib.auth.context_processors import PermWrapper
+from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SynchronousOnlyOperation
-from django.http import HttpRequest
+from django.utils.functional import Promise
 
 from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.given import Given
 from cachelayers.fragments.keys import make_key, word_of
+from cachelayers.fragments.locale import LANGUAGE, TIME_ZONE
 from cachelayers.fragments.markup import (
     Hole,
     HoleLost,
@@ -31,11 +35,18 @@ from cachelayers.fragments.markup import (
     unpack,
     unpack_signpost,
 )
-from cachelayers.fragments.seen import Sight, add_dependencies
-from cachelayers.fragments.watching import USER, Watch, is_lazy, place_in
+from cachelayers.fragments.places import USER, Place, current_locale, place_in
+from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy, requests_in
+from cachelayers.fragments.seen import (
+    NAMES_OF_LANGUAGE,
+    NAMES_OF_TIME_ZONE,
+    add_dependencies,
+    without_laziness,
+)
+from cachelayers.fragments.watching import Watch
 from cachelayers.invalidation.capture import Capture, current_capture
-from cachelayers.invalidation.tags import word_tag
-from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking
+from cachelayers.invalidation.units import current_unit
+from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -46,37 +57,33 @@ SECRET_SECONDS = 60.0
 MOST_SECRETS = 1_000
 
 
-class Unkept(Exception):
-    """Why a fragment is rendered as if there were no tag around it; the end of a sentence."""
-
-
-class Block(Protocol):
+class Block(Place, Protocol):
     """What stands between the tags, with the names that it is rendered with."""
 
     @property
-    def request(self) -> HttpRequest | None:
+    def request(self) -> Any:
         """The request that it is rendered for, if the template knows it."""
-
-    @property
-    def user(self) -> Any:
-        """What the template knows under that name; it need not be the request's user."""
 
     @property
     def names(self) -> Mapping[str, Any]:
         """What the template knows."""
 
     @property
-    def own_holes(self) -> Container[Hole]:
+    def told(self) -> AbstractSet[str]:
+        """The names that are arguments, or whose keys are."""
+
+    @property
+    def own_holes(self) -> Container[tuple[str, int]]:
         """The holes between its tags."""
 
-    def render(self) -> tuple[str, Mapping[str, Sight]]:
-        """Render it; return the text, and the names it has asked for of those around it."""
+    def render(self) -> tuple[str, Mapping[str, Any]]:
+        """Render it; return the text, and what it has asked for of the names around it."""
 
     def render_unnoticed(self) -> str:
         """Render it as if there were no tag around it."""
 
     def fill(self, hole: Hole) -> str:
-        """Render a hole."""
+        """Render a hole; HoleLost where it is not found."""
 
     def digests_of(self, names: Sequence[str]) -> Templates:
         """Return the digests of templates that were looked for, without those known before."""
@@ -121,10 +128,9 @@ class Fragment:
 
     def key(self, dimensions: frozenset[str]) -> str:
         """Return the key of this request's variant; Unstable where it can have none."""
-        if not dimensions:
-            return make_key(self.given.name, self.arguments, self.texts)
-        place = place_in(dimensions, self.block)
-        return make_key(self.given.name, [place, *self.arguments], (*self.texts, "in a place"))
+        return make_key(
+            self.given.name, self.arguments, texts_in(self.texts, dimensions, self.block)
+        )
 
     def policy(self, key: str) -> Policy:
         """Return how its entry is kept."""
@@ -134,7 +140,7 @@ class Fragment:
             key,
             given.timeout,
             given.stale,
-            (word_tag(word_of(given.name)), *given.words),
+            (*remembered_tags((word_of(given.name),)), *given.words),
             collects=True,
             accepts=self.accepts,
             is_refreshed_by_caller=True,
@@ -157,6 +163,11 @@ class Fragment:
             logger.warning("%s: the fragment %r is not cached: %s.", self.where, name, reason)
 
 
+def texts_in(texts: tuple[str, ...], dimensions: frozenset[str], place: Place) -> tuple[str, ...]:
+    """Return what belongs into keys, with what the place is in the dimensions."""
+    return (*texts, place_in(dimensions, place)) if dimensions else texts
+
+
 @dataclass(slots=True)
 class Making:
     """A fragment that was rendered, with what it was made of."""
@@ -174,41 +185,50 @@ class Making:
 
 def serve(fragment: Fragment) -> str:
     """Return the fragment's text. What rendering it raises is raised here."""
-    block = fragment.block
+    made: list[Making] = []
     try:
-        kept, dimensions = find_or_make(fragment)
-    except Unkept as why:
-        fragment.warn_once(str(why))
-        return block.render_unnoticed()
+        kept, dimensions = follow_signposts(fragment, made)
+    except (Unstable, SynchronousOnlyOperation) as error:
+        fragment.warn_once(explain(error))
+        kept, dimensions = pack_made(made), NO_DIMENSIONS
+    return show(fragment, kept, dimensions)
+
+
+def pack_made(made: Sequence[Making]) -> Any:
+    """Return what was rendered, where that cannot be kept; None where nothing was."""
+    return pack(made[0].markup) if made else None
+
+
+def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
+    """Return the text of what is kept; None: nothing may be."""
     around = current_rendering()
     if around is None and type(kept) is str:
         return kept
-    markup = unpack(kept, dimensions)
-    if markup is None:  # known to be secret
+    block, markup = fragment.block, unpack(kept, dimensions)
+    if markup is None:
         return block.render_unnoticed()
-    return markup.fill(block.fill) if around is None else around.adopt(markup)
-
-
-def find_or_make(fragment: Fragment) -> tuple[Any, frozenset[str]]:
-    """Return what is kept for this request, and the dimensions that the key has; or raise Unkept.
-
-    Where no entry is kept since it is known to be secret, that is None.
-    """
+    if around is not None:
+        return around.adopt(markup)
     try:
-        return follow_signposts(fragment)
-    except Unstable as error:
-        raise Unkept(f"an argument makes no key, since {error}") from None
-    except SynchronousOnlyOperation:
-        raise Unkept(
-            "it is rendered in an event loop; render in a thread (sync_to_async)"
-        ) from None
+        return markup.fill(block.fill)
     except HoleLost:
-        raise Unkept("what is around {% uncached %} changes what is in it") from None
+        fragment.warn_once("the template of a hole in it is not found by its name")
+        return block.render_unnoticed()
 
 
-def follow_signposts(fragment: Fragment) -> tuple[Any, frozenset[str]]:
-    """Look under the keys that name ever more dimensions, up to the one for this request."""
-    made: list[Making] = []
+def explain(error: Unstable | SynchronousOnlyOperation) -> str:
+    """Return why a fragment cannot even be looked for."""
+    if isinstance(error, Unstable):
+        return f"an argument makes no key, since {error}"
+    return "it is rendered in an event loop; render in a thread (sync_to_async)"
+
+
+def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, frozenset[str]]:
+    """Return what is kept for this request, and the dimensions that its key has.
+
+    Looks under keys that name ever more of them. None for what is known not to be kept. ``made``:
+    gets what has to be rendered for it.
+    """
     memory, alias = fragment.memory, fragment.given.alias
     dimensions = memory.dimensions
     for _ in range(ROUNDS):
@@ -230,9 +250,13 @@ def follow_signposts(fragment: Fragment) -> tuple[Any, frozenset[str]]:
 
 
 def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: list[Making]) -> Any:
-    """Render it, unless that was done already, and return what is kept under a key."""
+    """Render it, unless that was done already, and return what is kept under a key; or None."""
     if not made:
-        made.append(make(fragment, key))
+        try:
+            made.append(make(fragment, key))
+        except HoleLost:
+            refuse(fragment, key, "what is around {% uncached %} changes what is in it")
+            return None
     [making] = made
     if making.markup.dimensions <= dimensions:
         return making.hand_over()
@@ -241,35 +265,57 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
 
 def make(fragment: Fragment, key: str) -> Making:
     """Render a fragment, and find out what it is made of and who may see it."""
-    block, capture = fragment.block, current_capture()
+    block, capture, unit = fragment.block, current_capture(), current_unit()
     rendering = Rendering(own_holes=block.own_holes)
-    watch = Watch(block.request, block.user)
+    request = None if unit is None else unit.request
+    watch = Watch(block, requests_in(block.names, block.request, request))
+    block.locale = current_locale()
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
-    watch.look_for_secrets(text, block.names)
-    rendering.dimensions |= watch.dimensions | dimensions_of_names(seen)
+    if (around := current_rendering()) is not None:
+        around.seen.update(rendering.seen)
+    watch.look_for_secrets(text)
+    rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
-    if capture is not None:
-        add_dependencies(capture, seen, fragment.arguments)
-        secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen)])
-        reasons = [*rendering.obstacles]
-        if secrets:
-            reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
-        for reason in reasons:
-            capture.is_unstorable = True
-            fragment.memory.note_secret(key)
-            fragment.warn_once(reason)
-    return Making(rendering.finish(text), capture)
+    markup = rendering.finish(text)
+    secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen)])
+    reasons = [*dict.fromkeys(rendering.obstacles)]
+    if secrets:
+        reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
+    if capture is not None and not add_dependencies(
+        capture, seen, block.told, fragment.arguments, markup.dimensions
+    ):
+        reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
+    for reason in reasons:
+        refuse(fragment, key, reason)
+    return Making(markup, capture)
 
 
-def dimensions_of_names(seen: Mapping[str, Sight]) -> set[str]:
+def refuse(fragment: Fragment, key: str, reason: str) -> None:
+    """See to it that what is rendered now is not kept."""
+    if (capture := current_capture()) is not None:
+        capture.is_unstorable = True
+    fragment.memory.note_secret(key)
+    fragment.warn_once(reason)
+
+
+def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
     """Return what a block depends on by having asked for a name that cannot be watched itself."""
-    users = [seen["user"].value] if "user" in seen else []
-    if "perms" in seen:
-        users.append(getattr(seen["perms"].value, "user", None))
-    return set() if all(is_lazy(user) for user in users) else {USER}
+    found = {LANGUAGE} if seen.keys() & NAMES_OF_LANGUAGE else set()
+    found |= {TIME_ZONE} if seen.keys() & NAMES_OF_TIME_ZONE else set()
+    users = [user for user in block.users() if user is not None and not is_lazy(user)]
+    for name, value in seen.items():
+        shown = value.user if isinstance(value, PermWrapper) else value
+        is_user = name == "user" or any(shown is user for user in users)
+        if is_user and not is_lazy(shown) and name not in block.told:
+            found.add(USER)
+    return found
 
 
-def secrets_of_names(seen: Mapping[str, Sight]) -> list[str]:
+def secrets_of_names(seen: Mapping[str, Any]) -> list[str]:
     """Return what a block has used by having asked for its name."""
-    return ["messages"] if "messages" in seen else []
+    values = [without_laziness(value) for value in seen.values()]
+    found = ["messages"] if any(isinstance(value, BaseStorage) for value in values) else []
+    if any(isinstance(seen.get(name), Promise) for name in TOKEN_NAMES):
+        found.append("the CSRF token")  # lazy as Django gives it to Jinja2
+    return found

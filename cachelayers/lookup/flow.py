@@ -256,7 +256,7 @@ def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> St
     began = time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-    note_computed(policy, capture, time.perf_counter() - began, is_stored=False)
+    note_computed(policy, capture, time.perf_counter() - began, is_storable=False)
     return value
 
 
@@ -264,6 +264,16 @@ def compute_and_store(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight | None = None
 ) -> Steps:
     """Compute the value, and store it with what it was made of."""
+    value, envelope = yield from make_entry(policy, compute, unit)
+    if envelope is not None:
+        is_stored = yield StoreEntry(policy, envelope)
+        if flight is not None:
+            flight.is_stored = is_stored
+    return value
+
+
+def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Compute the value; return it with its entry, or None where that is not worth storing."""
     capture = Capture(unit, collects=policy.collects)
     for database, tags in policy.dependencies():
         if (yield FixPosition(unit, database)):
@@ -273,14 +283,12 @@ def compute_and_store(
     began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-    seconds, is_stored = time.perf_counter() - clock, False
+    seconds = time.perf_counter() - clock
+    envelope = None
     if is_worth_storing(policy, capture, unit):
         envelope = make_envelope(policy, value, capture, began, seconds)
-        is_stored = yield StoreEntry(policy, envelope)
-        if flight is not None:
-            flight.is_stored = is_stored
-    note_computed(policy, capture, seconds, is_stored=is_stored)
-    return value
+    note_computed(policy, capture, seconds, is_storable=envelope is not None)
+    return value, envelope
 
 
 def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:

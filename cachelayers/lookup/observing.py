@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from cachelayers.entries.envelope import Envelope
+from cachelayers.entries.envelope import SECONDS, Envelope
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.lookup.policy import Policy
@@ -45,20 +45,17 @@ def trace_found(alias: str, envelope: Envelope, outcome: str) -> None:
         recall.tags = tags_in(Dependency(*one) for one in envelope.dependencies)
 
 
-def note_peeked(alias: str, seconds: Any) -> None:
+def note_peeked(alias: str, key: str, stored: Any) -> None:
     """A fresh entry is served, which was found in the shortest way."""
     cell = cell_of_cache(alias)
+    seconds = stored[SECONDS]
     cell.fresh += 1
     # Whoever can write to the cache can write nonsense.
     if type(seconds) is float and 0 <= seconds < INFINITE:
         cell.saved_seconds += seconds
-
-
-def trace_peeked(alias: str, key: str, created: Any, seconds: Any, dependencies: Any) -> None:
-    """Follow such a recall, which is over by now."""
-    envelope = Envelope(None, None, None, dependencies, created, seconds)
-    with tracing_recall(alias, key):
-        trace_found(alias, envelope, "fresh")
+    if going_on:
+        with tracing_recall(alias, key):
+            trace_found(alias, Envelope(*stored[1:]), "fresh")
 
 
 def note_missed(envelope: Envelope | None) -> None:
@@ -80,8 +77,8 @@ def note_invalid(policy: Policy, dependency: Dependency) -> None:
     )
 
 
-def note_computed(policy: Policy, capture: Capture, seconds: float, *, is_stored: bool) -> None:
-    """A value was computed."""
+def note_computed(policy: Policy, capture: Capture, seconds: float, *, is_storable: bool) -> None:
+    """A value was computed; ``is_storable``: others may use it, and so it is stored next."""
     cell = cell_of_cache(policy.alias)
     cell.computed += 1
     cell.computing_seconds += seconds
@@ -97,7 +94,7 @@ def note_computed(policy: Policy, capture: Capture, seconds: float, *, is_stored
         key=policy.key,
         seconds=seconds,
         tags=tags,
-        is_stored=is_stored,
+        is_storable=is_storable,
     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from django import template
-from django.template.base import Parser, Token
+from django.template.base import NodeList, Parser, Token
 
 from cachelayers.fragments.given import compile_options
-from cachelayers.fragments.nodes import (
-    FragmentNode,
-    Surroundings,
+from cachelayers.fragments.holes import (
     UncachedNode,
     name_hole,
     register_hole,
+    wrapper_of_hole,
+)
+from cachelayers.fragments.loops import compile_loop
+from cachelayers.fragments.nodes import (
+    FragmentNode,
+    FragmentsNode,
+    Surroundings,
 )
 from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
 
@@ -52,14 +57,33 @@ def fragment(parser: Parser, token: Token) -> FragmentNode:
 
 
 @register.tag
+def fragments(parser: Parser, token: Token) -> FragmentsNode:
+    """Keep what is between the tags for each item of a list: read and stored all at once.
+
+    ``{% fragments "name" for item in items ... %}``: the item tells variants apart; further
+    arguments and the options are those of ``{% fragment %}``. After ``{% empty %}`` stands what is
+    shown for an empty list.
+    """
+    tag, *parts = token.split_contents()
+    surroundings = Surroundings(parser, token)
+    loop, others = compile_loop(parser, tag, parts)
+    options = compile_options(parser, tag, others)
+    nodelist, nodelist_empty = parser.parse(("empty", f"end{tag}")), NodeList()
+    if parser.next_token().contents == "empty":
+        nodelist_empty = parser.parse((f"end{tag}",))
+        parser.delete_first_token()
+    return FragmentsNode(nodelist, nodelist_empty, loop, options, surroundings)
+
+
+@register.tag
 def uncached(parser: Parser, token: Token) -> UncachedNode:
     """Render what is between the tags for each request, within a fragment that is kept.
 
     With what the context holds around the outermost fragment.
     """
-    hole = name_hole(parser)
+    name, wrapper = name_hole(parser), wrapper_of_hole(parser)
     nodelist = parser.parse((f"end{token.split_contents()[0]}",))
     parser.delete_first_token()
-    node = UncachedNode(nodelist, hole)
+    node = UncachedNode(nodelist, name, wrapper)
     register_hole(node, parser)
     return node

@@ -120,7 +120,7 @@ def test_the_receiver_is_called(transactional_db: None) -> None:
     exec(python_block("@receiver"), shown)
     try:
         entry_computed.send(
-            None, alias="default", key="slow:1", seconds=0.7, tags=[], is_stored=True
+            None, alias="default", key="slow:1", seconds=0.7, tags=[], is_storable=True
         )
     finally:
         entry_computed.disconnect(shown["note_slow_entries"])

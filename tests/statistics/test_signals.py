@@ -57,7 +57,7 @@ def test_an_entry_that_is_computed_is_told_with_what_it_was_made_from(computed: 
         recall("names", names, using="sqlite")
 
     [said] = computed.said
-    assert (said["alias"], said["key"], said["is_stored"]) == ("sqlite", "names", True)
+    assert (said["alias"], said["key"], said["is_storable"]) == ("sqlite", "names", True)
     assert ("default", "table:library_author") in said["tags"]
     assert 0 < said["seconds"] < 30
 
