@@ -103,7 +103,7 @@ def measure_costs(pace: Pace) -> Iterator[Cost]:
             lambda: recall("name:1", int, using="stack", timeout=None),
             partial(replaced, peeking, "note_peeked", ignore),
             pace,
-            40,
+            10,
         )
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from django.test import override_settings
 from cachelayers import arecall, recall, unit_of_work
 from cachelayers.backends.layered import breaker
 from cachelayers.lookup import flights, recall_by
+from cachelayers.lookup.batches import Wanted, peek_many, recall_many_after_peeking
 from cachelayers.lookup.flights import Flight
 from cachelayers.lookup.policy import make_policy
 from cachelayers.stats import Figures, cell_of, figures_of_process
+from cachelayers.tracing import tracing
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
 from tests.statistics.helpers import await_truth, counted, run_async, seconds_of
@@ -173,6 +176,28 @@ def test_an_async_recall_is_counted_as_a_sync_one(stack: str) -> None:
     run_async(use)
 
     assert counted(stack) == {"misses": 1, "hits": 1, "sets": 1, "computed": 1, "fresh": 1}
+
+
+def test_a_batch_is_counted_and_followed_entry_by_entry(stack: str) -> None:
+    keys = [f"counted:batch-{number}" for number in range(3)]
+    wanted = [
+        Wanted(make_policy(key, int, 60, 0, (), stack, True), partial(str, key)) for key in keys
+    ]
+
+    with unit_of_work(), tracing() as trace:
+        assert (
+            recall("counted:around", lambda: recall_many_after_peeking(wanted), using=stack) == keys
+        )
+        assert [value for value, _ in peek_many(stack, keys)] == keys
+
+    assert counted(stack) == {"misses": 4, "hits": 3, "sets": 4, "computed": 4, "fresh": 3}
+    followed = [(one.key, one.depth, one.outcome, one.why_missed) for one in trace.recalls]
+    assert followed == [
+        ("counted:around", 0, "computed", "absent"),
+        *((key, 1, "computed", "absent") for key in keys),
+        *((key, 0, "fresh", "") for key in keys),
+    ]
+    assert {one.layer for one in trace.recalls[4:]} == {"counted-memory"}
 
 
 def test_who_waits_for_another_thread_has_joined_it(
