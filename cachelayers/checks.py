@@ -151,6 +151,7 @@ def check_package_settings(
         *seconds_messages(given),
         *flag_messages(given),
         *recheck_messages(given),
+        *salt_messages(given),
         *alias_messages(given),
         *statistics_messages(given),
         *track_messages(given.get("TRACK", ())),
@@ -244,6 +245,17 @@ def is_positive(value: Any) -> bool:
     """Tell whether a value is a number above zero that has an end."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 < value < float("inf")
+
+
+def salt_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error where the salt of a deploy is no text."""
+    value = given.get("DEPLOY_SALT", "")
+    if not isinstance(value, str):
+        yield Error(
+            f"CACHELAYERS['DEPLOY_SALT'] is {value!r}.",
+            hint="Give a text that changes with the code, such as the revision that is deployed.",
+            id="cachelayers.E024",
+        )
 
 
 def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:

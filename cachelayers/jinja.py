@@ -101,15 +101,16 @@ class CacheLayersExtension(Extension):
             otherwise = parser.parse_statements((f"name:{end}",), drop_needle=True)
         if is_outermost:
             compiling.holes = None
-        block = f"_cachelayers_block_{compiling.next_number()}"
+        number = compiling.next_number()
+        block = f"_cachelayers_block_{number}"
         renamed = rename_of_macro(body, block)
         asked = [name for name in names_in(body) if name not in parts.names]
-        own_holes = {number: hole for number, hole in holes.items() if number >= first}
+        own_holes = {one: hole for one, hole in holes.items() if one >= first}
         shown = self.call_method(
             "_show_fragments" if is_list else "_show_fragment",
             [
                 nodes.ContextReference(),
-                nodes.Const((parser.name, line, self._compiled.digest)),
+                nodes.Const((parser.name, line, number, self._compiled.digest)),
                 nodes.Const(tuple(constant_names(body))),
                 nodes.Const(tuple(told_by(parts.given[1:]))),
                 nodes.Const(tuple(self._called(body))),
@@ -146,7 +147,7 @@ class CacheLayersExtension(Extension):
 
     def _tag(
         self,
-        place: tuple[str | None, int, str],
+        place: tuple[str | None, int, int, str],
         named: Sequence[str],
         told: Sequence[str],
         called: Sequence[str],
@@ -161,7 +162,7 @@ class CacheLayersExtension(Extension):
     def _show_fragment(
         self,
         context: Context,
-        place: tuple[str | None, int, str],
+        place: tuple[str | None, int, int, str],
         named: Sequence[str],
         told: Sequence[str],
         called: Sequence[str],
@@ -172,7 +173,7 @@ class CacheLayersExtension(Extension):
     def _show_fragments(
         self,
         context: Context,
-        place: tuple[str | None, int, str],
+        place: tuple[str | None, int, int, str],
         named: Sequence[str],
         told: Sequence[str],
         called: Sequence[str],

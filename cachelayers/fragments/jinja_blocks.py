@@ -41,6 +41,7 @@ class Tag:
 
     template: str | None
     line: int
+    number: int  # of the tag in its template
     source: str  # a digest of the template's
     named: Sequence[str]  # the templates that stand between the tags
     told: AbstractSet[str]  # the names that are arguments, or whose keys are
@@ -97,10 +98,12 @@ class JinjaBlock:
         return users_of(self._known("user"), self.request, self._known("view"))
 
     def _known(self, name: str) -> Any:
-        value = self._shown.get(name)
-        if value is None or isinstance(value, Undefined):
-            value = self._context.get(name)
-        return None if isinstance(value, Undefined) else value
+        # Not by the context's own ways, which note what is asked for.
+        for names in (self._shown, self._context.vars, self._context.parent):
+            value = names.get(name)
+            if value is not None and not isinstance(value, Undefined):
+                return value
+        return None
 
     def texts(self) -> tuple[str, ...]:
         """Return what tells what it is rendered from, as far as that stands in templates, and how.
@@ -132,13 +135,12 @@ class JinjaBlock:
         if self._tag.called:
             known = self.names
             asked = {**{name: known[name] for name in self._tag.called & known.keys()}, **asked}
-        rendering = current_rendering()
-        seen = {} if rendering is None else rendering.seen
-        seen.update(asked)
         text = self.render_unnoticed()
+        rendering = current_rendering()
+        noted = {} if rendering is None else rendering.seen
         shown = {
             name: value
-            for name, value in seen.items()
+            for name, value in {**noted, **asked}.items()
             if not isinstance(value, Undefined) and functions.get(name) is not value
         }
         self._note_given_templates(shown)

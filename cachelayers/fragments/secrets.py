@@ -98,6 +98,11 @@ def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) and len(value) >= SHORTEST_SECRET else None
 
 
+def session_key_of(request: Any) -> str | None:
+    """Return the key of a request's session, if there is one."""
+    return text_of(getattr(getattr(request, "session", None), "session_key", None))
+
+
 def has_form_field(text: str) -> bool:
     """Tell whether a text has the field in which a form sends its token."""
     return "csrfmiddlewaretoken" in text

@@ -16,7 +16,7 @@ from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.messages.storage.base import BaseStorage
 from django.db.models import Model, QuerySet
 from django.template.loader_tags import BlockNode
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject, Promise, empty
 
 from cachelayers.entries.spelling import Unstable, spell
 from cachelayers.fragments.places import USER
@@ -108,7 +108,7 @@ def add_dependencies(
 def holds_no_data(name: str, value: Any) -> bool:
     """Tell what Django itself or the site's code puts there from what a view has read."""
     if name in CONSTANTS | TOKEN_NAMES | NAMES_OF_LANGUAGE | NAMES_OF_TIME_ZONE:
-        return isinstance(value, (str, bool, type(None))) or is_lazy(value)
+        return isinstance(value, (str, bool, type(None), Promise)) or is_lazy(value)
     if name == "block":
         return isinstance(value, BlockNode)
     if name == "user" and is_lazy(value):

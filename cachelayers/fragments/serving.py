@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.messages.storage.base import BaseStorage
@@ -55,6 +55,7 @@ NO_DIMENSIONS: frozenset[str] = frozenset()
 # A block that may not be kept is asked for again after a while: it need not be so for ever.
 SECRET_SECONDS = 60.0
 MOST_SECRETS = 1_000
+SAFE_METHODS = frozenset({"GET", "HEAD", None})
 
 
 class Block(Place, Protocol):
@@ -115,6 +116,32 @@ class Memory:
         return bool(self._secrets) and self._secrets.get(key, 0.0) > time.monotonic()
 
 
+class FirstLook(NamedTuple):
+    """What was found under a key without dimensions."""
+
+    key: str
+    kept: Any
+    stored: Any
+
+
+def look_first(
+    given: Given, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
+) -> FirstLook | None:
+    """Look for what most fragments are: a plain text, the same for everybody.
+
+    It takes nothing of what a Fragment needs beyond. None where more is to be done.
+    """
+    if memory.dimensions:
+        return None
+    try:
+        key = make_key(given.name, arguments, texts)
+        if memory.is_secret(key):
+            return None
+        return FirstLook(key, *peek(given.alias, key, is_shown_only=True))
+    except (Unstable, SynchronousOnlyOperation):
+        return None
+
+
 @dataclass(slots=True)
 class Fragment:
     """One use of a tag, with what it was given."""
@@ -125,6 +152,7 @@ class Fragment:
     texts: tuple[str, ...]  # what else belongs into the key, such as the template's digest
     block: Block
     memory: Memory
+    first_look: FirstLook | None = None
 
     def key(self, dimensions: frozenset[str]) -> str:
         """Return the key of this request's variant; Unstable where it can have none."""
@@ -235,7 +263,11 @@ def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, froze
         key = fragment.key(dimensions)
         if memory.is_secret(key):
             break
-        kept, stored = peek(alias, key, is_shown_only=True)
+        first = fragment.first_look
+        if first is not None and first.key == key:
+            kept, stored = first.kept, first.stored
+        else:
+            kept, stored = peek(alias, key, is_shown_only=True)
         if type(kept) is str:
             return kept, dimensions
         if kept is MISS or not fragment.accepts(kept):
@@ -268,7 +300,8 @@ def make(fragment: Fragment, key: str) -> Making:
     block, capture, unit = fragment.block, current_capture(), current_unit()
     rendering = Rendering(own_holes=block.own_holes)
     request = None if unit is None else unit.request
-    watch = Watch(block, requests_in(block.names, block.request, request))
+    requests = requests_in(block.names, block.request, request)
+    watch = Watch(block, requests)
     block.locale = current_locale()
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
@@ -278,7 +311,7 @@ def make(fragment: Fragment, key: str) -> Making:
     rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
     markup = rendering.finish(text)
-    secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen)])
+    secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen, requests)])
     reasons = [*dict.fromkeys(rendering.obstacles)]
     if secrets:
         reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
@@ -288,6 +321,9 @@ def make(fragment: Fragment, key: str) -> Making:
         reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
     for reason in reasons:
         refuse(fragment, key, reason)
+    if capture is not None and any(one.method not in SAFE_METHODS for one in requests):
+        # A form writes into an instance what was typed, before it looks whether all is right.
+        capture.is_unstorable = True
     return Making(markup, capture)
 
 
@@ -312,10 +348,11 @@ def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def secrets_of_names(seen: Mapping[str, Any]) -> list[str]:
+def secrets_of_names(seen: Mapping[str, Any], requests: Sequence[Any]) -> list[str]:
     """Return what a block has used by having asked for its name."""
     values = [without_laziness(value) for value in seen.values()]
     found = ["messages"] if any(isinstance(value, BaseStorage) for value in values) else []
-    if any(isinstance(seen.get(name), Promise) for name in TOKEN_NAMES):
-        found.append("the CSRF token")  # lazy as Django gives it to Jinja2
+    # Django gives it to Jinja2 as a lazy text, whose use is seen in the request, if that is known.
+    if not requests and any(isinstance(seen.get(name), Promise) for name in TOKEN_NAMES):
+        found.append("the CSRF token")
     return found

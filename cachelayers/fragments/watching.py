@@ -22,6 +22,7 @@ from cachelayers.fragments.secrets import (
     has_token,
     is_lazy,
     secret_candidates,
+    session_key_of,
     text_of,
 )
 
@@ -70,6 +71,9 @@ class Watch:
             known = text_of(value)
             if known is not None and known in text:
                 self._note_secret(name_of_secret(name))
+        for request in self._requests:
+            if (key := session_key_of(request)) is not None and key in text:
+                self._note_secret("the session")
         has_tokens = any(has_token(text, request) for request in self._requests)
         if has_tokens or has_form_field(text):
             self._note_secret("the CSRF token")
