@@ -16,8 +16,10 @@ from cachelayers.lookup import (
     arecall,
     arefresh,
     invalidate_key,
+    is_warm,
     recall,
     refresh,
+    warm,
 )
 
 Words = Iterable[str] | Callable[..., Iterable[str]]
@@ -65,6 +67,14 @@ class Keeping:
         awaitable: Awaitable[Any] = self._obtain(arefresh, arguments, keywords, adapt)
         return awaitable
 
+    def warm(self, arguments: Arguments, keywords: Keywords) -> bool:
+        """Compute and store the value of a call ahead of its readers."""
+        return bool(self._obtain(warm, arguments, keywords, as_async if self.is_async else None))
+
+    def is_warm(self, arguments: Arguments, keywords: Keywords) -> bool:
+        """Tell whether the cache holds a fresh value of a call."""
+        return bool(self._obtain(is_warm, arguments, keywords))
+
     def invalidate(self, arguments: Arguments, keywords: Keywords) -> None:
         """Make the entry of a call invalid, in the caller's transaction."""
         invalidate_key(self.key(arguments, keywords), using=self._options["using"])
@@ -108,3 +118,12 @@ class Keeping:
         """Call a function that was given as an option with what the cached one would get."""
         bound = self.keys.bind(arguments, keywords)
         return option(*bound.args, **bound.kwargs)
+
+
+def as_async(compute: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+    """Return a function that is seen to be async; a partial of one that returns awaitables is not."""
+
+    async def compute_async() -> Any:
+        return await compute()
+
+    return compute_async
