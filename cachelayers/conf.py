@@ -31,6 +31,8 @@ class PackageSettings:
     STRICT: bool = False  # a static file without an id raises, instead of a marker in its URL
     STATIC_DEV_MODE: bool | None = None  # look at static files at each use; None: as DEBUG
     STATIC_LOG: bool = False  # a line for each static file that is hashed
+    # Where `warm_cache --enqueue` puts warmers: "django", "celery"; None: what the project uses.
+    TASK_QUEUE: str | None = None
     STATIC_RECHECK_SECONDS: float | None = None  # look again in production; None: never
 
 

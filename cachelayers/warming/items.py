@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from asgiref.sync import async_to_sync
 from django.core.cache import caches
-from django.db import close_old_connections
+from django.db import connections
 
 from cachelayers.conf import package_settings
 from cachelayers.decorators.functions import Handles
@@ -57,9 +57,16 @@ def warm_item(item: Item, *, only_missing: bool) -> Outcome:
         raise
     # BaseException: a function that calls sys.exit() is a failure too, not the end of the run.
     except BaseException as error:  # noqa: BLE001
-        close_old_connections()  # one that broke would fail everything after it
+        drop_broken_connections()
         return failure(item.label, error)
     return Outcome(label=item.label, state=state)
+
+
+def drop_broken_connections() -> None:
+    """Close the connections that an error has broken: everything after it would fail as well."""
+    for each in connections.all(initialized_only=True):
+        if each.errors_occurred and not each.in_atomic_block:
+            each.close_if_unusable_or_obsolete()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ class Record:
     def __init__(self, row: WarmerRun, silence_seconds: float) -> None:
         self.source_key = row.source
         self.done: set[int] = set()
-        self._token = row.token
+        self.token = row.token
         self._silence_seconds = silence_seconds
         self._counts: Counter[State] = Counter()
         self._failures: list[dict[str, str]] = []
@@ -129,7 +129,7 @@ class Record:
 
     def _write(self, **values: Any) -> None:
         # By the token: where this run was taken for dead, the row is somebody else's by now.
-        WarmerRun.objects.filter(source=self.source_key, token=self._token).update(
+        WarmerRun.objects.filter(source=self.source_key, token=self.token).update(
             total=self._total,
             warmed=self._counts[State.WARMED],
             already_warm=self._counts[State.ALREADY_WARM],
@@ -184,12 +184,24 @@ def hand_over(source: Source, *, process: int, token: str) -> None:
     WarmerRun.objects.filter(source=source.key, token=token).update(process=process)
 
 
+def holds(source: Source, token: str) -> bool:
+    """Tell whether a source's row is still that of the run with this token."""
+    return WarmerRun.objects.filter(source=source.key, token=token).exists()
+
+
 def note_queued(source: Source) -> None:
     """Write down that a source waits in a task queue."""
     row_of(source)
     # Not over a run that goes on: that one's end is worth more than the wait of the next.
     WarmerRun.objects.filter(source=source.key).exclude(state=RunState.RUNNING.value).update(
         state=RunState.QUEUED.value, queued=milliseconds()
+    )
+
+
+def forget_queued(source: Source) -> None:
+    """Write down that a source does not wait any more: the queue did not take it."""
+    WarmerRun.objects.filter(source=source.key, state=RunState.QUEUED.value).update(
+        state=RunState.FINISHED.value, queued=None
     )
 
 

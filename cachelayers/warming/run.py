@@ -93,7 +93,7 @@ class Summary:
 class Teller(Protocol):
     """Who is told how the run goes."""
 
-    def begin(self, total: int) -> None:
+    def begin(self, run: Run) -> None:
         """Everything is planned."""
 
     def advance(self, outcome: Outcome) -> None:
@@ -105,9 +105,9 @@ class Teller(Protocol):
 
 @dataclass(eq=False, kw_only=True)
 class Part:
-    """One source of a run, with its items and its record; without one it could not be had."""
+    """One source of a run, with its items and, as long as it is not done, its record."""
 
-    source: Source
+    wanted: Wanted
     record: Record | None
     items: list[Item] = field(default_factory=list)
 
@@ -127,11 +127,14 @@ class Run:
         self._wanted = wanted
         self._options = options
         self._teller = teller
-        self._plan = Plan(
-            site, variants=options.variants, seconds_each=options.order.time_limit
-        )
+        self._plan = Plan(site, variants=options.variants, seconds_each=options.order.time_limit)
         self._parts: list[Part] = []
         self._keeps_records = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether others are at everything that was wanted."""
+        return not self._parts
 
     @property
     def items(self) -> list[Item]:
@@ -142,20 +145,22 @@ class Run:
         """Do everything; raises KeyboardInterrupt after the records say that it was one."""
         with self._recorded():
             self.plan(keeps_records=True)
-            self._teller.begin(len(self.items))
+            self._teller.begin(self)
             self._warm()
 
     def plan(self, *, keeps_records: bool) -> None:
         """Find out what there is to warm; without records nobody learns of it."""
         self._keeps_records = keeps_records
+        # All are claimed before the first is planned: an interrupted run knows what it was to do.
         for wanted in self._wanted:
             try:
-                record = self._claim(wanted.source)
+                self._parts.append(Part(wanted=wanted, record=self._claim(wanted.source)))
             except AlreadyRunning as error:
                 self.refused.append(error)
                 self._add_failure(failure(str(wanted.source), WarmingError(str(error))), None)
-                continue
-            self._plan_part(wanted, record)
+        for part in self._parts:
+            self._plan_part(part)
+            self._keep_alive()
 
     def _claim(self, source: Source) -> Record | None:
         if not self._keeps_records:
@@ -175,13 +180,12 @@ class Run:
             )
             return None
 
-    def _plan_part(self, wanted: Wanted, record: Record | None) -> None:
-        part = Part(source=wanted.source, record=record)
-        self._parts.append(part)
+    def _plan_part(self, part: Part) -> None:
+        record = part.record
         began = time.monotonic()
         first_item, first_failure = len(self._plan.items), len(self._plan.failures)
         try:
-            wanted.add_to(self._plan)
+            part.wanted.add_to(self._plan)
         finally:
             for outcome in self._plan.failures[first_failure:]:
                 self._add_failure(outcome, record)
@@ -189,7 +193,8 @@ class Run:
             self._add_item(item, part)
         if record is not None:
             total = len(part.items) + len(self._plan.failures) - first_failure
-            self._write(lambda: record.planned(total, seconds=time.monotonic() - began))
+            seconds = time.monotonic() - began
+            self._write(lambda: record.planned(total, seconds=seconds))
 
     def _add_item(self, item: Item, part: Part) -> None:
         if self._options.shard is not None and not self._options.shard.holds(item):

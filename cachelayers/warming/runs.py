@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import blake2b
+from pathlib import Path
 
 from cachelayers.models import WarmerRun
 from cachelayers.warming.registry import Warmer, registered_warmers
@@ -56,13 +57,14 @@ class Source:
 
         A digest: some databases compare text without case, and index only its beginning.
         """
-        text = "\0".join((self.kind.value, self.name, self.shard))
+        text = f"{self.kind.value}\0{self.name}\0{self.shard}"
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
     def __str__(self) -> str:
         if self.kind is Kind.STATIC:
             return "static files"
-        return f"warmer {self.name!r}" if self.kind is Kind.WARMER else f"{self.kind.value} {self.name}"
+        name = repr(self.name) if self.kind is Kind.WARMER else self.name
+        return f"{self.kind.value} {name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +222,6 @@ def host_name() -> str:
 def process_space() -> str:
     """Return what tells apart the process ids of containers that share a machine's name."""
     try:
-        return os.readlink("/proc/self/ns/pid")[:64]
+        return str(Path("/proc/self/ns/pid").readlink())[:64]
     except OSError:  # not on Linux
         return ""

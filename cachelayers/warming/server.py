@@ -63,9 +63,7 @@ class Server(Visitor):
 
     def _connection(self) -> HTTPConnection:
         if self._tls is not None:
-            return HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=self._tls
-            )
+            return HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
         return HTTPConnection(self._host, self._port, timeout=self._timeout)
 
 

@@ -6,6 +6,8 @@ Called by the plan (sitemaps) and by the items (pages).
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
@@ -13,7 +15,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
-from django.core.signals import got_request_exception
+from django.core.signals import got_request_exception, request_finished, request_started
+from django.db import close_old_connections, connections
 from django.http.request import HttpRequest
 from django.http.response import HttpResponseBase, HttpResponseForbidden
 from django.utils import timezone, translation
@@ -67,7 +70,11 @@ class Site(Visitor):
         environ = build_environ(address, rendered)
         # A page begins with the site's language and time zone, as in a server, and the next item
         # must not inherit those that it activates.
-        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+        with (
+            translation.override(settings.LANGUAGE_CODE),
+            timezone.override(None),
+            transactions_kept(),
+        ):
             response = self._handler(environ, _start_response)
             try:
                 _take_answer(response, visit)
@@ -81,9 +88,27 @@ class Site(Visitor):
         # The flag by which FetchFromCacheMiddleware tells UpdateCacheMiddleware of a hit. It
         # knows the language, the key prefix and the alias of a single view's cache_page;
         # get_cache_key() on a request that has not passed the middleware knows none of them.
-        visit.came_from_page_cache = (
-            getattr(rendered.request, "_cache_update_cache", None) is False
-        )
+        visit.came_from_page_cache = getattr(rendered.request, "_cache_update_cache", None) is False
+
+
+@contextmanager
+def transactions_kept() -> Iterator[None]:
+    """Keep the connections open where the caller is within a transaction, as every test case is.
+
+    Django closes them at the begin and at the end of a request, and their transactions with them;
+    its own test client does the same as this.
+    """
+    if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
+        yield
+        return
+    signals = (request_started, request_finished)
+    for each in signals:
+        each.disconnect(close_old_connections)
+    try:
+        yield
+    finally:
+        for each in signals:
+            each.connect(close_old_connections)
 
 
 def user_of(request: HttpRequest | None) -> object:

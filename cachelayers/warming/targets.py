@@ -33,9 +33,7 @@ class RecallTarget:
     >>> RecallTarget("busiest:FR", compute, timeout=300, tags=["homepage"])
     """
 
-    def __init__(
-        self, key: str, compute: Callable[[], object], **options: Unpack[Options]
-    ) -> None:
+    def __init__(self, key: str, compute: Callable[[], object], **options: Unpack[Options]) -> None:
         """The arguments are recall()'s."""
         self.key = key
         self.compute = compute

@@ -1,4 +1,4 @@
-"""One page, several answers: by language, and by other headers. Used by the plan and by visitors."""
+"""One page, several answers: by language, by other headers. Used by plan and visitors."""
 
 from __future__ import annotations
 
