@@ -151,9 +151,11 @@ def option_arguments(options: dict[str, Any]) -> list[str]:
     typed = [f"--concurrency={options['concurrency']}", f"--time-limit={options['time_limit']:g}"]
     if options["only_missing"]:
         typed.append("--only-missing")
-    for name in ("rate", "shard", "base_url"):
-        if options[name] is not None:
-            typed.append(f"--{name.replace('_', '-')}={options[name]}")
+    typed += [
+        f"--{name.replace('_', '-')}={options[name]}"
+        for name in ("rate", "shard", "base_url")
+        if options[name] is not None
+    ]
     typed += [f"--language={code}" for code in options["language"]]
     typed += [f"--header={name}: {value}" for name, value in options["header"]]
     return typed

@@ -11,6 +11,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 
 from cachelayers.entries.arguments import ArgumentKeys
 from cachelayers.entries.spelling import path_of
+from cachelayers.invalidation.words import note_words
 from cachelayers.lookup import (
     ainvalidate_key,
     arecall,
@@ -46,6 +47,7 @@ class Keeping:
         self._make_text = key
         self._make_words = tags if callable(tags) else None
         self._words = () if callable(tags) else tuple(tags)
+        note_words(self._words)
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
         """Return the key of the entry of a call."""
@@ -121,7 +123,7 @@ class Keeping:
 
 
 def as_async(compute: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
-    """Return a function that is seen to be async; a partial of one that returns awaitables is not."""
+    """Return a function that is seen to be async, as a partial of one is not."""
 
     async def compute_async() -> Any:
         return await compute()
