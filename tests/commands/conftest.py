@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from io import StringIO
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -28,14 +29,16 @@ def memory_caches(settings: Settings) -> None:
 
 
 @pytest.fixture
-def small_site(settings: Settings, memory_caches: None, db: None) -> Records:
+def small_site(settings: Settings, memory_caches: None, db: None) -> Iterator[Records]:
     """The small site in place of the demo's; what it saw and serves."""
     settings.ROOT_URLCONF = "tests.commands.small_site.urls"
     settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
     settings.ALLOWED_HOSTS = ["www.example.com", "testserver"]
     records.requests.clear()
     records.files.clear()
-    return records
+    records.hanging = Event()
+    yield records
+    records.hanging.set()
 
 
 @pytest.fixture
