@@ -11,6 +11,7 @@ from django.core.cache import BaseCache, caches
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
+from cachelayers.models import WarmerRun
 from cachelayers.warming import registered_warmers, registry
 from tests.commands.runs import Run, RunCommand
 from tests.commands.small_site.records import Records, records
@@ -55,6 +56,8 @@ def own_caches(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Ite
     with django_db_blocker.unblock():
         yield empty_cache("default")
         caches["default"].close()
+        # What other processes have written down of their runs is there for good.
+        WarmerRun.objects.all().delete()
 
 
 @pytest.fixture

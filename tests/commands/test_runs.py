@@ -1,0 +1,524 @@
+"""What is written down of runs: nothing runs twice at once, and what was interrupted goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from cachelayers import warmer
+from cachelayers.models import WarmerRun
+from cachelayers.warming import Target, records
+from cachelayers.warming.outcomes import Outcome, State
+from cachelayers.warming.records import AlreadyRunning, claim
+from cachelayers.warming.runs import (
+    Kind,
+    LastRun,
+    RunState,
+    Source,
+    last_run_of,
+    last_runs,
+    warmer_source,
+    warmers_with_runs,
+)
+from tests.commands.runs import RunCommand
+from tests.commands.small_site.records import Records
+
+pytestmark = pytest.mark.usefixtures("no_warmers", "small_site")
+
+
+def register(name: str, *things: Any, every: float | None = None) -> None:
+    @warmer(name, every=every)
+    def some() -> Iterable[Any]:
+        yield from things
+
+    some.__qualname__ = name
+
+
+def run_of(name: str, shard: str = "") -> LastRun:
+    run = last_run_of(warmer_source(name, shard))
+    assert run is not None
+    return run
+
+
+def fail() -> None:
+    raise ValueError("no such country")
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def wind_back(name: str, seconds: float) -> None:
+    """Have the last run been so long ago."""
+    source = warmer_source(name).key
+    for row in WarmerRun.objects.filter(source=source):
+        for field in ("started", "queued", "ended", "alive_until"):
+            if (at := getattr(row, field)) is not None:
+                setattr(row, field, at - int(seconds * 1000))
+        row.save()
+
+
+# What is written down
+
+
+def test_a_run_is_written_down_with_its_counts_failures_and_time(run: RunCommand) -> None:
+    cache.set("there", 1)
+    register("mixed", "/page/1/", fail, Target(key="there", compute=lambda: 1), "/broken/", 42)
+
+    run("warm_cache", "--only-missing")
+
+    [found] = last_runs()
+    assert found.source == Source(kind=Kind.WARMER, name="mixed")
+    assert found.state is RunState.FINISHED
+    assert (found.total, found.warmed, found.already_warm, found.failed) == (5, 1, 1, 3)
+    assert (found.done, found.percent, found.is_running) == (5, 100, False)
+    assert [one.label for one in found.failures] == [
+        "warmer 'mixed'",
+        f"{__name__}.fail",
+        "/broken/",
+    ]
+    assert found.failures[1].reason == "ValueError: no such country"
+    assert found.seconds is not None
+    assert 0 < found.seconds < 30
+    assert found.started_at is not None
+    assert abs(datetime.now(UTC) - found.started_at) < timedelta(seconds=30)
+
+
+def test_each_source_of_a_run_has_its_own_record(
+    run: RunCommand, small_site: Records, tmp_path: Any
+) -> None:
+    small_site.files["sitemap.xml"] = b"<urlset><url><loc>/page/3/</loc></url></urlset>".replace(
+        b"<loc>/", b"<loc>http://www.example.com/"
+    )
+    file = tmp_path / "urls.txt"
+    file.write_text("/page/4/\n/page/1/\n")
+    register("one", "/page/1/")
+    register("two", "/page/2/", fail)
+
+    run("warm_cache", "one", "two", "--sitemap=/served/sitemap.xml", f"--urls={file}")
+
+    found = {(one.source.kind, one.source.name): (one.warmed, one.failed) for one in last_runs()}
+    assert found == {
+        (Kind.WARMER, "one"): (1, 0),
+        (Kind.WARMER, "two"): (1, 1),
+        (Kind.SITEMAP, "/served/sitemap.xml"): (1, 0),
+        (Kind.URLS, str(file)): (1, 0),
+    }
+
+
+def test_the_table_does_not_grow_with_runs(run: RunCommand) -> None:
+    register("one", "/page/1/")
+
+    for _ in range(3):
+        run("warm_cache")
+
+    assert WarmerRun.objects.count() == 1
+
+
+def test_progress_is_written_while_it_runs(
+    run: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "SAVE_SECONDS", 0.0)
+    seen: list[LastRun] = []
+    register("one", *[lambda: seen.append(run_of("one")) for _ in range(4)])
+
+    run("warm_cache")
+
+    assert [(one.done, one.total, one.is_running) for one in seen] == [
+        (0, 4, True),
+        (1, 4, True),
+        (2, 4, True),
+        (3, 4, True),
+    ]
+    assert seen[2].percent == 50
+    assert seen[0].process == os.getpid()
+
+
+def test_at_most_so_many_failures_are_kept_and_all_are_counted(run: RunCommand) -> None:
+    register("bad", *(f"/missing/{number}/" for number in range(30)))
+
+    run("warm_cache")
+
+    assert run_of("bad").failed == 30
+    assert len(run_of("bad").failures) == records.MOST_FAILURES
+
+
+def test_a_dry_run_is_not_written_down(run: RunCommand) -> None:
+    register("one", "/page/1/")
+
+    run("warm_cache", "--dry-run")
+
+    assert last_runs() == []
+
+
+def test_a_site_without_the_table_is_warmed_all_the_same(
+    run: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register("one", "/page/1/")
+    monkeypatch.setattr(WarmerRun._meta, "db_table", "never_made")
+
+    result = run("warm_cache")
+    due = run("warm_cache", "--due")
+    listed = run("warm_cache", "--list")
+
+    assert "1 warmed, 0 already warm, 0 failed" in result.out
+    assert result.err.count("This run is not recorded") == 1
+    assert "It cannot be known what is due" in due.message
+    assert "run manage.py migrate" in due.message
+    assert listed.out.startswith("one ")
+
+
+# Two at once
+
+
+def test_a_warmer_that_is_running_is_refused_with_where_and_how_far(run: RunCommand) -> None:
+    register("one", "/page/1/")
+    record = claim(warmer_source("one"), time_limit=60)
+    record.planned(4, seconds=0)
+    record.note(Outcome(label="/page/1/", state=State.WARMED))
+    record.end(RunState.RUNNING)  # as it was saved last
+    WarmerRun.objects.update(host="web-2", process=77, alive_until=2**50)
+
+    result = run("warm_cache", "one")
+
+    assert "failed: warmer 'one': is being run since 2" in result.err
+    assert "UTC by process 77 on web-2 (1 of 4 done)" in result.err
+    assert result.message == "Nothing was warmed: it is being warmed already."
+    assert run_of("one").process == 77
+
+
+def test_beside_a_warmer_that_is_running_the_others_are_warmed(
+    run: RunCommand, small_site: Records
+) -> None:
+    register("one", "/page/1/")
+    register("two", "/page/2/")
+    claim(warmer_source("one"), time_limit=60)
+
+    result = run("warm_cache")
+
+    assert "failed: warmer 'one': is being run" in result.err
+    assert small_site.paths == ["/page/2/"]
+    assert result.error is None
+
+
+def test_a_claim_of_another_shard_is_no_hindrance(run: RunCommand) -> None:
+    register("one", "/page/1/")
+    claim(warmer_source("one", "2/2"), time_limit=60)
+
+    result = run("warm_cache", "--shard=1/2")
+
+    assert result.error is None
+    assert run_of("one", "1/2").state is RunState.FINISHED
+    assert run_of("one", "2/2").is_running
+
+
+def test_of_two_claims_at_once_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have read the row before either writes it."""
+    source = warmer_source("one")
+    before = records.row_of(source)
+    claim(source, time_limit=60)
+    monkeypatch.setattr(records, "row_of", lambda _source: before)
+
+    with pytest.raises(AlreadyRunning):
+        claim(source, time_limit=60)
+
+
+def test_names_that_differ_in_case_only_are_two_warmers() -> None:
+    claim(warmer_source("home"), time_limit=60)
+
+    claim(warmer_source("Home"), time_limit=60)
+
+    assert {one.source.name for one in last_runs()} == {"home", "Home"}
+
+
+# Death
+
+
+def dead_process() -> int:
+    with subprocess.Popen([sys.executable, "-S", "-c", ""]) as process:
+        process.wait()
+        return process.pid
+
+
+def test_a_run_whose_process_is_gone_is_taken_over_at_once(run: RunCommand) -> None:
+    register("one", "/page/1/")
+    claim(warmer_source("one"), time_limit=60)
+    WarmerRun.objects.update(process=dead_process())
+    state = run_of("one").state
+
+    result = run("warm_cache")
+
+    assert state is RunState.LOST
+    assert "1 warmed" in result.out
+
+
+def test_a_run_on_another_machine_is_waited_for_until_it_has_been_silent_for_too_long(
+    run: RunCommand,
+) -> None:
+    register("one", "/page/1/")
+    claim(warmer_source("one"), time_limit=10)
+    WarmerRun.objects.update(host="web-2", process=dead_process())
+
+    early = run("warm_cache")
+    wind_back("one", 10 + records.GRACE_SECONDS)
+    late = run("warm_cache")
+
+    assert "on web-2" in early.err
+    assert "1 warmed" in late.out
+
+
+def test_process_ids_of_another_container_say_nothing(run: RunCommand) -> None:
+    claim(warmer_source("one"), time_limit=60)
+
+    WarmerRun.objects.update(process=dead_process(), process_space="pid:[1]")
+
+    assert run_of("one").is_running
+
+
+def test_a_run_that_was_taken_for_dead_does_not_write_over_the_next_one() -> None:
+    first = claim(warmer_source("one"), time_limit=1)
+    WarmerRun.objects.update(alive_until=1)
+    second = claim(warmer_source("one"), time_limit=60)
+    second.planned(5, seconds=0)
+
+    first.end(RunState.FINISHED)
+
+    assert run_of("one").is_running
+    assert run_of("one").total == 5
+
+
+# Resuming
+
+
+def test_an_interrupted_run_goes_on_without_what_it_has_warmed(
+    run: RunCommand, small_site: Records
+) -> None:
+    stops = [interrupt]
+    pages = [f"/page/{number}/" for number in (1, 2, 3, 4)]
+    register("pages", *pages[:2], "/broken/", lambda: stops.pop()(), *pages[2:])
+    with pytest.raises(Exception, match=r"Interrupted\."):
+        _raise(run("warm_cache"))
+    state = run_of("pages").state
+    small_site.requests.clear()
+    stops.append(put_one)
+
+    result = run("warm_cache", "--resume")
+
+    assert state is RunState.INTERRUPTED
+    assert small_site.paths == ["/page/3/", "/page/4/"]
+    assert "Warming 4 items; 2 were done before." in result.out
+    # What has failed is tried again.
+    assert "3 warmed, 0 already warm, 1 failed" in result.out
+    assert run_of("pages").state is RunState.FINISHED
+
+
+def put_one() -> None:
+    cache.set("one", 1)
+
+
+def _raise(result: Any) -> None:
+    if result.error is not None:
+        raise result.error
+
+
+def test_sources_that_an_interrupted_run_had_not_reached_are_resumed_and_others_not(
+    run: RunCommand, small_site: Records
+) -> None:
+    stops = [interrupt]
+    register("before", "/page/1/")
+    register("stops", lambda: stops.pop()())
+    register("after", "/page/2/")
+    run("warm_cache")
+    small_site.requests.clear()
+    stops.append(put_one)
+
+    run("warm_cache", "--resume")
+
+    assert small_site.paths == ["/page/2/"]
+
+
+def test_a_run_that_was_interrupted_while_it_planned_is_resumed(
+    run: RunCommand, small_site: Records
+) -> None:
+    stops = [interrupt]
+
+    @warmer("stops")
+    def some() -> Iterable[str]:
+        if stops:
+            stops.pop()()
+        return ["/page/1/"]
+
+    register("after", "/page/2/")
+    run("warm_cache")
+
+    run("warm_cache", "--resume")
+
+    assert small_site.paths == ["/page/1/", "/page/2/"]
+
+
+def test_a_run_that_was_lost_is_resumed_from_what_it_wrote_last(
+    run: RunCommand, small_site: Records
+) -> None:
+    register("pages", "/page/1/", "/page/2/")
+    record = claim(warmer_source("pages"), time_limit=60)
+    record.note(Outcome(label="", state=State.WARMED), "page http://www.example.com/page/1/ ")
+    record.end(RunState.RUNNING)
+    WarmerRun.objects.update(process=dead_process(), alive_until=2**50)
+
+    run("warm_cache", "--resume")
+
+    assert small_site.paths == ["/page/2/"]
+
+
+def test_what_was_warmed_is_written_now_and_then_for_the_case_that_the_process_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(records, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(records, "SAVE_DONE_SECONDS", 0.0)
+    monkeypatch.setattr(records, "MOST_SHARE_OF_SAVING", float("inf"))
+    record = claim(warmer_source("pages"), time_limit=60)
+    record.planned(9, seconds=0)
+
+    record.note(Outcome(label="", state=State.WARMED), "page 1")
+    record.note(Outcome(label="", state=State.FAILED), "page 2")
+    record.note(Outcome(label="", state=State.ALREADY_WARM), "page 3")
+
+    row = WarmerRun.objects.get()
+    assert set(records.unpack(bytes(row.done or b""))) == {
+        records.number_of("page 1"),
+        records.number_of("page 3"),
+    }
+
+
+def test_resuming_where_nothing_was_interrupted_says_so(
+    run: RunCommand, small_site: Records
+) -> None:
+    register("pages", "/page/1/")
+    run("warm_cache")
+
+    result = run("warm_cache", "--resume")
+
+    assert result.out == "Nothing was interrupted.\n"
+    assert small_site.paths == ["/page/1/"]
+
+
+def test_a_run_that_is_not_resumed_begins_at_its_begin(
+    run: RunCommand, small_site: Records
+) -> None:
+    stops = [interrupt]
+    register("pages", "/page/1/", lambda: stops.pop()())
+    run("warm_cache")
+    small_site.requests.clear()
+    stops.append(put_one)
+
+    run("warm_cache")
+
+    assert small_site.paths == ["/page/1/"]
+
+
+# --due
+
+
+def test_a_warmer_is_due_when_its_last_run_is_as_old_as_it_says(
+    run: RunCommand, small_site: Records
+) -> None:
+    register("hourly", "/page/1/", every=3600)
+    register("when asked", "/page/2/")
+
+    first = run("warm_cache", "--due")
+    second = run("warm_cache", "--due")
+    wind_back("hourly", 1800)
+    third = run("warm_cache", "--due")
+    wind_back("hourly", 1800)
+    fourth = run("warm_cache", "--due")
+
+    assert "1 warmed" in first.out
+    assert second.out == third.out == "Nothing is due.\n"
+    assert "1 warmed" in fourth.out
+    assert small_site.paths == ["/page/1/", "/page/1/"]
+
+
+@pytest.mark.parametrize(("every", "early"), [(60, 2.9), (3600, 29), (86400, 29)])
+def test_cron_may_come_a_moment_early(run: RunCommand, every: float, early: float) -> None:
+    register("regular", "/page/1/", every=every)
+    run("warm_cache", "--due")
+
+    wind_back("regular", every - early)
+
+    assert [one.is_due() for one in warmers_with_runs()] == [True]
+    wind_back("regular", -early)
+    assert [one.is_due() for one in warmers_with_runs()] == [False]
+
+
+def test_a_warmer_that_is_running_is_not_due_and_one_that_was_interrupted_is(
+    run: RunCommand,
+) -> None:
+    stops = [interrupt]
+    register("running", "/page/1/", every=1)
+    register("stops", lambda: stops.pop()(), every=3600)
+    run("warm_cache", "stops")
+    claim(warmer_source("running"), time_limit=60)
+
+    due = {one.warmer.name: one.is_due() for one in warmers_with_runs()}
+
+    assert due == {"running": False, "stops": True}
+
+
+def test_a_warmer_without_every_is_never_due_and_to_ask_for_it_is_an_error(
+    run: RunCommand,
+) -> None:
+    register("when asked", "/page/1/")
+
+    result = run("warm_cache", "--due", "when asked")
+
+    assert result.message.startswith("The warmer 'when asked' is never due")
+    assert warmers_with_runs()[0].due_at is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--due", "--sitemap=/sitemap.xml"], "--due is for warmers"),
+        (["--due", "--resume"], "Leave out one of the two"),
+        (["--enqueue", "--static"], "--enqueue is for warmers"),
+        (["--enqueue", "--dry-run"], "--enqueue is for warmers"),
+    ],
+)
+def test_options_that_contradict_each_other_are_an_error(
+    run: RunCommand, arguments: list[str], message: str
+) -> None:
+    assert message in run("warm_cache", *arguments).message
+
+
+def test_the_list_tells_of_the_last_run(run: RunCommand) -> None:
+    register("one", "/page/1/", every=60)
+    register("never", "/page/1/")
+    run("warm_cache", "one")
+
+    listed = run("warm_cache", "--list")
+
+    lines = listed.out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("       finished, begun 2")
+    assert lines[1].endswith(": 1 warmed, 0 already warm, 0 failed, in 0.0 s")
+
+
+def test_everything_about_runs_is_written_whatever_the_case_of_an_item(run: RunCommand) -> None:
+    register("long", partial(fail_with, "é" * 5000))
+
+    run("warm_cache")
+
+    [failure] = run_of("long").failures
+    assert len(failure.reason) <= records.LONGEST_TEXT
+
+
+def fail_with(text: str) -> None:
+    raise ValueError(text)
