@@ -126,7 +126,7 @@ def watch_user(request: HttpRequest) -> None:
     """
     user = request.__dict__.get("user")
     if isinstance(user, SimpleLazyObject):
-        request.user = SimpleLazyObject(lambda: refuse_user(request, user))
+        request.__dict__["user"] = SimpleLazyObject(lambda: refuse_user(request, user))
     else:
         refuse_user(request, user)
 

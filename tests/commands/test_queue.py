@@ -248,9 +248,7 @@ def test_a_process_that_dies_before_it_can_say_why_leaves_a_failure(own_site: Ba
         assert time.monotonic() < deadline
         time.sleep(0.05)
     [failure] = run_of("squares").failures
-    assert failure.reason == (
-        "its process ended with 1: ModuleNotFoundError: No module named 'no'"
-    )
+    assert failure.reason == ("its process ended with 1: ModuleNotFoundError: No module named 'no'")
 
 
 def test_a_process_that_cannot_be_started_is_no_run(

@@ -217,7 +217,7 @@ def test_a_cache_that_keeps_nothing_is_a_failure(run: RunCommand, settings: Any)
         (RecallTarget("k", count_authors, timeout=-1), "timeout is -1. Give 0 seconds or more"),
         (RecallTarget("k", count_authors, using="nowhere"), "InvalidCacheBackendError"),
         (partial(busiest), "missing a required argument: 'country'"),
-        (partial(busiest, object()), "TypeError"),
+        (partial(busiest, object()), "TypeError"),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_recalled_is_a_failure_and_the_rest_is_warmed(

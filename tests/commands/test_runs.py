@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,8 +53,16 @@ def fail() -> None:
     raise ValueError("no such country")
 
 
-def interrupt() -> None:
-    raise KeyboardInterrupt
+class Stop:
+    """Interrupts the run the first time that it is called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == 1:
+            raise KeyboardInterrupt
 
 
 def wind_back(name: str, seconds: float) -> None:
@@ -301,17 +310,15 @@ def test_a_run_that_was_taken_for_dead_does_not_write_over_the_next_one() -> Non
 def test_an_interrupted_run_goes_on_without_what_it_has_warmed(
     run: RunCommand, small_site: Records
 ) -> None:
-    stops = [interrupt]
     pages = [f"/page/{number}/" for number in (1, 2, 3, 4)]
-    register("pages", *pages[:2], "/broken/", lambda: stops.pop()(), *pages[2:])
-    with pytest.raises(Exception, match=r"Interrupted\."):
-        _raise(run("warm_cache"))
+    register("pages", *pages[:2], "/broken/", Stop(), *pages[2:])
+    interrupted = run("warm_cache")
     state = run_of("pages").state
     small_site.requests.clear()
-    stops.append(put_one)
 
     result = run("warm_cache", "--resume")
 
+    assert interrupted.message == "Interrupted."
     assert state is RunState.INTERRUPTED
     assert small_site.paths == ["/page/3/", "/page/4/"]
     assert "Warming 4 items; 2 were done before." in result.out
@@ -320,25 +327,14 @@ def test_an_interrupted_run_goes_on_without_what_it_has_warmed(
     assert run_of("pages").state is RunState.FINISHED
 
 
-def put_one() -> None:
-    cache.set("one", 1)
-
-
-def _raise(result: Any) -> None:
-    if result.error is not None:
-        raise result.error
-
-
 def test_sources_that_an_interrupted_run_had_not_reached_are_resumed_and_others_not(
     run: RunCommand, small_site: Records
 ) -> None:
-    stops = [interrupt]
     register("before", "/page/1/")
-    register("stops", lambda: stops.pop()())
+    register("stops", Stop())
     register("after", "/page/2/")
     run("warm_cache")
     small_site.requests.clear()
-    stops.append(put_one)
 
     run("warm_cache", "--resume")
 
@@ -348,12 +344,12 @@ def test_sources_that_an_interrupted_run_had_not_reached_are_resumed_and_others_
 def test_a_run_that_was_interrupted_while_it_planned_is_resumed(
     run: RunCommand, small_site: Records
 ) -> None:
-    stops = [interrupt]
+
+    stop = Stop()
 
     @warmer("stops")
     def some() -> Iterable[str]:
-        if stops:
-            stops.pop()()
+        stop()
         return ["/page/1/"]
 
     register("after", "/page/2/")
@@ -413,11 +409,9 @@ def test_resuming_where_nothing_was_interrupted_says_so(
 def test_a_run_that_is_not_resumed_begins_at_its_begin(
     run: RunCommand, small_site: Records
 ) -> None:
-    stops = [interrupt]
-    register("pages", "/page/1/", lambda: stops.pop()())
+    register("pages", "/page/1/", Stop())
     run("warm_cache")
     small_site.requests.clear()
-    stops.append(put_one)
 
     run("warm_cache")
 
@@ -461,9 +455,8 @@ def test_cron_may_come_a_moment_early(run: RunCommand, every: float, early: floa
 def test_a_warmer_that_is_running_is_not_due_and_one_that_was_interrupted_is(
     run: RunCommand,
 ) -> None:
-    stops = [interrupt]
     register("running", "/page/1/", every=1)
-    register("stops", lambda: stops.pop()(), every=3600)
+    register("stops", Stop(), every=3600)
     run("warm_cache", "stops")
     claim(warmer_source("running"), time_limit=60)
 
@@ -509,6 +502,25 @@ def test_the_list_tells_of_the_last_run(run: RunCommand) -> None:
     assert len(lines) == 3
     assert lines[1].startswith("       finished, begun 2")
     assert lines[1].endswith(": 1 warmed, 0 already warm, 0 failed, in 0.0 s")
+
+
+def test_the_list_and_a_dry_run_are_told_as_json_too(run: RunCommand) -> None:
+    cache.set("there", 1)
+    register("mixed", "/page/1/", Target(key="there", compute=lambda: 1), fail, every=60)
+    register("never", "/page/1/")
+
+    dry = json.loads(run("warm_cache", "mixed", "--dry-run", "--only-missing", "--json").out)
+    run("warm_cache", "mixed")
+    mixed, never = json.loads(run("warm_cache", "--list", "--json").out)
+    nothing = json.loads(run("warm_cache", "--due", "--json").out)
+
+    assert [one["is_warm"] for one in dry] == [False, True, False]
+    assert dry[1]["label"] == "default: there"
+    assert (mixed["every"], mixed["is_due"]) == (60, False)
+    assert (mixed["last_run"]["state"], mixed["last_run"]["warmed"]) == ("finished", 2)
+    assert mixed["last_run"]["failures"][0]["reason"] == "ValueError: no such country"
+    assert never["last_run"] is None
+    assert nothing["warmed"] == 0
 
 
 def test_everything_about_runs_is_written_whatever_the_case_of_an_item(run: RunCommand) -> None:

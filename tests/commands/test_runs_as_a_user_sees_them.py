@@ -141,20 +141,6 @@ def test_json_on_a_terminal_is_not_torn_by_a_bar(open_terminal: OpenTerminal) ->
 
 
 @pytest.mark.usefixtures("own_caches")
-def test_the_list_and_a_dry_run_are_told_as_json_too() -> None:
-    run_without_terminal("warm_cache", "front page")
-
-    listed = json.loads(run_without_terminal("warm_cache", "--list", "--json").stdout)
-    dry = json.loads(run_without_terminal("warm_cache", "squares", "--dry-run", "--json").stdout)
-
-    front = next(one for one in listed if one["name"] == "front page")
-    assert (front["every"], front["is_due"]) == (60, False)
-    assert front["last_run"]["warmed"] == 1
-    assert front["last_run"]["state"] == "finished"
-    assert {"label": "default: square:0", "is_warm": False} in dry
-
-
-@pytest.mark.usefixtures("own_caches")
 def test_cron_runs_what_is_due_and_nothing_else() -> None:
     first = run_without_terminal("warm_cache", "--due")
     second = run_without_terminal("warm_cache", "--due")

@@ -10,7 +10,7 @@ from django.core.cache import cache, caches
 from pytest_django import Settings
 
 from cachelayers import warmer
-from cachelayers.warming.variants import make_variants, parse_header
+from cachelayers.warming.variants import make_variants
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 
@@ -130,8 +130,6 @@ def test_a_header_that_may_not_be_sent_is_refused(run: RunCommand, text: str, re
     result = run("warm_cache", f"--header={text}")
 
     assert reason in result.message
-    with pytest.raises(ValueError, match=reason.split("'")[0]):
-        parse_header(text)
 
 
 # Users
