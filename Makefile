@@ -74,6 +74,7 @@ bench:
 	@$(python) -m benchmarks.hit_ratio
 	@$(python) -m benchmarks.outage
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
+	@$(python) -m benchmarks.warming
 
 consistency:
 	@.ci/get-servers
