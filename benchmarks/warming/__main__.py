@@ -131,7 +131,7 @@ def url_files(site: Site, folder: Path, pages: int) -> dict[str, Path]:
         "airport pages": site.run("benchmarks.warming.pages", str(pages)).splitlines(),
         "pages that wait 5 ms": [f"/waiting/{number}/" for number in range(pages)],
     }
-    files = {}
+    files: dict[str, Path] = {}
     for kind, urls in kinds.items():
         if len(urls) != pages:
             raise SystemExit(f"there are {len(urls)} {kind}, not {pages}")
@@ -146,9 +146,7 @@ def show(seconds: dict[str, dict[str, list[float]]], pages: int) -> None:
     for kind, by_way in seconds.items():
         cells = []
         for way, rounds in by_way.items():
-            ratios = [
-                theirs / ours for theirs, ours in zip(by_way[CLIENT], rounds, strict=True)
-            ]
+            ratios = [theirs / ours for theirs, ours in zip(by_way[CLIENT], rounds, strict=True)]
             ratio = "" if way == CLIENT else f" ({statistics.median(ratios):.2f}x)"
             cells.append(f"{pages / statistics.median(rounds):,.0f}{ratio}")
         rows.append([kind, *cells])

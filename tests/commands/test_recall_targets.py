@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.cache import cache
@@ -14,9 +15,11 @@ from django.db import connections
 from cachelayers import cached, recall, unit_of_work, warmer
 from cachelayers.entries.keys import LEASE_SUFFIX
 from cachelayers.lookup import refresh
-from cachelayers.warming import RecallTarget
+from cachelayers.warming import RecallTarget, Target
 from tests.commands.runs import RunCommand
+from tests.layered.backends import server_of
 from tests.library.models import Author
+from tests.settings import layered_cache, memory_cache
 
 pytestmark = [
     pytest.mark.usefixtures("no_warmers", "memory_caches"),
@@ -209,6 +212,41 @@ def test_a_cache_that_keeps_nothing_is_a_failure(run: RunCommand, settings: Any)
 
     assert "failed: default: authors: was computed, and is not in the cache" in result.err
     assert "0 warmed, 0 already warm, 1 failed" in result.out
+
+
+@pytest.mark.parametrize("kind", [RecallTarget, Target])
+def test_a_value_that_only_the_memory_of_the_command_has_is_a_failure(
+    run: RunCommand, settings: Any, kind: type
+) -> None:
+    upper = f"upper-{uuid4().hex[:8]}"
+    settings.CACHES = {
+        "default": layered_cache("memory", upper),
+        "memory": memory_cache(),
+        upper: {"BACKEND": "tests.layered.backends.WatchedCache", "LOCATION": upper},
+    }
+    server_of(upper).is_down = True
+    register(kind(key="k", compute=count_authors))
+
+    result = run("warm_cache")
+
+    assert "0 warmed, 0 already warm, 1 failed" in result.out
+    assert "default: k: " in result.err
+
+
+@pytest.mark.parametrize("kind", [RecallTarget, Target])
+def test_a_value_in_a_stack_of_memory_alone_is_warm(
+    run: RunCommand, settings: Any, kind: type
+) -> None:
+    locmem = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "alone"}
+    settings.CACHES = {
+        "default": layered_cache("memory", "more memory"),
+        "memory": memory_cache(),
+        "more memory": locmem,
+    }
+    register(kind(key="k", compute=count_authors))
+
+    assert "1 warmed, 0 already warm, 0 failed" in run("warm_cache").out
+    assert "0 warmed, 1 already warm, 0 failed" in run("warm_cache", "--only-missing").out
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ class Command(BaseCommand):
             self.stdout.write(NOTHING_DUE if options["due"] else NO_WARMERS)
         for each in warmers:
             try:
-                number = enqueue(each.name, option_arguments(options))
+                shard = str(options["shard"] or "")
+                number = enqueue(each.name, option_arguments(options), shard=shard)
             except NoQueue as error:
                 raise CommandError(str(error)) from None
             if options["verbosity"]:
@@ -187,7 +188,7 @@ class Command(BaseCommand):
             )
 
     def _list_items(self, items: list[Item], options: dict[str, Any]) -> None:
-        found = [(item.label, options["only_missing"] and item.is_warm()) for item in items]
+        found = [(item.label, options["only_missing"] and seems_warm(item)) for item in items]
         if options["json"]:
             self.stdout.write(json.dumps([{"label": one, "is_warm": warm} for one, warm in found]))
             return
@@ -409,6 +410,15 @@ def is_spoken(options: dict[str, Any]) -> bool:
     return bool(options["verbosity"]) and not options["json"]
 
 
+def seems_warm(item: Item) -> bool:
+    """Whether an item is warm, as far as it can tell."""
+    try:
+        return item.is_warm()
+    # Caches raise errors of their libraries, which have no common base; warming will tell.
+    except Exception:  # noqa: BLE001
+        return False
+
+
 def is_path(item: Item) -> bool:
     """Whether an item is a page that was given without its host."""
     return isinstance(item, PageItem) and item.url.startswith("/")
@@ -428,4 +438,4 @@ def ended_by_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
