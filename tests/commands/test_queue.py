@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -82,6 +83,15 @@ def test_the_queue_of_django_is_taken_where_the_project_has_set_it_up(
     assert site.paths == ["/page/1/"]
     assert run_of("pages").state is RunState.FINISHED
     assert run_of("pages").warmed == 1
+
+
+@needs_django_tasks
+def test_workers_of_django_s_queues_find_the_task_by_its_path() -> None:
+    from cachelayers.warming.django_task import run_in_worker
+
+    found = pickle.loads(pickle.dumps(run_in_worker))
+
+    assert found.func is run_in_worker.func
 
 
 def test_celery_is_taken_where_the_project_has_an_app(
