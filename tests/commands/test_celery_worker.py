@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 from django.core.cache import BaseCache
 
-from cachelayers.warming.runs import LastRun, RunState, last_run_of, warmer_source
+from cachelayers.warming.runs import RunState
+from tests.commands.recorded import run_of
 from tests.commands.runs import environment, run_without_terminal
 from tests.environment import PROJECT, server_port
 
@@ -35,12 +36,6 @@ def worker(broker: str) -> Iterator[subprocess.Popen[bytes]]:
     ) as process:
         yield process
         process.kill()
-
-
-def run_of(name: str) -> LastRun:
-    run = last_run_of(warmer_source(name))
-    assert run is not None
-    return run
 
 
 @pytest.mark.redis

@@ -22,7 +22,8 @@ from cachelayers.models import WarmerRun
 from cachelayers.tasks import NoQueue, enqueue, start_in_background
 from cachelayers.warming import background
 from cachelayers.warming.records import AlreadyRunning, claim
-from cachelayers.warming.runs import LastRun, RunState, last_run_of, warmer_source
+from cachelayers.warming.runs import LastRun, RunState, warmer_source
+from tests.commands.recorded import run_of
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 
@@ -52,12 +53,6 @@ def celery_app() -> Iterator[Any]:
     app.set_default()
     yield app
     celery_state.default_app, celery_state._tls.current_app = before
-
-
-def run_of(name: str) -> LastRun:
-    run = last_run_of(warmer_source(name))
-    assert run is not None
-    return run
 
 
 # Which queue

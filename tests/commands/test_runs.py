@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +11,6 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from cachelayers import warmer
 from cachelayers.models import WarmerRun
 from cachelayers.warming import Target, records
 from cachelayers.warming.outcomes import Outcome, State
@@ -24,54 +20,14 @@ from cachelayers.warming.runs import (
     LastRun,
     RunState,
     Source,
-    last_run_of,
     last_runs,
     warmer_source,
 )
+from tests.commands.recorded import dead_process, fail, register, run_of, wind_back
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 
 pytestmark = pytest.mark.usefixtures("no_warmers", "small_site")
-
-
-def register(name: str, *things: Any, every: float | None = None) -> None:
-    @warmer(name, every=every)
-    def some() -> Iterable[Any]:
-        yield from things
-
-    some.__qualname__ = name
-
-
-def run_of(name: str, shard: str = "") -> LastRun:
-    run = last_run_of(warmer_source(name, shard))
-    assert run is not None
-    return run
-
-
-def fail() -> None:
-    raise ValueError("no such country")
-
-
-class Stop:
-    """Interrupts the run the first time that it is called."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self) -> None:
-        self.calls += 1
-        if self.calls == 1:
-            raise KeyboardInterrupt
-
-
-def wind_back(name: str, seconds: float) -> None:
-    """Have the last run been so long ago."""
-    source = warmer_source(name).key
-    for row in WarmerRun.objects.filter(source=source):
-        for field in ("started", "queued", "ended", "alive_until"):
-            if (at := getattr(row, field)) is not None:
-                setattr(row, field, at - int(seconds * 1000))
-        row.save()
 
 
 # What is written down
@@ -90,7 +46,7 @@ def test_a_run_is_written_down_with_its_counts_failures_and_time(run: RunCommand
     assert (found.done, found.percent, found.is_running) == (5, 100, False)
     assert [one.label for one in found.failures] == [
         "warmer 'mixed'",
-        f"{__name__}.fail",
+        "tests.commands.recorded.fail",
         "/broken/",
     ]
     assert found.failures[1].reason == "ValueError: no such country"
@@ -248,12 +204,6 @@ def test_names_that_differ_in_case_only_are_two_warmers() -> None:
 
 
 # Death
-
-
-def dead_process() -> int:
-    with subprocess.Popen([sys.executable, "-S", "-c", ""]) as process:
-        process.wait()
-        return process.pid
 
 
 def test_a_run_whose_process_is_gone_is_taken_over_at_once(run: RunCommand) -> None:

@@ -11,7 +11,8 @@ import pytest
 from django.core.cache import BaseCache
 
 from cachelayers.models import WarmerRun
-from cachelayers.warming.runs import LastRun, RunState, last_run_of, warmer_source
+from cachelayers.warming.runs import RunState
+from tests.commands.recorded import run_of
 from tests.commands.runs import Terminal, run_without_terminal
 
 OpenTerminal = Callable[..., Terminal]
@@ -31,12 +32,6 @@ def open_terminal(own_caches: BaseCache) -> Iterator[OpenTerminal]:
     yield start
     for terminal in terminals:
         terminal.close()
-
-
-def run_of(name: str) -> LastRun:
-    run = last_run_of(warmer_source(name))
-    assert run is not None
-    return run
 
 
 @pytest.mark.django_db(transaction=True)
