@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,6 +16,7 @@ from django.core.cache import cache
 from cachelayers import warmer
 from cachelayers.warming import Target, limits, plan
 from cachelayers.warming.limits import Pace
+from cachelayers.warming.outcomes import TookTooLong
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 
@@ -148,6 +151,26 @@ def test_the_alarm_of_a_time_limit_is_gone_afterwards(run: RunCommand) -> None:
     run("warm_cache", "--time-limit=0.05")
 
     time.sleep(0.1)  # an alarm would end this test
+
+
+def test_the_alarm_of_somebody_else_is_neither_lost_nor_put_off() -> None:
+    rung: list[float] = []
+    began = time.monotonic()
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(time.monotonic() - began))
+    others = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with limits.time_limit(60):
+            pass
+        with limits.time_limit(0.1), suppress(TookTooLong):
+            pass
+        while not rung:
+            assert time.monotonic() - began < 30
+            time.sleep(0.01)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *others)
+        signal.signal(signal.SIGALRM, before)
+
+    assert 0.29 <= rung[0] < 10
 
 
 @pytest.mark.parametrize("text", ["-1", "soon", "inf", "nan"])
