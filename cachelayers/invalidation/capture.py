@@ -5,16 +5,15 @@ The wrapper around every statement adds to it; recall stores it with the value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from django.db import DatabaseError
 
 from cachelayers.invalidation.log import Dependency, Reading
+from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.units import Unit, current_unit
-
-MOST_ROW_TAGS = 100  # of one database; what has more depends on the whole tables
 
 
 class Capture:
@@ -73,21 +72,6 @@ class Capture:
         ]
 
 
-def without_many_rows(tags: Sequence[str]) -> Sequence[str]:
-    """Return the tags, with the tables instead of the rows where those are too many."""
-    if len(tags) <= MOST_ROW_TAGS:
-        return tags
-    return list(dict.fromkeys(table_instead_of_row(tag) for tag in tags))
-
-
-def table_instead_of_row(tag: str) -> str:
-    """Return the tag of the table whose row a tag names; every other tag as it is."""
-    kind, _, rest = tag.partition(":")
-    if kind == "rows":
-        return f"table:{rest}"
-    return f"table:{rest.partition(':')[0]}" if kind == "row" else tag
-
-
 _capture: ContextVar[Capture | None] = ContextVar("cachelayers_capture", default=None)
 _running: dict[int, Capture] = {}
 
@@ -115,6 +99,8 @@ def capturing(capture: Capture) -> Iterator[None]:
         _capture.reset(token)
         if outer is not None:
             outer.take_over(capture)
+        else:
+            capture.unit.note_seen(capture.dependencies(), is_shareable=not capture.is_unstorable)
 
 
 def current_capture() -> Capture | None:

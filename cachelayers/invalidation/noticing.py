@@ -15,9 +15,9 @@ from django.db.backends.signals import connection_created
 
 from cachelayers.invalidation.capture import listening_captures
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
-from cachelayers.invalidation.log import write_tags
+from cachelayers.invalidation.log import Dependency, write_tags
 from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import current_unit, is_written_to
+from cachelayers.invalidation.units import Unit, current_unit, is_written_to
 from cachelayers.stats import counts
 
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
@@ -54,7 +54,7 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
     if not captures:
         unit = current_unit()
         if unit is not None and footprint.tables:
-            unit.note_read(connection.alias)
+            note_read_of_unit(unit, connection, footprint.read_tags(params))
         return
     tags = footprint.read_tags(params)
     is_unstorable = bool(tags) and is_written_to(connection)
@@ -65,6 +65,14 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
             capture.note_tags(connection.alias, tags)
     if footprint.is_untracked:
         counts.add(connection.alias, "untracked_reads")
+
+
+def note_read_of_unit(unit: Unit, connection: BaseDatabaseWrapper, tags: list[str]) -> None:
+    """Before a read outside of any recall: what is made of it later depends on it."""
+    unit.note_read(connection.alias)
+    reading = unit.position(connection.alias)
+    dependency = Dependency(connection.alias, *reading, tags)
+    unit.note_seen([dependency], is_shareable=not is_written_to(connection))
 
 
 def note_write(connection: BaseDatabaseWrapper) -> None:

@@ -7,7 +7,7 @@ async code and threads that were started with the context copied share it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -15,11 +15,14 @@ from typing import NamedTuple
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.invalidation.log import NEVER, Reading, known_readings, log_of
+from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readings, log_of
 from cachelayers.invalidation.prune import prune_now_and_then
+from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
+from cachelayers.locks import ForkSafeLock
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
+MOST_SEEN = 500  # dependencies that a unit notes before it merges them
 
 
 class Dirt(NamedTuple):
@@ -42,8 +45,11 @@ class Unit:
         self.began = time.monotonic()
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
-        self._current: set[str] = set()  # databases whose log was read since they were written to
+        self.refreshed: set[str] = set()  # databases whose log was read since they were written to
         self._dirt: dict[str, Dirt] = {}
+        self._seen: list[Dependency] = []
+        # It has read what was not committed then: nobody else may see what is made of it.
+        self.has_seen_unshareable = False
         for connection in connections.all(initialized_only=True):
             transaction = transaction_of(connection)
             if transaction.is_open():
@@ -54,7 +60,7 @@ class Unit:
 
     def needs_refresh(self, database: str) -> bool:
         """Tell whether refresh() would read the log."""
-        return database not in self._current
+        return database not in self.refreshed
 
     def refresh(self, database: str) -> None:
         """Read the log, if that was not done yet since the unit began or wrote.
@@ -62,11 +68,11 @@ class Unit:
         Not within a transaction that has written: the ids of its own rows in the log may be given
         to others after a rollback, and would seem to have been read.
         """
-        if database in self._current or is_written_to(connections[database]):
+        if database in self.refreshed or is_written_to(connections[database]):
             return
         reading = log_of(database).refresh()
         self._positions.setdefault(database, reading)
-        self._current.add(database)
+        self.refreshed.add(database)
         prune_now_and_then(database)
 
     def position(self, database: str) -> Reading:
@@ -90,22 +96,58 @@ class Unit:
                 self.refresh(database)
             self._positions.setdefault(database, NOWHERE)  # nothing made of it can be stored
 
+    def note_seen(self, dependencies: Iterable[Dependency], *, is_shareable: bool = True) -> None:
+        """Remember what was read outside of any recall, or by an outermost one.
+
+        What is made of it later, such as a fragment of a page, depends on it without reading again.
+        """
+        self._seen.extend(dependencies)
+        self.has_seen_unshareable |= not is_shareable
+        if len(self._seen) > MOST_SEEN:
+            self.seen()
+
+    def seen(self) -> list[Dependency]:
+        """Return all that was read since the unit began."""
+        with _merging:  # in place: what another thread adds meanwhile stands behind it
+            count = len(self._seen)
+            self._seen[:count] = merge(self._seen[:count])
+        return list(self._seen)
+
     def note_write(self, connection: BaseDatabaseWrapper) -> None:
         """Have the log read again before the next recall, and none while the transaction lasts."""
         transaction = transaction_of(connection)
         unit: Unit | None = self
         while unit is not None:
-            unit._current.discard(connection.alias)
+            unit.refreshed.discard(connection.alias)
             if transaction.is_open():
                 unit._dirt[connection.alias] = Dirt(transaction, transaction.number)
             unit = unit.parent
 
     def is_dirty(self) -> bool:
         """Tell whether a transaction that is still open has written to tracked tables."""
+        if not self._dirt:  # as almost always
+            return False
         for database, dirt in list(self._dirt.items()):
             if dirt.is_gone():
                 self._dirt.pop(database, None)
         return bool(self._dirt)
+
+
+_merging = ForkSafeLock()
+
+
+def merge(dependencies: Iterable[Dependency]) -> list[Dependency]:
+    """Return one dependency for each incarnation of a log, at the oldest position."""
+    positions: dict[tuple[str, str], int] = {}
+    tags: dict[tuple[str, str], dict[str, None]] = {}
+    for database, incarnation, position, some in dependencies:
+        log = database, incarnation
+        positions[log] = min(position, positions.get(log, position))
+        tags.setdefault(log, {}).update(dict.fromkeys(some))
+    return [
+        Dependency(*log, position, without_many_rows(list(tags[log])))
+        for log, position in positions.items()
+    ]
 
 
 _unit: ContextVar[Unit | None] = ContextVar("cachelayers_unit", default=None)

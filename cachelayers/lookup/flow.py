@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cachelayers.conf import package_settings
-from cachelayers.entries.envelope import Envelope
+from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.background import StartRefresh
+from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
+from cachelayers.lookup.peeking import UNREAD
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     AwaitLanding,
@@ -76,29 +78,37 @@ class Lease:
         return time.monotonic() - self._began < self.seconds / 2
 
 
-def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Get the value, from the cache or by computing it."""
+def recall_steps(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = UNREAD
+) -> Steps:
+    """Get the value, from the cache or by computing it; ``stored``: what was read there before."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
         return (yield from compute_unseen(policy, compute, unit))
-    found = yield from find(policy, unit)
+    found = yield from find(policy, unit, stored=stored)
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
     if found.state is State.STALE:
+        if policy.is_refreshed_by_caller:
+            return (yield from refresh_or_serve(policy, compute, unit, found.value))
         yield from start_refresh(policy, compute)
     if found.state is not State.MISSING:
         return found.value
     return (yield from compute_once(policy, compute, unit))
 
 
-def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
+def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNREAD) -> Steps:
     """Look for a valid entry; one that is used hands its tags to the recall around this one."""
-    envelope: Envelope | None = yield ReadEntry(policy, shared=shared)
+    envelope: Envelope | None
+    if stored is UNREAD:
+        envelope = yield ReadEntry(policy, shared=shared)
+    else:
+        envelope = unseal(stored)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
         return MISSING
     dependencies = dependencies_of(envelope)
-    if dependencies is None:
+    if dependencies is None or not (policy.accepts is None or policy.accepts(envelope.value)):
         return MISSING
     for dependency in dependencies:
         if not (yield Vouch(unit, dependency)):
@@ -106,6 +116,8 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
     if outer := current_capture():
         for dependency in dependencies:
             outer.add_dependency(dependency)
+    else:
+        unit.note_seen(dependencies)
     return Found(State.FRESH if envelope.is_fresh(now) else State.STALE, envelope.value)
 
 
@@ -116,6 +128,26 @@ def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
         return
     if not (yield StartRefresh(policy, refresh_steps(policy, compute, lease))):
         yield DropLease(policy)
+
+
+def refresh_or_serve(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stale_value: Any
+) -> Steps:
+    """Refresh a stale entry in the caller's own time, if nobody else does; else serve it stale.
+
+    One that cannot be computed is served stale too, and keeps its lease: nobody tries again before
+    that runs out.
+    """
+    lease = Lease()
+    if not (yield TakeLease(policy, lease.token, lease.seconds)):
+        return stale_value
+    try:
+        value = yield from compute_and_store(policy, compute, unit)
+    except Exception as error:  # noqa: BLE001 - whatever a user's code raises; all is logged
+        report_failed_refresh(policy, error)
+        return stale_value
+    yield from give_back(policy, lease)
+    return value
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
@@ -199,6 +231,16 @@ def compute_and_store(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight | None = None
 ) -> Steps:
     """Compute the value, and store it with what it was made of."""
+    value, envelope = yield from make_entry(policy, compute, unit)
+    if envelope is not None:
+        is_stored = yield StoreEntry(policy, envelope)
+        if flight is not None:
+            flight.is_stored = is_stored
+    return value
+
+
+def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Compute the value; return it with its entry, or None where that is not worth storing."""
     capture = Capture(unit, collects=policy.collects)
     for database, tags in policy.dependencies():
         if (yield FixPosition(unit, database)):
@@ -208,11 +250,9 @@ def compute_and_store(
     began = time.time()
     with capturing(capture):
         value = yield Compute(compute)
-    if is_worth_storing(policy, capture, unit):
-        is_stored = yield StoreEntry(policy, make_envelope(policy, value, capture, began))
-        if flight is not None:
-            flight.is_stored = is_stored
-    return value
+    if not is_worth_storing(policy, capture, unit):
+        return value, None
+    return value, make_envelope(policy, value, capture, began)
 
 
 def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
