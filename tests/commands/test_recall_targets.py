@@ -94,9 +94,9 @@ def test_an_item_is_not_outdated_by_what_was_written_while_others_were_warmed(
     run: RunCommand,
 ) -> None:
     register(
-        RecallTarget("first", count_authors, timeout=None),
+        partial(recall, "first", count_authors, timeout=None),
         partial(Author.objects.create, name="Verne"),
-        RecallTarget("authors", count_authors, timeout=None),
+        partial(recall, "authors", count_authors, timeout=None),
     )
 
     run("warm_cache")

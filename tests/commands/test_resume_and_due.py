@@ -178,6 +178,7 @@ def test_a_warmer_that_is_running_is_not_due_and_one_that_was_interrupted_is(
     register("stops", Stop(), every=3600)
     run("warm_cache", "stops")
     claim(warmer_source("running"), time_limit=60)
+    wind_back("running", 10)
 
     due = {one.warmer.name: one.is_due() for one in warmers_with_runs()}
 
