@@ -21,16 +21,18 @@ from benchmarks.report import print_table
 PAGES = 1_000
 ROUNDS = 3
 CLIENT = "test client"
+AIRPORTS, WAITING = "airport pages", "pages that wait 5 ms"
 SECONDS_OF_A_STEP = 600
 
 Way = Callable[["Site", Path], float]
+Seconds = dict[str, dict[str, list[float]]]
 
 
 class Site:
     """The demo site in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        """Fill it with the real airports."""
+        """Make its databases."""
         self.folder = folder
         self._environment = {
             **os.environ,
@@ -41,9 +43,12 @@ class Site:
             ("migrate", "--verbosity=0"),
             ("migrate", "--verbosity=0", "--database=cache"),
             ("collectstatic", "--verbosity=0", "--no-input"),
-            ("load_airports",),
         ):
             self.run("django", *command)
+
+    def load_airports(self) -> None:
+        """Fill it with the real airports."""
+        self.run("django", "load_airports")
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a module of Python's."""
@@ -104,54 +109,66 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pages", type=int, default=PAGES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path, default=Path("var/bench-warming.json"))
+    for name, choices in (("kind", (AIRPORTS, WAITING)), ("way", tuple(WAYS))):
+        parser.add_argument(
+            f"--{name}", action="append", choices=choices, help=f"only this {name}; repeatable"
+        )
     options = parser.parse_args(arguments)
+    ways = {name: WAYS[name] for name in options.way or WAYS}
+    kinds = options.kind or [AIRPORTS, WAITING]
     with TemporaryDirectory(prefix="cachelayers-bench-") as folder:
-        seconds = measure(Path(folder), options.pages, options.rounds)
+        seconds = measure(Path(folder), kinds, ways, options.pages, options.rounds)
     show(seconds, options.pages)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"pages": options.pages, "seconds": seconds}, indent=2))
 
 
-def measure(folder: Path, pages: int, rounds: int) -> dict[str, dict[str, list[float]]]:
+def measure(
+    folder: Path, kinds: Sequence[str], ways: dict[str, Way], pages: int, rounds: int
+) -> Seconds:
     """Return the seconds of each round, by kind of page and way."""
     site = Site(folder / "site")
-    files = url_files(site, folder, pages)
-    seconds: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in WAYS} for kind in files}
+    files = {kind: url_file(site, kind, folder, pages) for kind in kinds}
+    seconds: Seconds = {kind: {way: [] for way in ways} for kind in kinds}
     for _ in range(rounds):
         for kind, urls in files.items():
-            for name, way in WAYS.items():
+            for name, way in ways.items():
                 site.run("django", "clear_cache", "--all", "--no-input", "--verbosity=0")
                 seconds[kind][name].append(way(site, urls))
     return seconds
 
 
-def url_files(site: Site, folder: Path, pages: int) -> dict[str, Path]:
-    """Write the URLs of each kind of page, and return the files."""
-    kinds = {
-        "airport pages": site.run("benchmarks.warming.pages", str(pages)).splitlines(),
-        "pages that wait 5 ms": [f"/waiting/{number}/" for number in range(pages)],
-    }
-    files: dict[str, Path] = {}
-    for kind, urls in kinds.items():
-        if len(urls) != pages:
-            raise SystemExit(f"there are {len(urls)} {kind}, not {pages}")
-        files[kind] = folder / f"{len(files)}.txt"
-        files[kind].write_text("\n".join(urls), encoding="utf-8")
-    return files
+def url_file(site: Site, kind: str, folder: Path, pages: int) -> Path:
+    """Write the URLs of a kind of page, and return the file."""
+    if kind == AIRPORTS:
+        site.load_airports()
+        urls = site.run("benchmarks.warming.pages", str(pages)).splitlines()
+    else:
+        urls = [f"/waiting/{number}/" for number in range(pages)]
+    if len(urls) != pages:
+        raise SystemExit(f"there are {len(urls)} {kind}, not {pages}")
+    file = folder / f"{kind}.txt"
+    file.write_text("\n".join(urls), encoding="utf-8")
+    return file
 
 
-def show(seconds: dict[str, dict[str, list[float]]], pages: int) -> None:
+def show(seconds: Seconds, pages: int) -> None:
     """Print pages a second, and how many times as quick as the plain loop that is."""
     rows = []
     for kind, by_way in seconds.items():
-        cells = []
-        for way, rounds in by_way.items():
-            ratios = [theirs / ours for theirs, ours in zip(by_way[CLIENT], rounds, strict=True)]
-            ratio = "" if way == CLIENT else f" ({statistics.median(ratios):.2f}x)"
-            cells.append(f"{pages / statistics.median(rounds):,.0f}{ratio}")
-        rows.append([kind, *cells])
+        client = by_way.get(CLIENT)
+        rows.append([kind, *(describe(rounds, client, pages) for rounds in by_way.values())])
     title = f"{pages:,} pages warmed: pages a second (so many times as quick as the {CLIENT})"
-    print_table(title, ["", *WAYS], rows)
+    print_table(title, ["", *next(iter(seconds.values()))], rows)
+
+
+def describe(rounds: Sequence[float], client: Sequence[float] | None, pages: int) -> str:
+    """``155 (1.05x)``."""
+    speed = f"{pages / statistics.median(rounds):,.0f}"
+    if client is None or rounds is client:
+        return speed
+    ratios = [theirs / ours for theirs, ours in zip(client, rounds, strict=True)]
+    return f"{speed} ({statistics.median(ratios):.2f}x)"
 
 
 if __name__ == "__main__":
