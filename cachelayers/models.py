@@ -100,3 +100,67 @@ class LogState(models.Model):
 
     def __str__(self) -> str:
         return self.incarnation
+
+
+# Screens of the admin: each has its place in the admin's index, and its permissions. Proxies, which
+# have no rows of their own; a dumpdata of everything would look for the table of an unmanaged one.
+
+
+class Overview(LogState):
+    """How each layer is, and what it has answered."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("overview")
+        default_permissions: ClassVar = ("view",)
+
+
+class Invalidate(LogState):
+    """Choose what is not to be served any more."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("invalidate")
+        default_permissions: ClassVar = ()
+        permissions: ClassVar = [
+            ("invalidate_entries", "Can invalidate cached entries"),
+            ("clear_caches", "Can clear caches"),
+        ]
+
+
+class Warmers(LogState):
+    """What fills the cache ahead of its readers."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("warmers")
+        default_permissions: ClassVar = ("view",)
+        permissions: ClassVar = [("run_warmers", "Can run warmers")]
+
+
+class Log(LogState):
+    """What was invalidated. Seen with the permission to view invalidations."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("log")
+        default_permissions: ClassVar = ()
+
+
+class Entries(LogState):
+    """What is stored. Seen with the permission to view entries."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("entries")
+        default_permissions: ClassVar = ()
+        permissions: ClassVar = [("view_values", "Can view cached values")]
+
+
+class Advice(LogState):
+    """What the site spends its time on."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("advice")
+        default_permissions: ClassVar = ("view",)

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from cachelayers.conf import package_settings
-from cachelayers.management.clearing import (
+from cachelayers.clearing import (
     Clearing,
     ClearingError,
     describe_count,
@@ -21,7 +21,7 @@ from cachelayers.management.clearing import (
     plan_prefix,
     plan_static,
 )
-from cachelayers.management.suggestions import unknown_name
+from cachelayers.suggestions import unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from cachelayers.management.progress import (
     describe_seconds,
     make_progress,
 )
-from cachelayers.management.suggestions import unknown_name
+from cachelayers.suggestions import unknown_name
 from cachelayers.warming.addresses import locate, own_host, site_origin
 from cachelayers.warming.console import without_logged_pages
 from cachelayers.warming.crew import warm_items

@@ -1,4 +1,4 @@
-"""What ``clear_cache`` can do to one alias, and how it says so. Touches only what it is told to."""
+"""What can be cleared of one alias, and how that is said. Touches only what it is told to."""
 
 import re
 from collections.abc import Callable, Iterator
