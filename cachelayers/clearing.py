@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
 from django.core.cache import caches
@@ -12,6 +11,7 @@ from django.core.cache import caches
 from cachelayers.backends import LayeredCache
 from cachelayers.conf import backend_of
 from cachelayers.hashing.shared import forget_shared
+from cachelayers.masking import shown_location
 
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
 # importing the classes would need their libraries.
@@ -134,21 +134,7 @@ def _reach_of_clear(alias: str) -> str:
     reach = next((REACH_OF_CLEAR[name] for name in names if name in REACH_OF_CLEAR), None)
     if reach is None:
         return "everything that its backend's clear() reaches"
-    return reach.format(location=_shown_location(alias))
-
-
-def _shown_location(alias: str) -> str:
-    location = settings.CACHES[alias].get("LOCATION", "")
-    locations = location if isinstance(location, (list, tuple)) else [location]
-    return ", ".join(_without_password(str(each)) for each in locations)
-
-
-def _without_password(location: str) -> str:
-    parts = urlsplit(location)
-    if "@" not in parts.netloc:
-        return location
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"***@{host}", query=""))
+    return reach.format(location=shown_location(alias))
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -6,16 +6,19 @@ invalidated in the same transaction by every kind of write, also one by another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from django.db.models import Model
 
-from cachelayers.invalidation.tags import word_tag
+from cachelayers.invalidation.tags import WORD, word_tag
 
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
 _models_by_word: dict[str, dict[str, type[Model]]] = {}
+
+MOST_SEEN = 10_000  # words of entries that this process has stored; beyond, no more are remembered
+_seen: dict[str, None] = {}
 
 
 def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
@@ -42,6 +45,17 @@ def models_of_word(tag: str) -> list[type[Model]]:
     """Return the models that declare the word of a tag."""
     declared = _models_by_word.get(tag)
     return list(declared.values()) if declared else []
+
+
+def note_words(tags: Iterable[str]) -> None:
+    """Remember the words of an entry that is being stored: forms ask which there are."""
+    if len(_seen) < MOST_SEEN:
+        _seen.update(dict.fromkeys(tags))
+
+
+def words_here() -> set[str]:
+    """Return the words that models declare and that entries stored by this process have."""
+    return {tag.removeprefix(WORD) for tag in (*_models_by_word, *list(_seen))}
 
 
 def declaring_models() -> list[type[Model]]:

@@ -18,6 +18,7 @@ from cachelayers.entries.envelope import Envelope
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import Unit
+from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.background import StartRefresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
 from cachelayers.lookup.policy import Policy
@@ -209,6 +210,7 @@ def compute_and_store(
     with capturing(capture):
         value = yield Compute(compute)
     if is_worth_storing(policy, capture, unit):
+        note_words(policy.words)
         is_stored = yield StoreEntry(policy, make_envelope(policy, value, capture, began))
         if flight is not None:
             flight.is_stored = is_stored

@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from cachelayers.conf import package_settings
 from cachelayers.clearing import (
     Clearing,
     ClearingError,
@@ -21,6 +20,7 @@ from cachelayers.clearing import (
     plan_prefix,
     plan_static,
 )
+from cachelayers.conf import package_settings
 from cachelayers.suggestions import unknown_name
 
 
