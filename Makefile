@@ -16,7 +16,7 @@ help:
 	@echo "make demo    set up the demo site with real data, measure it, serve it on 127.0.0.1:$(PORT)"
 	@echo "             (SERVE=no: end after the measurement; PORT=8001: another port;"
 	@echo "              REDIS=yes: with a Redis of its own between memory and table)"
-	@echo "make test    get PostgreSQL, MariaDB, Redis and memcached, and run the whole suite"
+	@echo "make test    get PostgreSQL, MariaDB, Redis, memcached and Chromium, and run the whole suite"
 	@echo "             (PYTEST_ARGUMENTS='-k incr': a part of it)"
 	@echo "make lint    check style, types and the imports between the floors of the house"
 	@echo "make bench   measure the cache against its peers, side by side"
@@ -45,6 +45,7 @@ demo-site:
 	@$(python) manage.py migrate --verbosity 0
 	@$(python) manage.py migrate --verbosity 0 --database cache
 	@$(python) manage.py collectstatic --verbosity 0 --no-input
+	@$(python) manage.py warm_cache --static --verbosity 0
 	@$(python) manage.py load_airports
 	@$(python) manage.py load_pages
 	@$(python) manage.py create_demo_user
@@ -55,7 +56,7 @@ ifneq ($(SERVE),no)
 endif
 
 test:
-	@.ci/get-servers
+	@.ci/get-servers browser
 	@.ci/make-env test
 	@$(python) -m pytest -n auto $(PYTEST_ARGUMENTS)
 

@@ -30,6 +30,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "cachelayers.middleware.StaticCacheMiddleware",  # above what serves the files
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "testproject.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -120,6 +121,9 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
+# The templates name their files by {% hashed_static %}: the id of the content is in the URL. The
+# manifest stays for what none of them names: the files of the admin, and those that stylesheets
+# load by url().
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -276,7 +276,7 @@ class Postgres(DatabaseServer):
 
     @classmethod
     def explain_absence(cls) -> str | None:
-        return super().explain_absence() or explain_missing_module("psycopg", "postgres")
+        return super().explain_absence() or explain_missing_module("psycopg", ".[postgres]")
 
     def prepare(self) -> None:
         self.run_tool(
@@ -326,7 +326,7 @@ class MariaDB(DatabaseServer):
 
     @classmethod
     def explain_absence(cls) -> str | None:
-        return super().explain_absence() or explain_missing_module("MySQLdb", "mysql")
+        return super().explain_absence() or explain_missing_module("MySQLdb", ".[mysql]")
 
     def prepare(self) -> None:
         self.run_tool(
@@ -393,7 +393,7 @@ class Redis(Server):
 
     @classmethod
     def explain_absence(cls) -> str | None:
-        return super().explain_absence() or explain_missing_module("redis", "redis")
+        return super().explain_absence() or explain_missing_module("redis", ".[redis]")
 
     def command(self) -> list[str]:
         options = {
@@ -427,7 +427,7 @@ class Memcached(Server):
 
     @classmethod
     def explain_absence(cls) -> str | None:
-        return super().explain_absence() or explain_missing_module("pymemcache", "memcached")
+        return super().explain_absence() or explain_missing_module("pymemcache", ".[memcached]")
 
     def command(self) -> list[str]:
         return [self.program_path(), "-l", HOST, "-p", str(self.port), "-U", "0", "-m", "64"]
@@ -436,8 +436,37 @@ class Memcached(Server):
         return ask_port(self.port, b"version\r\n").startswith(b"VERSION")
 
 
+class Browser(Server):
+    """chromedriver, which starts a Chromium for each session and ends it with the session.
+
+    Not Playwright: its synchronous calls run an event loop in the thread of the tests, where Django
+    then refuses every query of the worker's other tests; and Debian builds this driver together
+    with its Chromium, so that the two always fit.
+    """
+
+    name = "browser"
+    program = "chromedriver"
+    package = "chromium-driver"
+
+    @classmethod
+    def explain_absence(cls) -> str | None:
+        return super().explain_absence() or explain_missing_module("selenium", "selenium")
+
+    def command(self) -> list[str]:
+        # Profiles and reports of crashes: in the run's folder, and not where the account lives.
+        folders = [f"{name}={self.data}" for name in ("HOME", "TMPDIR")]
+        return ["/usr/bin/env", *folders, self.program_path(), f"--port={self.port}"]
+
+    def answers(self) -> bool:
+        return page_is_there(self.port, "/status")
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+
 SERVERS: dict[str, type[Server]] = {
-    server.name: server for server in (Postgres, MariaDB, Redis, Memcached)
+    server.name: server for server in (Postgres, MariaDB, Redis, Memcached, Browser)
 }
 
 
@@ -474,9 +503,9 @@ def find_program(program: str, folders: list[str]) -> str | None:
     return shutil.which(program, path=path)
 
 
-def explain_missing_module(module: str, extra: str) -> str | None:
+def explain_missing_module(module: str, requirement: str) -> str | None:
     if importlib.util.find_spec(module) is None:
-        return f"the Python package {module} is not installed (pip install .[{extra}])"
+        return f"the Python package {module} is not installed (pip install {requirement})"
     return None
 
 
@@ -550,3 +579,9 @@ def ask_port(port: int, question: bytes) -> bytes:
             return connection.recv(256)
     except OSError:
         return b""
+
+
+def page_is_there(port: int, path: str) -> bool:
+    """Tell whether a server of HTTP has this page."""
+    question = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n"
+    return ask_port(port, question.encode()).startswith(b"HTTP/1.1 200 ")

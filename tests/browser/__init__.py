@@ -1,0 +1,1 @@
+"""The demo site keeps its promises in a real browser."""

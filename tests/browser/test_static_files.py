@@ -1,0 +1,56 @@
+"""A changed file is fetched anew, and one that is as it was comes from the browser's cache."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import OpenWindow
+from tests.browser.site import Site
+from tests.browser.window import Fetched, Window
+from tests.environment import PROJECT
+
+pytestmark = pytest.mark.browser
+
+CSS = "site/site.css"
+OLD_CSS = (PROJECT / "testproject/pages/static" / CSS).read_text(encoding="utf-8")
+NEW_CSS = OLD_CSS + "\nh1 { letter-spacing: 7px; }\n"
+
+
+def files_of(window: Window, path: str) -> dict[str, Fetched]:
+    """Go to a page; return the first answer for each of its files, by the ending of the name."""
+    window.take_fetched()
+    window.open(path)
+    return {file.path.rpartition(".")[2]: file for file in reversed(window.take_fetched()[1:])}
+
+
+def test_a_second_page_loads_no_file_that_the_first_has_loaded(window: Window) -> None:
+    first = files_of(window, "/about/")
+    second = files_of(window, "/caching/")
+
+    assert sorted(first) == sorted(second) == ["css", "js", "svg"]
+    assert not any(file.is_from_cache for file in first.values())
+    assert all(file.is_from_cache for file in second.values())
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["", "whitenoise.storage.CompressedStaticFilesStorage"],
+    ids=["manifest", "plain"],
+)
+def test_a_deployed_stylesheet_is_fetched_anew_and_nothing_else_is(
+    own_site: Site, open_window: OpenWindow
+) -> None:
+    window = open_window(own_site)
+    before = files_of(window, "/about/")
+    plain = window.style("h1", "letter-spacing")
+
+    own_site.deploy({CSS: NEW_CSS})
+    after = files_of(window, "/about/")
+
+    assert window.style("h1", "letter-spacing") == "7px" != plain
+    assert after["css"].cache_id != before["css"].cache_id
+    assert after["css"].cache_control == before["css"].cache_control
+    assert not after["css"].is_from_cache
+    for kind in ("js", "svg"):
+        assert after[kind].cache_id == before[kind].cache_id
+        assert after[kind].is_from_cache

@@ -1,0 +1,173 @@
+"""A browser's window, and what went on in it: what was fetched from where, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:  # where selenium is missing, the tests say so themselves
+    from selenium.webdriver.remote.webdriver import WebDriver
+    from selenium.webdriver.remote.webelement import WebElement
+
+WAIT_SECONDS = 20.0  # a busy machine
+ARGUMENTS = (
+    "--headless",
+    "--window-size=1280,900",
+    "--lang=en",
+    "--no-proxy-server",
+    "--disable-background-networking",
+    # It opens pages of the tests alone, and containers forbid what its sandbox is made of.
+    "--no-sandbox",
+    "--disable-dev-shm-usage",  # which is 64 MB in a container
+    "--remote-debugging-pipe",  # closed when its driver is killed, upon which it ends too
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One answer to a request of the browser's."""
+
+    path: str
+    cache_id: str  # empty where the URL has none
+    status: int
+    is_from_cache: bool
+    cache_control: str
+
+
+class Window:
+    """The only window of a browser that has never seen a page before."""
+
+    def __init__(self, driver_url: str, site_url: str) -> None:
+        """``driver_url``: of a chromedriver."""
+        self.site_url = site_url
+        self.driver = start_chromium(driver_url)
+        self._fetched: list[Fetched] = []
+        self._troubles: list[str] = []
+        self._from_memory: set[str] = set()
+
+    def close(self) -> None:
+        """End the browser."""
+        self.driver.quit()
+
+    def open(self, path: str) -> None:
+        """Go to a page of the site, and return when it is loaded."""
+        self.driver.get(self.site_url + path)
+
+    def style(self, selector: str, name: str) -> str:
+        """Return a property of an element as the browser has computed it."""
+        return self._find(selector).value_of_css_property(name)
+
+    def text(self, selector: str = "body") -> str:
+        """Return the text of an element as a reader sees it."""
+        return self._find(selector).text
+
+    def fill(self, selector: str, typed: str) -> None:
+        """Type into a field, in place of what is there."""
+        field = self._find(selector)
+        field.clear()
+        field.send_keys(typed)
+
+    def click(self, selector: str) -> None:
+        """Click on an element."""
+        self._find(selector).click()
+
+    def follow(self, selector: str) -> None:
+        """Click on what leads to another page, and return when that is loaded."""
+        self.driver.execute_script("window.isLeft = false")
+        self.click(selector)
+        self.wait_for("window.isLeft === undefined && document.readyState === 'complete'")
+
+    def attributes(self, selector: str, *names: str) -> list[tuple[str | None, ...]]:
+        """Return attributes of all elements, as they are written."""
+        elements = self.driver.find_elements("css selector", selector)
+        return [tuple(map(element.get_dom_attribute, names)) for element in elements]
+
+    def _find(self, selector: str) -> WebElement:
+        return self.driver.find_element("css selector", selector)
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until JavaScript says that a condition holds."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        WebDriverWait(self.driver, WAIT_SECONDS, poll_frequency=0.05).until(
+            lambda driver: driver.execute_script(f"return {condition}"), condition
+        )
+
+    # What went on
+
+    def take_fetched(self) -> list[Fetched]:
+        """Return what was fetched since the last look, from wherever."""
+        self._listen()
+        taken, self._fetched = self._fetched, []
+        return taken
+
+    def wait_for_trouble(self, words: str) -> None:
+        """Wait until something goes wrong that is told in these words."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        noticed: list[str] = []
+        while not any(words in trouble for trouble in noticed):
+            assert time.monotonic() < deadline, f"{words!r} is not in {noticed}"
+            time.sleep(0.02)
+            noticed += self.take_troubles()
+
+    def take_troubles(self) -> list[str]:
+        """Return what went wrong since the last look.
+
+        Errors and warnings on the console, those of scripts, what a policy or an integrity has
+        forbidden, and what could not be fetched.
+        """
+        self._listen()
+        taken, self._troubles = self._troubles, []
+        return taken
+
+    def _listen(self) -> None:
+        for entry in self._log("performance"):
+            message = json.loads(entry["message"])["message"]
+            self._note_event(message["method"], message["params"])
+        for entry in self._log("browser"):
+            if entry["level"] in {"SEVERE", "WARNING"}:
+                self._troubles.append(entry["message"])
+
+    def _log(self, kind: str) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = self.driver.execute("getLog", {"type": kind})["value"]
+        return entries
+
+    def _note_event(self, event: str, said: dict[str, Any]) -> None:
+        if event == "Network.requestServedFromCache":
+            self._from_memory.add(said["requestId"])
+        elif event == "Network.responseReceived":
+            self._note_response(said["requestId"], said["response"])
+
+    def _note_response(self, request_id: str, response: dict[str, Any]) -> None:
+        url = urlsplit(response["url"])
+        if url.scheme != "http":
+            return  # its own pages, and what stands in a URL
+        headers = {name.lower(): value for name, value in response["headers"].items()}
+        self._fetched.append(
+            Fetched(
+                path=url.path,
+                cache_id="".join(parse_qs(url.query).get("cache_id", [])),
+                status=response["status"],
+                is_from_cache=bool(response.get("fromDiskCache"))
+                or request_id in self._from_memory,
+                cache_control=headers.get("cache-control", ""),
+            )
+        )
+
+
+def start_chromium(driver_url: str) -> WebDriver:
+    """Start a browser with an empty profile of its own."""
+    from selenium import webdriver
+    from selenium.webdriver.common.proxy import Proxy, ProxyType
+    from selenium.webdriver.remote.client_config import ClientConfig
+
+    options = webdriver.ChromeOptions()
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    direct = Proxy({"proxyType": ProxyType.DIRECT})
+    config = ClientConfig(remote_server_addr=driver_url, proxy=direct, timeout=int(WAIT_SECONDS))
+    return webdriver.Remote(driver_url, options=options, client_config=config)
