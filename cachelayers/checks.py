@@ -152,6 +152,7 @@ def check_package_settings(
         *flag_messages(given),
         *recheck_messages(given),
         *alias_messages(given),
+        *statistics_messages(given),
         *track_messages(given.get("TRACK", ())),
     ]
 
@@ -206,6 +207,43 @@ def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
             hint="Give a number of seconds, 0 to look at each use, or None to look once.",
             id="cachelayers.E015",
         )
+
+
+def statistics_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield what is wrong with the settings of statistics and samples."""
+    seconds, days = given.get("STATS_SECONDS", 1), given.get("STATS_DAYS", 1)
+    part = given.get("ADVISE_SAMPLE", 0)
+    if seconds is not None and not is_positive(seconds):
+        yield Error(
+            f"CACHELAYERS['STATS_SECONDS'] is {seconds!r}.",
+            hint="Give a number of seconds above zero, or None to write no statistics.",
+            id="cachelayers.E019",
+        )
+    if not is_positive(days):
+        yield Error(
+            f"CACHELAYERS['STATS_DAYS'] is {days!r}.",
+            hint="Give a number of days above zero.",
+            id="cachelayers.E020",
+        )
+    if part != 0 and not (is_positive(part) and part <= 1):
+        yield Error(
+            f"CACHELAYERS['ADVISE_SAMPLE'] is {part!r}.",
+            hint="Give the part of queries and pages to be timed, from 0 (none) to 1 (all).",
+            id="cachelayers.E021",
+        )
+    elif part != 0 and seconds is None:
+        yield checks.Warning(
+            f"CACHELAYERS['ADVISE_SAMPLE'] is {part!r} and STATS_SECONDS is None: what is timed is"
+            " never written.",
+            hint="Leave STATS_SECONDS out, or ADVISE_SAMPLE.",
+            id="cachelayers.W009",
+        )
+
+
+def is_positive(value: Any) -> bool:
+    """Tell whether a value is a number above zero that has an end."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value < float("inf")
 
 
 def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:

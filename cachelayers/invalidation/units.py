@@ -18,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayers.invalidation.log import NEVER, Reading, known_readings, log_of
 from cachelayers.invalidation.prune import prune_now_and_then
 from cachelayers.invalidation.transactions import Transaction, transaction_of
+from cachelayers.stats import pulse
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
 
@@ -129,6 +130,8 @@ def unit_of_work() -> Iterator[Unit]:
         yield unit
     finally:
         _unit.reset(token)
+        if pulse.is_asleep:
+            pulse.beat()
 
 
 @contextmanager

@@ -21,6 +21,12 @@ from cachelayers.invalidation.units import Unit
 from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.background import StartRefresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
+from cachelayers.lookup.observing import (
+    note_computed,
+    note_found,
+    note_invalid,
+    note_missed,
+)
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     AwaitLanding,
@@ -36,6 +42,7 @@ from cachelayers.lookup.steps import (
     Vouch,
     dependencies_of,
 )
+from cachelayers.tracing import going_on, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
 LONGEST_PAUSE_SECONDS = 0.05
@@ -57,6 +64,7 @@ class Found(NamedTuple):
 
     state: State
     value: Any = None
+    envelope: Envelope | None = None
 
 
 MISSING = Found(State.MISSING)
@@ -78,6 +86,18 @@ class Lease:
 
 
 def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Return the flow of a recall, followed where somebody follows."""
+    steps = obtain(policy, compute, unit)
+    return followed(policy, steps) if going_on else steps
+
+
+def followed(policy: Policy, steps: Steps) -> Steps:
+    """Trace a flow."""
+    with tracing_recall(policy.alias, policy.key):
+        return (yield from steps)
+
+
+def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Get the value, from the cache or by computing it."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
@@ -87,7 +107,8 @@ def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
         found = yield from find(policy, unit, shared=True)
     if found.state is State.STALE:
         yield from start_refresh(policy, compute)
-    if found.state is not State.MISSING:
+    if found.envelope is not None:
+        note_found(policy, found.envelope, "fresh" if found.state is State.FRESH else "stale")
         return found.value
     return (yield from compute_once(policy, compute, unit))
 
@@ -97,17 +118,20 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
     envelope: Envelope | None = yield ReadEntry(policy, shared=shared)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
+        note_missed(envelope)
         return MISSING
     dependencies = dependencies_of(envelope)
     if dependencies is None:
         return MISSING
     for dependency in dependencies:
         if not (yield Vouch(unit, dependency)):
+            note_invalid(policy, dependency)
             return OUTDATED
     if outer := current_capture():
         for dependency in dependencies:
             outer.add_dependency(dependency)
-    return Found(State.FRESH if envelope.is_fresh(now) else State.STALE, envelope.value)
+    state = State.FRESH if envelope.is_fresh(now) else State.STALE
+    return Found(state, envelope.value, envelope)
 
 
 def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
@@ -130,7 +154,8 @@ def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
                 land(policy.name, flight)
         yield AwaitLanding(flight, package_settings().LEASE_SECONDS)
         found = yield from find(policy, unit, shared=True)
-        if found.state is not State.MISSING:
+        if found.envelope is not None:
+            note_found(policy, found.envelope, "joined")
             return found.value
         if not flight.is_stored:
             break  # it failed, or may not be shared: no use to queue up behind the next one
@@ -153,16 +178,18 @@ def compute_with_lease(
         yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
         found = yield from find(policy, unit, shared=True)
-        if found.state is not State.MISSING:
+        if found.envelope is not None:
             flight.is_stored = True
+            note_found(policy, found.envelope, "waited")
             return found.value
         lease = Lease()
         has_lease = yield TakeLease(policy, lease.token, lease.seconds)
     try:
         # Somebody may have stored it between the miss and the lease.
         found = yield from find(policy, unit, shared=True)
-        if found.state is not State.MISSING:
+        if found.envelope is not None:
             flight.is_stored = True
+            note_found(policy, found.envelope, "waited")
             return found.value
         return (yield from compute_and_store(policy, compute, unit, flight))
     finally:
@@ -192,8 +219,12 @@ def refresh_steps(
 
 def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Compute without storing; what is around it depends on the same."""
-    with capturing(Capture(unit, collects=policy.collects)):
-        return (yield Compute(compute))
+    capture = Capture(unit, collects=policy.collects)
+    began = time.perf_counter()
+    with capturing(capture):
+        value = yield Compute(compute)
+    note_computed(policy, capture, time.perf_counter() - began, is_stored=False)
+    return value
 
 
 def compute_and_store(
@@ -206,14 +237,17 @@ def compute_and_store(
             capture.add(database, unit.position(database), tags)
         else:
             capture.is_unstorable = True
-    began = time.time()
+    began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
+    seconds, is_stored = time.perf_counter() - clock, False
     if is_worth_storing(policy, capture, unit):
         note_words(policy.words)
-        is_stored = yield StoreEntry(policy, make_envelope(policy, value, capture, began))
+        envelope = make_envelope(policy, value, capture, began, seconds)
+        is_stored = yield StoreEntry(policy, envelope)
         if flight is not None:
             flight.is_stored = is_stored
+    note_computed(policy, capture, seconds, is_stored=is_stored)
     return value
 
 
@@ -227,8 +261,10 @@ def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
     )
 
 
-def make_envelope(policy: Policy, value: Any, capture: Capture, began: float) -> Envelope:
+def make_envelope(
+    policy: Policy, value: Any, capture: Capture, began: float, seconds: float
+) -> Envelope:
     """Return the entry. Its time runs from when it began to be made: its data may be as old."""
     fresh_until = None if policy.timeout is None else began + policy.timeout
     dead_until = None if fresh_until is None else fresh_until + policy.stale
-    return Envelope(value, fresh_until, dead_until, capture.dependencies())
+    return Envelope(value, fresh_until, dead_until, capture.dependencies(), began, seconds)
