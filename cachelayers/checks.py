@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig
@@ -151,6 +152,7 @@ def check_package_settings(
         *seconds_messages(given),
         *flag_messages(given),
         *recheck_messages(given),
+        *task_queue_messages(given),
         *alias_messages(given),
         *statistics_messages(given),
         *track_messages(given.get("TRACK", ())),
@@ -244,6 +246,24 @@ def is_positive(value: Any) -> bool:
     """Tell whether a value is a number above zero that has an end."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 < value < float("inf")
+
+
+def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error where warmers cannot be put on the queue that is named."""
+    value = given.get("TASK_QUEUE")
+    modules = {"django": "django.tasks", "celery": "celery"}
+    if value is not None and value not in modules:
+        yield Error(
+            f"CACHELAYERS['TASK_QUEUE'] is {value!r}.",
+            hint="Give 'django', 'celery', or None for what the project uses.",
+            id="cachelayers.E016",
+        )
+    elif value is not None and find_spec(modules[value]) is None:
+        yield Error(
+            f"CACHELAYERS['TASK_QUEUE'] is {value!r}, and there is no module {modules[value]}.",
+            hint="Install Celery." if value == "celery" else "Use Django 6.0 or later.",
+            id="cachelayers.E016",
+        )
 
 
 def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:

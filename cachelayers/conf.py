@@ -31,6 +31,8 @@ class PackageSettings:
     STRICT: bool = False  # a static file without an id raises, instead of a marker in its URL
     STATIC_DEV_MODE: bool | None = None  # look at static files at each use; None: as DEBUG
     STATIC_LOG: bool = False  # a line for each static file that is hashed
+    # Where `warm_cache --enqueue` puts warmers: "django", "celery"; None: what the project uses.
+    TASK_QUEUE: str | None = None
     STATIC_RECHECK_SECONDS: float | None = None  # look again in production; None: never
     STATS_SECONDS: float | None = 10  # between two writes of what a process counts; None: never
     STATS_DAYS: float = 7  # for which statistics are kept

@@ -1,4 +1,4 @@
-"""The tables of entries, log and statistics. Written by the rooms above, never through the ORM."""
+"""The tables of entries, log, statistics and warmers' runs; the admin's screens have none."""
 
 from __future__ import annotations
 
@@ -100,6 +100,62 @@ class LogState(models.Model):
 
     def __str__(self) -> str:
         return self.incarnation
+
+
+class WarmerRun(models.Model):
+    """How the last run of one warmer, sitemap or list of URLs went, or how far it is.
+
+    One row each, written over by the next run: the table does not grow.
+    """
+
+    source = models.CharField(
+        _("source"), max_length=64, unique=True, help_text=_("Digest of kind, name and shard.")
+    )
+    kind = models.CharField(_("kind"), max_length=10)
+    name = models.TextField(_("name"))
+    shard = models.CharField(_("shard"), max_length=20, blank=True)
+    state = models.CharField(_("state"), max_length=12)
+    token = models.CharField(
+        _("token"), max_length=32, blank=True, help_text=_("Of the run that writes this row.")
+    )
+    host = models.CharField(_("host"), max_length=255, blank=True)
+    process_space = models.CharField(
+        _("process space"),
+        max_length=64,
+        blank=True,
+        help_text=_("Tells containers of one name apart, whose process ids differ."),
+    )
+    process = models.BigIntegerField(_("process"), default=0, help_text=_("Its id on the host."))
+    queued = models.BigIntegerField(_("queued"), null=True, help_text=_("Milliseconds since 1970."))
+    started = models.BigIntegerField(
+        _("started"), null=True, help_text=_("Milliseconds since 1970.")
+    )
+    ended = models.BigIntegerField(_("ended"), null=True, help_text=_("Milliseconds since 1970."))
+    alive_until = models.BigIntegerField(
+        _("alive until"),
+        default=0,
+        help_text=_("After which a run that has not said more is taken for dead."),
+    )
+    seconds = models.FloatField(
+        _("seconds"), null=True, help_text=_("How long the last run took that has ended.")
+    )
+    total = models.IntegerField(_("total"), default=0)
+    warmed = models.IntegerField(_("warmed"), default=0)
+    already_warm = models.IntegerField(_("already warm"), default=0)
+    failed = models.IntegerField(_("failed"), default=0)
+    failures = models.JSONField(_("failures"), default=list)
+    done = models.BinaryField(
+        _("done"), null=True, help_text=_("What an interrupted run has warmed: 8 bytes each.")
+    )
+
+    class Meta:
+        db_table = "cachelayers_warmerrun"
+        verbose_name = _("run of a warmer")
+        verbose_name_plural = _("runs of warmers")
+        default_permissions: ClassVar = ("view",)
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.kind, self.name, self.shard)))
 
 
 class Statistic(models.Model):

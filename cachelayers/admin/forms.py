@@ -9,15 +9,13 @@ from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from cachelayers.clearing.names import UnknownName, alias_named, model_named
 from cachelayers.dashboard.history import KINDS
 from cachelayers.dashboard.invalidating import Choice
 from cachelayers.dashboard.names import (
-    UnknownName,
-    alias_named,
     checked_fragments,
     checked_words,
     labels_of_tracked,
-    model_named,
     row_named,
 )
 from cachelayers.dashboard.shelves import shelves

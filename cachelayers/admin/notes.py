@@ -48,7 +48,7 @@ def write_note(request: HttpRequest, summary: str, outcome: Outcome) -> str:
     number = uuid4().hex
     message = {"done": [asdict(one) for one in outcome.done], "rows": outcome.rows}
     LogEntry.objects.create(
-        user=request.user,
+        user_id=str(request.user.pk),
         content_type=own_type(),
         object_id=number,
         object_repr=summary[:LONGEST_SUMMARY],

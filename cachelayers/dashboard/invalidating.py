@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from cachelayers.backends import LayeredCache
-from cachelayers.clearing import Clearing, ClearingError, notes, plan_clear, plan_prefix
+from cachelayers.clearing.plans import Clearing, ClearingError, notes, plan_clear, plan_prefix
 from cachelayers.conf import package_settings
 from cachelayers.dashboard.names import Model, word_of_fragment
 from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
@@ -222,38 +222,15 @@ def untouched_layers() -> list[Done]:
 def clear_alias(choice: Choice, alias: str) -> list[Done]:
     """Clear one alias, and say what came of it in each layer."""
     try:
-        clearing = plan(choice, alias)
-        before = layers_of(alias)
-        count = clearing.run()
-        after = layers_of(alias)
+        cleared = plan(choice, alias).run()
     except ClearingError as reason:
-        return [Done(alias, "", _("Left alone: %s.") % reason, bool(not choice.aliases))]
+        return [Done(alias, "", _("Left alone: %s.") % reason, not choice.aliases)]
     # Backends raise errors of their libraries, which have no common base.
     except Exception as error:  # noqa: BLE001
         return [Done(alias, "", told(error), False)]
-    what = _("Cleared.") if count is None else removed(count)
-    layers = [
-        Done(alias, now["alias"], what_became(then, now), not now["error"])
-        for then, now in zip(before, after, strict=True)
-    ]
-    return layers or [Done(alias, "", what, True)]
-
-
-def removed(count: int) -> str:
-    """Say how many entries have gone."""
-    return ngettext("%d entry removed.", "%d entries removed.", count) % count
-
-
-def what_became(then: dict[str, Any], now: dict[str, Any]) -> str:
-    """Say what came of a layer, by its own count where it has one."""
-    if state := state_of(now):
-        return state
-    if "entries" not in then or "entries" not in now:
-        return _("Cleared.")
-    return _("%(before)d entries before, %(after)d now.") % {
-        "before": then["entries"],
-        "after": now["entries"],
-    }
+    if not cleared.layers:
+        return [Done(alias, "", str(cleared), True)]
+    return [Done(alias, layer, what, layer not in cleared.left) for layer, what in cleared.layers]
 
 
 def layers_of(alias: str) -> list[dict[str, Any]]:

@@ -1,15 +1,13 @@
-"""Find what an operator names; say what exists where nothing is called so."""
+"""Find the rows, words and fragments that are typed into a form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, router
 
-from cachelayers.invalidation.known import known_words
-from cachelayers.invalidation.tags import word_tag
+from cachelayers.clearing.names import UnknownName, check_spelling, known_words, model_named
 from cachelayers.invalidation.tracked import tracked_models
 from cachelayers.suggestions import unknown_name
 
@@ -18,23 +16,10 @@ FRAGMENT = "fragment:"  # what the word of a fragment's name begins with
 Model = type[models.Model]
 
 
-class UnknownName(ValueError):
-    """Nothing is called so; the message names what is."""
-
-
 def labels_of_tracked() -> dict[str, Model]:
     """Return the tracked models by label, in alphabetical order."""
     found = {model._meta.label: model for model in tracked_models()}
     return dict(sorted(found.items()))
-
-
-def model_named(label: str) -> Model:
-    """Return a tracked model; case does not count."""
-    models_by_label = labels_of_tracked()
-    for known, model in models_by_label.items():
-        if known.lower() == label.lower():
-            return model
-    raise UnknownName(unknown_name("tracked model", label, models_by_label))
 
 
 def row_named(text: str) -> models.Model:
@@ -51,13 +36,6 @@ def row_named(text: str) -> models.Model:
     if row is None:
         raise UnknownName(f"There is no {model._meta.label} with the primary key {key.strip()!r}.")
     return row
-
-
-def alias_named(alias: str) -> str:
-    """Return an alias of CACHES."""
-    if alias not in settings.CACHES:
-        raise UnknownName(unknown_name("alias in CACHES", alias, settings.CACHES))
-    return alias
 
 
 def checked_words(words: Iterable[str], *, unknown_too: bool) -> list[str]:
@@ -83,10 +61,7 @@ def word_of_fragment(name: str) -> str:
 def _checked(given: Iterable[str], known: set[str], kind: str, *, unknown_too: bool) -> list[str]:
     names = list(dict.fromkeys(given))
     for name in names:
-        try:
-            word_tag(word_of_fragment(name) if kind == "fragment" else name)
-        except ValueError as error:
-            raise UnknownName(str(error)) from error
+        check_spelling(word_of_fragment(name) if kind == "fragment" else name)
         if not unknown_too and name not in known:
             raise UnknownName(unknown_name(kind, name, sorted(known)))
     return names

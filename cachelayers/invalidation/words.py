@@ -13,12 +13,12 @@ from django.db.models import Model
 
 from cachelayers.invalidation.tags import WORD, word_tag
 
+MOST_NOTED = 10_000  # words may be made up as code runs; beyond, no more are remembered
+
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
 _models_by_word: dict[str, dict[str, type[Model]]] = {}
-
-MOST_SEEN = 10_000  # words of entries that this process has stored; beyond, no more are remembered
-_seen: dict[str, None] = {}
+_noted_words: set[str] = set()
 
 
 def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
@@ -47,15 +47,15 @@ def models_of_word(tag: str) -> list[type[Model]]:
     return list(declared.values()) if declared else []
 
 
-def note_words(tags: Iterable[str]) -> None:
-    """Remember the words of an entry that is being stored: forms ask which there are."""
-    if len(_seen) < MOST_SEEN:
-        _seen.update(dict.fromkeys(tags))
+def note_words(words: Iterable[str]) -> None:
+    """Remember words that code gives to what it keeps, so that operators can be told of them."""
+    if len(_noted_words) < MOST_NOTED:
+        _noted_words.update(words)
 
 
-def words_here() -> set[str]:
-    """Return the words that models declare and that entries stored by this process have."""
-    return {tag.removeprefix(WORD) for tag in (*_models_by_word, *list(_seen))}
+def declared_words() -> set[str]:
+    """Return the words that models and code declare, and those of entries stored here."""
+    return set(_noted_words) | {tag.removeprefix(WORD) for tag in _models_by_word}
 
 
 def declaring_models() -> list[type[Model]]:

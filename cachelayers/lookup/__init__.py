@@ -1,5 +1,6 @@
 """The main flow: get an entry, or compute and store it."""
 
+from cachelayers.lookup.ahead import is_warm, warm
 from cachelayers.lookup.calls import (
     ainvalidate_key,
     arecall,
@@ -16,6 +17,8 @@ __all__ = [
     "arecall",
     "arefresh",
     "invalidate_key",
+    "is_warm",
     "recall",
     "refresh",
+    "warm",
 ]

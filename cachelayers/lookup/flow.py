@@ -17,6 +17,7 @@ from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
+from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
 from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.background import StartRefresh
@@ -242,7 +243,7 @@ def compute_and_store(
         value = yield Compute(compute)
     seconds, is_stored = time.perf_counter() - clock, False
     if is_worth_storing(policy, capture, unit):
-        note_words(policy.words)
+        note_words(tag.removeprefix(WORD) for tag in policy.words)
         envelope = make_envelope(policy, value, capture, began, seconds)
         is_stored = yield StoreEntry(policy, envelope)
         if flight is not None:

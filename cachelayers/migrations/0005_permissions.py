@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cachelayers", "0002_invalidation_log"),
+        ("cachelayers", "0004_warmer_runs"),
     ]
 
     operations = [

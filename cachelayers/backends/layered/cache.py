@@ -330,13 +330,24 @@ class LayeredCache(ConfiguredCache):
 
     # For operators
 
+    def clear_by_layer(self) -> dict[str, bool]:
+        """Do what ``clear`` does; return by layer, fastest first, whether it could be reached.
+
+        One that could not be is begun anew all the same: what it still has is never read again.
+        """
+        return self._by_layer(run(self._flows.clear()))
+
     def unsearchable_layers(self) -> list[str]:
         """Return the aliases of the shared layers whose keys cannot be searched."""
         return [layer.alias for layer in self._flows.shared if not layer.can_be_searched]
 
-    def delete_prefix(self, prefix: str, version: int | None = None) -> None:
+    def _by_layer(self, reached: Mapping[str, bool]) -> dict[str, bool]:
+        return {alias: reached.get(alias, True) for alias in self._options.LAYERS}
+
+    def delete_prefix(self, prefix: str, version: int | None = None) -> dict[str, bool]:
         """Delete the entries whose key, as the user gave it, begins so.
 
+        Return by layer whether it could be reached; one that could not be still has them.
         Raises CacheUnavailable where a layer cannot be searched, or the keys are not as given.
         """
         made = self._name(prefix, version)
@@ -346,7 +357,7 @@ class LayeredCache(ConfiguredCache):
                 f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
                 " Clear the whole cache instead."
             )
-        run(self._flows.clear_prefix(made))
+        return self._by_layer(run(self._flows.clear_prefix(made)))
 
     def describe_layers(self) -> list[dict[str, Any]]:
         """Ask every layer something, and return how it is, from the fastest on."""

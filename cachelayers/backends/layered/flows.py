@@ -207,24 +207,34 @@ class Flows(Agreement):
         return bool((yield from self._decide(name, "touch", expires)))
 
     def clear(self) -> Flow:
-        """Begin all layers anew, and delete this cache's entries where they can be found."""
+        """Begin all layers anew, and delete this cache's entries where they can be found.
+
+        Return the shared layers where that could be tried, by their aliases.
+        """
+        reached: dict[str, bool] = {}
         yield from self.look()
         self.raise_epochs(self.shared)
         yield from self.agree(raised=True)  # before it takes its time: nobody writes in vain
         for layer in reversed(self.shared):
-            yield from self.ask_plainly(layer, "clear_names", own_names(self.state.alias))
+            answer = yield from self.ask_plainly(layer, "clear_names", own_names(self.state.alias))
+            reached[layer.alias] = answer is not FAILED and answer is not REFUSED
         yield from self.agree(raised=True)
         self.state.drop_everything(self.locals)
+        return reached
 
     def clear_prefix(self, prefix: str) -> Flow:
-        """Delete the entries whose name begins so, from the bottom up."""
+        """Delete the entries whose name begins so, from the bottom up; return as clear() does."""
         yield from self.look()
+        reached: dict[str, bool] = {}
         for layer in reversed(self.shared):
             head = self.state.heads.get(layer.alias)
+            reached[layer.alias] = True
             for mark in ("", DIGEST_MARK) if head else ():
-                yield from self.ask_plainly(layer, "clear_names", f"{head}{mark}{prefix}")
+                answer = yield from self.ask_plainly(layer, "clear_names", f"{head}{mark}{prefix}")
+                reached[layer.alias] &= answer is not FAILED and answer is not REFUSED
         yield from self.tell(None)
         self.state.drop_everything(self.locals)
+        return reached
 
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:
         """Change an entry in the layer that decides."""
