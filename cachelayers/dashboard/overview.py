@@ -48,6 +48,12 @@ class Line:
     error: str
     location: str
 
+    @property
+    def percent(self) -> int | None:
+        """Return which part of the look-ups found something; None: there were none."""
+        ratio = self.figures.hit_ratio
+        return None if ratio is None else round(100 * ratio)
+
 
 @dataclass(frozen=True)
 class Seen:
