@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -42,7 +44,9 @@ class WarmersScreen(Screen):
         runs = [*(status.last_run for status in statuses), *others]
         return self.render(
             request,
-            statuses=statuses,
+            statuses=[
+                (status, timedelta(seconds=status.warmer.every_seconds or 0)) for status in statuses
+            ],
             others=others,
             is_waiting=any(run is not None and run.state in WAITING for run in runs),
             may_run=self.may(request, "run_warmers"),

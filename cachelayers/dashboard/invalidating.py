@@ -18,12 +18,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from cachelayers.backends import LayeredCache
+from cachelayers.backends.layered.bus.log import EVERYTHING
 from cachelayers.clearing.plans import Clearing, ClearingError, notes, plan_clear, plan_prefix
 from cachelayers.conf import package_settings
 from cachelayers.dashboard.names import Model, word_of_fragment
 from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
 from cachelayers.invalidation.log import TAGS_PER_STATEMENT
-from cachelayers.invalidation.tags import word_tag
+from cachelayers.invalidation.tags import key_tag, word_tag
+from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.words import models_of_word
 from cachelayers.masking import without_secrets
 from cachelayers.models import Invalidation
@@ -175,9 +177,19 @@ def carry_out(choice: Choice) -> Outcome:
         else:
             done += [in_log(database, found) for database, found in rows.items()]
             done += untouched_layers()
+    newest = newest_row()
     for alias in aliases_of(choice):
         done += clear_alias(choice, alias)
+        told_others = rows_of(log_database(), [key_tag(alias, EVERYTHING)])
+        # Of the bus, where that is the log.
+        rows.setdefault(log_database(), []).extend(row for row in told_others if row > newest)
     return Outcome(done, rows)
+
+
+def newest_row() -> int:
+    """Return the id of the newest row of the log that holds words and keys."""
+    log = Invalidation.objects.using(log_database())
+    return log.order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def invalidate_and_find(targets: list[Target]) -> dict[str, list[int]]:

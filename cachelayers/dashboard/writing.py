@@ -8,6 +8,7 @@ from typing import Any
 from cachelayers.dashboard.pickles import Noted, Pairs, Several
 
 MOST_CHARACTERS = 20_000
+SAFE_STRING = "django.utils.safestring.SafeString"  # text, as fragments are
 MOST_LEVELS = 30
 MOST_BITS = 10_000
 MOST_PARTS = 20_000  # a pickle may name one part a thousand times, and that one another
@@ -40,6 +41,8 @@ class Writer:
 
 def written(value: Any, most: int = MOST_CHARACTERS) -> str:
     """Return a value as text."""
+    if isinstance(value, Noted) and value.name == SAFE_STRING and len(value.arguments) == 1:
+        value = value.arguments[0]
     if isinstance(value, str):
         return value if len(value) <= most else f"{value[:most]} ..."
     writer = Writer(most)
