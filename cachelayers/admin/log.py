@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
@@ -11,6 +12,7 @@ from cachelayers.admin.forms import LogForm
 from cachelayers.admin.notes import authors_of
 from cachelayers.admin.screens import Screen
 from cachelayers.dashboard.history import databases_with_log, read_log
+from cachelayers.masking import without_secrets
 
 
 class LogScreen(Screen):
@@ -28,7 +30,11 @@ class LogScreen(Screen):
             return self.render(request, form=form, page=None)
         cleaned = form.cleaned_data
         database, kind, text = cleaned["database"] or databases[0], cleaned["kind"], cleaned["text"]
-        page = read_log(database, kind=kind, text=text, before=cleaned["before"])
+        try:
+            page = read_log(database, kind=kind, text=text, before=cleaned["before"])
+        except DatabaseError as error:  # before the first migrate, or while the database is away
+            problem = without_secrets(f"{type(error).__name__}: {error}")
+            return self.render(request, form=form, page=None, problem=problem)
         authors = authors_of(page.rows)
         asked = {"database": database, "kind": kind, "text": text, "before": page.before}
         return self.render(

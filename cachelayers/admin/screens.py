@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
 
 from cachelayers.models import LogState
 
@@ -67,8 +66,7 @@ class Screen(ScreenBase):
         """Show the screen to who may see it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        response: HttpResponse = never_cache(self.show)(request)
-        return response
+        return self.show(request)
 
     def show(self, request: HttpRequest) -> HttpResponse:
         """Answer a request of somebody who may see the screen."""

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from cachelayers.dashboard.history import databases_with_log
 from cachelayers.dashboard.plots import Plot, plot
 from cachelayers.masking import shown_location, without_secrets
 from cachelayers.statistics import (
@@ -16,10 +17,10 @@ from cachelayers.statistics import (
     LayerState,
     LogState,
     layer_states,
-    log_states,
     series,
     totals,
 )
+from cachelayers.statistics.states import log_state
 
 
 class Span(NamedTuple):
@@ -82,7 +83,7 @@ def look(span: Span) -> Seen:
             if one.points
             and any(point.figures.hits or point.figures.misses for point in one.points)
         ],
-        log_states(),
+        [state for database in databases_with_log() if (state := log_state(database))],
     )
 
 
