@@ -180,9 +180,7 @@ def carry_out(choice: Choice) -> Outcome:
     newest = newest_row()
     for alias in aliases_of(choice):
         done += clear_alias(choice, alias)
-        told_others = rows_of(log_database(), [key_tag(alias, EVERYTHING)])
-        # Of the bus, where that is the log.
-        rows.setdefault(log_database(), []).extend(row for row in told_others if row > newest)
+        rows.setdefault(log_database(), []).extend(rows_of_bus(alias, newest))
     return Outcome(done, rows)
 
 
@@ -213,6 +211,13 @@ def rows_of(database: str, tags: list[str]) -> list[int]:
         log = Invalidation.objects.using(database).filter(tag__in=part).order_by("tag")
         found += [each["newest"] for each in log.values("tag").annotate(newest=Max("id"))]
     return found
+
+
+def rows_of_bus(alias: str, newest: int) -> list[int]:
+    """Return the rows by which clearing an alias was told to others, where the log is its bus."""
+    log = Invalidation.objects.using(log_database())
+    told_all = log.filter(id__gt=newest, tag=key_tag(alias, EVERYTHING))
+    return list(told_all.values_list("id", flat=True))
 
 
 def in_log(database: str, rows: list[int]) -> Done:

@@ -41,6 +41,8 @@ class Stored:
     is_sealed: bool = False
     fresh_until: datetime | None = None
     dead_until: datetime | None = None
+    created: datetime | None = None
+    seconds: float | None = None  # what it took to compute it
     dependencies: list[Judged] = field(default_factory=list)
     problem: str = ""
 
@@ -95,6 +97,8 @@ def read_live(found: Any) -> Stored:
         is_sealed=True,
         fresh_until=time_of(envelope.fresh_until),
         dead_until=time_of(envelope.dead_until),
+        created=time_of(envelope.created or None),
+        seconds=envelope.seconds if isinstance(envelope.seconds, int | float) else None,
         dependencies=[judge(*one) for one in well_formed(envelope.dependencies)],
     )
 

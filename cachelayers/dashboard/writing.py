@@ -44,7 +44,8 @@ def written(value: Any, most: int = MOST_CHARACTERS) -> str:
     if isinstance(value, Noted) and value.name == SAFE_STRING and len(value.arguments) == 1:
         value = value.arguments[0]
     if isinstance(value, str):
-        return value if len(value) <= most else f"{value[:most]} ..."
+        # A piece of a text is never a SafeString, which a page would take for its own HTML.
+        return value[:most] + (" ..." if len(value) > most else "")
     writer = Writer(most)
     write(value, writer, 0)
     return writer.text()

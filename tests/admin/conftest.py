@@ -19,6 +19,8 @@ from tests.settings import database_cache, layered_cache, memory_cache, patient
 
 SECTION = "/admin/cachelayers/"
 
+EMPTY = "\N{EN DASH}"  # a cell with nothing to say
+
 LogIn = Callable[..., Client]
 
 
@@ -30,8 +32,11 @@ class OneDatabase:
 
 
 @pytest.fixture(autouse=True)
-def _stack(settings: Settings, transactional_db: None) -> Iterator[None]:
-    """Have memory above a table. With real commits: within a transaction nothing is served."""
+def _stack(settings: Settings, db: None) -> Iterator[None]:
+    """Have memory above a table.
+
+    Tests that recall are marked as transactional: within a transaction nothing is served.
+    """
     settings.CACHES = {
         "default": patient(layered_cache("memory", "table", bus="log")),
         "memory": memory_cache(),
@@ -75,7 +80,8 @@ def said(response: Any) -> str:
     content = response.content.decode()
     begins = content.index('id="content-main"') if 'id="content-main"' in content else 0
     text = re.sub(r"<(script|style)\b.*?</\1>", " ", content[begins:], flags=re.DOTALL)
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text.partition(">")[2])))
+    words = unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text.partition(">")[2])))
+    return words.replace(EMPTY, "-")
 
 
 def messages_of(response: Any) -> list[str]:
