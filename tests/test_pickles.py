@@ -83,9 +83,7 @@ def test_what_a_class_would_make_is_named(value: object, name: str, protocol: in
 
 
 def test_the_state_of_an_object_is_shown() -> None:
-    assert written(read_pickle(pickle.dumps(Point()))) == (
-        "<tests.test_pickles.Point {'x': 1}>"
-    )
+    assert written(read_pickle(pickle.dumps(Point()))) == ("<tests.test_pickles.Point {'x': 1}>")
 
 
 def test_a_command_in_a_pickle_is_named_and_not_run() -> None:
