@@ -129,6 +129,5 @@ def describe(kind: str, rest: str, model: type[models.Model] | None, key: str) -
     if kind == "word":
         return _("word %s") % rest
     alias, _colon, cached = rest.partition(":")
-    if kind == "key" and cached == "*":
-        return _("every key of %s") % alias
-    return _("key %(key)s of %(alias)s") % {"key": cached, "alias": alias}
+    # The key itself, which may be long, stands in the tag beside it.
+    return (_("every key of %s") if cached == "*" else _("a key of %s")) % alias

@@ -66,4 +66,4 @@ def test_where_nothing_is_measured_it_says_how_to(boss: Client, settings: Settin
     assert "Nothing was measured yet." in text
 
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 0.25}
-    assert "a part of 0.25 of all requests" in said(boss.get(URL))
+    assert "a part of 0.25 of all pages, functions and queries" in said(boss.get(URL))

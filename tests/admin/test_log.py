@@ -41,7 +41,7 @@ def test_each_kind_of_row_is_told_in_words(boss: Client) -> None:
     assert found["table:library_author"] == "queries on authors"
     assert found["word:homepage"] == "word homepage"
     assert found["word:fragment:card"] == "fragment card"
-    assert found["key:default:busiest:FR"] == "key busiest:FR of default"
+    assert found["key:default:busiest:FR"] == "a key of default"
     assert found["rows:library_card"] == "all rows of cards"
 
 
