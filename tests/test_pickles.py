@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +115,14 @@ def test_a_small_pickle_that_unfolds_to_billions_is_written_up_to_a_length() -> 
 
 def test_a_number_that_python_refuses_to_write_is_described() -> None:
     assert written([10**100_000]) == "[<a number of 332,193 bits>]"
+
+
+def test_text_that_claims_to_be_safe_html_is_plain_text_when_it_is_shown() -> None:
+    safe = mark_safe("<p>")
+
+    for value in (safe, read_pickle(pickle.dumps(safe))):
+        assert written(value) == "<p>"
+        assert type(written(value)) is str
 
 
 def test_a_pickle_of_very_many_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

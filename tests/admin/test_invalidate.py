@@ -11,7 +11,6 @@ from django.test import Client
 from pytest_django import Settings
 
 from cachelayers import invalidate, recall, unit_of_work
-from cachelayers.invalidation.words import note_words
 from cachelayers.models import Invalidation
 from tests.admin.conftest import SECTION, LogIn, said
 from tests.library.models import Author, Book
@@ -273,11 +272,12 @@ def test_a_word_that_only_other_processes_know_can_be_insisted_on(boss: Client) 
     assert Invalidation.objects.filter(tag="word:theirs").exists()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_word_that_was_stored_or_invalidated_once_is_known(boss: Client) -> None:
     Invalidation.objects.create(tag="word:logged", at=0)
-    note_words(["stored"])
+    recall("noted", lambda: 1, tags=["just stored"])
 
-    for word in ("logged", "stored"):
+    for word in ("logged", "just stored"):
         assert "word" in said(boss.post(URL, {"words": word}))
 
 

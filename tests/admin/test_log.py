@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -148,6 +149,8 @@ def test_an_edit_at_another_time_names_nobody(boss: Client) -> None:
         LogEntry.objects.filter(pk=entry.pk).update(
             action_time=entry.action_time - timedelta(minutes=1)
         )
+
+    Invalidation.objects.create(tag="word:old", at=int(time.time() * 1000) - 3_600_000)
 
     assert all(author is None for _, author in boss.get(URL).context["rows"])
 

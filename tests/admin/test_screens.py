@@ -143,6 +143,7 @@ class Page(HTMLParser):
         self.forbidden: list[str] = []
         self.tables = self.captions = 0
         self.headings: list[dict[str, str | None]] = []
+        self.posts = self.tokens = 0
         self._in_cache = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -152,6 +153,8 @@ class Page(HTMLParser):
             self.forbidden.append(tag)
         self.forbidden += [name for name in attributes if name == "style" or name[:2] == "on"]
         self.forbidden += [name for name, value in attrs if "javascript:" in (value or "")]
+        self.posts += tag == "form" and attributes.get("method") == "post"
+        self.tokens += attributes.get("name") == "csrfmiddlewaretoken"
         if self._in_cache:
             self.tables += tag == "table"
             self.captions += tag == "caption"
@@ -160,13 +163,14 @@ class Page(HTMLParser):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_page_holds_a_script_or_a_style(boss: Client) -> None:
+def test_no_page_holds_a_script_or_a_style_and_every_form_has_a_token(boss: Client) -> None:
     for url in filled_screens(boss):
         page = Page()
 
         page.feed(boss.get(url).content.decode())
 
         assert page.forbidden == [], url
+        assert page.posts == page.tokens, url
 
 
 @pytest.mark.django_db(transaction=True)
