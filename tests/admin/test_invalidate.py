@@ -278,7 +278,7 @@ def test_a_word_that_was_stored_or_invalidated_once_is_known(boss: Client) -> No
     recall("noted", lambda: 1, tags=["just stored"])
 
     for word in ("logged", "just stored"):
-        assert "word" in said(boss.post(URL, {"words": word}))
+        assert f"word {word} Every entry" in said(boss.post(URL, {"words": word}))
 
 
 def test_what_is_typed_is_shown_as_text(boss: Client) -> None:
