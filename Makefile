@@ -73,7 +73,9 @@ bench:
 	@.ci/make-env test
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
 	@$(python) -m benchmarks.hit_ratio
+	@$(python) -m benchmarks.static_urls
 	@$(python) -m benchmarks.outage
+	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
 
 consistency:

@@ -32,7 +32,7 @@ def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponseBase:
-            with unit_of_work():
+            with unit_of_work(request):
                 response: Awaitable[HttpResponseBase] = get_response(request)
                 if not is_sampling():
                     return await response
@@ -44,7 +44,7 @@ def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        with unit_of_work():
+        with unit_of_work(request):
             response: HttpResponseBase
             if not is_sampling():
                 response = get_response(request)

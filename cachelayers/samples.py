@@ -146,7 +146,7 @@ def note_recalls(begun: Work) -> None:
                     name,
                     "",
                     hash(recall.key),
-                    recall.seconds,
+                    0.0 if recall.outcome in {"joined", "waited"} else recall.seconds,
                     tables_of(recall),
                     begun.at,
                     is_kept=recall.outcome != "computed",
@@ -159,7 +159,7 @@ def name_of(key: str) -> tuple[str, str]:
     """Return the kind and the name of what is kept under a key: what comes before its arguments."""
     head, _, rest = key.partition(":")
     if head == "fragment" and rest:
-        return "fragment", shortened(rest.partition(":")[0])
+        return "fragment", shortened(rest.rpartition(":")[0] or rest)
     return "recall", shortened(head)
 
 
@@ -192,8 +192,9 @@ def place_of(frame: FrameType | None) -> str:
         if frame is None:
             break
         if is_of_project(frame.f_code.co_filename):
-            module = frame.f_globals.get("__name__", "")
-            return shortened(f"{module}.{frame.f_code.co_qualname}")
+            # What a function has within itself, such as a generator, is part of it.
+            function = frame.f_code.co_qualname.partition(".<locals>")[0]
+            return shortened(f"{frame.f_globals.get('__name__', '')}.{function}")
         frame = frame.f_back
     return ""
 

@@ -2,7 +2,7 @@
 
 ``entry_computed`` is sent by the recall that has computed a value, with ``alias`` (of CACHES),
 ``key``, ``seconds``, ``tags`` (what it was made from, as pairs of database and tag) and
-``is_stored``. ``entry_invalidated`` is sent by the recall that finds an entry invalid, with
+``is_storable``. ``entry_invalidated`` is sent by the recall that finds an entry invalid, with
 ``alias``, ``key``, ``database`` and ``tag``, the one that has changed, or None where that is no
 longer known: whoever changes a row writes its tag, and does not know which entries were made of it.
 

@@ -34,7 +34,7 @@ class Figures(NamedTuple):
     computed: int = 0
     joined: int = 0
     waited: int = 0
-    saved_seconds: float = 0.0  # what it once took to compute the entries that were found
+    saved_seconds: float = 0.0  # what it once took to compute what was served fresh or stale
     computing_seconds: float = 0.0
 
     @property

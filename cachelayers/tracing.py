@@ -62,16 +62,30 @@ def tracing() -> Iterator[Trace]:
         _trace.reset(token)
 
 
-@contextmanager
-def tracing_recall(alias: str, key: str) -> Iterator[None]:
-    """Follow one recall, if its context is followed."""
+def begin_recall(alias: str, key: str) -> TracedRecall | None:
+    """Note that a recall begins, if its context is followed."""
     trace = _trace.get()
     if trace is None:
-        yield
-        return
+        return None
     outer = _recall.get()
     recall = TracedRecall(alias, key, 0 if outer is None else outer.depth + 1)
     trace.recalls.append(recall)
+    return recall
+
+
+@contextmanager
+def tracing_recall(alias: str, key: str) -> Iterator[None]:
+    """Follow one recall, if its context is followed."""
+    with within_recall(begin_recall(alias, key)):
+        yield
+
+
+@contextmanager
+def within_recall(recall: TracedRecall | None) -> Iterator[None]:
+    """Go on with a recall that has begun; what happens within the block is part of it."""
+    if recall is None:
+        yield
+        return
     token = _recall.set(recall)
     try:
         yield

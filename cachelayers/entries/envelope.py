@@ -12,6 +12,7 @@ from typing import Any
 
 FORMAT = "cachelayers:1"
 LENGTH = 7
+SECONDS = 6  # where in it the time of computing is
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,15 @@ The wrapper around every statement adds to it; recall stores it with the value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from django.db import DatabaseError
 
 from cachelayers.invalidation.log import Dependency, Reading
+from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.units import Unit, current_unit
-
-MOST_ROW_TAGS = 100  # of one database; what has more depends on the whole tables
 
 
 class Capture:
@@ -28,6 +27,7 @@ class Capture:
         self.is_unstorable = False
         # It was made from tables that are not tracked: only its timeout bounds its age.
         self.is_untracked = False
+        self.outer: Capture | None = None  # the one around it, while it captures
         self._positions: dict[str, Reading] = {}
         self._tags: dict[str, dict[str, None]] = {}
 
@@ -65,27 +65,21 @@ class Capture:
             reading = Reading(dependency.incarnation, dependency.position)
             self.add(dependency.database, reading, dependency.tags)
 
+    def seen_before(self) -> list[Dependency]:
+        """Return what was read until now: by the unit, and by the captures around this one."""
+        found = self.unit.seen()
+        outer = self.outer
+        while outer is not None:
+            found += outer.dependencies()
+            outer = outer.outer
+        return found
+
     def dependencies(self) -> list[Dependency]:
         """Return all of it."""
         return [
             Dependency(database, *self._positions[database], without_many_rows(list(tags)))
             for database, tags in list(self._tags.items())
         ]
-
-
-def without_many_rows(tags: Sequence[str]) -> Sequence[str]:
-    """Return the tags, with the tables instead of the rows where those are too many."""
-    if len(tags) <= MOST_ROW_TAGS:
-        return tags
-    return list(dict.fromkeys(table_instead_of_row(tag) for tag in tags))
-
-
-def table_instead_of_row(tag: str) -> str:
-    """Return the tag of the table whose row a tag names; every other tag as it is."""
-    kind, _, rest = tag.partition(":")
-    if kind == "rows":
-        return f"table:{rest}"
-    return f"table:{rest.partition(':')[0]}" if kind == "row" else tag
 
 
 _capture: ContextVar[Capture | None] = ContextVar("cachelayers_capture", default=None)
@@ -105,7 +99,7 @@ def apart_from_captures() -> Iterator[None]:
 @contextmanager
 def capturing(capture: Capture) -> Iterator[None]:
     """Have ``capture`` notice what the block reads, and hand it on to the one around it."""
-    outer = _capture.get()
+    outer = capture.outer = _capture.get()
     token = _capture.set(capture)
     _running[id(capture)] = capture
     try:
@@ -115,6 +109,8 @@ def capturing(capture: Capture) -> Iterator[None]:
         _capture.reset(token)
         if outer is not None:
             outer.take_over(capture)
+        else:
+            capture.unit.note_seen(capture.dependencies(), is_shareable=not capture.is_unstorable)
 
 
 def current_capture() -> Capture | None:

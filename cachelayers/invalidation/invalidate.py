@@ -104,3 +104,22 @@ def table_of(model: type[Model], database: str) -> TrackedTable:
             f" {model._meta.label!r} or {model._meta.app_label!r} to CACHELAYERS['TRACK']."
         )
     return table
+
+
+def tags_of_row(instance: Model) -> dict[str, list[str]]:
+    """Return what something made of an instance depends on, by database: its tracked rows."""
+    database = instance._state.db
+    if database is None or instance.pk is None:
+        return {}
+    tracked = tracked_tables(database)
+    found = []
+    for part in concrete_parts(type(instance)):
+        table, key = tracked.get(part._meta.db_table), part._meta.pk
+        if table is None or key is None:
+            continue
+        text = key_text(table, key.value_from_object(instance))
+        if text is None:
+            found.append(table_tag(table.name))
+        else:
+            found += [row_tag(table.name, text), all_rows_tag(table.name)]
+    return {database: found} if found else {}

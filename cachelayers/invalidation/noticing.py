@@ -16,9 +16,9 @@ from django.db.backends.signals import connection_created
 
 from cachelayers.invalidation.capture import listening_captures
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
-from cachelayers.invalidation.log import write_tags
+from cachelayers.invalidation.log import Dependency, write_tags
 from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import current_unit, is_written_to
+from cachelayers.invalidation.units import Unit, current_unit, is_written_to, running_units
 from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
 
@@ -83,9 +83,10 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
         note_write(connection)
     captures = listening_captures()
     if not captures:
-        unit = current_unit()
-        if unit is not None and footprint.tables:
-            unit.note_read(connection.alias)
+        if footprint.tables:
+            unit = current_unit()
+            for one in running_units() if unit is None else [unit]:
+                note_read_of_unit(one, connection, footprint.read_tags(params))
         return
     tags = footprint.read_tags(params)
     is_unstorable = bool(tags) and is_written_to(connection)
@@ -96,6 +97,14 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
             capture.note_tags(connection.alias, tags)
     if footprint.is_untracked:
         counts.add(connection.alias, "untracked_reads")
+
+
+def note_read_of_unit(unit: Unit, connection: BaseDatabaseWrapper, tags: list[str]) -> None:
+    """Before a read outside of any recall: what is made of it later depends on it."""
+    unit.note_read(connection.alias)
+    reading = unit.position(connection.alias)
+    dependency = Dependency(connection.alias, *reading, tags)
+    unit.note_seen([dependency], is_shareable=not is_written_to(connection))
 
 
 def note_write(connection: BaseDatabaseWrapper) -> None:

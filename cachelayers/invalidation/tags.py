@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 WORD = "word:"
 LONGEST_TAG = 255
 LONGEST_WORD = 200
 LONGEST_KEY_TEXT = 100  # of a row; longer keys have no tag of their own
+MOST_ROW_TAGS = 100  # of one database; what has more depends on the whole tables
 
 
 def table_tag(table: str) -> str:
@@ -60,3 +61,18 @@ def fit(text: str, length: int) -> str:
         return text
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return f"{text[: length - 33]}~{digest}"
+
+
+def without_many_rows(tags: Sequence[str]) -> Sequence[str]:
+    """Return the tags, with the tables instead of the rows where those are too many."""
+    if len(tags) <= MOST_ROW_TAGS:
+        return tags
+    return list(dict.fromkeys(table_instead_of_row(tag) for tag in tags))
+
+
+def table_instead_of_row(tag: str) -> str:
+    """Return the tag of the table whose row a tag names; every other tag as it is."""
+    kind, _, rest = tag.partition(":")
+    if kind == "rows":
+        return f"table:{rest}"
+    return f"table:{rest.partition(':')[0]}" if kind == "row" else tag

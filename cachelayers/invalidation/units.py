@@ -7,20 +7,23 @@ async code and threads that were started with the context copied share it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.invalidation.log import NEVER, Reading, known_readings, log_of
+from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readings, log_of
 from cachelayers.invalidation.prune import prune_now_and_then
+from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
+from cachelayers.locks import ForkSafeLock
 from cachelayers.stats import pulse
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
+MOST_SEEN = 500  # dependencies that a unit notes before it merges them
 
 
 class Dirt(NamedTuple):
@@ -37,14 +40,22 @@ class Dirt(NamedTuple):
 class Unit:
     """What one unit of work has read of the logs, and which of them it has written to."""
 
-    def __init__(self, parent: Unit | None = None) -> None:
-        """Begin; nothing is read before the first recall."""
+    def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
+        """Begin; nothing is read before the first recall. ``request``: what it answers, if any."""
         self.parent = parent
+        self.request: Any = request
+        if request is None and parent is not None:
+            self.request = parent.request
+        # Nobody has noticed what was read before it.
+        self.is_of_one_recall = False
         self.began = time.monotonic()
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
-        self._current: set[str] = set()  # databases whose log was read since they were written to
+        self.refreshed: set[str] = set()  # databases whose log was read since they were written to
         self._dirt: dict[str, Dirt] = {}
+        self._seen: list[Dependency] = []
+        # It has read what was not committed then: nobody else may see what is made of it.
+        self.has_seen_unshareable = False
         for connection in connections.all(initialized_only=True):
             transaction = transaction_of(connection)
             if transaction.is_open():
@@ -55,7 +66,7 @@ class Unit:
 
     def needs_refresh(self, database: str) -> bool:
         """Tell whether refresh() would read the log."""
-        return database not in self._current
+        return database not in self.refreshed
 
     def refresh(self, database: str) -> None:
         """Read the log, if that was not done yet since the unit began or wrote.
@@ -63,11 +74,11 @@ class Unit:
         Not within a transaction that has written: the ids of its own rows in the log may be given
         to others after a rollback, and would seem to have been read.
         """
-        if database in self._current or is_written_to(connections[database]):
+        if database in self.refreshed or is_written_to(connections[database]):
             return
         reading = log_of(database).refresh()
         self._positions.setdefault(database, reading)
-        self._current.add(database)
+        self.refreshed.add(database)
         prune_now_and_then(database)
 
     def position(self, database: str) -> Reading:
@@ -91,22 +102,58 @@ class Unit:
                 self.refresh(database)
             self._positions.setdefault(database, NOWHERE)  # nothing made of it can be stored
 
+    def note_seen(self, dependencies: Iterable[Dependency], *, is_shareable: bool = True) -> None:
+        """Remember what was read outside of any recall, or by an outermost one.
+
+        What is made of it later, such as a fragment of a page, depends on it without reading again.
+        """
+        self._seen.extend(dependencies)
+        self.has_seen_unshareable |= not is_shareable
+        if len(self._seen) > MOST_SEEN:
+            self.seen()
+
+    def seen(self) -> list[Dependency]:
+        """Return all that was read since the unit began, and in those around it."""
+        with _merging:  # in place: what another thread adds meanwhile stands behind it
+            count = len(self._seen)
+            self._seen[:count] = merge(self._seen[:count])
+        return [*self._seen, *(self.parent.seen() if self.parent is not None else ())]
+
     def note_write(self, connection: BaseDatabaseWrapper) -> None:
         """Have the log read again before the next recall, and none while the transaction lasts."""
         transaction = transaction_of(connection)
         unit: Unit | None = self
         while unit is not None:
-            unit._current.discard(connection.alias)
+            unit.refreshed.discard(connection.alias)
             if transaction.is_open():
                 unit._dirt[connection.alias] = Dirt(transaction, transaction.number)
             unit = unit.parent
 
     def is_dirty(self) -> bool:
         """Tell whether a transaction that is still open has written to tracked tables."""
+        if not self._dirt:  # as almost always
+            return False
         for database, dirt in list(self._dirt.items()):
             if dirt.is_gone():
                 self._dirt.pop(database, None)
         return bool(self._dirt)
+
+
+_merging = ForkSafeLock()
+
+
+def merge(dependencies: Iterable[Dependency]) -> list[Dependency]:
+    """Return one dependency for each incarnation of a log, at the oldest position."""
+    positions: dict[tuple[str, str], int] = {}
+    tags: dict[tuple[str, str], dict[str, None]] = {}
+    for database, incarnation, position, some in dependencies:
+        log = database, incarnation
+        positions[log] = min(position, positions.get(log, position))
+        tags.setdefault(log, {}).update(dict.fromkeys(some))
+    return [
+        Dependency(*log, position, without_many_rows(list(tags[log])))
+        for log, position in positions.items()
+    ]
 
 
 _unit: ContextVar[Unit | None] = ContextVar("cachelayers_unit", default=None)
@@ -116,19 +163,34 @@ _unit: ContextVar[Unit | None] = ContextVar("cachelayers_unit", default=None)
 current_unit = _unit.get
 
 
+_running: dict[int, Unit] = {}
+
+
+def running_units() -> list[Unit]:
+    """Return the units that what a thread of no unit reads may belong to: all there are.
+
+    A thread that was started without the context cannot be told from one that has nothing to do
+    with any of them.
+    """
+    return list(_running.values())
+
+
 @contextmanager
-def unit_of_work() -> Iterator[Unit]:
+def unit_of_work(request: Any = None) -> Iterator[Unit]:
     """Begin a unit of work. Requests, tasks and management commands begin one by themselves.
 
     Everything that recall() gives within it reflects, for every tracked table it was made from,
     what had been committed before the unit began, and the unit's own writes. Long-running loops
-    open one for each turn. Works around async code as well.
+    open one for each turn. Works around async code as well. ``request``: what it answers; that is
+    for the middleware.
     """
-    unit = Unit(_unit.get())
+    unit = Unit(_unit.get(), request)
     token = _unit.set(unit)
+    _running[id(unit)] = unit
     try:
         yield unit
     finally:
+        del _running[id(unit)]
         _unit.reset(token)
         if pulse.is_asleep:
             pulse.beat()
@@ -142,6 +204,7 @@ def some_unit() -> Iterator[Unit]:
         yield unit
         return
     with unit_of_work() as unit:
+        unit.is_of_one_recall = True
         yield unit
 
 

@@ -15,10 +15,9 @@ from django.db import connections
 from cachelayers.flows import arun, run
 from cachelayers.invalidation.capture import apart_from_captures
 from cachelayers.invalidation.units import Unit, unit_of_work
-from cachelayers.lookup.faults import logger
+from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import Steps
-from cachelayers.stats import counts
 
 THREADS = 4
 MOST_WAITING = 32  # refreshes; more are not begun, and the entries stay stale for a while longer
@@ -80,9 +79,8 @@ class StartRefresh:
         try:
             with apart_from_captures(), unit_of_work() as unit:
                 carry_out(self.steps(unit))
-        except Exception:  # noqa: BLE001 - whatever a user's function raises; all is logged
-            counts.add(self.policy.alias, "failed_refreshes")
-            logger.exception("recall(%r): its refresh failed.", self.policy.key)
+        except Exception as error:  # noqa: BLE001 - whatever a user's function raises; all is logged
+            report_failed_refresh(self.policy, error)
         finally:
             connections.close_all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from cachelayers.lookup.policy import Policy
 from cachelayers.stats import counts
 
 logger = logging.getLogger("cachelayers.lookup")
@@ -26,3 +27,9 @@ def report(alias: str, operation: str, error: BaseException) -> None:
             type(error).__name__,
             error,
         )
+
+
+def report_failed_refresh(policy: Policy, error: Exception) -> None:
+    """Count and log an exception of the user's code, while its stale value is served on."""
+    counts.add(policy.alias, "failed_refreshes")
+    logger.error("recall(%r): its refresh failed.", policy.key, exc_info=error)

@@ -14,20 +14,17 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cachelayers.conf import package_settings
-from cachelayers.entries.envelope import Envelope
+from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
 from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.background import StartRefresh
+from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
-from cachelayers.lookup.observing import (
-    note_computed,
-    note_found,
-    note_invalid,
-    note_missed,
-)
+from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
+from cachelayers.lookup.peeking import UNREAD
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     AwaitLanding,
@@ -43,7 +40,7 @@ from cachelayers.lookup.steps import (
     Vouch,
     dependencies_of,
 )
-from cachelayers.tracing import going_on, tracing_recall
+from cachelayers.tracing import going_on, take_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
 LONGEST_PAUSE_SECONDS = 0.05
@@ -86,9 +83,14 @@ class Lease:
         return time.monotonic() - self._began < self.seconds / 2
 
 
-def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Return the flow of a recall, followed where somebody follows."""
-    steps = obtain(policy, compute, unit)
+def recall_steps(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = UNREAD
+) -> Steps:
+    """Return the flow of a recall, followed where somebody follows.
+
+    ``stored``: what was read in its place before.
+    """
+    steps = obtain(policy, compute, unit, stored)
     return followed(policy, steps) if going_on else steps
 
 
@@ -98,15 +100,17 @@ def followed(policy: Policy, steps: Steps) -> Steps:
         return (yield from steps)
 
 
-def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) -> Steps:
     """Get the value, from the cache or by computing it."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
         return (yield from compute_unseen(policy, compute, unit))
-    found = yield from find(policy, unit)
+    found = yield from find(policy, unit, stored=stored)
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
-    if found.state is State.STALE:
+    if found.envelope is not None and found.state is State.STALE:
+        if policy.is_refreshed_by_caller:
+            return (yield from refresh_or_serve(policy, compute, unit, found.envelope))
         yield from start_refresh(policy, compute)
     if found.envelope is not None:
         note_found(policy, found.envelope, "fresh" if found.state is State.FRESH else "stale")
@@ -114,15 +118,21 @@ def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     return (yield from compute_once(policy, compute, unit))
 
 
-def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
+def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNREAD) -> Steps:
     """Look for a valid entry; one that is used hands its tags to the recall around this one."""
-    envelope: Envelope | None = yield ReadEntry(policy, shared=shared)
+    envelope: Envelope | None
+    if stored is UNREAD:
+        if going_on:
+            take_layer()
+        envelope = yield ReadEntry(policy, shared=shared)
+    else:
+        envelope = unseal(stored)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
         note_missed(envelope)
         return MISSING
     dependencies = dependencies_of(envelope)
-    if dependencies is None:
+    if dependencies is None or not (policy.accepts is None or policy.accepts(envelope.value)):
         return MISSING
     for dependency in dependencies:
         if not (yield Vouch(unit, dependency)):
@@ -131,6 +141,8 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
     if outer := current_capture():
         for dependency in dependencies:
             outer.add_dependency(dependency)
+    else:
+        unit.note_seen(dependencies)
     state = State.FRESH if envelope.is_fresh(now) else State.STALE
     return Found(state, envelope.value, envelope)
 
@@ -142,6 +154,28 @@ def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
         return
     if not (yield StartRefresh(policy, refresh_steps(policy, compute, lease))):
         yield DropLease(policy)
+
+
+def refresh_or_serve(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stale: Envelope
+) -> Steps:
+    """Refresh a stale entry in the caller's own time, if nobody else does; else serve it stale.
+
+    One that cannot be computed is served stale too, and keeps its lease: nobody tries again before
+    that runs out.
+    """
+    lease = Lease()
+    if not (yield TakeLease(policy, lease.token, lease.seconds)):
+        note_found(policy, stale, "stale")
+        return stale.value
+    try:
+        value = yield from compute_and_store(policy, compute, unit)
+    except Exception as error:  # noqa: BLE001 - whatever a user's code raises; all is logged
+        report_failed_refresh(policy, error)
+        note_found(policy, stale, "stale")
+        return stale.value
+    yield from give_back(policy, lease)
+    return value
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
@@ -224,7 +258,7 @@ def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> St
     began = time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-    note_computed(policy, capture, time.perf_counter() - began, is_stored=False)
+    note_computed(policy, capture, time.perf_counter() - began, is_storable=False)
     return value
 
 
@@ -232,6 +266,16 @@ def compute_and_store(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight | None = None
 ) -> Steps:
     """Compute the value, and store it with what it was made of."""
+    value, envelope = yield from make_entry(policy, compute, unit)
+    if envelope is not None:
+        is_stored = yield StoreEntry(policy, envelope)
+        if flight is not None:
+            flight.is_stored = is_stored
+    return value
+
+
+def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Compute the value; return it with its entry, or None where that is not worth storing."""
     capture = Capture(unit, collects=policy.collects)
     for database, tags in policy.dependencies():
         if (yield FixPosition(unit, database)):
@@ -241,15 +285,13 @@ def compute_and_store(
     began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-    seconds, is_stored = time.perf_counter() - clock, False
+    seconds = time.perf_counter() - clock
+    envelope = None
     if is_worth_storing(policy, capture, unit):
         note_words(tag.removeprefix(WORD) for tag in policy.words)
         envelope = make_envelope(policy, value, capture, began, seconds)
-        is_stored = yield StoreEntry(policy, envelope)
-        if flight is not None:
-            flight.is_stored = is_stored
-    note_computed(policy, capture, seconds, is_stored=is_stored)
-    return value
+    note_computed(policy, capture, seconds, is_storable=envelope is not None)
+    return value, envelope
 
 
 def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:

@@ -39,6 +39,11 @@ class Policy:
     stale: float  # seconds after the timeout in which it may be served while it is refreshed
     words: tuple[str, ...]
     collects: bool
+    # Whether a valid value is one that the caller can use; None: each is.
+    accepts: Callable[[Any], bool] | None = None
+    # A stale entry is refreshed by the caller that found it, not in the background: what it is made
+    # with, such as a request, ends with the caller.
+    is_refreshed_by_caller: bool = False
 
     @property
     def cache(self) -> BaseCache:
@@ -87,17 +92,22 @@ def make_policy(
             f"recall({key!r}): compute is {compute!r}, which cannot be called. Pass a function"
             " without arguments, such as a lambda."
         )
-    settings = package_settings()
-    chosen = settings.TIMEOUT if timeout is UNSET else timeout
-    check_times(f"recall({key!r})", chosen, stale)
     return Policy(
-        settings.ALIAS if using is None else using,
+        package_settings().ALIAS if using is None else using,
         key,
-        min(chosen, settings.LONGEST_TIMEOUT) if chosen is not None else None,
+        cap_timeout(f"recall({key!r})", timeout, stale),
         stale,
         remembered_tags(tags) if isinstance(tags, tuple) else tuple(word_tags(tags)),
         capture,
     )
+
+
+def cap_timeout(where: str, timeout: Timeout, stale: float) -> float | None:
+    """Return how long an entry is fresh, of what was given; ``where`` begins an error's message."""
+    settings = package_settings()
+    chosen = settings.TIMEOUT if timeout is UNSET else timeout
+    check_times(where, chosen, stale)
+    return min(chosen, settings.LONGEST_TIMEOUT) if chosen is not None else None
 
 
 @lru_cache(maxsize=1024)

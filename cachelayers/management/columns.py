@@ -15,7 +15,7 @@ def in_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts:
 
     A column without anything in it is left out.
     """
-    kept = [number for number, _ in enumerate(headings) if any(row[number] for row in rows)]
+    kept = [number for number in range(len(headings)) if any(row[number] for row in rows)]
     lines = [[row[number] for number in kept] for row in (headings, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

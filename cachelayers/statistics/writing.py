@@ -38,6 +38,7 @@ logger = logging.getLogger("cachelayers.statistics")
 
 REPORT_EVERY_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 1.0  # for the thread to end before a fork
+TEST_RUNNERS = frozenset({"django.test.runner", "_pytest"})  # modules that nothing else loads
 LISTENING_SECONDS = 10.0  # between two tellings, where nothing is written
 
 News = Mapping[Name, Figures]
@@ -213,13 +214,14 @@ def own_connection(database: str) -> Iterator[BaseDatabaseWrapper]:
 
 
 def is_under_test() -> bool:
-    """Tell whether Django's test environment is set up.
+    """Tell whether this process runs tests, or has run some.
 
     There a thread that writes would meet the transactions of tests, and their databases when they
-    are taken away. What a test wants to see written, it writes with flush().
+    are taken away; afterwards it would write to the site's own. What a test wants to see written,
+    it writes with flush().
     """
-    mail = sys.modules.get("django.core.mail")
-    return hasattr(mail, "outbox")
+    is_prepared = hasattr(sys.modules.get("django.core.mail"), "outbox")
+    return is_prepared or not TEST_RUNNERS.isdisjoint(sys.modules)
 
 
 writer = Writer()

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from django import template
+from django.template.base import NodeList, Parser, Token
 
+from cachelayers.fragments.given import compile_options
+from cachelayers.fragments.holes import (
+    UncachedNode,
+    name_hole,
+    register_hole,
+    wrapper_of_hole,
+)
+from cachelayers.fragments.loops import compile_loop
+from cachelayers.fragments.nodes import (
+    FragmentNode,
+    FragmentsNode,
+    Surroundings,
+)
 from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
 
 register = template.Library()
@@ -25,3 +39,51 @@ def cache_id(path: object) -> str:
 def static_integrity(path: object) -> str:
     """Write ``sha384-...`` for an attribute ``integrity``, or nothing where there is no file."""
     return build_integrity(path)
+
+
+@register.tag
+def fragment(parser: Parser, token: Token) -> FragmentNode:
+    """Keep what is between the tags, until something that it was made of changes.
+
+    ``{% fragment "name" argument ... timeout=600 stale=60 tags="word,word" using="alias" %}``:
+    the arguments tell variants apart; the options are those of recall().
+    """
+    tag, *parts = token.split_contents()
+    surroundings = Surroundings(parser, token)
+    options = compile_options(parser, tag, parts)
+    nodelist = parser.parse((f"end{tag}",))
+    parser.delete_first_token()
+    return FragmentNode(nodelist, options, surroundings)
+
+
+@register.tag
+def fragments(parser: Parser, token: Token) -> FragmentsNode:
+    """Keep what is between the tags for each item of a list: read and stored all at once.
+
+    ``{% fragments "name" for item in items ... %}``: the item tells variants apart; further
+    arguments and the options are those of ``{% fragment %}``. After ``{% empty %}`` stands what is
+    shown for an empty list.
+    """
+    tag, *parts = token.split_contents()
+    surroundings = Surroundings(parser, token)
+    loop, others = compile_loop(parser, tag, parts)
+    options = compile_options(parser, tag, others)
+    nodelist, nodelist_empty = parser.parse(("empty", f"end{tag}")), NodeList()
+    if parser.next_token().contents == "empty":
+        nodelist_empty = parser.parse((f"end{tag}",))
+        parser.delete_first_token()
+    return FragmentsNode(nodelist, nodelist_empty, loop, options, surroundings)
+
+
+@register.tag
+def uncached(parser: Parser, token: Token) -> UncachedNode:
+    """Render what is between the tags for each request, within a fragment that is kept.
+
+    With what the context holds around the outermost fragment.
+    """
+    name, wrapper = name_hole(parser), wrapper_of_hole(parser)
+    nodelist = parser.parse((f"end{token.split_contents()[0]}",))
+    parser.delete_first_token()
+    node = UncachedNode(nodelist, name, wrapper)
+    register_hole(node, parser)
+    return node

@@ -66,19 +66,26 @@ class DatabaseCache(TableCache):
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
+        keys = list(keys)
+        values = self._find_many(keys, version)
+        self._cell.hits += len(values)
+        self._cell.misses += len(keys) - len(values)
+        return values
+
+    def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of the live entries among ``keys``; not counted either."""
+        return self._find_many(keys, None)
+
+    def _find_many(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
         places = {key: self._place(key, version) for key in keys}
         found = self._attempt("get_many", self._read_many, list(places.values()))
         if found is FAILED:
-            self._cell.misses += len(places)
             return {}
         if self._notes_reads:
             for place in places.values():
                 self._note_read(place)
         values = {key: found.get(place.key, MISS) for key, place in places.items()}
-        values = {key: value for key, value in values.items() if value is not MISS}
-        self._cell.hits += len(values)
-        self._cell.misses += len(places) - len(values)
-        return values
+        return {key: value for key, value in values.items() if value is not MISS}
 
     def _read_many(self, places: list[Place]) -> dict[bytes, Any]:
         """Return the values found, by their full key."""

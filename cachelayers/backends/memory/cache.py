@@ -70,6 +70,11 @@ class MemoryCache(ConfiguredCache):
         value, is_pickled, _ = content
         return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
 
+    def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of the live entries among ``keys``; not counted either."""
+        values = ((key, self.get_shared(key)) for key in keys)
+        return {key: value for key, value in values if value is not None}
+
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
         values = ((key, self.get(key, MISS, version)) for key in keys)
@@ -200,3 +205,8 @@ def store_of(location: str, options: MemoryOptions, alias: str) -> MemoryStore:
             cell = cell_of(alias)
             _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES, cell)
         return _stores[known]
+
+
+def known_stores() -> dict[str, MemoryStore]:
+    """Return the stores of this process, by location."""
+    return {location: store for (location, _), store in list(_stores.items())}

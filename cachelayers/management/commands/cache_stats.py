@@ -29,6 +29,7 @@ from cachelayers.statistics import (
 WATCH_SECONDS = 2.0
 MOST_ADVICE = 20
 LONGEST_NAME = 72
+DETAILS_INDENT = 4
 
 Names = dict[tuple[str, str], Figures]
 
@@ -40,9 +41,7 @@ RECALL_HEADINGS = (
     "recalls", "fresh", "stale", "joined", "waited", "computed", "saved", "computing"
 )  # fmt: skip
 LOG_HEADINGS = ("log of", "state", "rows", "oldest", "newest", "lag")
-ADVICE_HEADINGS = (
-    "kind", "what", "reads", "calls", "spent", "repeats", "changed", "saving"
-)  # fmt: skip
+ADVICE_HEADINGS = ("saving", "spent", "calls", "repeats", "changed")
 
 
 class Command(BaseCommand):
@@ -53,6 +52,9 @@ class Command(BaseCommand):
         "show what all processes have counted. The memory of a process is only known to that "
         "process: the size shown is that of this command's own."
     )
+
+    # Some connect to every database, and whoever runs this may want to know which one is down.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take what is shown, of which time, and in which form."""
@@ -73,7 +75,8 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Look once, or again and again."""
-        since = self._seconds(options["since"] or ("1d" if options["advise"] else "1h"))
+        usual = "1d" if options["advise"] else "1h"
+        since = self._seconds(usual if options["since"] is None else options["since"])
         try:
             while True:
                 look = self._look_for_advice if options["advise"] else self._look
@@ -210,30 +213,44 @@ def advice_text(found: list[Advice]) -> str:
     """Return what a cache would save, and what caches save already."""
     parts = []
     for title, is_kept in (
-        ("A cache would save (a view contains its functions, those their queries):", False),
+        ("A cache would save (a view contains its functions, and those their queries):", False),
         ("Caches save:", True),
     ):
-        rows = [advice_row(one) for one in found if one.is_kept is is_kept]
-        if rows:
-            parts.append(f"{title}\n{in_columns(ADVICE_HEADINGS, rows, texts=3)}")
+        some = [one for one in found if one.is_kept is is_kept]
+        if some:
+            table = in_columns(ADVICE_HEADINGS, [advice_row(one) for one in some], texts=0)
+            head, *lines = table.splitlines()
+            told = [
+                f"{line}  {one.kind} {shortened(one.name)}\n{details_of(one)}"
+                for line, one in zip(lines, some, strict=True)
+            ]
+            parts.append("\n".join([title, f"{head}  what", *told]))
     return "\n\n".join(parts) or "Nothing was timed within that time."
 
 
 def advice_row(one: Advice) -> list[str]:
-    """Return a line. With what it reads stands when that has last changed."""
-    name = one.name if len(one.name) <= LONGEST_NAME else f"{one.name[: LONGEST_NAME - 3]}..."
+    """Return the figures of a line."""
+    counted = (one.calls, one.repeats, one.changed)
+    return [
+        in_words(one.saving_seconds),
+        in_words(one.seconds),
+        *(f"{number:,}" for number in counted),
+    ]
+
+
+def details_of(one: Advice) -> str:
+    """Return which function runs it and what it reads, with when that has last changed."""
     changes = {change.table: change.last_at for change in one.changes}
     reads = [
-        f"{table} ({ago(changes[table])})" if changes.get(table) else table for table in one.tables
+        f"{table} (changed {ago(changes[table])})" if changes.get(table) else table
+        for table in one.tables
     ]
     reads += ["what is not tracked"] if one.is_untracked else []
-    return [
-        one.kind,
-        f"{name} in {one.place}" if one.place else name,
-        ", ".join(reads),
-        f"{one.calls:,}",
-        in_words(one.seconds),
-        f"{one.repeats:,}",
-        f"{one.changed:,}",
-        in_words(one.saving_seconds),
-    ]
+    told = [f"in {one.place}"] if one.place else []
+    told += [f"reads {', '.join(reads)}"] if reads else []
+    return f"{' ' * DETAILS_INDENT}{'; '.join(told) or 'reads nothing'}"
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits into a line."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."

@@ -1,0 +1,141 @@
+"""Read what a fragment's tag was given: compile it once, check its values at each use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.template import Context, TemplateSyntaxError
+from django.template.base import FilterExpression, Parser
+
+from cachelayers.conf import package_settings
+from cachelayers.fragments.keys import check_name
+from cachelayers.lookup import UNSET, cap_timeout, remembered_tags
+
+# Django's own tag uses the cache of this alias, where there is one.
+FRAGMENTS_ALIAS = "template_fragments"
+OPTION_NAMES = ("timeout", "stale", "tags", "using")
+OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
+
+
+class Given(NamedTuple):
+    """What a tag was given beside its arguments, checked."""
+
+    name: str
+    alias: str
+    timeout: float | None
+    stale: float
+    words: tuple[str, ...]
+
+
+class Options:
+    """The compiled parts of a tag."""
+
+    def __init__(
+        self,
+        name: FilterExpression,
+        arguments: Sequence[FilterExpression],
+        options: Mapping[str, FilterExpression],
+    ) -> None:
+        """Take them."""
+        self.arguments = arguments
+        self.told = frozenset(filter(None, map(name_told_by, arguments)))
+        self._name, self._options = name, options
+        self._is_constant = all(is_constant(part) for part in (name, *options.values()))
+        # What constants come to, and the settings that it was worked out with.
+        self._given: tuple[Given, object] | None = None
+
+    def read(self, context: Context, where: str) -> Given:
+        """Return the values of the parts; TemplateSyntaxError for those that mean nothing."""
+        known, settings_now = self._given, package_settings()
+        if known is not None and known[1] is settings_now:
+            return known[0]
+        values = {name: option.resolve(context) for name, option in self._options.items()}
+        given = check_given(where, self._name.resolve(context), values)
+        if self._is_constant:
+            self._given = given, settings_now
+        return given
+
+
+def name_told_by(argument: FilterExpression) -> str | None:
+    """Return the name whose value an argument is, or the primary key of: ``book``, ``book.pk``."""
+    path = getattr(argument.var, "lookups", None)
+    if argument.filters or not path or path[1:] not in ((), ("pk",), ("id",)):
+        return None
+    return str(path[0])
+
+
+def is_constant(part: FilterExpression) -> bool:
+    """Tell whether a part of a tag is the same in each context."""
+    variable = part.var
+    is_literal = isinstance(variable, str) or getattr(variable, "literal", None) is not None
+    return not part.filters and (is_literal or str(part) == "None")
+
+
+def compile_options(parser: Parser, tag: str, parts: Sequence[str]) -> Options:
+    """Compile what stands in a tag behind its name; TemplateSyntaxError for what makes no sense."""
+    if not parts:
+        raise TemplateSyntaxError(f'{{% {tag} %}} has no name. Write one: {{% {tag} "menu" %}}.')
+    options: dict[str, FilterExpression] = {}
+    arguments = []
+    for part in parts[1:]:
+        match = OPTION.fullmatch(part)
+        if match is None:
+            arguments.append(parser.compile_filter(part))
+            continue
+        name, expression = match.groups()
+        if name not in OPTION_NAMES:
+            raise TemplateSyntaxError(
+                f"{{% {tag} %}} has no option {name!r}. Its options are"
+                f" {', '.join(OPTION_NAMES)}; what tells variants apart is given without a name."
+            )
+        if name in options:
+            raise TemplateSyntaxError(f"{{% {tag} %}} has the option {name!r} twice.")
+        options[name] = parser.compile_filter(expression)
+    return Options(parser.compile_filter(parts[0]), arguments, options)
+
+
+def check_given(where: str, name: object, options: Mapping[str, Any]) -> Given:
+    """Check what a tag was given, in whatever kind of template."""
+    try:
+        stale = as_seconds(options.get("stale", 0))
+        timeout = cap_timeout("fragment", as_seconds(options.get("timeout", UNSET)), stale)
+        return Given(
+            check_name(name),
+            choose_alias(options.get("using")),
+            timeout,
+            stale,
+            remembered_tags(words_in(options.get("tags", ()))),
+        )
+    except (TypeError, ValueError) as error:
+        raise TemplateSyntaxError(f"{where}: the fragment cannot be cached: {error}") from error
+
+
+def as_seconds(value: Any) -> Any:
+    """Return a number that was written as a text as a number; Django's own tag takes both."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no number of seconds.") from None
+
+
+def words_in(tags: object) -> tuple[str, ...]:
+    """Return the words: of a text those between commas, for templates have no lists."""
+    if isinstance(tags, str):
+        return tuple(word.strip() for word in tags.split(","))
+    return tuple(tags) if isinstance(tags, Iterable) else (tags,)  # type: ignore[return-value] # refused with its value
+
+
+def choose_alias(using: object) -> str:
+    """Return the alias of CACHES that a fragment is kept in; ValueError for none."""
+    if using is None:
+        is_set_aside = FRAGMENTS_ALIAS in settings.CACHES
+        return FRAGMENTS_ALIAS if is_set_aside else package_settings().ALIAS
+    if using not in settings.CACHES:
+        known = ", ".join(sorted(settings.CACHES))
+        raise ValueError(f"using={using!r} is no alias of CACHES. There are: {known}.")
+    return str(using)

@@ -1,0 +1,110 @@
+"""Name the entries of fragments: one for each variant. Touches no database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+
+from django.db.models import Model, QuerySet
+from django.utils.functional import LazyObject
+
+from cachelayers.entries.spelling import (
+    ENCODERS,
+    Unstable,
+    spell,
+    spell_str,
+    unwrap_lazy_object,
+)
+
+LONGEST_NAME = 150  # characters; with "fragment:" it is a word, which the log's column must hold
+LONGEST_HEAD = 150  # with the digests a key has at most 240 characters; memcached takes 250
+UNSAFE_IN_KEYS = re.compile(r"[^!-~]")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+>", re.IGNORECASE)  # of an object without a text of its own
+
+
+def word_of(name: str) -> str:
+    """Return the word that invalidates every variant of a name: ``invalidate("fragment:...")``."""
+    return f"fragment:{name}"
+
+
+def check_name(name: object) -> str:
+    """Return a fragment's name; ValueError, as the end of a sentence, for what is none."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"its name is {name!r}. Write it in quotes.")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"its name has {len(name)} characters. Use at most {LONGEST_NAME}.")
+    if not name.isprintable():
+        raise ValueError(f"its name {name!r} has control characters. Leave them out.")
+    return str(name)
+
+
+def digest_of(*texts: str) -> str:
+    """Return a digest that no other texts have."""
+    spelling = "".join(map(spell_str, texts))
+    return blake2b(spelling.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def make_key(name: str, arguments: Sequence[object], texts: tuple[str, ...]) -> str:
+    """Return the key of a variant. ``texts``: what else tells it, such as the template's digest.
+
+    Raises Unstable where an argument has nothing that tells it from others.
+    """
+    head, begun = beginning_of(name, texts)
+    return end_key(head, begun, arguments)
+
+
+def make_keys(
+    name: str, arguments: Iterable[Sequence[object]], texts: tuple[str, ...]
+) -> list[str | Unstable]:
+    """Return the keys of many variants, in place of those that can have none the reason."""
+    head, begun = beginning_of(name, texts)
+    keys: list[str | Unstable] = []
+    for some in arguments:
+        try:
+            keys.append(end_key(head, begun, some))
+        except Unstable as error:
+            keys.append(error)
+    return keys
+
+
+def end_key(head: str, begun: blake2b, arguments: Sequence[object]) -> str:
+    """Return a key, of what it begins with and the arguments."""
+    digest = begun.copy()
+    digest.update(spell_arguments(arguments).encode("utf-8", "surrogatepass"))
+    return head + digest.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def beginning_of(name: str, texts: tuple[str, ...]) -> tuple[str, blake2b]:
+    """Return what the keys of all variants begin with, and the digest that they end with, begun."""
+    head = UNSAFE_IN_KEYS.sub("_", name)[:LONGEST_HEAD]
+    begun = blake2b(spell((name, *texts)).encode("utf-8", "surrogatepass"), digest_size=16)
+    return f"{word_of(head)}:", begun
+
+
+def spell_arguments(arguments: Sequence[object]) -> str:
+    """Spell all arguments."""
+    try:
+        # Nearly all are strings, numbers and the like.
+        return "".join([ENCODERS[type(argument)](argument) for argument in arguments])
+    except (KeyError, Unstable, RecursionError):
+        return "".join([spell_argument(argument) for argument in arguments])
+
+
+def spell_argument(value: object) -> str:
+    """Spell an argument; what has no spelling is told by its text, as by Django's own tag."""
+    if isinstance(value, QuerySet):
+        return spell(list(value))
+    try:
+        return spell(value)
+    except (Unstable, RecursionError):
+        if isinstance(value, Model):
+            raise
+        if issubclass(type(value), LazyObject):
+            value = unwrap_lazy_object(value)
+        text = str(value)
+        if ADDRESS.search(text):
+            raise
+        return f"?{spell_str(type(value).__qualname__)}{spell_str(text)}"

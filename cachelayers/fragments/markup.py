@@ -1,0 +1,155 @@
+"""What a fragment has been rendered to: text, with holes that are rendered for each request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any, NamedTuple
+
+# Unguessable: what users have written is not to be taken for a hole. And with all that a filter or
+# tag around it would change, so that one which does is noticed: upper and lower case, characters
+# that are escaped, spaces, a line's end, a tag with a space behind it.
+FRAGILE_MARK = "<hole&'\"> <A {}\n\n\\\u00e4>"
+PARTS = "cachelayers:parts"
+SIGNPOST = "cachelayers:signpost"
+
+
+NAMELESS = "#"  # what stands for the name of a template that was made from a string begins so
+
+
+class Hole(NamedTuple):
+    """Where the template of a hole is found: its name, and which of that template's holes it is."""
+
+    template: str
+    number: int
+    # How values are written where it stands: escaped, localized, in the active time zone.
+    manner: Sequence[bool | None] = (True, None, None)
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """Return what its node is found by."""
+        return self.template, self.number
+
+
+Piece = str | Hole
+Templates = Mapping[str, str | None]  # digests by name; None: there was no such template
+
+
+class HoleLost(Exception):
+    """A hole's mark was changed by what is around it, or its template is not found."""
+
+
+class Markup(NamedTuple):
+    """A fragment, ready to be shown."""
+
+    pieces: Sequence[Piece]
+    # The templates that were looked for while it was rendered, under names not known before.
+    templates: Templates = {}
+    # What of the request it was made for: names of dimensions.
+    dimensions: frozenset[str] = frozenset()
+
+    def fill(self, render_hole: Callable[[Hole], str]) -> str:
+        """Return the text, with each hole rendered."""
+        return "".join(
+            [piece if isinstance(piece, str) else render_hole(piece) for piece in self.pieces]
+        )
+
+
+@dataclass(slots=True)
+class Rendering:
+    """A fragment while it is rendered. Those within it tell it what they are made of."""
+
+    # What it has asked for by name, of what was there before it began.
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    holes: list[Hole] = field(default_factory=list)
+    templates: dict[str, str | None] = field(default_factory=dict)
+    dimensions: set[str] = field(default_factory=set)
+    # Those between its own tags. Others are found by the name of their template.
+    own_holes: Container[tuple[str, int]] = ()
+    # Why it cannot be kept, besides what is noticed of the request.
+    obstacles: list[str] = field(default_factory=list)
+    mark: str = field(default_factory=lambda: FRAGILE_MARK.format(token_hex()))
+
+    def leave_hole(self, hole: Hole) -> str:
+        """Return what stands in the text for a hole."""
+        if hole.template.startswith(NAMELESS) and hole.name not in self.own_holes:
+            self.obstacles.append("it includes a hole in a template that has no name")
+        self.holes.append(hole)
+        return f"{self.mark}{len(self.holes) - 1};"
+
+    def adopt(self, markup: Markup) -> str:
+        """Take over a fragment within this one, and return the text that stands for it."""
+        self.templates.update(markup.templates)
+        self.dimensions |= markup.dimensions
+        return markup.fill(self.leave_hole)
+
+    def finish(self, text: str) -> Markup:
+        """Return what was rendered; raise HoleLost where a hole is not in it any more."""
+        first, *others = text.split(self.mark)
+        pieces: list[Piece] = [first]
+        found = set()
+        for other in others:
+            number, end, text_after = other.partition(";")
+            if not (end and number.isdecimal() and int(number) < len(self.holes)):
+                raise HoleLost
+            pieces += [self.holes[int(number)], text_after]
+            found.add(number)
+        if len(found) < len(self.holes):
+            raise HoleLost
+        return Markup(pieces, self.templates, frozenset(self.dimensions))
+
+
+_rendering: ContextVar[Rendering | None] = ContextVar("cachelayers_rendering", default=None)
+current_rendering = _rendering.get
+
+
+@contextmanager
+def rendering_of(rendering: Rendering | None) -> Iterator[None]:
+    """Render a block as a fragment; None: as what belongs to none, such as a hole."""
+    token = _rendering.set(rendering)
+    try:
+        yield
+    finally:
+        _rendering.reset(token)
+
+
+# What is kept is made of strings, numbers, lists and dictionaries: every cache can hold it.
+
+
+def pack(markup: Markup) -> Any:
+    """Return what is kept: the text alone, where that is all there is."""
+    if len(markup.pieces) == 1 and not markup.templates:
+        return markup.pieces[0]
+    pieces = [piece if isinstance(piece, str) else list(piece) for piece in markup.pieces]
+    return [PARTS, pieces, dict(markup.templates)]
+
+
+def pack_signpost(dimensions: frozenset[str]) -> Any:
+    """Return what is kept under a key that does not say enough: what the right one has to say."""
+    return [SIGNPOST, sorted(dimensions)]
+
+
+def unpack(kept: Any, dimensions: frozenset[str]) -> Markup | None:
+    """Return the fragment that was kept under a key with dimensions, or None for what is none."""
+    if isinstance(kept, str):
+        return Markup((kept,), dimensions=dimensions)
+    match kept:
+        case [str(kind), [*pieces], dict(templates)] if kind == PARTS:
+            return Markup(
+                [piece if isinstance(piece, str) else Hole(*piece) for piece in pieces],
+                templates,
+                dimensions,
+            )
+    return None
+
+
+def unpack_signpost(kept: Any) -> frozenset[str] | None:
+    """Return the dimensions that a signpost names, or None for what is none."""
+    match kept:
+        case [str(kind), [*dimensions]] if kind == SIGNPOST:
+            return frozenset(dimensions)
+    return None

@@ -1,0 +1,293 @@
+"""The nodes of ``{% fragment %}`` and ``{% uncached %}`` in Django's templates."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from typing import Any
+
+from django.template import Context, Engine, Node, NodeList, Origin, Template, TemplateSyntaxError
+from django.template.backends.django import Template as Backend
+from django.template.base import UNKNOWN_SOURCE, Parser, Token
+from django.template.context import RenderContext
+from django.template.library import InclusionNode
+from django.template.loader_tags import ExtendsNode, IncludeNode
+
+from cachelayers.fragments.given import Options
+from cachelayers.fragments.holes import UncachedNode, find_hole, holes_in
+from cachelayers.fragments.keys import digest_of
+from cachelayers.fragments.lists import Listing, serve_list
+from cachelayers.fragments.loops import Loop
+from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
+from cachelayers.fragments.places import Locale, users_of
+from cachelayers.fragments.seen import NotedNames, Seen
+from cachelayers.fragments.serving import Fragment, Memory, serve
+from cachelayers.fragments.sources import (
+    are_unchanged,
+    digest_of_name,
+    follow_nodes,
+    note_lookups,
+    origin_of,
+    source_around,
+    source_of_libraries,
+)
+
+NO_NAMES: Mapping[str, Any] = {}
+
+
+class Surroundings:
+    """The template that a tag stands in, as it was while the tag was compiled."""
+
+    def __init__(self, parser: Parser, token: Token) -> None:
+        """Read what is only known now."""
+        self.origin = origin_of(parser)
+        self.where = f"{self.origin}, line {token.lineno}"
+        self._digest = digest_of(source_around(parser), source_of_libraries(parser))
+        self._texts: dict[Hashable, tuple[tuple[str, ...], frozenset[str]]] = {}
+
+    def texts(self, context: Context, nodes: NodeList) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Return what tells what nodes are rendered from, and how; and the names followed for it.
+
+        The templates that extend the one with the tag count too: their blocks may be in the nodes.
+        So does what changes every value that is written: a template may be included both ways.
+        """
+        history = context.render_context.get(ExtendsNode.context_key)
+        names = tuple([origin.name for origin in history]) if history else ()
+        manner = context.autoescape, context.use_l10n, context.use_tz, names
+        found = self._texts.get(manner)
+        if found is None:
+            engine = engine_of(context)
+            note_lookups(engine)
+            followed = follow_nodes(engine, self.origin, nodes)
+            origins = [self.origin, *(history or ())]
+            sources = [source_of(origin, context) for origin in origins]
+            texts = digest_of(self._digest, followed.digest(), *sources), str(manner[:3])
+            found = texts, frozenset(followed.sources)
+            if followed.are_lasting and UNKNOWN_SOURCE not in names:
+                self._texts[manner] = found
+        return found
+
+
+def source_of(origin: Origin, context: Context) -> str:
+    """Return the source of a template on the way to the one that is rendered."""
+    if origin.loader is not None:
+        loader: Any = origin.loader
+        return str(loader.get_contents(origin))
+    # Made from a string: then it is one of those that are rendered now.
+    for template in (context.template, context.render_context.template):
+        if isinstance(template, Template) and template.origin is origin:
+            return str(template.source)
+    return ""
+
+
+class FragmentNode(Node):
+    """A block that is kept."""
+
+    def __init__(self, nodelist: NodeList, options: Options, surroundings: Surroundings) -> None:
+        """Take what was compiled."""
+        self.nodelist = nodelist
+        self._options = options
+        self._surroundings = surroundings
+        self._memory = Memory()
+        self._holes = holes_in(nodelist)
+
+    def render(self, context: Context) -> str:
+        """Return the block's text, from the cache or rendered."""
+        where = self._surroundings.where
+        given = self._options.read(context, where)
+        arguments = [argument.resolve(context) for argument in self._options.arguments]
+        texts, known = self._surroundings.texts(context, self.nodelist)
+        block = DjangoBlock(self.nodelist, context, known, self._holes, self._options.told)
+        return serve(Fragment(where, given, arguments, texts, block, self._memory))
+
+
+class FragmentsNode(Node):
+    """A block that is kept for each item of a list."""
+
+    child_nodelists = ("nodelist", "nodelist_empty")
+
+    def __init__(
+        self,
+        nodelist: NodeList,
+        nodelist_empty: NodeList,
+        loop: Loop,
+        options: Options,
+        surroundings: Surroundings,
+    ) -> None:
+        """Take what was compiled."""
+        self.nodelist, self.nodelist_empty = nodelist, nodelist_empty
+        self._loop, self._options, self._surroundings = loop, options, surroundings
+        self._memory = Memory()
+        self._holes = holes_in(nodelist)
+
+    def render(self, context: Context) -> str:
+        """Return the texts of all items, one after the other."""
+        items = self._loop.items(context)
+        if not items:
+            return self.nodelist_empty.render(context)
+        where = self._surroundings.where
+        given = self._options.read(context, where)
+        texts, known = self._surroundings.texts(context, self.nodelist)
+
+        told = self._options.told | {*self._loop.names}
+
+        def block_of(number: int) -> DjangoBlock:
+            return DjangoBlock(self.nodelist, context, known, self._holes, told, items[number])
+
+        return serve_list(
+            Listing(
+                where,
+                given,
+                texts,
+                self._memory,
+                DjangoBlock(self.nodelist, context, known, self._holes, told),
+                self._arguments(context, items),
+                block_of,
+                "user" in self._loop.names,
+            )
+        )
+
+    def _arguments(
+        self, context: Context, items: Sequence[Mapping[str, Any]]
+    ) -> list[list[object]]:
+        """Return what tells each item's block: the item, and what else the tag was given."""
+        if not self._options.arguments:
+            return [[*names.values()] for names in items]
+        found = []
+        for names in items:
+            with context.push(**names):
+                others = [argument.resolve(context) for argument in self._options.arguments]
+            found.append([*names.values(), *others])
+        return found
+
+
+class DjangoBlock:
+    """The nodes between the tags, with the context they are rendered in."""
+
+    def __init__(
+        self,
+        nodes: NodeList,
+        context: Context,
+        known_templates: frozenset[str],
+        holes: Mapping[tuple[str, int], UncachedNode],
+        told: AbstractSet[str],
+        item: Mapping[str, Any] = NO_NAMES,
+    ) -> None:
+        """Take them.
+
+        ``known_templates``: names whose digests are in the key. ``told``: names that are arguments.
+        ``item``: names that only this block of a list has.
+        """
+        self.told = told
+        self.locale: Locale | None = None
+        self._nodes, self._context, self._item = nodes, context, item
+        self._known_templates, self._holes = known_templates, holes
+
+    @property
+    def request(self) -> Any:
+        """Return the request that it is rendered for, if the template knows it."""
+        request = getattr(self._context, "request", None)
+        return request if request is not None else self._context.get("request")
+
+    @property
+    def own_holes(self) -> Container[tuple[str, int]]:
+        """Return the holes between the tags."""
+        return self._holes
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """Return what the template knows."""
+        return ChainMap(dict(self._item), *reversed(self._context.dicts))
+
+    def users(self) -> list[Any]:
+        """Return who may be meant by its user."""
+        named = self._item["user"] if "user" in self._item else self._context.get("user")
+        return users_of(named, self.request, self._context.get("view"))
+
+    def render(self) -> tuple[str, Mapping[str, Any]]:
+        """Render it; what it sets stays within it, as it would not be set by a hit."""
+        context, seen = self._context, Seen()
+        names = context.dicts
+        around = [*names, dict(self._item)]
+        context.dicts = [*(NotedNames(some, seen) for some in around), {}]
+        try:
+            with looking_up_anew(context.render_context):
+                text = self._nodes.render(context)
+        finally:
+            context.dicts = names
+        note_given_templates(seen.values.values())
+        return text, seen.values
+
+    def render_unnoticed(self) -> str:
+        """Render it as if there were no tag around it, but that what it sets stays within it."""
+        with self._context.push(**self._item):
+            return self._nodes.render(self._context)
+
+    def fill(self, hole: Hole) -> str:
+        """Render a hole, in the context around the outermost fragment."""
+        context = self._context
+        node = self._holes.get(hole.name) or find_hole(engine_of(context), hole.name)
+        before = context.autoescape, context.use_l10n, context.use_tz
+        set_manner(context, *hole.manner)
+        try:
+            with rendering_of(None), context.push(**self._item):
+                return node.nodelist.render(context)
+        finally:
+            set_manner(context, *before)
+
+    def digests_of(self, names: Sequence[str]) -> Templates:
+        """Return the digests of those templates that the key does not cover."""
+        engine = engine_of(self._context)
+        unknown = sorted(set(names) - self._known_templates)
+        return {name: digest_of_name(engine, name) for name in unknown}
+
+    def are_unchanged(self, templates: Templates) -> bool:
+        """Tell whether the digests are still the same."""
+        return are_unchanged(engine_of(self._context), templates)
+
+
+def set_manner(
+    context: Context, autoescape: bool | None, use_l10n: bool | None, use_tz: bool | None
+) -> None:
+    """Set how values are written."""
+    context.autoescape, context.use_l10n, context.use_tz = bool(autoescape), use_l10n, use_tz
+
+
+@contextmanager
+def looking_up_anew(state: RenderContext) -> Iterator[None]:
+    """Have includes and inclusion tags look for their templates, which they keep within a page."""
+    found = []
+    places: list[dict[Any, Any]] = [state.dicts[0], state.dicts[-1]]
+    for names in places:
+        kept = {key: names[key] for key in names if isinstance(key, (IncludeNode, InclusionNode))}
+        for key in kept:
+            del names[key]
+        found.append(kept)
+    try:
+        yield
+    finally:
+        for names, kept in zip(places, found, strict=True):
+            names.update(kept)
+
+
+def note_given_templates(values: Iterable[Any]) -> None:
+    """Note templates that were not looked for but given as objects."""
+    rendering = current_rendering()
+    for value in values:
+        template = getattr(value, "template", value) if isinstance(value, Backend) else value
+        if rendering is None or not isinstance(template, Template):
+            continue
+        if template.origin.loader is None:
+            rendering.obstacles.append("it includes a template that has no name")
+        else:
+            rendering.templates[str(template.origin.template_name)] = None
+
+
+def engine_of(context: Context) -> Engine:
+    """Return the engine of the template that is rendered."""
+    if context.template is None:
+        raise TemplateSyntaxError("A fragment is rendered by a template, not by its nodes alone.")
+    engine: Engine = context.template.engine
+    return engine

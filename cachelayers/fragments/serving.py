@@ -1,0 +1,321 @@
+"""Serve a fragment: from the cache, or by rendering it and keeping it if others may see it too.
+
+Engine-neutral: a Block is what one tag, in Django's templates or in Jinja2's, has to render.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from django.contrib.auth.context_processors import PermWrapper
+from django.contrib.messages.storage.base import BaseStorage
+from django.core.exceptions import SynchronousOnlyOperation
+from django.utils.functional import Promise
+
+from cachelayers.entries.spelling import Unstable
+from cachelayers.fragments.given import Given
+from cachelayers.fragments.keys import make_key, word_of
+from cachelayers.fragments.locale import LANGUAGE, TIME_ZONE
+from cachelayers.fragments.markup import (
+    Hole,
+    HoleLost,
+    Markup,
+    Rendering,
+    Templates,
+    current_rendering,
+    pack,
+    pack_signpost,
+    rendering_of,
+    unpack,
+    unpack_signpost,
+)
+from cachelayers.fragments.places import USER, Place, current_locale, place_in
+from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy, requests_in
+from cachelayers.fragments.seen import (
+    NAMES_OF_LANGUAGE,
+    NAMES_OF_TIME_ZONE,
+    add_dependencies,
+    without_laziness,
+)
+from cachelayers.fragments.watching import Watch
+from cachelayers.invalidation.capture import Capture, current_capture
+from cachelayers.invalidation.units import current_unit
+from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
+
+logger = logging.getLogger("cachelayers.fragments")
+
+ROUNDS = 5  # of keys: each names at least one dimension more than the one before
+NO_DIMENSIONS: frozenset[str] = frozenset()
+# A block that may not be kept is asked for again after a while: it need not be so for ever.
+SECRET_SECONDS = 60.0
+MOST_SECRETS = 1_000
+
+
+class Block(Place, Protocol):
+    """What stands between the tags, with the names that it is rendered with."""
+
+    @property
+    def request(self) -> Any:
+        """The request that it is rendered for, if the template knows it."""
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """What the template knows."""
+
+    @property
+    def told(self) -> AbstractSet[str]:
+        """The names that are arguments, or whose keys are."""
+
+    @property
+    def own_holes(self) -> Container[tuple[str, int]]:
+        """The holes between its tags."""
+
+    def render(self) -> tuple[str, Mapping[str, Any]]:
+        """Render it; return the text, and what it has asked for of the names around it."""
+
+    def render_unnoticed(self) -> str:
+        """Render it as if there were no tag around it."""
+
+    def fill(self, hole: Hole) -> str:
+        """Render a hole; HoleLost where it is not found."""
+
+    def digests_of(self, names: Sequence[str]) -> Templates:
+        """Return the digests of templates that were looked for, without those known before."""
+
+    def are_unchanged(self, templates: Templates) -> bool:
+        """Tell whether the digests are still the same."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What this process has learned of one tag: a shorter way to the right key."""
+
+    dimensions: frozenset[str] = NO_DIMENSIONS
+    warned: set[str] = field(default_factory=set)
+    _secrets: dict[str, float] = field(default_factory=dict)
+
+    def learn(self, dimensions: frozenset[str]) -> None:
+        """Ask for a key with these dimensions at once next time."""
+        self.dimensions |= dimensions
+
+    def note_secret(self, key: str) -> None:
+        """Remember for a while that what is under a key is not kept."""
+        if len(self._secrets) >= MOST_SECRETS:
+            self._secrets.clear()
+        self._secrets[key] = time.monotonic() + SECRET_SECONDS
+
+    def is_secret(self, key: str) -> bool:
+        """Tell whether it was found not long ago that what is under a key is not kept."""
+        return bool(self._secrets) and self._secrets.get(key, 0.0) > time.monotonic()
+
+
+@dataclass(slots=True)
+class Fragment:
+    """One use of a tag, with what it was given."""
+
+    where: str  # template and line, for people
+    given: Given
+    arguments: Sequence[object]
+    texts: tuple[str, ...]  # what else belongs into the key, such as the template's digest
+    block: Block
+    memory: Memory
+
+    def key(self, dimensions: frozenset[str]) -> str:
+        """Return the key of this request's variant; Unstable where it can have none."""
+        return make_key(
+            self.given.name, self.arguments, texts_in(self.texts, dimensions, self.block)
+        )
+
+    def policy(self, key: str) -> Policy:
+        """Return how its entry is kept."""
+        given = self.given
+        return Policy(
+            given.alias,
+            key,
+            given.timeout,
+            given.stale,
+            (*remembered_tags((word_of(given.name),)), *given.words),
+            collects=True,
+            accepts=self.accepts,
+            is_refreshed_by_caller=True,
+        )
+
+    def accepts(self, kept: Any) -> bool:
+        """Tell whether what was found in the cache was made from the templates there are now."""
+        if isinstance(kept, str):
+            return True
+        markup = unpack(kept, NO_DIMENSIONS)
+        if markup is None:
+            return unpack_signpost(kept) is not None
+        return self.block.are_unchanged(markup.templates)
+
+    def warn_once(self, reason: str) -> None:
+        """Say, the first time in this process, why it is rendered for each request."""
+        if reason not in self.memory.warned:
+            self.memory.warned.add(reason)
+            name = self.given.name
+            logger.warning("%s: the fragment %r is not cached: %s.", self.where, name, reason)
+
+
+def texts_in(texts: tuple[str, ...], dimensions: frozenset[str], place: Place) -> tuple[str, ...]:
+    """Return what belongs into keys, with what the place is in the dimensions."""
+    return (*texts, place_in(dimensions, place)) if dimensions else texts
+
+
+@dataclass(slots=True)
+class Making:
+    """A fragment that was rendered, with what it was made of."""
+
+    markup: Markup
+    capture: Capture | None
+
+    def hand_over(self) -> Any:
+        """Return what is kept, in a compute for the right key."""
+        capture = current_capture()
+        if capture is not None and self.capture is not None:
+            capture.take_over(self.capture)
+        return pack(self.markup)
+
+
+def serve(fragment: Fragment) -> str:
+    """Return the fragment's text. What rendering it raises is raised here."""
+    made: list[Making] = []
+    try:
+        kept, dimensions = follow_signposts(fragment, made)
+    except (Unstable, SynchronousOnlyOperation) as error:
+        fragment.warn_once(explain(error))
+        kept, dimensions = pack_made(made), NO_DIMENSIONS
+    return show(fragment, kept, dimensions)
+
+
+def pack_made(made: Sequence[Making]) -> Any:
+    """Return what was rendered, where that cannot be kept; None where nothing was."""
+    return pack(made[0].markup) if made else None
+
+
+def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
+    """Return the text of what is kept; None: nothing may be."""
+    around = current_rendering()
+    if around is None and type(kept) is str:
+        return kept
+    block, markup = fragment.block, unpack(kept, dimensions)
+    if markup is None:
+        return block.render_unnoticed()
+    if around is not None:
+        return around.adopt(markup)
+    try:
+        return markup.fill(block.fill)
+    except HoleLost:
+        fragment.warn_once("the template of a hole in it is not found by its name")
+        return block.render_unnoticed()
+
+
+def explain(error: Unstable | SynchronousOnlyOperation) -> str:
+    """Return why a fragment cannot even be looked for."""
+    if isinstance(error, Unstable):
+        return f"an argument makes no key, since {error}"
+    return "it is rendered in an event loop; render in a thread (sync_to_async)"
+
+
+def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, frozenset[str]]:
+    """Return what is kept for this request, and the dimensions that its key has.
+
+    Looks under keys that name ever more of them. None for what is known not to be kept. ``made``:
+    gets what has to be rendered for it.
+    """
+    memory, alias = fragment.memory, fragment.given.alias
+    dimensions = memory.dimensions
+    for _ in range(ROUNDS):
+        key = fragment.key(dimensions)
+        if memory.is_secret(key):
+            break
+        kept, stored = peek(alias, key, is_shown_only=True)
+        if type(kept) is str:
+            return kept, dimensions
+        if kept is MISS or not fragment.accepts(kept):
+            compute = partial(make_kept, fragment, key, dimensions, made)
+            kept = recall_after_peeking(fragment.policy(key), compute, stored)
+        missing = unpack_signpost(kept)
+        if missing is None:
+            return kept, dimensions
+        dimensions |= missing
+        memory.learn(dimensions)
+    return None, dimensions
+
+
+def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: list[Making]) -> Any:
+    """Render it, unless that was done already, and return what is kept under a key; or None."""
+    if not made:
+        try:
+            made.append(make(fragment, key))
+        except HoleLost:
+            refuse(fragment, key, "what is around {% uncached %} changes what is in it")
+            return None
+    [making] = made
+    if making.markup.dimensions <= dimensions:
+        return making.hand_over()
+    return pack_signpost(making.markup.dimensions | dimensions)
+
+
+def make(fragment: Fragment, key: str) -> Making:
+    """Render a fragment, and find out what it is made of and who may see it."""
+    block, capture, unit = fragment.block, current_capture(), current_unit()
+    rendering = Rendering(own_holes=block.own_holes)
+    request = None if unit is None else unit.request
+    watch = Watch(block, requests_in(block.names, block.request, request))
+    block.locale = current_locale()
+    with rendering_of(rendering), watch.watching():
+        text, seen = block.render()
+    if (around := current_rendering()) is not None:
+        around.seen.update(rendering.seen)
+    watch.look_for_secrets(text)
+    rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
+    rendering.templates = dict(block.digests_of(list(rendering.templates)))
+    markup = rendering.finish(text)
+    secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen)])
+    reasons = [*dict.fromkeys(rendering.obstacles)]
+    if secrets:
+        reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
+    if capture is not None and not add_dependencies(
+        capture, seen, block.told, fragment.arguments, markup.dimensions
+    ):
+        reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
+    for reason in reasons:
+        refuse(fragment, key, reason)
+    return Making(markup, capture)
+
+
+def refuse(fragment: Fragment, key: str, reason: str) -> None:
+    """See to it that what is rendered now is not kept."""
+    if (capture := current_capture()) is not None:
+        capture.is_unstorable = True
+    fragment.memory.note_secret(key)
+    fragment.warn_once(reason)
+
+
+def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
+    """Return what a block depends on by having asked for a name that cannot be watched itself."""
+    found = {LANGUAGE} if seen.keys() & NAMES_OF_LANGUAGE else set()
+    found |= {TIME_ZONE} if seen.keys() & NAMES_OF_TIME_ZONE else set()
+    users = [user for user in block.users() if user is not None and not is_lazy(user)]
+    for name, value in seen.items():
+        shown = value.user if isinstance(value, PermWrapper) else value
+        is_user = name == "user" or any(shown is user for user in users)
+        if is_user and not is_lazy(shown) and name not in block.told:
+            found.add(USER)
+    return found
+
+
+def secrets_of_names(seen: Mapping[str, Any]) -> list[str]:
+    """Return what a block has used by having asked for its name."""
+    values = [without_laziness(value) for value in seen.values()]
+    found = ["messages"] if any(isinstance(value, BaseStorage) for value in values) else []
+    if any(isinstance(seen.get(name), Promise) for name in TOKEN_NAMES):
+        found.append("the CSRF token")  # lazy as Django gives it to Jinja2
+    return found

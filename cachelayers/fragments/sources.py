@@ -1,0 +1,184 @@
+"""Tell by a digest whether a template, or one that it uses, is still the same. Django's templates.
+
+Names that stand in a template are followed when its digest is made. Those that are worked out while
+it is rendered are noted as they are looked for, and looked at again before what was made with them
+is used.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.template import Engine, Node, NodeList, Origin, Template, TemplateDoesNotExist
+from django.template.base import UNKNOWN_SOURCE, Parser
+from django.template.library import InclusionNode
+from django.template.loader_tags import ExtendsNode, IncludeNode, construct_relative_path
+
+from cachelayers.fragments.code import digest_of_code
+from cachelayers.fragments.keys import digest_of
+from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
+
+MISSING = "there is no such template"
+_digests: WeakKeyDictionary[Template, str] = WeakKeyDictionary()
+
+
+class Followed:
+    """Templates that were followed from one to the next."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.sources: dict[str, str] = {}
+        self.are_lasting = True  # each loader on the way goes on to give the same template
+
+    def digest(self) -> str:
+        """Return a digest of all."""
+        return digest_of(*(text for name in sorted(self.sources) for text in (name, self[name])))
+
+    def __getitem__(self, name: str) -> str:
+        return self.sources[name]
+
+
+def follow_nodes(engine: Engine, origin: Origin, nodes: NodeList) -> Followed:
+    """Return the templates that nodes name, and those that these name."""
+    found = Followed()
+    with rendering_of(None):
+        _follow(engine, nodes, [origin], found)
+    return found
+
+
+def digest_of_name(engine: Engine, name: str) -> str | None:
+    """Return a digest of a template and of those that it names, or None where there is none."""
+    try:
+        with rendering_of(None):
+            template = engine.get_template(name.partition("#")[0])
+    except TemplateDoesNotExist:
+        return None
+    digest = _digests.get(template)
+    if digest is None:
+        found = Followed()
+        found.sources[name] = str(template.source)
+        with rendering_of(None):
+            _follow(engine, template.nodelist, [template.origin], found)
+        digest = found.digest()
+        if found.are_lasting:
+            _digests[template] = digest
+    return digest
+
+
+def are_unchanged(engine: Engine, templates: Templates) -> bool:
+    """Tell whether the templates of names are those that they were, and none has come to be."""
+    return all(digest_of_name(engine, name) == digest for name, digest in templates.items())
+
+
+# Names that stand in a template
+
+
+def _follow(engine: Engine, nodes: NodeList, origins: list[Origin], found: Followed) -> None:
+    """Add the sources of the templates that nodes name. ``origins``: which lie on the way there."""
+    for name in names_in(origins[-1].template_name, nodes):
+        # A template may extend the one of its own name that it stands in front of.
+        extends_itself = name == origins[-1].template_name
+        skipped = origins if extends_itself else None
+        key = f"{name}, {len(origins)} levels below" if extends_itself else name
+        if key in found.sources:
+            continue
+        base = name.partition("#")[0]
+        try:
+            template, origin = engine.find_template(base, skip=skipped)
+            found.are_lasting &= engine.find_template(base, skip=skipped)[0] is template
+        except TemplateDoesNotExist:
+            found.sources[key] = MISSING
+        else:
+            found.sources[key] = str(template.source)
+            _follow(engine, template.nodelist, [*(skipped or ()), origin], found)
+
+
+def names_in(own_name: Any, nodes: NodeList, seen: tuple[NodeList, ...] = ()) -> Iterator[str]:
+    """Yield the names of templates that stand in nodes. ``own_name``: what "./" is relative to."""
+    for node in nodes.get_nodes_by_type(Node):
+        if isinstance(node, IncludeNode):
+            yield from _constant(own_name, node.template)
+        elif isinstance(node, ExtendsNode):
+            yield from _constant(own_name, node.parent_name)
+        elif isinstance(node, InclusionNode):
+            yield from _file_names(node.filename)
+        elif hasattr(node, "partial_mapping"):
+            nodes_of_partial = nodes_used_by(node)
+            if not any(nodes_of_partial is one for one in seen):
+                yield from names_in(own_name, nodes_of_partial, (*seen, nodes_of_partial))
+
+
+def nodes_used_by(node: Any) -> NodeList:
+    """Return the nodes of the partial that a tag of Django 6 uses; none where it is not defined."""
+    try:
+        nodes: NodeList = node.partial_mapping[node.partial_name].nodelist
+    except KeyError:
+        return NodeList()
+    return nodes
+
+
+def _constant(own_name: Any, expression: Any) -> Iterator[str]:
+    if isinstance(expression.var, str) and not expression.filters:
+        yield construct_relative_path(own_name, expression.var)
+
+
+def _file_names(filename: Any) -> Iterator[str]:
+    if isinstance(filename, str):
+        yield filename
+    elif isinstance(filename, Iterable):
+        yield from (name for name in filename if isinstance(name, str))
+
+
+# Names that are worked out while a fragment is rendered
+
+
+def note_lookups(engine: Engine) -> None:
+    """Have an engine tell the fragment that is rendered which templates it is asked for.
+
+    There is no signal for it. All ways to a template, from includes to `render_to_string()` within
+    a tag, go through this one method.
+    """
+    find = engine.find_template
+    if hasattr(find, "__wrapped__"):
+        return
+
+    @functools.wraps(find)
+    def find_and_note(name: str, dirs: Any = None, skip: Any = None) -> Any:
+        rendering = current_rendering()
+        if rendering is not None:
+            rendering.templates[name] = None
+        found = find(name, dirs, skip)
+        if rendering is not None:
+            rendering.templates[name] = ""  # its digest is made when the fragment is finished
+        return found
+
+    engine.find_template = find_and_note  # type: ignore[method-assign]
+
+
+# The template that a tag stands in
+
+
+def source_around(parser: Parser) -> str:
+    """Return the source of the template that is being parsed, or what is left of it.
+
+    A template that was made from a string is not to be read again.
+    """
+    origin = origin_of(parser)
+    if origin.loader is None:
+        tokens: list[Any] = list(parser.tokens)
+        return "".join(f"{token.token_type}{token.contents}" for token in tokens)
+    loader: Any = origin.loader
+    return str(loader.get_contents(origin))
+
+
+def origin_of(parser: Parser) -> Origin:
+    """Return where the template that is parsed comes from."""
+    return parser.origin or Origin(UNKNOWN_SOURCE)
+
+
+def source_of_libraries(parser: Parser) -> str:
+    """Return a digest of the code of the tags and filters that are loaded so far, but Django's."""
+    return digest_of_code([*parser.tags.values(), *parser.filters.values()])

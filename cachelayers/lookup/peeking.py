@@ -1,0 +1,115 @@
+"""The shortest way to a fresh, valid entry: one get, and nothing else to wait for.
+
+What it does not find, the flow does, with what was read here.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import Enum, auto
+from typing import Any, Final
+
+from django.core.cache import caches
+from django.db import DatabaseError, connections
+
+from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
+from cachelayers.entries.envelope import FORMAT, LENGTH
+from cachelayers.invalidation.capture import current_capture
+from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.units import Unit, current_unit
+from cachelayers.lookup.faults import report
+from cachelayers.lookup.observing import note_peeked
+from cachelayers.tracing import going_on, take_layer
+
+
+class Peeked(Enum):
+    """What is no value."""
+
+    MISS = auto()
+    UNREAD = auto()  # the cache was not asked
+
+
+MISS: Final = Peeked.MISS
+UNREAD: Final = Peeked.UNREAD
+
+
+def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any]:
+    """Return the value under a key if it is fresh and valid, else MISS; and what was read there.
+
+    What recall() would find out in more steps is a MISS: a stale entry, one that is older than what
+    this process has read of the log, a transaction that has written. ``is_shown_only``: nothing
+    that may be kept is made of the value, but by a capture that is told of it.
+    """
+    unit = current_unit()
+    if unit is None or unit.is_dirty():
+        return MISS, UNREAD
+    if going_on:
+        take_layer()  # of an earlier look
+    try:
+        stored = caches[alias].get(key)
+    except CACHE_ERRORS as error:
+        report(alias, "get", error)
+        return MISS, None
+    except UNREADABLE:
+        return MISS, None
+    value = judge(unit, stored, is_shown_only=is_shown_only)
+    if value is not MISS:
+        note_peeked(alias, key, stored)
+    return value, stored
+
+
+def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
+    """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
+    if type(stored) not in (list, tuple) or len(stored) != LENGTH or stored[0] != FORMAT:
+        return MISS
+    _, value, fresh_until, _, dependencies, _, _ = stored
+    if fresh_until is not None and time.time() >= fresh_until:
+        return MISS
+    try:
+        if not are_known_to_hold(unit, dependencies):
+            return MISS
+    except (TypeError, ValueError):  # it was tampered with
+        return MISS
+    hand_over(unit, dependencies, is_shown_only=is_shown_only)
+    return value
+
+
+def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
+    """Tell whether an entry is valid, by what one reading of the log for the unit has told."""
+    for database, incarnation, position, tags in dependencies:
+        if database not in unit.refreshed and not refresh(unit, database):
+            return False
+        known = log_of(database).known
+        if (
+            known is None
+            or incarnation != known.incarnation
+            or position < known.floor
+            or not known.known_from <= position <= known.watermark
+        ):
+            return False
+        last = known.last
+        for tag in tags:
+            if tag in last and last[tag] >= position:
+                return False
+    return True
+
+
+def refresh(unit: Unit, database: str) -> bool:
+    """Read the log for a unit that has not done so; tell whether it could."""
+    if database not in connections.settings:
+        return False
+    try:
+        unit.refresh(database)
+    except DatabaseError:  # the flow says what it means
+        return False
+    return database in unit.refreshed
+
+
+def hand_over(unit: Unit, dependencies: Any, *, is_shown_only: bool) -> None:
+    """Have what is made around an entry depend on what that was made of."""
+    capture = current_capture()
+    if capture is not None:
+        for dependency in dependencies:
+            capture.add_dependency(Dependency(*dependency))
+    elif not is_shown_only:
+        unit.note_seen([Dependency(*dependency) for dependency in dependencies])

@@ -1,0 +1,98 @@
+"""Fixtures of the fragments' tests: both engines, a cache, and a counter of what is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any, Protocol
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from django.http import HttpRequest
+from django.test import RequestFactory
+from pytest_django import Settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from cachelayers import unit_of_work
+from tests.conftest import empty_cache
+from tests.fragments.engines import ENGINES, Templates
+from tests.library.models import Author, Book, Subject
+
+
+class Counter(Protocol):
+    """Something to be called while a block is rendered. Shows nothing."""
+
+    def __call__(self) -> str:
+        """Count one."""
+
+    def since(self) -> int:
+        """Return how often it was called since it was asked last."""
+
+
+def count() -> str:
+    """What a counter does; its list is its own global, so that it holds nothing by a closure."""
+    calls.append(1)  # type: ignore[name-defined] # noqa: F821
+    return ""
+
+
+def new_counter() -> Counter:
+    """Return a counter that is a plain function: a fragment knows that these hold no data."""
+    calls: list[int] = []
+    counter: Any = FunctionType(count.__code__, {"calls": calls}, "counter")
+
+    def since() -> int:
+        number = len(calls)
+        calls.clear()
+        return number
+
+    counter.since = since
+    found: Counter = counter
+    return found
+
+
+@pytest.fixture(autouse=True)
+def store(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, settings: Settings
+) -> Iterator[BaseCache]:
+    """Return the cache that fragments are kept in, empty; and no book in the library."""
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "ALIAS": "memory_table"}
+    with django_db_blocker.unblock():
+        for model in (Book, Author, Subject):
+            model._default_manager.all().delete()
+        yield empty_cache("memory_table")
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def templates(request: pytest.FixtureRequest) -> Templates:
+    """Return an engine without templates."""
+    return ENGINES[request.param]()
+
+
+@pytest.fixture
+def tick() -> Counter:
+    return new_counter()
+
+
+@pytest.fixture
+def request_of_nobody(rf: RequestFactory) -> HttpRequest:
+    return rf.get("/")
+
+
+def read_log() -> None:
+    """Know of what was written so far, as a process that serves requests does."""
+    with unit_of_work() as unit:
+        unit.refresh("default")
+
+
+@pytest.fixture
+def author() -> Author:
+    author = Author.objects.create(name="Ann")
+    read_log()
+    return author
+
+
+@pytest.fixture
+def book(author: Author) -> Book:
+    book = Book.objects.create(title="Maps", author=author)
+    read_log()
+    return book

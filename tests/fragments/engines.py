@@ -1,0 +1,174 @@
+"""Both template engines behind one way to write a fragment, so that a promise is tested in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from django.contrib.auth.context_processors import auth
+from django.contrib.messages import get_messages
+from django.http import HttpRequest
+from django.template import Context, Engine, RequestContext
+from django.template.backends.utils import csrf_input_lazy, csrf_token_lazy
+from jinja2 import DictLoader, Environment
+
+from cachelayers import unit_of_work
+from cachelayers.jinja import CacheLayersExtension
+
+PROCESSORS = [
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+]
+LIBRARIES = {
+    "cachelayers": "cachelayers.templatetags.cachelayers",
+    "i18n": "django.templatetags.i18n",
+}
+
+
+class Templates(Protocol):
+    """An engine with templates by name."""
+
+    def fragment(self, body: str, name: str, *arguments: str, **options: str) -> str:
+        """Write a fragment around a body; arguments and options are expressions."""
+
+    def fragments(
+        self, body: str, name: str, loop: str, *arguments: str, empty: str = "", **options: str
+    ) -> str:
+        """Write a fragment for each item; ``loop`` as in "book in books"."""
+
+    def uncached(self, body: str) -> str:
+        """Write a hole."""
+
+    def show(self, call: str) -> str:
+        """Write the result of a call without arguments."""
+
+    def loop(self, variable: str, items: str, body: str) -> str:
+        """Write a body for each of the items."""
+
+    def write(self, **sources: str) -> None:
+        """Put templates there, as a deploy would; each is known as "NAME.html"."""
+
+    def render(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
+        """Render a template in the unit of work of its own that a request would have."""
+
+    def render_here(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
+        """Render a template in the unit of work that there is."""
+
+
+class RendersInUnits:
+    """Gives each rendering its unit of work."""
+
+    def render(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
+        with unit_of_work():
+            return self.render_here(name, request, **names)
+
+    def render_here(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
+        raise LookupError(name)  # each engine has its own
+
+
+class DjangoTemplates(RendersInUnits):
+    """Django's own."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, str] = {}
+        self.engine = self._new_engine()
+
+    def _new_engine(self) -> Engine:
+        loader = ("django.template.loaders.locmem.Loader", self.sources)
+        return Engine(
+            loaders=[("django.template.loaders.cached.Loader", [loader])],
+            libraries=LIBRARIES,
+            builtins=["cachelayers.templatetags.cachelayers"],
+            context_processors=PROCESSORS,
+        )
+
+    def fragment(self, body: str, name: str, *arguments: str, **options: str) -> str:
+        given = [f'"{name}"', *arguments, *(f"{key}={value}" for key, value in options.items())]
+        return f"{{% fragment {' '.join(given)} %}}{body}{{% endfragment %}}"
+
+    def fragments(
+        self, body: str, name: str, loop: str, *arguments: str, empty: str = "", **options: str
+    ) -> str:
+        given = [f'"{name}"', *arguments, "for", loop]
+        given += [f"{key}={value}" for key, value in options.items()]
+        otherwise = f"{{% empty %}}{empty}" if empty else ""
+        return f"{{% fragments {' '.join(given)} %}}{body}{otherwise}{{% endfragments %}}"
+
+    def uncached(self, body: str) -> str:
+        return f"{{% uncached %}}{body}{{% enduncached %}}"
+
+    def show(self, call: str) -> str:
+        return f"{{{{ {call} }}}}"
+
+    def loop(self, variable: str, items: str, body: str) -> str:
+        return f"{{% for {variable} in {items} %}}{body}{{% endfor %}}"
+
+    def write(self, **sources: str) -> None:
+        self.sources.update({f"{name}.html": text for name, text in sources.items()})
+        self.engine = self._new_engine()
+
+    def render_here(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
+        template = self.engine.get_template(f"{name}.html")
+        if request is None:
+            return template.render(Context(names))
+        context = RequestContext(request)
+        context.push(names)
+        return template.render(context)
+
+
+class JinjaTemplates(RendersInUnits):
+    """Jinja2."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, str] = {}
+        self.environment = self._new_environment()
+
+    def _new_environment(self) -> Environment:
+        return Environment(
+            loader=DictLoader(self.sources), autoescape=True, extensions=[CacheLayersExtension]
+        )
+
+    def fragment(self, body: str, name: str, *arguments: str, **options: str) -> str:
+        given = [f'"{name}"', *arguments, *(f"{key}={value}" for key, value in options.items())]
+        return f"{{% fragment {', '.join(given)} %}}{body}{{% endfragment %}}"
+
+    def fragments(
+        self, body: str, name: str, loop: str, *arguments: str, empty: str = "", **options: str
+    ) -> str:
+        parts = [f"{', '.join([repr(name), *arguments])} for {loop}"]
+        parts += [f"{key}={value}" for key, value in options.items()]
+        otherwise = f"{{% else %}}{empty}" if empty else ""
+        return f"{{% fragments {', '.join(parts)} %}}{body}{otherwise}{{% endfragments %}}"
+
+    def uncached(self, body: str) -> str:
+        return f"{{% uncached %}}{body}{{% enduncached %}}"
+
+    def show(self, call: str) -> str:
+        return f"{{{{ {call}() }}}}"
+
+    def loop(self, variable: str, items: str, body: str) -> str:
+        return f"{{% for {variable} in {items} %}}{body}{{% endfor %}}"
+
+    def write(self, **sources: str) -> None:
+        self.sources.update({f"{name}.html": text for name, text in sources.items()})
+        self.environment = self._new_environment()
+
+    def render_here(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
+        template = self.environment.get_template(f"{name}.html")
+        if request is None:
+            return template.render(names)
+        of_request: Mapping[str, Any] = {
+            "request": request,
+            "csrf_input": csrf_input_lazy(request),
+            "csrf_token": csrf_token_lazy(request),
+            **(auth(request) if hasattr(request, "user") else {}),
+            "messages": get_messages(request),
+        }
+        return template.render({**of_request, **names})
+
+
+ENGINES: Mapping[str, Callable[[], Templates]] = {
+    "django": DjangoTemplates,
+    "jinja2": JinjaTemplates,
+}

@@ -1,0 +1,313 @@
+"""{% fragment %}: what is kept, under which key, and how long."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.template import TemplateSyntaxError
+from jinja2 import TemplateSyntaxError as JinjaSyntaxError
+from pytest_django import Settings
+
+from tests.fragments.conftest import Counter
+from tests.fragments.engines import DjangoTemplates, Templates
+from tests.library.models import Author, Book
+
+
+def test_a_fragment_is_rendered_once(templates: Templates, tick: Counter) -> None:
+    body = f"<b>{templates.show('tick')}kept</b>"
+    templates.write(page=templates.fragment(body, "card"))
+
+    shown = [templates.render("page", tick=tick) for _ in range(3)]
+
+    assert shown == ["<b>kept</b>"] * 3
+    assert tick.since() == 1
+
+
+def test_what_is_kept_is_escaped_once(templates: Templates) -> None:
+    templates.write(page=templates.fragment("{{ text }}", "card", "text"))
+
+    shown = [templates.render("page", text="<i> & 'x'") for _ in range(2)]
+
+    assert (
+        shown == ["&lt;i&gt; &amp; &#x27;x&#x27;"] * 2
+        or shown == ["&lt;i&gt; &amp; &#39;x&#39;"] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2),
+        (1, "1"),
+        (1, True),
+        (None, ""),
+        ("ab", ("a", "b")),
+        ([1, 2], [2, 1]),
+        ({"a": 1}, {"a": 2}),
+    ],
+)
+def test_arguments_tell_variants_apart(templates: Templates, one: Any, other: Any) -> None:
+    templates.write(page=templates.fragment("{{ shown }}", "card", "given"))
+
+    first = templates.render("page", given=one, shown="one")
+    second = templates.render("page", given=other, shown="other")
+    again = templates.render("page", given=one, shown="never")
+
+    assert (first, second, again) == ("one", "other", "one")
+
+
+def test_names_tell_fragments_apart(templates: Templates) -> None:
+    blocks = [templates.fragment(name, name) for name in ("first", "second", "a b:c")]
+    templates.write(page=" ".join(blocks))
+
+    assert [templates.render("page") for _ in range(2)] == ["first second a b:c"] * 2
+
+
+def test_instances_are_told_by_their_rows_not_by_their_texts(
+    templates: Templates, author: Author
+) -> None:
+    books = [Book.objects.create(title="Maps", author=author) for _ in range(2)]
+    templates.write(page=templates.fragment("{{ book.pk }}", "card", "book"))
+
+    shown = [templates.render("page", book=book) for book in [*books, *books]]
+
+    assert shown == [str(book.pk) for book in [*books, *books]]
+
+
+def test_a_query_as_an_argument_is_told_by_its_rows(templates: Templates, author: Author) -> None:
+    templates.write(page=templates.fragment("{{ shown }}", "list", "books"))
+    first, second = (Book.objects.create(title=title, author=author) for title in "ab")
+    templates.render("page", books=[], shown="nothing")  # this process has read the log since
+
+    both = templates.render("page", books=Book.objects.order_by("pk"), shown="both")
+    one = templates.render("page", books=Book.objects.filter(pk=first.pk), shown="one")
+    same = templates.render("page", books=[first, second], shown="never")
+
+    assert (both, one, same) == ("both", "one", "both")
+
+
+class Speaking:
+    """Neither a value nor a row, but it has a text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def test_what_has_no_spelling_is_told_by_its_text(templates: Templates, tick: Counter) -> None:
+    templates.write(page=templates.fragment(f"{templates.show('tick')}x", "card", "given"))
+
+    for text in ("one", "two", "one"):
+        templates.render("page", given=Speaking(text), tick=tick)
+
+    assert tick.since() == 2
+
+
+@pytest.mark.parametrize("given", [object(), [object()], Book(title="unsaved")])
+def test_what_tells_nothing_is_rendered_each_time_with_one_warning(
+    templates: Templates, tick: Counter, caplog: pytest.LogCaptureFixture, given: Any
+) -> None:
+    templates.write(page=templates.fragment(f"{templates.show('tick')}x", "card", "given"))
+
+    shown = [templates.render("page", given=given, tick=tick) for _ in range(3)]
+
+    assert shown == ["x"] * 3
+    assert tick.since() == 3
+    assert len(caplog.records) == 1
+    assert "page.html, line 1: the fragment 'card' is not cached" in caplog.text
+
+
+def test_it_is_rendered_again_after_its_time(
+    templates: Templates, tick: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "card", timeout="60"))
+    templates.render("page", tick=tick)
+    now = time.time()
+
+    monkeypatch.setattr(time, "time", lambda: now + 59)
+    templates.render("page", tick=tick)
+    before = tick.since()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    templates.render("page", tick=tick)
+
+    assert (before, tick.since()) == (1, 1)
+
+
+def test_a_stale_one_is_rendered_by_the_caller_that_finds_it(
+    templates: Templates, tick: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = templates.fragment(f"{templates.show('tick')}x", "card", timeout="60", stale="60")
+    templates.write(page=source)
+    templates.render("page", tick=tick)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+
+    templates.render("page", tick=tick)
+    after_the_first = tick.since()
+    templates.render("page", tick=tick)
+
+    assert (after_the_first, tick.since()) == (2, 0)
+
+
+@pytest.mark.parametrize("timeout", ["None", '"60"', "60.5", "seconds"])
+def test_a_timeout_is_a_number_a_text_a_variable_or_none(
+    templates: Templates, tick: Counter, timeout: str
+) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "card", timeout=timeout))
+
+    for _ in range(2):
+        templates.render("page", tick=tick, seconds=60)
+
+    assert tick.since() == 1
+
+
+def test_a_timeout_of_0_keeps_nothing(templates: Templates, tick: Counter) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "card", timeout="0"))
+
+    for _ in range(2):
+        templates.render("page", tick=tick)
+
+    assert tick.since() == 2
+
+
+def test_it_is_kept_where_it_is_told(templates: Templates, tick: Counter) -> None:
+    templates.write(
+        page=templates.fragment(templates.show("tick"), "card", using='"memory"'),
+    )
+    caches["memory"].clear()
+    templates.render("page", tick=tick)
+
+    caches["memory_table"].clear()
+    templates.render("page", tick=tick)
+    caches["memory"].clear()
+    templates.render("page", tick=tick)
+
+    assert tick.since() == 2
+
+
+def test_it_is_kept_in_django_s_alias_for_fragments_where_there_is_one(
+    templates: Templates, tick: Counter, settings: Settings
+) -> None:
+    memory = {"BACKEND": "cachelayers.backends.MemoryCache", "LOCATION": "for fragments"}
+    settings.CACHES = {**settings.CACHES, "template_fragments": memory}
+    templates.write(page=templates.fragment(templates.show("tick"), "card"))
+    templates.render("page", tick=tick)
+
+    caches["template_fragments"].clear()
+    templates.render("page", tick=tick)
+
+    assert tick.since() == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout": '"soon"'}, "'soon' is no number of seconds"),
+        ({"timeout": "-1"}, "timeout is -1"),
+        ({"timeout": "missing"}, "no number of seconds"),
+        ({"stale": "true_value"}, "stale is True"),
+        ({"using": '"nowhere"'}, "using='nowhere' is no alias of CACHES"),
+        ({"tags": '"a,,b"'}, "A tag is empty"),
+        ({"tags": "number"}, "A tag is a string, not 5"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused_with_its_place(
+    templates: Templates, options: dict[str, str], message: str
+) -> None:
+    templates.write(page="\n" + templates.fragment("x", "card", **options))
+
+    with pytest.raises(
+        TemplateSyntaxError, match=r"page.html, line 2: .* cannot be cached"
+    ) as info:
+        templates.render("page", true_value=True, number=5, missing="")
+
+    assert message in str(info.value)
+
+
+@pytest.mark.parametrize("options", [{"vary": "1"}, {"key": '"x"'}])
+def test_an_unknown_option_is_refused_with_those_that_there_are(
+    templates: Templates, options: dict[str, str]
+) -> None:
+    templates.write(page=templates.fragment("x", "card", **options))
+
+    with pytest.raises(
+        (TemplateSyntaxError, JinjaSyntaxError), match="timeout, stale, tags, using"
+    ):
+        templates.render("page")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 151, "a\x00b"])
+def test_a_name_that_is_none_is_refused(templates: Templates, name: str) -> None:
+    tag = templates.fragment("x", "NAME").replace('"NAME"', "given")
+    templates.write(page=tag)
+
+    with pytest.raises(TemplateSyntaxError, match="its name"):
+        templates.render("page", given=name)
+
+
+def test_a_tag_without_a_name_is_refused(templates: Templates) -> None:
+    templates.write(page="{% fragment %}x{% endfragment %}")
+
+    with pytest.raises((TemplateSyntaxError, JinjaSyntaxError), match="has no name"):
+        templates.render("page")
+
+
+def test_what_is_set_within_stays_within_whether_it_is_rendered_or_not() -> None:
+    templates = DjangoTemplates()
+    body = "{% cache_id path as id %}{% with x=1 %}{{ x }}{% endwith %}"
+    templates.write(
+        page="{% with id=7 %}" + templates.fragment(body, "a") + "{{ id }}{% endwith %}"
+    )
+
+    assert [templates.render("page", path="no.css") for _ in range(2)] == ["17", "17"]
+
+
+def test_an_error_while_it_is_rendered_is_the_template_s(templates: Templates) -> None:
+    templates.write(page=templates.fragment(templates.show("fail"), "card"))
+
+    def fail() -> str:
+        raise ZeroDivisionError("the view's own")
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="the view's own"):
+            templates.render("page", fail=fail)
+
+    assert templates.render("page", fail=lambda: "fine") == "fine"
+
+
+def test_a_stale_one_is_served_where_rendering_it_anew_fails(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = templates.fragment(templates.show("call"), "card", timeout="60", stale="60")
+    templates.write(page=source)
+    templates.render("page", call=lambda: "kept")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+
+    def fail() -> str:
+        raise ZeroDivisionError("the view's own")
+
+    assert [templates.render("page", call=fail) for _ in range(2)] == ["kept"] * 2
+    assert caplog.text.count("its refresh failed") == 1
+
+
+def test_a_cache_that_is_down_means_it_is_rendered(
+    templates: Templates, tick: Counter, settings: Settings
+) -> None:
+    settings.CACHES = {
+        **settings.CACHES,
+        "down": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": "redis://127.0.0.1:9/0",
+        },
+    }
+    source = templates.fragment(f"{templates.show('tick')}x", "card", using='"down"')
+    templates.write(page=source)
+
+    assert [templates.render("page", tick=tick) for _ in range(2)] == ["x", "x"]
+    assert tick.since() == 2

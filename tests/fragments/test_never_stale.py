@@ -1,0 +1,299 @@
+"""A fragment is served as long as nothing that it was made of has changed, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.models import Count
+
+from cachelayers import invalidate, recall, unit_of_work
+from tests.fragments.conftest import Counter
+from tests.fragments.engines import Templates
+from tests.library.models import Author, Book, Subject
+
+Change = Callable[[Book], Any]
+
+
+def show_twice(templates: Templates, **names: Any) -> str:
+    """Render until it is kept: what was written before the process looked is rendered once more."""
+    templates.render("page", **names)
+    return templates.render("page", **names)
+
+
+def all_titles() -> str:
+    return ", ".join(Book.objects.order_by("title").values_list("title", flat=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book: Book.objects.create(title="New", author=book.author),
+        lambda book: Book.objects.filter(pk=book.pk).update(title="Updated"),
+        lambda book: Book.objects.bulk_create([Book(title="Bulk", author=book.author)]),
+        lambda book: book.delete(),
+        lambda book: book.author.delete(),
+        lambda book: connection.cursor().execute("UPDATE library_book SET title = 'Raw'"),
+    ],
+)
+def test_rows_that_are_read_while_it_is_rendered_are_noticed(
+    templates: Templates, book: Book, change: Change
+) -> None:
+    templates.write(page=templates.fragment(templates.show("titles"), "list"))
+    before = show_twice(templates, titles=all_titles)
+
+    change(book)
+    after = templates.render("page", titles=all_titles)
+
+    assert before == "Maps"
+    assert after == all_titles() != before
+
+
+def test_what_it_has_not_read_leaves_it_as_it_is(
+    templates: Templates, book: Book, tick: Counter
+) -> None:
+    body = f"{templates.show('tick')}{templates.show('titles')}"
+    templates.write(page=templates.fragment(body, "list"))
+    show_twice(templates, titles=all_titles, tick=tick)
+    tick.since()
+
+    Subject.objects.create(word="sea")
+    templates.render("page", titles=all_titles, tick=tick)
+
+    assert tick.since() == 0
+
+
+def test_an_instance_among_its_arguments_is_noticed_though_nothing_is_read(
+    templates: Templates, book: Book
+) -> None:
+    templates.write(page=templates.fragment("{{ book.title }}", "card", "book"))
+    show_twice(templates, book=Book.objects.get())
+
+    Book.objects.update(title="Atlas")
+
+    assert templates.render("page", book=Book.objects.get()) == "Atlas"
+
+
+def test_another_row_of_the_table_leaves_a_card_as_it_is(
+    templates: Templates, book: Book, tick: Counter
+) -> None:
+    body = f"{templates.show('tick')}{{{{ book.title }}}}"
+    templates.write(page=templates.fragment(body, "card", "book"))
+    show_twice(templates, book=book, tick=tick)
+    tick.since()
+
+    Book.objects.create(title="Another", author=book.author)
+    templates.render("page", book=book, tick=tick)
+
+    assert tick.since() == 0
+
+
+def test_a_row_that_came_with_the_instance_is_noticed(templates: Templates, book: Book) -> None:
+    templates.write(page=templates.fragment("{{ book.author.name }}", "card", "book"))
+
+    def shown() -> str:
+        return templates.render("page", book=Book.objects.select_related("author").get())
+
+    before = [shown(), shown()][-1]
+    Author.objects.update(name="Bea")
+
+    assert (before, shown()) == ("Ann", "Bea")
+
+
+def test_rows_that_were_fetched_with_the_instance_are_noticed(
+    templates: Templates, book: Book
+) -> None:
+    body = templates.loop("subject", "book.subjects.all" + call_of(templates), "{{ subject.word }}")
+    templates.write(page=templates.fragment(body, "card", "book"))
+    book.subjects.add(Subject.objects.create(word="sea"))
+
+    def shown() -> str:
+        with unit_of_work():
+            found = Book.objects.prefetch_related("subjects").get()
+            return templates.render_here("page", book=found)
+
+    before = [shown(), shown()][-1]
+    book.subjects.add(Subject.objects.create(word="land"))
+
+    assert before == "sea"
+    assert shown() in {"landsea", "sealand"}
+
+
+def call_of(templates: Templates) -> str:
+    return "" if type(templates).__name__ == "DjangoTemplates" else "()"
+
+
+def test_a_figure_that_came_with_the_instance_is_noticed(
+    templates: Templates, author: Author
+) -> None:
+    templates.write(page=templates.fragment("{{ author.count }}", "card", "author"))
+
+    def shown() -> str:
+        with unit_of_work():
+            found = Author.objects.annotate(count=Count("books")).get()
+            return templates.render_here("page", author=found)
+
+    before = [shown(), shown()][-1]
+    Book.objects.create(title="First", author=author)
+
+    assert (before, shown()) == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: Book.objects.count() + 0,
+        lambda: list(Book.objects.order_by("title")),
+        lambda: Book.objects.order_by("title").first(),
+        lambda: Book.objects.filter(title="Atlas").exists(),
+        lambda: recall("titles", all_titles),
+        lambda: {"titles": all_titles()},
+    ],
+    ids=["count", "list", "first", "exists", "recalled", "dict"],
+)
+def test_what_the_view_has_read_before_is_noticed_too(
+    templates: Templates, book: Book, read: Callable[[], Any]
+) -> None:
+    """No statement runs while it is rendered, and no argument says what it shows."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    shown = view_of(templates, read)
+    before = [shown(), shown()][-1]
+
+    Book.objects.create(title="Atlas", author=book.author)
+
+    assert shown() != before
+
+
+def view_of(templates: Templates, read: Callable[[], Any]) -> Callable[[], str]:
+    """Return a view: its reads and its template are of one unit of work."""
+
+    def view() -> str:
+        with unit_of_work():
+            return templates.render_here("page", given=read())
+
+    return view
+
+
+calls: list[int] = []
+
+
+def note_call() -> str:
+    """A function that holds nothing which was read before."""
+    calls.append(1)
+    return ""
+
+
+def test_what_is_read_within_does_not_depend_on_what_else_the_view_has_read(
+    templates: Templates, book: Book
+) -> None:
+    body = f"{templates.show('note_call')}{templates.loop('book', 'books', '{{ book.title }}')}"
+    templates.write(page=templates.fragment(body, "list"))
+
+    def shown() -> str:
+        with unit_of_work():
+            list(Subject.objects.all())
+            return templates.render_here("page", books=Book.objects.all(), note_call=note_call)
+
+    shown(), shown()
+    calls.clear()
+    Subject.objects.create(word="sea")
+
+    assert shown() == "Maps"
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["homepage", "menu", "fragment:list", Author],
+)
+def test_it_is_invalidated_by_hand(templates: Templates, tick: Counter, target: Any) -> None:
+    body = f"{templates.show('tick')}{templates.show('authors')}"
+    source = templates.fragment(body, "list", "number", tags='"homepage, menu"')
+    templates.write(page=source)
+    given: dict[str, Any] = {"tick": tick, "authors": Author.objects.count}
+    for number in (1, 2):
+        templates.render("page", number=number, **given)
+    tick.since()
+
+    invalidate(target)
+    for number in (1, 2):
+        templates.render("page", number=number, **given)
+
+    assert tick.since() == 2
+
+
+def test_invalidating_one_name_leaves_others(templates: Templates, tick: Counter) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "menu"))
+    templates.render("page", tick=tick)
+
+    invalidate("fragment:men")
+    templates.render("page", tick=tick)
+
+    assert tick.since() == 1
+
+
+def test_a_command_clears_every_variant_of_a_name(templates: Templates, tick: Counter) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "menu", "number"))
+    for number in (1, 2):
+        templates.render("page", number=number, tick=tick)
+    tick.since()
+
+    call_command("clear_cache", "--fragment", "menu", "--no-input", verbosity=0)
+    for number in (1, 2):
+        templates.render("page", number=number, tick=tick)
+
+    assert tick.since() == 2
+
+
+def test_what_a_transaction_has_written_is_seen_within_and_not_kept(
+    templates: Templates, book: Book
+) -> None:
+    templates.write(page=templates.fragment(templates.show("titles"), "list"))
+    show_twice(templates, titles=all_titles)
+
+    with transaction.atomic():
+        Book.objects.update(title="Never")
+        within = templates.render("page", titles=all_titles)
+        transaction.set_rollback(True)
+
+    assert within == "Never"
+    assert templates.render("page", titles=all_titles) == "Maps"
+
+
+def test_what_was_read_from_an_uncommitted_row_before_is_not_kept(
+    templates: Templates, book: Book
+) -> None:
+    """The view has read it within a transaction that was rolled back before the template."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+
+    def view() -> str:
+        with unit_of_work():
+            with transaction.atomic():
+                Book.objects.update(title="Never")
+                titles = all_titles()
+                transaction.set_rollback(True)
+            return templates.render_here("page", given=titles)
+
+    view()
+
+    assert templates.render("page", given="true again") == "true again"
+
+
+def test_a_write_between_the_view_s_read_and_the_template_is_not_overlooked(
+    templates: Templates, book: Book
+) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    show_twice(templates, given="")
+    invalidate("fragment:list")
+
+    def read() -> str:
+        found = all_titles()
+        Book.objects.update(title="Atlas")  # another request, as far as this one can tell
+        return found
+
+    view_of(templates, read)()
+
+    assert view_of(templates, all_titles)() == "Atlas"
