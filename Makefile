@@ -77,6 +77,7 @@ bench:
 	@$(python) -m benchmarks.outage
 	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
+	@$(python) -m benchmarks.warming
 
 consistency:
 	@.ci/get-servers

@@ -33,13 +33,13 @@ if find_spec("celery") is not None:
     run_warmer_with_celery = shared_task(name="cachelayers.run_warmer")(run_warmer)
 
 
-def enqueue(name: str, arguments: Sequence[str] = ()) -> str:
+def enqueue(name: str, arguments: Sequence[str] = (), *, shard: str = "") -> str:
     """Put a warmer on the task queue and return the task's id; raises NoQueue.
 
-    ``arguments``: options of ``warm_cache``, as they are typed.
+    ``arguments``: options of ``warm_cache``, as they are typed; ``shard``: the one among them.
     """
     put = put_on_celery if queue_in_use() == CELERY else put_on_django_queue
-    source = warmer_source(name)
+    source = warmer_source(name, shard)
     # Before, because a queue may well run it at once: its own record is not to be written over.
     with suppress(DatabaseError):
         note_queued(source)

@@ -62,8 +62,9 @@ def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
 
 
 def look_steps(policy: Policy, unit: Unit) -> Steps:
-    """Look for a fresh entry."""
-    return (yield from find(policy, unit)).state is State.FRESH
+    """Look for a fresh entry that outlives this process, where one can."""
+    shared = getattr(policy.cache, "has_shared_layers", False)
+    return (yield from find(policy, unit, shared=shared)).state is State.FRESH
 
 
 def warm_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:

@@ -1,9 +1,8 @@
-"""What ``warm_cache`` was asked for: parsed, checked, and put into the words of ``warming``."""
+"""What ``warm_cache`` was asked for: checked, and put into the words of ``warming``."""
 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -17,86 +16,15 @@ from cachelayers.suggestions import unknown_name
 from cachelayers.warming.crew import Order
 from cachelayers.warming.outcomes import WarmingError
 from cachelayers.warming.registry import Warmer, registered_warmers
-from cachelayers.warming.run import RunOptions, Shard, Wanted
+from cachelayers.warming.run import RunOptions, Wanted
 from cachelayers.warming.runs import Kind, RunState, Source, last_run_of, statuses_of, warmer_source
-from cachelayers.warming.server import Server, check_origin
+from cachelayers.warming.server import Server
 from cachelayers.warming.site import Site
-from cachelayers.warming.variants import Variant, make_variants, parse_header
+from cachelayers.warming.variants import Variant, make_variants
 from cachelayers.warming.visits import Visitor
 
-MAX_CONCURRENCY = 64
-MAX_SHARDS = 1000
-TIME_LIMIT_SECONDS = 300.0
 STANDARD_INPUT = "-"
 LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
-
-
-# Single values, for argparse
-
-
-def parse_concurrency(text: str) -> int:
-    """A number of threads; raises ArgumentTypeError with the bounds."""
-    if not is_whole(text) or not 1 <= int(text) <= MAX_CONCURRENCY:
-        raise ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_CONCURRENCY}")
-    return int(text)
-
-
-def parse_rate(text: str) -> float:
-    """Items a second."""
-    number = parse_number(text)
-    if not 0 < number < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is no number above 0 of items a second")
-    return number
-
-
-def parse_time_limit(text: str) -> float:
-    """Seconds, 0 for none."""
-    number = parse_number(text)
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is no number of seconds; 0 is no limit")
-    return number
-
-
-def parse_number(text: str) -> float:
-    """A number, or one that no bounds hold."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def parse_shard(text: str) -> Shard:
-    """``2/3``: the second of three parts."""
-    number, _, of = text.partition("/")
-    if not (is_whole(number) and is_whole(of) and 1 <= int(number) <= int(of) <= MAX_SHARDS):
-        raise ArgumentTypeError(
-            f"{text!r} is no part of a whole such as 1/3, with at most {MAX_SHARDS} parts"
-        )
-    return Shard(number=int(number), of=int(of))
-
-
-def parse_header_option(text: str) -> tuple[str, str]:
-    """``Name: value``."""
-    try:
-        return parse_header(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
-
-
-def parse_base_url(text: str) -> str:
-    """Scheme, host and port."""
-    try:
-        return check_origin(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
-
-
-def is_whole(text: str) -> bool:
-    """Tell whether a text is a whole number in plain digits, of a sensible length."""
-    return text.isascii() and text.isdecimal() and len(text) <= 9
-
-
-# All of them
 
 
 def run_options(options: dict[str, Any]) -> RunOptions:
@@ -236,3 +164,19 @@ def read_lines(name: str) -> list[str]:
         return Path(name).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"--urls {name} cannot be read: {error}") from None
+
+
+def refuse_combinations(options: dict[str, Any]) -> None:
+    """Raise CommandError for options that contradict each other."""
+    if options["due"] and has_source(options):
+        raise CommandError(
+            "--due is for warmers, which have an every=. Run --sitemap, --urls and --static"
+            " in a command of their own."
+        )
+    if options["due"] and options["resume"]:
+        raise CommandError("--due runs what was interrupted anyway. Leave out one of the two.")
+    if options["enqueue"] and (has_source(options) or options["dry_run"] or options["resume"]):
+        raise CommandError(
+            "--enqueue is for warmers. Leave out --sitemap, --urls, --static, --dry-run and"
+            " --resume."
+        )

@@ -111,7 +111,10 @@ class TargetItem:
         return f"target {self.label}"
 
     def is_warm(self) -> bool:
-        return caches[self.target.using].has_key(self.target.key)
+        cache: Any = caches[self.target.using]
+        # What is in the memory of this process alone is gone when the command has ended.
+        look = cache.has_shared_key if is_layered(cache) else cache.has_key
+        return bool(look(self.target.key))
 
     def warm(self) -> State:
         """Compute and store; a cache that did not keep the value is a failure."""
@@ -126,6 +129,11 @@ class TargetItem:
             "or the value too large, or the timeout too short",
         )
         return State.WARMED
+
+
+def is_layered(cache: Any) -> bool:
+    """Tell whether a cache has layers that outlive this process."""
+    return bool(getattr(cache, "has_shared_layers", False))
 
 
 @dataclass(frozen=True, kw_only=True)

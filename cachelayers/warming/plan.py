@@ -105,8 +105,8 @@ class Plan:
         label = describe_callable(thing)
         try:
             item: Item | None = call_of_cached(thing)
-        # Arguments without a stable key, or that do not fit: an error of this call alone.
-        except (TypeError, ValueError) as error:
+        # Arguments that have no key or do not fit, or a key= that raises: this call's fault alone.
+        except Exception as error:  # noqa: BLE001
             self.failures.append(failure(label, error))
             return
         self.items.append(item or CallItem(function=thing, place=place))

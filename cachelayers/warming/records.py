@@ -83,7 +83,7 @@ class Record:
                 self.done.add(number_of(identity))
         elif len(self._failures) < MOST_FAILURES:
             self._failures.append(
-                {"label": outcome.label[:LONGEST_TEXT], "reason": outcome.reason[:LONGEST_TEXT]}
+                {"label": storable(outcome.label), "reason": storable(outcome.reason)}
             )
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self._save()
@@ -218,6 +218,12 @@ def row_of(source: Source) -> WarmerRun:
     except IntegrityError:
         row = WarmerRun.objects.get(source=source.key)
     return row
+
+
+def storable(text: str) -> str:
+    """Return a text that every database takes, whatever an error's message holds."""
+    whole = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return whole[:LONGEST_TEXT]
 
 
 def number_of(identity: str) -> int:

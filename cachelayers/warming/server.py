@@ -74,10 +74,10 @@ def check_origin(url: str) -> str:
         _ = parts.port  # raises where it is no number
     except ValueError as error:
         raise ValueError(f"{url!r} is not a valid URL: {error}") from None
-    if parts.scheme not in SCHEMES or not parts.hostname:
-        raise ValueError(f"{url!r} is no http or https URL, such as http://127.0.0.1:8000")
     if parts.username is not None:
         raise ValueError(f"{parts.hostname!r} is named with a user; only public pages are warmed")
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise ValueError(f"{url!r} is no http or https URL, such as http://127.0.0.1:8000")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError(f"{url!r} has more than scheme, host and port; leave the rest out")
     return f"{parts.scheme}://{parts.netloc.lower()}"

@@ -20,7 +20,7 @@ from django.db import close_old_connections, connections
 from django.http.request import HttpRequest
 from django.http.response import HttpResponseBase, HttpResponseForbidden
 from django.utils import timezone, translation
-from django.utils.functional import SimpleLazyObject, empty
+from django.utils.functional import SimpleLazyObject
 
 from cachelayers.warming.addresses import Address, locate
 from cachelayers.warming.outcomes import WarmingError
@@ -36,6 +36,11 @@ class SiteVisit:
 
     visit: Visit
     request: HttpRequest | None = None
+    user: object = None  # for whom the page would have been made
+
+
+class PageOfUser(Exception):
+    """A view asked who the visitor is, and it is somebody. It is not to go on."""
 
 
 class SiteHandler(WSGIHandler):
@@ -48,7 +53,9 @@ class SiteHandler(WSGIHandler):
 
     def _get_response(self, request: HttpRequest) -> HttpResponseBase:
         # Django calls this within all middleware, just before the view is looked up.
-        if user_of(request) is not None:
+        try:
+            watch_user(request)
+        except PageOfUser:
             return HttpResponseForbidden()
         return super()._get_response(request)  # type: ignore[misc, no-any-return] # not in the stubs
 
@@ -80,10 +87,10 @@ class Site(Visitor):
                 _take_answer(response, visit)
             finally:
                 response.close()  # sends request_finished, which closes the connections
-        if (user := user_of(rendered.request)) is not None:
+        if rendered.user is not None:
             raise WarmingError(
-                f"is made for the user {str(user)!r}, whom a middleware logs in without a cookie;"
-                " only pages of visitors are warmed"
+                f"is made for the user {str(rendered.user)!r}, whom a middleware logs in without a"
+                " cookie; only pages of visitors are warmed"
             )
         # The flag by which FetchFromCacheMiddleware tells UpdateCacheMiddleware of a hit. It
         # knows the language, the key prefix and the alias of a single view's cache_page;
@@ -111,16 +118,25 @@ def transactions_kept() -> Iterator[None]:
             each.connect(close_old_connections)
 
 
-def user_of(request: HttpRequest | None) -> object:
-    """The logged-in user for whom a page is made, if that is known yet; else None.
+def watch_user(request: HttpRequest) -> None:
+    """Raise PageOfUser for a logged-in user, now or when the view asks who it is.
 
-    Django's own lazy user is not asked: it looks into the session, which is empty without a
-    cookie, and pages that look there get another place in the page cache (``Vary: Cookie``).
+    A user who is not known yet is not asked for here: Django looks into the session then, and pages
+    that do have another place in the page cache (``Vary: Cookie``).
     """
-    user = request.__dict__.get("user") if request is not None else None
-    if isinstance(user, SimpleLazyObject) and user.__dict__.get("_wrapped", empty) is empty:
-        return None
-    return user if getattr(user, "is_authenticated", False) else None
+    user = request.__dict__.get("user")
+    if isinstance(user, SimpleLazyObject):
+        request.__dict__["user"] = SimpleLazyObject(lambda: refuse_user(request, user))
+    else:
+        refuse_user(request, user)
+
+
+def refuse_user(request: HttpRequest, user: Any) -> Any:
+    """Return somebody who is not logged in; raise PageOfUser for everybody else."""
+    if getattr(user, "is_authenticated", False):
+        request.META[VISIT].user = user
+        raise PageOfUser(user)
+    return user
 
 
 def build_environ(address: Address, rendered: SiteVisit) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def make_variants(languages: Iterable[str], headers: Iterable[tuple[str, str]]) 
 def parse_header(text: str) -> tuple[str, str]:
     """``Name: value`` taken apart; raises ValueError with the reason where it may not be sent."""
     name, colon, value = text.partition(":")
-    name, value = name.strip(), value.strip()
+    name, value = name.strip(" "), value.strip(" \t")
     if not colon or not TOKEN.fullmatch(name) or not PRINTABLE.fullmatch(value):
         raise ValueError(f"{text!r} is no header. Write it 'Name: value'")
     if name.lower() in OF_USERS:

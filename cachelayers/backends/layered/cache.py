@@ -148,6 +148,15 @@ class LayeredCache(ConfiguredCache):
         found = yield from self._flows.read_shared([name])
         return found[name].value if name in found else None
 
+    @property
+    def has_shared_layers(self) -> bool:
+        """Whether any layer outlives this process."""
+        return bool(self._flows.shared)
+
+    def has_shared_key(self, key: str) -> bool:
+        """Tell whether there is a live entry below the memory of this process."""
+        return bool(run(self._flows.read_shared([self._name(key, None)])))
+
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
         keys = list(keys)
