@@ -21,7 +21,8 @@ from cachelayers.backends import LayeredCache
 from cachelayers.backends.layered.bus.log import EVERYTHING
 from cachelayers.clearing.plans import Clearing, ClearingError, notes, plan_clear, plan_prefix
 from cachelayers.conf import package_settings
-from cachelayers.dashboard.names import Model, word_of_fragment
+from cachelayers.dashboard.names import Model
+from cachelayers.fragments.keys import word_of
 from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
 from cachelayers.invalidation.log import TAGS_PER_STATEMENT
 from cachelayers.invalidation.tags import key_tag, word_tag
@@ -46,7 +47,7 @@ class Choice:
 
     def targets(self) -> list[Target]:
         """Return what invalidate() takes."""
-        fragments = [word_of_fragment(name) for name in self.fragments]
+        fragments = [word_of(name) for name in self.fragments]
         return [*self.words, *fragments, *self.models, *self.rows]
 
     def clears(self) -> bool:

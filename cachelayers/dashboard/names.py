@@ -8,10 +8,11 @@ from django.core.exceptions import ValidationError
 from django.db import models, router
 
 from cachelayers.clearing.names import UnknownName, check_spelling, known_words, model_named
+from cachelayers.fragments.keys import word_of
 from cachelayers.invalidation.tracked import tracked_models
 from cachelayers.suggestions import unknown_name
 
-FRAGMENT = "fragment:"  # what the word of a fragment's name begins with
+FRAGMENT = word_of("")  # what the word of a fragment's name begins with
 
 Model = type[models.Model]
 
@@ -53,15 +54,10 @@ def known_fragments() -> set[str]:
     return {word.removeprefix(FRAGMENT) for word in known_words() if word.startswith(FRAGMENT)}
 
 
-def word_of_fragment(name: str) -> str:
-    """Return the word that every fragment of that name has."""
-    return f"{FRAGMENT}{name}"
-
-
 def _checked(given: Iterable[str], known: set[str], kind: str, *, unknown_too: bool) -> list[str]:
     names = list(dict.fromkeys(given))
     for name in names:
-        check_spelling(word_of_fragment(name) if kind == "fragment" else name)
+        check_spelling(word_of(name) if kind == "fragment" else name)
         if not unknown_too and name not in known:
             raise UnknownName(unknown_name(kind, name, sorted(known)))
     return names

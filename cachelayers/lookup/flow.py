@@ -288,7 +288,8 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     seconds = time.perf_counter() - clock
     envelope = None
     if is_worth_storing(policy, capture, unit):
-        note_words(tag.removeprefix(WORD) for tag in policy.words)
+        if policy.words:
+            note_words(tag.removeprefix(WORD) for tag in policy.words)
         envelope = make_envelope(policy, value, capture, began, seconds)
     note_computed(policy, capture, seconds, is_storable=envelope is not None)
     return value, envelope
