@@ -1,4 +1,4 @@
-"""The tables of entries, log, statistics and runs. Few of them ever see the ORM."""
+"""The tables of entries, log, statistics and warmers' runs; the admin's screens have none."""
 
 from __future__ import annotations
 
@@ -102,6 +102,62 @@ class LogState(models.Model):
         return self.incarnation
 
 
+class WarmerRun(models.Model):
+    """How the last run of one warmer, sitemap or list of URLs went, or how far it is.
+
+    One row each, written over by the next run: the table does not grow.
+    """
+
+    source = models.CharField(
+        _("source"), max_length=64, unique=True, help_text=_("Digest of kind, name and shard.")
+    )
+    kind = models.CharField(_("kind"), max_length=10)
+    name = models.TextField(_("name"))
+    shard = models.CharField(_("shard"), max_length=20, blank=True)
+    state = models.CharField(_("state"), max_length=12)
+    token = models.CharField(
+        _("token"), max_length=32, blank=True, help_text=_("Of the run that writes this row.")
+    )
+    host = models.CharField(_("host"), max_length=255, blank=True)
+    process_space = models.CharField(
+        _("process space"),
+        max_length=64,
+        blank=True,
+        help_text=_("Tells containers of one name apart, whose process ids differ."),
+    )
+    process = models.BigIntegerField(_("process"), default=0, help_text=_("Its id on the host."))
+    queued = models.BigIntegerField(_("queued"), null=True, help_text=_("Milliseconds since 1970."))
+    started = models.BigIntegerField(
+        _("started"), null=True, help_text=_("Milliseconds since 1970.")
+    )
+    ended = models.BigIntegerField(_("ended"), null=True, help_text=_("Milliseconds since 1970."))
+    alive_until = models.BigIntegerField(
+        _("alive until"),
+        default=0,
+        help_text=_("After which a run that has not said more is taken for dead."),
+    )
+    seconds = models.FloatField(
+        _("seconds"), null=True, help_text=_("How long the last run took that has ended.")
+    )
+    total = models.IntegerField(_("total"), default=0)
+    warmed = models.IntegerField(_("warmed"), default=0)
+    already_warm = models.IntegerField(_("already warm"), default=0)
+    failed = models.IntegerField(_("failed"), default=0)
+    failures = models.JSONField(_("failures"), default=list)
+    done = models.BinaryField(
+        _("done"), null=True, help_text=_("What an interrupted run has warmed: 8 bytes each.")
+    )
+
+    class Meta:
+        db_table = "cachelayers_warmerrun"
+        verbose_name = _("run of a warmer")
+        verbose_name_plural = _("runs of warmers")
+        default_permissions: ClassVar = ("view",)
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.kind, self.name, self.shard)))
+
+
 class Statistic(models.Model):
     """What all processes have counted of one cache, or of one of its layers, in one minute.
 
@@ -173,57 +229,65 @@ class Timing(models.Model):
         return self.name
 
 
-class WarmerRun(models.Model):
-    """How the last run of one warmer, sitemap or list of URLs went, or how far it is.
+# Screens of the admin: each has its place in the admin's index, and its permissions. Proxies, which
+# have no rows of their own; a dumpdata of everything would look for the table of an unmanaged one.
 
-    One row each, written over by the next run: the table does not grow.
-    """
 
-    source = models.CharField(
-        _("source"), max_length=64, unique=True, help_text=_("Digest of kind, name and shard.")
-    )
-    kind = models.CharField(_("kind"), max_length=10)
-    name = models.TextField(_("name"))
-    shard = models.CharField(_("shard"), max_length=20, blank=True)
-    state = models.CharField(_("state"), max_length=12)
-    token = models.CharField(
-        _("token"), max_length=32, blank=True, help_text=_("Of the run that writes this row.")
-    )
-    host = models.CharField(_("host"), max_length=255, blank=True)
-    process_space = models.CharField(
-        _("process space"),
-        max_length=64,
-        blank=True,
-        help_text=_("Tells containers of one name apart, whose process ids differ."),
-    )
-    process = models.BigIntegerField(_("process"), default=0, help_text=_("Its id on the host."))
-    queued = models.BigIntegerField(_("queued"), null=True, help_text=_("Milliseconds since 1970."))
-    started = models.BigIntegerField(
-        _("started"), null=True, help_text=_("Milliseconds since 1970.")
-    )
-    ended = models.BigIntegerField(_("ended"), null=True, help_text=_("Milliseconds since 1970."))
-    alive_until = models.BigIntegerField(
-        _("alive until"),
-        default=0,
-        help_text=_("After which a run that has not said more is taken for dead."),
-    )
-    seconds = models.FloatField(
-        _("seconds"), null=True, help_text=_("How long the last run took that has ended.")
-    )
-    total = models.IntegerField(_("total"), default=0)
-    warmed = models.IntegerField(_("warmed"), default=0)
-    already_warm = models.IntegerField(_("already warm"), default=0)
-    failed = models.IntegerField(_("failed"), default=0)
-    failures = models.JSONField(_("failures"), default=list)
-    done = models.BinaryField(
-        _("done"), null=True, help_text=_("What an interrupted run has warmed: 8 bytes each.")
-    )
+class Overview(LogState):
+    """How each layer is, and what it has answered."""
 
     class Meta:
-        db_table = "cachelayers_warmerrun"
-        verbose_name = _("run of a warmer")
-        verbose_name_plural = _("runs of warmers")
+        proxy = True
+        verbose_name = verbose_name_plural = _("overview")
         default_permissions: ClassVar = ("view",)
 
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.kind, self.name, self.shard)))
+
+class Invalidate(LogState):
+    """Choose what is not to be served any more."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("invalidate")
+        default_permissions: ClassVar = ()
+        permissions: ClassVar = [
+            ("invalidate_entries", "Can invalidate cached entries"),
+            ("clear_caches", "Can clear caches"),
+        ]
+
+
+class Warmers(LogState):
+    """What fills the cache ahead of its readers."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("warmers")
+        default_permissions: ClassVar = ("view",)
+        permissions: ClassVar = [("run_warmers", "Can run warmers")]
+
+
+class Log(LogState):
+    """What was invalidated. Seen with the permission to view invalidations."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("log")
+        default_permissions: ClassVar = ()
+
+
+class Entries(LogState):
+    """What is stored. Seen with the permission to view entries."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("entries")
+        default_permissions: ClassVar = ()
+        permissions: ClassVar = [("view_values", "Can view cached values")]
+
+
+class Advice(LogState):
+    """What the site spends its time on."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("advice")
+        default_permissions: ClassVar = ("view",)

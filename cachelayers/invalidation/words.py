@@ -11,7 +11,9 @@ from typing import TypeVar
 
 from django.db.models import Model
 
-from cachelayers.invalidation.tags import word_tag
+from cachelayers.invalidation.tags import WORD, word_tag
+
+MOST_NOTED = 10_000  # words may be made up as code runs; beyond, no more are remembered
 
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
@@ -47,13 +49,13 @@ def models_of_word(tag: str) -> list[type[Model]]:
 
 def note_words(words: Iterable[str]) -> None:
     """Remember words that code gives to what it keeps, so that operators can be told of them."""
-    _noted_words.update(words)
+    if len(_noted_words) < MOST_NOTED:
+        _noted_words.update(words)
 
 
 def declared_words() -> set[str]:
-    """Return the words that models and code declare, as far as it has been imported."""
-    prefix = word_tag("x")[:-1]
-    return _noted_words | {tag.removeprefix(prefix) for tag in _models_by_word}
+    """Return the words that models and code declare, and those of entries stored here."""
+    return set(_noted_words) | {tag.removeprefix(WORD) for tag in _models_by_word}
 
 
 def declaring_models() -> list[type[Model]]:

@@ -17,7 +17,9 @@ from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
+from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
+from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.background import StartRefresh
 from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
@@ -286,6 +288,8 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     seconds = time.perf_counter() - clock
     envelope = None
     if is_worth_storing(policy, capture, unit):
+        if policy.words:
+            note_words(tag.removeprefix(WORD) for tag in policy.words)
         envelope = make_envelope(policy, value, capture, began, seconds)
     note_computed(policy, capture, seconds, is_storable=envelope is not None)
     return value, envelope

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from cachelayers.management.suggestions import unknown_name
+from cachelayers.suggestions import unknown_name
 from cachelayers.warming.crew import Order
 from cachelayers.warming.outcomes import WarmingError
 from cachelayers.warming.registry import Warmer, registered_warmers

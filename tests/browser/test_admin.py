@@ -13,10 +13,11 @@ pytestmark = pytest.mark.browser
 VISITS = 6  # so that both of the site's workers have answered, as far as chance allows
 
 
-def log_in(window: Window) -> None:
+def log_in(window: Window, name: str = "demo") -> None:
+    """Log in as somebody whose password is the name."""
     window.open("/admin/")
-    window.fill("#id_username", "demo")
-    window.fill("#id_password", "demo")
+    window.fill("#id_username", name)
+    window.fill("#id_password", name)
     window.follow("#login-form [type=submit]")
 
 

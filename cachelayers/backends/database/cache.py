@@ -11,9 +11,14 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.faults import DATABASE_ERRORS
 from cachelayers.backends.database.guard import FAILED
-from cachelayers.backends.database.table import NEVER_MS, Row
+from cachelayers.backends.database.table import NEVER_MS, ListedRow, Row, WholeRow
 from cachelayers.entries.keys import LEASE_SUFFIX, Place
-from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Undecodable
+from cachelayers.entries.values import (
+    KIND_MASK,
+    LARGEST_INT64,
+    SMALLEST_INT64,
+    Undecodable,
+)
 from cachelayers.exceptions import CacheUnavailable
 
 Answer = TypeVar("Answer")
@@ -236,6 +241,29 @@ class DatabaseCache(TableCache):
         """Count entries, expired ones too, by reading this alias's whole part of the table."""
         made = b"" if prefix is None else self._made_prefix(prefix, version)
         return self._carry_out(self._table.count, made, now_ms() if expired_only else NEVER_MS)
+
+    def search_entries(self, text: str, first_id: int, rows: int) -> list[ListedRow]:
+        """List up to ``rows`` entries from a row's id on in whose made key a text is."""
+        return self._carry_out(
+            self._table.search, text.encode("utf-8", "surrogatepass"), first_id, rows
+        )
+
+    def look_at_entry(self, row_id: int) -> WholeRow | None:
+        """Return a row as it is stored, or None."""
+        return self._carry_out(self._table.look, row_id)
+
+    def plain_data(self, row: WholeRow) -> tuple[int, bytes]:
+        """Return the kind of a row's bytes, and them without signature and compression.
+
+        Nothing is deserialised. Raises Undecodable where it cannot be had or trusted.
+        """
+        data = self._packer.verified(row.key, row.format, row.data)
+        return row.format & KIND_MASK, self._packer.decompressed(row.format, data)
+
+    @property
+    def first_id(self) -> int:
+        """Return the first id that a row of this alias may have."""
+        return self._table.id_range.first
 
     def _carry_out(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return what the operation returns; raise CacheUnavailable where it fails."""

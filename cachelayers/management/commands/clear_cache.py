@@ -10,8 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from cachelayers.conf import package_settings
-from cachelayers.management.clearing import (
+from cachelayers.clearing.plans import (
     Clearing,
     ClearingError,
     notes,
@@ -20,8 +19,9 @@ from cachelayers.management.clearing import (
     plan_prefix,
     plan_static,
 )
+from cachelayers.conf import package_settings
 from cachelayers.management.invalidating import plan_invalidations
-from cachelayers.management.suggestions import unknown_name
+from cachelayers.suggestions import unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What ``clear_cache`` can do to one alias, and how it says so. Touches only what it is told to."""
+"""What can be cleared of one alias, and how that is said. Touches only what it is told to."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
 from django.core.cache import caches
 
 from cachelayers.backends import LayeredCache
+from cachelayers.clearing.neighbours import foreign_keys, neighbours
 from cachelayers.conf import backend_of
 from cachelayers.hashing.shared import forget_shared
-from cachelayers.management.neighbours import foreign_keys, neighbours
+from cachelayers.masking import shown_location
 
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
 # importing the classes would need their libraries.
@@ -186,21 +186,7 @@ def _reach_of_clear(alias: str) -> str:
     reach = next((REACH_OF_CLEAR[name] for name in names if name in REACH_OF_CLEAR), None)
     if reach is None:
         return "everything that its backend's clear() reaches"
-    return reach.format(location=_shown_location(alias))
-
-
-def _shown_location(alias: str) -> str:
-    location = settings.CACHES[alias].get("LOCATION", "")
-    locations = location if isinstance(location, (list, tuple)) else [location]
-    return ", ".join(_without_password(str(each)) for each in locations)
-
-
-def _without_password(location: str) -> str:
-    parts = urlsplit(location)
-    if "@" not in parts.netloc:
-        return location
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"***@{host}", query=""))
+    return reach.format(location=shown_location(alias))
 
 
 def _escape(match: re.Match[str]) -> str:
