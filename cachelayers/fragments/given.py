@@ -20,23 +20,49 @@ OPTION_NAMES = ("timeout", "stale", "tags", "using")
 OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
 
 
-class Options(NamedTuple):
-    """The compiled parts of a tag."""
-
-    name: FilterExpression
-    arguments: Sequence[FilterExpression]
-    options: Mapping[str, FilterExpression]
-
-
 class Given(NamedTuple):
-    """Their values, checked."""
+    """What a tag was given beside its arguments, checked."""
 
     name: str
-    arguments: list[object]
     alias: str
     timeout: float | None
     stale: float
     words: tuple[str, ...]
+
+
+class Options:
+    """The compiled parts of a tag."""
+
+    def __init__(
+        self,
+        name: FilterExpression,
+        arguments: Sequence[FilterExpression],
+        options: Mapping[str, FilterExpression],
+    ) -> None:
+        """Take them."""
+        self.arguments = arguments
+        self._name, self._options = name, options
+        self._is_constant = all(is_constant(part) for part in (name, *options.values()))
+        # What constants come to, and the settings that it was worked out with.
+        self._given: tuple[Given, object] | None = None
+
+    def read(self, context: Context, where: str) -> Given:
+        """Return the values of the parts; TemplateSyntaxError for those that mean nothing."""
+        known, settings_now = self._given, package_settings()
+        if known is not None and known[1] is settings_now:
+            return known[0]
+        values = {name: option.resolve(context) for name, option in self._options.items()}
+        given = check_given(where, self._name.resolve(context), values)
+        if self._is_constant:
+            self._given = given, settings_now
+        return given
+
+
+def is_constant(part: FilterExpression) -> bool:
+    """Tell whether a part of a tag is the same in each context."""
+    variable = part.var
+    is_literal = isinstance(variable, str) or getattr(variable, "literal", None) is not None
+    return not part.filters and (is_literal or str(part) == "None")
 
 
 def compile_options(parser: Parser, tag: str, parts: Sequence[str]) -> Options:
@@ -62,23 +88,13 @@ def compile_options(parser: Parser, tag: str, parts: Sequence[str]) -> Options:
     return Options(parser.compile_filter(parts[0]), arguments, options)
 
 
-def read_options(options: Options, context: Context, where: str) -> Given:
-    """Return the values of a tag's parts; TemplateSyntaxError for those that mean nothing."""
-    values = {name: option.resolve(context) for name, option in options.options.items()}
-    arguments = [argument.resolve(context) for argument in options.arguments]
-    return check_given(where, options.name.resolve(context), arguments, values)
-
-
-def check_given(
-    where: str, name: object, arguments: list[object], options: Mapping[str, Any]
-) -> Given:
+def check_given(where: str, name: object, options: Mapping[str, Any]) -> Given:
     """Check what a tag was given, in whatever kind of template."""
     try:
         stale = as_seconds(options.get("stale", 0))
         timeout = cap_timeout("fragment", as_seconds(options.get("timeout", UNSET)), stale)
         return Given(
             check_name(name),
-            arguments,
             choose_alias(options.get("using")),
             timeout,
             stale,

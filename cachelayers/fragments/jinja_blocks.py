@@ -78,6 +78,11 @@ class JinjaBlock:
         return request
 
     @property
+    def user(self) -> Any:
+        """Return what the template knows under that name."""
+        return self._shown["user"] if "user" in self._shown else self._context.get("user")
+
+    @property
     def names(self) -> Mapping[str, Any]:
         """Return what the template knows."""
         return {**self._context.get_all(), **self._shown}
@@ -135,23 +140,10 @@ def show_fragment(
 ) -> str:
     """Return a fragment's text, from the cache or rendered."""
     name, *arguments = given
-    checked = check_given(tag.where, name, arguments, options)
+    checked = check_given(tag.where, name, options)
     block = JinjaBlock(tag, context, names, caller, holes)
     texts = (block.digest(), f"jinja2,{context.eval_ctx.autoescape}")
-    return serve(
-        Fragment(
-            tag.where,
-            checked.name,
-            checked.arguments,
-            texts,
-            checked.alias,
-            checked.timeout,
-            checked.stale,
-            checked.words,
-            block,
-            tag.memory,
-        )
-    )
+    return serve(Fragment(tag.where, checked, arguments, texts, block, tag.memory))
 
 
 def hole_of(source: str, number: int) -> Hole:

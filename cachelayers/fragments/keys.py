@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 from django.db.models import Model, QuerySet
 from django.utils.functional import LazyObject
 
-from cachelayers.entries.spelling import Unstable, spell, spell_str, unwrap_lazy_object
+from cachelayers.entries.spelling import (
+    ENCODERS,
+    Unstable,
+    spell,
+    spell_str,
+    unwrap_lazy_object,
+)
 
 LONGEST_NAME = 150  # characters; with "fragment:" it is a word, which the log's column must hold
 LONGEST_HEAD = 150  # with the digests a key has at most 240 characters; memcached takes 250
@@ -39,14 +46,32 @@ def digest_of(*texts: str) -> str:
     return blake2b(spelling.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def make_key(name: str, arguments: Iterable[object], *texts: str) -> str:
+def make_key(name: str, arguments: Sequence[object], texts: tuple[str, ...]) -> str:
     """Return the key of a variant. ``texts``: what else tells it, such as the template's digest.
 
     Raises Unstable where an argument has nothing that tells it from others.
     """
+    head, begun = beginning_of(name, texts)
+    digest = begun.copy()
+    digest.update(spell_arguments(arguments).encode("utf-8", "surrogatepass"))
+    return head + digest.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def beginning_of(name: str, texts: tuple[str, ...]) -> tuple[str, blake2b]:
+    """Return what the keys of all variants begin with, and the digest that they end with, begun."""
     head = UNSAFE_IN_KEYS.sub("_", name)[:LONGEST_HEAD]
-    spelling = "".join([spell_argument(argument) for argument in arguments])
-    return f"{word_of(head)}:{digest_of(name, *texts, spelling)}"
+    begun = blake2b(spell((name, *texts)).encode("utf-8", "surrogatepass"), digest_size=16)
+    return f"{word_of(head)}:", begun
+
+
+def spell_arguments(arguments: Sequence[object]) -> str:
+    """Spell all arguments."""
+    try:
+        # Nearly all are strings, numbers and the like.
+        return "".join([ENCODERS[type(argument)](argument) for argument in arguments])
+    except (KeyError, Unstable, RecursionError):
+        return "".join([spell_argument(argument) for argument in arguments])
 
 
 def spell_argument(value: object) -> str:
@@ -56,7 +81,7 @@ def spell_argument(value: object) -> str:
     try:
         return spell(value)
     except (Unstable, RecursionError):
-        if type(value) is not type(value) or isinstance(value, Model):
+        if isinstance(value, Model):
             raise
         if issubclass(type(value), LazyObject):
             value = unwrap_lazy_object(value)

@@ -24,19 +24,23 @@ class Noted:
 
     def __init__(self, holder: Any, dimension: str) -> None:
         """Stand in front of ``holder``, which goes on to hold what each thread has activated."""
-        self.__dict__.update(holder=holder, dimension=dimension)
+        self._holder, self._dimension = holder, dimension
 
-    def __getattr__(self, name: str) -> Any:
+    @property
+    def value(self) -> Any:
+        """What is active: the one attribute that it has."""
         noting = asked.get()
         if noting is not None:
-            noting.add(self.dimension)
-        return getattr(self.holder, name)
+            noting.add(self._dimension)
+        return self._holder.value
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.holder, name, value)
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._holder.value = value
 
-    def __delattr__(self, name: str) -> None:
-        delattr(self.holder, name)
+    @value.deleter
+    def value(self) -> None:
+        del self._holder.value
 
 
 def note_locale() -> None:

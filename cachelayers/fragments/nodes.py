@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,7 +12,7 @@ from django.template import Context, Engine, Node, NodeList, TemplateSyntaxError
 from django.template.base import Parser, Token
 from django.template.loader_tags import ExtendsNode, IncludeNode
 
-from cachelayers.fragments.given import Options, read_options
+from cachelayers.fragments.given import Options
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.markup import (
     NAMELESS,
@@ -44,23 +44,25 @@ class Surroundings:
         self.origin = origin_of(parser)
         self.where = f"{self.origin}, line {token.lineno}"
         self._digest = digest_of(source_around(parser), source_of_libraries(parser))
-        self._digests: dict[tuple[str, ...], tuple[str, frozenset[str]]] = {}
+        self._texts: dict[Hashable, tuple[tuple[str, ...], frozenset[str]]] = {}
 
-    def digest(self, context: Context, nodes: NodeList) -> tuple[str, frozenset[str]]:
-        """Return a digest of all that nodes are rendered from, and the names followed for it.
+    def texts(self, context: Context, nodes: NodeList) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Return what tells what nodes are rendered from, and how; and the names followed for it.
 
-        Of the templates that extend the one with the tag, too: their blocks may be in the nodes.
+        The templates that extend the one with the tag count too: their blocks may be in the nodes.
+        So does what changes every value that is written: a template may be included both ways.
         """
-        history = context.render_context.get(ExtendsNode.context_key) or ()
-        names = tuple([origin.name for origin in history])
-        found = self._digests.get(names)
+        history = context.render_context.get(ExtendsNode.context_key)
+        names = tuple([origin.name for origin in history]) if history else ()
+        manner = context.autoescape, context.use_l10n, context.use_tz, names
+        found = self._texts.get(manner)
         if found is None:
             engine = engine_of(context)
             note_lookups(engine)
             followed, followed_names = digest_of_nodes(engine, self.origin, nodes)
-            sources = [str(origin.loader.get_contents(origin)) for origin in history]
-            found = digest_of(self._digest, followed, *sources), followed_names
-            self._digests[names] = found
+            sources = [str(origin.loader.get_contents(origin)) for origin in history or ()]
+            texts = digest_of(self._digest, followed, *sources), str(manner[:3])
+            found = self._texts[manner] = texts, followed_names
         return found
 
 
@@ -77,25 +79,12 @@ class FragmentNode(Node):
 
     def render(self, context: Context) -> str:
         """Return the block's text, from the cache or rendered."""
-        return serve(self.fragment(context))
-
-    def fragment(self, context: Context) -> Fragment:
-        """Return this use of the tag: with the values of its arguments."""
         where = self._surroundings.where
-        given = read_options(self._options, context, where)
-        digest, known = self._surroundings.digest(context, self.nodelist)
-        return Fragment(
-            where,
-            given.name,
-            given.arguments,
-            (digest, manner_of(context)),
-            given.alias,
-            given.timeout,
-            given.stale,
-            given.words,
-            DjangoBlock(self.nodelist, context, known, self._holes),
-            self._memory,
-        )
+        given = self._options.read(context, where)
+        arguments = [argument.resolve(context) for argument in self._options.arguments]
+        texts, known = self._surroundings.texts(context, self.nodelist)
+        block = DjangoBlock(self.nodelist, context, known, self._holes)
+        return serve(Fragment(where, given, arguments, texts, block, self._memory))
 
 
 class DjangoBlock:
@@ -122,6 +111,11 @@ class DjangoBlock:
     def own_holes(self) -> Container[Hole]:
         """Return the holes between the tags."""
         return self._holes
+
+    @property
+    def user(self) -> Any:
+        """Return what the template knows under that name."""
+        return self._context.get("user")
 
     @property
     def names(self) -> Mapping[str, Any]:
@@ -220,8 +214,3 @@ def engine_of(context: Context) -> Engine:
         raise TemplateSyntaxError("A fragment is rendered by a template, not by its nodes alone.")
     engine: Engine = context.template.engine
     return engine
-
-
-def manner_of(context: Context) -> str:
-    """Spell what changes every value that is written: the same block may be included both ways."""
-    return f"{context.autoescape},{context.use_l10n},{context.use_tz}"

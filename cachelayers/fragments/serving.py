@@ -16,6 +16,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 
 from cachelayers.entries.spelling import Unstable
+from cachelayers.fragments.given import Given
 from cachelayers.fragments.keys import make_key, word_of
 from cachelayers.fragments.markup import (
     Hole,
@@ -34,7 +35,7 @@ from cachelayers.fragments.seen import Sight, add_dependencies
 from cachelayers.fragments.watching import USER, Watch, is_lazy, place_in
 from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.tags import word_tag
-from cachelayers.lookup import Policy, recall_by
+from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -45,12 +46,20 @@ SECRET_SECONDS = 60.0
 MOST_SECRETS = 1_000
 
 
+class Unkept(Exception):
+    """Why a fragment is rendered as if there were no tag around it; the end of a sentence."""
+
+
 class Block(Protocol):
     """What stands between the tags, with the names that it is rendered with."""
 
     @property
     def request(self) -> HttpRequest | None:
         """The request that it is rendered for, if the template knows it."""
+
+    @property
+    def user(self) -> Any:
+        """What the template knows under that name; it need not be the request's user."""
 
     @property
     def names(self) -> Mapping[str, Any]:
@@ -101,34 +110,31 @@ class Memory:
 
 @dataclass(slots=True)
 class Fragment:
-    """One use of a tag: what it was given, checked."""
+    """One use of a tag, with what it was given."""
 
     where: str  # template and line, for people
-    name: str
+    given: Given
     arguments: Sequence[object]
-    texts: Sequence[str]  # what else belongs into the key, such as the template's digest
-    alias: str
-    timeout: float | None
-    stale: float
-    words: Sequence[str]
+    texts: tuple[str, ...]  # what else belongs into the key, such as the template's digest
     block: Block
     memory: Memory
 
     def key(self, dimensions: frozenset[str]) -> str:
         """Return the key of this request's variant; Unstable where it can have none."""
         if not dimensions:
-            return make_key(self.name, self.arguments, *self.texts)
-        place = place_in(dimensions, self.block.request, self.block.names.get("user"))
-        return make_key(self.name, self.arguments, *self.texts, place)
+            return make_key(self.given.name, self.arguments, self.texts)
+        place = place_in(dimensions, self.block)
+        return make_key(self.given.name, [place, *self.arguments], (*self.texts, "in a place"))
 
     def policy(self, key: str) -> Policy:
         """Return how its entry is kept."""
+        given = self.given
         return Policy(
-            self.alias,
+            given.alias,
             key,
-            self.timeout,
-            self.stale,
-            (word_tag(word_of(self.name)), *self.words),
+            given.timeout,
+            given.stale,
+            (word_tag(word_of(given.name)), *given.words),
             collects=True,
             accepts=self.accepts,
             is_refreshed_by_caller=True,
@@ -147,7 +153,8 @@ class Fragment:
         """Say, the first time in this process, why it is rendered for each request."""
         if reason not in self.memory.warned:
             self.memory.warned.add(reason)
-            logger.warning("%s: the fragment %r is not cached: %s.", self.where, self.name, reason)
+            name = self.given.name
+            logger.warning("%s: the fragment %r is not cached: %s.", self.where, name, reason)
 
 
 @dataclass(slots=True)
@@ -167,41 +174,59 @@ class Making:
 
 def serve(fragment: Fragment) -> str:
     """Return the fragment's text. What rendering it raises is raised here."""
+    block = fragment.block
     try:
-        markup = find_or_make(fragment)
-    except Unstable as error:
-        fragment.warn_once(f"an argument makes no key, since {error}")
-        return fragment.block.render_unnoticed()
-    except SynchronousOnlyOperation:
-        fragment.warn_once("it is rendered in an event loop; render in a thread (sync_to_async)")
-        return fragment.block.render_unnoticed()
-    except HoleLost:
-        fragment.warn_once("what is around {% uncached %} changes what is in it")
-        return fragment.block.render_unnoticed()
-    if markup is None:
-        return fragment.block.render_unnoticed()
+        kept, dimensions = find_or_make(fragment)
+    except Unkept as why:
+        fragment.warn_once(str(why))
+        return block.render_unnoticed()
     around = current_rendering()
-    if around is not None:
-        return around.adopt(markup)
-    return markup.fill(fragment.block.fill)
+    if around is None and type(kept) is str:
+        return kept
+    markup = unpack(kept, dimensions)
+    if markup is None:  # known to be secret
+        return block.render_unnoticed()
+    return markup.fill(block.fill) if around is None else around.adopt(markup)
 
 
-def find_or_make(fragment: Fragment) -> Markup | None:
-    """Follow the signposts to the entry for this request; None where it is known to be secret."""
+def find_or_make(fragment: Fragment) -> tuple[Any, frozenset[str]]:
+    """Return what is kept for this request, and the dimensions that the key has; or raise Unkept.
+
+    Where no entry is kept since it is known to be secret, that is None.
+    """
+    try:
+        return follow_signposts(fragment)
+    except Unstable as error:
+        raise Unkept(f"an argument makes no key, since {error}") from None
+    except SynchronousOnlyOperation:
+        raise Unkept(
+            "it is rendered in an event loop; render in a thread (sync_to_async)"
+        ) from None
+    except HoleLost:
+        raise Unkept("what is around {% uncached %} changes what is in it") from None
+
+
+def follow_signposts(fragment: Fragment) -> tuple[Any, frozenset[str]]:
+    """Look under the keys that name ever more dimensions, up to the one for this request."""
     made: list[Making] = []
-    dimensions = fragment.memory.dimensions
+    memory, alias = fragment.memory, fragment.given.alias
+    dimensions = memory.dimensions
     for _ in range(ROUNDS):
         key = fragment.key(dimensions)
-        if fragment.memory.is_secret(key):
-            return None
-        compute = partial(make_kept, fragment, key, dimensions, made)
-        kept = recall_by(fragment.policy(key), compute)
+        if memory.is_secret(key):
+            break
+        kept, stored = peek(alias, key, is_shown_only=True)
+        if type(kept) is str:
+            return kept, dimensions
+        if kept is MISS or not fragment.accepts(kept):
+            compute = partial(make_kept, fragment, key, dimensions, made)
+            kept = recall_after_peeking(fragment.policy(key), compute, stored)
         missing = unpack_signpost(kept)
         if missing is None:
-            return unpack(kept, dimensions)
+            return kept, dimensions
         dimensions |= missing
-        fragment.memory.learn(dimensions)
-    return None
+        memory.learn(dimensions)
+    return None, dimensions
 
 
 def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: list[Making]) -> Any:
@@ -218,7 +243,7 @@ def make(fragment: Fragment, key: str) -> Making:
     """Render a fragment, and find out what it is made of and who may see it."""
     block, capture = fragment.block, current_capture()
     rendering = Rendering(own_holes=block.own_holes)
-    watch = Watch(block.request, block.names.get("user"))
+    watch = Watch(block.request, block.user)
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
     watch.look_for_secrets(text, block.names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from django.http import HttpRequest
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
@@ -134,16 +134,27 @@ class Watch:
 # What the dimensions are at a moment
 
 
-def place_in(dimensions: frozenset[str], request: HttpRequest | None, user: Any) -> str:
-    """Return the spelling of what a request is in the dimensions; Unstable for a nameless user."""
-    found = []
-    if USER in dimensions:
-        found += [identity_of(user), identity_of(user_of(request))]
-    if LANGUAGE in dimensions:
-        found.append(current_language())
+class Place(Protocol):
+    """Where a fragment is shown."""
+
+    @property
+    def request(self) -> HttpRequest | None:
+        """The request, if the template knows it."""
+
+    @property
+    def user(self) -> Any:
+        """What the template knows under that name."""
+
+
+def place_in(dimensions: frozenset[str], place: Place) -> str:
+    """Return the spelling of what a place is in the dimensions; Unstable for a nameless user."""
+    # The order is always this one, and each part ends with what is in no language or time zone.
+    found = f"{current_language()}\0" if LANGUAGE in dimensions else "\0"
     if TIME_ZONE in dimensions:
-        found.append(current_time_zone())
-    return spell([sorted(dimensions), found])
+        found += current_time_zone()
+    if USER in dimensions:
+        found += f"\0{identity_of(place.user)}\0{identity_of(user_of(place.request))}"
+    return found
 
 
 def identity_of(user: Any) -> str:

@@ -45,7 +45,7 @@ class Unit:
         self.began = time.monotonic()
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
-        self._current: set[str] = set()  # databases whose log was read since they were written to
+        self.refreshed: set[str] = set()  # databases whose log was read since they were written to
         self._dirt: dict[str, Dirt] = {}
         self._seen: list[Dependency] = []
         # It has read what was not committed then: nobody else may see what is made of it.
@@ -60,7 +60,7 @@ class Unit:
 
     def needs_refresh(self, database: str) -> bool:
         """Tell whether refresh() would read the log."""
-        return database not in self._current
+        return database not in self.refreshed
 
     def refresh(self, database: str) -> None:
         """Read the log, if that was not done yet since the unit began or wrote.
@@ -68,11 +68,11 @@ class Unit:
         Not within a transaction that has written: the ids of its own rows in the log may be given
         to others after a rollback, and would seem to have been read.
         """
-        if database in self._current or is_written_to(connections[database]):
+        if database in self.refreshed or is_written_to(connections[database]):
             return
         reading = log_of(database).refresh()
         self._positions.setdefault(database, reading)
-        self._current.add(database)
+        self.refreshed.add(database)
         prune_now_and_then(database)
 
     def position(self, database: str) -> Reading:
@@ -118,13 +118,15 @@ class Unit:
         transaction = transaction_of(connection)
         unit: Unit | None = self
         while unit is not None:
-            unit._current.discard(connection.alias)
+            unit.refreshed.discard(connection.alias)
             if transaction.is_open():
                 unit._dirt[connection.alias] = Dirt(transaction, transaction.number)
             unit = unit.parent
 
     def is_dirty(self) -> bool:
         """Tell whether a transaction that is still open has written to tracked tables."""
+        if not self._dirt:  # as almost always
+            return False
         for database, dirt in list(self._dirt.items()):
             if dirt.is_gone():
                 self._dirt.pop(database, None)

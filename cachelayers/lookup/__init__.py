@@ -6,12 +6,16 @@ from cachelayers.lookup.calls import (
     arefresh,
     invalidate_key,
     recall,
+    recall_after_peeking,
     recall_by,
     refresh,
 )
+from cachelayers.lookup.peeking import MISS, UNREAD, peek
 from cachelayers.lookup.policy import UNSET, Policy, cap_timeout, remembered_tags
 
 __all__ = [
+    "MISS",
+    "UNREAD",
     "UNSET",
     "Policy",
     "ainvalidate_key",
@@ -19,7 +23,9 @@ __all__ = [
     "arefresh",
     "cap_timeout",
     "invalidate_key",
+    "peek",
     "recall",
+    "recall_after_peeking",
     "recall_by",
     "refresh",
     "remembered_tags",

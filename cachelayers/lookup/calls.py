@@ -14,6 +14,7 @@ from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.units import some_unit, unit_of_work
 from cachelayers.lookup.flow import compute_and_store, recall_steps
+from cachelayers.lookup.peeking import MISS, peek
 from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
 
 Value = TypeVar("Value")
@@ -54,8 +55,17 @@ def recall(
 
 def recall_by(policy: Policy, compute: Callable[[], Value]) -> Value:
     """Do as recall() does, with a policy that was made and checked already."""
+    value, stored = peek(policy.alias, policy.key)
+    if value is MISS:
+        return recall_after_peeking(policy, compute, stored)
+    found: Value = value
+    return found
+
+
+def recall_after_peeking(policy: Policy, compute: Callable[[], Value], stored: Any) -> Value:
+    """Do as recall() does where a look into the cache has found nothing of use but ``stored``."""
     with some_unit() as unit:
-        value: Value = run(recall_steps(policy, compute, unit))
+        value: Value = run(recall_steps(policy, compute, unit, stored))
         return value
 
 

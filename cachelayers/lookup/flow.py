@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cachelayers.conf import package_settings
-from cachelayers.entries.envelope import Envelope
+from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.background import StartRefresh
 from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
+from cachelayers.lookup.peeking import UNREAD
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     AwaitLanding,
@@ -77,12 +78,14 @@ class Lease:
         return time.monotonic() - self._began < self.seconds / 2
 
 
-def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Get the value, from the cache or by computing it."""
+def recall_steps(
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = UNREAD
+) -> Steps:
+    """Get the value, from the cache or by computing it; ``stored``: what was read there before."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
         return (yield from compute_unseen(policy, compute, unit))
-    found = yield from find(policy, unit)
+    found = yield from find(policy, unit, stored=stored)
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
     if found.state is State.STALE:
@@ -94,9 +97,13 @@ def recall_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
     return (yield from compute_once(policy, compute, unit))
 
 
-def find(policy: Policy, unit: Unit, *, shared: bool = False) -> Steps:
+def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNREAD) -> Steps:
     """Look for a valid entry; one that is used hands its tags to the recall around this one."""
-    envelope: Envelope | None = yield ReadEntry(policy, shared=shared)
+    envelope: Envelope | None
+    if stored is UNREAD:
+        envelope = yield ReadEntry(policy, shared=shared)
+    else:
+        envelope = unseal(stored)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
         return MISSING

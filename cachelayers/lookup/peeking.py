@@ -1,0 +1,90 @@
+"""The shortest way to a fresh, valid entry: one get, and nothing else to wait for.
+
+What it does not find, the flow does, with what was read here.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import Enum, auto
+from typing import Any, Final
+
+from django.core.cache import caches
+
+from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
+from cachelayers.entries.envelope import FORMAT
+from cachelayers.invalidation.capture import current_capture
+from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.units import Unit, current_unit
+from cachelayers.lookup.faults import report
+
+
+class Peeked(Enum):
+    """What is no value."""
+
+    MISS = auto()
+    UNREAD = auto()  # the cache was not asked
+
+
+MISS: Final = Peeked.MISS
+UNREAD: Final = Peeked.UNREAD
+
+
+def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any]:
+    """Return the value under a key if it is fresh and valid, else MISS; and what was read there.
+
+    What recall() would find out in more steps is a MISS: a stale entry, a log that has to be read,
+    a transaction that has written. ``is_shown_only``: nothing is made of the value that might be
+    kept, but what a capture is told.
+    """
+    unit = current_unit()
+    if unit is None or unit.is_dirty():
+        return MISS, UNREAD
+    try:
+        stored = caches[alias].get(key)
+    except CACHE_ERRORS as error:
+        report(alias, "get", error)
+        return MISS, None
+    except UNREADABLE:
+        return MISS, None
+    if type(stored) not in (list, tuple) or len(stored) != 5 or stored[0] != FORMAT:
+        return MISS, stored
+    _, value, fresh_until, _, dependencies = stored
+    if fresh_until is not None and time.time() >= fresh_until:
+        return MISS, stored
+    try:
+        if not are_known_to_hold(unit, dependencies):
+            return MISS, stored
+    except (TypeError, ValueError):  # it was tampered with
+        return MISS, stored
+    hand_over(unit, dependencies, is_shown_only=is_shown_only)
+    return value, stored
+
+
+def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
+    """Tell whether an entry is valid by what is known without a statement."""
+    for database, incarnation, position, tags in dependencies:
+        known = log_of(database).known
+        if (
+            database not in unit.refreshed
+            or known is None
+            or incarnation != known.incarnation
+            or position < known.floor
+            or not known.known_from <= position <= known.watermark
+        ):
+            return False
+        last = known.last
+        for tag in tags:
+            if tag in last and last[tag] >= position:
+                return False
+    return True
+
+
+def hand_over(unit: Unit, dependencies: Any, *, is_shown_only: bool) -> None:
+    """Have what is made around an entry depend on what that was made of."""
+    capture = current_capture()
+    if capture is not None:
+        for dependency in dependencies:
+            capture.add_dependency(Dependency(*dependency))
+    elif not is_shown_only:
+        unit.note_seen([Dependency(*dependency) for dependency in dependencies])
