@@ -1,4 +1,4 @@
-"""The benchmark of fragments measures every contender, and notices what is no hit or no fragment."""
+"""The benchmark of fragments measures every contender, and notices what is no hit."""
 
 from __future__ import annotations
 
