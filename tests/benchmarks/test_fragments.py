@@ -53,13 +53,14 @@ def test_a_hit_that_renders_something_ends_the_run() -> None:
     assert seconds_of_a_hit(note_row, 0.0, is_kept=False) > 0
 
 
-def test_a_hit_is_compared_round_by_round_and_an_edit_renders_one_row() -> None:
+def test_a_hit_is_compared_round_by_round_and_an_edit_renders_one_row_once() -> None:
     found = Found()
     found.hits[REDIS, ROWS, DJANGO.name] = [1.0, 2.0, 9.0]
     found.hits[REDIS, ROWS, FRAGMENT.name] = [1.2, 2.4, 9.0]
     found.hits["memory", ROWS, DJANGO.name] = [1.0]
     found.hits["memory", ROWS, FRAGMENT.name] = [3.0]
     found.renders = {(REDIS, FRAGMENT.name): {(1, 1)}, ("layered", FRAGMENT.name): {(1, 1), (2, 1)}}
+    found.renders_again = {(REDIS, FRAGMENT.name): {(0, 0)}, ("layered", FRAGMENT.name): {(0, 1)}}
 
     outcomes = judge(found)
 
@@ -68,4 +69,6 @@ def test_a_hit_is_compared_round_by_round_and_an_edit_renders_one_row() -> None:
         (1.2, True, ""),
         (1, True, ""),
         (2, False, ""),
+        (0, True, ""),
+        (1, False, ""),
     ]

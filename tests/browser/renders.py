@@ -7,7 +7,7 @@ from typing import Any
 
 from django.template import Template
 from django.test.signals import template_rendered
-from django.test.utils import instrumented_test_render
+from django.test.utils import instrumented_test_render  # type: ignore[attr-defined] # no stub has it
 
 FILE_NAME = "renders.log"
 
@@ -20,7 +20,7 @@ def note_renders(folder: Path) -> None:
         with (folder / FILE_NAME).open("a") as file:
             file.write(f"{template.name}\n")
 
-    Template._render = instrumented_test_render
+    Template._render = instrumented_test_render  # type: ignore[attr-defined] # no stub has it
     template_rendered.connect(note, weak=False, dispatch_uid="tests.browser.renders")
 
 

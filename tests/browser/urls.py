@@ -5,11 +5,11 @@ What is rendered is noted: these are loaded before the first page is shown.
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
 from django.urls import path
 
+from testproject.settings import DATA_DIR
 from testproject.urls import urlpatterns as demo_urlpatterns
 from tests.browser.renders import note_renders
 
@@ -30,5 +30,5 @@ def show_lost_files(request: HttpRequest) -> HttpResponse:
     return HttpResponse(Template(WITH_LOST_FILES).render(RequestContext(request)))
 
 
-note_renders(settings.DATA_DIR)
+note_renders(DATA_DIR)
 urlpatterns = [path("lost-files/", show_lost_files), *demo_urlpatterns]
