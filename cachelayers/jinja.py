@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2 import Environment, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
@@ -17,6 +17,7 @@ from cachelayers.fragments.jinja_blocks import (
     Tag,
     hole_of,
     show_fragment,
+    show_fragments,
     show_hole,
     show_lone_hole,
 )
@@ -24,6 +25,8 @@ from cachelayers.fragments.keys import digest_of
 from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
 
 HOLES = "_cachelayers_holes"  # of a parser: those within the outermost fragment, by number
+ITEM = "_cachelayers_item"  # of a parser: the names of an item of the outermost one, in a loop
+ITEMS = "_cachelayers_items"  # the variable of a template that holds what is looped over
 COUNT = "_cachelayers_count"  # of a parser: how many holes it has met
 REFERRING = (nodes.Include, nodes.Import, nodes.FromImport)
 
@@ -46,7 +49,7 @@ def static_integrity(path: object) -> str:
 class CacheLayersExtension(Extension):
     """Adds the functions and blocks that are tags in Django's templates."""
 
-    tags = {"fragment", "uncached"}
+    tags = {"fragment", "fragments", "uncached"}
 
     def __init__(self, environment: Environment) -> None:
         """Make them known to every template, imported ones too."""
@@ -71,30 +74,39 @@ class CacheLayersExtension(Extension):
             parser.fail("fragments need an environment without enable_async", token.lineno)
         if token.value == "uncached":
             return self._parse_hole(parser, token.lineno)
-        return self._parse_fragment(parser, token.lineno)
+        return self._parse_fragment(parser, token.lineno, is_list=token.value == "fragments")
 
     # {% fragment "name", argument, timeout=600 %} ... {% endfragment %}
+    # {% fragments "name", argument for item in items, timeout=600 %} ... {% endfragments %}
 
-    def _parse_fragment(self, parser: Parser, line: int) -> list[nodes.Node]:
-        given, options = parse_options(parser, line)
+    def _parse_fragment(self, parser: Parser, line: int, *, is_list: bool) -> list[nodes.Node]:
+        parts = parse_parts(parser, line, is_list=is_list)
         is_outermost = getattr(parser, HOLES, None) is None
         if is_outermost:
             setattr(parser, HOLES, {})
+            setattr(parser, ITEM, parts.names)
         holes: dict[int, nodes.Macro] = getattr(parser, HOLES)
         first = getattr(parser, COUNT, 0)
-        body = parser.parse_statements(("name:endfragment",), drop_needle=True)
+        end = "endfragments" if is_list else "endfragment"
+        body = parser.parse_statements(
+            ("name:else", f"name:{end}") if is_list else (f"name:{end}",)
+        )
+        otherwise: list[nodes.Node] = []
+        if next(parser.stream).value == "else":
+            otherwise = parser.parse_statements((f"name:{end}",), drop_needle=True)
         if is_outermost:
             setattr(parser, HOLES, None)
+        shown = [name for name in names_in(body) if name not in parts.names]
         call = self.call_method(
-            "_show_fragment",
+            "_show_fragments" if is_list else "_show_fragment",
             [
                 nodes.ContextReference(),
                 nodes.Const((parser.name, line, self._compiled.digest)),
                 nodes.Const(tuple(constant_names(body))),
                 nodes.Const(shows_everything(body)),
-                nodes.List(given),
-                nodes.Dict(options),
-                dictionary_of({name: nodes.Name(name, "load") for name in names_in(body)}),
+                nodes.List(parts.given),
+                nodes.Dict(parts.options),
+                dictionary_of({name: nodes.Name(name, "load") for name in shown}),
                 dictionary_of(
                     {
                         number: nodes.Name(hole.name, "load")
@@ -102,11 +114,34 @@ class CacheLayersExtension(Extension):
                         if number >= first
                     }
                 ),
+                *([nodes.Const(parts.names), nodes.Name(ITEMS, "load")] if is_list else []),
             ],
         )
-        block = nodes.CallBlock(call, [], [], body).set_lineno(line)
+        arguments = [nodes.Name(name, "param") for name in parts.names]
+        block: nodes.Node = nodes.CallBlock(call, arguments, [], body).set_lineno(line)
+        if is_list:
+            # A list of its own: what is looped over may be read only once.
+            items = nodes.Name(ITEMS, "store")
+            read = nodes.Filter(parts.items, "list", [], [], None, None)
+            block = nodes.If(nodes.Name(ITEMS, "load"), [block], [], otherwise, lineno=line)
+            return [
+                nodes.Assign(items, read, lineno=line),
+                *self._holes(holes, is_outermost),
+                block,
+            ]
+        return [*self._holes(holes, is_outermost), block]
+
+    def _holes(self, holes: Mapping[int, nodes.Macro], is_outermost: bool) -> list[nodes.Macro]:
         # In front of the outermost one: there a hole is rendered, whether the rest is or not.
-        return [*holes.values(), block] if is_outermost else [block]
+        return list(holes.values()) if is_outermost else []
+
+    def _tag(
+        self, place: tuple[str | None, int, str], named: Sequence[str], shows_everything: bool
+    ) -> Tag:
+        tag = self._tags.get(place)
+        if tag is None:
+            tag = self._tags[place] = Tag(*place, named, shows_everything)
+        return tag
 
     def _show_fragment(
         self,
@@ -114,16 +149,23 @@ class CacheLayersExtension(Extension):
         place: tuple[str | None, int, str],
         named: Sequence[str],
         shows_everything: bool,
-        given: Sequence[object],
-        options: Mapping[str, Any],
-        names: Mapping[str, Any],
-        holes: Mapping[int, Call],
+        *parts: Any,
         caller: Call,
     ) -> str:
-        tag = self._tags.get(place)
-        if tag is None:
-            tag = self._tags[place] = Tag(*place, named, shows_everything)
-        return show_fragment(tag, context, given, options, names, holes, caller)
+        tag = self._tag(place, named, shows_everything)
+        return show_fragment(tag, context, *parts, caller=caller)
+
+    def _show_fragments(
+        self,
+        context: Context,
+        place: tuple[str | None, int, str],
+        named: Sequence[str],
+        shows_everything: bool,
+        *parts: Any,
+        caller: Call,
+    ) -> str:
+        tag = self._tag(place, named, shows_everything)
+        return show_fragments(tag, context, *parts, caller=caller)
 
     # {% uncached %} ... {% enduncached %}
 
@@ -136,45 +178,65 @@ class CacheLayersExtension(Extension):
         number = getattr(parser, COUNT, 0)
         setattr(parser, COUNT, number + 1)
         name = f"_cachelayers_hole_{number}"
-        holes[number] = nodes.Macro(name, [], [], body, lineno=line)
+        item = getattr(parser, ITEM)
+        arguments = [nodes.Name(one, "param") for one in item]
+        holes[number] = nodes.Macro(name, arguments, [], body, lineno=line)
         shown = self.call_method(
             "_show_hole",
             [
                 nodes.Const(self._compiled.digest),
                 nodes.Const(number),
                 nodes.Name(name, "load"),
+                *(nodes.Name(one, "load") for one in item),
             ],
         )
         return nodes.Output([nodes.MarkSafe(shown)]).set_lineno(line)
 
-    def _show_hole(self, source: str, number: int, caller: Call) -> str:
-        return show_hole(hole_of(source, number), caller)
+    def _show_hole(self, source: str, number: int, macro: Call, *item: Any) -> str:
+        return show_hole(hole_of(source, number), macro, *item)
 
     def _show_lone_hole(self, caller: Call) -> str:
         return show_lone_hole(caller)
 
 
-def parse_options(parser: Parser, line: int) -> tuple[list[nodes.Expr], list[nodes.Pair]]:
-    """Parse what stands in a tag: a name, arguments, and options such as ``timeout=600``."""
+class Parts(NamedTuple):
+    """What stands in a tag."""
+
+    given: list[nodes.Expr]  # the name and the arguments
+    options: list[nodes.Pair]
+    names: tuple[str, ...] = ()  # of an item, in a loop
+    items: nodes.Expr | None = None
+
+
+def parse_parts(parser: Parser, line: int, *, is_list: bool) -> Parts:
+    """Parse a name, arguments, a loop, and options such as ``timeout=600``."""
     given: list[nodes.Expr] = []
     options: dict[str, nodes.Pair] = {}
-    while parser.stream.current.type != "block_end":
+    names: tuple[str, ...] = ()
+    items: nodes.Expr | None = None
+    stream = parser.stream
+    while stream.current.type != "block_end":
         if given or options:
-            parser.stream.skip_if("comma")
-        if parser.stream.current.type == "name" and parser.stream.look().type == "assign":
-            name = parser.stream.expect("name").value
-            parser.stream.expect("assign")
+            stream.skip_if("comma")
+        if is_list and items is None and stream.skip_if("name:for"):
+            target = parser.parse_assign_target(extra_end_rules=("name:in",))
+            names = tuple(name.name for name in find_all([target], nodes.Name))
+            stream.expect("name:in")
+            items = parser.parse_expression()
+        elif stream.current.type == "name" and stream.look().type == "assign":
+            name = stream.expect("name").value
+            stream.expect("assign")
             if name not in OPTION_NAMES or name in options:
                 problem = "is given twice" if name in options else "is no option of a fragment"
                 parser.fail(f"{name!r} {problem}; there are: {', '.join(OPTION_NAMES)}", line)
             options[name] = nodes.Pair(nodes.Const(name), parser.parse_expression())
         else:
-            given.append(parser.parse_expression())
+            given.append(parser.parse_expression(with_condexpr=not is_list))
     if not given:
-        raise TemplateSyntaxError(
-            'a fragment has no name. Write one: {% fragment "menu" %}', line, parser.name
-        )
-    return given, list(options.values())
+        parser.fail('a fragment has no name. Write one: {% fragment "menu" %}', line)
+    if is_list and items is None:
+        parser.fail('it has no loop. Write one: {% fragments "row" for item in items %}', line)
+    return Parts(given, list(options.values()), names, items)
 
 
 def dictionary_of(expressions: Mapping[Any, nodes.Expr]) -> nodes.Dict:

@@ -19,6 +19,8 @@ from cachelayers.fragments.jinja_sources import (
     note_lookups,
 )
 from cachelayers.fragments.keys import digest_of
+from cachelayers.fragments.lists import Listing, serve_list
+from cachelayers.fragments.loops import names_of_items
 from cachelayers.fragments.markup import (
     NAMELESS,
     Hole,
@@ -29,7 +31,8 @@ from cachelayers.fragments.markup import (
 from cachelayers.fragments.seen import Seen, Sight
 from cachelayers.fragments.serving import Fragment, Memory, serve
 
-Call = Callable[[], str]
+Call = Callable[..., str]
+NO_NAMES: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,17 @@ class JinjaBlock:
         tag: Tag,
         context: Context,
         names: Mapping[str, Any],
-        caller: Call,
         holes: Mapping[int, Call],
+        caller: Call,
+        item: Mapping[str, Any] = NO_NAMES,
     ) -> None:
-        """Take them; ``names``: those that stand in the block, with their values."""
+        """Take them.
+
+        ``names``: those that stand in the block, with their values. ``item``: those that only this
+        block of a list has.
+        """
         self._tag, self._context, self._caller = tag, context, caller
-        self._shown = names
+        self._shown, self._item = {**names, **item}, item
         self._holes = {hole_of(tag.source, number): hole for number, hole in holes.items()}
         self.known_templates: frozenset[str] = frozenset()
 
@@ -87,8 +95,11 @@ class JinjaBlock:
         """Return what the template knows."""
         return {**self._context.get_all(), **self._shown}
 
-    def digest(self) -> str:
-        """Return a digest of all that it is rendered from, as far as that stands in templates."""
+    def texts(self) -> tuple[str, ...]:
+        """Return what tells what it is rendered from, as far as that stands in templates, and how.
+
+        Sets ``known_templates``: names whose digests are in there.
+        """
         environment, tag = self._context.environment, self._tag
         note_lookups(environment)
         digests = [tag.source, code_of(environment)]
@@ -98,7 +109,7 @@ class JinjaBlock:
             if found is not None:
                 digests.append(found[0])
                 self.known_templates |= found[1]
-        return digest_of(*digests)
+        return digest_of(*digests), f"jinja2,{self._context.eval_ctx.autoescape}"
 
     def render(self) -> tuple[str, Mapping[str, Sight]]:
         """Render it."""
@@ -108,16 +119,16 @@ class JinjaBlock:
         for name, value in shown.items():
             if not isinstance(value, Undefined) and functions.get(name) is not value:
                 seen.note(name, value)
-        return str(self._caller()), seen.values
+        return self.render_unnoticed(), seen.values
 
     def render_unnoticed(self) -> str:
         """Render it as if there were no tag around it."""
-        return str(self._caller())
+        return str(self._caller(*self._item.values()))
 
     def fill(self, hole: Hole) -> str:
         """Render a hole."""
         with rendering_of(None):
-            return str(self._holes[hole]())
+            return str(self._holes[hole](*self._item.values()))
 
     def digests_of(self, names: Sequence[str]) -> Templates:
         """Return the digests of those templates that the key does not cover."""
@@ -136,14 +147,51 @@ def show_fragment(
     options: Mapping[str, Any],
     names: Mapping[str, Any],
     holes: Mapping[int, Call],
+    *,
     caller: Call,
 ) -> str:
     """Return a fragment's text, from the cache or rendered."""
     name, *arguments = given
     checked = check_given(tag.where, name, options)
-    block = JinjaBlock(tag, context, names, caller, holes)
-    texts = (block.digest(), f"jinja2,{context.eval_ctx.autoescape}")
-    return serve(Fragment(tag.where, checked, arguments, texts, block, tag.memory))
+    block = JinjaBlock(tag, context, names, holes, caller)
+    return serve(Fragment(tag.where, checked, arguments, block.texts(), block, tag.memory))
+
+
+def show_fragments(
+    tag: Tag,
+    context: Context,
+    given: Sequence[object],
+    options: Mapping[str, Any],
+    names: Mapping[str, Any],
+    holes: Mapping[int, Call],
+    item_names: Sequence[str],
+    items: Sequence[Any],
+    *,
+    caller: Call,
+) -> str:
+    """Return the texts of a list's items, from the cache or rendered."""
+    name, *others = given
+    checked = check_given(tag.where, name, options)
+    all_names = names_of_items(item_names, items)
+    place = JinjaBlock(tag, context, names, holes, caller)
+
+    def block_of(number: int) -> JinjaBlock:
+        block = JinjaBlock(tag, context, names, holes, caller, all_names[number])
+        block.known_templates = place.known_templates
+        return block
+
+    return serve_list(
+        Listing(
+            tag.where,
+            checked,
+            place.texts(),
+            tag.memory,
+            place,
+            [[*some.values(), *others] for some in all_names],
+            block_of,
+            "user" in item_names,
+        )
+    )
 
 
 def hole_of(source: str, number: int) -> Hole:
@@ -151,10 +199,10 @@ def hole_of(source: str, number: int) -> Hole:
     return Hole(f"{NAMELESS}{source}", number)
 
 
-def show_hole(hole: Hole, caller: Call) -> str:
+def show_hole(hole: Hole, macro: Call, *item: Any) -> str:
     """Leave a hole in the fragment that is rendered; where there is none, fill it."""
     rendering = current_rendering()
-    return str(caller()) if rendering is None else rendering.leave_hole(hole)
+    return str(macro(*item)) if rendering is None else rendering.leave_hole(hole)
 
 
 def show_lone_hole(caller: Call) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -52,6 +52,25 @@ def make_key(name: str, arguments: Sequence[object], texts: tuple[str, ...]) -> 
     Raises Unstable where an argument has nothing that tells it from others.
     """
     head, begun = beginning_of(name, texts)
+    return end_key(head, begun, arguments)
+
+
+def make_keys(
+    name: str, arguments: Iterable[Sequence[object]], texts: tuple[str, ...]
+) -> list[str | Unstable]:
+    """Return the keys of many variants, in place of those that can have none the reason."""
+    head, begun = beginning_of(name, texts)
+    keys: list[str | Unstable] = []
+    for some in arguments:
+        try:
+            keys.append(end_key(head, begun, some))
+        except Unstable as error:
+            keys.append(error)
+    return keys
+
+
+def end_key(head: str, begun: blake2b, arguments: Sequence[object]) -> str:
+    """Return a key, of what it begins with and the arguments."""
     digest = begun.copy()
     digest.update(spell_arguments(arguments).encode("utf-8", "surrogatepass"))
     return head + digest.hexdigest()

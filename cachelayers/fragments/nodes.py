@@ -14,6 +14,8 @@ from django.template.loader_tags import ExtendsNode, IncludeNode
 
 from cachelayers.fragments.given import Options
 from cachelayers.fragments.keys import digest_of
+from cachelayers.fragments.lists import Listing, serve_list
+from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import (
     NAMELESS,
     Hole,
@@ -34,6 +36,7 @@ from cachelayers.fragments.sources import (
 )
 
 HOLES_OF_PARSER = "_cachelayers_holes"
+NO_NAMES: Mapping[str, Any] = {}
 
 
 class Surroundings:
@@ -87,6 +90,64 @@ class FragmentNode(Node):
         return serve(Fragment(where, given, arguments, texts, block, self._memory))
 
 
+class FragmentsNode(Node):
+    """A block that is kept for each item of a list."""
+
+    child_nodelists = ("nodelist", "nodelist_empty")
+
+    def __init__(
+        self,
+        nodelist: NodeList,
+        nodelist_empty: NodeList,
+        loop: Loop,
+        options: Options,
+        surroundings: Surroundings,
+    ) -> None:
+        """Take what was compiled."""
+        self.nodelist, self.nodelist_empty = nodelist, nodelist_empty
+        self._loop, self._options, self._surroundings = loop, options, surroundings
+        self._memory = Memory()
+        self._holes = holes_in(nodelist)
+
+    def render(self, context: Context) -> str:
+        """Return the texts of all items, one after the other."""
+        items = self._loop.items(context)
+        if not items:
+            return self.nodelist_empty.render(context)
+        where = self._surroundings.where
+        given = self._options.read(context, where)
+        texts, known = self._surroundings.texts(context, self.nodelist)
+
+        def block_of(number: int) -> DjangoBlock:
+            return DjangoBlock(self.nodelist, context, known, self._holes, items[number])
+
+        return serve_list(
+            Listing(
+                where,
+                given,
+                texts,
+                self._memory,
+                DjangoBlock(self.nodelist, context, known, self._holes),
+                self._arguments(context, items),
+                block_of,
+                "user" in self._loop.names,
+            )
+        )
+
+    def _arguments(
+        self, context: Context, items: Sequence[Mapping[str, Any]]
+    ) -> list[list[object]]:
+        """Return what tells each item's block: the item, and what else the tag was given."""
+        if not self._options.arguments:
+            return [[*names.values()] for names in items]
+        found = []
+        for names in items:
+            with context.push(**names):
+                others = [argument.resolve(context) for argument in self._options.arguments]
+            found.append([*names.values(), *others])
+        return found
+
+
 class DjangoBlock:
     """The nodes between the tags, with the context they are rendered in."""
 
@@ -96,9 +157,14 @@ class DjangoBlock:
         context: Context,
         known_templates: frozenset[str],
         holes: Mapping[Hole, UncachedNode],
+        item: Mapping[str, Any] = NO_NAMES,
     ) -> None:
-        """Take both; ``known_templates``: names whose digests are in the key."""
-        self._nodes, self._context = nodes, context
+        """Take them.
+
+        ``known_templates``: names whose digests are in the key. ``item``: names that only this
+        block of a list has.
+        """
+        self._nodes, self._context, self._item = nodes, context, item
         self._known_templates, self._holes = known_templates, holes
 
     @property
@@ -115,18 +181,19 @@ class DjangoBlock:
     @property
     def user(self) -> Any:
         """Return what the template knows under that name."""
-        return self._context.get("user")
+        return self._item["user"] if "user" in self._item else self._context.get("user")
 
     @property
     def names(self) -> Mapping[str, Any]:
         """Return what the template knows."""
-        return ChainMap(*reversed(self._context.dicts))
+        return ChainMap(dict(self._item), *reversed(self._context.dicts))
 
     def render(self) -> tuple[str, Mapping[str, Sight]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""
         context, seen = self._context, Seen()
         names, state = context.dicts, context.render_context.dicts[0]
-        context.dicts = [*(NotedNames(some, seen) for some in names), {}]
+        around = [*names, dict(self._item)]
+        context.dicts = [*(NotedNames(some, seen) for some in around), {}]
         # Here an include keeps the template it has found; it is to look for it again.
         context.render_context.dicts[0] = {
             name: value for name, value in state.items() if not isinstance(name, IncludeNode)
@@ -138,12 +205,13 @@ class DjangoBlock:
 
     def render_unnoticed(self) -> str:
         """Render it as if there were no tag around it."""
-        return self._nodes.render(self._context)
+        with self._context.push(**self._item):
+            return self._nodes.render(self._context)
 
     def fill(self, hole: Hole) -> str:
         """Render a hole, in the context around the outermost fragment."""
         node = self._holes.get(hole) or find_hole(engine_of(self._context), hole)
-        with rendering_of(None), self._context.push():
+        with rendering_of(None), self._context.push(**self._item):
             return node.nodelist.render(self._context)
 
     def digests_of(self, names: Sequence[str]) -> Templates:

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.http import HttpRequest
 
 from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.given import Given
@@ -31,11 +30,10 @@ from cachelayers.fragments.markup import (
     unpack,
     unpack_signpost,
 )
-from cachelayers.fragments.seen import Sight, add_dependencies
-from cachelayers.fragments.watching import USER, Watch, is_lazy, place_in
+from cachelayers.fragments.seen import Sight, add_dependencies, is_told_by
+from cachelayers.fragments.watching import USER, Place, Watch, is_lazy, place_in
 from cachelayers.invalidation.capture import Capture, current_capture
-from cachelayers.invalidation.tags import word_tag
-from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking
+from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -46,20 +44,8 @@ SECRET_SECONDS = 60.0
 MOST_SECRETS = 1_000
 
 
-class Unkept(Exception):
-    """Why a fragment is rendered as if there were no tag around it; the end of a sentence."""
-
-
-class Block(Protocol):
+class Block(Place, Protocol):
     """What stands between the tags, with the names that it is rendered with."""
-
-    @property
-    def request(self) -> HttpRequest | None:
-        """The request that it is rendered for, if the template knows it."""
-
-    @property
-    def user(self) -> Any:
-        """What the template knows under that name; it need not be the request's user."""
 
     @property
     def names(self) -> Mapping[str, Any]:
@@ -121,10 +107,9 @@ class Fragment:
 
     def key(self, dimensions: frozenset[str]) -> str:
         """Return the key of this request's variant; Unstable where it can have none."""
-        if not dimensions:
-            return make_key(self.given.name, self.arguments, self.texts)
-        place = place_in(dimensions, self.block)
-        return make_key(self.given.name, [place, *self.arguments], (*self.texts, "in a place"))
+        return make_key(
+            self.given.name, self.arguments, texts_in(self.texts, dimensions, self.block)
+        )
 
     def policy(self, key: str) -> Policy:
         """Return how its entry is kept."""
@@ -134,7 +119,7 @@ class Fragment:
             key,
             given.timeout,
             given.stale,
-            (word_tag(word_of(given.name)), *given.words),
+            (*remembered_tags((word_of(given.name),)), *given.words),
             collects=True,
             accepts=self.accepts,
             is_refreshed_by_caller=True,
@@ -157,6 +142,11 @@ class Fragment:
             logger.warning("%s: the fragment %r is not cached: %s.", self.where, name, reason)
 
 
+def texts_in(texts: tuple[str, ...], dimensions: frozenset[str], place: Place) -> tuple[str, ...]:
+    """Return what belongs into keys, with what the place is in the dimensions."""
+    return (*texts, place_in(dimensions, place)) if dimensions else texts
+
+
 @dataclass(slots=True)
 class Making:
     """A fragment that was rendered, with what it was made of."""
@@ -174,40 +164,37 @@ class Making:
 
 def serve(fragment: Fragment) -> str:
     """Return the fragment's text. What rendering it raises is raised here."""
-    block = fragment.block
     try:
-        kept, dimensions = find_or_make(fragment)
-    except Unkept as why:
-        fragment.warn_once(str(why))
-        return block.render_unnoticed()
+        kept, dimensions = follow_signposts(fragment)
+    except (Unstable, SynchronousOnlyOperation) as error:
+        fragment.warn_once(explain(error))
+        return fragment.block.render_unnoticed()
+    return show(fragment, kept, dimensions)
+
+
+def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
+    """Return the text of what is kept; None: nothing may be."""
     around = current_rendering()
     if around is None and type(kept) is str:
         return kept
-    markup = unpack(kept, dimensions)
-    if markup is None:  # known to be secret
+    block, markup = fragment.block, unpack(kept, dimensions)
+    if markup is None:
         return block.render_unnoticed()
     return markup.fill(block.fill) if around is None else around.adopt(markup)
 
 
-def find_or_make(fragment: Fragment) -> tuple[Any, frozenset[str]]:
-    """Return what is kept for this request, and the dimensions that the key has; or raise Unkept.
-
-    Where no entry is kept since it is known to be secret, that is None.
-    """
-    try:
-        return follow_signposts(fragment)
-    except Unstable as error:
-        raise Unkept(f"an argument makes no key, since {error}") from None
-    except SynchronousOnlyOperation:
-        raise Unkept(
-            "it is rendered in an event loop; render in a thread (sync_to_async)"
-        ) from None
-    except HoleLost:
-        raise Unkept("what is around {% uncached %} changes what is in it") from None
+def explain(error: Unstable | SynchronousOnlyOperation) -> str:
+    """Return why a fragment cannot even be looked for."""
+    if isinstance(error, Unstable):
+        return f"an argument makes no key, since {error}"
+    return "it is rendered in an event loop; render in a thread (sync_to_async)"
 
 
 def follow_signposts(fragment: Fragment) -> tuple[Any, frozenset[str]]:
-    """Look under the keys that name ever more dimensions, up to the one for this request."""
+    """Return what is kept for this request, and the dimensions that its key has.
+
+    Looks under keys that name ever more of them. None for what is known not to be kept.
+    """
     made: list[Making] = []
     memory, alias = fragment.memory, fragment.given.alias
     dimensions = memory.dimensions
@@ -230,9 +217,13 @@ def follow_signposts(fragment: Fragment) -> tuple[Any, frozenset[str]]:
 
 
 def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: list[Making]) -> Any:
-    """Render it, unless that was done already, and return what is kept under a key."""
+    """Render it, unless that was done already, and return what is kept under a key; or None."""
     if not made:
-        made.append(make(fragment, key))
+        try:
+            made.append(make(fragment, key))
+        except HoleLost:
+            refuse(fragment, key, "what is around {% uncached %} changes what is in it")
+            return None
     [making] = made
     if making.markup.dimensions <= dimensions:
         return making.hand_over()
@@ -247,7 +238,7 @@ def make(fragment: Fragment, key: str) -> Making:
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
     watch.look_for_secrets(text, block.names)
-    rendering.dimensions |= watch.dimensions | dimensions_of_names(seen)
+    rendering.dimensions |= watch.dimensions | dimensions_of_names(seen, fragment.arguments)
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
     if capture is not None:
         add_dependencies(capture, seen, fragment.arguments)
@@ -256,18 +247,25 @@ def make(fragment: Fragment, key: str) -> Making:
         if secrets:
             reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
         for reason in reasons:
-            capture.is_unstorable = True
-            fragment.memory.note_secret(key)
-            fragment.warn_once(reason)
+            refuse(fragment, key, reason)
     return Making(rendering.finish(text), capture)
 
 
-def dimensions_of_names(seen: Mapping[str, Sight]) -> set[str]:
+def refuse(fragment: Fragment, key: str, reason: str) -> None:
+    """See to it that what is rendered now is not kept."""
+    if (capture := current_capture()) is not None:
+        capture.is_unstorable = True
+    fragment.memory.note_secret(key)
+    fragment.warn_once(reason)
+
+
+def dimensions_of_names(seen: Mapping[str, Sight], arguments: Sequence[object]) -> set[str]:
     """Return what a block depends on by having asked for a name that cannot be watched itself."""
     users = [seen["user"].value] if "user" in seen else []
     if "perms" in seen:
         users.append(getattr(seen["perms"].value, "user", None))
-    return set() if all(is_lazy(user) for user in users) else {USER}
+    is_told = all(is_lazy(user) or is_told_by(arguments, user) for user in users)
+    return set() if is_told else {USER}
 
 
 def secrets_of_names(seen: Mapping[str, Sight]) -> list[str]:

@@ -1,5 +1,6 @@
 """The main flow: get an entry, or compute and store it."""
 
+from cachelayers.lookup.batches import Wanted, peek_many, recall_many_after_peeking
 from cachelayers.lookup.calls import (
     ainvalidate_key,
     arecall,
@@ -18,15 +19,18 @@ __all__ = [
     "UNREAD",
     "UNSET",
     "Policy",
+    "Wanted",
     "ainvalidate_key",
     "arecall",
     "arefresh",
     "cap_timeout",
     "invalidate_key",
     "peek",
+    "peek_many",
     "recall",
     "recall_after_peeking",
     "recall_by",
+    "recall_many_after_peeking",
     "refresh",
     "remembered_tags",
 ]

@@ -231,6 +231,16 @@ def compute_and_store(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight | None = None
 ) -> Steps:
     """Compute the value, and store it with what it was made of."""
+    value, envelope = yield from make_entry(policy, compute, unit)
+    if envelope is not None:
+        is_stored = yield StoreEntry(policy, envelope)
+        if flight is not None:
+            flight.is_stored = is_stored
+    return value
+
+
+def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Compute the value; return it with its entry, or None where that is not worth storing."""
     capture = Capture(unit, collects=policy.collects)
     for database, tags in policy.dependencies():
         if (yield FixPosition(unit, database)):
@@ -240,11 +250,9 @@ def compute_and_store(
     began = time.time()
     with capturing(capture):
         value = yield Compute(compute)
-    if is_worth_storing(policy, capture, unit):
-        is_stored = yield StoreEntry(policy, make_envelope(policy, value, capture, began))
-        if flight is not None:
-            flight.is_stored = is_stored
-    return value
+    if not is_worth_storing(policy, capture, unit):
+        return value, None
+    return value, make_envelope(policy, value, capture, began)
 
 
 def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from django.core.cache import caches
+from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
 from cachelayers.entries.envelope import FORMAT
@@ -33,9 +34,9 @@ UNREAD: Final = Peeked.UNREAD
 def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any]:
     """Return the value under a key if it is fresh and valid, else MISS; and what was read there.
 
-    What recall() would find out in more steps is a MISS: a stale entry, a log that has to be read,
-    a transaction that has written. ``is_shown_only``: nothing is made of the value that might be
-    kept, but what a capture is told.
+    What recall() would find out in more steps is a MISS: a stale entry, one that is older than what
+    this process has read of the log, a transaction that has written. ``is_shown_only``: nothing
+    that may be kept is made of the value, but by a capture that is told of it.
     """
     unit = current_unit()
     if unit is None or unit.is_dirty():
@@ -47,27 +48,33 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
         return MISS, None
     except UNREADABLE:
         return MISS, None
+    return judge(unit, stored, is_shown_only=is_shown_only), stored
+
+
+def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
+    """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
     if type(stored) not in (list, tuple) or len(stored) != 5 or stored[0] != FORMAT:
-        return MISS, stored
+        return MISS
     _, value, fresh_until, _, dependencies = stored
     if fresh_until is not None and time.time() >= fresh_until:
-        return MISS, stored
+        return MISS
     try:
         if not are_known_to_hold(unit, dependencies):
-            return MISS, stored
+            return MISS
     except (TypeError, ValueError):  # it was tampered with
-        return MISS, stored
+        return MISS
     hand_over(unit, dependencies, is_shown_only=is_shown_only)
-    return value, stored
+    return value
 
 
 def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
-    """Tell whether an entry is valid by what is known without a statement."""
+    """Tell whether an entry is valid, by what one reading of the log for the unit has told."""
     for database, incarnation, position, tags in dependencies:
+        if database not in unit.refreshed and not refresh(unit, database):
+            return False
         known = log_of(database).known
         if (
-            database not in unit.refreshed
-            or known is None
+            known is None
             or incarnation != known.incarnation
             or position < known.floor
             or not known.known_from <= position <= known.watermark
@@ -78,6 +85,17 @@ def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
             if tag in last and last[tag] >= position:
                 return False
     return True
+
+
+def refresh(unit: Unit, database: str) -> bool:
+    """Read the log for a unit that has not done so; tell whether it could."""
+    if database not in connections.settings:
+        return False
+    try:
+        unit.refresh(database)
+    except DatabaseError:  # the flow says what it means
+        return False
+    return database in unit.refreshed
 
 
 def hand_over(unit: Unit, dependencies: Any, *, is_shown_only: bool) -> None:

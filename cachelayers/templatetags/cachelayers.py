@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from django import template
-from django.template.base import Parser, Token
+from django.template.base import NodeList, Parser, Token
 
 from cachelayers.fragments.given import compile_options
+from cachelayers.fragments.loops import compile_loop
 from cachelayers.fragments.nodes import (
     FragmentNode,
+    FragmentsNode,
     Surroundings,
     UncachedNode,
     name_hole,
@@ -49,6 +51,25 @@ def fragment(parser: Parser, token: Token) -> FragmentNode:
     nodelist = parser.parse((f"end{tag}",))
     parser.delete_first_token()
     return FragmentNode(nodelist, options, surroundings)
+
+
+@register.tag
+def fragments(parser: Parser, token: Token) -> FragmentsNode:
+    """Keep what is between the tags for each item of a list: read and stored all at once.
+
+    ``{% fragments "name" for item in items ... %}``: the item tells variants apart; further
+    arguments and the options are those of ``{% fragment %}``. After ``{% empty %}`` stands what is
+    shown for an empty list.
+    """
+    tag, *parts = token.split_contents()
+    surroundings = Surroundings(parser, token)
+    loop, others = compile_loop(parser, tag, parts)
+    options = compile_options(parser, tag, others)
+    nodelist, nodelist_empty = parser.parse(("empty", f"end{tag}")), NodeList()
+    if parser.next_token().contents == "empty":
+        nodelist_empty = parser.parse((f"end{tag}",))
+        parser.delete_first_token()
+    return FragmentsNode(nodelist, nodelist_empty, loop, options, surroundings)
 
 
 @register.tag

@@ -32,6 +32,11 @@ class Templates(Protocol):
     def fragment(self, body: str, name: str, *arguments: str, **options: str) -> str:
         """Write a fragment around a body; arguments and options are expressions."""
 
+    def fragments(
+        self, body: str, name: str, loop: str, *arguments: str, empty: str = "", **options: str
+    ) -> str:
+        """Write a fragment for each item; ``loop`` as in "book in books"."""
+
     def uncached(self, body: str) -> str:
         """Write a hole."""
 
@@ -82,6 +87,14 @@ class DjangoTemplates(RendersInUnits):
         given = [f'"{name}"', *arguments, *(f"{key}={value}" for key, value in options.items())]
         return f"{{% fragment {' '.join(given)} %}}{body}{{% endfragment %}}"
 
+    def fragments(
+        self, body: str, name: str, loop: str, *arguments: str, empty: str = "", **options: str
+    ) -> str:
+        given = [f'"{name}"', *arguments, "for", loop]
+        given += [f"{key}={value}" for key, value in options.items()]
+        otherwise = f"{{% empty %}}{empty}" if empty else ""
+        return f"{{% fragments {' '.join(given)} %}}{body}{otherwise}{{% endfragments %}}"
+
     def uncached(self, body: str) -> str:
         return f"{{% uncached %}}{body}{{% enduncached %}}"
 
@@ -119,6 +132,14 @@ class JinjaTemplates(RendersInUnits):
     def fragment(self, body: str, name: str, *arguments: str, **options: str) -> str:
         given = [f'"{name}"', *arguments, *(f"{key}={value}" for key, value in options.items())]
         return f"{{% fragment {', '.join(given)} %}}{body}{{% endfragment %}}"
+
+    def fragments(
+        self, body: str, name: str, loop: str, *arguments: str, empty: str = "", **options: str
+    ) -> str:
+        parts = [f"{', '.join([repr(name), *arguments])} for {loop}"]
+        parts += [f"{key}={value}" for key, value in options.items()]
+        otherwise = f"{{% else %}}{empty}" if empty else ""
+        return f"{{% fragments {', '.join(parts)} %}}{body}{otherwise}{{% endfragments %}}"
 
     def uncached(self, body: str) -> str:
         return f"{{% uncached %}}{body}{{% enduncached %}}"

@@ -8,7 +8,7 @@ import pytest
 from django.template import Context, Template
 
 from cachelayers import unit_of_work
-from tests.fragments.conftest import Counter
+from tests.fragments.conftest import Counter, new_counter
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.library.models import Author, Book
 
@@ -28,7 +28,7 @@ def test_changing_one_row_of_100_renders_one_inner_fragment_and_the_outer_one(
     row = templates.fragment(templates.show("inner") + "{{ book.title }};", "row", "book")
     rows = templates.loop("book", "books", row)
     templates.write(page=templates.fragment(templates.show("tick") + rows, "list"))
-    inner = Counter()
+    inner = new_counter()
 
     def shown() -> str:
         return templates.render("page", books=all_books(), tick=tick, inner=inner)

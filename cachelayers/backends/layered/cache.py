@@ -132,6 +132,12 @@ class LayeredCache(ConfiguredCache):
         """Do what ``get_shared`` does."""
         return await arun(self._get_shared(key))
 
+    def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Do what ``get_shared`` does for many keys; return those that are there."""
+        names = {key: self._name(key, None) for key in keys}
+        found = run(self._flows.read_shared(list(dict.fromkeys(names.values()))))
+        return {key: found[name].value for key, name in names.items() if name in found}
+
     def _get_shared(self, key: str) -> Flow:
         name = self._name(key, None)
         found = yield from self._flows.read_shared([name])

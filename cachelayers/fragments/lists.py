@@ -1,0 +1,163 @@
+"""Serve a list of fragments with one bulk read, and one bulk write of those that were missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from django.core.exceptions import SynchronousOnlyOperation
+
+from cachelayers.entries.spelling import Unstable
+from cachelayers.fragments.given import Given
+from cachelayers.fragments.keys import make_keys
+from cachelayers.fragments.markup import current_rendering, unpack_signpost
+from cachelayers.fragments.serving import (
+    NO_DIMENSIONS,
+    ROUNDS,
+    Block,
+    Fragment,
+    Making,
+    Memory,
+    explain,
+    make_kept,
+    show,
+    texts_in,
+)
+from cachelayers.fragments.watching import USER, Place
+from cachelayers.lookup import MISS, Wanted, peek_many, recall_many_after_peeking
+
+Found = dict[int, tuple[Any, frozenset[str]]]  # by the number in the list
+
+
+@dataclass(slots=True)
+class Listing:
+    """One use of a tag that keeps a block for each item of a list."""
+
+    where: str
+    given: Given
+    texts: tuple[str, ...]
+    memory: Memory
+    place: Place
+    arguments: Sequence[Sequence[object]]  # of each item
+    block_of: Callable[[int], Block]
+    is_of_users: bool  # each item is the user that its block sees
+    _fragments: dict[int, Fragment] = field(default_factory=dict)
+
+    def fragment(self, number: int) -> Fragment:
+        """Return the fragment of an item; only those that are not just shown are made."""
+        found = self._fragments.get(number)
+        if found is None:
+            found = self._fragments[number] = Fragment(
+                self.where,
+                self.given,
+                self.arguments[number],
+                self.texts,
+                self.block_of(number),
+                self.memory,
+            )
+        return found
+
+    def keys(self, dimensions: frozenset[str]) -> list[str | Unstable]:
+        """Return the keys of all items."""
+        if self.is_of_users and USER in dimensions:
+            return [self._key(number, dimensions) for number in range(len(self.arguments))]
+        try:
+            texts = texts_in(self.texts, dimensions, self.place)
+        except Unstable as error:
+            return [error] * len(self.arguments)
+        return make_keys(self.given.name, self.arguments, texts)
+
+    def _key(self, number: int, dimensions: frozenset[str]) -> str | Unstable:
+        try:
+            return self.fragment(number).key(dimensions)
+        except Unstable as error:
+            return error
+
+
+def serve_list(listing: Listing) -> str:
+    """Return the texts of all items, one after the other."""
+    try:
+        keys = listing.keys(listing.memory.dimensions)
+        peeked = peek(listing, keys)
+        texts = [kept for kept, _ in peeked if type(kept) is str]
+        if len(texts) == len(keys) and current_rendering() is None:  # as almost always
+            return "".join(texts)
+        found = find_or_make(listing, keys, peeked)
+    except SynchronousOnlyOperation as error:
+        listing.fragment(0).warn_once(explain(error))
+        found = {}
+    return "".join(
+        [
+            show(listing.fragment(number), *found.get(number, (None, NO_DIMENSIONS)))
+            for number in range(len(listing.arguments))
+        ]
+    )
+
+
+def peek(listing: Listing, keys: Sequence[str | Unstable]) -> Sequence[tuple[Any, Any]]:
+    """Look under the keys of all items, those that have none left out where there are such."""
+    return peek_many(listing.given.alias, [key for key in keys if type(key) is str])
+
+
+def find_or_make(
+    listing: Listing, keys: Sequence[str | Unstable], peeked: Sequence[tuple[Any, Any]]
+) -> Found:
+    """Return what is kept for this request; without those that may not be kept."""
+    made: list[list[Making]] = [[] for _ in keys]
+    dimensions = listing.memory.dimensions
+    open_ones: Sequence[int] = range(len(keys))
+    found: Found = {}
+    for _ in range(ROUNDS):
+        values = recall_round(listing, open_ones, keys, peeked, dimensions, made)
+        signposts: dict[int, frozenset[str]] = {}
+        for number, value in values.items():
+            missing = None if type(value) is str else unpack_signpost(value)
+            if missing is None:
+                found[number] = value, dimensions
+            else:
+                signposts[number] = missing
+        if not signposts:
+            break
+        dimensions = dimensions.union(*signposts.values())
+        listing.memory.learn(dimensions)
+        open_ones = list(signposts)
+        keys = listing.keys(dimensions)
+        peeked = peek(listing, [keys[number] for number in open_ones])
+    return found
+
+
+def recall_round(
+    listing: Listing,
+    numbers: Sequence[int],
+    keys: Sequence[str | Unstable],
+    peeked: Sequence[tuple[Any, Any]],
+    dimensions: frozenset[str],
+    made: Sequence[list[Making]],
+) -> dict[int, Any]:
+    """Return what is kept under keys, and make what is missing there."""
+    values: dict[int, Any] = {}
+    wanted: dict[int, Wanted] = {}
+    read = iter(peeked)
+    for number in numbers:
+        key = keys[number]
+        if isinstance(key, Unstable):
+            listing.fragment(number).warn_once(explain(key))
+            continue
+        value, stored = next(read)
+        if type(value) is str:
+            values[number] = value
+            continue
+        fragment = listing.fragment(number)
+        if listing.memory.is_secret(key):
+            continue
+        if value is not MISS and fragment.accepts(value):
+            values[number] = value
+            continue
+        compute = partial(make_kept, fragment, key, dimensions, made[number])
+        wanted[number] = Wanted(fragment.policy(key), compute, stored)
+    if wanted:
+        computed = recall_many_after_peeking(list(wanted.values()))
+        values.update(zip(wanted, computed, strict=True))
+    return values

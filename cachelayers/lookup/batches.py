@@ -1,0 +1,236 @@
+"""Recall many entries at once: one bulk read, and one bulk write of those that were missing.
+
+They are one to others too: one caller computes what is missing, under one lease for all of it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+from django.core.cache import caches
+
+from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
+from cachelayers.conf import package_settings
+from cachelayers.entries.envelope import Envelope, seal
+from cachelayers.flows import run
+from cachelayers.invalidation.units import Unit, current_unit, some_unit
+from cachelayers.lookup.faults import report, report_failed_refresh
+from cachelayers.lookup.flights import Flight, begin_or_join, land
+from cachelayers.lookup.flow import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    LOOKS_AT_NOBODY,
+    MISSING,
+    Found,
+    Lease,
+    State,
+    compute_unseen,
+    find,
+    give_back,
+    make_entry,
+)
+from cachelayers.lookup.peeking import MISS, UNREAD, judge
+from cachelayers.lookup.policy import Policy
+from cachelayers.lookup.steps import (
+    AwaitLanding,
+    CacheStep,
+    ReadLease,
+    Sleep,
+    Steps,
+    TakeLease,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One entry of a batch. All of a batch are kept in one cache, for the same time."""
+
+    policy: Policy
+    compute: Callable[[], Any]
+    stored: Any = UNREAD  # what was read there before
+
+
+def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
+    """Do as peek() does for many keys, in one bulk read."""
+    unit = current_unit()
+    if unit is None or unit.is_dirty():
+        return [(MISS, UNREAD)] * len(keys)
+    stored = read_many(alias, keys)
+    found = [stored.get(key) for key in keys]
+    return [(judge(unit, one, is_shown_only=True), one) for one in found]
+
+
+def recall_many_after_peeking(wanted: Sequence[Wanted]) -> list[Any]:
+    """Return the values of a batch, those that are missing computed and stored together."""
+    with some_unit() as unit:
+        found: list[Any] = run(recall_steps(wanted, unit))
+        return found
+
+
+def recall_steps(wanted: Sequence[Wanted], unit: Unit) -> Steps:
+    """Get the values, from the cache or by computing them."""
+    if unit.is_dirty():
+        values = []
+        for one in wanted:
+            value = yield from compute_unseen(one.policy, one.compute, unit)
+            values.append(value)
+        return values
+    found = yield from find_many(wanted, unit)
+    values = [one.value for one in found]
+    open_ones = [number for number, one in enumerate(found) if one.state is not State.FRESH]
+    if open_ones:
+        states = [found[number] for number in open_ones]
+        made = yield from make([wanted[number] for number in open_ones], states, unit)
+        for number, value in zip(open_ones, made, strict=True):
+            values[number] = value
+    return values
+
+
+def find_many(wanted: Sequence[Wanted], unit: Unit) -> Steps:
+    """Look for valid entries, in what was read of them before or in one bulk read."""
+    unread = [one.policy.key for one in wanted if one.stored is UNREAD]
+    stored = read_many(wanted[0].policy.alias, unread) if unread else {}
+    found = []
+    for one in wanted:
+        kept = stored.get(one.policy.key) if one.stored is UNREAD else one.stored
+        found.append((yield from find(one.policy, unit, stored=kept)))
+    return found
+
+
+def make(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
+    """Compute what is missing or stale, or leave that to another caller that is about it.
+
+    Where nothing is missing, nobody waits: what is stale is served while one caller refreshes.
+    """
+    batch = policy_of(wanted)
+    may_wait = any(one.state is State.MISSING for one in found)
+    flight, is_mine = begin_or_join(batch.name)
+    if not is_mine:
+        if may_wait:
+            yield AwaitLanding(flight, package_settings().LEASE_SECONDS)
+            found = yield from look_again(wanted, found, unit)
+        return (yield from compute_missing(wanted, found, unit))
+    try:
+        lease = Lease()
+        has_lease = yield TakeLease(batch, lease.token, lease.seconds)
+        if not has_lease and may_wait:
+            lease, has_lease = yield from wait_for_lease(batch, wanted, unit, lease)
+        found = yield from look_again(wanted, found, unit)
+        if not has_lease and not may_wait:
+            return [one.value for one in found]
+        try:
+            return (yield from compute_and_store(wanted, found, unit, flight))
+        finally:
+            if has_lease:
+                yield from give_back(batch, lease)
+    finally:
+        land(batch.name, flight)
+
+
+def policy_of(wanted: Sequence[Wanted]) -> Policy:
+    """Return what stands for a batch where its lease and its flight are asked for."""
+    keys = "\0".join([one.policy.key for one in wanted]).encode("utf-8", "surrogatepass")
+    digest = blake2b(keys, digest_size=16).hexdigest()
+    return replace(wanted[0].policy, key=f"fragments:{digest}")
+
+
+def wait_for_lease(batch: Policy, wanted: Sequence[Wanted], unit: Unit, lease: Lease) -> Steps:
+    """Wait until another process has made the batch, or its lease is free. Looks at one entry."""
+    deadline = time.monotonic() + lease.seconds
+    pause, looks_at_nobody, has_lease = FIRST_PAUSE_SECONDS, 0, False
+    while not has_lease and time.monotonic() < deadline:
+        looks_at_nobody = looks_at_nobody + 1 if (yield ReadLease(batch)) is None else 0
+        if looks_at_nobody == LOOKS_AT_NOBODY:
+            break
+        yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        if (yield from find(wanted[0].policy, unit, shared=True)).state is State.FRESH:
+            break
+        lease = Lease()
+        has_lease = yield TakeLease(batch, lease.token, lease.seconds)
+    return lease, has_lease
+
+
+def look_again(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
+    """Return what is there now, after others may have stored some; also past a memory layer."""
+    stored = read_many(wanted[0].policy.alias, [one.policy.key for one in wanted], shared=True)
+    now = []
+    for one, before in zip(wanted, found, strict=True):
+        later = yield from find(one.policy, unit, stored=stored.get(one.policy.key))
+        now.append(before if later.state is State.MISSING else later)
+    return now
+
+
+def compute_missing(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
+    """Compute, after having waited, what is still missing; and serve what is stale."""
+    values = [one.value for one in found]
+    missing = [number for number, one in enumerate(found) if one.state is State.MISSING]
+    if missing:
+        made = yield from compute_and_store(
+            [wanted[number] for number in missing], [MISSING] * len(missing), unit, None
+        )
+        for number, value in zip(missing, made, strict=True):
+            values[number] = value
+    return values
+
+
+def compute_and_store(
+    wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit, flight: Flight | None
+) -> Steps:
+    """Compute what is not fresh, one after the other, and store all of it in one bulk write."""
+    values: list[Any] = []
+    entries: dict[str, Envelope] = {}
+    try:
+        for one, before in zip(wanted, found, strict=True):
+            if before.state is State.FRESH:
+                values.append(before.value)
+                continue
+            try:
+                value, envelope = yield from make_entry(one.policy, one.compute, unit)
+            except Exception as error:
+                if before.state is State.MISSING:
+                    raise
+                report_failed_refresh(one.policy, error)
+                value, envelope = before.value, None
+            values.append(value)
+            if envelope is not None:
+                entries[one.policy.key] = envelope
+    finally:  # what was made before one that failed is good
+        if entries:
+            is_stored = yield StoreMany(wanted[0].policy, entries)
+            if flight is not None:
+                flight.is_stored = is_stored
+    return values
+
+
+class StoreMany(CacheStep):
+    """Put envelopes under their keys. Tell whether that could be tried."""
+
+    operation = "set_many"
+    when_down = False
+
+    def __init__(self, policy: Policy, entries: dict[str, Envelope]) -> None:
+        sealed = {key: seal(envelope) for key, envelope in entries.items()}
+        super().__init__(policy, sealed, timeout=policy.lifetime())
+
+    def read(self, answer: Any) -> bool:
+        return True
+
+
+def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
+    """Return what is stored under keys; ``shared``: past the memory of this process."""
+    cache = caches[alias]
+    get = getattr(cache, "get_many_shared", cache.get_many) if shared else cache.get_many
+    try:
+        found: dict[str, Any] = get(keys)
+    except CACHE_ERRORS as error:
+        report(alias, "get_many", error)
+        return {}
+    except UNREADABLE:
+        return {}
+    return found
