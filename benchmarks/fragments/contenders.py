@@ -112,7 +112,15 @@ FRAGMENT = Contender(
     around=LIST_FRAGMENT.replace("%NAME%", "list"),
     has_units=True,
 )
-CONTENDERS = (DJANGO, FRAGMENT, ADV_CACHE, NOTHING)
+FRAGMENTS = Contender(
+    "{% fragments %}",
+    load="atlas cachelayers",
+    loop='{% fragments "item" for airport in airports timeout=86400 using="ALIAS" %}'
+    "ROW{% endfragments %}",
+    around=LIST_FRAGMENT.replace("%NAME%", "bulk list"),
+    has_units=True,
+)
+CONTENDERS = (DJANGO, FRAGMENT, FRAGMENTS, ADV_CACHE, NOTHING)
 
 
 def present_contenders() -> tuple[list[Contender], dict[str, str]]:
