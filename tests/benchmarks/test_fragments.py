@@ -15,7 +15,7 @@ from benchmarks.fragments.__main__ import (
     judge,
     seconds_of_a_hit,
 )
-from benchmarks.fragments.contenders import CONTENDERS, DJANGO, FRAGMENT, note_row
+from benchmarks.fragments.contenders import CONTENDERS, DJANGO, FRAGMENT, FRAGMENTS, note_row
 from benchmarks.fragments.world import PLACES, REDIS, ROWS
 from tests.benchmarks.test_run import run
 
@@ -57,6 +57,7 @@ def test_a_hit_is_compared_round_by_round_and_an_edit_renders_one_row_once() -> 
     found = Found()
     found.hits[REDIS, ROWS, DJANGO.name] = [1.0, 2.0, 9.0]
     found.hits[REDIS, ROWS, FRAGMENT.name] = [1.2, 2.4, 9.0]
+    found.hits[REDIS, ROWS, FRAGMENTS.name] = [0.25, 0.5, 9.0]
     found.hits["memory", ROWS, DJANGO.name] = [1.0]
     found.hits["memory", ROWS, FRAGMENT.name] = [3.0]
     found.renders = {(REDIS, FRAGMENT.name): {(1, 1)}, ("layered", FRAGMENT.name): {(1, 1), (2, 1)}}
@@ -67,6 +68,7 @@ def test_a_hit_is_compared_round_by_round_and_an_edit_renders_one_row_once() -> 
     assert [(outcome.found, outcome.is_reached, outcome.remark) for outcome in outcomes] == [
         (3.0, False, f"{3.0 / MOST_TIMES_A_HIT:.1%} of it"),
         (1.2, True, ""),
+        (4.0, False, "80.0% of it"),
         (1, True, ""),
         (2, False, ""),
         (0, True, ""),
