@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, nodes
@@ -16,18 +17,21 @@ from cachelayers.fragments.jinja_blocks import (
     Call,
     Tag,
     hole_of,
+    note_lone_hole,
     show_fragment,
     show_fragments,
     show_hole,
-    show_lone_hole,
 )
+from cachelayers.fragments.jinja_sources import names_in_macros, note_all
 from cachelayers.fragments.keys import digest_of
 from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
 
-HOLES = "_cachelayers_holes"  # of a parser: those within the outermost fragment, by number
-ITEM = "_cachelayers_item"  # of a parser: the names of an item of the outermost one, in a loop
 ITEMS = "_cachelayers_items"  # the variable of a template that holds what is looped over
-COUNT = "_cachelayers_count"  # of a parser: how many holes it has met
+COMPILING = "_cachelayers_compiling"  # of a parser
+MOST_TAGS = 1_000  # remembered; templates that are made from strings may be any number
+OF_MACRO = ("caller", "varargs", "kwargs")
+# Tags that write what is in them as it is. Not {% autoescape %}: a macro outside does not know it.
+PLAIN_TAGS = frozenset({"block", "for", "fragment", "fragments", "if", "uncached", "with"})
 REFERRING = (nodes.Include, nodes.Import, nodes.FromImport)
 
 
@@ -59,12 +63,14 @@ class CacheLayersExtension(Extension):
             cache_id=cache_id,
             static_integrity=static_integrity,
         )
+        note_all(environment)
         self._compiled = threading.local()
         self._tags: dict[tuple[Any, ...], Tag] = {}
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Remember the source that is about to be compiled."""
         self._compiled.digest = digest_of(source)
+        self._compiled.names_in_macros = names_in_macros(source)
         return source
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
@@ -81,12 +87,11 @@ class CacheLayersExtension(Extension):
 
     def _parse_fragment(self, parser: Parser, line: int, *, is_list: bool) -> list[nodes.Node]:
         parts = parse_parts(parser, line, is_list=is_list)
-        is_outermost = getattr(parser, HOLES, None) is None
-        if is_outermost:
-            setattr(parser, HOLES, {})
-            setattr(parser, ITEM, parts.names)
-        holes: dict[int, nodes.Macro] = getattr(parser, HOLES)
-        first = getattr(parser, COUNT, 0)
+        compiling = compiling_of(parser)
+        is_outermost = compiling.holes is None
+        if compiling.holes is None:
+            compiling.holes, compiling.item = {}, parts.names
+        first, holes = compiling.count, compiling.holes
         end = "endfragments" if is_list else "endfragment"
         body = parser.parse_statements(
             ("name:else", f"name:{end}") if is_list else (f"name:{end}",)
@@ -95,92 +100,103 @@ class CacheLayersExtension(Extension):
         if next(parser.stream).value == "else":
             otherwise = parser.parse_statements((f"name:{end}",), drop_needle=True)
         if is_outermost:
-            setattr(parser, HOLES, None)
-        shown = [name for name in names_in(body) if name not in parts.names]
-        call = self.call_method(
+            compiling.holes = None
+        number = compiling.next_number()
+        block = f"_cachelayers_block_{number}"
+        renamed = rename_of_macro(body, block)
+        asked = [name for name in names_in(body) if name not in parts.names]
+        own_holes = {one: hole for one, hole in holes.items() if one >= first}
+        shown = self.call_method(
             "_show_fragments" if is_list else "_show_fragment",
             [
                 nodes.ContextReference(),
-                nodes.Const((parser.name, line, self._compiled.digest)),
+                nodes.Const((parser.name, line, number, self._compiled.digest)),
                 nodes.Const(tuple(constant_names(body))),
-                nodes.Const(shows_everything(body)),
+                nodes.Const(tuple(told_by(parts.given[1:]))),
+                nodes.Const(tuple(self._called(body))),
                 nodes.List(parts.given),
                 nodes.Dict(parts.options),
-                dictionary_of({name: nodes.Name(name, "load") for name in shown}),
-                dictionary_of(
-                    {
-                        number: nodes.Name(hole.name, "load")
-                        for number, hole in holes.items()
-                        if number >= first
-                    }
-                ),
+                dictionary_of({name: nodes.Name(name, "load") for name in asked}),
+                dictionary_of({n: nodes.Name(hole.name, "load") for n, hole in own_holes.items()}),
+                nodes.Name(block, "load"),
                 *([nodes.Const(parts.names), nodes.Name(ITEMS, "load")] if is_list else []),
             ],
         )
         arguments = [nodes.Name(name, "param") for name in parts.names]
-        block: nodes.Node = nodes.CallBlock(call, arguments, [], body).set_lineno(line)
-        if is_list:
-            # A list of its own: what is looped over may be read only once.
-            items = nodes.Name(ITEMS, "store")
-            read = nodes.Filter(parts.items, "list", [], [], None, None)
-            block = nodes.If(nodes.Name(ITEMS, "load"), [block], [], otherwise, lineno=line)
-            return [
-                nodes.Assign(items, read, lineno=line),
-                *self._holes(holes, is_outermost),
-                block,
-            ]
-        return [*self._holes(holes, is_outermost), block]
+        compiled: list[nodes.Node] = [
+            # In front of the outermost one: there a hole is rendered, whether the rest is or not.
+            *(holes.values() if is_outermost else ()),
+            *renamed,
+            nodes.Macro(block, arguments, [], body, lineno=line),
+            # Not a CallBlock: in a template that extends another, that would be written in front.
+            nodes.Output([nodes.MarkSafe(shown)], lineno=line),
+        ]
+        if parts.items is None:
+            return compiled
+        # A list of its own: what is looped over may be read only once.
+        read = nodes.Filter(parts.items, "list", [], [], None, None)
+        return [
+            nodes.Assign(nodes.Name(ITEMS, "store"), read, lineno=line),
+            nodes.If(nodes.Name(ITEMS, "load"), compiled, [], otherwise, lineno=line),
+        ]
 
-    def _holes(self, holes: Mapping[int, nodes.Macro], is_outermost: bool) -> list[nodes.Macro]:
-        # In front of the outermost one: there a hole is rendered, whether the rest is or not.
-        return list(holes.values()) if is_outermost else []
+    def _called(self, body: Sequence[nodes.Node]) -> frozenset[str]:
+        """Return what macros of the template may ask for, if a block calls any."""
+        names: frozenset[str] = self._compiled.names_in_macros
+        return names if find_all(body, nodes.Call) else frozenset()
 
     def _tag(
-        self, place: tuple[str | None, int, str], named: Sequence[str], shows_everything: bool
+        self,
+        place: tuple[str | None, int, int, str],
+        named: Sequence[str],
+        told: Sequence[str],
+        called: Sequence[str],
     ) -> Tag:
         tag = self._tags.get(place)
         if tag is None:
-            tag = self._tags[place] = Tag(*place, named, shows_everything)
+            if len(self._tags) >= MOST_TAGS:
+                self._tags.clear()
+            tag = self._tags[place] = Tag(*place, named, frozenset(told), frozenset(called))
         return tag
 
     def _show_fragment(
         self,
         context: Context,
-        place: tuple[str | None, int, str],
+        place: tuple[str | None, int, int, str],
         named: Sequence[str],
-        shows_everything: bool,
+        told: Sequence[str],
+        called: Sequence[str],
         *parts: Any,
-        caller: Call,
     ) -> str:
-        tag = self._tag(place, named, shows_everything)
-        return show_fragment(tag, context, *parts, caller=caller)
+        return show_fragment(self._tag(place, named, told, called), context, *parts)
 
     def _show_fragments(
         self,
         context: Context,
-        place: tuple[str | None, int, str],
+        place: tuple[str | None, int, int, str],
         named: Sequence[str],
-        shows_everything: bool,
+        told: Sequence[str],
+        called: Sequence[str],
         *parts: Any,
-        caller: Call,
     ) -> str:
-        tag = self._tag(place, named, shows_everything)
-        return show_fragments(tag, context, *parts, caller=caller)
+        return show_fragments(self._tag(place, named, told, called), context, *parts)
 
     # {% uncached %} ... {% enduncached %}
 
-    def _parse_hole(self, parser: Parser, line: int) -> nodes.Node:
+    def _parse_hole(self, parser: Parser, line: int) -> nodes.Node | list[nodes.Node]:
+        compiling = compiling_of(parser)
+        # Within a tag that may change it, {% filter %} say, it is not there while that does.
+        around = [tag for tag in parser._tag_stack[:-1] if tag not in PLAIN_TAGS]
         body = parser.parse_statements(("name:enduncached",), drop_needle=True)
-        holes: dict[int, nodes.Macro] | None = getattr(parser, HOLES, None)
-        if holes is None:
-            call = self.call_method("_show_lone_hole", [])
-            return nodes.CallBlock(call, [], [], body).set_lineno(line)
-        number = getattr(parser, COUNT, 0)
-        setattr(parser, COUNT, number + 1)
+        if compiling.holes is None or around:
+            reason = around[-1] if around else ""
+            note = self.call_method("_note_lone_hole", [nodes.Const(reason)])
+            return [nodes.Output([note], lineno=line), *body]
+        number = compiling.next_number()
         name = f"_cachelayers_hole_{number}"
-        item = getattr(parser, ITEM)
+        item = compiling.item
         arguments = [nodes.Name(one, "param") for one in item]
-        holes[number] = nodes.Macro(name, arguments, [], body, lineno=line)
+        compiling.holes[number] = nodes.Macro(name, arguments, [], body, lineno=line)
         shown = self.call_method(
             "_show_hole",
             [
@@ -190,13 +206,51 @@ class CacheLayersExtension(Extension):
                 *(nodes.Name(one, "load") for one in item),
             ],
         )
-        return nodes.Output([nodes.MarkSafe(shown)]).set_lineno(line)
+        return nodes.Output([nodes.MarkSafe(shown)], lineno=line)
 
     def _show_hole(self, source: str, number: int, macro: Call, *item: Any) -> str:
         return show_hole(hole_of(source, number), macro, *item)
 
-    def _show_lone_hole(self, caller: Call) -> str:
-        return show_lone_hole(caller)
+    def _note_lone_hole(self, wrapper: str) -> str:
+        return note_lone_hole(wrapper)
+
+
+@dataclass
+class Compiling:
+    """What is known of a template while it is parsed."""
+
+    count: int = 0
+    holes: dict[int, nodes.Macro] | None = None  # within the outermost fragment, by number
+    item: tuple[str, ...] = ()  # the names of an item of the outermost fragment, in a loop
+
+    def next_number(self) -> int:
+        """Return a number that nothing else of the template has."""
+        self.count += 1
+        return self.count - 1
+
+
+def compiling_of(parser: Parser) -> Compiling:
+    """Return what is known of the template that is parsed."""
+    if not hasattr(parser, COMPILING):
+        setattr(parser, COMPILING, Compiling())
+    compiling: Compiling = getattr(parser, COMPILING)
+    return compiling
+
+
+def rename_of_macro(body: Sequence[nodes.Node], block: str) -> list[nodes.Node]:
+    """Have a body use what the macro around it was given beside its parameters.
+
+    The body becomes a macro itself, which would have a ``caller`` and the like of its own.
+    """
+    assignments: list[nodes.Node] = []
+    for name in OF_MACRO:
+        used = [one for one in find_all(body, nodes.Name) if one.name == name]
+        for one in used:
+            one.name = f"{block}_{name}"
+        if used:
+            store = nodes.Name(f"{block}_{name}", "store")
+            assignments.append(nodes.Assign(store, nodes.Name(name, "load")))
+    return assignments
 
 
 class Parts(NamedTuple):
@@ -260,9 +314,13 @@ def constant_names(body: Sequence[nodes.Node]) -> Iterator[str]:
                 yield item.value
 
 
-def shows_everything(body: Sequence[nodes.Node]) -> bool:
-    """Tell whether a block hands all names on to others, which may ask for any of them."""
-    return bool(find_all(body, (*REFERRING, nodes.Block)))
+def told_by(arguments: Sequence[nodes.Expr]) -> Iterator[str]:
+    """Yield the names whose values arguments are, or the primary keys of: ``book``, ``book.pk``."""
+    for argument in arguments:
+        if isinstance(argument, nodes.Getattr) and argument.attr in {"pk", "id"}:
+            argument = argument.node  # noqa: PLW2901 - what it is the key of
+        if isinstance(argument, nodes.Name):
+            yield argument.name
 
 
 def find_all(body: Sequence[nodes.Node], kinds: Any) -> list[Any]:

@@ -29,14 +29,14 @@ def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponseBase:
-            with unit_of_work():
+            with unit_of_work(request):
                 response: Awaitable[HttpResponseBase] = get_response(request)
                 return await response
 
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        with unit_of_work():
+        with unit_of_work(request):
             response: HttpResponseBase = get_response(request)
             return response
 

@@ -41,6 +41,7 @@ class Options:
     ) -> None:
         """Take them."""
         self.arguments = arguments
+        self.told = frozenset(filter(None, map(name_told_by, arguments)))
         self._name, self._options = name, options
         self._is_constant = all(is_constant(part) for part in (name, *options.values()))
         # What constants come to, and the settings that it was worked out with.
@@ -56,6 +57,14 @@ class Options:
         if self._is_constant:
             self._given = given, settings_now
         return given
+
+
+def name_told_by(argument: FilterExpression) -> str | None:
+    """Return the name whose value an argument is, or the primary key of: ``book``, ``book.pk``."""
+    path = getattr(argument.var, "lookups", None)
+    if argument.filters or not path or path[1:] not in ((), ("pk",), ("id",)):
+        return None
+    return str(path[0])
 
 
 def is_constant(part: FilterExpression) -> bool:

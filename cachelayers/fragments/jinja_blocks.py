@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.http import HttpRequest
-from jinja2 import Undefined
+from jinja2 import Template, Undefined
 from jinja2.runtime import Context
 
 from cachelayers.fragments.given import check_given
@@ -16,7 +16,6 @@ from cachelayers.fragments.jinja_sources import (
     code_of,
     digest_of_name,
     follow_name,
-    note_lookups,
 )
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
@@ -24,11 +23,12 @@ from cachelayers.fragments.loops import names_of_items
 from cachelayers.fragments.markup import (
     NAMELESS,
     Hole,
+    HoleLost,
     Templates,
     current_rendering,
     rendering_of,
 )
-from cachelayers.fragments.seen import Seen, Sight
+from cachelayers.fragments.places import Locale, users_of
 from cachelayers.fragments.serving import Fragment, Memory, serve
 
 Call = Callable[..., str]
@@ -41,9 +41,11 @@ class Tag:
 
     template: str | None
     line: int
+    number: int  # of the tag in its template
     source: str  # a digest of the template's
     named: Sequence[str]  # the templates that stand between the tags
-    shows_everything: bool  # it includes others, which may ask for any name
+    told: AbstractSet[str]  # the names that are arguments, or whose keys are
+    called: AbstractSet[str]  # the names that macros may ask for which it calls
     memory: Memory = field(default_factory=Memory)
 
     @property
@@ -69,57 +71,89 @@ class JinjaBlock:
         ``names``: those that stand in the block, with their values. ``item``: those that only this
         block of a list has.
         """
+        self.locale: Locale | None = None
+        self.told = tag.told | item.keys()
         self._tag, self._context, self._caller = tag, context, caller
         self._shown, self._item = {**names, **item}, item
-        self._holes = {hole_of(tag.source, number): hole for number, hole in holes.items()}
+        self._holes = {hole_of(tag.source, number).name: hole for number, hole in holes.items()}
         self.known_templates: frozenset[str] = frozenset()
 
     @property
-    def own_holes(self) -> Container[Hole]:
+    def own_holes(self) -> Container[tuple[str, int]]:
         """Return the holes between the tags."""
         return self._holes
 
     @property
-    def request(self) -> HttpRequest | None:
+    def request(self) -> Any:
         """Return the request that it is rendered for, if the template knows it."""
-        request: HttpRequest | None = self._context.get("request")
-        return request
-
-    @property
-    def user(self) -> Any:
-        """Return what the template knows under that name."""
-        return self._shown["user"] if "user" in self._shown else self._context.get("user")
+        return self._known("request")
 
     @property
     def names(self) -> Mapping[str, Any]:
         """Return what the template knows."""
         return {**self._context.get_all(), **self._shown}
 
+    def users(self) -> list[Any]:
+        """Return who may be meant by its user."""
+        return users_of(self._known("user"), self.request, self._known("view"))
+
+    def _known(self, name: str) -> Any:
+        # Not by the context's own ways, which note what is asked for.
+        for names in (self._shown, self._context.vars, self._context.parent):
+            value = names.get(name)
+            if value is not None and not isinstance(value, Undefined):
+                return value
+        return None
+
     def texts(self) -> tuple[str, ...]:
         """Return what tells what it is rendered from, as far as that stands in templates, and how.
 
         Sets ``known_templates``: names whose digests are in there.
         """
-        environment, tag = self._context.environment, self._tag
-        note_lookups(environment)
+        context, tag = self._context, self._tag
+        environment = context.environment
         digests = [tag.source, code_of(environment)]
-        # The template that is rendered may be one that extends the tag's.
-        for name in dict.fromkeys([tag.template, self._context.name, *tag.named]):
+        # Those that extend the tag's template may have blocks in it.
+        extending = {
+            name
+            for blocks in context.blocks.values()
+            for block in blocks
+            if (name := getattr(block, "__globals__", {}).get("name"))
+        }
+        names = [tag.template, context.name, *sorted(extending), *tag.named]
+        for name in dict.fromkeys(names):
             found = None if name is None else follow_name(environment, name)
             if found is not None:
                 digests.append(found[0])
                 self.known_templates |= found[1]
-        return digest_of(*digests), f"jinja2,{self._context.eval_ctx.autoescape}"
+        return digest_of(*digests), f"jinja2,{context.eval_ctx.autoescape}"
 
-    def render(self) -> tuple[str, Mapping[str, Sight]]:
+    def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it."""
-        seen = Seen()
-        shown = self.names if self._tag.shows_everything else self._shown
         functions = self._context.environment.globals
-        for name, value in shown.items():
-            if not isinstance(value, Undefined) and functions.get(name) is not value:
-                seen.note(name, value)
-        return self.render_unnoticed(), seen.values
+        asked = self._shown
+        if self._tag.called:
+            known = self.names
+            asked = {**{name: known[name] for name in self._tag.called & known.keys()}, **asked}
+        text = self.render_unnoticed()
+        rendering = current_rendering()
+        noted = {} if rendering is None else rendering.seen
+        shown = {
+            name: value
+            for name, value in {**noted, **asked}.items()
+            if not isinstance(value, Undefined) and functions.get(name) is not value
+        }
+        self._note_given_templates(shown)
+        return text, shown
+
+    def _note_given_templates(self, shown: Mapping[str, Any]) -> None:
+        rendering = current_rendering()
+        for value in shown.values():
+            if rendering is not None and isinstance(value, Template):
+                if value.name is None:
+                    rendering.obstacles.append("it includes a template that has no name")
+                else:
+                    rendering.templates[value.name] = None
 
     def render_unnoticed(self) -> str:
         """Render it as if there were no tag around it."""
@@ -127,8 +161,10 @@ class JinjaBlock:
 
     def fill(self, hole: Hole) -> str:
         """Render a hole."""
+        if hole.name not in self._holes:
+            raise HoleLost
         with rendering_of(None):
-            return str(self._holes[hole](*self._item.values()))
+            return str(self._holes[hole.name](*self._item.values()))
 
     def digests_of(self, names: Sequence[str]) -> Templates:
         """Return the digests of those templates that the key does not cover."""
@@ -147,7 +183,6 @@ def show_fragment(
     options: Mapping[str, Any],
     names: Mapping[str, Any],
     holes: Mapping[int, Call],
-    *,
     caller: Call,
 ) -> str:
     """Return a fragment's text, from the cache or rendered."""
@@ -164,10 +199,9 @@ def show_fragments(
     options: Mapping[str, Any],
     names: Mapping[str, Any],
     holes: Mapping[int, Call],
+    caller: Call,
     item_names: Sequence[str],
     items: Sequence[Any],
-    *,
-    caller: Call,
 ) -> str:
     """Return the texts of a list's items, from the cache or rendered."""
     name, *others = given
@@ -205,9 +239,16 @@ def show_hole(hole: Hole, macro: Call, *item: Any) -> str:
     return str(macro(*item)) if rendering is None else rendering.leave_hole(hole)
 
 
-def show_lone_hole(caller: Call) -> str:
-    """Show a hole that no fragment of its own template is around."""
+def note_lone_hole(wrapper: str) -> str:
+    """Note a hole that is rendered where it stands: there is no way to it from outside.
+
+    ``wrapper``: a tag around it that may change it; empty for one in a template that is included.
+    """
     rendering = current_rendering()
     if rendering is not None:
-        rendering.obstacles.append("there is a hole in a template that it includes")
-    return str(caller())
+        rendering.obstacles.append(
+            f"{{% {wrapper} %}} is around an {{% uncached %}}"
+            if wrapper
+            else "there is a hole in a template that it includes"
+        )
+    return ""

@@ -5,18 +5,22 @@ What sources does for Django's; see there for what is followed and what is noted
 
 from __future__ import annotations
 
-import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from jinja2 import Environment, Template, TemplateNotFound, meta
+from jinja2 import Environment, Template, TemplateNotFound, Undefined, meta
+from jinja2.runtime import Context
+from jinja2.utils import missing
 
 from cachelayers.fragments.code import digest_of_code
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
 MISSING = "there is no such template"
+MACRO = re.compile(r"\{%[-+]?\s*macro\b(.*?)\bendmacro\b", re.DOTALL)
+WORD = re.compile(r"[^\W\d]\w*")
 _codes: WeakKeyDictionary[Environment, str] = WeakKeyDictionary()
 _found: WeakKeyDictionary[Template, tuple[str, frozenset[str]]] = WeakKeyDictionary()
 
@@ -78,35 +82,67 @@ def _follow(environment: Environment, name: str, sources: dict[str, str]) -> Non
             _follow(environment, environment.join_path(referred, name), sources)
 
 
-def note_lookups(environment: Environment) -> None:
-    """Have an environment tell the fragment that is rendered which templates it is asked for."""
-    get, select = environment.get_template, environment.select_template
-    if hasattr(get, "__wrapped__"):
-        return
-
-    @functools.wraps(get)
-    def get_and_note(name: Any, parent: str | None = None, *others: Any, **options: Any) -> Any:
-        note(environment, [name], parent)
-        return get(name, parent, *others, **options)
-
-    @functools.wraps(select)
-    def select_and_note(
-        names: Iterable[Any], parent: str | None = None, *others: Any, **options: Any
-    ) -> Any:
-        names = list(names)
-        note(environment, names, parent)
-        return select(names, parent, *others, **options)
-
-    environment.get_template = get_and_note  # type: ignore[method-assign]
-    environment.select_template = select_and_note  # type: ignore[method-assign]
+def names_in_macros(source: str) -> frozenset[str]:
+    """Return every word in the macros of a template: the names that they may ask for, and more."""
+    return frozenset(word for macro in MACRO.findall(source) for word in WORD.findall(macro))
 
 
-def note(environment: Environment, names: Iterable[Any], parent: str | None) -> None:
-    """Note names that were asked for, those of them that are not there too."""
-    rendering = current_rendering()
-    if rendering is None:
-        return
-    for name in names:
-        if isinstance(name, str):
-            joined = name if parent is None else environment.join_path(name, parent)
-            rendering.templates[joined] = None
+# What an environment and a context tell the fragment that is rendered
+
+
+class NotingLookups(Environment):
+    """Mixed into an environment: notes which templates it is asked for.
+
+    A class, not methods put into an object: an overlay is made of the class and the attributes.
+    """
+
+    def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> Template:  # noqa: A002 - Jinja2's name
+        """Note it, and load it."""
+        self._note([name], parent)
+        return super().get_template(name, parent, globals)
+
+    def select_template(
+        self,
+        names: Any,
+        parent: str | None = None,
+        globals: Any = None,  # noqa: A002 - Jinja2's name
+    ) -> Template:
+        """Note all names, those that are not there too, and load the first that is."""
+        if not isinstance(names, Undefined):
+            names = list(names)
+            self._note(names, parent)
+        return super().select_template(names, parent, globals)
+
+    def _note(self, names: Iterable[Any], parent: str | None) -> None:
+        rendering = current_rendering()
+        if rendering is None:
+            return
+        for name in names:
+            if isinstance(name, Template):
+                name = name.name  # noqa: PLW2901 - it was given as an object
+                if name is None:
+                    rendering.obstacles.append("it includes a template that has no name")
+            if isinstance(name, str):
+                joined = name if parent is None else self.join_path(name, parent)
+                rendering.templates[joined] = None
+
+
+class NotingNames(Context):
+    """Mixed into the contexts of an environment: notes the names that are asked for."""
+
+    def resolve_or_missing(self, key: str) -> Any:
+        """Note it, and look it up."""
+        value = super().resolve_or_missing(key)
+        rendering = current_rendering()
+        if rendering is not None and value is not missing:
+            rendering.seen.setdefault(key, value)
+        return value
+
+
+def note_all(environment: Environment) -> None:
+    """Have an environment and its contexts tell what they are asked for."""
+    cls, context_class = type(environment), environment.context_class
+    if not issubclass(cls, NotingLookups):
+        environment.__class__ = type(cls.__name__, (NotingLookups, cls), {})
+    if not issubclass(context_class, NotingNames):
+        environment.context_class = type(context_class.__name__, (NotingNames, context_class), {})

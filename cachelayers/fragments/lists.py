@@ -13,6 +13,7 @@ from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.given import Given
 from cachelayers.fragments.keys import make_keys
 from cachelayers.fragments.markup import current_rendering, unpack_signpost
+from cachelayers.fragments.places import USER, Place
 from cachelayers.fragments.serving import (
     NO_DIMENSIONS,
     ROUNDS,
@@ -25,7 +26,6 @@ from cachelayers.fragments.serving import (
     show,
     texts_in,
 )
-from cachelayers.fragments.watching import USER, Place
 from cachelayers.lookup import MISS, Wanted, peek_many, recall_many_after_peeking
 
 Found = dict[int, tuple[Any, frozenset[str]]]  # by the number in the list

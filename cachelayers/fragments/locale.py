@@ -57,5 +57,5 @@ def current_language() -> str:
 
 
 def current_time_zone() -> str:
-    """Return the active time zone."""
-    return str(timezone.get_current_timezone())
+    """Return the active time zone; two of one name may differ."""
+    return repr(timezone.get_current_timezone())

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, NamedTuple
 
+# Unguessable: what users have written is not to be taken for a hole. And with all that a filter or
+# tag around it would change, so that one which does is noticed: upper and lower case, characters
+# that are escaped, spaces, a line's end, a tag with a space behind it.
+FRAGILE_MARK = "<hole&'\"> <A {}\n\n\\\u00e4>"
 PARTS = "cachelayers:parts"
 SIGNPOST = "cachelayers:signpost"
 
@@ -21,6 +25,13 @@ class Hole(NamedTuple):
 
     template: str
     number: int
+    # How values are written where it stands: escaped, localized, in the active time zone.
+    manner: Sequence[bool | None] = (True, None, None)
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """Return what its node is found by."""
+        return self.template, self.number
 
 
 Piece = str | Hole
@@ -28,7 +39,7 @@ Templates = Mapping[str, str | None]  # digests by name; None: there was no such
 
 
 class HoleLost(Exception):
-    """What is around a hole, such as a filter, has changed the mark that stands for it."""
+    """A hole's mark was changed by what is around it, or its template is not found."""
 
 
 class Markup(NamedTuple):
@@ -51,19 +62,21 @@ class Markup(NamedTuple):
 class Rendering:
     """A fragment while it is rendered. Those within it tell it what they are made of."""
 
+    # What it has asked for by name, of what was there before it began.
+    seen: dict[str, Any] = field(default_factory=dict)
+
     holes: list[Hole] = field(default_factory=list)
     templates: dict[str, str | None] = field(default_factory=dict)
     dimensions: set[str] = field(default_factory=set)
     # Those between its own tags. Others are found by the name of their template.
-    own_holes: Container[Hole] = ()
+    own_holes: Container[tuple[str, int]] = ()
     # Why it cannot be kept, besides what is noticed of the request.
     obstacles: list[str] = field(default_factory=list)
-    # Unguessable: what users have written is not to be taken for a hole.
-    mark: str = field(default_factory=token_hex)
+    mark: str = field(default_factory=lambda: FRAGILE_MARK.format(token_hex()))
 
     def leave_hole(self, hole: Hole) -> str:
         """Return what stands in the text for a hole."""
-        if hole.template.startswith(NAMELESS) and hole not in self.own_holes:
+        if hole.template.startswith(NAMELESS) and hole.name not in self.own_holes:
             self.obstacles.append("it includes a hole in a template that has no name")
         self.holes.append(hole)
         return f"{self.mark}{len(self.holes) - 1};"
@@ -80,7 +93,9 @@ class Rendering:
         pieces: list[Piece] = [first]
         found = set()
         for other in others:
-            number, _, text_after = other.partition(";")
+            number, end, text_after = other.partition(";")
+            if not (end and number.isdecimal() and int(number) < len(self.holes)):
+                raise HoleLost
             pieces += [self.holes[int(number)], text_after]
             found.add(number)
         if len(found) < len(self.holes):

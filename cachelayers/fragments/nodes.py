@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Container, Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from typing import Any
-from weakref import WeakValueDictionary
 
-from django.http import HttpRequest
-from django.template import Context, Engine, Node, NodeList, TemplateSyntaxError
-from django.template.base import Parser, Token
+from django.template import Context, Engine, Node, NodeList, Origin, Template, TemplateSyntaxError
+from django.template.backends.django import Template as Backend
+from django.template.base import UNKNOWN_SOURCE, Parser, Token
+from django.template.context import RenderContext
+from django.template.library import InclusionNode
 from django.template.loader_tags import ExtendsNode, IncludeNode
 
 from cachelayers.fragments.given import Options
+from cachelayers.fragments.holes import UncachedNode, find_hole, holes_in
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
 from cachelayers.fragments.loops import Loop
-from cachelayers.fragments.markup import (
-    NAMELESS,
-    Hole,
-    Templates,
-    current_rendering,
-    rendering_of,
-)
-from cachelayers.fragments.seen import NotedNames, Seen, Sight
+from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
+from cachelayers.fragments.places import Locale, users_of
+from cachelayers.fragments.seen import NotedNames, Seen
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.fragments.sources import (
     are_unchanged,
     digest_of_name,
-    digest_of_nodes,
+    follow_nodes,
     note_lookups,
     origin_of,
     source_around,
     source_of_libraries,
 )
 
-HOLES_OF_PARSER = "_cachelayers_holes"
 NO_NAMES: Mapping[str, Any] = {}
 
 
@@ -62,11 +60,26 @@ class Surroundings:
         if found is None:
             engine = engine_of(context)
             note_lookups(engine)
-            followed, followed_names = digest_of_nodes(engine, self.origin, nodes)
-            sources = [str(origin.loader.get_contents(origin)) for origin in history or ()]
-            texts = digest_of(self._digest, followed, *sources), str(manner[:3])
-            found = self._texts[manner] = texts, followed_names
+            followed = follow_nodes(engine, self.origin, nodes)
+            origins = [self.origin, *(history or ())]
+            sources = [source_of(origin, context) for origin in origins]
+            texts = digest_of(self._digest, followed.digest(), *sources), str(manner[:3])
+            found = texts, frozenset(followed.sources)
+            if followed.are_lasting and UNKNOWN_SOURCE not in names:
+                self._texts[manner] = found
         return found
+
+
+def source_of(origin: Origin, context: Context) -> str:
+    """Return the source of a template on the way to the one that is rendered."""
+    if origin.loader is not None:
+        loader: Any = origin.loader
+        return str(loader.get_contents(origin))
+    # Made from a string: then it is one of those that are rendered now.
+    for template in (context.template, context.render_context.template):
+        if isinstance(template, Template) and template.origin is origin:
+            return str(template.source)
+    return ""
 
 
 class FragmentNode(Node):
@@ -86,7 +99,7 @@ class FragmentNode(Node):
         given = self._options.read(context, where)
         arguments = [argument.resolve(context) for argument in self._options.arguments]
         texts, known = self._surroundings.texts(context, self.nodelist)
-        block = DjangoBlock(self.nodelist, context, known, self._holes)
+        block = DjangoBlock(self.nodelist, context, known, self._holes, self._options.told)
         return serve(Fragment(where, given, arguments, texts, block, self._memory))
 
 
@@ -118,8 +131,10 @@ class FragmentsNode(Node):
         given = self._options.read(context, where)
         texts, known = self._surroundings.texts(context, self.nodelist)
 
+        told = self._options.told | {*self._loop.names}
+
         def block_of(number: int) -> DjangoBlock:
-            return DjangoBlock(self.nodelist, context, known, self._holes, items[number])
+            return DjangoBlock(self.nodelist, context, known, self._holes, told, items[number])
 
         return serve_list(
             Listing(
@@ -127,7 +142,7 @@ class FragmentsNode(Node):
                 given,
                 texts,
                 self._memory,
-                DjangoBlock(self.nodelist, context, known, self._holes),
+                DjangoBlock(self.nodelist, context, known, self._holes, told),
                 self._arguments(context, items),
                 block_of,
                 "user" in self._loop.names,
@@ -156,63 +171,71 @@ class DjangoBlock:
         nodes: NodeList,
         context: Context,
         known_templates: frozenset[str],
-        holes: Mapping[Hole, UncachedNode],
+        holes: Mapping[tuple[str, int], UncachedNode],
+        told: AbstractSet[str],
         item: Mapping[str, Any] = NO_NAMES,
     ) -> None:
         """Take them.
 
-        ``known_templates``: names whose digests are in the key. ``item``: names that only this
-        block of a list has.
+        ``known_templates``: names whose digests are in the key. ``told``: names that are arguments.
+        ``item``: names that only this block of a list has.
         """
+        self.told = told
+        self.locale: Locale | None = None
         self._nodes, self._context, self._item = nodes, context, item
         self._known_templates, self._holes = known_templates, holes
 
     @property
-    def request(self) -> HttpRequest | None:
+    def request(self) -> Any:
         """Return the request that it is rendered for, if the template knows it."""
-        request: HttpRequest | None = getattr(self._context, "request", None)
+        request = getattr(self._context, "request", None)
         return request if request is not None else self._context.get("request")
 
     @property
-    def own_holes(self) -> Container[Hole]:
+    def own_holes(self) -> Container[tuple[str, int]]:
         """Return the holes between the tags."""
         return self._holes
-
-    @property
-    def user(self) -> Any:
-        """Return what the template knows under that name."""
-        return self._item["user"] if "user" in self._item else self._context.get("user")
 
     @property
     def names(self) -> Mapping[str, Any]:
         """Return what the template knows."""
         return ChainMap(dict(self._item), *reversed(self._context.dicts))
 
-    def render(self) -> tuple[str, Mapping[str, Sight]]:
+    def users(self) -> list[Any]:
+        """Return who may be meant by its user."""
+        named = self._item["user"] if "user" in self._item else self._context.get("user")
+        return users_of(named, self.request, self._context.get("view"))
+
+    def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""
         context, seen = self._context, Seen()
-        names, state = context.dicts, context.render_context.dicts[0]
+        names = context.dicts
         around = [*names, dict(self._item)]
         context.dicts = [*(NotedNames(some, seen) for some in around), {}]
-        # Here an include keeps the template it has found; it is to look for it again.
-        context.render_context.dicts[0] = {
-            name: value for name, value in state.items() if not isinstance(name, IncludeNode)
-        }
         try:
-            return self._nodes.render(context), seen.values
+            with looking_up_anew(context.render_context):
+                text = self._nodes.render(context)
         finally:
-            context.dicts, context.render_context.dicts[0] = names, state
+            context.dicts = names
+        note_given_templates(seen.values.values())
+        return text, seen.values
 
     def render_unnoticed(self) -> str:
-        """Render it as if there were no tag around it."""
+        """Render it as if there were no tag around it, but that what it sets stays within it."""
         with self._context.push(**self._item):
             return self._nodes.render(self._context)
 
     def fill(self, hole: Hole) -> str:
         """Render a hole, in the context around the outermost fragment."""
-        node = self._holes.get(hole) or find_hole(engine_of(self._context), hole)
-        with rendering_of(None), self._context.push(**self._item):
-            return node.nodelist.render(self._context)
+        context = self._context
+        node = self._holes.get(hole.name) or find_hole(engine_of(context), hole.name)
+        before = context.autoescape, context.use_l10n, context.use_tz
+        set_manner(context, *hole.manner)
+        try:
+            with rendering_of(None), context.push(**self._item):
+                return node.nodelist.render(context)
+        finally:
+            set_manner(context, *before)
 
     def digests_of(self, names: Sequence[str]) -> Templates:
         """Return the digests of those templates that the key does not cover."""
@@ -225,55 +248,41 @@ class DjangoBlock:
         return are_unchanged(engine_of(self._context), templates)
 
 
-class UncachedNode(Node):
-    """A hole: a block that is rendered for each request, within a fragment that is kept."""
-
-    def __init__(self, nodelist: NodeList, hole: Hole) -> None:
-        """Take the compiled block, and what it is found by."""
-        self.nodelist = nodelist
-        self.hole = hole
-
-    def render(self, context: Context) -> str:
-        """Leave a hole, or where no fragment is around it, render it."""
-        rendering = current_rendering()
-        return (
-            self.nodelist.render(context) if rendering is None else rendering.leave_hole(self.hole)
-        )
+def set_manner(
+    context: Context, autoescape: bool | None, use_l10n: bool | None, use_tz: bool | None
+) -> None:
+    """Set how values are written."""
+    context.autoescape, context.use_l10n, context.use_tz = bool(autoescape), use_l10n, use_tz
 
 
-def name_hole(parser: Parser) -> Hole:
-    """Return what a hole is found by, while its tag is compiled."""
-    number = getattr(parser, HOLES_OF_PARSER, 0)
-    setattr(parser, HOLES_OF_PARSER, number + 1)
-    origin = origin_of(parser)
-    if origin.loader is None:
-        return Hole(f"{NAMELESS}{digest_of(source_around(parser))}", number)
-    return Hole(str(origin.template_name), number)
+@contextmanager
+def looking_up_anew(state: RenderContext) -> Iterator[None]:
+    """Have includes and inclusion tags look for their templates, which they keep within a page."""
+    found = []
+    places: list[dict[Any, Any]] = [state.dicts[0], state.dicts[-1]]
+    for names in places:
+        kept = {key: names[key] for key in names if isinstance(key, (IncludeNode, InclusionNode))}
+        for key in kept:
+            del names[key]
+        found.append(kept)
+    try:
+        yield
+    finally:
+        for names, kept in zip(places, found, strict=True):
+            names.update(kept)
 
 
-# The holes of all templates that are compiled, for fragments that include them.
-_holes: WeakValueDictionary[tuple[int | None, Hole], UncachedNode] = WeakValueDictionary()
-
-
-def register_hole(node: UncachedNode, parser: Parser) -> None:
-    """Have a hole found by its name; where that is the name of a template, within its engine."""
-    loader = origin_of(parser).loader
-    _holes[None if loader is None else id(loader.engine), node.hole] = node
-
-
-def find_hole(engine: Engine, hole: Hole) -> UncachedNode:
-    """Return the node of a hole in another template; compiling that makes it known."""
-    if hole.template.startswith(NAMELESS):
-        return _holes[None, hole]
-    if (id(engine), hole) not in _holes:
-        engine.get_template(hole.template)
-    return _holes[id(engine), hole]
-
-
-def holes_in(nodes: NodeList) -> dict[Hole, UncachedNode]:
-    """Return the holes that stand between a fragment's tags."""
-    found: list[Any] = nodes.get_nodes_by_type(UncachedNode)
-    return {node.hole: node for node in found}
+def note_given_templates(values: Iterable[Any]) -> None:
+    """Note templates that were not looked for but given as objects."""
+    rendering = current_rendering()
+    for value in values:
+        template = getattr(value, "template", value) if isinstance(value, Backend) else value
+        if rendering is None or not isinstance(template, Template):
+            continue
+        if template.origin.loader is None:
+            rendering.obstacles.append("it includes a template that has no name")
+        else:
+            rendering.templates[str(template.origin.template_name)] = None
 
 
 def engine_of(context: Context) -> Engine:

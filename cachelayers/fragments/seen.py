@@ -6,31 +6,29 @@ counted the rows of a table; the fragment shows it without a statement of its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.db.models import Manager, Model, QuerySet
-from django.utils.functional import LazyObject, empty
+from django.contrib.auth.context_processors import PermWrapper
+from django.contrib.messages.storage.base import BaseStorage
+from django.db.models import Model, QuerySet
+from django.template.loader_tags import BlockNode
+from django.utils.functional import LazyObject, Promise, empty
 
+from cachelayers.entries.spelling import Unstable, spell
+from cachelayers.fragments.places import USER
+from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.invalidate import tags_of_row
 
-# What Django itself puts there: it is of the request, not of the database, or is watched apart.
-NAMES_OF_DJANGO = frozenset(
-    {"True", "False", "None", "block", "forloop", "request", "user", "perms", "messages"}
-    | {"csrf_token", "csrf_input", "csp_nonce", "debug", "sql_queries", "DEFAULT_MESSAGE_LEVELS"}
-    | {"LANGUAGES", "LANGUAGE_CODE", "LANGUAGE_BIDI", "TIME_ZONE", "STATIC_URL", "MEDIA_URL"}
-)
-
-
-class Sight(NamedTuple):
-    """A value that a block has asked for by name."""
-
-    value: Any
-    is_read_later: bool  # a query that had not been made then
+CONSTANTS = frozenset({"True", "False", "None", "STATIC_URL", "MEDIA_URL"})
+# In a key whenever they are asked for: see locale.
+NAMES_OF_LANGUAGE = frozenset({"LANGUAGE_CODE", "LANGUAGE_BIDI"})
+NAMES_OF_TIME_ZONE = frozenset({"TIME_ZONE"})
+DEEPEST = 20  # levels of containers; what is deeper is not looked at
 
 
 class Seen:
@@ -38,12 +36,11 @@ class Seen:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self.values: dict[str, Sight] = {}
+        self.values: dict[str, Any] = {}
 
     def note(self, name: str, value: Any) -> None:
-        """Note that a name was asked for, before anything is done with its value."""
-        if name not in self.values:
-            self.values[name] = Sight(value, is_read_later(value))
+        """Note that a name was asked for."""
+        self.values.setdefault(name, value)
 
 
 class NotedNames(MutableMapping[str, Any]):
@@ -76,56 +73,82 @@ class NotedNames(MutableMapping[str, Any]):
 
 
 def add_dependencies(
-    capture: Capture, seen: Mapping[str, Sight], arguments: Sequence[object]
-) -> None:
+    capture: Capture,
+    seen: Mapping[str, Any],
+    told: AbstractSet[str],
+    arguments: Sequence[object],
+    dimensions: AbstractSet[str],
+) -> bool:
     """Have a capture depend on what a block has shown without reading it.
 
-    What is an argument is told by the key, and an instance among them by its row's tags. Anything
-    else a view may have made of all that was read until then, so the fragment depends on that.
+    An argument is told by the key, and the rows in it by their tags. Anything else a view may have
+    made of all that was read until then, so the fragment depends on that: a string, a list, but
+    also a query that is made only now, since what it asks for may have been read. Returns False
+    where that cannot be known, because nobody has noticed what was read. ``told``: names that are
+    arguments.
     """
-    is_clear = True
+    is_clear = USER not in dimensions
     for argument in arguments:
-        for instance in instances_in(argument):
-            is_clear &= add_instance(capture, instance, [])
-    for name, sight in seen.items():
-        if name not in NAMES_OF_DJANGO and not is_told_by(arguments, sight.value):
-            is_clear &= sight.is_read_later
-        value = without_laziness(sight.value)
-        if isinstance(value, Model):
-            is_clear &= add_instance(capture, value, [])
-    if not is_clear:
-        capture.is_unstorable |= capture.unit.has_seen_unshareable
-        for dependency in capture.unit.seen():
-            capture.add_dependency(dependency)
+        is_clear &= add_argument(capture, argument)
+    for name, value in seen.items():
+        plain = without_laziness(value)
+        if isinstance(plain, Model):
+            is_clear &= add_instance(capture, plain, [])
+        is_clear &= name in told or holds_no_data(name, value)
+    if is_clear:
+        return True
+    if capture.unit.is_of_one_recall:
+        return False
+    capture.is_unstorable |= capture.unit.has_seen_unshareable
+    for dependency in capture.seen_before():
+        capture.add_dependency(dependency)
+    return True
 
 
-def is_read_later(value: object) -> bool:
-    """Tell whether a value reads from the database only when it is used, and has not been yet."""
-    value = without_laziness(value)
-    if isinstance(value, QuerySet):
-        return value._result_cache is None
-    if isinstance(value, FunctionType):
-        return not value.__closure__  # else it may hold what was read when it was made
-    return isinstance(value, Manager)
-
-
-def is_told_by(arguments: Iterable[object], value: object) -> bool:
-    """Tell whether a key that is made of arguments says which value it is."""
-    plain = without_laziness(value)
-    key = plain.pk if isinstance(plain, Model) else None
-    return any(
-        value is argument or (key is not None and type(argument) is type(key) and argument == key)
-        for argument in arguments
+def holds_no_data(name: str, value: Any) -> bool:
+    """Tell what Django itself or the site's code puts there from what a view has read."""
+    if name in CONSTANTS | TOKEN_NAMES | NAMES_OF_LANGUAGE | NAMES_OF_TIME_ZONE:
+        return isinstance(value, (str, bool, type(None), Promise)) or is_lazy(value)
+    if name == "block":
+        return isinstance(value, BlockNode)
+    if name == "user" and is_lazy(value):
+        return True  # once it is used, the fragment depends on all that was read
+    if isinstance(without_laziness(value), (PermWrapper, BaseStorage)):
+        return True  # so it is with the first, and what uses the second is not kept
+    # A closure, or a default, may hold what was read when the function was made.
+    return isinstance(value, FunctionType) and not (
+        value.__closure__ or value.__defaults__ or value.__kwdefaults__
     )
 
 
-def instances_in(argument: object) -> Iterator[Model]:
-    """Yield the rows that an argument consists of."""
+def add_argument(capture: Capture, argument: object) -> bool:
+    """Depend on the rows in an argument. Tell whether the key and these say all of it."""
     argument = without_laziness(argument)
     if isinstance(argument, Model):
-        yield argument
-    elif isinstance(argument, (list, tuple, set, frozenset, QuerySet)):
-        yield from (item for item in argument if isinstance(item, Model))
+        return add_instance(capture, argument, [])
+    if isinstance(argument, QuerySet):
+        argument = list(argument)
+    try:
+        spell(argument)
+    except (Unstable, RecursionError):
+        return False  # its text is in the key, which need not say what it is made of
+    are_clear = [add_instance(capture, one, []) for one in rows_in(argument, DEEPEST)]
+    return all(are_clear)
+
+
+def rows_in(value: object, depth: int) -> Iterator[Model]:
+    """Yield the instances in a container, at every depth."""
+    if isinstance(value, Model):
+        yield value
+    elif depth and isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from rows_in(key, depth - 1)
+            yield from rows_in(item, depth - 1)
+    elif depth and isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from rows_in(item, depth - 1)
+    if depth and (added := getattr(value, "__dict__", None)) and not isinstance(value, Model):
+        yield from rows_in(dict(added), depth - 1)
 
 
 def add_instance(capture: Capture, instance: Model, path: list[Model]) -> bool:

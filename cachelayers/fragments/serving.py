@@ -8,15 +8,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from django.contrib.auth.context_processors import PermWrapper
+from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SynchronousOnlyOperation
+from django.utils.functional import Promise
 
 from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.given import Given
 from cachelayers.fragments.keys import make_key, word_of
+from cachelayers.fragments.locale import LANGUAGE, TIME_ZONE
 from cachelayers.fragments.markup import (
     Hole,
     HoleLost,
@@ -30,9 +35,17 @@ from cachelayers.fragments.markup import (
     unpack,
     unpack_signpost,
 )
-from cachelayers.fragments.seen import Sight, add_dependencies, is_told_by
-from cachelayers.fragments.watching import USER, Place, Watch, is_lazy, place_in
+from cachelayers.fragments.places import USER, Place, current_locale, place_in
+from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy, requests_in
+from cachelayers.fragments.seen import (
+    NAMES_OF_LANGUAGE,
+    NAMES_OF_TIME_ZONE,
+    add_dependencies,
+    without_laziness,
+)
+from cachelayers.fragments.watching import Watch
 from cachelayers.invalidation.capture import Capture, current_capture
+from cachelayers.invalidation.units import current_unit
 from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
 
 logger = logging.getLogger("cachelayers.fragments")
@@ -42,27 +55,36 @@ NO_DIMENSIONS: frozenset[str] = frozenset()
 # A block that may not be kept is asked for again after a while: it need not be so for ever.
 SECRET_SECONDS = 60.0
 MOST_SECRETS = 1_000
+SAFE_METHODS = frozenset({"GET", "HEAD", None})
 
 
 class Block(Place, Protocol):
     """What stands between the tags, with the names that it is rendered with."""
 
     @property
+    def request(self) -> Any:
+        """The request that it is rendered for, if the template knows it."""
+
+    @property
     def names(self) -> Mapping[str, Any]:
         """What the template knows."""
 
     @property
-    def own_holes(self) -> Container[Hole]:
+    def told(self) -> AbstractSet[str]:
+        """The names that are arguments, or whose keys are."""
+
+    @property
+    def own_holes(self) -> Container[tuple[str, int]]:
         """The holes between its tags."""
 
-    def render(self) -> tuple[str, Mapping[str, Sight]]:
-        """Render it; return the text, and the names it has asked for of those around it."""
+    def render(self) -> tuple[str, Mapping[str, Any]]:
+        """Render it; return the text, and what it has asked for of the names around it."""
 
     def render_unnoticed(self) -> str:
         """Render it as if there were no tag around it."""
 
     def fill(self, hole: Hole) -> str:
-        """Render a hole."""
+        """Render a hole; HoleLost where it is not found."""
 
     def digests_of(self, names: Sequence[str]) -> Templates:
         """Return the digests of templates that were looked for, without those known before."""
@@ -164,12 +186,18 @@ class Making:
 
 def serve(fragment: Fragment) -> str:
     """Return the fragment's text. What rendering it raises is raised here."""
+    made: list[Making] = []
     try:
-        kept, dimensions = follow_signposts(fragment)
+        kept, dimensions = follow_signposts(fragment, made)
     except (Unstable, SynchronousOnlyOperation) as error:
         fragment.warn_once(explain(error))
-        return fragment.block.render_unnoticed()
+        kept, dimensions = pack_made(made), NO_DIMENSIONS
     return show(fragment, kept, dimensions)
+
+
+def pack_made(made: Sequence[Making]) -> Any:
+    """Return what was rendered, where that cannot be kept; None where nothing was."""
+    return pack(made[0].markup) if made else None
 
 
 def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
@@ -180,7 +208,13 @@ def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
     block, markup = fragment.block, unpack(kept, dimensions)
     if markup is None:
         return block.render_unnoticed()
-    return markup.fill(block.fill) if around is None else around.adopt(markup)
+    if around is not None:
+        return around.adopt(markup)
+    try:
+        return markup.fill(block.fill)
+    except HoleLost:
+        fragment.warn_once("the template of a hole in it is not found by its name")
+        return block.render_unnoticed()
 
 
 def explain(error: Unstable | SynchronousOnlyOperation) -> str:
@@ -190,12 +224,12 @@ def explain(error: Unstable | SynchronousOnlyOperation) -> str:
     return "it is rendered in an event loop; render in a thread (sync_to_async)"
 
 
-def follow_signposts(fragment: Fragment) -> tuple[Any, frozenset[str]]:
+def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, frozenset[str]]:
     """Return what is kept for this request, and the dimensions that its key has.
 
-    Looks under keys that name ever more of them. None for what is known not to be kept.
+    Looks under keys that name ever more of them. None for what is known not to be kept. ``made``:
+    gets what has to be rendered for it.
     """
-    made: list[Making] = []
     memory, alias = fragment.memory, fragment.given.alias
     dimensions = memory.dimensions
     for _ in range(ROUNDS):
@@ -232,23 +266,34 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
 
 def make(fragment: Fragment, key: str) -> Making:
     """Render a fragment, and find out what it is made of and who may see it."""
-    block, capture = fragment.block, current_capture()
+    block, capture, unit = fragment.block, current_capture(), current_unit()
     rendering = Rendering(own_holes=block.own_holes)
-    watch = Watch(block.request, block.user)
+    request = None if unit is None else unit.request
+    requests = requests_in(block.names, block.request, request)
+    watch = Watch(block, requests)
+    block.locale = current_locale()
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
-    watch.look_for_secrets(text, block.names)
-    rendering.dimensions |= watch.dimensions | dimensions_of_names(seen, fragment.arguments)
+    if (around := current_rendering()) is not None:
+        around.seen.update(rendering.seen)
+    watch.look_for_secrets(text)
+    rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
-    if capture is not None:
-        add_dependencies(capture, seen, fragment.arguments)
-        secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen)])
-        reasons = [*rendering.obstacles]
-        if secrets:
-            reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
-        for reason in reasons:
-            refuse(fragment, key, reason)
-    return Making(rendering.finish(text), capture)
+    markup = rendering.finish(text)
+    secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen, requests)])
+    reasons = [*dict.fromkeys(rendering.obstacles)]
+    if secrets:
+        reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
+    if capture is not None and not add_dependencies(
+        capture, seen, block.told, fragment.arguments, markup.dimensions
+    ):
+        reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
+    for reason in reasons:
+        refuse(fragment, key, reason)
+    if capture is not None and any(one.method not in SAFE_METHODS for one in requests):
+        # A form writes into an instance what was typed, before it looks whether all is right.
+        capture.is_unstorable = True
+    return Making(markup, capture)
 
 
 def refuse(fragment: Fragment, key: str, reason: str) -> None:
@@ -259,15 +304,24 @@ def refuse(fragment: Fragment, key: str, reason: str) -> None:
     fragment.warn_once(reason)
 
 
-def dimensions_of_names(seen: Mapping[str, Sight], arguments: Sequence[object]) -> set[str]:
+def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
     """Return what a block depends on by having asked for a name that cannot be watched itself."""
-    users = [seen["user"].value] if "user" in seen else []
-    if "perms" in seen:
-        users.append(getattr(seen["perms"].value, "user", None))
-    is_told = all(is_lazy(user) or is_told_by(arguments, user) for user in users)
-    return set() if is_told else {USER}
+    found = {LANGUAGE} if seen.keys() & NAMES_OF_LANGUAGE else set()
+    found |= {TIME_ZONE} if seen.keys() & NAMES_OF_TIME_ZONE else set()
+    users = [user for user in block.users() if user is not None and not is_lazy(user)]
+    for name, value in seen.items():
+        shown = value.user if isinstance(value, PermWrapper) else value
+        is_user = name == "user" or any(shown is user for user in users)
+        if is_user and not is_lazy(shown) and name not in block.told:
+            found.add(USER)
+    return found
 
 
-def secrets_of_names(seen: Mapping[str, Sight]) -> list[str]:
+def secrets_of_names(seen: Mapping[str, Any], requests: Sequence[Any]) -> list[str]:
     """Return what a block has used by having asked for its name."""
-    return ["messages"] if "messages" in seen else []
+    values = [without_laziness(value) for value in seen.values()]
+    found = ["messages"] if any(isinstance(value, BaseStorage) for value in values) else []
+    # Django gives it to Jinja2 as a lazy text, whose use is seen in the request, if that is known.
+    if not requests and any(isinstance(seen.get(name), Promise) for name in TOKEN_NAMES):
+        found.append("the CSRF token")
+    return found

@@ -8,7 +8,7 @@ is used.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,12 +25,28 @@ MISSING = "there is no such template"
 _digests: WeakKeyDictionary[Template, str] = WeakKeyDictionary()
 
 
-def digest_of_nodes(engine: Engine, origin: Origin, nodes: NodeList) -> tuple[str, frozenset[str]]:
-    """Return a digest of the templates that nodes name, and those that they name; and all names."""
-    found: dict[str, str] = {}
+class Followed:
+    """Templates that were followed from one to the next."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.sources: dict[str, str] = {}
+        self.are_lasting = True  # each loader on the way goes on to give the same template
+
+    def digest(self) -> str:
+        """Return a digest of all."""
+        return digest_of(*(text for name in sorted(self.sources) for text in (name, self[name])))
+
+    def __getitem__(self, name: str) -> str:
+        return self.sources[name]
+
+
+def follow_nodes(engine: Engine, origin: Origin, nodes: NodeList) -> Followed:
+    """Return the templates that nodes name, and those that these name."""
+    found = Followed()
     with rendering_of(None):
         _follow(engine, nodes, [origin], found)
-    return _digest(found), frozenset(found)
+    return found
 
 
 def digest_of_name(engine: Engine, name: str) -> str | None:
@@ -42,10 +58,13 @@ def digest_of_name(engine: Engine, name: str) -> str | None:
         return None
     digest = _digests.get(template)
     if digest is None:
-        found = {name: str(template.source)}
+        found = Followed()
+        found.sources[name] = str(template.source)
         with rendering_of(None):
             _follow(engine, template.nodelist, [template.origin], found)
-        digest = _digests[template] = _digest(found)
+        digest = found.digest()
+        if found.are_lasting:
+            _digests[template] = digest
     return digest
 
 
@@ -54,28 +73,26 @@ def are_unchanged(engine: Engine, templates: Templates) -> bool:
     return all(digest_of_name(engine, name) == digest for name, digest in templates.items())
 
 
-def _digest(sources: Mapping[str, str]) -> str:
-    return digest_of(*(text for name in sorted(sources) for text in (name, sources[name])))
-
-
 # Names that stand in a template
 
 
-def _follow(engine: Engine, nodes: NodeList, origins: list[Origin], found: dict[str, str]) -> None:
+def _follow(engine: Engine, nodes: NodeList, origins: list[Origin], found: Followed) -> None:
     """Add the sources of the templates that nodes name. ``origins``: which lie on the way there."""
     for name in names_in(origins[-1].template_name, nodes):
         # A template may extend the one of its own name that it stands in front of.
         extends_itself = name == origins[-1].template_name
         skipped = origins if extends_itself else None
         key = f"{name}, {len(origins)} levels below" if extends_itself else name
-        if key in found:
+        if key in found.sources:
             continue
+        base = name.partition("#")[0]
         try:
-            template, origin = engine.find_template(name.partition("#")[0], skip=skipped)
+            template, origin = engine.find_template(base, skip=skipped)
+            found.are_lasting &= engine.find_template(base, skip=skipped)[0] is template
         except TemplateDoesNotExist:
-            found[key] = MISSING
+            found.sources[key] = MISSING
         else:
-            found[key] = str(template.source)
+            found.sources[key] = str(template.source)
             _follow(engine, template.nodelist, [*(skipped or ()), origin], found)
 
 

@@ -6,85 +6,129 @@ response, and not kept at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
-from django.http import HttpRequest
-from django.utils.functional import LazyObject, SimpleLazyObject, empty
+from django.utils.functional import SimpleLazyObject, empty
 
-from cachelayers.entries.spelling import Unstable, spell
-from cachelayers.fragments.locale import (
-    LANGUAGE,
-    TIME_ZONE,
-    asked,
-    current_language,
-    current_time_zone,
-    note_locale,
+from cachelayers.fragments.locale import LANGUAGE, asked, note_locale
+from cachelayers.fragments.places import USER, user_of
+from cachelayers.fragments.secrets import (
+    SECRET_HEADERS,
+    SECRET_VARIABLES,
+    NotedMapping,
+    has_form_field,
+    has_token,
+    is_lazy,
+    secret_candidates,
+    session_key_of,
+    text_of,
 )
 
-USER = "user"
-SHORTEST_SECRET = 8  # characters; what is shorter may be in a text by chance
 CSRF_FLAG = "CSRF_COOKIE_NEEDS_UPDATE"  # set by each use of the token
+Note = Callable[[], None]
 
-Names = Mapping[str, Any]  # what the template knows, by name
+
+class Watched(Protocol):
+    """What is rendered."""
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """What the template knows."""
+
+    def users(self) -> Iterable[Any]:
+        """Return who may be meant by its user."""
 
 
 class Watch:
     """What one block has read."""
 
-    def __init__(self, request: HttpRequest | None, user: Any = None) -> None:
-        """``user``: what the template knows under that name; it need not be the request's."""
-        self.request = request
-        self.user = user
+    def __init__(self, block: Watched, requests: list[Any]) -> None:
+        """``requests``: all that the block may get at; one may wrap another."""
+        self._block = block
+        self._requests = requests
         self.dimensions: set[str] = set()
         self.secrets: list[str] = []
         # To find out who the user is is no use of the session by the block, but is one by the view.
-        self._session_found_user = False
+        self._sessions_that_found_users: list[Any] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Notice what the block reads."""
         note_locale()
         with ExitStack() as stack:
-            for value in {id(value): value for value in self._users()}.values():
-                if is_lazy(value):
-                    stack.enter_context(standing_in_itself(value, self._set_up_user))
-            if self.request is not None:
-                stack.enter_context(self._watching_request(self.request))
+            for value, note in self._lazy_objects():
+                stack.enter_context(standing_in_itself(value, note))
+            for request in self._requests:
+                self._watch_request(stack, request)
             stack.enter_context(self._watching_locale())
             yield
 
-    def look_for_secrets(self, text: str, names: Names) -> None:
+    def look_for_secrets(self, text: str) -> None:
         """Find in what was rendered what is good for one response only, by its text."""
-        for name, value in secret_candidates(names, self.request):
+        for name, value in self._secret_candidates():
             known = text_of(value)
             if known is not None and known in text:
-                self._note_secret("a CSP nonce" if "nonce" in name else "the CSRF token")
+                self._note_secret(name_of_secret(name))
+        for request in self._requests:
+            if (key := session_key_of(request)) is not None and key in text:
+                self._note_secret("the session")
+        has_tokens = any(has_token(text, request) for request in self._requests)
+        if has_tokens or has_form_field(text):
+            self._note_secret("the CSRF token")
 
-    def _users(self) -> list[Any]:
-        return [self.user, *([user_of(self.request)] if self.request is not None else [])]
+    def _lazy_objects(self) -> list[tuple[Any, Callable[[Callable[[], Any]], Any]]]:
+        """Return the lazy objects to watch, each once, with what is done at their first use."""
+        found: dict[int, tuple[Any, Callable[[Callable[[], Any]], Any]]] = {}
+        for user in [*self._block.users(), *(user_of(request) for request in self._requests)]:
+            if is_lazy(user):
+                found[id(user)] = user, self._set_up_user
+        for name, value in self._secret_candidates():
+            if is_lazy(value):
+                found.setdefault(id(value), (value, self._set_up_secret(name_of_secret(name))))
+        return list(found.values())
+
+    def _secret_candidates(self) -> Iterator[tuple[str, Any]]:
+        return secret_candidates(self._block.names, self._requests)
+
+    def _watch_request(self, stack: ExitStack, request: Any) -> None:
+        """Watch what a request holds; each of it is put back when the block has been rendered."""
+        session = getattr(request, "session", None)
+        if hasattr(session, "accessed"):
+            stack.enter_context(self._watching_session(session))
+        note_token = self._noting("the CSRF token")
+        stack.enter_context(watching_csrf(request, note_token))
+        stand_ins: list[tuple[str, Any, Note]] = [
+            ("session", session, self._noting("the session")),
+            ("_messages", getattr(request, "_messages", None), self._noting("messages")),
+            ("COOKIES", getattr(request, "COOKIES", None), self._noting("a cookie")),
+            ("LANGUAGE_CODE", getattr(request, "LANGUAGE_CODE", None), self._note_language),
+        ]
+        if not is_lazy(user := user_of(request)):
+            # As API frameworks and tests put there.
+            stand_ins.append(("user", user, lambda: self.dimensions.add(USER)))
+        for name, value, note in stand_ins:
+            if value is not None:
+                stack.enter_context(standing_in(request, name, lazily(value, note), value))
+        # In this order: the headers are made of all variables when they are first asked for.
+        for name, secrets in (("headers", SECRET_HEADERS), ("META", SECRET_VARIABLES)):
+            mapping = getattr(request, name, None)
+            if isinstance(mapping, Mapping):
+                noted = NotedMapping(mapping, secrets, self._noting("the headers of the request"))
+                stack.enter_context(standing_in(request, name, noted, mapping))
 
     @contextmanager
-    def _watching_request(self, request: HttpRequest) -> Iterator[None]:
-        with (
-            self._watching_session(getattr(request, "session", None)),
-            watching_csrf(request, self._note_secret),
-            watching_attribute(request, "_messages", self._note_secret, "messages"),
-            watching_attribute(request, "COOKIES", self._note_secret, "a cookie"),
-            self._watching_plain_user(request),
-        ):
+    def _watching_session(self, session: Any) -> Iterator[None]:
+        """Notice by its own flag that a session was read or written, by whomever it is held."""
+        before, session.accessed = session.accessed, False
+        try:
             yield
-
-    @contextmanager
-    def _watching_plain_user(self, request: HttpRequest) -> Iterator[None]:
-        """Watch a user that is no lazy object, as API frameworks and tests put there."""
-        user = user_of(request)
-        if user is None or is_lazy(user):
-            yield
-            return
-        with standing_in(request, "user", user, self._note_user):
-            yield
+        finally:
+            if session.accessed:
+                self._note_secret("the session")
+            has_found_user = any(session is one for one in self._sessions_that_found_users)
+            session.accessed = session.accessed or before or has_found_user
 
     @contextmanager
     def _watching_locale(self) -> Iterator[None]:
@@ -99,128 +143,93 @@ class Watch:
             if around is not None:
                 around |= found
 
-    @contextmanager
-    def _watching_session(self, session: Any) -> Iterator[None]:
-        """Notice by its own flag that the session was read or written."""
-        if not hasattr(session, "accessed"):
-            yield
-            return
-        before, session.accessed = session.accessed, False
-        try:
-            yield
-        finally:
-            if session.accessed:
-                self._note_secret("the session")
-            session.accessed = session.accessed or before or self._session_found_user
-
     def _set_up_user(self, set_up: Callable[[], Any]) -> Any:
-        self._note_user()
-        session = getattr(self.request, "session", None)
-        before = getattr(session, "accessed", None)
-        user = set_up()
-        if before is False and session is not None:
-            self._session_found_user |= session.accessed
-            session.accessed = False
+        """Find out who the user is; that this reads the session is not the block's doing."""
+        self.dimensions.add(USER)
+        with ExitStack() as stack:
+            for request in self._requests:
+                session = getattr(request, "session", None)
+                if is_lazy(session):
+                    stack.enter_context(standing_in(request, "session", real(session), session))
+            sessions = [getattr(request, "session", None) for request in self._requests]
+            before = [getattr(session, "accessed", None) for session in sessions]
+            user = set_up()
+            for session, was_accessed in zip(sessions, before, strict=True):
+                if session is not None and was_accessed is False and session.accessed:
+                    session.accessed = False
+                    self._sessions_that_found_users.append(session)
         return user
 
-    def _note_user(self) -> None:
-        self.dimensions.add(USER)
+    def _set_up_secret(self, what: str) -> Callable[[Callable[[], Any]], Any]:
+        def set_up_anew(set_up: Callable[[], Any]) -> Any:
+            self._note_secret(what)
+            return set_up()
+
+        return set_up_anew
+
+    def _noting(self, what: str) -> Note:
+        return lambda: self._note_secret(what)
+
+    def _note_language(self) -> None:
+        self.dimensions.add(LANGUAGE)
 
     def _note_secret(self, what: str) -> None:
         if what not in self.secrets:
             self.secrets.append(what)
 
 
-# What the dimensions are at a moment
-
-
-class Place(Protocol):
-    """Where a fragment is shown."""
-
-    @property
-    def request(self) -> HttpRequest | None:
-        """The request, if the template knows it."""
-
-    @property
-    def user(self) -> Any:
-        """What the template knows under that name."""
-
-
-def place_in(dimensions: frozenset[str], place: Place) -> str:
-    """Return the spelling of what a place is in the dimensions; Unstable for a nameless user."""
-    # The order is always this one, and each part ends with what is in no language or time zone.
-    found = f"{current_language()}\0" if LANGUAGE in dimensions else "\0"
-    if TIME_ZONE in dimensions:
-        found += current_time_zone()
-    if USER in dimensions:
-        found += f"\0{identity_of(place.user)}\0{identity_of(user_of(place.request))}"
-    return found
-
-
-def identity_of(user: Any) -> str:
-    """Return what tells one user from all others."""
-    if user is None:
-        return ""
-    if getattr(user, "is_anonymous", False) is True and getattr(user, "pk", None) is None:
-        return "anonymous"
-    key = getattr(user, "pk", None)
-    if key is None:
-        raise Unstable("the user has no key")
-    cls = user.__class__  # of what a lazy object stands for
-    return f"{cls.__module__}.{cls.__qualname__}:{spell(key)}"
-
-
-def user_of(request: HttpRequest | None) -> Any:
-    """Return the request's user, without looking at a lazy one."""
-    return getattr(request, "user", None)
+def name_of_secret(name: str) -> str:
+    """Return what stands under a name, for people."""
+    return "a CSP nonce" if "nonce" in name else "the CSRF token"
 
 
 # One kind of thing each
 
 
 @contextmanager
-def watching_csrf(request: HttpRequest, note: Callable[[str], None]) -> Iterator[None]:
+def watching_csrf(request: Any, note: Note) -> Iterator[None]:
     """Notice by the flag that each use of the token sets that it was used."""
-    before = request.META.pop(CSRF_FLAG, None)
+    variables = getattr(request, "META", {})
+    before = variables.pop(CSRF_FLAG, None)
     try:
         yield
     finally:
-        if CSRF_FLAG in request.META:
-            note("the CSRF token")
+        if CSRF_FLAG in variables:
+            note()
         elif before is not None:
-            request.META[CSRF_FLAG] = before
+            variables[CSRF_FLAG] = before
 
 
-@contextmanager
-def watching_attribute(
-    request: HttpRequest, name: str, note: Callable[[str], None], what: str
-) -> Iterator[None]:
-    """Notice that what stands in an attribute of a request is used."""
-    value = getattr(request, name, None)
-    if value is None:
-        yield
-        return
-    with standing_in(request, name, value, lambda: note(what)):
-        yield
-
-
-@contextmanager
-def standing_in(
-    request: HttpRequest, name: str, value: Any, note: Callable[[], None]
-) -> Iterator[None]:
-    """Have a lazy object stand in an attribute that notes its first use."""
+def lazily(value: Any, note: Note) -> Any:
+    """Return a lazy object that stands for a value and notes its first use."""
 
     def give() -> Any:
         note()
         return value
 
     stand_in = SimpleLazyObject(give)
-    setattr(request, name, stand_in)
+    vars(stand_in)["_real"] = value
+    return stand_in
+
+
+def real(stand_in: Any) -> Any:
+    """Return what a lazy object stands for, without using it."""
+    return vars(stand_in).get("_real", stand_in)
+
+
+@contextmanager
+def standing_in(request: Any, name: str, stand_in: Any, value: Any) -> Iterator[None]:
+    """Have something stand in for a value in an attribute of a request."""
+    try:
+        setattr(request, name, stand_in)
+    except AttributeError:  # it cannot be set: then it is watched where it comes from
+        yield
+        return
     try:
         yield
     finally:
-        if getattr(request, name, None) is stand_in:  # a log-in puts another user there
-            setattr(request, name, value)
+        if vars(request).get(name, getattr(request, name, None)) is stand_in:
+            setattr(request, name, value)  # a log-in, say, has put another one there
 
 
 @contextmanager
@@ -241,29 +250,3 @@ def standing_in_itself(
         value.__dict__["_setupfunc"] = set_up
         if value._wrapped is empty:
             value._wrapped = wrapped
-
-
-# Texts of secrets
-
-
-def secret_candidates(names: Names, request: HttpRequest | None) -> Iterator[tuple[str, Any]]:
-    """Yield what may be a token or nonce, from the template's names and the request's attributes.
-
-    Django's own, django-csp's and others' are found by their names.
-    """
-    for mapping in (names, vars(request) if request is not None else {}):
-        for name in list(mapping):
-            if isinstance(name, str) and ("nonce" in name.lower() or name == "csrf_token"):
-                yield name.lower(), mapping[name]
-
-
-def text_of(value: Any) -> str | None:
-    """Return the text of a secret that was made already; a lazy one is not made by looking."""
-    if is_lazy(value):
-        value = value._wrapped
-    return value if isinstance(value, str) and len(value) >= SHORTEST_SECRET else None
-
-
-def is_lazy(value: Any) -> bool:
-    """Tell a lazy object, such as request.user, from what it stands for."""
-    return issubclass(type(value), LazyObject) and "_setupfunc" in value.__dict__

@@ -27,6 +27,7 @@ class Capture:
         self.is_unstorable = False
         # It was made from tables that are not tracked: only its timeout bounds its age.
         self.is_untracked = False
+        self.outer: Capture | None = None  # the one around it, while it captures
         self._positions: dict[str, Reading] = {}
         self._tags: dict[str, dict[str, None]] = {}
 
@@ -64,6 +65,15 @@ class Capture:
             reading = Reading(dependency.incarnation, dependency.position)
             self.add(dependency.database, reading, dependency.tags)
 
+    def seen_before(self) -> list[Dependency]:
+        """Return what was read until now: by the unit, and by the captures around this one."""
+        found = self.unit.seen()
+        outer = self.outer
+        while outer is not None:
+            found += outer.dependencies()
+            outer = outer.outer
+        return found
+
     def dependencies(self) -> list[Dependency]:
         """Return all of it."""
         return [
@@ -89,7 +99,7 @@ def apart_from_captures() -> Iterator[None]:
 @contextmanager
 def capturing(capture: Capture) -> Iterator[None]:
     """Have ``capture`` notice what the block reads, and hand it on to the one around it."""
-    outer = _capture.get()
+    outer = capture.outer = _capture.get()
     token = _capture.set(capture)
     _running[id(capture)] = capture
     try:

@@ -17,7 +17,7 @@ from cachelayers.invalidation.capture import listening_captures
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
 from cachelayers.invalidation.log import Dependency, write_tags
 from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import Unit, current_unit, is_written_to
+from cachelayers.invalidation.units import Unit, current_unit, is_written_to, running_units
 from cachelayers.stats import counts
 
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
@@ -52,9 +52,10 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
         note_write(connection)
     captures = listening_captures()
     if not captures:
-        unit = current_unit()
-        if unit is not None and footprint.tables:
-            note_read_of_unit(unit, connection, footprint.read_tags(params))
+        if footprint.tables:
+            unit = current_unit()
+            for one in running_units() if unit is None else [unit]:
+                note_read_of_unit(one, connection, footprint.read_tags(params))
         return
     tags = footprint.read_tags(params)
     is_unstorable = bool(tags) and is_written_to(connection)

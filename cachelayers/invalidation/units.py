@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -39,9 +39,14 @@ class Dirt(NamedTuple):
 class Unit:
     """What one unit of work has read of the logs, and which of them it has written to."""
 
-    def __init__(self, parent: Unit | None = None) -> None:
-        """Begin; nothing is read before the first recall."""
+    def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
+        """Begin; nothing is read before the first recall. ``request``: what it answers, if any."""
         self.parent = parent
+        self.request: Any = request
+        if request is None and parent is not None:
+            self.request = parent.request
+        # Nobody has noticed what was read before it.
+        self.is_of_one_recall = False
         self.began = time.monotonic()
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
@@ -107,11 +112,11 @@ class Unit:
             self.seen()
 
     def seen(self) -> list[Dependency]:
-        """Return all that was read since the unit began."""
+        """Return all that was read since the unit began, and in those around it."""
         with _merging:  # in place: what another thread adds meanwhile stands behind it
             count = len(self._seen)
             self._seen[:count] = merge(self._seen[:count])
-        return list(self._seen)
+        return [*self._seen, *(self.parent.seen() if self.parent is not None else ())]
 
     def note_write(self, connection: BaseDatabaseWrapper) -> None:
         """Have the log read again before the next recall, and none while the transaction lasts."""
@@ -157,19 +162,34 @@ _unit: ContextVar[Unit | None] = ContextVar("cachelayers_unit", default=None)
 current_unit = _unit.get
 
 
+_running: dict[int, Unit] = {}
+
+
+def running_units() -> list[Unit]:
+    """Return the units that what a thread of no unit reads may belong to: all there are.
+
+    A thread that was started without the context cannot be told from one that has nothing to do
+    with any of them.
+    """
+    return list(_running.values())
+
+
 @contextmanager
-def unit_of_work() -> Iterator[Unit]:
+def unit_of_work(request: Any = None) -> Iterator[Unit]:
     """Begin a unit of work. Requests, tasks and management commands begin one by themselves.
 
     Everything that recall() gives within it reflects, for every tracked table it was made from,
     what had been committed before the unit began, and the unit's own writes. Long-running loops
-    open one for each turn. Works around async code as well.
+    open one for each turn. Works around async code as well. ``request``: what it answers; that is
+    for the middleware.
     """
-    unit = Unit(_unit.get())
+    unit = Unit(_unit.get(), request)
     token = _unit.set(unit)
+    _running[id(unit)] = unit
     try:
         yield unit
     finally:
+        del _running[id(unit)]
         _unit.reset(token)
 
 
@@ -181,6 +201,7 @@ def some_unit() -> Iterator[Unit]:
         yield unit
         return
     with unit_of_work() as unit:
+        unit.is_of_one_recall = True
         yield unit
 
 

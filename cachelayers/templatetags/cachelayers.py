@@ -6,14 +6,17 @@ from django import template
 from django.template.base import NodeList, Parser, Token
 
 from cachelayers.fragments.given import compile_options
+from cachelayers.fragments.holes import (
+    UncachedNode,
+    name_hole,
+    register_hole,
+    wrapper_of_hole,
+)
 from cachelayers.fragments.loops import compile_loop
 from cachelayers.fragments.nodes import (
     FragmentNode,
     FragmentsNode,
     Surroundings,
-    UncachedNode,
-    name_hole,
-    register_hole,
 )
 from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
 
@@ -78,9 +81,9 @@ def uncached(parser: Parser, token: Token) -> UncachedNode:
 
     With what the context holds around the outermost fragment.
     """
-    hole = name_hole(parser)
+    name, wrapper = name_hole(parser), wrapper_of_hole(parser)
     nodelist = parser.parse((f"end{token.split_contents()[0]}",))
     parser.delete_first_token()
-    node = UncachedNode(nodelist, hole)
+    node = UncachedNode(nodelist, name, wrapper)
     register_hole(node, parser)
     return node

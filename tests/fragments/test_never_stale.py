@@ -186,11 +186,11 @@ def note_call() -> str:
     return ""
 
 
-def test_what_is_read_within_does_not_depend_on_what_else_the_view_has_read(
+def test_what_is_told_by_its_arguments_does_not_depend_on_what_else_the_view_has_read(
     templates: Templates, book: Book
 ) -> None:
     body = f"{templates.show('note_call')}{templates.loop('book', 'books', '{{ book.title }}')}"
-    templates.write(page=templates.fragment(body, "list"))
+    templates.write(page=templates.fragment(body, "list", "books"))
 
     def shown() -> str:
         with unit_of_work():

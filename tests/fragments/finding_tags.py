@@ -1,0 +1,23 @@
+"""Tags for the tests of findings: an inclusion tag, and one that renders with another engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import template
+from django.template import Context
+
+register = template.Library()
+
+
+@register.inclusion_tag("item.html")
+def show_item() -> dict[str, Any]:
+    """Show item.html."""
+    return {}
+
+
+@register.simple_tag(takes_context=True)
+def call(context: Context, function: Callable[[], str]) -> str:
+    """Call a function of the context."""
+    return function()
