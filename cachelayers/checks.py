@@ -151,6 +151,7 @@ def check_package_settings(
         *seconds_messages(given),
         *flag_messages(given),
         *recheck_messages(given),
+        *salt_messages(given),
         *alias_messages(given),
         *track_messages(given.get("TRACK", ())),
     ]
@@ -205,6 +206,17 @@ def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
             f"CACHELAYERS['STATIC_RECHECK_SECONDS'] is {value!r}.",
             hint="Give a number of seconds, 0 to look at each use, or None to look once.",
             id="cachelayers.E015",
+        )
+
+
+def salt_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error where the salt of a deploy is no text."""
+    value = given.get("DEPLOY_SALT", "")
+    if not isinstance(value, str):
+        yield Error(
+            f"CACHELAYERS['DEPLOY_SALT'] is {value!r}.",
+            hint="Give a text that changes with the code, such as the revision that is deployed.",
+            id="cachelayers.E024",
         )
 
 
