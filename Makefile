@@ -76,7 +76,9 @@ bench:
 	@$(python) -m benchmarks.static_urls
 	@$(python) -m benchmarks.fragments
 	@$(python) -m benchmarks.outage
+	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
+	@$(python) -m benchmarks.warming
 
 consistency:
 	@.ci/get-servers

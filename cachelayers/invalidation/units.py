@@ -20,6 +20,7 @@ from cachelayers.invalidation.prune import prune_now_and_then
 from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
 from cachelayers.locks import ForkSafeLock
+from cachelayers.stats import pulse
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
 MOST_SEEN = 500  # dependencies that a unit notes before it merges them
@@ -191,6 +192,8 @@ def unit_of_work(request: Any = None) -> Iterator[Unit]:
     finally:
         del _running[id(unit)]
         _unit.reset(token)
+        if pulse.is_asleep:
+            pulse.beat()
 
 
 @contextmanager
