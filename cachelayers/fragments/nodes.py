@@ -22,7 +22,7 @@ from cachelayers.fragments.lists import Listing, serve_list
 from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
 from cachelayers.fragments.places import Locale, users_of
-from cachelayers.fragments.seen import NotedNames, Seen
+from cachelayers.fragments.seen import NotedNames, Seen, unnoted
 from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
     are_unchanged,
@@ -202,7 +202,7 @@ class DjangoBlock:
     @property
     def names(self) -> Mapping[str, Any]:
         """Return what the template knows."""
-        return ChainMap(dict(self._item), *reversed(self._context.dicts))
+        return ChainMap(dict(self._item), *map(unnoted, reversed(self._context.dicts)))
 
     def users(self) -> list[Any]:
         """Return who may be meant by its user."""

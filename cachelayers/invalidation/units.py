@@ -92,6 +92,22 @@ class Unit:
             found = self._positions.get(database, NOWHERE)
         return found
 
+    def confirm(self, dependency: Dependency) -> Dependency:
+        """Return what an entry that was just found valid depends on, as of this unit's position.
+
+        Nothing that its tags name has changed in between: it would be made the same now. With its
+        own older position, what is made around it would count as overtaken by the very change that
+        it is made anew for, and would not be kept until the inner ones are made anew too.
+        """
+        reading = self._positions.get(dependency.database)
+        if (
+            reading is None
+            or reading.incarnation != dependency.incarnation
+            or reading.watermark <= dependency.position
+        ):
+            return dependency
+        return dependency._replace(position=reading.watermark)
+
     def note_read(self, database: str) -> None:
         """Fix the position, because a tracked table is about to be read outside of any recall."""
         if database not in self._positions:

@@ -140,9 +140,9 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNRE
             return OUTDATED
     if outer := current_capture():
         for dependency in dependencies:
-            outer.add_dependency(dependency)
+            outer.add_dependency(unit.confirm(dependency))
     else:
-        unit.note_seen(dependencies)
+        unit.note_seen([unit.confirm(dependency) for dependency in dependencies])
     state = State.FRESH if envelope.is_fresh(now) else State.STALE
     return Found(state, envelope.value, envelope)
 

@@ -110,6 +110,6 @@ def hand_over(unit: Unit, dependencies: Any, *, is_shown_only: bool) -> None:
     capture = current_capture()
     if capture is not None:
         for dependency in dependencies:
-            capture.add_dependency(Dependency(*dependency))
+            capture.add_dependency(unit.confirm(Dependency(*dependency)))
     elif not is_shown_only:
-        unit.note_seen([Dependency(*dependency) for dependency in dependencies])
+        unit.note_seen([unit.confirm(Dependency(*dependency)) for dependency in dependencies])
