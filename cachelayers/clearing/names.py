@@ -9,11 +9,15 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Model
 
+from cachelayers.fragments.keys import check_name, word_of
+from cachelayers.fragments.known import names_in_templates
 from cachelayers.invalidation.tags import WORD, word_tag
 from cachelayers.invalidation.tracked import log_database, tracked_models
 from cachelayers.invalidation.words import declared_words
 from cachelayers.models import Invalidation
 from cachelayers.suggestions import unknown_name
+
+FRAGMENT = word_of("")  # what the word of a fragment's name begins with
 
 
 class UnknownName(ValueError):
@@ -26,6 +30,28 @@ def check_word(word: str, *, kind: str = "tag") -> None:
     known = known_words()
     if word not in known:
         raise UnknownName(unknown_name(kind, word, sorted(known)))
+
+
+def check_fragment(name: str) -> None:
+    """Raise UnknownName for what is no name of a fragment, or one that no template has."""
+    check_spelling_of_fragment(name)
+    known = known_fragments()
+    if name not in known:
+        raise UnknownName(unknown_name("fragment", name, sorted(known)))
+
+
+def check_spelling_of_fragment(name: str) -> None:
+    """Raise UnknownName for what can be no fragment's name."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UnknownName(f"{name!r} is no name of a fragment: {error}") from None
+
+
+def known_fragments() -> set[str]:
+    """Return the names that stand in templates, and those in the log or in entries stored here."""
+    words = (word for word in known_words() if word.startswith(FRAGMENT))
+    return names_in_templates() | {word.removeprefix(FRAGMENT) for word in words}
 
 
 def check_spelling(word: str) -> None:

@@ -9,7 +9,8 @@ from django.db import connections, models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from cachelayers.dashboard.names import FRAGMENT, Model
+from cachelayers.clearing.names import FRAGMENT
+from cachelayers.dashboard.names import Model
 from cachelayers.invalidation.tracked import (
     log_database,
     tracked_databases,

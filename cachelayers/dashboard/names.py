@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from django.core.exceptions import ValidationError
 from django.db import models, router
 
-from cachelayers.clearing.names import UnknownName, check_spelling, known_words, model_named
-from cachelayers.fragments.keys import word_of
+from cachelayers.clearing.names import (
+    UnknownName,
+    check_spelling,
+    check_spelling_of_fragment,
+    known_fragments,
+    known_words,
+    model_named,
+)
 from cachelayers.invalidation.tracked import tracked_models
 from cachelayers.suggestions import unknown_name
-
-FRAGMENT = word_of("")  # what the word of a fragment's name begins with
 
 Model = type[models.Model]
 
@@ -49,15 +53,13 @@ def checked_fragments(names: Iterable[str], *, unknown_too: bool) -> list[str]:
     return _checked(names, known_fragments(), "fragment", unknown_too=unknown_too)
 
 
-def known_fragments() -> set[str]:
-    """Return the names of the fragments that are known to have been rendered."""
-    return {word.removeprefix(FRAGMENT) for word in known_words() if word.startswith(FRAGMENT)}
-
-
 def _checked(given: Iterable[str], known: set[str], kind: str, *, unknown_too: bool) -> list[str]:
     names = list(dict.fromkeys(given))
     for name in names:
-        check_spelling(word_of(name) if kind == "fragment" else name)
+        if kind == "fragment":
+            check_spelling_of_fragment(name)
+        else:
+            check_spelling(name)
         if not unknown_too and name not in known:
             raise UnknownName(unknown_name(kind, name, sorted(known)))
     return names

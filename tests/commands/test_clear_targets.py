@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.cache import caches
+from django.template.loader import render_to_string
 from pytest_django import Settings
 
 from cachelayers import cached, invalidate, recall, unit_of_work
@@ -172,11 +174,70 @@ def test_what_is_no_tag_or_model_is_an_error(
     assert calls == ["home", "authors"]
 
 
+@pytest.fixture
+def menu(visited: None, settings: Settings, tmp_path: Path) -> Callable[[], str]:
+    """Return a page with a fragment whose name stands in the site's only template."""
+    settings.TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "DIRS": [tmp_path],
+            "OPTIONS": {"builtins": ["cachelayers.templatetags.cachelayers"]},
+        }
+    ]
+    (tmp_path / "menu.html").write_text(
+        '{% fragment "menu" number %}{{ number }}{{ shown }}{% endfragment %}'
+    )
+    shown = iter(range(100))
+
+    def page() -> str:
+        with unit_of_work():
+            return "".join(
+                render_to_string("menu.html", {"number": number, "shown": f":{next(shown)};"})
+                for number in (1, 2)
+            )
+
+    return page
+
+
+def test_a_fragment_is_invalidated_in_every_variant(
+    clear: RunCommand, menu: Callable[[], str]
+) -> None:
+    before = [menu(), menu()]
+
+    result = clear("--fragment=menu")
+
+    assert "fragment 'menu': every variant of it, in every cache" in result.out
+    assert before[0] == before[1]
+    assert menu() not in before
+
+
+def test_an_unknown_fragment_is_an_error_with_the_nearest_ones(
+    clear: RunCommand, menu: Callable[[], str]
+) -> None:
+    result = clear("--fragment=meny")
+
+    assert "There is no fragment 'meny'. Did you mean 'menu'?" in result.message
+    assert "add --any-tag" in result.message
+
+
+def test_a_fragment_whose_name_a_template_works_out_can_be_invalidated_all_the_same(
+    clear: RunCommand, menu: Callable[[], str]
+) -> None:
+    assert clear("--fragment=meny", "--any-tag").error is None
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "x" * 250])
+def test_what_is_no_name_of_a_fragment_is_an_error(
+    clear: RunCommand, menu: Callable[[], str], name: str
+) -> None:
+    assert clear(f"--fragment={name}", "--any-tag").error is not None
+
+
 @pytest.mark.parametrize("other", ["--cache=default", "--all", "--prefix=a", "--expired"])
 def test_tags_are_for_every_cache(clear: RunCommand, visited: None, other: str) -> None:
     result = clear("--tag=test home page", other)
 
-    assert result.message.startswith("--tag and --model are for every cache")
+    assert result.message.startswith("--tag, --model and --fragment are for every cache")
 
 
 def test_a_site_whose_views_cannot_be_imported_can_still_invalidate(

@@ -35,7 +35,13 @@ class Choice:
     static: bool
     tags: list[str]
     models: list[str]
+    fragments: list[str]
     any_tag: bool
+
+    @property
+    def is_invalidation(self) -> bool:
+        """Whether it is for every cache, in none of which anything is removed."""
+        return bool(self.tags or self.models or self.fragments)
 
     @property
     def is_whole(self) -> bool:
@@ -94,9 +100,17 @@ class Command(BaseCommand):
             help="Everything made from this model's table, in every cache; can be repeated.",
         )
         parser.add_argument(
+            "--fragment",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="Every variant of the fragment of this name, in every cache; can be repeated.",
+        )
+        parser.add_argument(
             "--any-tag",
             action="store_true",
-            help="Take a --tag that no code declares: one that is made up as the code runs.",
+            help="Take a --tag that no code declares, or a --fragment that no template names: one"
+            " that is made up as the code runs.",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be removed, and stop."
@@ -125,7 +139,9 @@ class Command(BaseCommand):
         clearings: list[Clearing] = []
         failed: list[str] = []
         self.stdout.write("To be removed:")
-        for each in plan_invalidations(choice.tags, choice.models, any_tag=choice.any_tag):
+        for each in plan_invalidations(
+            choice.tags, choice.models, choice.fragments, any_tag=choice.any_tag
+        ):
             clearings.append(each)
             self._announce(choice, each)
         for alias in aliases_of(choice):
@@ -204,6 +220,7 @@ def check_choice(options: dict[str, Any]) -> Choice:
         static=options["static"],
         tags=options["tag"],
         models=options["model"],
+        fragments=options["fragment"],
         any_tag=options["any_tag"],
     )
     _check_target(choice)
@@ -217,7 +234,7 @@ def aliases_of(choice: Choice) -> list[str]:
     """The aliases to look at, in their order."""
     if choice.static:
         return [package_settings().ALIAS]
-    if choice.tags or choice.models:
+    if choice.is_invalidation:
         return []
     return choice.aliases or list(settings.CACHES)
 
@@ -237,16 +254,15 @@ def plan_one(choice: Choice, alias: str) -> Clearing:
 def _check_target(choice: Choice) -> None:
     is_searched = choice.expired or choice.prefix is not None
     has_aliases = choice.aliases or choice.everything or is_searched or choice.static
-    is_invalidation = choice.tags or choice.models
-    if not (has_aliases or is_invalidation):
+    if not (has_aliases or choice.is_invalidation):
         raise CommandError(
             "Nothing was named to clear. Give --cache ALIAS, --all, --tag TAG, --model APP.MODEL,"
-            " --prefix P, --expired or --static."
+            " --fragment NAME, --prefix P, --expired or --static."
         )
-    if has_aliases and is_invalidation:
+    if has_aliases and choice.is_invalidation:
         raise CommandError(
-            "--tag and --model are for every cache, and cannot be combined with --cache, --all,"
-            " --prefix, --expired or --static. Run one after the other."
+            "--tag, --model and --fragment are for every cache, and cannot be combined with"
+            " --cache, --all, --prefix, --expired or --static. Run one after the other."
         )
     if choice.static and (choice.aliases or choice.everything or is_searched):
         raise CommandError("--static cannot be combined with others. Run one after the other.")
