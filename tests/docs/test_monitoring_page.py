@@ -17,7 +17,7 @@ from django.urls import path
 from prometheus_client import REGISTRY
 from pytest_django import Settings
 
-from cachelayers import stats
+from cachelayers import samples, stats
 from cachelayers.conf import PackageSettings
 from cachelayers.management.commands import cache_stats
 from cachelayers.signals import entry_computed
@@ -94,6 +94,7 @@ def _library(
     Book.objects.create(title="Harbours", shelf=1, author=Author.objects.create(name="Ann"))
     caches["memory"].clear()
     stats.begin_anew_after_fork()
+    samples.waiting.clear()
     writer.begin_anew()
     yield
     caches["memory"].clear()
