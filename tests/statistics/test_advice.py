@@ -14,7 +14,7 @@ from django.urls import path
 from pytest_django import Settings
 
 from cachelayers import recall, samples
-from cachelayers.models import Invalidation
+from cachelayers.models import Statistic
 from cachelayers.statistics import Advice, advice, flush
 from tests.library.models import Author, Book, Untracked
 from tests.settings import database_cache, memory_cache
@@ -52,12 +52,12 @@ async def async_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(await Author.objects.acount()))
 
 
-def log(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(str(Invalidation.objects.count()))
+def figures(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(Statistic.objects.count()))
 
 
 urlpatterns = [
-    path("log/", log),
+    path("figures/", figures),
     path("books/<name>/", books, name="books"),
     path("slow/", slow),
     path("broken/", broken),
@@ -111,7 +111,7 @@ def test_a_query_is_found_with_its_function_and_its_tables(client: Client) -> No
 
 def test_the_package_s_own_queries_are_none_of_the_site_s(client: Client) -> None:
     for _ in range(2):
-        client.get("/log/")
+        client.get("/figures/")
 
     flush()
 
