@@ -12,7 +12,7 @@ from jinja2 import TemplateSyntaxError as JinjaSyntaxError
 from pytest_django import Settings
 
 from tests.fragments.conftest import Counter
-from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.engines import Templates
 from tests.library.models import Author, Book
 
 
@@ -255,29 +255,6 @@ def test_a_tag_without_a_name_is_refused(templates: Templates) -> None:
 
     with pytest.raises((TemplateSyntaxError, JinjaSyntaxError), match="has no name"):
         templates.render("page")
-
-
-def test_what_is_set_within_stays_within_whether_it_is_rendered_or_not() -> None:
-    templates = DjangoTemplates()
-    body = "{% cache_id path as id %}{% with x=1 %}{{ x }}{% endwith %}"
-    templates.write(
-        page="{% with id=7 %}" + templates.fragment(body, "a") + "{{ id }}{% endwith %}"
-    )
-
-    assert [templates.render("page", path="no.css") for _ in range(2)] == ["17", "17"]
-
-
-def test_an_error_while_it_is_rendered_is_the_template_s(templates: Templates) -> None:
-    templates.write(page=templates.fragment(templates.show("fail"), "card"))
-
-    def fail() -> str:
-        raise ZeroDivisionError("the view's own")
-
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError, match="the view's own"):
-            templates.render("page", fail=fail)
-
-    assert templates.render("page", fail=lambda: "fine") == "fine"
 
 
 def test_a_stale_one_is_served_where_rendering_it_anew_fails(

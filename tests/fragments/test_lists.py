@@ -21,7 +21,7 @@ from jinja2 import TemplateSyntaxError as JinjaSyntaxError
 from pytest_django import Settings
 
 from tests.fragments.conftest import Counter, new_counter, read_log
-from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.engines import Templates
 from tests.library.models import Author, Book
 
 
@@ -251,7 +251,7 @@ def test_what_tells_nothing_is_rendered_each_time(
 def test_an_error_in_one_row_is_the_template_s_and_those_before_it_are_kept(
     templates: Templates, tick: Counter
 ) -> None:
-    body = templates.show("tick") + "{{ one.value" + call_of(templates) + " }}"
+    body = templates.show("tick") + "{{ one.value" + templates.call + " }}"
     templates.write(page=templates.fragments(body, "row", "one in some"))
 
     class Some:
@@ -271,10 +271,6 @@ def test_an_error_in_one_row_is_the_template_s_and_those_before_it_are_kept(
 
     assert templates.render("page", some=[Some("good")], tick=tick) == "good"
     assert tick.since() == 2
-
-
-def call_of(templates: Templates) -> str:
-    return "" if isinstance(templates, DjangoTemplates) else "()"
 
 
 def test_stale_rows_are_rendered_by_the_caller_that_finds_them(
