@@ -53,9 +53,16 @@ def harden(stored: Any) -> Any:
 
 def unseal(stored: Any) -> Envelope | None:
     """Return the envelope, or None for what is none, such as a plain value under the same key."""
-    return Envelope(*stored[1:]) if is_sealed(stored) else None
+    if not is_sealed(stored) or not all(map(is_time, stored[2:4])):
+        return None
+    return Envelope(*stored[1:])
 
 
 def is_sealed(stored: Any) -> bool:
     """Tell an envelope from everything else that may be in a cache."""
     return isinstance(stored, (list, tuple)) and len(stored) == 5 and stored[0] == FORMAT
+
+
+def is_time(value: Any) -> bool:
+    """Tell what can be the end of something, or no end; what was tampered with is neither."""
+    return value is None or isinstance(value, (int, float))
