@@ -91,6 +91,15 @@ class Unit:
             found = self._positions.get(database, NOWHERE)
         return found
 
+    def positions_around(self, database: str) -> list[Reading]:
+        """Return those of the units around this one, which may have read what it was given."""
+        found, unit = [], self.parent
+        while unit is not None:
+            if (reading := unit._positions.get(database)) is not None:
+                found.append(reading)
+            unit = unit.parent
+        return found
+
     def note_read(self, database: str) -> None:
         """Fix the position, because a tracked table is about to be read outside of any recall."""
         if database not in self._positions:

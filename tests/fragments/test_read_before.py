@@ -207,6 +207,21 @@ def test_what_was_read_before_a_unit_within_a_unit_is_noticed(
     check_noticed(view, rename, "Maps", "Atlas")
 
 
+def test_an_argument_that_was_read_before_a_unit_within_a_unit_is_not_kept_as_newer(
+    templates: Templates, book: Book
+) -> None:
+    """As a command reads a row and renders a page in process, which begins a unit of its own."""
+    templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
+
+    with unit_of_work():
+        found = Book.objects.get()
+        rename()
+        shown = templates.render("page", given=found)
+
+    assert shown == "Maps"
+    assert view_of(templates, Book.objects.get)() == "Atlas"
+
+
 def test_what_threads_of_the_view_have_read_is_noticed(templates: Templates, book: Book) -> None:
     templates.write(page=templates.fragment("{{ given }}", "list"))
 
