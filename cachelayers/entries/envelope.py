@@ -45,7 +45,7 @@ def seal(envelope: Envelope) -> list[Any]:
 
 def harden(stored: Any) -> Any:
     """Return a sealed envelope as tuples, which nobody can change; anything else as it is."""
-    if not is_sealed(stored):
+    if not is_whole(stored):
         return stored
     *head, dependencies = stored
     return (*head, tuple((*one[:3], tuple(one[3])) for one in dependencies))
@@ -53,9 +53,7 @@ def harden(stored: Any) -> Any:
 
 def unseal(stored: Any) -> Envelope | None:
     """Return the envelope, or None for what is none, such as a plain value under the same key."""
-    if not is_sealed(stored) or not all(map(is_time, stored[2:4])):
-        return None
-    return Envelope(*stored[1:])
+    return Envelope(*stored[1:]) if is_whole(stored) else None
 
 
 def is_sealed(stored: Any) -> bool:
@@ -63,6 +61,27 @@ def is_sealed(stored: Any) -> bool:
     return isinstance(stored, (list, tuple)) and len(stored) == 5 and stored[0] == FORMAT
 
 
+def is_whole(stored: Any) -> bool:
+    """Tell an envelope from one that was tampered with, too."""
+    if not is_sealed(stored):
+        return False
+    *_, fresh_until, dead_until, dependencies = stored
+    return (
+        is_time(fresh_until)
+        and is_time(dead_until)
+        and isinstance(dependencies, (list, tuple))
+        and all(map(is_dependency, dependencies))
+    )
+
+
 def is_time(value: Any) -> bool:
-    """Tell what can be the end of something, or no end; what was tampered with is neither."""
+    """Tell what can be the end of something, or no end."""
     return value is None or isinstance(value, (int, float))
+
+
+def is_dependency(value: Any) -> bool:
+    """Tell what says of what an entry was made: a database, an incarnation, a position, tags."""
+    match value:
+        case [str(), str(), int(), [*tags]]:
+            return all(isinstance(tag, str) for tag in tags)
+    return False

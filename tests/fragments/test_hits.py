@@ -204,6 +204,30 @@ def test_it_is_kept_in_django_s_alias_for_fragments_where_there_is_one(
     assert tick.since() == 2
 
 
+def test_settings_that_change_count_for_a_tag_that_was_used_before(
+    templates: Templates, tick: Counter, settings: Settings
+) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "card", timeout="60"))
+    templates.render("page", tick=tick)
+
+    caches["memory"].clear()
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "ALIAS": "memory"}
+    templates.render("page", tick=tick)
+
+    assert tick.since() == 2
+
+
+def test_an_option_that_varies_counts_each_time(templates: Templates, tick: Counter) -> None:
+    source = templates.fragment(templates.show("tick"), "card", timeout="seconds")
+    templates.write(page=source)
+    templates.render("page", tick=tick, seconds=0)
+
+    for _ in range(2):
+        templates.render("page", tick=tick, seconds=60)
+
+    assert tick.since() == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

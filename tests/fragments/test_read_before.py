@@ -14,7 +14,7 @@ from django.test import RequestFactory
 from pytest_django import Settings
 
 from cachelayers import invalidate, recall, unit_of_work
-from tests.fragments.conftest import NewRequest
+from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import DjangoTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
 from tests.library.models import Author, Book, Subject
@@ -272,3 +272,68 @@ def test_a_write_between_the_view_s_read_and_the_template_is_not_overlooked(
     view_of(templates, read)()
 
     assert view_of(templates, all_titles)() == "Atlas"
+
+
+# In recalls around the fragment
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_a_recall_around_it_has_read_is_noticed(
+    templates: Templates, book: Book, depth: int
+) -> None:
+    """The outermost may have read it, and the one around the fragment nothing."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+
+    def whole() -> str:
+        given = all_titles()
+
+        def render() -> str:
+            return templates.render_here("page", given=given)
+
+        return render() if depth == 1 else recall("within", render, timeout=0)
+
+    def view() -> str:
+        with unit_of_work():
+            return recall("whole", whole, timeout=0)
+
+    check_noticed(view, rename, "Maps", "Atlas")
+
+
+def test_what_a_recall_has_read_that_nobody_else_may_see_is_not_kept(
+    templates: Templates, book: Book
+) -> None:
+    """In a transaction that was rolled back since."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    with unit_of_work():
+        with transaction.atomic():
+            Book.objects.update(title="Never")
+            titles = recall("titles", all_titles)
+            transaction.set_rollback(True)
+        assert templates.render_here("page", given=titles) == "Never"
+
+    assert templates.render("page", given="true again") == "true again"
+
+
+def test_a_fragment_above_that_was_just_shown_is_no_part_of_one_below(
+    templates: Templates, book: Book, tick: Counter
+) -> None:
+    above = templates.fragment(templates.show("titles"), "above")
+    below = templates.fragment(templates.show("tick") + "{{ given }}", "below", "number")
+    templates.write(above=above, page=above + below)
+
+    def shown(number: int) -> str:
+        with unit_of_work():
+            subjects = ", ".join(Subject.objects.values_list("word", flat=True))
+            return templates.render_here(
+                "page", given=subjects, number=number, titles=all_titles, tick=tick
+            )
+
+    for _ in range(2):
+        shown(1)
+    for _ in range(2):
+        shown(2)  # the one above is a hit
+    tick.since()
+    rename()
+
+    assert shown(2) == "Atlas"
+    assert tick.since() == 0

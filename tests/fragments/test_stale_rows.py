@@ -162,6 +162,17 @@ def test_an_instance_deep_in_an_argument_is_noticed(
     check_noticed(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
 
 
+def test_an_argument_that_says_little_of_a_name_does_not_stand_for_it(
+    templates: Templates, book: Book
+) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "list", "given|length"))
+
+    def rename_as_long() -> None:
+        Book.objects.update(title="Mops")
+
+    check_noticed(view_of(templates, all_titles), rename_as_long, "Maps", "Mops")
+
+
 def test_an_instance_whose_key_is_a_number_among_the_arguments_is_not_told_by_it(
     templates: Templates, author: Author
 ) -> None:
