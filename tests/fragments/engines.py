@@ -24,6 +24,8 @@ BUILTINS = ["cachelayers.templatetags.cachelayers", "tests.fragments.tags"]
 LIBRARIES = {
     "cachelayers": "cachelayers.templatetags.cachelayers",
     "i18n": "django.templatetags.i18n",
+    "l10n": "django.templatetags.l10n",
+    "tz": "django.templatetags.tz",
 }
 
 

@@ -132,6 +132,51 @@ def test_a_secret_that_was_made_above_and_is_written_otherwise_below_is_never_ke
     assert shown[0] != shown[1]
 
 
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "Cookie"])
+def test_a_private_header_is_never_kept(
+    templates: Templates, rf: RequestFactory, name: str
+) -> None:
+    templates.write(page=templates.fragment(templates.show("header"), "card"))
+
+    def shown(value: str) -> str:
+        request = rf.get("/", headers={name: value})
+        return templates.render("page", request, header=lambda: request.headers[name])
+
+    assert [shown("one"), shown("other")] == ["one", "other"]
+
+
+def test_the_secret_that_tokens_are_made_of_is_never_kept(
+    templates: Templates, new_request: NewRequest
+) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "script"))
+
+    def shown() -> tuple[str, str]:
+        request = new_request()
+        get_token(request)
+        secret = request.META["CSRF_COOKIE"]
+        return templates.render("page", request, given=secret), secret
+
+    for _ in range(2):
+        found, secret = shown()
+        assert found == secret
+
+
+def test_the_session_of_the_request_that_is_answered_is_never_kept(
+    templates: Templates, new_request: NewRequest
+) -> None:
+    """Any code may have kept that request, also in a unit of work within its own."""
+    templates.write(page=templates.fragment(templates.show("basket"), "card"))
+
+    def shown(basket: str) -> str:
+        request = new_request()
+        request.session["basket"] = basket
+        request.session.accessed = False
+        with unit_of_work(request):
+            return templates.render("page", basket=lambda: request.session["basket"])
+
+    assert [shown("one"), shown("other")] == ["one", "other"]
+
+
 # Requests that wrap another one, as those of REST framework do, and those of views
 
 

@@ -108,6 +108,32 @@ def test_what_has_no_spelling_is_told_by_its_text(templates: Templates, tick: Co
     assert tick.since() == 2
 
 
+class AlsoSpeaking(Speaking):
+    """Another kind of thing."""
+
+
+def test_things_of_two_kinds_with_one_text_are_told_apart(templates: Templates) -> None:
+    templates.write(page=templates.fragment("{{ shown }}", "card", "given"))
+    given = [Speaking("one"), AlsoSpeaking("one")]
+
+    shown = [templates.render("page", given=one, shown=n) for n, one in enumerate(given)]
+
+    assert shown == ["0", "1"]
+
+
+def test_an_argument_that_holds_itself_is_told_by_its_text(
+    templates: Templates, tick: Counter
+) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "card", "given"))
+    given: list[Any] = [1]
+    given.append(given)
+
+    for _ in range(2):
+        templates.render("page", given=given, tick=tick)
+
+    assert tick.since() == 1
+
+
 @pytest.mark.parametrize("given", [object(), [object()], Book(title="unsaved")])
 def test_what_tells_nothing_is_rendered_each_time_with_one_warning(
     templates: Templates, tick: Counter, caplog: pytest.LogCaptureFixture, given: Any

@@ -35,14 +35,26 @@ def test_a_hole_in_an_included_template_is_found_by_a_process_that_has_not_compi
     assert tick.since() == 1
 
 
-def test_a_hole_in_a_template_that_no_loader_keeps_is_found() -> None:
+def test_a_hole_in_a_template_that_no_loader_keeps_is_found(tick: Counter) -> None:
     templates = WithoutCachedLoader()
     templates.write(
-        page=templates.fragment('{% include "part.html" %}', "card"),
+        page=templates.fragment(templates.show("tick") + '{% include "part.html" %}', "card"),
         part=templates.uncached("x"),
     )
 
-    assert [templates.render("page") for _ in range(2)] == ["x", "x"]
+    assert [templates.render("page", tick=tick) for _ in range(2)] == ["x", "x"]
+    assert tick.since() == 1
+
+
+def test_holes_of_one_included_template_are_told_apart(tick: Counter) -> None:
+    templates = DjangoTemplates()
+    templates.write(
+        page=templates.fragment(templates.show("tick") + '{% include "part.html" %}', "card"),
+        part=templates.uncached("a{{ now }}") + templates.uncached("b{{ now }}"),
+    )
+
+    assert [templates.render("page", tick=tick, now=now) for now in (1, 2)] == ["a1b1", "a2b2"]
+    assert tick.since() == 1
 
 
 def test_holes_of_two_templates_with_one_name_are_told_apart(tmp_path: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cachelayers.fragments.markup import current_rendering
 from tests.fragments.conftest import Counter
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 
@@ -70,6 +71,37 @@ def test_what_users_have_written_is_not_taken_for_a_hole(templates: Templates) -
     text = "0;1; cachelayers:parts"
 
     assert [templates.render("page", text=text) for _ in range(2)] == [f"{text}hole"] * 2
+
+
+def test_what_looks_like_another_fragment_s_hole_is_not_taken_for_one(
+    templates: Templates,
+) -> None:
+    """The mark that stands for a hole is another one for each fragment that is rendered."""
+    marks: list[str] = []
+
+    def note_mark() -> str:
+        rendering = current_rendering()
+        assert rendering is not None
+        marks.append(rendering.mark)
+        return ""
+
+    hole = templates.uncached("hole")
+    body = templates.show("note_mark") + "{{ text|safe }}" + hole
+    templates.write(page=templates.fragment(body, "card", "text"))
+    templates.render("page", text="", note_mark=note_mark)
+    text = f"{marks[0]}0;"
+
+    shown = [templates.render("page", text=text, note_mark=note_mark) for _ in range(2)]
+
+    assert shown == [f"{text}hole"] * 2
+
+
+def test_what_stands_behind_a_hole_is_escaped_as_without_it() -> None:
+    templates = DjangoTemplates()
+    body = f"{{% autoescape off %}}{templates.uncached('{{ text }}')}{{% endautoescape %}}"
+    templates.write(page=templates.fragment(body, "card") + "{{ text }}")
+
+    assert [templates.render("page", text="<b>") for _ in range(2)] == ["<b>&lt;b&gt;"] * 2
 
 
 def test_an_error_in_a_hole_is_the_template_s_and_the_rest_stays(

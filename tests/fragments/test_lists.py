@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import connections, transaction
@@ -20,8 +23,9 @@ from django.utils.translation import gettext
 from jinja2 import TemplateSyntaxError as JinjaSyntaxError
 from pytest_django import Settings
 
-from tests.fragments.conftest import Counter, new_counter, read_log
-from tests.fragments.engines import Templates
+from cachelayers.lookup.steps import TakeLease
+from tests.fragments.conftest import Counter, NewRequest, new_counter, read_log
+from tests.fragments.engines import DjangoTemplates, Templates
 from tests.library.models import Author, Book
 
 
@@ -226,6 +230,80 @@ def test_a_row_with_a_secret_is_not_kept_and_the_others_are(
 
     assert len(set(shown)) == 3
     assert tick.since() == 5
+
+
+def test_a_user_s_rows_in_a_fragment_around_them_are_in_its_key_on_a_hit_too(
+    templates: Templates, new_request: NewRequest, users: list[User]
+) -> None:
+    rows = templates.fragments("{{ user.username }}{{ n }};", "row", "n in numbers")
+    templates.write(page=templates.fragment(rows, "outer", "number"))
+    for user in users:
+        templates.render("page", new_request(user), number=1, numbers=[1, 2])
+
+    shown = [
+        templates.render("page", new_request(user), number=2, numbers=[1, 2]) for user in users * 2
+    ]
+
+    assert shown == ["ann1;ann2;", "bob1;bob2;"] * 2
+
+
+def test_rows_for_a_user_without_a_key_are_rendered_each_time(
+    templates: Templates, tick: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = templates.show("tick") + "{{ user.name }}{{ n }};"
+    templates.write(page=templates.fragments(body, "row", "n in numbers"))
+
+    shown = [
+        templates.render("page", user=SimpleNamespace(name=name), numbers=[1, 2], tick=tick)
+        for name in "abc"
+    ]
+
+    assert shown == ["a1;a2;", "b1;b2;", "c1;c2;"]
+    assert "the user has no key" in caplog.text
+
+
+def test_rows_that_are_not_kept_are_not_waited_for(
+    templates: Templates, new_request: NewRequest, tick: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = templates.show("tick") + "{{ csrf_token }}{{ n }};"
+    templates.write(page=templates.fragments(body, "row", "n in numbers"))
+    for _ in range(2):  # the second time under the keys of the language, which it asked for
+        templates.render("page", new_request(), tick=tick, numbers=[1, 2])
+    tick.since()
+    asked: list[object] = []
+    monkeypatch.setattr(TakeLease, "run", lambda step: asked.append(step) is None)
+
+    shown = templates.render("page", new_request(), tick=tick, numbers=[1, 2])
+
+    assert shown.endswith("2;")
+    assert tick.since() == 2
+    assert asked == []
+
+
+def test_in_an_event_loop_rows_are_rendered_and_not_kept(
+    templates: Templates, tick: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = templates.show("tick") + "{{ n }}"
+    templates.write(page=templates.fragments(body, "row", "n in numbers"))
+
+    async def view() -> str:
+        return templates.render("page", tick=tick, numbers=[1, 2])
+
+    assert [asyncio.run(view()) for _ in range(2)] == ["12", "12"]
+    assert tick.since() == 4
+    assert "render in a thread" in caplog.text
+
+
+def test_arguments_may_be_of_the_item(author: Author) -> None:
+    templates = DjangoTemplates()
+    templates.write(page=templates.fragments("{{ shown }};", "row", "book in books", "book.shelf"))
+    book = Book.objects.create(title="Maps", author=author)
+
+    def shown(shelf: int, text: str) -> str:
+        book.shelf = shelf
+        return templates.render("page", books=[book], shown=text)
+
+    assert [shown(1, "a"), shown(2, "b"), shown(1, "never")] == ["a;", "b;", "a;"]
 
 
 def test_a_row_whose_item_is_the_user_is_told_by_that(templates: Templates) -> None:

@@ -10,8 +10,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.utils import timezone, translation
-from django.utils.translation import gettext
+from django.utils.translation import gettext, trans_real
 
+from cachelayers.fragments.locale import Noted
 from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import DjangoTemplates, Templates
 from tests.fragments.views import counted
@@ -153,3 +154,50 @@ def test_a_block_that_changes_the_language_is_kept_for_the_one_it_began_with(
             return templates.render("page", word=lambda: gettext("Yes"), german=german)
 
     assert [shown("en"), shown("de")] == ["Yes", "Ja"]
+
+
+def test_a_block_that_changes_the_time_zone_is_kept_for_the_one_it_began_with(
+    templates: Templates,
+) -> None:
+    body = templates.show("hour") + templates.show("tokyo")
+    templates.write(page=templates.fragment(body, "card"))
+    noon = timezone.now().replace(hour=12)
+
+    def tokyo() -> str:
+        timezone.activate("Asia/Tokyo")
+        return ""
+
+    def shown(zone: str) -> str:
+        with timezone.override(zone):
+            return templates.render(
+                "page", hour=lambda: str(timezone.localtime(noon).hour), tokyo=tokyo
+            )
+
+    assert [shown("UTC"), shown("Asia/Tokyo")] == ["12", "21"]
+
+
+# What is noticed goes on to work
+
+
+def test_a_language_that_was_activated_can_be_left(templates: Templates) -> None:
+    templates.write(page=templates.fragment("x", "card"))
+    templates.render("page")
+
+    before = translation.get_language()
+    with translation.override("de", deactivate=True):
+        within = translation.get_language()
+
+    assert (within, translation.get_language()) == ("de", before)
+
+
+def test_the_active_language_is_looked_at_through_one_object_however_many_are_rendered(
+    templates: Templates,
+) -> None:
+    templates.write(page=templates.fragment("x", "card", timeout="0"))
+
+    for _ in range(3):
+        templates.render("page")
+
+    for holder in (trans_real._active, timezone._active):
+        assert isinstance(holder, Noted)
+        assert not isinstance(holder._holder, Noted)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
 from django.template import Context, Engine, Template
+from django.utils import timezone, translation
 from jinja2 import DictLoader, Environment
 
 from cachelayers import jinja, unit_of_work
 from cachelayers.jinja import CacheLayersExtension
-from tests.fragments.engines import BUILTINS, DjangoTemplates, JinjaTemplates
+from tests.fragments.engines import BUILTINS, DjangoTemplates, JinjaTemplates, Templates
 
 # Django's templates
 
@@ -131,6 +134,48 @@ def test_the_way_values_are_written_is_part_of_it(switch: str) -> None:
 
     escaped = "&lt;b&gt;"
     assert shown == [escaped, "<b>" if "off" in switch else escaped, escaped]
+
+
+@pytest.mark.parametrize(
+    ("switch", "body", "expected"),
+    [
+        ("localize off", "{{ number }}", ["1,5", "1.5", "1,5"]),
+        ("localtime off", '{{ noon|date:"G" }}', ["21", "12", "21"]),
+    ],
+)
+def test_whether_values_are_written_for_the_place_is_part_of_it(
+    switch: str, body: str, expected: list[str]
+) -> None:
+    templates = DjangoTemplates()
+    end = f"end{switch.split(maxsplit=1)[0]}"
+    templates.write(
+        page=f'{{% load l10n tz %}}{{% {switch} %}}{{% include "card.html" %}}{{% {end} %}}',
+        other='{% include "card.html" %}',
+        card=templates.fragment(body, "card"),
+    )
+    given = {"number": 1.5, "noon": datetime(2026, 1, 1, 12, tzinfo=UTC)}
+
+    with translation.override("de"), timezone.override("Asia/Tokyo"):
+        shown = [templates.render(name, None, **given) for name in ("other", "page", "other")]
+
+    assert shown == expected
+
+
+def test_templates_without_a_name_that_are_included_as_objects_are_not_kept(
+    templates: Templates, caplog: pytest.LogCaptureFixture
+) -> None:
+    templates.write(page=templates.fragment("{% include given %}", "card"))
+
+    def shown(text: str) -> str:
+        made: Any = (
+            templates.engine.from_string(text)
+            if isinstance(templates, DjangoTemplates)
+            else templates.environment.from_string(text)  # type: ignore[attr-defined]
+        )
+        return templates.render("page", given=made)
+
+    assert [shown("one"), shown("other")] == ["one", "other"]
+    assert "it includes a template that has no name" in caplog.text
 
 
 # Jinja2's templates

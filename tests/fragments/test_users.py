@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.auth.models import AnonymousUser, User
+from django.template import Context
 from django.test import RequestFactory
 
 from cachelayers import unit_of_work
 from tests.fragments.conftest import Counter, NewRequest
-from tests.fragments.engines import JinjaTemplates, Templates
+from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import Wrapped, counted
+from tests.library.models import Author
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,48 @@ def test_users_of_two_databases_with_one_key_are_told_apart(
         return templates.render("page", request)
 
     assert [shown("default", "ann"), shown("other", "bob")] == ["ann", "bob"]
+
+
+def test_users_of_two_kinds_with_one_key_are_told_apart(
+    templates: Templates, rf: RequestFactory
+) -> None:
+    templates.write(page=templates.fragment("{{ request.user }}", "card"))
+
+    def shown(user: Any) -> str:
+        request: Any = rf.get("/")
+        request.user = user
+        user._state.db = "default"
+        return templates.render("page", request)
+
+    assert [shown(User(pk=1, username="ann")), shown(Author(pk=1, name="Bob"))] == ["ann", "Bob"]
+
+
+def test_a_request_that_only_the_context_knows_tells_the_user(
+    new_request: NewRequest, users: list[User]
+) -> None:
+    """As a view passes it, without a context processor."""
+    templates = DjangoTemplates()
+    templates.write(page=templates.fragment("{{ request.user.username }}", "card"))
+
+    def shown(user: User) -> str:
+        with unit_of_work():
+            context = Context({"request": new_request(user)})
+            return templates.engine.get_template("page.html").render(context)
+
+    assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
+
+
+def test_the_user_of_the_request_that_is_answered_is_told_though_the_template_knows_none(
+    templates: Templates, new_request: NewRequest, users: list[User]
+) -> None:
+    templates.write(page=templates.fragment(templates.show("who"), "card"))
+
+    def shown(user: User) -> str:
+        request = new_request(user)
+        with unit_of_work(request):
+            return templates.render("page", who=lambda: request.user.username)
+
+    assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
 
 
 # Other ways to a user

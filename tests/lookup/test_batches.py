@@ -124,7 +124,7 @@ def before_lease(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the flights that are waited for; nobody waits for any."""
     waits: list[object] = []
-    monkeypatch.setattr(steps.AwaitLanding, "run", waits.append)
+    monkeypatch.setattr(steps.AwaitLanding, "run", lambda step: waits.append(step) is None)
     return waits
 
 
@@ -233,7 +233,7 @@ def test_a_lease_that_nobody_can_have_is_not_waited_for(
 def test_what_is_fresh_needs_no_lease(computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
     computed.recall("a", "b")
     asked: list[object] = []
-    monkeypatch.setattr(steps.TakeLease, "run", asked.append)
+    monkeypatch.setattr(steps.TakeLease, "run", lambda step: asked.append(step) is None)
 
     assert Computed("again").recall("a", "b") == ["made a", "made b"]
     assert asked == []
