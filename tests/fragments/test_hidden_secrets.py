@@ -10,6 +10,7 @@ import pytest
 from django.contrib import messages
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
+from django.template.backends.utils import csrf_token_lazy
 from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
@@ -175,6 +176,17 @@ def test_the_session_of_the_request_that_is_answered_is_never_kept(
             return templates.render("page", basket=lambda: request.session["basket"])
 
     assert [shown("one"), shown("other")] == ["one", "other"]
+
+
+def test_a_token_whose_request_the_template_does_not_know_is_never_kept(
+    new_request: NewRequest,
+) -> None:
+    templates = JinjaTemplates()
+    templates.write(page=templates.fragment("{{ csrf_token }}", "form"))
+
+    shown = [templates.render("page", csrf_token=csrf_token_lazy(new_request())) for _ in range(2)]
+
+    assert shown[0] != shown[1]
 
 
 # Requests that wrap another one, as those of REST framework do, and those of views

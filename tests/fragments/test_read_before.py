@@ -79,7 +79,10 @@ def test_the_row_that_a_related_manager_is_of_is_noticed(templates: Templates) -
     check_noticed(view, swap, "One", "Two")
 
 
-def test_the_default_of_a_function_is_noticed(templates: Templates, book: Book) -> None:
+@pytest.mark.parametrize("is_keyword", [False, True])
+def test_the_default_of_a_function_is_noticed(
+    templates: Templates, book: Book, is_keyword: bool
+) -> None:
     templates.write(page=templates.fragment(templates.show("given"), "list"))
 
     def read() -> Callable[[], str]:
@@ -88,12 +91,17 @@ def test_the_default_of_a_function_is_noticed(templates: Templates, book: Book) 
         def titles(found: str = found) -> str:
             return found
 
-        return titles
+        def titles_by_keyword(*, found: str = found) -> str:
+            return found
+
+        return titles_by_keyword if is_keyword else titles
 
     check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
 
 
-@pytest.mark.parametrize("name", ["block", "debug", "forloop", "user", "perms"])
+@pytest.mark.parametrize(
+    "name", ["block", "debug", "forloop", "user", "perms", "LANGUAGE_CODE", "STATIC_URL"]
+)
 def test_a_value_under_a_name_that_django_uses_too_is_noticed(
     templates: Templates, book: Book, name: str
 ) -> None:
@@ -118,6 +126,14 @@ def test_what_the_place_in_a_loop_says_of_the_rest_is_noticed() -> None:
             return templates.render_here("page", books=list(Book.objects.order_by("pk")))
 
     check_noticed(view, lambda: Book.objects.create(title="Two", author=author), "One", "One, Two")
+
+
+def test_what_an_included_template_shows_of_it_is_noticed(templates: Templates, book: Book) -> None:
+    templates.write(
+        page=templates.fragment('{% include "part.html" %}', "list"), part="{{ given }}"
+    )
+
+    check_noticed(view_of(templates, all_titles), rename, "Maps", "Atlas")
 
 
 # On the request

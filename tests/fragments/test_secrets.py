@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from django.middleware.csrf import get_token
 from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
+from cachelayers.fragments import serving
 from cachelayers.lookup.steps import TakeLease
 from tests.fragments.conftest import Counter, NewRequest, respond
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
@@ -205,6 +207,32 @@ def test_what_is_not_kept_is_not_waited_for(
     assert asked == []
 
 
+def test_a_block_that_is_no_secret_any_more_is_kept_after_a_while(
+    templates: Templates, new_request: NewRequest, tick: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = "{% if is_secret %}{{ csrf_token }}{% endif %}"
+    templates.write(page=counted(templates, body))
+    monkeypatch.setattr(serving, "SECRET_SECONDS", 0.0)
+    templates.render("page", new_request(), tick=tick, is_secret=True)
+    tick.since()
+
+    for _ in range(2):
+        templates.render("page", new_request(), tick=tick, is_secret=False)
+
+    assert tick.since() == 1
+
+
+def test_only_so_many_secrets_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "MOST_SECRETS", 5)
+    memory = serving.Memory()
+
+    for number in range(12):
+        memory.note_secret(str(number))
+
+    assert len(memory._secrets) <= 5
+    assert memory.is_secret("11")
+
+
 # What is no secret
 
 
@@ -280,3 +308,18 @@ def test_the_response_still_varies_by_a_session_that_was_read_around_it(
     templates.render("page", request, tick=tick)
 
     assert request.session.accessed is True
+
+
+def test_a_nonce_that_was_made_above_is_the_same_below_a_block_without_one(
+    templates: Templates, new_request: NewRequest
+) -> None:
+    """The header of the response has that one."""
+    made = itertools.count()
+    templates.write(page="{{ csp_nonce }}," + templates.fragment("x", "card") + ",{{ csp_nonce }}")
+    nonce = SimpleLazyObject(lambda: f"a-nonce-{next(made):032}")
+    request = new_request()
+    request.csp_nonce = nonce
+
+    above, _, below = templates.render("page", request, csp_nonce=nonce).split(",")
+
+    assert above == below

@@ -15,7 +15,7 @@ from cachelayers import invalidate, unit_of_work
 from tests.fragments.conftest import Counter
 from tests.fragments.engines import JinjaTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
-from tests.library.models import Author, Book, Subject
+from tests.library.models import Author, Book, Branch, Place, Subject
 
 Change = Callable[[Book], Any]
 
@@ -160,6 +160,43 @@ def test_an_instance_deep_in_an_argument_is_noticed(
     templates.write(page=templates.fragment(f"{{{{ {lookup} }}}}", "card", "given"))
 
     check_noticed(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
+
+
+def test_an_instance_that_is_told_by_its_key_is_noticed(templates: Templates, book: Book) -> None:
+    templates.write(page=templates.fragment("{{ book.title }}", "card", "book.pk"))
+
+    check_noticed(view_of(templates, Book.objects.get, "book"), rename, "Maps", "Atlas")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda book: {book: 1}, lambda book: {book}, lambda book: frozenset({book})],
+    ids=["keys", "set", "frozenset"],
+)
+def test_an_instance_in_a_container_is_noticed(
+    templates: Templates, book: Book, wrap: Callable[[Book], Any]
+) -> None:
+    body = templates.loop("one", "given", "{{ one.title }}")
+    templates.write(page=templates.fragment(body, "card", "given"))
+
+    check_noticed(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
+
+
+def test_instances_that_hold_each_other_are_looked_at_once(templates: Templates) -> None:
+    Branch.objects.create(name="North", rooms=1)
+    templates.write(page=templates.fragment("{{ given.rooms }}", "card", "given"))
+
+    def read() -> Branch:
+        branch = Branch.objects.get()
+        place: Any = Place.objects.get(pk=branch.pk)
+        branch.place_ptr, place.branch = place, branch
+        return branch
+
+    try:
+        view = view_of(templates, read)
+        check_noticed(view, lambda: Branch.objects.update(rooms=2), "1", "2")
+    finally:
+        Place.objects.all().delete()
 
 
 def test_an_argument_that_says_little_of_a_name_does_not_stand_for_it(

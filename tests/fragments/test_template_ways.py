@@ -82,6 +82,34 @@ def test_an_include_that_includes_itself_is_followed_once() -> None:
     assert [templates.render("page", node=node) for _ in range(2)] == ["ab", "ab"]
 
 
+def test_an_include_that_is_relative_is_part_of_it() -> None:
+    templates = DjangoTemplates()
+    texts = {
+        "folder/page": templates.fragment('{% include "./part.html" %}', "card"),
+        "folder/part": "old",
+    }
+    templates.write(**texts)
+    before = templates.render("folder/page")
+
+    templates.write(**{"folder/part": "new"})
+
+    assert (before, templates.render("folder/page")) == ("old", "new")
+
+
+def test_an_engine_is_listened_to_once_however_often_it_renders() -> None:
+    templates = DjangoTemplates()
+    templates.write(
+        page="{% autoescape off %}{% include 'card.html' %}{% endautoescape %}"
+        "{% include 'card.html' %}",
+        card=templates.fragment("x", "card"),
+    )
+
+    templates.render("page")
+
+    find: Any = templates.engine.find_template
+    assert not hasattr(find.__wrapped__, "__wrapped__")
+
+
 def test_an_inclusion_tag_s_template_in_a_block_that_is_overridden_is_part_of_it() -> None:
     """A tag keeps the template it has found until the page is done: a second fragment misses it."""
     templates = DjangoTemplates()
@@ -208,6 +236,45 @@ def test_a_template_between_the_tag_s_and_the_one_that_is_rendered_is_part_of_it
     templates.write(middle=texts["middle"].replace("old", "new"))
 
     assert (before, templates.render("page", parent="middle.html")) == ("old", "new")
+
+
+def test_a_template_that_is_loaded_anew_when_it_changes_is_part_of_it() -> None:
+    """While one develops: the template between is still the same object."""
+    templates = JinjaTemplates()
+    templates.write(
+        page=templates.fragment('{% include "part.html" %}', "card"),
+        part='{% include "deep.html" %}',
+        deep="old",
+    )
+    before = [templates.render("page") for _ in range(2)]
+
+    templates.sources["deep.html"] = "new"
+
+    assert before == ["old", "old"]
+    assert templates.render("page") == "new"
+
+
+@pytest.mark.parametrize("name", ['"part.html"', "chosen"])
+def test_names_that_are_relative_to_a_template_are_followed(name: str) -> None:
+    class Relative(Environment):
+        def join_path(self, template: str, parent: str) -> str:
+            return f"{parent.rpartition('/')[0]}/{template}"
+
+    sources = {
+        "folder/page.html": f'{{% fragment "card" %}}{{% include {name} %}}{{% endfragment %}}',
+        "folder/part.html": "old",
+    }
+    environment = Relative(loader=DictLoader(sources), extensions=[CacheLayersExtension])
+
+    def shown() -> str:
+        with unit_of_work():
+            return environment.get_template("folder/page.html").render(chosen="part.html")
+
+    before = [shown(), shown()]
+    sources["folder/part.html"] = "new"
+
+    assert before == ["old", "old"]
+    assert shown() == "new"
 
 
 # Templates made from strings

@@ -308,6 +308,48 @@ def test_the_user_of_a_view_s_request_is_told_too(
     assert [shown(user) for user in users] == ["ann", "bob"]
 
 
+@pytest.mark.parametrize("is_lazy", [True, False])
+def test_the_user_of_a_request_that_only_another_object_holds_is_never_kept(
+    templates: Templates, new_request: NewRequest, users: list[User], is_lazy: bool
+) -> None:
+    """As a form or a component holds one."""
+    templates.write(page=templates.fragment("{{ given.request.user.username }}", "card"))
+
+    def shown(user: User) -> str:
+        request = new_request(user)
+        if not is_lazy:
+            request.user = user
+        return templates.render("page", given=SimpleNamespace(request=request))
+
+    assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
+
+
+def test_a_user_that_cannot_be_watched_on_a_request_is_told_by_the_one_it_wraps(
+    templates: Templates, new_request: NewRequest, users: list[User]
+) -> None:
+    class ReadOnly(Wrapped):
+        user = property(lambda self: self._request.user)
+
+    templates.write(page=templates.fragment("{{ request.user.username }}", "card"))
+
+    def shown(user: User) -> str:
+        wrapped: Any = ReadOnly.__new__(ReadOnly)
+        wrapped._request = new_request(user)
+        return templates.render("page", wrapped)
+
+    assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
+
+
+def test_nobody_and_an_anonymous_user_are_told_apart(
+    templates: Templates, new_request: NewRequest
+) -> None:
+    templates.write(page=templates.fragment("{{ user.is_anonymous }}", "card"))
+
+    nobody: Any = None
+    assert templates.render("page", new_request()) == "True"
+    assert templates.render("page", user=nobody) in {"", "None"}
+
+
 def test_a_user_that_jinja_does_not_know_is_told_too(
     new_request: NewRequest, users: list[User]
 ) -> None:
