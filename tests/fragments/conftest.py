@@ -129,3 +129,10 @@ def book(author: Author) -> Book:
     book = Book.objects.create(title="Maps", author=author)
     read_log()
     return book
+
+
+@pytest.fixture
+def books(author: Author) -> list[Book]:
+    books = [Book.objects.create(title=f"Book {number}", author=author) for number in range(5)]
+    read_log()
+    return books

@@ -87,7 +87,7 @@ def render_and_hang() -> None:
     show(hang)
 
 
-def edit(key: str, title: str) -> str:
+def edit(key: str | int, title: str) -> str:
     """Change a row."""
     with transaction.atomic(DATABASE):
         Book.objects.using(DATABASE).filter(pk=key).update(title=title)
@@ -134,7 +134,7 @@ def main() -> None:
     answer("ready")
     for line in sys.stdin:
         name, *arguments = line.split()
-        answer(ORDERS[name](*arguments))  # type: ignore[operator]
+        answer(ORDERS[name](*arguments))
 
 
 if __name__ == "__main__":

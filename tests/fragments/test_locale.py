@@ -198,6 +198,8 @@ def test_the_active_language_is_looked_at_through_one_object_however_many_are_re
     for _ in range(3):
         templates.render("page")
 
-    for holder in (trans_real._active, timezone._active):
+    modules: list[Any] = [trans_real, timezone]
+    for module in modules:
+        holder = module._active
         assert isinstance(holder, Noted)
         assert not isinstance(holder._holder, Noted)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from cachelayers import invalidate
 from tests.fragments.conftest import Counter, new_counter
 from tests.fragments.engines import Templates
+from tests.fragments.views import all_books
 from tests.library.models import Author, Book
 
 
 @pytest.fixture
 def books(author: Author) -> list[Book]:
     return [Book.objects.create(title=f"Book {number}", author=author) for number in range(100)]
-
-
-def all_books() -> Any:
-    return Book.objects.order_by("pk")
 
 
 def test_changing_one_row_of_100_renders_one_inner_fragment_and_the_outer_one(

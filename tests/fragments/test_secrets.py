@@ -20,6 +20,7 @@ from cachelayers.lookup.steps import TakeLease
 from tests.fragments.conftest import Counter, NewRequest, respond
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import counted
+from tests.lookup.noting import noting
 
 
 def use_token(request: HttpRequest) -> str:
@@ -199,7 +200,7 @@ def test_what_is_not_kept_is_not_waited_for(
     templates.write(page=counted(templates, "{{ csrf_token }}"))
     templates.render("page", new_request(), tick=tick)
     asked: list[object] = []
-    monkeypatch.setattr(TakeLease, "run", lambda step: asked.append(step) is None)
+    monkeypatch.setattr(TakeLease, "run", noting(asked))
 
     templates.render("page", new_request(), tick=tick)
 

@@ -13,11 +13,13 @@ from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
-from cachelayers.lookup import Policy, Wanted, batches, refresh, steps
+from cachelayers.lookup import Policy, Wanted, refresh, steps
 from cachelayers.lookup.batches import policy_of, recall_many_after_peeking
 from cachelayers.lookup.flights import begin_or_join, land
+from cachelayers.lookup.flow import LOOKS_AT_NOBODY
 from tests.conftest import empty_cache
 from tests.library.models import Author
+from tests.lookup.noting import noting
 
 ALIAS = "memory_table"
 FRESH_SECONDS, STALE_SECONDS = 60.0, 30.0
@@ -124,7 +126,7 @@ def before_lease(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the flights that are waited for; nobody waits for any."""
     waits: list[object] = []
-    monkeypatch.setattr(steps.AwaitLanding, "run", lambda step: waits.append(step) is None)
+    monkeypatch.setattr(steps.AwaitLanding, "run", noting(waits))
     return waits
 
 
@@ -149,6 +151,17 @@ def test_a_lease_is_given_back_by_a_compute_that_fails(
         computed.recall("a", "bad")
 
     assert not store.has_key(lease_of("a", "bad"))
+
+
+def test_a_lease_for_what_is_missing_is_given_back_though_a_stale_one_cannot_be_computed(
+    store: BaseCache, computed: Computed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait for what is missing."""
+    store_as_another("bad")
+    pass_time(monkeypatch, FRESH_SECONDS + 1)
+
+    assert computed.recall("bad", "b") == ["another's", "made b"]
+    assert not store.has_key(lease_of("bad", "b"))
 
 
 def test_what_was_made_before_a_compute_that_fails_is_kept(computed: Computed) -> None:
@@ -227,13 +240,13 @@ def test_a_lease_that_nobody_can_have_is_not_waited_for(
     sleeps = instead_of_sleep(lambda: None)
 
     assert computed.recall("a") == ["made a"]
-    assert len(sleeps) < batches.LOOKS_AT_NOBODY
+    assert len(sleeps) < LOOKS_AT_NOBODY
 
 
 def test_what_is_fresh_needs_no_lease(computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
     computed.recall("a", "b")
     asked: list[object] = []
-    monkeypatch.setattr(steps.TakeLease, "run", lambda step: asked.append(step) is None)
+    monkeypatch.setattr(steps.TakeLease, "run", noting(asked))
 
     assert Computed("again").recall("a", "b") == ["made a", "made b"]
     assert asked == []

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import DatabaseError
+from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
@@ -115,3 +117,14 @@ def test_a_log_that_cannot_be_read_is_a_miss(monkeypatch: pytest.MonkeyPatch) ->
 
     with unit_of_work():
         assert peeking.peek(ALIAS, "value")[0] is peeking.MISS
+
+
+def test_what_cannot_be_read_any_more_is_computed_anew(settings: Settings) -> None:
+    """As what was pickled by code that has changed since."""
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "peeking"}
+    settings.CACHES = {**settings.CACHES, ALIAS: local}
+    recall_here()
+    cache: Any = caches[ALIAS]
+    cache._cache[cache.make_key("value")] = b"no pickle"
+
+    assert recall_here() == "anew"
