@@ -291,6 +291,14 @@ def test_an_unknown_option_is_refused_with_those_that_there_are(
         templates.render("page")
 
 
+def test_an_option_that_is_given_twice_is_refused(templates: Templates) -> None:
+    tag = templates.fragment("x", "card", timeout="1")
+    templates.write(page=tag.replace("timeout=1", "timeout=1 timeout=2"))
+
+    with pytest.raises((TemplateSyntaxError, JinjaSyntaxError), match="twice"):
+        templates.render("page")
+
+
 @pytest.mark.parametrize("name", ["", "x" * 151, "a\x00b"])
 def test_a_name_that_is_none_is_refused(templates: Templates, name: str) -> None:
     tag = templates.fragment("x", "NAME").replace('"NAME"', "given")

@@ -318,12 +318,22 @@ def test_what_a_recall_around_it_has_read_is_noticed(
     check_noticed(view, rename, "Maps", "Atlas")
 
 
+def test_what_a_recall_gives_from_the_cache_is_noticed(templates: Templates, book: Book) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    for _ in range(2):
+        with unit_of_work():
+            recall("titles", all_titles)
+
+    check_noticed(view_of(templates, lambda: recall("titles", all_titles)), rename, "Maps", "Atlas")
+
+
 def test_what_a_recall_has_read_that_nobody_else_may_see_is_not_kept(
     templates: Templates, book: Book
 ) -> None:
     """In a transaction that was rolled back since."""
     templates.write(page=templates.fragment("{{ given }}", "list"))
     with unit_of_work():
+        all_titles()  # so that it has a position in the log
         with transaction.atomic():
             Book.objects.update(title="Never")
             titles = recall("titles", all_titles)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -211,3 +213,16 @@ def test_a_change_of_a_tag_library_makes_it_anew(
     templates.render("page", tick=tick)
 
     assert tick.since() == 2
+
+
+def test_code_whose_file_is_gone_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gone_one", "gone_two"):
+        module: Any = ModuleType(name)
+        module.__file__ = f"/nowhere/{name}.py"
+        monkeypatch.setitem(sys.modules, name, module)
+    digests = [
+        code.digest_of_code([SimpleNamespace(__module__=name)])
+        for name in ("gone_one", "gone_two", "gone_one")
+    ]
+
+    assert digests[0] == digests[2] != digests[1]
