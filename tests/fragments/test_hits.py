@@ -11,6 +11,7 @@ from django.template import TemplateSyntaxError
 from jinja2 import TemplateSyntaxError as JinjaSyntaxError
 from pytest_django import Settings
 
+from cachelayers.fragments.keys import make_key
 from tests.fragments.conftest import Counter
 from tests.fragments.engines import Templates
 from tests.library.models import Author, Book
@@ -60,10 +61,19 @@ def test_arguments_tell_variants_apart(templates: Templates, one: Any, other: An
 
 
 def test_names_tell_fragments_apart(templates: Templates) -> None:
-    blocks = [templates.fragment(name, name) for name in ("first", "second", "a b:c")]
+    blocks = [templates.fragment(name, name) for name in ("first", "second", "a b:c", "a_b:c")]
     templates.write(page=" ".join(blocks))
 
-    assert [templates.render("page") for _ in range(2)] == ["first second a b:c"] * 2
+    assert [templates.render("page") for _ in range(2)] == ["first second a b:c a_b:c"] * 2
+
+
+def test_a_key_is_one_that_every_cache_takes() -> None:
+    key = make_key("caf\u00e9 au lait" * 10, ["x" * 1000, None], ("a text",))
+
+    assert key.isascii()
+    assert key.isprintable()
+    assert " " not in key
+    assert len(key) <= 240
 
 
 def test_instances_are_told_by_their_rows_not_by_their_texts(

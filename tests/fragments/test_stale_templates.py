@@ -114,6 +114,20 @@ def test_a_template_whose_name_is_worked_out_is_looked_at_again(
     assert (before, tick.since()) == (1, 1)
 
 
+def test_a_template_of_a_row_whose_name_is_worked_out_is_looked_at_again(
+    templates: Templates,
+) -> None:
+    rows = templates.fragments("{% include chosen %};", "row", "n in numbers")
+    templates.write(page=rows, one="old")
+    given: dict[str, Any] = {"chosen": "one.html", "numbers": [1, 2]}
+    before = [templates.render("page", **given) for _ in range(2)]
+
+    templates.write(one="new")
+
+    assert before == ["old;old;"] * 2
+    assert templates.render("page", **given) == "new;new;"
+
+
 def test_what_such_a_template_includes_is_looked_at_again(
     templates: Templates, tick: Counter
 ) -> None:

@@ -112,6 +112,24 @@ def test_a_user_in_an_inner_fragment_is_in_the_outer_one_s_key_on_a_hit_too(
     assert shown == ["ann", "bob"] * 2
 
 
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_fragment_that_finds_a_user_s_one_within_it_is_the_user_s_too(
+    templates: Templates, users: list[User], is_list: bool
+) -> None:
+    """By a process that knows of neither, and without a request whose user could be watched."""
+    body = "{{ user.username }};"
+    rows = templates.fragments(body, "row", "n in numbers")
+    inner = rows if is_list else templates.fragment(body, "inner")
+    templates.write(page=templates.fragment(inner, "outer", "number"))
+    for user in users:
+        templates.render("page", user=user, number=1, numbers=[1])
+    templates.write()
+
+    shown = [templates.render("page", user=user, number=2, numbers=[1]) for user in users * 2]
+
+    assert shown == ["ann;", "bob;"] * 2
+
+
 def test_a_log_in_while_it_is_rendered_is_kept(
     templates: Templates, new_request: NewRequest, users: list[User]
 ) -> None:
