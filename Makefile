@@ -74,8 +74,11 @@ bench:
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
 	@$(python) -m benchmarks.hit_ratio
 	@$(python) -m benchmarks.static_urls
+	@$(python) -m benchmarks.fragments
 	@$(python) -m benchmarks.outage
+	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
+	@$(python) -m benchmarks.warming
 
 consistency:
 	@.ci/get-servers

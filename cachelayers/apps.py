@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class CacheLayersConfig(AppConfig):
-    """Connects checks, the noticing of statements, units of work, and what follows a migrate."""
+    """Connects checks, noticing, units of work, statistics, and what follows a migrate."""
 
     name = "cachelayers"
     verbose_name = _("Cache")
@@ -19,10 +19,12 @@ class CacheLayersConfig(AppConfig):
         from cachelayers import checks, openers
         from cachelayers.backends.database import storage
         from cachelayers.invalidation import noticing, triggers
+        from cachelayers.statistics import writing
 
         checks.register_all()
         noticing.watch_all_connections()
         openers.open_units()
+        writing.writer.connect()
         post_migrate.connect(
             storage.apply_storage_options,
             sender=self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig
@@ -151,7 +152,10 @@ def check_package_settings(
         *seconds_messages(given),
         *flag_messages(given),
         *recheck_messages(given),
+        *salt_messages(given),
+        *task_queue_messages(given),
         *alias_messages(given),
+        *statistics_messages(given),
         *track_messages(given.get("TRACK", ())),
     ]
 
@@ -205,6 +209,72 @@ def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
             f"CACHELAYERS['STATIC_RECHECK_SECONDS'] is {value!r}.",
             hint="Give a number of seconds, 0 to look at each use, or None to look once.",
             id="cachelayers.E015",
+        )
+
+
+def statistics_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield what is wrong with the settings of statistics and samples."""
+    seconds, days = given.get("STATS_SECONDS", 1), given.get("STATS_DAYS", 1)
+    part = given.get("ADVISE_SAMPLE", 0)
+    if seconds is not None and not is_positive(seconds):
+        yield Error(
+            f"CACHELAYERS['STATS_SECONDS'] is {seconds!r}.",
+            hint="Give a number of seconds above zero, or None to write no statistics.",
+            id="cachelayers.E019",
+        )
+    if not is_positive(days):
+        yield Error(
+            f"CACHELAYERS['STATS_DAYS'] is {days!r}.",
+            hint="Give a number of days above zero.",
+            id="cachelayers.E020",
+        )
+    if part != 0 and not (is_positive(part) and part <= 1):
+        yield Error(
+            f"CACHELAYERS['ADVISE_SAMPLE'] is {part!r}.",
+            hint="Give the part of queries and pages to be timed, from 0 (none) to 1 (all).",
+            id="cachelayers.E021",
+        )
+    elif part != 0 and seconds is None:
+        yield checks.Warning(
+            f"CACHELAYERS['ADVISE_SAMPLE'] is {part!r} and STATS_SECONDS is None: what is timed is"
+            " never written.",
+            hint="Leave STATS_SECONDS out, or ADVISE_SAMPLE.",
+            id="cachelayers.W009",
+        )
+
+
+def is_positive(value: Any) -> bool:
+    """Tell whether a value is a number above zero that has an end."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value < float("inf")
+
+
+def salt_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error where the salt of a deploy is no text."""
+    value = given.get("DEPLOY_SALT", "")
+    if not isinstance(value, str):
+        yield Error(
+            f"CACHELAYERS['DEPLOY_SALT'] is {value!r}.",
+            hint="Give a text that changes with the code, such as the revision that is deployed.",
+            id="cachelayers.E024",
+        )
+
+
+def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error where warmers cannot be put on the queue that is named."""
+    value = given.get("TASK_QUEUE")
+    modules = {"django": "django.tasks", "celery": "celery"}
+    if value is not None and value not in modules:
+        yield Error(
+            f"CACHELAYERS['TASK_QUEUE'] is {value!r}.",
+            hint="Give 'django', 'celery', or None for what the project uses.",
+            id="cachelayers.E016",
+        )
+    elif value is not None and find_spec(modules[value]) is None:
+        yield Error(
+            f"CACHELAYERS['TASK_QUEUE'] is {value!r}, and there is no module {modules[value]}.",
+            hint="Install Celery." if value == "celery" else "Use Django 6.0 or later.",
+            id="cachelayers.E016",
         )
 
 

@@ -33,7 +33,12 @@ class PackageSettings:
     STRICT: bool = False  # a static file without an id raises, instead of a marker in its URL
     STATIC_DEV_MODE: bool | None = None  # look at static files at each use; None: as DEBUG
     STATIC_LOG: bool = False  # a line for each static file that is hashed
+    # Where `warm_cache --enqueue` puts warmers: "django", "celery"; None: what the project uses.
+    TASK_QUEUE: str | None = None
     STATIC_RECHECK_SECONDS: float | None = None  # look again in production; None: never
+    STATS_SECONDS: float | None = 10  # between two writes of what a process counts; None: never
+    STATS_DAYS: float = 7  # for which statistics are kept
+    ADVISE_SAMPLE: float = 0.0  # the part of queries, functions and pages that is timed, 0 to 1
 
 
 SETTING_NAMES = tuple(field.name for field in fields(PackageSettings))
@@ -91,6 +96,11 @@ def cache_databases() -> list[str]:
 def is_own_database(database: str) -> bool:
     """Tell whether a database holding the table was set aside for it: any but "default"."""
     return database != DEFAULT_DB_ALIAS and database in cache_databases()
+
+
+def statistics_database() -> str:
+    """Return the DATABASES alias that holds the statistics: the cache's own, where there is one."""
+    return next(filter(is_own_database, cache_databases()), DEFAULT_DB_ALIAS)
 
 
 def aliases_configured_as(backend: type, location: str, params: Mapping[str, Any]) -> list[str]:

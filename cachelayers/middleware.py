@@ -19,7 +19,10 @@ from django.utils.decorators import sync_and_async_middleware
 from cachelayers.hashing.markers import MARKERS
 from cachelayers.hashing.urls import PARAMETER, current_id
 from cachelayers.invalidation.units import unit_of_work
+from cachelayers.samples import Work, is_sampling, note_view, sampling
 
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+ERRORS = 400  # status codes from here on
 GetResponse = Callable[[HttpRequest], Any]
 
 
@@ -31,16 +34,41 @@ def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
         async def answer_async(request: HttpRequest) -> HttpResponseBase:
             with unit_of_work(request):
                 response: Awaitable[HttpResponseBase] = get_response(request)
-                return await response
+                if not is_sampling():
+                    return await response
+                with sampling() as work:
+                    answered = await response
+                note_request(work, request, answered)
+                return answered
 
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         with unit_of_work(request):
-            response: HttpResponseBase = get_response(request)
+            response: HttpResponseBase
+            if not is_sampling():
+                response = get_response(request)
+                return response
+            with sampling() as work:
+                response = get_response(request)
+            note_request(work, request, response)
             return response
 
     return answer
+
+
+def note_request(work: Work, request: HttpRequest, response: HttpResponseBase) -> None:
+    """Take a view that was asked for a page as a sample of what a cache could keep.
+
+    The same page for another session is another one: it may show who is logged in.
+    """
+    match = request.resolver_match
+    if request.method in SAFE_METHODS and match is not None and response.status_code < ERRORS:
+        session = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        # Django's own name for a view without one: the path to its function.
+        note_view(
+            work, match.view_name or match._func_path, hash((request.get_full_path(), session))
+        )
 
 
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, the longest that counts

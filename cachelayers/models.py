@@ -1,4 +1,4 @@
-"""The tables of entries and of the log. Written by the rooms above, never through the ORM."""
+"""The tables of entries, log, statistics and warmers' runs; the admin's screens have none."""
 
 from __future__ import annotations
 
@@ -100,3 +100,194 @@ class LogState(models.Model):
 
     def __str__(self) -> str:
         return self.incarnation
+
+
+class WarmerRun(models.Model):
+    """How the last run of one warmer, sitemap or list of URLs went, or how far it is.
+
+    One row each, written over by the next run: the table does not grow.
+    """
+
+    source = models.CharField(
+        _("source"), max_length=64, unique=True, help_text=_("Digest of kind, name and shard.")
+    )
+    kind = models.CharField(_("kind"), max_length=10)
+    name = models.TextField(_("name"))
+    shard = models.CharField(_("shard"), max_length=20, blank=True)
+    state = models.CharField(_("state"), max_length=12)
+    token = models.CharField(
+        _("token"), max_length=32, blank=True, help_text=_("Of the run that writes this row.")
+    )
+    host = models.CharField(_("host"), max_length=255, blank=True)
+    process_space = models.CharField(
+        _("process space"),
+        max_length=64,
+        blank=True,
+        help_text=_("Tells containers of one name apart, whose process ids differ."),
+    )
+    process = models.BigIntegerField(_("process"), default=0, help_text=_("Its id on the host."))
+    queued = models.BigIntegerField(_("queued"), null=True, help_text=_("Milliseconds since 1970."))
+    started = models.BigIntegerField(
+        _("started"), null=True, help_text=_("Milliseconds since 1970.")
+    )
+    ended = models.BigIntegerField(_("ended"), null=True, help_text=_("Milliseconds since 1970."))
+    alive_until = models.BigIntegerField(
+        _("alive until"),
+        default=0,
+        help_text=_("After which a run that has not said more is taken for dead."),
+    )
+    seconds = models.FloatField(
+        _("seconds"), null=True, help_text=_("How long the last run took that has ended.")
+    )
+    total = models.IntegerField(_("total"), default=0)
+    warmed = models.IntegerField(_("warmed"), default=0)
+    already_warm = models.IntegerField(_("already warm"), default=0)
+    failed = models.IntegerField(_("failed"), default=0)
+    failures = models.JSONField(_("failures"), default=list)
+    done = models.BinaryField(
+        _("done"), null=True, help_text=_("What an interrupted run has warmed: 8 bytes each.")
+    )
+
+    class Meta:
+        db_table = "cachelayers_warmerrun"
+        verbose_name = _("run of a warmer")
+        verbose_name_plural = _("runs of warmers")
+        default_permissions: ClassVar = ("view",)
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.kind, self.name, self.shard)))
+
+
+class Statistic(models.Model):
+    """What all processes have counted of one cache, or of one of its layers, in one minute.
+
+    The columns after the first three are those of cachelayers.stats.Figures, times in microseconds.
+    """
+
+    minute = models.BigIntegerField(_("minute"), help_text=_("When it began; seconds since 1970."))
+    cache = models.CharField(_("cache"), max_length=100)
+    layer = models.CharField(
+        _("layer"), max_length=100, help_text=_("Empty: the cache as a whole.")
+    )
+    hits = models.BigIntegerField(_("hits"), default=0)
+    misses = models.BigIntegerField(_("misses"), default=0)
+    sets = models.BigIntegerField(_("sets"), default=0)
+    evictions = models.BigIntegerField(_("evictions"), default=0)
+    errors = models.BigIntegerField(_("errors"), default=0)
+    fresh = models.BigIntegerField(_("fresh values served"), default=0)
+    stale = models.BigIntegerField(_("stale values served"), default=0)
+    computed = models.BigIntegerField(_("values computed"), default=0)
+    joined = models.BigIntegerField(_("waits for another thread"), default=0)
+    waited = models.BigIntegerField(_("waits for another process"), default=0)
+    saved_us = models.BigIntegerField(_("time saved, in microseconds"), default=0)
+    computing_us = models.BigIntegerField(_("time of computing, in microseconds"), default=0)
+
+    class Meta:
+        db_table = "cachelayers_statistics"
+        verbose_name = _("statistics of a minute")
+        verbose_name_plural = _("statistics")
+        default_permissions: ClassVar = ("view",)
+        # Its index also finds the minutes of an hour.
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["minute", "cache", "layer"], name="cachelayers_statistics_row"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cache} {self.layer}".rstrip()
+
+
+class Timing(models.Model):
+    """What one query, function, view or recall has cost in one hour, as far as it was sampled."""
+
+    hour = models.BigIntegerField(_("hour"), help_text=_("When it began; seconds since 1970."))
+    kind = models.CharField(_("kind"), max_length=20)
+    name = models.CharField(_("name"), max_length=255)
+    place = models.CharField(_("place"), max_length=255, help_text=_("Which function ran it."))
+    calls = models.BigIntegerField(_("calls"), default=0)
+    total_us = models.BigIntegerField(_("time, in microseconds"), default=0)
+    repeats = models.BigIntegerField(
+        _("repeats"), default=0, help_text=_("Made again, before anything it reads had changed.")
+    )
+    repeated_us = models.BigIntegerField(_("time of repeats, in microseconds"), default=0)
+    changed = models.BigIntegerField(
+        _("changed"), default=0, help_text=_("Made again, after what it reads had changed.")
+    )
+    tables = models.TextField(_("tables"), help_text=_("What it reads, separated by spaces."))
+
+    class Meta:
+        db_table = "cachelayers_timing"
+        verbose_name = _("timing")
+        verbose_name_plural = _("timings")
+        default_permissions: ClassVar = ("view",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["hour", "kind", "name"], name="cachelayers_timing_row")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# Screens of the admin: each has its place in the admin's index, and its permissions. Proxies, which
+# have no rows of their own; a dumpdata of everything would look for the table of an unmanaged one.
+
+
+class Overview(LogState):
+    """How each layer is, and what it has answered."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("overview")
+        default_permissions: ClassVar = ("view",)
+
+
+class Invalidate(LogState):
+    """Choose what is not to be served any more."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("invalidate")
+        default_permissions: ClassVar = ()
+        permissions: ClassVar = [
+            ("invalidate_entries", "Can invalidate cached entries"),
+            ("clear_caches", "Can clear caches"),
+        ]
+
+
+class Warmers(LogState):
+    """What fills the cache ahead of its readers."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("warmers")
+        default_permissions: ClassVar = ("view",)
+        permissions: ClassVar = [("run_warmers", "Can run warmers")]
+
+
+class Log(LogState):
+    """What was invalidated. Seen with the permission to view invalidations."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("log")
+        default_permissions: ClassVar = ()
+
+
+class Entries(LogState):
+    """What is stored. Seen with the permission to view entries."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("entries")
+        default_permissions: ClassVar = ()
+        permissions: ClassVar = [("view_values", "Can view cached values")]
+
+
+class Advice(LogState):
+    """What the site spends its time on."""
+
+    class Meta:
+        proxy = True
+        verbose_name = verbose_name_plural = _("advice")
+        default_permissions: ClassVar = ("view",)

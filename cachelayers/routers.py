@@ -1,4 +1,4 @@
-"""Keep the cache's table in the databases that caches name, and other tables out of its own."""
+"""Keep the cache's tables in the databases that caches name, and other tables out of its own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from typing import Any
 
 from django.db.models import Model
 
-from cachelayers.conf import cache_databases, is_own_database
+from cachelayers.conf import cache_databases, is_own_database, statistics_database
 
 APP_LABEL = "cachelayers"
 ENTRY = "entry"
+STATISTICS = frozenset({"statistic", "timing"})
 
 
 class CacheRouter:
     """For DATABASE_ROUTERS, where a DatabaseCache has a database alias of its own."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        """Read entries from the first database that a cache names."""
+        """Read entries from the first database that a cache names, statistics from theirs."""
+        if is_statistics(model._meta.app_label, model._meta.model_name):
+            return statistics_database()
         if not is_entry(model._meta.app_label, model._meta.model_name):
             return None
         return next(iter(cache_databases()), None)
@@ -31,9 +34,16 @@ class CacheRouter:
         """Entries belong in the databases that caches name; one set aside takes nothing else."""
         if is_entry(app_label, model_name):
             return db in cache_databases()
+        if is_statistics(app_label, model_name):
+            return db == statistics_database()
         return False if is_own_database(db) else None
 
 
 def is_entry(app_label: str, model_name: str | None) -> bool:
     """Tell whether a model's labels are those of the entries' table."""
     return app_label == APP_LABEL and model_name == ENTRY
+
+
+def is_statistics(app_label: str, model_name: str | None) -> bool:
+    """Tell whether a model's labels are those of a table of statistics."""
+    return app_label == APP_LABEL and model_name in STATISTICS

@@ -20,6 +20,10 @@ class AsyncTwins(BaseCache):
     its transaction.
     """
 
+    def get_shared(self, key: str) -> Any:
+        """Return what others may have stored since the last look, or None; not counted."""
+        raise LookupError  # each backend has its own
+
     async def _perform(
         self,
         method: Callable[Parameters, Answer],
@@ -34,6 +38,10 @@ class AsyncTwins(BaseCache):
     ) -> bool:
         """Do what ``add`` does."""
         return await self._perform(self.add, key, value, timeout, version)
+
+    async def aget_shared(self, key: str) -> Any:
+        """Do what ``get_shared`` does."""
+        return await self._perform(self.get_shared, key)
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Do what ``get`` does."""

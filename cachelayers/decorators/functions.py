@@ -48,6 +48,17 @@ class Handles(Generic[P, R]):
         """Do as refresh() does, in async code; a plain function is called in a thread."""
         return await self._keeping.arefresh(self._whole(args), kwargs)
 
+    def warm(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Compute and store the call's value ahead of its readers; tell whether this caller did.
+
+        Elsewhere than with refresh(), only one process computes at a time, and readers wait for it.
+        """
+        return self._keeping.warm(self._whole(args), kwargs)
+
+    def is_warm(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Tell whether the cache holds a fresh value of the call."""
+        return self._keeping.is_warm(self._whole(args), kwargs)
+
     def uncached(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself; the cache is neither read nor written."""
         value: R = self._keeping.function(*self._whole(args), **kwargs)

@@ -11,13 +11,16 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 
 from cachelayers.entries.arguments import ArgumentKeys
 from cachelayers.entries.spelling import path_of
+from cachelayers.invalidation.words import note_words
 from cachelayers.lookup import (
     ainvalidate_key,
     arecall,
     arefresh,
     invalidate_key,
+    is_warm,
     recall,
     refresh,
+    warm,
 )
 
 Words = Iterable[str] | Callable[..., Iterable[str]]
@@ -44,6 +47,7 @@ class Keeping:
         self._make_text = key
         self._make_words = tags if callable(tags) else None
         self._words = () if callable(tags) else tuple(tags)
+        note_words(self._words)
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
         """Return the key of the entry of a call."""
@@ -64,6 +68,14 @@ class Keeping:
         adapt = None if self.is_async else sync_to_async
         awaitable: Awaitable[Any] = self._obtain(arefresh, arguments, keywords, adapt)
         return awaitable
+
+    def warm(self, arguments: Arguments, keywords: Keywords) -> bool:
+        """Compute and store the value of a call ahead of its readers."""
+        return bool(self._obtain(warm, arguments, keywords, as_async if self.is_async else None))
+
+    def is_warm(self, arguments: Arguments, keywords: Keywords) -> bool:
+        """Tell whether the cache holds a fresh value of a call."""
+        return bool(self._obtain(is_warm, arguments, keywords))
 
     def invalidate(self, arguments: Arguments, keywords: Keywords) -> None:
         """Make the entry of a call invalid, in the caller's transaction."""
@@ -108,3 +120,12 @@ class Keeping:
         """Call a function that was given as an option with what the cached one would get."""
         bound = self.keys.bind(arguments, keywords)
         return option(*bound.args, **bound.kwargs)
+
+
+def as_async(compute: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+    """Return a function that is seen to be async, as a partial of one is not."""
+
+    async def compute_async() -> Any:
+        return await compute()
+
+    return compute_async

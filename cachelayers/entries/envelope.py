@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 FORMAT = "cachelayers:1"
+LENGTH = 7
+SECONDS = 6  # where in it the time of computing is
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Envelope:
     dead_until: float | None
     # What it was made of: [database, incarnation, position, [tag, ...]] each
     dependencies: Sequence[Sequence[Any]]
+    created: float = 0.0
+    seconds: float = 0.0  # what it took to compute it
 
     def is_fresh(self, now: float) -> bool:
         """Tell whether it may be served as it is, if it is valid."""
@@ -40,6 +44,8 @@ def seal(envelope: Envelope) -> list[Any]:
         envelope.fresh_until,
         envelope.dead_until,
         [[*dependency[:3], list(dependency[3])] for dependency in envelope.dependencies],
+        envelope.created,
+        envelope.seconds,
     ]
 
 
@@ -47,8 +53,8 @@ def harden(stored: Any) -> Any:
     """Return a sealed envelope as tuples, which nobody can change; anything else as it is."""
     if not is_whole(stored):
         return stored
-    *head, dependencies = stored
-    return (*head, tuple((*one[:3], tuple(one[3])) for one in dependencies))
+    *head, dependencies, created, seconds = stored
+    return (*head, tuple((*one[:3], tuple(one[3])) for one in dependencies), created, seconds)
 
 
 def unseal(stored: Any) -> Envelope | None:
@@ -58,17 +64,19 @@ def unseal(stored: Any) -> Envelope | None:
 
 def is_sealed(stored: Any) -> bool:
     """Tell an envelope from everything else that may be in a cache."""
-    return isinstance(stored, (list, tuple)) and len(stored) == 5 and stored[0] == FORMAT
+    return isinstance(stored, (list, tuple)) and len(stored) == LENGTH and stored[0] == FORMAT
 
 
 def is_whole(stored: Any) -> bool:
     """Tell an envelope from one that was tampered with, too."""
     if not is_sealed(stored):
         return False
-    *_, fresh_until, dead_until, dependencies = stored
+    _, _, fresh_until, dead_until, dependencies, created, seconds = stored
     return (
         is_time(fresh_until)
         and is_time(dead_until)
+        and is_time(created)
+        and is_time(seconds)
         and isinstance(dependencies, (list, tuple))
         and all(map(is_dependency, dependencies))
     )

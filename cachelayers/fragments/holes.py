@@ -15,8 +15,8 @@ COUNT = "_cachelayers_holes"  # of a parser
 # Tags that write what is in them as it is. Others, {% filter %} say, may change it; and what is in
 # a hole is not there while they do.
 PLAIN_TAGS = frozenset(
-    """autoescape block comment for fragment fragments if ifchanged language localize localtime
-    partialdef timezone uncached verbatim with""".split()  # noqa: SIM905 - easier to read
+    """autoescape block comment extends for fragment fragments if ifchanged language localize
+    localtime partialdef timezone uncached verbatim with""".split()  # noqa: SIM905 - easier to read
 )
 Name = tuple[str, int]
 

@@ -22,8 +22,8 @@ from cachelayers.fragments.lists import Listing, serve_list
 from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
 from cachelayers.fragments.places import Locale, users_of
-from cachelayers.fragments.seen import NotedNames, Seen
-from cachelayers.fragments.serving import Fragment, Memory, serve
+from cachelayers.fragments.seen import NotedNames, Seen, unnoted
+from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
     are_unchanged,
     digest_of_name,
@@ -99,8 +99,11 @@ class FragmentNode(Node):
         given = self._options.read(context, where)
         arguments = [argument.resolve(context) for argument in self._options.arguments]
         texts, known = self._surroundings.texts(context, self.nodelist)
+        first = look_first(given, arguments, texts, self._memory)
+        if first is not None and type(first.kept) is str and current_rendering() is None:
+            return first.kept
         block = DjangoBlock(self.nodelist, context, known, self._holes, self._options.told)
-        return serve(Fragment(where, given, arguments, texts, block, self._memory))
+        return serve(Fragment(where, given, arguments, texts, block, self._memory, first))
 
 
 class FragmentsNode(Node):
@@ -199,7 +202,7 @@ class DjangoBlock:
     @property
     def names(self) -> Mapping[str, Any]:
         """Return what the template knows."""
-        return ChainMap(dict(self._item), *reversed(self._context.dicts))
+        return ChainMap(dict(self._item), *map(unnoted, reversed(self._context.dicts)))
 
     def users(self) -> list[Any]:
         """Return who may be meant by its user."""

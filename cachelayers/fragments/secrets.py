@@ -91,6 +91,17 @@ def secret_candidates(names: Mapping[str, Any], requests: list[Any]) -> Iterator
                 yield name.lower(), mapping[name]
 
 
+def real(stand_in: Any) -> Any:
+    """Return what something stands for that fragments around have put there, without using it."""
+    while True:
+        if issubclass(type(stand_in), NotedMapping):  # a lazy object is used by being asked
+            stand_in = stand_in._mapping
+        elif is_lazy(stand_in) and "_real" in vars(stand_in):
+            stand_in = vars(stand_in)["_real"]
+        else:
+            return stand_in
+
+
 def text_of(value: Any) -> str | None:
     """Return the text of a secret that was made already; a lazy one is not made by looking."""
     if is_lazy(value):
@@ -100,7 +111,7 @@ def text_of(value: Any) -> str | None:
 
 def session_key_of(request: Any) -> str | None:
     """Return the key of a request's session, if there is one."""
-    return text_of(getattr(getattr(request, "session", None), "session_key", None))
+    return text_of(getattr(real(getattr(request, "session", None)), "session_key", None))
 
 
 def has_form_field(text: str) -> bool:
@@ -110,7 +121,7 @@ def has_form_field(text: str) -> bool:
 
 def has_token(text: str, request: Any) -> bool:
     """Tell whether a text holds a token of a request, which is another one each time it is made."""
-    secret = getattr(request, "META", {}).get("CSRF_COOKIE")
+    secret = real(getattr(request, "META", {})).get("CSRF_COOKIE")
     if not isinstance(secret, str) or len(secret) != CSRF_SECRET_LENGTH:
         return False
     return secret in text or any(unmask(token) == secret for token in TOKEN.findall(text))

@@ -72,6 +72,13 @@ class NotedNames(MutableMapping[str, Any]):
         return len(self._names)
 
 
+def unnoted(names: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return what stands behind those that fragments around have put there."""
+    while isinstance(names, NotedNames):
+        names = names._names
+    return names
+
+
 def add_dependencies(
     capture: Capture,
     seen: Mapping[str, Any],

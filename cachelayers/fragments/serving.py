@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.messages.storage.base import BaseStorage
@@ -116,6 +116,32 @@ class Memory:
         return bool(self._secrets) and self._secrets.get(key, 0.0) > time.monotonic()
 
 
+class FirstLook(NamedTuple):
+    """What was found under a key without dimensions."""
+
+    key: str
+    kept: Any
+    stored: Any
+
+
+def look_first(
+    given: Given, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
+) -> FirstLook | None:
+    """Look for what most fragments are: a plain text, the same for everybody.
+
+    It takes nothing of what a Fragment needs beyond. None where more is to be done.
+    """
+    if memory.dimensions:
+        return None
+    try:
+        key = make_key(given.name, arguments, texts)
+        if memory.is_secret(key):
+            return None
+        return FirstLook(key, *peek(given.alias, key, is_shown_only=True))
+    except (Unstable, SynchronousOnlyOperation):
+        return None
+
+
 @dataclass(slots=True)
 class Fragment:
     """One use of a tag, with what it was given."""
@@ -126,6 +152,7 @@ class Fragment:
     texts: tuple[str, ...]  # what else belongs into the key, such as the template's digest
     block: Block
     memory: Memory
+    first_look: FirstLook | None = None
 
     def key(self, dimensions: frozenset[str]) -> str:
         """Return the key of this request's variant; Unstable where it can have none."""
@@ -236,7 +263,11 @@ def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, froze
         key = fragment.key(dimensions)
         if memory.is_secret(key):
             break
-        kept, stored = peek(alias, key, is_shown_only=True)
+        first = fragment.first_look
+        if first is not None and first.key == key:
+            kept, stored = first.kept, first.stored
+        else:
+            kept, stored = peek(alias, key, is_shown_only=True)
         if type(kept) is str:
             return kept, dimensions
         if kept is MISS or not fragment.accepts(kept):

@@ -22,6 +22,7 @@ from cachelayers.fragments.secrets import (
     has_form_field,
     has_token,
     is_lazy,
+    real,
     secret_candidates,
     session_key_of,
     text_of,
@@ -98,8 +99,8 @@ class Watch:
     def _watch_request(self, stack: ExitStack, request: Any) -> None:
         """Watch what a request holds; each of it is put back when the block has been rendered."""
         session = getattr(request, "session", None)
-        if hasattr(session, "accessed"):
-            stack.enter_context(self._watching_session(session))
+        if hasattr(real(session), "accessed"):
+            stack.enter_context(self._watching_session(real(session)))
         note_token = self._noting("the CSRF token")
         stack.enter_context(watching_csrf(request, note_token))
         stand_ins: list[tuple[str, Any, Note]] = [
@@ -219,11 +220,6 @@ def lazily(value: Any, note: Note) -> Any:
     stand_in = SimpleLazyObject(give)
     vars(stand_in)["_real"] = value
     return stand_in
-
-
-def real(stand_in: Any) -> Any:
-    """Return what a lazy object stands for, without using it."""
-    return vars(stand_in).get("_real", stand_in)
 
 
 @contextmanager

@@ -149,6 +149,20 @@ class ProcessLog:
             or any(known.last.get(tag, NEVER) >= dependency.position for tag in dependency.tags)
         )
 
+    def find_overtaking(self, dependency: Dependency) -> str | None:
+        """Return the tag that makes an entry invalid; None: it is not known, or not a tag at all.
+
+        Of what is known already: for those who ask afterwards.
+        """
+        known = self.known
+        if known is None or known.incarnation != dependency.incarnation:
+            return None
+        for tag in dependency.tags:
+            last = max(known.last.get(tag, NEVER), known.older.get(tag, NEVER))
+            if last >= dependency.position:
+                return tag
+        return None
+
     def _reaches(self, position: int) -> bool:
         """Tell whether the log has come as far as another process has read it.
 

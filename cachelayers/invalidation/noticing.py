@@ -5,6 +5,7 @@ Installed in front of all wrappers of every connection as it is made.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,6 +19,7 @@ from cachelayers.invalidation.footprints import Effect, Footprint, database_of
 from cachelayers.invalidation.log import Dependency, write_tags
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.units import Unit, current_unit, is_written_to, running_units
+from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
 
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
@@ -26,15 +28,44 @@ Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
     connection: BaseDatabaseWrapper = context["connection"]
-    footprint = database_of(connection.alias).footprint(connection, text_of(sql, connection))
+    text = text_of(sql, connection)
+    footprint = database_of(connection.alias).footprint(connection, text)
     if footprint.effect is Effect.NONE:
         return execute(sql, params, many, context)
     if footprint.effect is Effect.READ:
         note_read(connection, footprint, params)
+        if (work := current_work()) is not None:
+            return time_read(
+                work,
+                connection,
+                footprint,
+                text,
+                params,
+                lambda: execute(sql, params, many, context),
+            )
         return execute(sql, params, many, context)
     return perform_write(
         connection, footprint, params, many, lambda: execute(sql, params, many, context)
     )
+
+
+def time_read(
+    work: Work,
+    connection: BaseDatabaseWrapper,
+    footprint: Footprint,
+    text: str,
+    params: Any,
+    execute: Callable[[], Any],
+) -> Any:
+    """Run a read of a request that is watched, and time it."""
+    at, began = time.time(), time.perf_counter()
+    try:
+        return execute()
+    finally:
+        tables = {(connection.alias, table.name) for table in footprint.tables}
+        if footprint.is_untracked:
+            tables.add(UNTRACKED)
+        note_query(work, text, params, tables, at, time.perf_counter() - began)
 
 
 def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:

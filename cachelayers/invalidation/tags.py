@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+WORD = "word:"
 LONGEST_TAG = 255
 LONGEST_WORD = 200
 LONGEST_KEY_TEXT = 100  # of a row; longer keys have no tag of their own
@@ -39,7 +40,7 @@ def word_tag(word: object) -> str:
         )
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in word):
         raise ValueError(f"The tag {word!r} has control characters. Leave them out.")
-    return f"word:{word}"
+    return f"{WORD}{word}"
 
 
 def word_tags(words: object) -> list[str]:

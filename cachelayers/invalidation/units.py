@@ -20,6 +20,7 @@ from cachelayers.invalidation.prune import prune_now_and_then
 from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
 from cachelayers.locks import ForkSafeLock
+from cachelayers.stats import pulse
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
 MOST_SEEN = 500  # dependencies that a unit notes before it merges them
@@ -99,6 +100,22 @@ class Unit:
                 found.append(reading)
             unit = unit.parent
         return found
+
+    def confirm(self, dependency: Dependency) -> Dependency:
+        """Return what an entry that was just found valid depends on, as of this unit's position.
+
+        Nothing that its tags name has changed in between: it would be made the same now. With its
+        own older position, what is made around it would count as overtaken by the very change that
+        it is made anew for, and would not be kept until the inner ones are made anew too.
+        """
+        reading = self._positions.get(dependency.database)
+        if (
+            reading is None
+            or reading.incarnation != dependency.incarnation
+            or reading.watermark <= dependency.position
+        ):
+            return dependency
+        return dependency._replace(position=reading.watermark)
 
     def note_read(self, database: str) -> None:
         """Fix the position, because a tracked table is about to be read outside of any recall."""
@@ -200,6 +217,8 @@ def unit_of_work(request: Any = None) -> Iterator[Unit]:
     finally:
         del _running[id(unit)]
         _unit.reset(token)
+        if pulse.is_asleep:
+            pulse.beat()
 
 
 @contextmanager

@@ -6,16 +6,19 @@ invalidated in the same transaction by every kind of write, also one by another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from django.db.models import Model
 
-from cachelayers.invalidation.tags import word_tag
+from cachelayers.invalidation.tags import WORD, word_tag
+
+MOST_NOTED = 10_000  # words may be made up as code runs; beyond, no more are remembered
 
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
 _models_by_word: dict[str, dict[str, type[Model]]] = {}
+_noted_words: set[str] = set()
 
 
 def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
@@ -42,6 +45,17 @@ def models_of_word(tag: str) -> list[type[Model]]:
     """Return the models that declare the word of a tag."""
     declared = _models_by_word.get(tag)
     return list(declared.values()) if declared else []
+
+
+def note_words(words: Iterable[str]) -> None:
+    """Remember words that code gives to what it keeps, so that operators can be told of them."""
+    if len(_noted_words) < MOST_NOTED:
+        _noted_words.update(words)
+
+
+def declared_words() -> set[str]:
+    """Return the words that models and code declare, and those of entries stored here."""
+    return set(_noted_words) | {tag.removeprefix(WORD) for tag in _models_by_word}
 
 
 def declaring_models() -> list[type[Model]]:

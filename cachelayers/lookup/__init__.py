@@ -1,5 +1,6 @@
 """The main flow: get an entry, or compute and store it."""
 
+from cachelayers.lookup.ahead import is_warm, warm
 from cachelayers.lookup.batches import Wanted, peek_many, recall_many_after_peeking
 from cachelayers.lookup.calls import (
     ainvalidate_key,
@@ -25,6 +26,7 @@ __all__ = [
     "arefresh",
     "cap_timeout",
     "invalidate_key",
+    "is_warm",
     "peek",
     "peek_many",
     "recall",
@@ -33,4 +35,5 @@ __all__ = [
     "recall_many_after_peeking",
     "refresh",
     "remembered_tags",
+    "warm",
 ]

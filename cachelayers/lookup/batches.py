@@ -34,6 +34,7 @@ from cachelayers.lookup.flow import (
     give_back,
     make_entry,
 )
+from cachelayers.lookup.observing import note_found, note_peeked
 from cachelayers.lookup.peeking import MISS, UNREAD, judge
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
@@ -44,6 +45,14 @@ from cachelayers.lookup.steps import (
     Steps,
     TakeLease,
 )
+from cachelayers.tracing import (
+    TracedRecall,
+    begin_recall,
+    going_on,
+    note_layer,
+    take_layer,
+    within_recall,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class Wanted:
     policy: Policy
     compute: Callable[[], Any]
     stored: Any = UNREAD  # what was read there before
+    traced: TracedRecall | None = None  # where it is followed
 
 
 def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
@@ -61,8 +71,16 @@ def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     if unit is None or unit.is_dirty():
         return [(MISS, UNREAD)] * len(keys)
     stored = read_many(alias, keys)
-    found = [stored.get(key) for key in keys]
-    return [(judge(unit, one, is_shown_only=True), one) for one in found]
+    layer = take_layer() if going_on else ""
+    found = []
+    for key in keys:
+        one = stored.get(key)
+        value = judge(unit, one, is_shown_only=True)
+        if value is not MISS:
+            note_layer(layer)
+            note_peeked(alias, key, one)
+        found.append((value, one))
+    return found
 
 
 def recall_many_after_peeking(wanted: Sequence[Wanted]) -> list[Any]:
@@ -74,13 +92,18 @@ def recall_many_after_peeking(wanted: Sequence[Wanted]) -> list[Any]:
 
 def recall_steps(wanted: Sequence[Wanted], unit: Unit) -> Steps:
     """Get the values, from the cache or by computing them."""
+    if going_on:
+        wanted = [
+            replace(one, traced=begin_recall(one.policy.alias, one.policy.key)) for one in wanted
+        ]
     if unit.is_dirty():
         values = []
         for one in wanted:
-            value = yield from compute_unseen(one.policy, one.compute, unit)
+            value = yield from part_of(one, compute_unseen(one.policy, one.compute, unit))
             values.append(value)
         return values
     found = yield from find_many(wanted, unit)
+    note_served(wanted, [one if one.state is State.FRESH else MISSING for one in found], "fresh")
     values = [one.value for one in found]
     open_ones = [number for number, one in enumerate(found) if one.state is not State.FRESH]
     if open_ones:
@@ -98,8 +121,25 @@ def find_many(wanted: Sequence[Wanted], unit: Unit) -> Steps:
     found = []
     for one in wanted:
         kept = stored.get(one.policy.key) if one.stored is UNREAD else one.stored
-        found.append((yield from find(one.policy, unit, stored=kept)))
+        found.append((yield from part_of(one, find(one.policy, unit, stored=kept))))
     return found
+
+
+def part_of(one: Wanted, steps: Steps) -> Steps:
+    """Carry out steps as those of one entry, where that is followed."""
+    if one.traced is None:
+        return (yield from steps)
+    with within_recall(one.traced):
+        return (yield from steps)
+
+
+def note_served(wanted: Sequence[Wanted], found: Sequence[Found], outcome: str) -> None:
+    """Count and follow what is served; ``outcome``: of what is fresh."""
+    for one, state in zip(wanted, found, strict=True):
+        if state.envelope is not None:
+            with within_recall(one.traced):
+                is_stale = state.state is State.STALE
+                note_found(one.policy, state.envelope, "stale" if is_stale else outcome)
 
 
 def make(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
@@ -137,6 +177,7 @@ def make_with_lease(
     try:
         found = yield from look_again(wanted, found, unit)
         if lease is None and not may_wait:
+            note_served(wanted, found, "fresh")
             return [one.value for one in found]
         return (yield from compute_and_store(wanted, found, unit, failures))
     finally:
@@ -181,13 +222,14 @@ def look_again(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> 
     stored = read_many(wanted[0].policy.alias, [one.policy.key for one in wanted], shared=True)
     now = []
     for one, before in zip(wanted, found, strict=True):
-        later = yield from find(one.policy, unit, stored=stored.get(one.policy.key))
+        later = yield from part_of(one, find(one.policy, unit, stored=stored.get(one.policy.key)))
         now.append(before if later.state is State.MISSING else later)
     return now
 
 
 def compute_missing(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
     """Compute, after having waited, what is still missing; and serve what is stale."""
+    note_served(wanted, found, "joined")
     values = [one.value for one in found]
     missing = [number for number, one in enumerate(found) if one.state is State.MISSING]
     if missing:
@@ -211,15 +253,18 @@ def compute_and_store(
     try:
         for one, before in zip(wanted, found, strict=True):
             if before.state is State.FRESH:
+                note_served([one], [before], "waited")
                 values.append(before.value)
                 continue
             try:
-                value, envelope = yield from make_entry(one.policy, one.compute, unit)
+                steps = make_entry(one.policy, one.compute, unit)
+                value, envelope = yield from part_of(one, steps)
             except Exception as error:
                 if before.state is State.MISSING:
                     raise
                 report_failed_refresh(one.policy, error)
                 failures.append(error)
+                note_served([one], [before], "stale")
                 value, envelope = before.value, None
             values.append(value)
             if envelope is not None:

@@ -17,10 +17,13 @@ from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.invalidation.capture import Capture, capturing, current_capture
 from cachelayers.invalidation.log import log_of
+from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
+from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.background import StartRefresh
 from cachelayers.lookup.faults import report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
+from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
 from cachelayers.lookup.peeking import UNREAD
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
@@ -37,6 +40,7 @@ from cachelayers.lookup.steps import (
     Vouch,
     dependencies_of,
 )
+from cachelayers.tracing import going_on, take_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
 LONGEST_PAUSE_SECONDS = 0.05
@@ -58,6 +62,7 @@ class Found(NamedTuple):
 
     state: State
     value: Any = None
+    envelope: Envelope | None = None
 
 
 MISSING = Found(State.MISSING)
@@ -81,18 +86,34 @@ class Lease:
 def recall_steps(
     policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = UNREAD
 ) -> Steps:
-    """Get the value, from the cache or by computing it; ``stored``: what was read there before."""
+    """Return the flow of a recall, followed where somebody follows.
+
+    ``stored``: what was read in its place before.
+    """
+    steps = obtain(policy, compute, unit, stored)
+    return followed(policy, steps) if going_on else steps
+
+
+def followed(policy: Policy, steps: Steps) -> Steps:
+    """Trace a flow."""
+    with tracing_recall(policy.alias, policy.key):
+        return (yield from steps)
+
+
+def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) -> Steps:
+    """Get the value, from the cache or by computing it."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
         return (yield from compute_unseen(policy, compute, unit))
     found = yield from find(policy, unit, stored=stored)
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
-    if found.state is State.STALE:
+    if found.envelope is not None and found.state is State.STALE:
         if policy.is_refreshed_by_caller:
-            return (yield from refresh_or_serve(policy, compute, unit, found.value))
+            return (yield from refresh_or_serve(policy, compute, unit, found.envelope))
         yield from start_refresh(policy, compute)
-    if found.state is not State.MISSING:
+    if found.envelope is not None:
+        note_found(policy, found.envelope, "fresh" if found.state is State.FRESH else "stale")
         return found.value
     return (yield from compute_once(policy, compute, unit))
 
@@ -101,24 +122,29 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNRE
     """Look for a valid entry; one that is used hands its tags to the recall around this one."""
     envelope: Envelope | None
     if stored is UNREAD:
+        if going_on:
+            take_layer()
         envelope = yield ReadEntry(policy, shared=shared)
     else:
         envelope = unseal(stored)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
+        note_missed(envelope)
         return MISSING
     dependencies = dependencies_of(envelope)
     if dependencies is None or not (policy.accepts is None or policy.accepts(envelope.value)):
         return MISSING
     for dependency in dependencies:
         if not (yield Vouch(unit, dependency)):
+            note_invalid(policy, dependency)
             return OUTDATED
     if outer := current_capture():
         for dependency in dependencies:
-            outer.add_dependency(dependency)
+            outer.add_dependency(unit.confirm(dependency))
     else:
-        unit.note_seen(dependencies)
-    return Found(State.FRESH if envelope.is_fresh(now) else State.STALE, envelope.value)
+        unit.note_seen([unit.confirm(dependency) for dependency in dependencies])
+    state = State.FRESH if envelope.is_fresh(now) else State.STALE
+    return Found(state, envelope.value, envelope)
 
 
 def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
@@ -131,7 +157,7 @@ def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
 
 
 def refresh_or_serve(
-    policy: Policy, compute: Callable[[], Any], unit: Unit, stale_value: Any
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stale: Envelope
 ) -> Steps:
     """Refresh a stale entry in the caller's own time, if nobody else does; else serve it stale.
 
@@ -140,12 +166,14 @@ def refresh_or_serve(
     """
     lease = Lease()
     if not (yield TakeLease(policy, lease.token, lease.seconds)):
-        return stale_value
+        note_found(policy, stale, "stale")
+        return stale.value
     try:
         value = yield from compute_and_store(policy, compute, unit)
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises; all is logged
         report_failed_refresh(policy, error)
-        return stale_value
+        note_found(policy, stale, "stale")
+        return stale.value
     yield from give_back(policy, lease)
     return value
 
@@ -161,7 +189,8 @@ def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
                 land(policy.name, flight)
         yield AwaitLanding(flight, package_settings().LEASE_SECONDS)
         found = yield from find(policy, unit, shared=True)
-        if found.state is not State.MISSING:
+        if found.envelope is not None:
+            note_found(policy, found.envelope, "joined")
             return found.value
         if not flight.is_stored:
             break  # it failed, or may not be shared: no use to queue up behind the next one
@@ -184,16 +213,18 @@ def compute_with_lease(
         yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
         found = yield from find(policy, unit, shared=True)
-        if found.state is not State.MISSING:
+        if found.envelope is not None:
             flight.is_stored = True
+            note_found(policy, found.envelope, "waited")
             return found.value
         lease = Lease()
         has_lease = yield TakeLease(policy, lease.token, lease.seconds)
     try:
         # Somebody may have stored it between the miss and the lease.
         found = yield from find(policy, unit, shared=True)
-        if found.state is not State.MISSING:
+        if found.envelope is not None:
             flight.is_stored = True
+            note_found(policy, found.envelope, "waited")
             return found.value
         return (yield from compute_and_store(policy, compute, unit, flight))
     finally:
@@ -223,8 +254,12 @@ def refresh_steps(
 
 def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Compute without storing; what is around it depends on the same."""
-    with capturing(Capture(unit, collects=policy.collects)):
-        return (yield Compute(compute))
+    capture = Capture(unit, collects=policy.collects)
+    began = time.perf_counter()
+    with capturing(capture):
+        value = yield Compute(compute)
+    note_computed(policy, capture, time.perf_counter() - began, is_storable=False)
+    return value
 
 
 def compute_and_store(
@@ -247,12 +282,17 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
             capture.add(database, unit.position(database), tags)
         else:
             capture.is_unstorable = True
-    began = time.time()
+    began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-    if not is_worth_storing(policy, capture, unit):
-        return value, None
-    return value, make_envelope(policy, value, capture, began)
+    seconds = time.perf_counter() - clock
+    envelope = None
+    if is_worth_storing(policy, capture, unit):
+        if policy.words:
+            note_words(tag.removeprefix(WORD) for tag in policy.words)
+        envelope = make_envelope(policy, value, capture, began, seconds)
+    note_computed(policy, capture, seconds, is_storable=envelope is not None)
+    return value, envelope
 
 
 def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
@@ -265,8 +305,10 @@ def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
     )
 
 
-def make_envelope(policy: Policy, value: Any, capture: Capture, began: float) -> Envelope:
+def make_envelope(
+    policy: Policy, value: Any, capture: Capture, began: float, seconds: float
+) -> Envelope:
     """Return the entry. Its time runs from when it began to be made: its data may be as old."""
     fresh_until = None if policy.timeout is None else began + policy.timeout
     dead_until = None if fresh_until is None else fresh_until + policy.stale
-    return Envelope(value, fresh_until, dead_until, capture.dependencies())
+    return Envelope(value, fresh_until, dead_until, capture.dependencies(), began, seconds)

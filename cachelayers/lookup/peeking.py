@@ -13,11 +13,13 @@ from django.core.cache import caches
 from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
-from cachelayers.entries.envelope import FORMAT
+from cachelayers.entries.envelope import FORMAT, LENGTH
 from cachelayers.invalidation.capture import current_capture
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.faults import report
+from cachelayers.lookup.observing import note_peeked
+from cachelayers.tracing import going_on, take_layer
 
 
 class Peeked(Enum):
@@ -41,6 +43,8 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     unit = current_unit()
     if unit is None or unit.is_dirty():
         return MISS, UNREAD
+    if going_on:
+        take_layer()  # of an earlier look
     try:
         stored = caches[alias].get(key)
     except CACHE_ERRORS as error:
@@ -48,14 +52,17 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
         return MISS, None
     except UNREADABLE:
         return MISS, None
-    return judge(unit, stored, is_shown_only=is_shown_only), stored
+    value = judge(unit, stored, is_shown_only=is_shown_only)
+    if value is not MISS:
+        note_peeked(alias, key, stored)
+    return value, stored
 
 
 def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
-    if type(stored) not in (list, tuple) or len(stored) != 5 or stored[0] != FORMAT:
+    if type(stored) not in (list, tuple) or len(stored) != LENGTH or stored[0] != FORMAT:
         return MISS
-    _, value, fresh_until, _, dependencies = stored
+    _, value, fresh_until, _, dependencies, _, _ = stored
     try:
         if fresh_until is not None and time.time() >= fresh_until:
             return MISS
@@ -103,6 +110,6 @@ def hand_over(unit: Unit, dependencies: Any, *, is_shown_only: bool) -> None:
     capture = current_capture()
     if capture is not None:
         for dependency in dependencies:
-            capture.add_dependency(Dependency(*dependency))
+            capture.add_dependency(unit.confirm(Dependency(*dependency)))
     elif not is_shown_only:
-        unit.note_seen([Dependency(*dependency) for dependency in dependencies])
+        unit.note_seen([unit.confirm(Dependency(*dependency)) for dependency in dependencies])

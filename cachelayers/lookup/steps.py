@@ -67,7 +67,8 @@ class ReadEntry(CacheStep):
     """Get the envelope under the key, or None.
 
     ``shared``: past the memory of this process, where it is one layer of several. What is there is
-    known to be outdated, and another process may have stored a newer one.
+    known to be outdated, and another process may have stored a newer one. Such a second look is not
+    counted: it would make each value that is computed two misses.
     """
 
     operation = "get"
@@ -114,10 +115,10 @@ class TakeLease(CacheStep):
 class ReadLease(CacheStep):
     """Get the token of the lease's holder."""
 
-    operation = "get"
-
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy, policy.lease_key)
+        # A lease is no value: a look at it is neither a hit nor a miss.
+        self.operation = "get_shared" if hasattr(policy.cache, "get_shared") else "get"
 
 
 class DropLease(CacheStep):

@@ -5,6 +5,6 @@ command only, so that ``from cachelayers import warmer`` stays cheap in every se
 """
 
 from cachelayers.warming.registry import Warmer, registered_warmers, warmer
-from cachelayers.warming.targets import Target
+from cachelayers.warming.targets import RecallTarget, Target
 
-__all__ = ["Target", "Warmer", "registered_warmers", "warmer"]
+__all__ = ["RecallTarget", "Target", "Warmer", "registered_warmers", "warmer"]

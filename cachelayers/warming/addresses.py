@@ -32,14 +32,16 @@ class Address:
         return f"{self.scheme}://{self.host}{self.path}{query}"
 
 
-def locate(url: str, *, base: str | None = None) -> Address:
+def locate(url: str, *, base: str | None = None, origin: str | None = None) -> Address:
     """The address that a path or URL names; raises WarmingError where it is not on this site.
 
-    ``base`` is the URL of the page that names it; only then may it be relative.
+    ``base`` is the URL of the page that names it; only then may it be relative. ``origin`` is
+    that of the server which is asked, whose host is the site's as those of ALLOWED_HOSTS are.
     """
     _check_spelling(url, may_be_relative=base is not None)
-    parts = _split(url, base or site_origin())
-    _check_host(parts)
+    parts = _split(url, base or origin or site_origin())
+    if origin is None or parts.netloc.lower() != urlsplit(origin).netloc:
+        _check_host(parts)
     return Address(
         scheme=parts.scheme,
         host=parts.netloc.lower(),

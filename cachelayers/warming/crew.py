@@ -1,70 +1,132 @@
-"""Warm items one after the other or in threads. Called by ``warm_cache``."""
+"""Warm items one after the other or in threads. Called by the run."""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from django.core.cache import caches
 from django.db import connections
 
 from cachelayers.warming.items import Item, warm_item
-from cachelayers.warming.outcomes import Outcome
+from cachelayers.warming.limits import Pace, can_interrupt, time_limit
+from cachelayers.warming.outcomes import Outcome, TookTooLong, failure
 
 # How long an interrupted run waits for the items in hand.
 STOP_SECONDS = 3.0
 # A signal that comes in the instant before a wait begins is handled when the wait ends.
 SIGNAL_SECONDS = 0.5
 
+OnOutcome = Callable[[int, Outcome], None]
 
-def warm_items(
-    items: Sequence[Item],
-    *,
-    concurrency: int,
-    only_missing: bool,
-    on_outcome: Callable[[Outcome], None],
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """How items are to be warmed."""
+
+    concurrency: int = 1
+    only_missing: bool = False
+    rate: float | None = None  # items a second
+    time_limit: float | None = None  # seconds for one item
+
+
+def warm_items(items: Sequence[Item], order: Order, on_outcome: OnOutcome) -> None:
     """Warm all; ``on_outcome`` is called in this thread, once for each item that ended.
 
-    An interrupted run tells what ended by then and raises KeyboardInterrupt.
+    It gets the item's number in the sequence. An interrupted run tells what ended by then and
+    raises KeyboardInterrupt.
     """
-    if concurrency == 1:
-        for item in items:
-            on_outcome(warm_item(item, only_missing=only_missing))
+    # In threads, what hangs can be left behind; in this one only where a signal ends it.
+    if order.concurrency == 1 and (can_interrupt() or not order.time_limit):
+        warm_in_turn(items, order, on_outcome)
         return
-    crew = Crew(items, only_missing=only_missing)
+    crew = Crew(items, order)
     try:
-        crew.start(min(concurrency, len(items)))
+        crew.start(min(order.concurrency, len(items)))
         for _ in items:
-            on_outcome(crew.next_outcome())
+            on_outcome(*crew.next_outcome())
     finally:
         crew.stop()
         crew.tell_rest(on_outcome)
 
 
-class Crew:
-    """Threads that take items from one queue and put outcomes on another."""
+def warm_in_turn(items: Sequence[Item], order: Order, on_outcome: OnOutcome) -> None:
+    """Warm all in this thread."""
+    pace, never = Pace(order.rate), Event()
+    for number, item in enumerate(items):
+        pace.wait(never)
+        try:
+            with time_limit(order.time_limit):
+                outcome = warm_item(item, only_missing=order.only_missing)
+        except TookTooLong as error:  # in the instant in which it had ended
+            outcome = failure(item.label, error)
+        on_outcome(number, outcome)
 
-    def __init__(self, items: Sequence[Item], *, only_missing: bool) -> None:
-        self._only_missing = only_missing
-        self._waiting: SimpleQueue[Item] = SimpleQueue()
-        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+
+@dataclass(eq=False)
+class Worker:
+    """A thread of the crew, and what it has in hand."""
+
+    number: int
+    thread: Thread | None = None
+    item: int | None = None
+    began: float = 0.0
+    is_abandoned: bool = False
+
+
+@dataclass(eq=False)
+class Waiting:
+    """The numbers of the items that nobody has taken yet."""
+
+    next: int
+    end: int
+    lock: Lock = field(default_factory=Lock)
+
+    def take(self) -> int | None:
+        """The next one, or None."""
+        with self.lock:
+            if self.next >= self.end:
+                return None
+            self.next += 1
+            return self.next - 1
+
+
+class Crew:
+    """Threads that take items in their order and put outcomes on a queue."""
+
+    def __init__(self, items: Sequence[Item], order: Order) -> None:
+        self._items = items
+        self._order = order
+        self._pace = Pace(order.rate)
+        self._waiting = Waiting(next=0, end=len(items))
+        self._outcomes: SimpleQueue[tuple[int, Outcome]] = SimpleQueue()
         self._stopped = Event()
-        self._threads: list[Thread] = []
-        for item in items:
-            self._waiting.put(item)
+        self._workers: list[Worker] = []
+        self._looked_at = time.monotonic()
+        self._lock = Lock()  # of a worker's end and its being abandoned
 
     def start(self, size: int) -> None:
         """Start that many threads."""
-        for number in range(1, size + 1):
+        for _ in range(size):
+            worker = Worker(len(self._workers) + 1)
             # Daemons: an item that hangs must not keep an interrupted command from ending.
-            thread = Thread(target=self._work, name=f"warm_cache-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            worker.thread = Thread(
+                target=self._work,
+                args=(worker,),
+                name=f"warm_cache-{worker.number}",
+                daemon=True,
+            )
+            self._workers.append(worker)
+            worker.thread.start()
 
-    def next_outcome(self) -> Outcome:
+    def next_outcome(self) -> tuple[int, Outcome]:
         """Wait for the next item to end; Ctrl-C is never further away than SIGNAL_SECONDS."""
         while True:
+            if time.monotonic() - self._looked_at >= SIGNAL_SECONDS:
+                self._abandon_overdue()
             try:
                 return self._outcomes.get(timeout=SIGNAL_SECONDS)
             except Empty:
@@ -74,26 +136,56 @@ class Crew:
         """Let the threads finish what they have in hand, and wait for them a while."""
         self._stopped.set()
         deadline = time.monotonic() + STOP_SECONDS
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for worker in self._workers:
+            if worker.thread is not None and not worker.is_abandoned:
+                worker.thread.join(max(0.0, deadline - time.monotonic()))
 
-    def tell_rest(self, on_outcome: Callable[[Outcome], None]) -> None:
+    def tell_rest(self, on_outcome: OnOutcome) -> None:
         """Report the outcomes that nobody has asked for yet."""
         while True:
             try:
-                outcome = self._outcomes.get_nowait()
+                number, outcome = self._outcomes.get_nowait()
             except Empty:
                 return
-            on_outcome(outcome)
+            on_outcome(number, outcome)
 
-    def _work(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                item = self._waiting.get_nowait()
-                self._outcomes.put(warm_item(item, only_missing=self._only_missing))
-        except Empty:
+    def _abandon_overdue(self) -> None:
+        self._looked_at = time.monotonic()
+        limit = self._order.time_limit
+        if not limit:
             return
+        for worker in list(self._workers):
+            with self._lock:
+                number = worker.item
+                if number is None or worker.is_abandoned:
+                    continue
+                if time.monotonic() - worker.began < limit:
+                    continue
+                worker.is_abandoned = True
+            label = self._items[number].label
+            self._outcomes.put((number, failure(label, TookTooLong(limit))))
+            self.start(1)
+
+    def _work(self, worker: Worker) -> None:
+        try:
+            while not worker.is_abandoned and not self._stopped.is_set():
+                number = self._waiting.take()
+                if number is None:
+                    return
+                self._pace.wait(self._stopped)
+                if self._stopped.is_set():
+                    return
+                self._warm(worker, number)
         finally:
             # Both belong to the thread: nobody else could close them after it.
             caches.close_all()
             connections.close_all()
+
+    def _warm(self, worker: Worker, number: int) -> None:
+        with self._lock:
+            worker.item, worker.began = number, time.monotonic()
+        outcome = warm_item(self._items[number], only_missing=self._order.only_missing)
+        with self._lock:
+            worker.item = None
+            if not worker.is_abandoned:
+                self._outcomes.put((number, outcome))

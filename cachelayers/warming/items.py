@@ -1,21 +1,28 @@
 """What can be warmed: page, target, static file, callable. Made by the plan, run by the crew."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from asgiref.sync import async_to_sync
 from django.core.cache import caches
+from django.db import connections
 
 from cachelayers.conf import package_settings
+from cachelayers.decorators.functions import Handles
 from cachelayers.hashing.listing import is_shared, share
+from cachelayers.invalidation.units import unit_of_work
+from cachelayers.lookup import is_warm, warm
 from cachelayers.warming.addresses import Address
 from cachelayers.warming.outcomes import Outcome, State, WarmingError, failure
-from cachelayers.warming.site import Site
-from cachelayers.warming.targets import Target
+from cachelayers.warming.targets import RecallTarget, Target
+from cachelayers.warming.variants import PLAIN, Variant
+from cachelayers.warming.visits import Visitor
 
 # A value is asked for once more after this pause: a Redis replica may lag behind a moment.
 REPLICA_PAUSE_SECONDS = 0.1
@@ -28,6 +35,10 @@ class Item(Protocol):
     def label(self) -> str:
         """How the operator knows it."""
 
+    @property
+    def identity(self) -> str:
+        """What tells it from others, the same in every process and on every machine."""
+
     def is_warm(self) -> bool:
         """Whether it is known, without rendering anything, to be in the cache."""
 
@@ -38,22 +49,42 @@ class Item(Protocol):
 def warm_item(item: Item, *, only_missing: bool) -> Outcome:
     """Warm one item; whatever it raises becomes a failed outcome."""
     try:
-        state = State.ALREADY_WARM if only_missing and item.is_warm() else item.warm()
+        # A unit each: with the position of the command's begin, what the last item stores would
+        # be outdated by everything that was written while the others were warmed.
+        with unit_of_work():
+            state = State.ALREADY_WARM if only_missing and item.is_warm() else item.warm()
     except KeyboardInterrupt:
         raise
     # BaseException: a function that calls sys.exit() is a failure too, not the end of the run.
     except BaseException as error:  # noqa: BLE001
+        drop_broken_connections()
         return failure(item.label, error)
     return Outcome(label=item.label, state=state)
 
 
+def drop_broken_connections() -> None:
+    """Close the connections that an error has broken: everything after it would fail as well."""
+    for each in connections.all(initialized_only=True):
+        if each.errors_occurred and not each.in_atomic_block:
+            each.close_if_unusable_or_obsolete()
+
+
 @dataclass(frozen=True, kw_only=True)
 class PageItem:
-    """A page of the site, rendered as a visitor's request would."""
+    """A page of the site, as a visitor asks for it."""
 
-    label: str
+    url: str  # as it was given
     address: Address
-    site: Site
+    site: Visitor
+    variant: Variant = PLAIN
+
+    @property
+    def label(self) -> str:
+        return f"{self.url} [{self.variant}]" if self.variant.headers else self.url
+
+    @property
+    def identity(self) -> str:
+        return f"page {self.address} {self.variant}"
 
     def is_warm(self) -> bool:
         """Nothing tells: only a request that passed the middleware knows its cache key."""
@@ -61,7 +92,7 @@ class PageItem:
 
     def warm(self) -> State:
         """Render it; a page that came from Django's page cache was warm already."""
-        visit = self.site.visit(self.address)
+        visit = self.site.visit(self.address, self.variant)
         return State.ALREADY_WARM if visit.came_from_page_cache else State.WARMED
 
 
@@ -75,8 +106,15 @@ class TargetItem:
     def label(self) -> str:
         return f"{self.target.using}: {self.target.key}"
 
+    @property
+    def identity(self) -> str:
+        return f"target {self.label}"
+
     def is_warm(self) -> bool:
-        return caches[self.target.using].has_key(self.target.key)
+        cache: Any = caches[self.target.using]
+        # What is in the memory of this process alone is gone when the command has ended.
+        look = cache.has_shared_key if is_layered(cache) else cache.has_key
+        return bool(look(self.target.key))
 
     def warm(self) -> State:
         """Compute and store; a cache that did not keep the value is a failure."""
@@ -85,19 +123,79 @@ class TargetItem:
         # Django's backends take the DEFAULT_TIMEOUT object as well, which their types hide.
         timeout = cast("float | None", target.timeout)
         caches[target.using].set(target.key, value, timeout=timeout)
-        self._check_kept()
+        check_kept(
+            self,
+            f"CACHES[{target.using!r}] did not keep the value: it may be down or full, "
+            "or the value too large, or the timeout too short",
+        )
         return State.WARMED
 
-    def _check_kept(self) -> None:
-        # A cache that is down swallows the write; a run that says "warmed" then would lie.
-        if self.is_warm():
-            return
-        time.sleep(REPLICA_PAUSE_SECONDS)
-        if not self.is_warm():
-            raise WarmingError(
-                f"CACHES[{self.target.using!r}] did not keep the value: it may be down or full, "
-                "or the value too large, or the timeout too short"
-            )
+
+def is_layered(cache: Any) -> bool:
+    """Tell whether a cache has layers that outlive this process."""
+    return bool(getattr(cache, "has_shared_layers", False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallItem:
+    """A call of ``recall()``, or of a function under ``@cached``."""
+
+    label: str
+    identity: str
+    compute: Callable[[], bool]  # tells whether it was not another caller who computed
+    look: Callable[[], bool]
+
+    def is_warm(self) -> bool:
+        return self.look()
+
+    def warm(self) -> State:
+        """Have it computed and stored; an entry that is not fresh then is a failure."""
+        is_ours = self.compute()
+        check_kept(
+            self,
+            "was computed, and is not in the cache: it may be down or full, or the value too"
+            " large, or the timeout 0, or what it was made from changed meanwhile",
+        )
+        return State.WARMED if is_ours else State.ALREADY_WARM
+
+
+def recall_item(target: RecallTarget) -> RecallItem:
+    """The item of a recall target."""
+    alias = target.options.get("using") or package_settings().ALIAS
+    return RecallItem(
+        label=f"{alias}: {target.key}",
+        identity=f"recall {alias}: {target.key}",
+        compute=lambda: warm(target.key, target.compute, **target.options),
+        look=lambda: is_warm(target.key, target.compute, **target.options),
+    )
+
+
+def call_of_cached(thing: object) -> RecallItem | None:
+    """The item of a function under ``@cached``, or of a partial call of one; else None."""
+    function, arguments, keywords = thing, (), {}
+    if isinstance(thing, partial):
+        function, arguments, keywords = thing.func, thing.args, thing.keywords
+    if not isinstance(function, Handles):
+        return None
+    cached: Handles[..., Any] = function
+    return RecallItem(
+        label=describe_callable(thing),
+        identity=f"cached {cached.key(*arguments, **keywords)}",
+        compute=lambda: cached.warm(*arguments, **keywords),
+        look=lambda: cached.is_warm(*arguments, **keywords),
+    )
+
+
+def check_kept(item: Item, reason: str) -> None:
+    """Raise WarmingError for an item that is not warm although it was warmed.
+
+    A cache that is down swallows the write; a run that says "warmed" then would lie.
+    """
+    if item.is_warm():
+        return
+    time.sleep(REPLICA_PAUSE_SECONDS)
+    if not item.is_warm():
+        raise WarmingError(reason)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +207,10 @@ class StaticItem:
     @property
     def label(self) -> str:
         return f"static: {self.name}"
+
+    @property
+    def identity(self) -> str:
+        return self.label
 
     def is_warm(self) -> bool:
         return is_shared(self.name)
@@ -128,10 +230,15 @@ class CallItem:
     """A function that fills the cache by itself; its result is not used."""
 
     function: Callable[[], object]
+    place: str = ""  # where it stands among what its warmer yields: it has no name of its own
 
     @property
     def label(self) -> str:
         return describe_callable(self.function)
+
+    @property
+    def identity(self) -> str:
+        return f"call {self.place}"
 
     def is_warm(self) -> bool:
         """Nothing tells."""

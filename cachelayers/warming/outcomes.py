@@ -26,9 +26,16 @@ class WarmingError(Exception):
     """An item could not be warmed; the message is the reason as the operator reads it."""
 
 
+class TookTooLong(BaseException):
+    """Something did not end in time. Not an Exception: a view's own handlers are not to stop it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"did not end within {seconds:g} s, and was given up (--time-limit)")
+
+
 def failure(label: str, error: BaseException) -> Outcome:
     """The outcome of an item that raised."""
-    if isinstance(error, WarmingError):
+    if isinstance(error, (WarmingError, TookTooLong)):
         # The reason is complete; only what lies behind it is worth a traceback.
         return Outcome(label=label, state=State.FAILED, reason=str(error), error=error.__cause__)
     return Outcome(label=label, state=State.FAILED, reason=describe_error(error), error=error)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from cachelayers.warming.addresses import Address, locate
+from cachelayers.warming.addresses import Address
 from cachelayers.warming.outcomes import Outcome, WarmingError, failure
-from cachelayers.warming.site import Site
+from cachelayers.warming.visits import Visitor
 
 MAX_BYTES = 50 * 2**20  # 50 MiB, the protocol's own bound for one sitemap, uncompressed
 MAX_DEPTH = 3  # an index, of indexes, of sitemaps; the protocol itself allows no nesting
@@ -25,7 +25,7 @@ class Sitemap:
     locations: list[str] = field(default_factory=list)
 
 
-def read_sitemap(site: Site, url: str) -> Iterator[str | Outcome]:
+def read_sitemap(site: Visitor, url: str) -> Iterator[str | Outcome]:
     """Every page that a sitemap lists; a part that cannot be read is a failed outcome."""
     yield from _read(site, url, depth=1, seen=set())
 
@@ -35,9 +35,9 @@ def parse_sitemap(content: bytes) -> Sitemap:
     return _Parser().parse(_unzip(content))
 
 
-def _read(site: Site, url: str, *, depth: int, seen: set[Address]) -> Iterator[str | Outcome]:
+def _read(site: Visitor, url: str, *, depth: int, seen: set[Address]) -> Iterator[str | Outcome]:
     try:
-        address = locate(url)
+        address = site.locate(url)
         if address in seen:
             return
         seen.add(address)
@@ -53,7 +53,7 @@ def _read(site: Site, url: str, *, depth: int, seen: set[Address]) -> Iterator[s
         yield from _read(site, location, depth=depth + 1, seen=seen)
 
 
-def _load(site: Site, address: Address, *, depth: int) -> Sitemap:
+def _load(site: Visitor, address: Address, *, depth: int) -> Sitemap:
     if depth > MAX_DEPTH:
         raise WarmingError(f"is nested more than {MAX_DEPTH} deep")
     return parse_sitemap(site.read(address, max_bytes=MAX_BYTES))

@@ -1,4 +1,7 @@
-"""What the atlas keeps in its cache. Nobody says when it is out of date: a changed row does."""
+"""What the atlas keeps in its cache. Nobody says when it is out of date: a changed row does.
+
+Here are figures and drawings. The texts around them are fragments of the templates.
+"""
 
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
@@ -25,12 +28,6 @@ def country(code: str) -> queries.CountryFacts:
 def country_map_html(code: str) -> SafeString:
     context = {"country": country(code), "map": queries.country_map(code)}
     return render_to_string("airports/country_map.html", context)
-
-
-@cached(timeout=FACTS_TIMEOUT)
-def country_list_html(code: str, number: int) -> SafeString:
-    airports = queries.country_page(code, number)
-    return render_to_string("airports/airport_rows.html", {"airports": airports})
 
 
 @cached(timeout=FACTS_TIMEOUT)

@@ -55,6 +55,10 @@ class Airport(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("airports:airport", args=[self.icao])
 
+    @property
+    def url(self) -> str:
+        return self.get_absolute_url()
+
     def make_search_text(self) -> str:
         """Its words without case and accents: SQLite folds neither beyond ASCII."""
         return fold(f"{self.icao} {self.iata} {self.name} {self.city} {self.subdivision}")

@@ -1,7 +1,8 @@
 """Compute what the pages show. Reads the database and knows nothing of caches or requests.
 
-Everything returned is made of plain dicts, lists, texts and numbers: a cached value outlives a
-deployment, and a class of ours may have changed its shape by then.
+What is kept is made of plain dicts, lists, texts and numbers: a cached value outlives a deployment,
+and a class of ours may have changed its shape by then. The list of a country is made of rows: there
+the template keeps its text.
 """
 
 import heapq
@@ -90,6 +91,7 @@ class Neighbour(TypedDict):
 
 
 class AirportFacts(TypedDict):
+    id: int
     airport: AirportRow
     time_zone: str
     area: str
@@ -221,12 +223,12 @@ def place(airport: Airport) -> maps.Place:
     }
 
 
-def country_page(code: str, number: int) -> list[AirportRow]:
-    """Return the airports on one page of the country's list; the pages count from 1."""
+def country_page(code: str, number: int) -> QuerySet[Airport]:
+    """Return the airports on one page of the country's list, not read yet; pages count from 1."""
     first = (number - 1) * PAGE_ROWS
     # The hubs first: hardly anybody looks for one of the 1,900 strips whose names begin with A.
     airports = Airport.objects.filter(country_id=code).order_by("-is_hub", "name", "icao")
-    return airport_rows(airports[first : first + PAGE_ROWS])
+    return airports[first : first + PAGE_ROWS]
 
 
 # An airport
@@ -239,6 +241,7 @@ def airport(icao: str) -> AirportFacts:
     lower = Airport.objects.filter(elevation_feet__lt=found.elevation_feet).count()
     neighbours = nearest(found)
     return {
+        "id": found.pk,
         "airport": airport_row(found),
         "time_zone": found.time_zone,
         "area": found.area,
@@ -340,7 +343,7 @@ def airport_row(airport: Airport) -> AirportRow:
         "subdivision": airport.subdivision,
         "country": airport.country.name,
         "country_url": airport.country.get_absolute_url(),
-        "url": airport.get_absolute_url(),
+        "url": airport.url,
         "latitude": airport.latitude,
         "longitude": airport.longitude,
         "elevation_feet": airport.elevation_feet,

@@ -25,7 +25,7 @@ def country(request: HttpRequest, code: str) -> HttpResponse:
         "number": number,
         "pages": page_numbers(number, facts["pages"]),
         "map_html": kept.country_map_html(code),
-        "list_html": kept.country_list_html(code, number),
+        "airports": queries.country_page(code, number),
     }
     return render(request, "airports/country.html", context)
 

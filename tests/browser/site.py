@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tests import environment
+from tests.browser import renders
 from tests.environment import PROJECT
 from tests.servers import Server, ServerError, page_is_there
 
@@ -49,6 +50,10 @@ class Site(Server):
     def answers(self) -> bool:
         # A page of Django's own, so that no test begins with a warm page of the site's.
         return page_is_there(self.port, "/admin/login/")
+
+    def take_renders(self) -> list[str]:
+        """Return the names of the templates that it has rendered since it was asked last."""
+        return renders.take_renders(self.data)
 
     def deploy(self, changed: dict[str, str]) -> None:
         """Bring a release with other static files: collect them, and start anew."""

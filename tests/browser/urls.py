@@ -1,4 +1,7 @@
-"""The demo's addresses, and a page whose template names files that nobody has."""
+"""The demo's addresses, and a page whose template names files that nobody has.
+
+What is rendered is noted: these are loaded before the first page is shown.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
 from django.urls import path
 
+from testproject.settings import DATA_DIR
 from testproject.urls import urlpatterns as demo_urlpatterns
+from tests.browser.renders import note_renders
 
 WITH_LOST_FILES = """{% extends "base.html" %}{% load cachelayers %}
 {% block title %}Lost files{% endblock %}
@@ -25,4 +30,5 @@ def show_lost_files(request: HttpRequest) -> HttpResponse:
     return HttpResponse(Template(WITH_LOST_FILES).render(RequestContext(request)))
 
 
+note_renders(DATA_DIR)
 urlpatterns = [path("lost-files/", show_lost_files), *demo_urlpatterns]

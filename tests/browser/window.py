@@ -24,6 +24,11 @@ ARGUMENTS = (
     "--disable-dev-shm-usage",  # which is 64 MB in a container
     "--remote-debugging-pipe",  # closed when its driver is killed, upon which it ends too
 )
+RUN_AXE = """
+const [within, done] = arguments;
+axe.run(within).then(found => done(found.violations),
+                     error => done([{id: String(error), impact: "critical", nodes: []}]));
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,60 @@ class Window:
         self.driver.execute_script("window.isLeft = false")
         self.click(selector)
         self.wait_for("window.isLeft === undefined && document.readyState === 'complete'")
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose what a list offers."""
+        from selenium.webdriver.support.select import Select
+
+        Select(self._find(selector)).select_by_value(value)
+
+    def tab_to(self, name: str) -> None:
+        """Press the tab key until the field or button of that name has the focus."""
+        for _ in range(100):
+            self.press("\ue004")
+            if self.driver.switch_to.active_element.get_dom_attribute("name") == name:
+                return
+        raise AssertionError(f"{name!r} cannot be reached by the tab key")
+
+    def wait_for_text(self, words: str) -> None:
+        """Wait until a page says so; for pages without scripts too."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        WebDriverWait(self.driver, WAIT_SECONDS, poll_frequency=0.05).until(
+            lambda driver: words in driver.page_source, words
+        )
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other, wherever the focus is."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def show_as(self, *, scheme: str, width: int) -> None:
+        """Be a window of another width, of a reader who likes it light or dark."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self._command("Emulation.setEmulatedMedia", {"features": features})
+        self._command("Emulation.setDeviceMetricsOverride", size)
+
+    def switch_scripts_off(self) -> None:
+        """Run no script of any page from now on."""
+        self._command("Emulation.setScriptExecutionDisabled", {"value": True})
+
+    def find_barriers(self, within: str) -> list[str]:
+        """Return what the axe engine finds in a part of the page that keeps people out."""
+        from axe_selenium_python import Axe
+
+        Axe(self.driver).inject()  # by the driver, which no policy of the page concerns
+        found = self.driver.execute_async_script(RUN_AXE, within)
+        return [
+            f"{one['id']} ({one['impact']}): {[node['html'] for node in one['nodes']][:3]}"
+            for one in found
+            if one["impact"] in {"serious", "critical"}
+        ]
+
+    def _command(self, name: str, parameters: dict[str, Any]) -> None:
+        self.driver.execute("executeCdpCommand", {"cmd": name, "params": parameters})
 
     def attributes(self, selector: str, *names: str) -> list[tuple[str | None, ...]]:
         """Return attributes of all elements, as they are written."""

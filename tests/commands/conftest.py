@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from io import StringIO
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from django.core.cache import BaseCache, caches
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
+from cachelayers.models import WarmerRun
 from cachelayers.warming import registered_warmers, registry
 from tests.commands.runs import Run, RunCommand
 from tests.commands.small_site.records import Records, records
@@ -28,14 +30,16 @@ def memory_caches(settings: Settings) -> None:
 
 
 @pytest.fixture
-def small_site(settings: Settings, memory_caches: None, db: None) -> Records:
+def small_site(settings: Settings, memory_caches: None, db: None) -> Iterator[Records]:
     """The small site in place of the demo's; what it saw and serves."""
     settings.ROOT_URLCONF = "tests.commands.small_site.urls"
     settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
     settings.ALLOWED_HOSTS = ["www.example.com", "testserver"]
     records.requests.clear()
     records.files.clear()
-    return records
+    records.hanging = Event()
+    yield records
+    records.hanging.set()
 
 
 @pytest.fixture
@@ -52,6 +56,8 @@ def own_caches(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Ite
     with django_db_blocker.unblock():
         yield empty_cache("default")
         caches["default"].close()
+        # What other processes have written down of their runs is there for good.
+        WarmerRun.objects.all().delete()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -110,6 +111,9 @@ class Terminal:
         while self._read_more():
             pass
         return self._process.wait(WAIT_SECONDS)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def close(self) -> None:
         self._process.kill()

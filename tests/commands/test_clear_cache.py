@@ -300,7 +300,7 @@ def test_expired_entries_of_a_database_that_is_down_are_a_failure(
                 "BACKEND": "django.core.cache.backends.redis.RedisCache",
                 "LOCATION": "redis://user:secret@127.0.0.1:6379/3?password=secret",
             },
-            "the whole Redis database at redis://***@127.0.0.1:6379/3, whoever wrote",
+            "the whole Redis database at redis://***@127.0.0.1:6379/3?password=***, whoever wrote",
         ),
         (
             {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cachelayers.warming.crew import warm_items
+from cachelayers.warming.crew import Order, warm_items
 from cachelayers.warming.items import CallItem
 from cachelayers.warming.outcomes import Outcome
 
@@ -31,14 +31,14 @@ def test_an_interrupted_crew_ends_what_it_has_in_hand_and_begins_nothing_more() 
     items = [CallItem(function=gate.first), *[CallItem(function=gate.later) for _ in range(100)]]
     told: list[Outcome] = []
 
-    def interrupt(outcome: Outcome) -> None:
+    def interrupt(_number: int, outcome: Outcome) -> None:
         told.append(outcome)
         if len(told) == 1:
             threading.Timer(0.2, gate.opened.set).start()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        warm_items(items, concurrency=2, only_missing=False, on_outcome=interrupt)
+        warm_items(items, Order(concurrency=2), interrupt)
 
     assert len(told) == len(gate.passed) <= 3
     assert not [each for each in threading.enumerate() if each.name.startswith("warm_cache")]

@@ -11,7 +11,8 @@ from pytest_django import Settings
 
 from cachelayers.warming.addresses import locate
 from cachelayers.warming.outcomes import WarmingError
-from cachelayers.warming.site import Site, Visit
+from cachelayers.warming.site import Site
+from cachelayers.warming.visits import Visit
 from tests.commands.small_site.records import Records
 
 pytestmark = pytest.mark.usefixtures("small_site")

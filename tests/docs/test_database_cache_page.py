@@ -38,7 +38,8 @@ def test_the_running_example_runs_as_shown(
 
         tables = connections["cache"].introspection.table_names()
         connections["cache"].close()
-    assert sorted(tables) == ["cachelayers_entry", "django_migrations"]
+    statistics = ["cachelayers_statistics", "cachelayers_timing"]
+    assert sorted(tables) == ["cachelayers_entry", *statistics, "django_migrations"]
     assert isinstance(caches["default"], DatabaseCache)
 
 

@@ -37,6 +37,25 @@ def test_changing_one_row_of_100_renders_one_inner_fragment_and_the_outer_one(
     assert (tick.since(), inner.since()) == (1, 1)
 
 
+def test_an_outer_fragment_is_kept_again_with_inner_ones_that_are_older_than_the_change(
+    templates: Templates, books: list[Book], tick: Counter
+) -> None:
+    row = templates.fragment("{{ book.title }};", "row", "book")
+    rows = templates.loop("book", "books", row)
+    templates.write(page=templates.fragment(templates.show("tick") + rows, "list"))
+
+    def shown() -> str:
+        return templates.render("page", books=all_books(), tick=tick)
+
+    shown(), shown()
+    Book.objects.filter(pk=books[50].pk).update(title="Changed")
+    shown()
+    tick.since()
+    shown(), shown()
+
+    assert tick.since() == 0
+
+
 def test_an_outer_fragment_goes_stale_with_an_inner_hit_s_rows(
     templates: Templates, author: Author
 ) -> None:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.management import CommandError, call_command
 from django.test import override_settings
+from pytest_django.plugin import DjangoDbBlocker
 
 from tests.layered.conftest import Stack
 from tests.settings import database_cache, layered_cache, memory_cache
@@ -21,12 +22,19 @@ def output_of(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_stats_say_of_each_layer_whether_it_works(stack: Stack) -> None:
+@pytest.mark.usefixtures("django_db_setup")
+def test_stats_say_of_each_layer_whether_it_works(
+    stack: Stack, django_db_blocker: DjangoDbBlocker
+) -> None:
     stack.cache.set("key", "value")
     stack.upper.is_down = True
     configured = {name: it for name, it in settings.CACHES.items() if stack.alias in name}
-    with override_settings(CACHES={"default": memory_cache(), **configured}):
-        found = {one["layer"]: one for one in json.loads(output_of("cache_stats", "--json"))}
+    with (
+        override_settings(CACHES={"default": memory_cache(), **configured}),
+        django_db_blocker.unblock(),
+    ):
+        layers = json.loads(output_of("cache_stats", "--json"))["layers"]
+        found = {one["layer"]: one for one in layers}
         lines = [line.split() for line in output_of("cache_stats").splitlines()]
 
     upper, lower, memory = (stack.layer(name) for name in ("upper", "lower", "memory"))

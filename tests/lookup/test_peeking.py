@@ -75,18 +75,19 @@ def test_every_log_that_an_entry_was_made_with_is_asked(monkeypatch: pytest.Monk
 
 
 TAMPERED = {
-    "another format": ["cachelayers:0", "old", None, None, []],
-    "too short": [FORMAT, "old", None, None],
-    "too long": [FORMAT, "old", None, None, [], []],
+    "another format": ["cachelayers:0", "old", None, None, [], 0.0, 0.0],
+    "too short": [FORMAT, "old", None, None, []],
+    "too long": [FORMAT, "old", None, None, [], 0.0, 0.0, 0.0],
     "a text": f"{FORMAT}old",
-    "no dependencies": [FORMAT, "old", None, None, None],
-    "half a dependency": [FORMAT, "old", None, None, [["default", "x"]]],
-    "a database that is a list": [FORMAT, "old", None, None, [[["default"], "x", 1, []]]],
-    "a position that is a text": [FORMAT, "old", None, None, [["default", "x", "1", []]]],
-    "tags that are lists": [FORMAT, "old", None, None, [["default", "x", 1, [["a"]]]]],
-    "times that are texts": [FORMAT, "old", "soon", "later", []],
-    "a database that is gone": [FORMAT, "old", None, None, [["gone", "x", 1, []]]],
-    "another incarnation": [FORMAT, "old", None, None, [["default", "x", 1, []]]],
+    "no dependencies": [FORMAT, "old", None, None, None, 0.0, 0.0],
+    "half a dependency": [FORMAT, "old", None, None, [["default", "x"]], 0.0, 0.0],
+    "a database that is a list": [FORMAT, "old", None, None, [[["default"], "x", 1, []]], 0.0, 0.0],
+    "a position that is a text": [FORMAT, "old", None, None, [["default", "x", "1", []]], 0.0, 0.0],
+    "tags that are lists": [FORMAT, "old", None, None, [["default", "x", 1, [["a"]]]], 0.0, 0.0],
+    "times that are texts": [FORMAT, "old", "soon", "later", [], 0.0, 0.0],
+    "a database that is gone": [FORMAT, "old", None, None, [["gone", "x", 1, []]], 0.0, 0.0],
+    "another incarnation": [FORMAT, "old", None, None, [["default", "x", 1, []]], 0.0, 0.0],
+    "a moment that is a text": [FORMAT, "old", None, None, [["default", "x", 1, []]], "now", 0.0],
 }
 
 

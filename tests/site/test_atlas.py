@@ -77,6 +77,32 @@ def test_a_renamed_airport_shows_at_once_wherever_it_stands(client: Client, path
 
 
 @pytest.mark.usefixtures("atlas")
+def test_an_edit_renders_one_row_of_a_list_and_the_others_are_hits(client: Client) -> None:
+    def rendered() -> int:
+        templates = client.get("/country/FR/").templates
+        return [template.name for template in templates].count("airports/airport_row.html")
+
+    first = [rendered(), rendered()][0]
+    again = rendered()
+    Airport.objects.filter(icao="LFLJ").update(name="Courchevel Altiport")
+
+    assert (first, again, rendered()) == (3, 0, 1)
+    assert "Courchevel Altiport" in body(client, "/country/FR/")
+
+
+@pytest.mark.usefixtures("atlas")
+def test_who_may_edit_an_airport_is_shown_the_way_and_nobody_else_is(
+    client: Client, admin_client: Client
+) -> None:
+    pk = Airport.objects.get(icao="LFPG").pk
+    link = f'<a class="edit" href="/admin/airports/airport/{pk}/change/">'
+
+    shown = [link in body(each, "/airport/LFPG/") for each in [admin_client, client] * 3]
+
+    assert shown == [True, False] * 3
+
+
+@pytest.mark.usefixtures("atlas")
 def test_a_deleted_airport_is_nobodys_neighbour(client: Client) -> None:
     assert "Paris-Orly" in body(client, "/airport/LFPG/")
 

@@ -22,6 +22,7 @@ from cachelayers.backends.settings import Problem
 from cachelayers.conf import database_alias_of
 from cachelayers.entries.keys import MAX_KEY_BYTES, Place
 from cachelayers.entries.values import Packed, Undecodable
+from cachelayers.stats import cell_of
 
 MISS: Final = object()
 READS_PER_NOTED_READ = 16  # a sample is enough to tell what is used from what is not
@@ -48,6 +49,7 @@ class TableCache(ConfiguredCache):
         self._table, self._hand, self._health = parts.table, parts.hand, parts.health
         self._guard, self._attempt = parts.guard, parts.guard.attempt
         self._is_distrusted = parts.guard.is_distrusted
+        self._cell = cell_of(self.alias)
         self._notes_reads, self._reads_to_note = parts.hand.is_bounded, 1
 
     def _place(self, key: str, version: int | None) -> Place:

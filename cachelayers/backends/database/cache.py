@@ -11,9 +11,14 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.faults import DATABASE_ERRORS
 from cachelayers.backends.database.guard import FAILED
-from cachelayers.backends.database.table import NEVER_MS, Row
-from cachelayers.entries.keys import Place
-from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Undecodable
+from cachelayers.backends.database.table import NEVER_MS, ListedRow, Row, WholeRow
+from cachelayers.entries.keys import LEASE_SUFFIX, Place
+from cachelayers.entries.values import (
+    KIND_MASK,
+    LARGEST_INT64,
+    SMALLEST_INT64,
+    Undecodable,
+)
 from cachelayers.exceptions import CacheUnavailable
 
 Answer = TypeVar("Answer")
@@ -32,22 +37,46 @@ class DatabaseCache(TableCache):
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a live entry, or ``default``."""
-        place = self._place(key, version)
+        value = self._find(self._place(key, version))
+        if value is MISS:
+            self._cell.misses += 1
+            return default
+        self._cell.hits += 1
+        return value
+
+    def get_shared(self, key: str) -> Any:
+        """Return the value of a live entry, or None; not counted, as a second look need not be."""
+        value = self._find(self._place(key, None))
+        return None if value is MISS else value
+
+    def _find(self, place: Place) -> Any:
+        """Return the value of a live entry, or MISS."""
         row = self._attempt("get", self._table.read, place, now_ms())
         if row is None or row is FAILED:
-            return default
+            return MISS
         if self._health.is_troubled and self._is_distrusted(place):
-            return default
+            return MISS
         if self._notes_reads:
             self._note_read(place)
         try:
             return self._unpack(*row)
         except Undecodable as error:
             self._report_undecodable(place.key, error)
-            return default
+            return MISS
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
+        keys = list(keys)
+        values = self._find_many(keys, version)
+        self._cell.hits += len(values)
+        self._cell.misses += len(keys) - len(values)
+        return values
+
+    def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of the live entries among ``keys``; not counted either."""
+        return self._find_many(keys, None)
+
+    def _find_many(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
         places = {key: self._place(key, version) for key in keys}
         found = self._attempt("get_many", self._read_many, list(places.values()))
         if found is FAILED:
@@ -87,6 +116,7 @@ class DatabaseCache(TableCache):
         elif self._attempt("set", self._table.write, row) is FAILED:
             self._guard.drop_older([place])
         else:
+            self._cell.sets += 1
             self._guard.after_write([row])
 
     def set_many(
@@ -113,6 +143,7 @@ class DatabaseCache(TableCache):
         """Write rows; ``written`` grows with each chunk, so that a failure half-way is known."""
         for chunk in self._table.write_many(rows):
             written |= {row.id for row in chunk}
+            self._cell.sets += len(chunk)
             self._guard.after_write(chunk)
 
     def add(
@@ -131,6 +162,7 @@ class DatabaseCache(TableCache):
             return False
         added = self._attempt("add", self._table.add, row, row.used)
         if added is True:
+            self._cell.sets += not key.endswith(LEASE_SUFFIX)
             self._guard.after_write([row])
         return added is True
 
@@ -209,6 +241,29 @@ class DatabaseCache(TableCache):
         """Count entries, expired ones too, by reading this alias's whole part of the table."""
         made = b"" if prefix is None else self._made_prefix(prefix, version)
         return self._carry_out(self._table.count, made, now_ms() if expired_only else NEVER_MS)
+
+    def search_entries(self, text: str, first_id: int, rows: int) -> list[ListedRow]:
+        """List up to ``rows`` entries from a row's id on in whose made key a text is."""
+        return self._carry_out(
+            self._table.search, text.encode("utf-8", "surrogatepass"), first_id, rows
+        )
+
+    def look_at_entry(self, row_id: int) -> WholeRow | None:
+        """Return a row as it is stored, or None."""
+        return self._carry_out(self._table.look, row_id)
+
+    def plain_data(self, row: WholeRow) -> tuple[int, bytes]:
+        """Return the kind of a row's bytes, and them without signature and compression.
+
+        Nothing is deserialised. Raises Undecodable where it cannot be had or trusted.
+        """
+        data = self._packer.verified(row.key, row.format, row.data)
+        return row.format & KIND_MASK, self._packer.decompressed(row.format, data)
+
+    @property
+    def first_id(self) -> int:
+        """Return the first id that a row of this alias may have."""
+        return self._table.id_range.first
 
     def _carry_out(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return what the operation returns; raise CacheUnavailable where it fails."""

@@ -49,10 +49,25 @@ class Statements:
         in_range = f"{between} AND expires <= {mark} AND SUBSTR(full_key, 1, {mark}) = {mark}"
         self.delete_range = f"DELETE FROM {table} WHERE {in_range}"
         self.count_range = f"SELECT COUNT(*) FROM {table} WHERE {in_range}"
+        self.search = (
+            f"SELECT id, full_key, expires, used, format, {self.size()} FROM {table}"
+            f" WHERE {between} AND {self.contains()} ORDER BY id LIMIT {mark}"
+        )
+        self.look = (
+            f"SELECT full_key, expires, used, format, number, data FROM {table} WHERE id = {mark}"
+        )
         self.slice = (
             f"SELECT id, expires, used, {self.size()} FROM {table}"
             f" WHERE {between} ORDER BY id LIMIT {mark}"
         )
+
+    def contains(self) -> str:
+        """Return a condition on a key: that some bytes are in it, from a position on."""
+        return f"INSTR(SUBSTR(full_key, {self.mark}), {self.mark}) > 0"
+
+    def contained(self, text: bytes, start: int) -> tuple[Any, ...]:
+        """Return its parameters; the first byte has the number 1."""
+        return start, text
 
     def insert(self, rows: int) -> str:
         """Return the head of an insert of so many rows."""
@@ -130,6 +145,14 @@ class PostgresStatements(Statements):
     """PostgreSQL: arrays instead of lists."""
 
     length = "OCTET_LENGTH"
+
+    def contains(self) -> str:
+        """Return the same in standard SQL, which names the text first."""
+        return f"POSITION({self.mark}::bytea IN SUBSTR(full_key, {self.mark})) > 0"
+
+    def contained(self, text: bytes, start: int) -> tuple[Any, ...]:
+        """Return its parameters."""
+        return text, start
 
     def __init__(self, table: str, mark: str) -> None:
         """Add the bulk upsert whose parameters are one binary array for each column."""

@@ -48,6 +48,28 @@ class SampledRow(NamedTuple):
     bytes: int
 
 
+class ListedRow(NamedTuple):
+    """What an operator sees of a row in a list. Times in milliseconds."""
+
+    id: int
+    key: bytes
+    expires: int
+    used: int
+    format: int
+    bytes: int
+
+
+class WholeRow(NamedTuple):
+    """A row as it is stored. Times in milliseconds."""
+
+    key: bytes
+    expires: int
+    used: int
+    format: int
+    number: int | None
+    data: bytes | None
+
+
 class EntryTable:
     """The rows of one cache alias in one database."""
 
@@ -166,6 +188,23 @@ class EntryTable:
         session = self.sessions.current()
         found = session.fetch(session.sql.slice, (first_id, self.id_range.last, rows))
         return [SampledRow(*row) for row in found]
+
+    def search(self, text: bytes, first_id: int, rows: int) -> list[ListedRow]:
+        """Return up to ``rows`` rows from ``first_id`` on in whose key, without alias, the text is.
+
+        Reads the alias's range until it has found so many.
+        """
+        session = self.sessions.current()
+        contained = session.sql.contained(text, len(self.key_head) + 1)
+        parameters = (max(first_id, self.id_range.first), self.id_range.last, *contained, rows)
+        found = session.fetch(session.sql.search, parameters, in_bulk=True)
+        return [ListedRow(*row) for row in found if row[1].startswith(self.key_head)]
+
+    def look(self, row_id: int) -> WholeRow | None:
+        """Return the row of an id, expired or not; None: it is gone, or another alias's."""
+        session = self.sessions.current()
+        found = [WholeRow(*row) for row in session.fetch(session.sql.look, (row_id,))]
+        return next((row for row in found if row.key.startswith(self.key_head)), None)
 
     def delete_unused(self, ids: Sequence[int], since_ms: int) -> int:
         """Delete rows that were not used since; return how many."""

@@ -93,3 +93,8 @@ def breaker_of(alias: str) -> Breaker:
     """Return the breaker of an alias, shared by all caches that have it as a layer or a bus."""
     breaker = _breakers.get(alias)
     return breaker if breaker is not None else _breakers.setdefault(alias, Breaker(alias))
+
+
+def known_breakers() -> dict[str, Breaker]:
+    """Return the breakers of this process, by alias."""
+    return dict(_breakers)

@@ -28,6 +28,7 @@ from cachelayers.exceptions import CacheUnavailable
 from cachelayers.flows import arun, run
 from cachelayers.invalidation.units import current_unit
 from cachelayers.locks import fork_count
+from cachelayers.stats import cell_of
 
 LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
 KEPT_OF_LONG_NAME = 100
@@ -55,6 +56,7 @@ class LayeredCache(ConfiguredCache):
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
         self._records: Mapping[str, Record] = {}  # of the first layer, where it is a MemoryCache
+        self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
 
     @property
     def _flows(self) -> Flows:
@@ -86,6 +88,7 @@ class LayeredCache(ConfiguredCache):
                 if expires > time.time():
                     if record.reads < MOST_READS:
                         record.reads += 1
+                    self._cell.hits += 1
                     return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own
         return run(self._get(key, default, version))
 
@@ -114,6 +117,7 @@ class LayeredCache(ConfiguredCache):
                 record.reads = min(record.reads + 1, MOST_READS)
                 value, is_pickled, _ = content
                 found[key] = pickle.loads(value) if is_pickled else value  # noqa: S301 - our own
+        self._cell.hits += len(found)
         return found
 
     def _get(self, key: str, default: Any, version: int | None) -> Flow:
@@ -125,6 +129,7 @@ class LayeredCache(ConfiguredCache):
         """Return the value from below the memory of this process, which forgets its own; or None.
 
         For who knows that what memory has is outdated, and expects that others have stored more.
+        Not counted, as a second look need not be.
         """
         return run(self._get_shared(key))
 
@@ -142,6 +147,15 @@ class LayeredCache(ConfiguredCache):
         name = self._name(key, None)
         found = yield from self._flows.read_shared([name])
         return found[name].value if name in found else None
+
+    @property
+    def has_shared_layers(self) -> bool:
+        """Whether any layer outlives this process."""
+        return bool(self._flows.shared)
+
+    def has_shared_key(self, key: str) -> bool:
+        """Tell whether there is a live entry below the memory of this process."""
+        return bool(run(self._flows.read_shared([self._name(key, None)])))
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
@@ -169,11 +183,11 @@ class LayeredCache(ConfiguredCache):
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Tell whether there is a live entry."""
-        return bool(run(self._flows.read([self._name(key, version)])))
+        return bool(run(self._flows.look_up([self._name(key, version)])))
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
         """Do what ``has_key`` does."""
-        return bool(await arun(self._flows.read([self._name(key, version)])))
+        return bool(await arun(self._flows.look_up([self._name(key, version)])))
 
     # Writing
 
@@ -259,7 +273,7 @@ class LayeredCache(ConfiguredCache):
         expires = self._expiry(timeout)
         if expires:
             return (yield from self._flows.add(name, Kept(value, expires)))
-        return not (yield from self._flows.read([name]))
+        return not (yield from self._flows.look_up([name]))
 
     def touch(
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
@@ -331,13 +345,24 @@ class LayeredCache(ConfiguredCache):
 
     # For operators
 
+    def clear_by_layer(self) -> dict[str, bool]:
+        """Do what ``clear`` does; return by layer, fastest first, whether it could be reached.
+
+        One that could not be is begun anew all the same: what it still has is never read again.
+        """
+        return self._by_layer(run(self._flows.clear()))
+
     def unsearchable_layers(self) -> list[str]:
         """Return the aliases of the shared layers whose keys cannot be searched."""
         return [layer.alias for layer in self._flows.shared if not layer.can_be_searched]
 
-    def delete_prefix(self, prefix: str, version: int | None = None) -> None:
+    def _by_layer(self, reached: Mapping[str, bool]) -> dict[str, bool]:
+        return {alias: reached.get(alias, True) for alias in self._options.LAYERS}
+
+    def delete_prefix(self, prefix: str, version: int | None = None) -> dict[str, bool]:
         """Delete the entries whose key, as the user gave it, begins so.
 
+        Return by layer whether it could be reached; one that could not be still has them.
         Raises CacheUnavailable where a layer cannot be searched, or the keys are not as given.
         """
         made = self._name(prefix, version)
@@ -347,7 +372,7 @@ class LayeredCache(ConfiguredCache):
                 f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
                 " Clear the whole cache instead."
             )
-        run(self._flows.clear_prefix(made))
+        return self._by_layer(run(self._flows.clear_prefix(made)))
 
     def describe_layers(self) -> list[dict[str, Any]]:
         """Ask every layer something, and return how it is, from the fastest on."""
@@ -361,7 +386,13 @@ class LayeredCache(ConfiguredCache):
         except UNWELL as caught:
             error, facts = f"{type(caught).__name__}: {said_by(caught)}", {}
         kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
-        return {"alias": layer.alias, "backend": kind, "error": error, **facts}
+        return {
+            "alias": layer.alias,
+            "backend": kind,
+            "error": error,
+            "is_skipped": layer.breaker.is_open,
+            **facts,
+        }
 
     def close(self, **kwargs: Any) -> None:
         """Close the layers, as Django does at the end of a request."""

@@ -20,6 +20,8 @@ from cachelayers.backends.layered.layers import Layer
 from cachelayers.entries.envelope import is_sealed
 from cachelayers.entries.keys import LEASE_SUFFIX
 from cachelayers.flows import run
+from cachelayers.stats import cell_of
+from cachelayers.tracing import note_layer
 
 Entries = Mapping[str, Kept]
 
@@ -28,7 +30,13 @@ class Flows(Agreement):
     """The operations of one LayeredCache object."""
 
     def read(self, names: Sequence[str]) -> Flow:
-        """Return the live entries among names, from the first layer that has each."""
+        """Return the live entries among names, from the first layer that has each; count them."""
+        found = yield from self.look_up(names, is_counted=True)
+        self.state.cell.misses += len(names) - len(found)
+        return found
+
+    def look_up(self, names: Sequence[str], *, is_counted: bool = False) -> Flow:
+        """Return the live entries among names."""
         yield from self.look()
         since, began, heads = self.state.begin(), time.monotonic(), self.state.heads
         found: dict[str, Kept] = {}
@@ -42,6 +50,10 @@ class Flows(Agreement):
                 continue
             live = {name: kept for name, kept in answer.items() if kept.is_live()}
             found.update(live)
+            if is_counted:
+                self.count_look(layer, len(live), len(missing))
+            if live:
+                note_layer(layer.alias)
             is_shared = bool(live) and bool(lacking) and not layer.is_local
             is_quick = time.monotonic() - began < FILL_SECONDS
             if is_shared and is_quick and not (yield from self.holds_back()):
@@ -53,7 +65,18 @@ class Flows(Agreement):
     def read_shared(self, names: Sequence[str]) -> Flow:
         """Return the live entries from below the memory of this process."""
         self.state.drop(self.locals, names)
-        return (yield from self.read(names))
+        return (yield from self.look_up(names))
+
+    def count_look(self, layer: Layer, found: int, asked: int) -> None:
+        """Count how many of the names that a layer was asked for it has had."""
+        cell = cell_of(self.state.alias, layer.alias)
+        cell.hits += found
+        cell.misses += asked - found
+
+    def count_sets(self, layer: Layer | None, number: int) -> None:
+        """Count values that a layer has taken, or the cache as a whole."""
+        cell = self.state.cell if layer is None else cell_of(self.state.alias, layer.alias)
+        cell.sets += number
 
     def _fill(
         self,
@@ -68,9 +91,12 @@ class Flows(Agreement):
             if layer.is_local:
                 kept = {name: share[name] for name in without_leases(share)}
                 self.state.keep([layer], since, kept)
+                self.count_sets(layer, len(kept))
             elif share and (head := heads.get(layer.alias)):
                 # Not in an epoch that has begun since: what was read is older than that.
-                yield from self.write_under(head, layer, "fill", share)
+                answer = yield from self.write_under(head, layer, "fill", share)
+                if answer is not FAILED and answer is not REFUSED:
+                    self.count_sets(layer, len(share))
 
     def set(self, entries: Entries) -> Flow:
         """Write entries, from the bottom up; return the names that no layer has taken."""
@@ -90,6 +116,7 @@ class Flows(Agreement):
                 raise
             if answer is not FAILED and answer is not REFUSED:
                 refused.intersection_update(answer)
+                self.count_sets(layer, len(entries) - len(answer))
                 is_told, has_decider = event is not None, True
             if answer and layer is not self.shared[-1] and isinstance(answer, list):
                 # What it does not take is below: nobody is to fill in what was there before.
@@ -101,7 +128,11 @@ class Flows(Agreement):
         else:
             kept = {name: entries[name] for name in without_leases(names)}
             self.state.replace(self.locals, since, kept)
-        return [name for name in names if name in refused] if self.shared else []
+            for layer in self.locals:
+                self.count_sets(layer, len(kept))
+        refused = refused if self.shared else set()
+        self.count_sets(None, len(names) - len(refused))
+        return [name for name in names if name in refused]
 
     def _need_no_bus(self, entries: Entries) -> bool:
         """Tell whether an event would cost a write that nobody needs: tags are checked anyway."""
@@ -155,6 +186,9 @@ class Flows(Agreement):
             if is_added is FAILED:
                 continue
             if is_added:
+                if not name.endswith(LEASE_SUFFIX):
+                    self.count_sets(decider, 1)
+                    self.count_sets(None, 1)
                 yield from self._settle(decider, [name])
                 yield from self._is_undecided([name])
             return is_added
@@ -173,24 +207,34 @@ class Flows(Agreement):
         return bool((yield from self._decide(name, "touch", expires)))
 
     def clear(self) -> Flow:
-        """Begin all layers anew, and delete this cache's entries where they can be found."""
+        """Begin all layers anew, and delete this cache's entries where they can be found.
+
+        Return the shared layers where that could be tried, by their aliases.
+        """
+        reached: dict[str, bool] = {}
         yield from self.look()
         self.raise_epochs(self.shared)
         yield from self.agree(raised=True)  # before it takes its time: nobody writes in vain
         for layer in reversed(self.shared):
-            yield from self.ask_plainly(layer, "clear_names", own_names(self.state.alias))
+            answer = yield from self.ask_plainly(layer, "clear_names", own_names(self.state.alias))
+            reached[layer.alias] = answer is not FAILED and answer is not REFUSED
         yield from self.agree(raised=True)
         self.state.drop_everything(self.locals)
+        return reached
 
     def clear_prefix(self, prefix: str) -> Flow:
-        """Delete the entries whose name begins so, from the bottom up."""
+        """Delete the entries whose name begins so, from the bottom up; return as clear() does."""
         yield from self.look()
+        reached: dict[str, bool] = {}
         for layer in reversed(self.shared):
             head = self.state.heads.get(layer.alias)
+            reached[layer.alias] = True
             for mark in ("", DIGEST_MARK) if head else ():
-                yield from self.ask_plainly(layer, "clear_names", f"{head}{mark}{prefix}")
+                answer = yield from self.ask_plainly(layer, "clear_names", f"{head}{mark}{prefix}")
+                reached[layer.alias] &= answer is not FAILED and answer is not REFUSED
         yield from self.tell(None)
         self.state.drop_everything(self.locals)
+        return reached
 
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:
         """Change an entry in the layer that decides."""

@@ -19,6 +19,7 @@ from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.backends.layered.recent import Recent
 from cachelayers.entries.envelope import is_sealed
 from cachelayers.locks import ForkSafeLock, fork_count
+from cachelayers.stats import cell_of
 
 LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
 EPOCH_SECONDS = 1.0  # between two looks at the record of epochs
@@ -34,6 +35,7 @@ class State:
         """Know nothing of the others yet."""
         self.alias = alias
         self.options = options
+        self.cell = cell_of(alias)
         self.bus: Bus | StreamPosition = make_bus(options.BUS, alias)
         self.epochs: Record = {}
         self.heads: Mapping[str, str] = {}  # by layer; a layer that is out has none

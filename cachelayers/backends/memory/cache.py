@@ -16,7 +16,9 @@ from cachelayers.backends.memory.freezing import Frozen, freeze
 from cachelayers.backends.memory.options import MemoryOptions, find_problems
 from cachelayers.backends.memory.store import MOST_READS, Content, MemoryStore
 from cachelayers.backends.settings import Problem
+from cachelayers.entries.keys import LEASE_SUFFIX
 from cachelayers.locks import ForkSafeLock
+from cachelayers.stats import cell_of
 
 MISS: Final = object()
 NEVER: Final = math.inf
@@ -35,8 +37,9 @@ class MemoryCache(ConfiguredCache):
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Take the store of this location, and its dictionary: a read goes there directly."""
-        self.store = store_of(location or self.alias, MemoryOptions(**options))
+        self.store = store_of(location or self.alias, MemoryOptions(**options), self.alias)
         self._records = self.store.records
+        self._cell = cell_of(self.alias)
 
     # Reading
 
@@ -53,9 +56,24 @@ class MemoryCache(ConfiguredCache):
             if expires > time.time():
                 if record.reads < MOST_READS:
                     record.reads += 1
+                self._cell.hits += 1
                 return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
         self._made_key(key, version)  # what is wrong with a key is said where nothing was found
+        self._cell.misses += 1
         return default
+
+    def get_shared(self, key: str) -> Any:
+        """Return the value of a live entry, or None; not counted, as a second look need not be."""
+        content = self.store.live(self._made_key(key, None), time.time())
+        if content is None:
+            return None
+        value, is_pickled, _ = content
+        return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
+
+    def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of the live entries among ``keys``; not counted either."""
+        values = ((key, self.get_shared(key)) for key in keys)
+        return {key: value for key, value in values if value is not None}
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
@@ -79,7 +97,7 @@ class MemoryCache(ConfiguredCache):
         name = self._made_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if expires:
-            self.store.put(name, frozen, expires)
+            self._cell.sets += self.store.put(name, frozen, expires)
         else:
             self.store.delete([name], 0)
 
@@ -96,7 +114,9 @@ class MemoryCache(ConfiguredCache):
         if not expires:
             self.store.delete(names, 0)
             return []
-        return [names[name] for name in self.store.put_many(frozen, expires)]
+        refused = [names[name] for name in self.store.put_many(frozen, expires)]
+        self._cell.sets += len(names) - len(refused)
+        return refused
 
     def add(
         self,
@@ -110,7 +130,10 @@ class MemoryCache(ConfiguredCache):
         frozen, expires = freeze(value), self._expiry(timeout)
         if not expires:
             return not self.has_key(key, version)
-        return self.store.add(name, frozen, expires, time.time())
+        is_added = self.store.add(name, frozen, expires, time.time())
+        if is_added and not key.endswith(LEASE_SUFFIX):
+            self._cell.sets += 1
+        return is_added
 
     def touch(
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
@@ -174,10 +197,16 @@ _stores: dict[tuple[str, MemoryOptions], MemoryStore] = {}
 _stores_lock = ForkSafeLock()
 
 
-def store_of(location: str, options: MemoryOptions) -> MemoryStore:
-    """Return the store of a location, made when first asked for."""
+def store_of(location: str, options: MemoryOptions, alias: str) -> MemoryStore:
+    """Return the store of a location, made when first asked for; evictions are that alias's."""
     known = location, options
     with _stores_lock:
         if known not in _stores:
-            _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES)
+            cell = cell_of(alias)
+            _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES, cell)
         return _stores[known]
+
+
+def known_stores() -> dict[str, MemoryStore]:
+    """Return the stores of this process, by location."""
+    return {location: store for (location, _), store in list(_stores.items())}

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cachelayers.backends.memory.freezing import Frozen
+from cachelayers.stats import Cell
 
 SMALL_PART: Final = 0.1  # of the bounds, for the queue of the new ones
 MOST_READS: Final = 3  # that are counted
@@ -91,8 +92,9 @@ class Ghosts:
 class MemoryStore:
     """All entries under one name in this process. Thread-safe; readers use ``records``."""
 
-    def __init__(self, max_bytes: int, max_entries: int | None) -> None:
-        """Begin empty."""
+    def __init__(self, max_bytes: int, max_entries: int | None, cell: Cell | None = None) -> None:
+        """Begin empty. ``cell``: where evictions are counted."""
+        self._cell = Cell() if cell is None else cell
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.records: dict[str, Record] = {}  # never replaced: readers hold on to it
         self.evictions = 0
@@ -258,6 +260,7 @@ class MemoryStore:
         self._queue_of(record).forget(record)
         record.content = None
         self.evictions += 1
+        self._cell.evictions += 1
 
 
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()

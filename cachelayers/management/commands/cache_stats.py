@@ -1,84 +1,256 @@
-"""The command ``cache_stats``: which caches and layers work, and what they hold."""
+"""The command ``cache_stats``: how caches and layers are, what they do, and what to cache."""
 
 from __future__ import annotations
 
 import json
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import caches
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError
 
-from cachelayers.backends import LayeredCache
-from cachelayers.backends.faults import UNWELL
+from cachelayers.conf import package_settings, statistics_database
+from cachelayers.management.columns import ago, in_columns, in_words, seconds_in
+from cachelayers.statistics import (
+    Advice,
+    Figures,
+    LayerState,
+    LogState,
+    advice,
+    layer_states,
+    log_states,
+    totals,
+)
 
 WATCH_SECONDS = 2.0
-HEADINGS = ("cache", "layer", "backend", "state", "entries", "bytes")
+MOST_ADVICE = 20
+LONGEST_NAME = 72
+DETAILS_INDENT = 4
+
+Names = dict[tuple[str, str], Figures]
+
+LAYER_HEADINGS = (
+    "cache", "layer", "backend", "state", "entries", "bytes", "hits", "misses", "found",
+    "sets", "evictions", "errors",
+)  # fmt: skip
+RECALL_HEADINGS = (
+    "recalls", "fresh", "stale", "joined", "waited", "computed", "saved", "computing"
+)  # fmt: skip
+LOG_HEADINGS = ("log of", "state", "rows", "oldest", "newest", "lag")
+ADVICE_HEADINGS = ("saving", "spent", "calls", "repeats", "changed")
 
 
 class Command(BaseCommand):
-    """Ask every cache of CACHES, and each layer of a LayeredCache by itself."""
+    """Ask caches, layers and logs how they are, and the statistics what they have done."""
 
     help = (
-        "Ask every cache, and each layer of a layered one, whether it works and what it holds. "
-        "The memory of a process is only known to that process: here it is this command's own."
+        "Ask every cache, and each layer of a layered one, whether it works and what it holds, and "
+        "show what all processes have counted. The memory of a process is only known to that "
+        "process: the size shown is that of this command's own."
     )
 
+    # Some connect to every database, and whoever runs this may want to know which one is down.
+    requires_system_checks = ()
+
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take the form of what is printed."""
+        """Take what is shown, of which time, and in which form."""
+        parser.add_argument(
+            "--since",
+            default=None,
+            metavar="TIME",
+            help="count what was done in the last TIME, as in 90s, 15m, 1h (the default) or 2d",
+        )
+        parser.add_argument(
+            "--advise",
+            action="store_true",
+            help="list what the site spends its time on, what caches save of it, and what they "
+            "would save (of the last day; needs CACHELAYERS['ADVISE_SAMPLE'])",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON, one object a look")
         parser.add_argument("--watch", action="store_true", help="look again until interrupted")
 
     def handle(self, **options: Any) -> None:
         """Look once, or again and again."""
-        while True:
-            found = [one for alias in settings.CACHES for one in look_at(alias)]
-            self.stdout.write(json.dumps(found) if options["json"] else in_columns(found))
-            if not options["watch"]:
-                return
-            try:
+        usual = "1d" if options["advise"] else "1h"
+        since = self._seconds(usual if options["since"] is None else options["since"])
+        try:
+            while True:
+                look = self._look_for_advice if options["advise"] else self._look
+                self.stdout.write(look(since, as_json=options["json"]))
+                if not options["watch"]:
+                    return
                 time.sleep(WATCH_SECONDS)
-            except KeyboardInterrupt:
-                return
+        except KeyboardInterrupt:
+            if not options["watch"]:
+                raise
+
+    def _seconds(self, text: str) -> float:
+        try:
+            return seconds_in(text)
+        except ValueError:
+            raise CommandError(
+                f"--since is {text!r}. Give a time, such as 90s, 15m, 1h or 2d."
+            ) from None
+
+    def _look(self, since: float, *, as_json: bool) -> str:
+        figures, error = self._read_totals(since)
+        states, logs = layer_states(), log_states()
+        if as_json:
+            return as_text(
+                {
+                    "since_seconds": since,
+                    "statistics_error": error,
+                    "layers": [asdict(state) | figures_of(state, figures) for state in states],
+                    "caches": [
+                        {"cache": alias, **figures.get((alias, ""), Figures())._asdict()}
+                        for alias in settings.CACHES
+                    ],
+                    "logs": [asdict(log) for log in logs],
+                }
+            )
+        if error:
+            self.stderr.write(f"No statistics: {error}")
+        tables = [layer_table(states, figures), recall_table(figures), log_table(logs)]
+        return "\n\n".join(table for table in tables if table)
+
+    def _read_totals(self, since: float) -> tuple[Names, str | None]:
+        """Return what was counted, and why that cannot be told."""
+        if package_settings().STATS_SECONDS is None:
+            return {}, "CACHELAYERS['STATS_SECONDS'] is None, so nothing is written."
+        try:
+            return {(one.cache, one.layer): one.figures for one in totals(since)}, None
+        except DatabaseError as error:
+            return {}, f"DATABASES[{statistics_database()!r}]: {type(error).__name__}: {error}"
+
+    def _look_for_advice(self, since: float, *, as_json: bool) -> str:
+        try:
+            found = advice(since, MOST_ADVICE)
+        except DatabaseError as error:
+            raise CommandError(f"DATABASES[{statistics_database()!r}]: {error}") from error
+        if as_json:
+            return as_text([asdict(one) for one in found])
+        if not found and not package_settings().ADVISE_SAMPLE:
+            raise CommandError(
+                "Nothing was timed: CACHELAYERS['ADVISE_SAMPLE'] is 0. Set it to the part of"
+                " queries and pages to be timed, such as 0.1, and let the site work for a while."
+            )
+        return advice_text(found)
 
 
-def look_at(alias: str) -> Iterator[dict[str, Any]]:
-    """Yield what is to be said of a cache: a line, or one for each layer."""
-    backend: str = settings.CACHES[alias].get("BACKEND", "").rpartition(".")[2]
-    error, entries = None, None
-    try:
-        cache: Any = caches[alias]
-        if isinstance(cache, LayeredCache):
-            for layer in cache.describe_layers():
-                yield {"cache": alias, "layer": layer.pop("alias"), **layer}
-            return
-        cache.get("cachelayers.probe")
-        entries = cache.count_entries() if hasattr(cache, "count_entries") else None
-    except UNWELL as caught:
-        error = f"{type(caught).__name__}: {caught}"[:200]
-    facts = {} if entries is None else {"entries": entries}
-    yield {"cache": alias, "layer": None, "backend": backend, "error": error, **facts}
+def as_text(found: Any) -> str:
+    """Return JSON in one line."""
+    return json.dumps(found, cls=DjangoJSONEncoder)
 
 
-def in_columns(found: Sequence[dict[str, Any]]) -> str:
-    """Return a table in text."""
-    rows = [HEADINGS, *map(row_of, found)]
-    widths = [max(len(row[number]) for row in rows) for number in range(len(HEADINGS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+def figures_of(state: LayerState, figures: Names) -> dict[str, Any]:
+    """Return what a layer has counted."""
+    found = figures.get((state.cache, state.layer), Figures())
+    return {
+        name: getattr(found, name) for name in ("hits", "misses", "sets", "evictions", "errors")
+    }
 
 
-def row_of(one: dict[str, Any]) -> tuple[str, ...]:
-    """Return one line of the table."""
-    return (
-        one["cache"],
-        one["layer"] or "",
-        one["backend"],
-        "works" if one["error"] is None else one["error"],
-        *(f"{one[name]:,}" if name in one else "" for name in ("entries", "bytes")),
-    )
+def layer_table(states: list[LayerState], figures: Names) -> str:
+    """Return a line for each cache, and below it one for each of its layers."""
+    rows: list[list[str]] = []
+    for state in states:
+        if state.layer and not any(row[0] == state.cache and not row[1] for row in rows):
+            backend = settings.CACHES[state.cache]["BACKEND"].rpartition(".")[2]
+            rows.append([state.cache, "", backend, "", "", "", *numbers(figures, state.cache, "")])
+        word = state.error or ("skipped" if state.is_skipped else "works")
+        sizes = ["" if size is None else f"{size:,}" for size in (state.entries, state.bytes)]
+        counted = numbers(figures, state.cache, state.layer)
+        rows.append([state.cache, state.layer, state.backend, word, *sizes, *counted])
+    return in_columns(LAYER_HEADINGS, rows, texts=4)
+
+
+def numbers(figures: Names, cache: str, layer: str) -> list[str]:
+    """Return the cells of what was counted; empty where nothing was."""
+    found = figures.get((cache, layer))
+    if found is None:
+        return [""] * 6
+    ratio = "" if found.hit_ratio is None else f"{found.hit_ratio:.1%}"
+    counted = (found.sets, found.evictions, found.errors)
+    return [f"{found.hits:,}", f"{found.misses:,}", ratio, *(f"{number:,}" for number in counted)]
+
+
+def recall_table(figures: Names) -> str:
+    """Return a line for each cache that was recalled from; "" where there was none."""
+    rows = [
+        [
+            cache,
+            *(f"{n:,}" for n in (one.fresh, one.stale, one.joined, one.waited, one.computed)),
+            in_words(one.saved_seconds),
+            in_words(one.computing_seconds),
+        ]
+        for (cache, layer), one in figures.items()
+        if not layer and any((one.fresh, one.stale, one.joined, one.waited, one.computed))
+    ]
+    return in_columns(RECALL_HEADINGS, rows, texts=1) if rows else ""
+
+
+def log_table(logs: list[LogState]) -> str:
+    """Return a line for each log of invalidations."""
+    rows = [
+        [
+            log.database,
+            log.error or "works",
+            f"{log.rows:,}",
+            ago(log.oldest_at) if log.rows else "",
+            ago(log.newest_at) if log.rows else "",
+            in_words(log.lag_seconds),
+        ]
+        for log in logs
+    ]
+    return in_columns(LOG_HEADINGS, rows, texts=2) if rows else ""
+
+
+def advice_text(found: list[Advice]) -> str:
+    """Return what a cache would save, and what caches save already."""
+    parts = []
+    for title, is_kept in (
+        ("A cache would save (a view contains its functions, and those their queries):", False),
+        ("Caches save:", True),
+    ):
+        some = [one for one in found if one.is_kept is is_kept]
+        if some:
+            table = in_columns(ADVICE_HEADINGS, [advice_row(one) for one in some], texts=0)
+            head, *lines = table.splitlines()
+            told = [
+                f"{line}  {one.kind} {shortened(one.name)}\n{details_of(one)}"
+                for line, one in zip(lines, some, strict=True)
+            ]
+            parts.append("\n".join([title, f"{head}  what", *told]))
+    return "\n\n".join(parts) or "Nothing was timed within that time."
+
+
+def advice_row(one: Advice) -> list[str]:
+    """Return the figures of a line."""
+    counted = (one.calls, one.repeats, one.changed)
+    return [
+        in_words(one.saving_seconds),
+        in_words(one.seconds),
+        *(f"{number:,}" for number in counted),
+    ]
+
+
+def details_of(one: Advice) -> str:
+    """Return which function runs it and what it reads, with when that has last changed."""
+    changes = {change.table: change.last_at for change in one.changes}
+    reads = [
+        f"{table} (changed {ago(changes[table])})" if changes.get(table) else table
+        for table in one.tables
+    ]
+    reads += ["what is not tracked"] if one.is_untracked else []
+    told = [f"in {one.place}"] if one.place else []
+    told += [f"reads {', '.join(reads)}"] if reads else []
+    return f"{' ' * DETAILS_INDENT}{'; '.join(told) or 'reads nothing'}"
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits into a line."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."

@@ -10,18 +10,18 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from cachelayers.conf import package_settings
-from cachelayers.management.clearing import (
+from cachelayers.clearing.plans import (
     Clearing,
     ClearingError,
-    describe_count,
     notes,
     plan_clear,
     plan_expired,
     plan_prefix,
     plan_static,
 )
-from cachelayers.management.suggestions import unknown_name
+from cachelayers.conf import package_settings
+from cachelayers.management.invalidating import plan_invalidations
+from cachelayers.suggestions import unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,20 @@ class Choice:
     prefix: str | None
     expired: bool
     static: bool
+    tags: list[str]
+    models: list[str]
+    fragments: list[str]
+    any_tag: bool
+
+    @property
+    def is_invalidation(self) -> bool:
+        """Whether it is for every cache, in none of which anything is removed."""
+        return bool(self.tags or self.models or self.fragments)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether aliases are emptied, and not only of some of their entries."""
+        return self.prefix is None and not (self.expired or self.static)
 
 
 class Command(BaseCommand):
@@ -72,6 +86,33 @@ class Command(BaseCommand):
             help="Only the ids of static files, in the alias that CACHELAYERS['ALIAS'] names.",
         )
         parser.add_argument(
+            "--tag",
+            action="append",
+            default=[],
+            metavar="TAG",
+            help="Everything with this tag, in every cache, as invalidate() does; can be repeated.",
+        )
+        parser.add_argument(
+            "--model",
+            action="append",
+            default=[],
+            metavar="APP.MODEL",
+            help="Everything made from this model's table, in every cache; can be repeated.",
+        )
+        parser.add_argument(
+            "--fragment",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="Every variant of the fragment of this name, in every cache; can be repeated.",
+        )
+        parser.add_argument(
+            "--any-tag",
+            action="store_true",
+            help="Take a --tag that no code declares, or a --fragment that no template names: one"
+            " that is made up as the code runs.",
+        )
+        parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be removed, and stop."
         )
         parser.add_argument(
@@ -98,6 +139,11 @@ class Command(BaseCommand):
         clearings: list[Clearing] = []
         failed: list[str] = []
         self.stdout.write("To be removed:")
+        for each in plan_invalidations(
+            choice.tags, choice.models, choice.fragments, any_tag=choice.any_tag
+        ):
+            clearings.append(each)
+            self._announce(choice, each)
         for alias in aliases_of(choice):
             try:
                 clearings.append(plan_one(choice, alias))
@@ -114,8 +160,8 @@ class Command(BaseCommand):
         return clearings, failed
 
     def _announce(self, choice: Choice, clearing: Clearing) -> None:
-        self.stdout.write(f"  {clearing.alias} ({clearing.backend}): {clearing.what}")
-        if choice.prefix is None and not choice.expired and not choice.static:
+        self.stdout.write(f"  {clearing.title}: {clearing.what}")
+        if choice.is_whole and clearing.alias in settings.CACHES:
             for note in notes(clearing.alias):
                 self.stdout.write(self.style.WARNING(f"    Note: {note}."))
 
@@ -150,14 +196,15 @@ class Command(BaseCommand):
 
     def _clear(self, clearing: Clearing) -> bool:
         try:
-            count = clearing.run()
+            cleared = clearing.run()
         # Backends raise errors of their libraries, which have no common base.
         except Exception as error:  # noqa: BLE001
             self._report_failure(clearing.alias, error)
             return False
-        done = "cleared" if count is None else f"removed {describe_count(count)}"
-        self.stdout.write(self.style.SUCCESS(f"{clearing.alias}: {done}"))
-        return True
+        self.stdout.write(self.style.SUCCESS(f"{clearing.alias}: {cleared}"))
+        for layer, what in cleared.layers:
+            self.stdout.write(f"  {layer}: {what}")
+        return not cleared.left
 
     def _report_failure(self, alias: str, error: Exception) -> None:
         self.stderr.write(f"{alias}: failed: {type(error).__name__}: {error}")
@@ -171,6 +218,10 @@ def check_choice(options: dict[str, Any]) -> Choice:
         prefix=options["prefix"],
         expired=options["expired"],
         static=options["static"],
+        tags=options["tag"],
+        models=options["model"],
+        fragments=options["fragment"],
+        any_tag=options["any_tag"],
     )
     _check_target(choice)
     for alias in choice.aliases:
@@ -183,6 +234,8 @@ def aliases_of(choice: Choice) -> list[str]:
     """The aliases to look at, in their order."""
     if choice.static:
         return [package_settings().ALIAS]
+    if choice.is_invalidation:
+        return []
     return choice.aliases or list(settings.CACHES)
 
 
@@ -200,10 +253,16 @@ def plan_one(choice: Choice, alias: str) -> Clearing:
 
 def _check_target(choice: Choice) -> None:
     is_searched = choice.expired or choice.prefix is not None
-    if not (choice.aliases or choice.everything or is_searched or choice.static):
+    has_aliases = choice.aliases or choice.everything or is_searched or choice.static
+    if not (has_aliases or choice.is_invalidation):
         raise CommandError(
-            "Nothing was named to clear. Give --cache ALIAS, --all, --prefix P, --expired or"
-            " --static."
+            "Nothing was named to clear. Give --cache ALIAS, --all, --tag TAG, --model APP.MODEL,"
+            " --fragment NAME, --prefix P, --expired or --static."
+        )
+    if has_aliases and choice.is_invalidation:
+        raise CommandError(
+            "--tag, --model and --fragment are for every cache, and cannot be combined with"
+            " --cache, --all, --prefix, --expired or --static. Run one after the other."
         )
     if choice.static and (choice.aliases or choice.everything or is_searched):
         raise CommandError("--static cannot be combined with others. Run one after the other.")

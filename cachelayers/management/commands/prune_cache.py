@@ -1,4 +1,4 @@
-"""The command ``prune_cache``: for cron. Old rows of the log, expired entries."""
+"""The command ``prune_cache``: for cron. Old rows of the log, expired entries, old statistics."""
 
 from typing import Any
 
@@ -7,10 +7,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from cachelayers.backends import DatabaseCache
-from cachelayers.conf import database_caches
+from cachelayers.conf import (
+    database_caches,
+    package_settings,
+    statistics_database,
+)
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.prune import prune
+from cachelayers.statistics.table import STATISTICS, delete_old
 
 
 class Command(BaseCommand):
@@ -18,13 +23,14 @@ class Command(BaseCommand):
 
     help = (
         "Delete expired entries of every cache in a database table, and the rows of the log of "
-        "invalidations that newer ones make redundant or that are older than any entry. Run it "
-        "from cron; nobody has to wait for it."
+        "invalidations that newer ones make redundant or that are older than any entry, and "
+        "statistics older than CACHELAYERS['STATS_DAYS']. Run it from cron; nobody has to wait for "
+        "it."
     )
 
     def handle(self, **options: Any) -> None:
         """Prune everything; go on after a failure, and tell of it at the end."""
-        failures = [*self._prune_logs(), *self._prune_entries()]
+        failures = [*self._prune_logs(), *self._prune_entries(), *self._prune_statistics()]
         if failures:
             raise CommandError("\n".join(failures))
 
@@ -56,3 +62,14 @@ class Command(BaseCommand):
                 continue
             self.stdout.write(f"{alias}: {count} expired entries")
         return failures
+
+    def _prune_statistics(self) -> list[str]:
+        database, days = statistics_database(), package_settings().STATS_DAYS
+        try:
+            if STATISTICS not in connections[database].introspection.table_names():
+                return []
+            count = delete_old(connections[database])
+        except DatabaseError as error:
+            return [f"{database}: its statistics were not pruned: {error}"]
+        self.stdout.write(f"{database}: {count} rows of statistics older than {days:g} days")
+        return []

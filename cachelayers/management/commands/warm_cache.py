@@ -1,55 +1,55 @@
 """The command ``warm_cache``: an operator's door; the work is done in ``cachelayers.warming``."""
 
-import sys
-import time
+from __future__ import annotations
+
+import json
+import signal
+import threading
 import traceback
-from argparse import ArgumentParser, ArgumentTypeError
-from collections import Counter
-from pathlib import Path
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
-from cachelayers.management.progress import (
-    SECONDS_PER_MINUTE,
-    describe_seconds,
-    make_progress,
+from cachelayers.management.progress import NoProgress, Progress, make_progress
+from cachelayers.management.warm_arguments import add_arguments
+from cachelayers.management.warm_options import (
+    choose_warmers,
+    makes_no_difference,
+    refuse_combinations,
+    run_options,
+    visitor_of,
+    wanted_by,
 )
-from cachelayers.management.suggestions import unknown_name
-from cachelayers.warming.addresses import locate, own_host, site_origin
+from cachelayers.management.warm_words import (
+    NO_LOCALE_MIDDLEWARE,
+    NO_WARMERS,
+    NOTHING_DUE,
+    NOTHING_INTERRUPTED,
+    describe_run,
+    describe_summary,
+    status_as_json,
+)
+from cachelayers.tasks import NoQueue, enqueue, option_arguments
+from cachelayers.warming.addresses import own_host, site_origin
 from cachelayers.warming.console import without_logged_pages
-from cachelayers.warming.crew import warm_items
 from cachelayers.warming.items import Item, PageItem
-from cachelayers.warming.outcomes import Outcome, State, WarmingError
-from cachelayers.warming.plan import Plan
+from cachelayers.warming.outcomes import Outcome
 from cachelayers.warming.registry import Warmer, registered_warmers
-from cachelayers.warming.site import Site
+from cachelayers.warming.run import Run, Summary
+from cachelayers.warming.runs import WarmerStatus, statuses_of
 
-MAX_CONCURRENCY = 64
 FAILURES_SHOWN = 10
-STANDARD_INPUT = "-"
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+# 128 + the signal's number, as shells have it.
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
-class Summary:
-    """Counts outcomes and keeps the failures."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[State] = Counter()
-        self.failures: list[Outcome] = []
-        self._started_at = time.monotonic()
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one."""
-        self.counts[outcome.state] += 1
-        if outcome.state is State.FAILED:
-            self.failures.append(outcome)
-
-    def __str__(self) -> str:
-        counts = [f"{self.counts[state]:,} {state.value}" for state in State]
-        seconds = time.monotonic() - self._started_at
-        taken = f"{seconds:.1f} s" if seconds < SECONDS_PER_MINUTE else describe_seconds(seconds)
-        return f"{', '.join(counts)}, in {taken}."
+class Terminated(KeyboardInterrupt):
+    """Somebody asked the process to end, as a container's manager does."""
 
 
 class Command(BaseCommand):
@@ -63,133 +63,142 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("names", nargs="*", metavar="NAME", help="Warmers to run.")
-        parser.add_argument("--list", action="store_true", help="List the warmers, and stop.")
-        parser.add_argument(
-            "--sitemap",
-            metavar="URL",
-            help="Render every page of this sitemap of the site, such as /sitemap.xml.",
-        )
-        parser.add_argument(
-            "--urls",
-            metavar="FILE",
-            help="Render every URL of this file, one a line; - is the standard input.",
-        )
-        parser.add_argument(
-            "--static",
-            action="store_true",
-            help="Hash every static file, so that each process finds the ids in the cache.",
-        )
-        parser.add_argument(
-            "--concurrency",
-            type=parse_concurrency,
-            default=1,
-            metavar="N",
-            help="How many items to warm at once, in threads (default: 1).",
-        )
-        parser.add_argument(
-            "--only-missing",
-            action="store_true",
-            help="Leave alone what is known to be in the cache.",
-        )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="List what would be warmed, and stop."
-        )
-        parser.add_argument(
-            "--fail-on-error", action="store_true", help="Exit with 1 if an item failed."
-        )
+        add_arguments(parser)
 
     def handle(self, **options: Any) -> None:
-        """Plan, warm, report."""
-        warmers = choose_warmers(options)
+        """List, enqueue, or warm."""
+        refuse_combinations(options)
         if options["list"]:
-            self._list(warmers)
-            return
-        summary = Summary()
-        try:
-            with without_logged_pages():
-                self._run(warmers, options, summary)
-        except KeyboardInterrupt:
-            self._report(summary, options)
-            raise CommandError("Interrupted.", returncode=EXIT_INTERRUPTED) from None
-        self._report(summary, options)
-        if options["fail_on_error"] and summary.failures:
-            raise CommandError(f"{len(summary.failures):,} could not be warmed.")
+            self._list(choose_warmers(options), options)
+        elif options["enqueue"]:
+            self._enqueue(choose_warmers(options), options)
+        else:
+            self._warm(options)
 
-    def _list(self, warmers: list[Warmer]) -> None:
+    # The list
+
+    def _list(self, warmers: list[Warmer], options: dict[str, Any]) -> None:
+        try:
+            statuses = statuses_of(warmers, str(options["shard"] or ""))
+        except DatabaseError:  # before the first migrate there are no runs either
+            statuses = [WarmerStatus(warmer=each, last_run=None) for each in warmers]
+        if options["json"]:
+            self.stdout.write(json.dumps([status_as_json(each) for each in statuses]))
+            return
         if not warmers:
             self.stdout.write(NO_WARMERS)
         width = max((len(each.name) for each in warmers), default=0)
-        for each in warmers:
+        for status in statuses:
+            each = status.warmer
             every = f"every {each.every_seconds:g} s" if each.every_seconds else "when asked"
             self.stdout.write(f"{each.name:<{width}}  {every:<14}  {each.defined_at}")
+            if status.last_run is not None:
+                self.stdout.write(f"{'':<{width}}  {describe_run(status.last_run)}")
 
-    def _run(self, warmers: list[Warmer], options: dict[str, Any], summary: Summary) -> None:
-        plan = self._plan(warmers, options, summary)
-        if options["dry_run"]:
-            self._list_items(plan.items, only_missing=options["only_missing"])
-        else:
-            self._warm(plan.items, options, summary)
+    # The queue
 
-    def _plan(self, warmers: list[Warmer], options: dict[str, Any], summary: Summary) -> Plan:
-        plan = Plan(Site())
+    def _enqueue(self, warmers: list[Warmer], options: dict[str, Any]) -> None:
+        if not warmers:
+            self.stdout.write(NOTHING_DUE if options["due"] else NO_WARMERS)
+        for each in warmers:
+            try:
+                shard = str(options["shard"] or "")
+                number = enqueue(each.name, option_arguments(options), shard=shard)
+            except NoQueue as error:
+                raise CommandError(str(error)) from None
+            if options["verbosity"]:
+                self.stdout.write(f"Enqueued: {each.name} ({number})")
+
+    # The run
+
+    def _warm(self, options: dict[str, Any]) -> None:
+        wanted = wanted_by(options)
+        if not wanted:
+            self._say_why_nothing(options)
+            return
+        self._progress: Progress = NoProgress()
+        self._options = options
+        run = Run(wanted, visitor_of(options), run_options(options), self)
         try:
-            for each in warmers:
-                plan.add_warmer(each)
-            if options["sitemap"] is not None:
-                plan.add_sitemap(check_sitemap(options["sitemap"]))
-            if options["urls"] is not None:
-                plan.add_url_lines(read_lines(options["urls"]), name=options["urls"])
-            if options["static"]:
-                plan.add_static_files()
-        finally:
-            for outcome in plan.failures:
-                summary.add(outcome)
-        self._announce(plan, options)
-        return plan
+            with without_logged_pages(), ended_by_sigterm():
+                self._carry_out(run, options)
+        except KeyboardInterrupt as error:
+            self._report(run, options, is_interrupted=True)
+            code = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
+            raise CommandError("Interrupted.", returncode=code) from None
+        self._report(run, options)
+        self._check_result(run, options)
 
-    def _announce(self, plan: Plan, options: dict[str, Any]) -> None:
-        if not has_source(options) and not registered_warmers():
-            self.stdout.write(NO_WARMERS)
-        if own_host() is None and any(is_path(item) for item in plan.items):
-            self.stderr.write(
+    def _say_why_nothing(self, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps(Summary().as_json()))
+        elif options["verbosity"]:
+            known = registered_warmers()
+            reason = NOTHING_DUE if options["due"] else NOTHING_INTERRUPTED
+            self.stdout.write(reason if known or options["resume"] else NO_WARMERS)
+
+    def _carry_out(self, run: Run, options: dict[str, Any]) -> None:
+        if makes_no_difference(options):
+            self.warn(NO_LOCALE_MIDDLEWARE)
+        if options["dry_run"]:
+            run.plan(keeps_records=False)
+            self._announce(run, options)
+            self._list_items(run.items, options)
+            return
+        try:
+            run.carry_out()
+        finally:
+            self._progress.finish()
+
+    def begin(self, run: Run) -> None:
+        """Say how much there is."""
+        options, total = self._options, len(run.items)
+        self._announce(run, options)
+        if is_spoken(options):
+            rest = f"; {run.summary.left_out:,} were done before" if options["resume"] else ""
+            self.stdout.write(f"Warming {total:,} {'item' if total == 1 else 'items'}{rest}.")
+            self.stdout.flush()
+            self._progress = make_progress(self.stdout, total, verbosity=options["verbosity"])
+
+    def advance(self, outcome: Outcome) -> None:
+        """Show it."""
+        self._progress.advance()
+        if self._options["verbosity"] > 1 and is_spoken(self._options):
+            self.stdout.write(f"{outcome.state.value}: {outcome.label}")
+            self.stdout.flush()
+
+    def warn(self, text: str) -> None:
+        """Say it beside the results."""
+        self.stderr.write(text)
+
+    def _announce(self, run: Run, options: dict[str, Any]) -> None:
+        if options["base_url"] is None and own_host() is None and any(map(is_path, run.items)):
+            self.warn(
                 f"ALLOWED_HOSTS names no host, so paths are rendered as {site_origin()}/...; "
                 "Django's page cache keeps them under that host only. Give full URLs."
             )
 
-    def _list_items(self, items: list[Item], *, only_missing: bool) -> None:
-        missing = 0
-        for item in items:
-            is_warm = only_missing and item.is_warm()
-            missing += not is_warm
-            self.stdout.write(f"{'already warm' if is_warm else 'would warm'}: {item.label}")
+    def _list_items(self, items: list[Item], options: dict[str, Any]) -> None:
+        found = [(item.label, options["only_missing"] and seems_warm(item)) for item in items]
+        if options["json"]:
+            self.stdout.write(json.dumps([{"label": one, "is_warm": warm} for one, warm in found]))
+            return
+        for label, warm in found:
+            self.stdout.write(f"{'already warm' if warm else 'would warm'}: {label}")
+        missing = sum(not warm for _, warm in found)
         self.stdout.write(f"{missing:,} would be warmed; nothing was rendered.")
 
-    def _warm(self, items: list[Item], options: dict[str, Any], summary: Summary) -> None:
-        if options["verbosity"]:
-            self.stdout.write(f"Warming {len(items):,} {'item' if len(items) == 1 else 'items'}.")
-            self.stdout.flush()
-        progress = make_progress(self.stdout, len(items), verbosity=options["verbosity"])
+    def _report(self, run: Run, options: dict[str, Any], *, is_interrupted: bool = False) -> None:
+        summary = run.summary
+        self._report_failures(summary, everything=options["verbosity"] > 1)
+        if options["dry_run"]:
+            return
+        if options["json"]:
+            self.stdout.write(json.dumps({**summary.as_json(), "interrupted": is_interrupted}))
+        elif options["verbosity"]:
+            self.stdout.write(describe_summary(summary))
 
-        def take(outcome: Outcome) -> None:
-            summary.add(outcome)
-            progress.advance()
-            if options["verbosity"] > 1:
-                self.stdout.write(f"{outcome.state.value}: {outcome.label}")
-                self.stdout.flush()
-
-        try:
-            warm_items(
-                items,
-                concurrency=options["concurrency"],
-                only_missing=options["only_missing"],
-                on_outcome=take,
-            )
-        finally:
-            progress.finish()
-
-    def _report(self, summary: Summary, options: dict[str, Any]) -> None:
-        everything = options["verbosity"] > 1
+    def _report_failures(self, summary: Summary, *, everything: bool) -> None:
         shown = summary.failures if everything else summary.failures[:FAILURES_SHOWN]
         for outcome in shown:
             self.stderr.write(f"failed: {outcome.label}: {outcome.reason}")
@@ -197,59 +206,45 @@ class Command(BaseCommand):
                 self.stderr.write("".join(traceback.format_exception(outcome.error)))
         if hidden := len(summary.failures) - len(shown):
             self.stderr.write(f"... and {hidden:,} more failed; --verbosity 2 shows all.")
-        if options["verbosity"] and not options["dry_run"]:
-            self.stdout.write(str(summary))
+
+    def _check_result(self, run: Run, options: dict[str, Any]) -> None:
+        if run.refused and run.is_empty:
+            raise CommandError("Nothing was warmed: it is being warmed already.")
+        if options["fail_on_error"] and run.summary.failures:
+            raise CommandError(f"{len(run.summary.failures):,} could not be warmed.")
 
 
-NO_WARMERS = (
-    "No warmer is registered. Decorate a function with @warmer in a module warmers.py of an "
-    "app in INSTALLED_APPS."
-)
+def is_spoken(options: dict[str, Any]) -> bool:
+    """Whether the standard output is for people, who want to hear something."""
+    return bool(options["verbosity"]) and not options["json"]
 
 
-def choose_warmers(options: dict[str, Any]) -> list[Warmer]:
-    """The warmers that are named; all of them where nothing at all is named."""
-    known = registered_warmers()
-    names = list(dict.fromkeys(options["names"]))
-    for name in names:
-        if name not in known:
-            raise CommandError(unknown_name("warmer", name, known))
-    if names or (has_source(options) and not options["list"]):
-        return [known[name] for name in names]
-    return list(known.values())
-
-
-def has_source(options: dict[str, Any]) -> bool:
-    """Whether pages are named by a sitemap or a file, or static files are asked for."""
-    return options["sitemap"] is not None or options["urls"] is not None or options["static"]
-
-
-def parse_concurrency(text: str) -> int:
-    """A number of threads; raises ArgumentTypeError with the bounds."""
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_CONCURRENCY:
-        raise ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_CONCURRENCY}")
-    return int(text)
-
-
-def check_sitemap(url: str) -> str:
-    """The URL, if it may be the site's; raises CommandError otherwise."""
+def seems_warm(item: Item) -> bool:
+    """Whether an item is warm, as far as it can tell."""
     try:
-        locate(url)
-    except WarmingError as error:
-        raise CommandError(f"--sitemap {url} {error}.") from None
-    return url
-
-
-def read_lines(name: str) -> list[str]:
-    """The lines of a file, or of the standard input where the name is ``-``."""
-    if name == STANDARD_INPUT:
-        return sys.stdin.read().splitlines()
-    try:
-        return Path(name).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--urls {name} cannot be read: {error}") from None
+        return item.is_warm()
+    # Caches raise errors of their libraries, which have no common base; warming will tell.
+    except Exception:  # noqa: BLE001
+        return False
 
 
 def is_path(item: Item) -> bool:
     """Whether an item is a page that was given without its host."""
-    return isinstance(item, PageItem) and item.label.startswith("/")
+    return isinstance(item, PageItem) and item.url.startswith("/")
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end the run as Ctrl-C does: with a summary, and with records."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_arguments: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

@@ -1,6 +1,7 @@
 """What the small site saw and what it is to serve; emptied before each test."""
 
 from dataclasses import dataclass, field
+from threading import Event
 
 from django.http import HttpRequest
 
@@ -11,6 +12,7 @@ class Records:
 
     requests: list[HttpRequest] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    hanging: Event = field(default_factory=Event)  # until it is set
 
     @property
     def paths(self) -> list[str]:

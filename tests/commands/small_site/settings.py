@@ -12,3 +12,9 @@ INSTALLED_APPS = [*USUAL_APPS, "tests.commands.small_site"]
 DATABASES = {alias: USUAL_DATABASES[alias] for alias in ("default", "sqlite_cache")}
 CACHES = {"default": USUAL_CACHES["default"]}
 DATABASE_ROUTERS = ["cachelayers.routers.CacheRouter"]
+
+# As a project does in its __init__: then its app is the one that tasks are sent with.
+if "SMALL_SITE_CELERY" in os.environ:
+    from importlib import import_module
+
+    import_module(os.environ["SMALL_SITE_CELERY"])

@@ -1,6 +1,7 @@
 """The views and URLs of the small site."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
@@ -24,6 +25,11 @@ def page(request: HttpRequest, number: int = 0) -> HttpResponse:
     cache.set("language-and-zone", (translation.get_language(), zone))
     cache.set(f"page:{number}", f"This is page {number}.")
     return HttpResponse(f"This is page {number}.")
+
+
+def greeting(request: Any) -> HttpResponse:
+    records.requests.append(request)
+    return HttpResponse(f"Hello, {request.user}.")
 
 
 def country(request: HttpRequest, code: str) -> HttpResponse:
@@ -63,6 +69,11 @@ def odd(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=499)
 
 
+def hangs(request: HttpRequest) -> HttpResponse:
+    records.hanging.wait(30)
+    return HttpResponse("at last")
+
+
 def hidden(request: HttpRequest) -> HttpResponse:
     raise PermissionDenied
 
@@ -96,6 +107,8 @@ urlpatterns = [
     path("page/<int:number>/", page),
     path("kept/<int:number>/", cache_page(60, key_prefix="kept")(page)),
     path("country/<str:code>/", country),
+    path("greeting/", cache_page(60, key_prefix="greeting")(greeting)),
+    path("hangs/", hangs),
     path("async/", async_page),
     path("streamed/", streamed),
     path("breaks-while-streaming/", breaks_while_streaming),

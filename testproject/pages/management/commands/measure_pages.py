@@ -1,6 +1,6 @@
 """`manage.py measure_pages`: what the cache saves, page by page, measured here and now."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,6 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.test import RequestFactory
 
+from cachelayers import unit_of_work
 from cachelayers.backends import MemoryCache
 from cachelayers.signals import layer_failed
 from testproject.airports.models import Country
@@ -82,7 +83,8 @@ class Command(BaseCommand):
     def handle(self, *args: object, runs: int, **options: object) -> None:
         if runs < 1:
             raise CommandError(f"--runs is {runs}, and must be 1 or more.")
-        pages = typical_pages()
+        with unit_of_work():  # of its own: no page is made of what is read here
+            pages = typical_pages()
         site, layers = Site(), layers_of(CACHE_ALIAS)
         with failing_layers() as failed:
             measured = [measure(site, layers, name, path, runs) for name, path in pages]
@@ -151,7 +153,7 @@ def empty_cache() -> Iterator[None]:
     cache = caches[CACHE_ALIAS]
     written: set[str] = set()
     with patch.object(cache, "version", uuid4().hex), ExitStack() as stack:
-        for name in ("set", "add"):
+        for name in ("set", "add", "set_many"):
             stack.enter_context(patch.object(cache, name, noting(getattr(cache, name), written)))
         try:
             yield
@@ -160,11 +162,11 @@ def empty_cache() -> Iterator[None]:
 
 
 def noting(write: Callable[..., Any], written: set[str]) -> Callable[..., Any]:
-    """Return a write that notes its key, so that nothing is left of the measuring."""
+    """Return a write that notes its key, or keys, so that nothing is left of the measuring."""
 
-    def note(key: str, *args: Any, **kwargs: Any) -> Any:
-        written.add(key)
-        return write(key, *args, **kwargs)
+    def note(given: str | Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        written.update([given] if isinstance(given, str) else given)
+        return write(given, *args, **kwargs)
 
     return note
 

@@ -1,17 +1,20 @@
-"""What ``clear_cache`` can do to one alias, and how it says so. Touches only what it is told to."""
+"""What can be cleared of one alias, and how that is said. Touches only what it is told to."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
 from django.core.cache import caches
 
 from cachelayers.backends import LayeredCache
+from cachelayers.clearing.neighbours import foreign_keys, neighbours
 from cachelayers.conf import backend_of
 from cachelayers.hashing.shared import forget_shared
+from cachelayers.masking import shown_location
 
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
 # importing the classes would need their libraries.
@@ -47,23 +50,40 @@ class ClearingError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clearing:
-    """One alias and what is to be done to it.
+class Cleared:
+    """What was done; ``count`` of entries, where the backend tells."""
 
-    ``run`` returns how many entries went, or None where the backend does not say.
-    """
+    done: str = "cleared"
+    count: int | None = None
+    layers: tuple[tuple[str, str], ...] = ()  # alias and what became of it
+    left: tuple[str, ...] = ()  # layers that still have what was to go
+
+    def __str__(self) -> str:
+        return self.done if self.count is None else f"removed {describe_count(self.count)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clearing:
+    """One alias, or another target, and what is to be done to it."""
 
     alias: str
-    backend: str
     what: str
-    run: Callable[[], int | None]
+    run: Callable[[], Cleared]
+    backend: str = ""
+
+    @property
+    def title(self) -> str:
+        """How it is announced."""
+        return f"{self.alias} ({self.backend})" if self.backend else self.alias
 
 
 def plan_clear(alias: str) -> Clearing:
     """Remove every entry of an alias."""
-    cache = caches[alias]
+    cache: Any = caches[alias]
     if hasattr(cache, "clear_entries"):
         return _clearing(alias, f"all of its {_count(cache)}", cache.clear_entries)
+    if isinstance(cache, LayeredCache):
+        return _by_layer(alias, _reach_of_clear(alias), cache.clear_by_layer)
     return _clearing(alias, _reach_of_clear(alias), cache.clear)
 
 
@@ -74,7 +94,7 @@ def plan_prefix(alias: str, prefix: str) -> Clearing:
         if unsearchable := cache.unsearchable_layers():
             raise ClearingError(f"the keys of its layer {unsearchable[0]!r} cannot be searched")
         what = f"the entries of every layer whose key begins with {prefix!r}"
-        return _clearing(alias, what, lambda: cache.delete_prefix(prefix))
+        return _by_layer(alias, what, lambda: cache.delete_prefix(prefix), is_part=True)
     if hasattr(cache, "delete_prefix"):
         what = f"{_count(cache, prefix)} whose key begins with {prefix!r}"
         return _clearing(alias, what, lambda: cache.delete_prefix(prefix))
@@ -102,18 +122,23 @@ def plan_static(alias: str) -> Clearing:
 
 def notes(alias: str) -> Iterator[str]:
     """What else an operator should know before an alias is emptied as a whole."""
-    if settings.SESSION_ENGINE in SESSION_ENGINES and alias == settings.SESSION_CACHE_ALIAS:
+    if keeps_sessions(alias):
         yield "sessions are kept in it: users may be logged out"
     for whole, config in settings.CACHES.items():
         is_layered = backend_of(config) is LayeredCache
         if is_layered and alias in config.get("OPTIONS", {}).get("LAYERS", ()):
             yield f"it is a layer of {whole!r}, whose other layers still have what they have"
-    if hasattr(caches[alias], "clear_entries"):
+    if hasattr(caches[alias], "clear_entries") or isinstance(caches[alias], LayeredCache):
         return
-    location = settings.CACHES[alias].get("LOCATION")
-    for other, config in settings.CACHES.items():
-        if other != alias and location and config.get("LOCATION") == location:
-            yield f"CACHES[{other!r}] has the same LOCATION and may be emptied with it"
+    for other in neighbours(alias):
+        sessions = ", the sessions in it too" if keeps_sessions(other) else ""
+        yield f"CACHES[{other!r}] has the same LOCATION and may be emptied with it{sessions}"
+    yield from foreign_keys(alias)
+
+
+def keeps_sessions(alias: str) -> bool:
+    """Tell whether users' sessions are in an alias."""
+    return settings.SESSION_ENGINE in SESSION_ENGINES and alias == settings.SESSION_CACHE_ALIAS
 
 
 def describe_count(count: int, *, kind: str = "") -> str:
@@ -122,7 +147,34 @@ def describe_count(count: int, *, kind: str = "") -> str:
 
 
 def _clearing(alias: str, what: str, run: Callable[[], int | None]) -> Clearing:
-    return Clearing(alias=alias, backend=type(caches[alias]).__name__, what=what, run=run)
+    backend = type(caches[alias]).__name__
+    return Clearing(alias=alias, backend=backend, what=what, run=lambda: Cleared(count=run()))
+
+
+def _by_layer(
+    alias: str, what: str, run: Callable[[], dict[str, bool]], *, is_part: bool = False
+) -> Clearing:
+    def clear() -> Cleared:
+        reached = run()
+        unsearchable = caches[alias].unsearchable_layers()  # type: ignore[attr-defined]
+        layers = tuple(
+            (layer, _describe_layer(layer in unsearchable, is_reached, is_part))
+            for layer, is_reached in reached.items()
+        )
+        # A part of what is in a layer cannot be begun anew: it may come back with the layer.
+        left = [layer for layer, is_reached in reached.items() if is_part and not is_reached]
+        return Cleared(layers=layers, left=tuple(left))
+
+    return Clearing(alias=alias, backend=type(caches[alias]).__name__, what=what, run=clear)
+
+
+def _describe_layer(is_unsearchable: bool, is_reached: bool, is_part: bool) -> str:
+    if not is_reached:
+        still = "has its entries still" if is_part else "is not read any more where it stands"
+        return f"not reached; it {still}"
+    if is_unsearchable:
+        return "begun anew; what is in it is never read again, and goes by itself"
+    return "cleared"
 
 
 def _count(cache: Any, *arguments: str, expired_only: bool = False, kind: str = "") -> str:
@@ -134,21 +186,7 @@ def _reach_of_clear(alias: str) -> str:
     reach = next((REACH_OF_CLEAR[name] for name in names if name in REACH_OF_CLEAR), None)
     if reach is None:
         return "everything that its backend's clear() reaches"
-    return reach.format(location=_shown_location(alias))
-
-
-def _shown_location(alias: str) -> str:
-    location = settings.CACHES[alias].get("LOCATION", "")
-    locations = location if isinstance(location, (list, tuple)) else [location]
-    return ", ".join(_without_password(str(each)) for each in locations)
-
-
-def _without_password(location: str) -> str:
-    parts = urlsplit(location)
-    if "@" not in parts.netloc:
-        return location
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"***@{host}", query=""))
+    return reach.format(location=shown_location(alias))
 
 
 def _escape(match: re.Match[str]) -> str:

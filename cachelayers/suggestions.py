@@ -1,4 +1,4 @@
-"""Name what exists when an operator names what does not. Used by the commands."""
+"""Name what exists when an operator names what does not. Used by commands and forms."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

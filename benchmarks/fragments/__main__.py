@@ -1,0 +1,333 @@
+"""Measure fragments beside their peers: `python -m benchmarks.fragments`, also by `make bench`.
+
+Hits: a page of many fragments, and one of a single one; the contenders take turns. Changes: a list
+that is kept, of 100 rows that are, after one of them was edited.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fragments.contenders import (
+    CONTENDERS,
+    DJANGO,
+    FRAGMENT,
+    FRAGMENTS,
+    NOTHING,
+    Contender,
+    list_airports,
+    names,
+    present_contenders,
+    take_renders,
+)
+from benchmarks.fragments.world import PLACES, REDIS, ROWS, made_world
+from benchmarks.report import print_outcomes, print_table
+from benchmarks.targets import Outcome
+
+MOST_TIMES_A_HIT = 1.5  # a fragment against Django's `{% cache %}`, in the same cache
+LEAST_TIMES_AS_QUICK = 5.0  # a list of fragments, against single ones of Django's, on Redis
+CHANGED_PLACES = ("layered", REDIS)
+OURS = (FRAGMENT.name, FRAGMENTS.name)
+SIZES = (ROWS, 1)  # fragments of a page
+
+Render = Callable[[], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often each figure is taken, and for how long."""
+
+    rounds: int
+    seconds: float  # of rendering hits, for each contender
+    edits: int
+
+
+PACES = {
+    "full": Pace(rounds=15, seconds=0.06, edits=30),
+    "smoke": Pace(rounds=1, seconds=0.001, edits=2),
+}
+
+
+@dataclass(kw_only=True)
+class Found:
+    """Seconds of a page by round, and what was rendered for it."""
+
+    # By place, number of fragments and contender.
+    hits: dict[tuple[str, int, str], list[float]] = field(default_factory=dict)
+    # By place and contender.
+    edits: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    renders: dict[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)
+    renders_again: dict[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)
+
+    def ratio(self, place: str, size: int, contender: str) -> float | None:
+        """Return how many times as long as Django's a hit takes; None where it was not measured."""
+        own, peer = (self.hits.get((place, size, name)) for name in (contender, DJANGO.name))
+        return None if own is None or peer is None else median_ratio(own, peer)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write JSON."""
+    options = parse(arguments)
+    pace = PACES[options.pace]
+    contenders, absent = present_contenders()
+    found = Found()
+    with made_world() as missing:
+        for place in PLACES:
+            if place not in missing:
+                measure_hits(found, place, contenders, pace)
+        for place in CHANGED_PLACES:
+            if place not in missing:
+                measure_edits(found, place, contenders, pace)
+    outcomes = judge(found)
+    show_hits(found)
+    show_edits(found)
+    print_outcomes(outcomes, pace=options.pace)
+    for name, reason in {**missing, **absent}.items():
+        print(f"MISSING: {name}: {reason}")
+    write_json(found, outcomes, options.json)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fragments", description=__doc__)
+    parser.add_argument(
+        "--smoke",
+        dest="pace",
+        action="store_const",
+        const="smoke",
+        default="full",
+        help="shows that it runs, the figures mean nothing",
+    )
+    parser.add_argument("--json", type=Path, default=Path("var/bench-fragments.json"))
+    return parser.parse_args(arguments)
+
+
+# Hits
+
+
+def measure_hits(found: Found, place: str, contenders: Sequence[Contender], pace: Pace) -> None:
+    """Render pages of which every fragment is there already; the contenders take turns."""
+    airports = list(list_airports())
+    pages = {
+        (size, contender.name): hit_page(contender, place, airports[:size])
+        for size in SIZES
+        for contender in contenders
+    }
+    for _ in range(pace.rounds):
+        for (size, name), render in pages.items():
+            seconds = seconds_of_a_hit(render, pace.seconds, is_kept=name != NOTHING.name)
+            found.hits.setdefault((place, size, name), []).append(seconds)
+
+
+def hit_page(contender: Contender, place: str, airports: Sequence[Any]) -> Render:
+    """Return what renders a page in the unit of work of a request; its rows were read before."""
+    from django.template import Context
+
+    template = contender.rows(place)
+    plain = NOTHING.rows(place).render(Context(names(airports)))
+
+    def render() -> str:
+        with contender.unit():
+            return template.render(Context(names(airports)))
+
+    for _ in range(2):  # what was written before the process looked at the log is made once more
+        checked(contender, render(), plain)
+    return render
+
+
+def seconds_of_a_hit(render: Render, seconds: float, *, is_kept: bool) -> float:
+    """Return the seconds of a rendering; a page that is not served from the cache ends the run."""
+    render()
+    take_renders()
+    count, began = 0, time.perf_counter()
+    while True:
+        render()
+        count += 1
+        taken = time.perf_counter() - began
+        if taken >= seconds:
+            break
+    if is_kept and take_renders() != (0, 0):
+        raise AssertionError("A hit was none: something was rendered.")
+    return taken / count
+
+
+# A list of which one row has changed
+
+
+def measure_edits(found: Found, place: str, contenders: Sequence[Contender], pace: Pace) -> None:
+    """Change a row, and render the list that shows it; the contenders take turns."""
+    from testproject.airports.models import Airport
+
+    pages = {contender.name: (contender, nested_page(contender, place)) for contender in contenders}
+    for _, render in pages.values():
+        render(0), render(0)
+    keys = list(Airport.objects.order_by("icao").values_list("pk", flat=True))
+    for version in range(1, pace.edits + 1):
+        name = f"Aérodrome de Villefranche {place} {version}"
+        Airport.objects.filter(pk=keys[version * 37 % ROWS]).update(name=name)
+        plain = nested_page(NOTHING, place)(version)
+        for contender, render in pages.values():
+            take_renders()
+            began = time.perf_counter()
+            text = render(version)
+            seconds = time.perf_counter() - began
+            renders = take_renders()
+            checked(contender, text, plain)
+            found.edits.setdefault((place, contender.name), []).append(seconds)
+            found.renders.setdefault((place, contender.name), set()).add(renders)
+            checked(contender, render(version), plain)
+            found.renders_again.setdefault((place, contender.name), set()).add(take_renders())
+
+
+def nested_page(contender: Contender, place: str) -> Callable[[int], str]:
+    """Return what renders the list in the unit of work of a request, which reads the rows."""
+    from django.template import Context
+
+    template = contender.nested(place)
+
+    def render(version: int) -> str:
+        with contender.unit():
+            return template.render(Context(names(list_airports(), version)))
+
+    return render
+
+
+def checked(contender: Contender, text: str, plain: str) -> None:
+    """Refuse to measure what shows something else."""
+    if text != plain:
+        raise AssertionError(f"{contender.name} shows {text!r:.300} instead of {plain!r:.300}")
+
+
+# What was found
+
+
+def judge(found: Found) -> list[Outcome]:
+    """Say whether hits and lists cost as little as promised, and an edit renders what it must."""
+    outcomes = [
+        at_most(
+            f"{name}: a hit, {ROWS} a page, against {DJANGO.name}",
+            MOST_TIMES_A_HIT,
+            found.ratio(place, ROWS, FRAGMENT.name),
+        )
+        for place, name in PLACES.items()
+    ]
+    outcomes.append(judge_list(found.ratio(REDIS, ROWS, FRAGMENTS.name)))
+    outcomes += [
+        Outcome(
+            promise=f"{PLACES[place]}, {contender}: rows rendered after a change",
+            wanted="1",
+            found=max(rows for rows, _ in renders),
+            is_reached=renders == {(1, 1)},
+        )
+        for (place, contender), renders in found.renders.items()
+        if contender in OURS
+    ]
+    outcomes += [
+        Outcome(
+            promise=f"{PLACES[place]}, {contender}: rendered for the next request",
+            wanted="none",
+            found=max(rows + lists for rows, lists in renders),
+            is_reached=renders == {(0, 0)},
+        )
+        for (place, contender), renders in found.renders_again.items()
+        if contender in OURS
+    ]
+    return [outcome for outcome in outcomes if outcome.found is not None]
+
+
+def at_most(promise: str, most: float, value: float | None) -> Outcome:
+    """Return the outcome of a figure that is to be small."""
+    is_reached = value is not None and value <= most
+    return Outcome(
+        promise=promise,
+        wanted=f"at most {most:g}x",
+        found=value,
+        is_reached=is_reached,
+        remark="" if is_reached or value is None else f"{value / most:.1%} of it",
+    )
+
+
+def judge_list(ratio: float | None) -> Outcome:
+    """Say whether a list that is read at once is as much quicker as promised."""
+    quicker = None if ratio is None else 1 / ratio
+    is_reached = quicker is not None and quicker >= LEAST_TIMES_AS_QUICK
+    return Outcome(
+        promise=f"{PLACES[REDIS]}: a list of {ROWS} {FRAGMENTS.name}, against {DJANGO.name}",
+        wanted=f"at least {LEAST_TIMES_AS_QUICK:g}x",
+        found=quicker,
+        is_reached=is_reached,
+        remark=""
+        if is_reached or quicker is None
+        else f"{quicker / LEAST_TIMES_AS_QUICK:.1%} of it",
+    )
+
+
+def show_hits(found: Found) -> None:
+    """Print a table for pages of each size."""
+    contenders = [each.name for each in CONTENDERS]
+    for size in SIZES:
+        rows = [
+            [name, *(hit_cell(found, place, size, contender) for contender in contenders)]
+            for place, name in PLACES.items()
+            if (place, size, DJANGO.name) in found.hits
+        ]
+        print_table(f"Microseconds a fragment, {size} a page", ["", *contenders], rows)
+
+
+def hit_cell(found: Found, place: str, size: int, contender: str) -> str:
+    """Return microseconds of one fragment, and how many times those of Django's they are."""
+    ratio = found.ratio(place, size, contender)
+    if ratio is None:
+        return ""
+    microseconds = statistics.median(found.hits[place, size, contender]) / size * 1e6
+    return f"{microseconds:.1f}" + ("" if contender == DJANGO.name else f" ({ratio:.2f}x)")
+
+
+def show_edits(found: Found) -> None:
+    """Print what a changed row costs."""
+    rows = []
+    for (place, contender), taken in found.edits.items():
+        renders = spell_renders(found.renders[place, contender])
+        again = spell_renders(found.renders_again[place, contender])
+        ratio = median_ratio(taken, found.edits[place, NOTHING.name])
+        milliseconds = f"{statistics.median(taken) * 1e3:.2f}"
+        rows.append([PLACES[place], contender, renders, again, milliseconds, f"{ratio:.2f}x"])
+    columns = ["", "", "rendered: rows + lists", "and next", "ms", f"against {NOTHING.name}"]
+    print_table(f"A list of {ROWS} rows, one of which was changed", columns, rows)
+
+
+def spell_renders(renders: set[tuple[int, int]]) -> str:
+    """Return how many rows and lists were rendered; mostly it is the same each time."""
+    return "; ".join(f"{rows} + {lists}" for rows, lists in sorted(renders))
+
+
+def median_ratio(own: Sequence[float], peer: Sequence[float]) -> float:
+    """Return how many times as long it takes: the median over rounds, each compared in itself."""
+    return statistics.median(one / other for one, other in zip(own, peer, strict=True))
+
+
+def write_json(found: Found, outcomes: Sequence[Outcome], path: Path) -> None:
+    """Write the figure of every round."""
+    hits = [
+        {"place": place, "fragments": size, "contender": contender, "page_seconds": taken}
+        for (place, size, contender), taken in found.hits.items()
+    ]
+    edits = [
+        {"place": place, "contender": contender, "page_seconds": taken}
+        | {"renders": sorted(found.renders[place, contender])}
+        | {"renders_again": sorted(found.renders_again[place, contender])}
+        for (place, contender), taken in found.edits.items()
+    ]
+    targets = [vars(outcome) for outcome in outcomes]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"hits": hits, "edits": edits, "targets": targets}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

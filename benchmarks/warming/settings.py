@@ -1,0 +1,5 @@
+"""The demo site, and pages that wait for something else than this processor."""
+
+from testproject.settings import *  # noqa: F403
+
+ROOT_URLCONF = "benchmarks.warming.urls"

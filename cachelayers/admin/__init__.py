@@ -1,0 +1,32 @@
+"""The Cache section of Django's admin: screens, and what tracked models' pages are given."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from cachelayers import models
+from cachelayers.admin.advice import AdviceScreen
+from cachelayers.admin.entries import EntriesScreen
+from cachelayers.admin.invalidate import InvalidateScreen
+from cachelayers.admin.log import LogScreen
+from cachelayers.admin.overview import OverviewScreen
+from cachelayers.admin.screens import Screen
+from cachelayers.admin.warmers import WarmersScreen
+
+SCREENS: dict[type[models.LogState], type[Screen]] = {
+    models.Overview: OverviewScreen,
+    models.Invalidate: InvalidateScreen,
+    models.Warmers: WarmersScreen,
+    models.Log: LogScreen,
+    models.Entries: EntriesScreen,
+    models.Advice: AdviceScreen,
+}
+
+
+def register_screens(site: admin.AdminSite) -> None:
+    """Add the Cache section to an AdminSite. Django's own has it already."""
+    for model, screen in SCREENS.items():
+        site.register(model, screen)
+
+
+register_screens(admin.site)

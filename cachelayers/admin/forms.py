@@ -1,0 +1,210 @@
+"""The forms of the screens: what was typed is checked against what exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from cachelayers.clearing.names import UnknownName, alias_named, model_named
+from cachelayers.dashboard.history import KINDS
+from cachelayers.dashboard.invalidating import Choice
+from cachelayers.dashboard.names import (
+    checked_fragments,
+    checked_words,
+    labels_of_tracked,
+    row_named,
+)
+from cachelayers.dashboard.shelves import shelves
+
+
+class NamesField(forms.MultipleChoiceField):
+    """Several names of a list; one that is none is an error with the nearest that are."""
+
+    def __init__(self, *, find: Callable[[str], Any], **options: Any) -> None:
+        """``find``: returns what has a name, or raises UnknownName."""
+        super().__init__(required=False, **options)
+        self.find = find
+
+    def validate(self, value: Any) -> None:
+        """Look for each."""
+        for name in value:
+            _found(self.find, name)
+
+
+class LinesField(forms.CharField):
+    """One name in each line."""
+
+    widget = forms.Textarea
+
+    def __init__(self, **options: Any) -> None:
+        """Take as many lines as there are."""
+        attributes = {"rows": 2, "cols": 40, "spellcheck": "false"}
+        super().__init__(required=False, widget=forms.Textarea(attributes), **options)
+
+    def to_python(self, value: Any) -> Any:
+        """Return the lines that are not blank."""
+        lines = (super().to_python(value) or "").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+
+class InvalidateForm(forms.Form):
+    """What is to be invalidated or cleared."""
+
+    words = LinesField(label=_("Words"), help_text=_("As given in tags=[...]. One in each line."))
+    fragments = LinesField(
+        label=_("Fragments"), help_text=_("Names of template fragments. One in each line.")
+    )
+    models = NamesField(
+        label=_("Models"),
+        find=model_named,
+        help_text=_("Everything that was made from any of their rows."),
+    )
+    rows = LinesField(
+        label=_("Single rows"),
+        help_text=_("Model and primary key, such as: shop.Product 42. One in each line."),
+    )
+    aliases = NamesField(
+        label=_("Caches"),
+        find=alias_named,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Everything in them is removed; with a prefix, only what begins with it."),
+    )
+    key_prefix = forms.CharField(
+        label=_("Prefix of keys"),
+        required=False,
+        strip=False,
+        max_length=250,
+        help_text=_("As given to cache.set(), in the caches chosen or else in all."),
+    )
+    unknown_too = forms.BooleanField(
+        label=_("Words and fragments that nothing is known of, too"),
+        required=False,
+        help_text=_("Entries that only other processes have stored may have them."),
+    )
+
+    # What is asked for with which permission.
+    NEEDS = {
+        "invalidate_entries": ("words", "fragments", "models", "rows", "unknown_too"),
+        "clear_caches": ("aliases", "key_prefix"),
+    }
+
+    def __init__(self, *arguments: Any, permissions: Iterable[str], **options: Any) -> None:
+        """``permissions``: those of the user, which decide what there is to choose."""
+        super().__init__(*arguments, **options)
+        for permission, names in self.NEEDS.items():
+            if permission not in permissions:
+                for name in names:
+                    del self.fields[name]
+        if "models" in self.fields:
+            labels = labels_of_tracked()
+            self._choices("models", ((label, label) for label in labels))
+            self.fields["models"].widget.attrs["size"] = min(8, max(2, len(labels)))
+        if "aliases" in self.fields:
+            self._choices("aliases", ((alias, described(alias)) for alias in settings.CACHES))
+
+    def clean_words(self) -> list[str]:
+        """Check that something is known by them."""
+        words: list[str] = self.cleaned_data["words"]
+        return list(_found(checked_words, words, unknown_too=self._unknown_too()))
+
+    def clean_fragments(self) -> list[str]:
+        """Check that something is known by them."""
+        names: list[str] = self.cleaned_data["fragments"]
+        return list(_found(checked_fragments, names, unknown_too=self._unknown_too()))
+
+    def clean_rows(self) -> list[Any]:
+        """Find each."""
+        return [_found(row_named, text) for text in self.cleaned_data["rows"]]
+
+    def clean(self) -> dict[str, Any]:
+        """See that anything was chosen."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        chosen = (name for name in self.fields if name != "unknown_too")
+        if not self.errors and not any(cleaned.get(name) for name in chosen):
+            raise forms.ValidationError(_("Nothing was chosen. Name at least one target."))
+        return cleaned
+
+    def choice(self) -> Choice:
+        """Return what was chosen, once it is known to be right."""
+        cleaned = self.cleaned_data
+        return Choice(
+            words=tuple(cleaned.get("words", ())),
+            fragments=tuple(cleaned.get("fragments", ())),
+            models=tuple(model_named(label) for label in cleaned.get("models", ())),
+            rows=tuple(cleaned.get("rows", ())),
+            aliases=tuple(cleaned.get("aliases", ())),
+            prefix=cleaned.get("key_prefix", ""),
+        )
+
+    def as_typed(self) -> Iterator[tuple[str, str]]:
+        """Yield names and values, to be sent once more when it is confirmed."""
+        for name in self.fields:
+            for value in self.data.getlist(name):  # type: ignore[attr-defined] # a QueryDict
+                yield name, value
+
+    def _unknown_too(self) -> bool:
+        return bool(self.data.get("unknown_too"))
+
+    def _choices(self, name: str, choices: Iterable[tuple[str, Any]]) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - for the type checker
+        field.choices = list(choices)
+
+
+class LogForm(forms.Form):
+    """Which rows of the log."""
+
+    database = forms.ChoiceField(label=_("Database"), required=False)
+    kind = forms.ChoiceField(
+        label=_("What"),
+        required=False,
+        choices=[("", _("Everything")), *((kind, name) for kind, (_head, name) in KINDS.items())],
+    )
+    text = forms.CharField(label=_("Search"), required=False, max_length=200)
+    before = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
+
+    def __init__(self, *arguments: Any, databases: list[str], **options: Any) -> None:
+        """``databases``: the aliases that have a log."""
+        super().__init__(*arguments, **options)
+        field = self.fields["database"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - for the type checker
+        field.choices = [(database, database) for database in databases]
+        if len(databases) == 1:
+            field.widget = forms.HiddenInput()
+
+
+class EntriesForm(forms.Form):
+    """Which entries of which cache."""
+
+    alias = forms.CharField(label=_("Cache"), widget=forms.Select)
+    text = forms.CharField(label=_("Part of the key"), required=False, max_length=200, strip=False)
+    after = forms.CharField(required=False, max_length=2_000, widget=forms.HiddenInput)
+    entry = forms.CharField(required=False, max_length=8_000, widget=forms.HiddenInput)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Offer the caches that have entries of their own."""
+        super().__init__(*arguments, **options)
+        widget = self.fields["alias"].widget
+        assert isinstance(widget, forms.Select)  # noqa: S101 - for the type checker
+        widget.choices = [(alias, described(alias)) for alias in shelves()]
+
+    def clean_alias(self) -> str:
+        """Find it."""
+        return str(_found(alias_named, self.cleaned_data["alias"]))
+
+
+def described(alias: str) -> str:
+    """Return an alias with the class of its backend."""
+    backend = str(settings.CACHES[alias].get("BACKEND", "")).rpartition(".")[2]
+    return f"{alias} ({backend})"
+
+
+def _found(find: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    try:
+        return find(*arguments, **options)
+    except UnknownName as error:
+        raise forms.ValidationError(str(error)) from error

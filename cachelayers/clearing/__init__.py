@@ -1,0 +1,1 @@
+"""What can be cleared and invalidated, under which names. Shared by commands and the admin."""

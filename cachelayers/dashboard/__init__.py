@@ -1,0 +1,1 @@
+"""What the screens of the admin show and do. Knows no HTML and no request."""

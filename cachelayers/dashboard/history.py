@@ -1,0 +1,134 @@
+"""The log as an operator reads it: what was invalidated, when, and by what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.db import connections, models
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from cachelayers.clearing.names import FRAGMENT
+from cachelayers.dashboard.names import Model
+from cachelayers.invalidation.tracked import (
+    log_database,
+    tracked_databases,
+    tracked_models,
+    tracked_tables,
+)
+from cachelayers.invalidation.triggers import guarded_tables
+from cachelayers.models import Invalidation
+
+ROWS_PER_PAGE = 50
+# By kind: what its tags begin with, and what it is called.
+KINDS = {
+    "row": ("row:", gettext_lazy("single rows")),
+    "table": ("table:", gettext_lazy("tables")),
+    "rows": ("rows:", gettext_lazy("all rows of a table")),
+    "word": ("word:", gettext_lazy("words")),
+    "fragment": (f"word:{FRAGMENT}", gettext_lazy("fragments")),
+    "key": ("key:", gettext_lazy("keys")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """One row of the log. ``model`` and ``key``: what it is about, where that can be told."""
+
+    id: int
+    database: str
+    at: datetime
+    tag: str
+    what: str
+    cause: str
+    model: Model | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows from the newest on; ``before`` asks for the next ones, None: there are none."""
+
+    rows: list[Happening]
+    before: int | None
+
+
+def databases_with_log() -> list[str]:
+    """Return the aliases of DATABASES that have a log which is in use."""
+    return list(dict.fromkeys([log_database(), *tracked_databases()]))
+
+
+def read_log(database: str, *, kind: str = "", text: str = "", before: int | None = None) -> Page:
+    """Return a page of the log, the newest first."""
+    rows = Invalidation.objects.using(database).order_by("-id")
+    if kind:
+        rows = rows.filter(tag__startswith=KINDS[kind][0])
+    if text:
+        rows = rows.filter(tag__icontains=text)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    found = list(rows[: ROWS_PER_PAGE + 1])
+    shown = found[:ROWS_PER_PAGE]
+    reader = Reader(database)
+    return Page(
+        [reader.explain(row) for row in shown],
+        shown[-1].pk if len(found) > ROWS_PER_PAGE else None,
+    )
+
+
+class Reader:
+    """Explains the tags of one database's log."""
+
+    def __init__(self, database: str) -> None:
+        """Look once which tables log by themselves."""
+        self.database = database
+        self.guarded = guarded_tables(connections[database])
+        self.models: dict[str, Model] = {
+            model._meta.db_table: model
+            for model in tracked_models()
+            if model._meta.db_table in tracked_tables(database)
+        }
+
+    def explain(self, row: Invalidation) -> Happening:
+        """Return what a row says."""
+        kind, _colon, rest = row.tag.partition(":")
+        table, _colon, key = rest.partition(":") if kind == "row" else (rest, "", "")
+        model = self.models.get(table) if kind in {"row", "rows", "table"} else None
+        return Happening(
+            id=row.pk,
+            database=self.database,
+            at=datetime.fromtimestamp(row.at / 1000, UTC),
+            tag=row.tag,
+            what=describe(kind, rest, model, key),
+            cause=self.cause(kind, table),
+            model=model,
+            key=key,
+        )
+
+    def cause(self, kind: str, table: str) -> str:
+        """Return by what it was logged, as far as the log can tell."""
+        if kind in {"row", "rows", "table"}:
+            if table in self.guarded:
+                return _("a write to %s, by this site or another program") % table
+            return _("a write to %s by this site") % table
+        if kind == "word":
+            return _("invalidate(), or clear_cache")
+        return _("a write to a cache, or invalidate() of a cached function")
+
+
+def describe(kind: str, rest: str, model: type[models.Model] | None, key: str) -> str:
+    """Return in words what a tag names."""
+    name = str(model._meta.verbose_name) if model else rest.partition(":")[0]
+    if kind == "row":
+        return f"{name} {key}"
+    if kind in {"rows", "table"}:
+        names = str(model._meta.verbose_name_plural) if model else rest
+        return (_("queries on %s") if kind == "table" else _("all rows of %s")) % names
+    if kind == "word" and rest.startswith(FRAGMENT):
+        return _("fragment %s") % rest.removeprefix(FRAGMENT)
+    if kind == "word":
+        return _("word %s") % rest
+    alias, _colon, cached = rest.partition(":")
+    # The key itself, which may be long, stands in the tag beside it.
+    return (_("every key of %s") if cached == "*" else _("a key of %s")) % alias

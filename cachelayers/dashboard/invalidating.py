@@ -1,0 +1,277 @@
+"""Invalidate and clear what an operator has chosen: what it will touch, then doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import django.db
+from django.conf import settings
+from django.core.cache import caches
+from django.db import transaction
+from django.db.models import Max
+from django.db.models import Model as Row
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from cachelayers.backends import LayeredCache
+from cachelayers.backends.layered.bus.log import EVERYTHING
+from cachelayers.clearing.plans import Clearing, ClearingError, notes, plan_clear, plan_prefix
+from cachelayers.conf import package_settings
+from cachelayers.dashboard.names import Model
+from cachelayers.fragments.keys import word_of
+from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
+from cachelayers.invalidation.log import TAGS_PER_STATEMENT
+from cachelayers.invalidation.tags import key_tag, word_tag
+from cachelayers.invalidation.tracked import log_database
+from cachelayers.invalidation.words import models_of_word
+from cachelayers.masking import without_secrets
+from cachelayers.models import Invalidation
+
+MOST_CHARACTERS = 300  # of an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is to be invalidated, checked already. With a prefix only its keys go from aliases."""
+
+    words: tuple[str, ...] = ()
+    fragments: tuple[str, ...] = ()
+    models: tuple[Model, ...] = ()
+    rows: tuple[Row, ...] = ()
+    aliases: tuple[str, ...] = ()
+    prefix: str = ""
+
+    def targets(self) -> list[Target]:
+        """Return what invalidate() takes."""
+        fragments = [word_of(name) for name in self.fragments]
+        return [*self.words, *fragments, *self.models, *self.rows]
+
+    def clears(self) -> bool:
+        """Tell whether entries are removed, beside those that are made invalid."""
+        return bool(self.aliases or self.prefix)
+
+    def describe(self) -> str:
+        """Return all of it in one line."""
+        return ", ".join(f"{touched.kind} {touched.name}" for touched in self.named())
+
+    def named(self) -> Iterator[Touched]:
+        """Yield each target with the kind of it and its name."""
+        yield from (Touched(_("word"), word) for word in self.words)
+        yield from (Touched(_("fragment"), name) for name in self.fragments)
+        yield from (Touched(_("model"), model._meta.label) for model in self.models)
+        yield from (Touched(_("row"), name_of_row(row)) for row in self.rows)
+        if self.prefix:
+            yield Touched(_("prefix"), self.prefix)
+        yield from (Touched(_("alias"), alias) for alias in self.aliases)
+
+
+@dataclass(frozen=True)
+class Touched:
+    """One target, and what becomes of which entries."""
+
+    kind: str
+    name: str
+    what: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of it in one place: a log, a cache or a layer of one."""
+
+    place: str
+    layer: str
+    what: str
+    is_done: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that came of it, and the rows of each database's log that were written."""
+
+    done: list[Done]
+    rows: dict[str, list[int]]
+
+
+# What it will touch
+
+
+def preview(choice: Choice) -> list[Touched]:
+    """Say of each target what it will touch."""
+    return [
+        *(Touched(_("word"), word, *of_word(word)) for word in choice.words),
+        *(
+            Touched(_("fragment"), name, _("Every fragment of this name, whatever it was made of."))
+            for name in choice.fragments
+        ),
+        *(Touched(_("model"), model._meta.label, of_model(model)) for model in choice.models),
+        *(Touched(_("row"), name_of_row(row), of_row(row)) for row in choice.rows),
+        *(preview_of_alias(choice, alias) for alias in aliases_of(choice)),
+    ]
+
+
+def of_word(word: str) -> tuple[str, list[str]]:
+    """Say what has a word."""
+    declaring = ", ".join(model._meta.label for model in models_of_word(word_tag(word)))
+    if declaring:
+        return _("Every entry with this word, as each write to %s does.") % declaring, []
+    return _("Every entry with this word."), []
+
+
+def of_model(model: Model) -> str:
+    """Say what is made of a model."""
+    return _("Every entry that was made from %s: from queries and from single rows.") % (
+        model._meta.verbose_name_plural
+    )
+
+
+def of_row(row: Row) -> str:
+    """Say what is made of a row, and of queries that may have found it."""
+    return _(
+        "Every entry that was made from this row (%(row)s), and those made from queries on"
+        " %(models)s, which may have found it."
+    ) % {"row": row, "models": row._meta.verbose_name_plural}
+
+
+def preview_of_alias(choice: Choice, alias: str) -> Touched:
+    """Say what clearing an alias reaches; a backend that fails or cannot says so here."""
+    try:
+        clearing = plan(choice, alias)
+    except ClearingError as reason:
+        return Touched(_("alias"), alias, "", [_("Left alone: %s.") % reason])
+    # Backends raise errors of their libraries, which have no common base.
+    except Exception as error:  # noqa: BLE001
+        return Touched(_("alias"), alias, "", [told(error)])
+    warnings = [] if choice.prefix else [f"{note[0].upper()}{note[1:]}." for note in notes(alias)]
+    return Touched(_("alias"), alias, f"{clearing.backend}: {clearing.what}", warnings)
+
+
+def aliases_of(choice: Choice) -> list[str]:
+    """Return the aliases chosen; where there is only a prefix, all."""
+    return list(choice.aliases or (settings.CACHES if choice.prefix else ()))
+
+
+def plan(choice: Choice, alias: str) -> Clearing:
+    """Return what is to be done to an alias."""
+    make: Callable[[str], Clearing] = plan_clear
+    if choice.prefix:
+        make = partial(plan_prefix, prefix=choice.prefix)
+    return make(alias)
+
+
+# Doing it
+
+
+def carry_out(choice: Choice) -> Outcome:
+    """Invalidate, then clear. What fails is told; the rest is done."""
+    done: list[Done] = []
+    rows: dict[str, list[int]] = {}
+    if targets := choice.targets():
+        try:
+            rows = invalidate_and_find(targets)
+        except django.db.Error as error:
+            done.append(Done(_("the log"), "", told(error), False))
+        else:
+            done += [in_log(database, found) for database, found in rows.items()]
+            done += untouched_layers()
+    newest = newest_row()
+    for alias in aliases_of(choice):
+        done += clear_alias(choice, alias)
+        rows.setdefault(log_database(), []).extend(rows_of_bus(alias, newest))
+    return Outcome(done, rows)
+
+
+def newest_row() -> int:
+    """Return the id of the newest row of the log that holds words and keys."""
+    log = Invalidation.objects.using(log_database())
+    return log.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def invalidate_and_find(targets: list[Target]) -> dict[str, list[int]]:
+    """Invalidate, all or nothing in each database; return the rows of the logs."""
+    tags: dict[str, list[str]] = {}
+    for target in targets:
+        for database, tag in tags_of(target, None):
+            tags.setdefault(database, []).append(tag)
+    with ExitStack() as stack:
+        for database in tags:
+            stack.enter_context(transaction.atomic(using=database))
+        write_invalidations(tags)
+        return {database: rows_of(database, some) for database, some in tags.items()}
+
+
+def rows_of(database: str, tags: list[str]) -> list[int]:
+    """Return the ids of the newest row of each tag: within the transaction, those just written."""
+    found: list[int] = []
+    for start in range(0, len(tags), TAGS_PER_STATEMENT):
+        part = tags[start : start + TAGS_PER_STATEMENT]
+        log = Invalidation.objects.using(database).filter(tag__in=part).order_by("tag")
+        found += [each["newest"] for each in log.values("tag").annotate(newest=Max("id"))]
+    return found
+
+
+def rows_of_bus(alias: str, newest: int) -> list[int]:
+    """Return the rows by which clearing an alias was told to others, where the log is its bus."""
+    log = Invalidation.objects.using(log_database())
+    told_all = log.filter(id__gt=newest, tag=key_tag(alias, EVERYTHING))
+    return list(told_all.values_list("id", flat=True))
+
+
+def in_log(database: str, rows: list[int]) -> Done:
+    """Say what was logged."""
+    what = ngettext("%d row was logged.", "%d rows were logged.", len(rows)) % len(rows)
+    return Done(_("the log in %s") % database, "", what, True)
+
+
+def untouched_layers() -> list[Done]:
+    """Say of the layers that recall uses that nothing has to be removed from them."""
+    alias = package_settings().ALIAS
+    what = _("Nothing removed: what was made of it is not served any more, and replaced when asked")
+    return [
+        Done(alias, layer["alias"], state_of(layer) or f"{what}.", not layer["error"])
+        for layer in layers_of(alias)
+    ] or [Done(alias, "", f"{what}.", True)]
+
+
+def clear_alias(choice: Choice, alias: str) -> list[Done]:
+    """Clear one alias, and say what came of it in each layer."""
+    try:
+        cleared = plan(choice, alias).run()
+    except ClearingError as reason:
+        return [Done(alias, "", _("Left alone: %s.") % reason, not choice.aliases)]
+    # Backends raise errors of their libraries, which have no common base.
+    except Exception as error:  # noqa: BLE001
+        return [Done(alias, "", told(error), False)]
+    if not cleared.layers:
+        return [Done(alias, "", str(cleared), True)]
+    return [Done(alias, layer, what, layer not in cleared.left) for layer, what in cleared.layers]
+
+
+def layers_of(alias: str) -> list[dict[str, Any]]:
+    """Return how the layers of a layered cache are; of any other cache nothing."""
+    cache = caches[alias]
+    return cache.describe_layers() if isinstance(cache, LayeredCache) else []
+
+
+def state_of(layer: dict[str, Any]) -> str:
+    """Say that a layer is skipped, or nothing where it works."""
+    if not layer["error"]:
+        return ""
+    return _("Skipped, it fails: %s. It begins anew when it is back.") % without_secrets(
+        str(layer["error"])[:MOST_CHARACTERS]
+    )
+
+
+def told(error: Exception) -> str:
+    """Return what an operator is told of an error."""
+    text = without_secrets(f"{type(error).__name__}: {error}")
+    return _("Failed: %s") % text[:MOST_CHARACTERS]
+
+
+def name_of_row(row: Row) -> str:
+    """Write a row as ``row_named`` reads it."""
+    return f"{row._meta.label} {row.pk}"

@@ -1,0 +1,90 @@
+"""Show what the caches of a process do through OpenTelemetry metrics. Called once by the project.
+
+Observed when the meter's reader asks, so nothing is done in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
+
+from cachelayers.backends.layered.breaker import known_breakers
+from cachelayers.backends.memory.cache import known_stores
+from cachelayers.stats import Figures, figures_of_process
+
+COUNTERS = {
+    "hits": ("{hit}", "Look-ups in a cache or layer that found an entry"),
+    "misses": ("{miss}", "Look-ups in a cache or layer that found none"),
+    "sets": ("{entry}", "Entries stored"),
+    "evictions": ("{entry}", "Entries that had to make room"),
+    "errors": ("{error}", "Operations that failed"),
+    "saved_seconds": ("s", "What it once took to compute what was served fresh or stale"),
+    "computing_seconds": ("s", "Time spent on computing values"),
+}
+OUTCOMES = ("fresh", "stale", "computed", "joined", "waited")
+
+Observe = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+def export(provider: MeterProvider | None = None) -> None:
+    """Make the instruments; ``provider``: where it is not the process's own. Call it once."""
+    meter = (provider or get_meter_provider()).get_meter("cachelayers")
+    for name, (unit, text) in COUNTERS.items():
+        meter.create_observable_counter(
+            f"cachelayers.{name.removesuffix('_seconds')}", [observe(name)], unit, text
+        )
+    meter.create_observable_counter(
+        "cachelayers.recalls", [observe_outcomes], "{recall}", "Recalls, by what they got"
+    )
+    meter.create_observable_gauge(
+        "cachelayers.memory.entries", [observe_entries], "{entry}", "Entries in the memory"
+    )
+    meter.create_observable_gauge(
+        "cachelayers.memory.size", [observe_bytes], "By", "What they take"
+    )
+    meter.create_observable_gauge(
+        "cachelayers.layer.skipped", [observe_skipped], "1", "1 where a layer is skipped"
+    )
+
+
+def observe(name: str) -> Observe:
+    """Return what observes one of the figures of every cache and layer."""
+
+    def observe_figure(options: CallbackOptions) -> Iterable[Observation]:
+        for (cache, layer), figures in figures_of_process().items():
+            yield Observation(getattr(figures, name), {"cache": cache, "layer": layer})
+
+    return observe_figure
+
+
+def observe_outcomes(options: CallbackOptions) -> Iterable[Observation]:
+    """Observe what recalls of each cache got."""
+    for (cache, layer), figures in figures_of_process().items():
+        if not layer and has_recalls(figures):
+            for outcome in OUTCOMES:
+                amount = getattr(figures, outcome)
+                yield Observation(amount, {"cache": cache, "outcome": outcome})
+
+
+def has_recalls(figures: Figures) -> bool:
+    """Tell whether a cache is one that values are recalled from."""
+    return any(getattr(figures, outcome) for outcome in OUTCOMES)
+
+
+def observe_entries(options: CallbackOptions) -> Iterable[Observation]:
+    """Observe how many entries each memory has."""
+    for location, store in known_stores().items():
+        yield Observation(len(store.records), {"location": location})
+
+
+def observe_bytes(options: CallbackOptions) -> Iterable[Observation]:
+    """Observe how much each memory takes."""
+    for location, store in known_stores().items():
+        yield Observation(store.bytes, {"location": location})
+
+
+def observe_skipped(options: CallbackOptions) -> Iterable[Observation]:
+    """Observe which layers are skipped."""
+    for alias, breaker in known_breakers().items():
+        yield Observation(int(breaker.is_open), {"layer": alias})

@@ -1,0 +1,116 @@
+"""A panel of django-debug-toolbar: the recalls and fragments of a request, and why they missed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from debug_toolbar.panels import Panel
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext, gettext_lazy, ngettext
+
+from cachelayers.samples import name_of
+from cachelayers.tracing import Tag, Trace, TracedRecall, tracing
+
+OUTCOMES = {
+    "fresh": gettext_lazy("fresh"),
+    "stale": gettext_lazy("stale, refreshed in the background"),
+    "computed": gettext_lazy("computed"),
+    "joined": gettext_lazy("waited for another thread"),
+    "waited": gettext_lazy("waited for another process"),
+    "": gettext_lazy("raised an exception"),
+}
+REASONS = {
+    "absent": gettext_lazy("nothing was stored"),
+    "expired": gettext_lazy("it had expired"),
+}
+
+
+class RecallsPanel(Panel):
+    """For DEBUG_TOOLBAR_PANELS: ``"cachelayers.panels.RecallsPanel"``."""
+
+    title = gettext_lazy("Recalls")
+    nav_title = gettext_lazy("Recalls")
+    template = "cachelayers/recalls_panel.html"
+    is_async = True
+
+    _tracing: AbstractContextManager[Trace] | None = None
+    _trace: Trace | None = None
+
+    @property
+    def nav_subtitle(self) -> str:
+        """Say in the toolbar's menu how many there were, and how many found their entry."""
+        stats = self.get_stats()  # type: ignore[no-untyped-call]
+        count, found = stats.get("count", 0), stats.get("found", 0)
+        text = ngettext(
+            "%(count)d recall, %(found)d found", "%(count)d recalls, %(found)d found", count
+        )
+        return text % {"count": count, "found": found}
+
+    def enable_instrumentation(self) -> None:
+        """Begin to follow the request's recalls."""
+        if self._tracing is None:
+            self._tracing = tracing()
+            self._trace = self._tracing.__enter__()
+
+    def disable_instrumentation(self) -> None:
+        """Follow them no more."""
+        if self._tracing is not None:
+            self._tracing.__exit__(None, None, None)
+            self._tracing = None
+
+    def generate_stats(self, request: HttpRequest, response: HttpResponseBase) -> None:
+        """Keep what was followed, as strings and numbers: the toolbar may store it as JSON."""
+        recalls = self._trace.recalls if self._trace is not None else []
+        outcomes = Counter(recall.outcome for recall in recalls)
+        self.record_stats(  # type: ignore[no-untyped-call]
+            {
+                "count": len(recalls),
+                "found": len(recalls) - outcomes["computed"] - outcomes[""],
+                "computing_ms": milliseconds_of(recalls, {"computed"}),
+                "saved_ms": milliseconds_of(recalls, {"fresh", "stale"}),
+                "recalls": [line_of(recall) for recall in recalls],
+            }
+        )
+
+
+def milliseconds_of(recalls: Sequence[TracedRecall], outcomes: set[str]) -> float:
+    """Return what values took to compute; what is within another one is counted with that."""
+    some = [one for one in recalls if one.outcome in outcomes and not one.depth]
+    return round(sum(one.seconds for one in some) * 1000, 2)
+
+
+def line_of(recall: TracedRecall) -> dict[str, Any]:
+    """Return what the panel shows of a recall."""
+    kind, name = name_of(recall.key)
+    return {
+        "nesting": "\u21b3 " * recall.depth,
+        "kind": kind,
+        "name": name,
+        "key": recall.key,
+        "cache": recall.alias,
+        "layer": recall.layer,
+        "outcome": str(OUTCOMES[recall.outcome]),
+        "age_seconds": None if recall.age_seconds is None else round(recall.age_seconds, 1),
+        "why": reason_of(recall),
+        "ms": round(recall.seconds * 1000, 2),
+        "tags": sorted({shown(tag) for tag in recall.tags}),
+    }
+
+
+def reason_of(recall: TracedRecall) -> str:
+    """Return why nothing was found at first; "": something was."""
+    if recall.why_missed != "invalid":
+        return str(REASONS.get(recall.why_missed, ""))
+    if recall.culprit:
+        return gettext("%(tag)s had changed") % {"tag": recall.culprit}
+    return gettext("something it was made from had changed")
+
+
+def shown(tag: Tag) -> str:
+    """Return a tag, with its database where that is not the usual one."""
+    database, text = tag
+    return text if database == "default" else f"{text} ({database})"

@@ -1,0 +1,101 @@
+"""Show what the caches do to Prometheus, through prometheus_client. Called once by the project.
+
+Where several processes share PROMETHEUS_MULTIPROC_DIR, each brings its figures up to date every
+STATS_SECONDS; in a process that is scraped itself they are those of the moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client.metrics_core import Metric
+
+from cachelayers.backends.layered.breaker import known_breakers
+from cachelayers.backends.memory.cache import known_stores
+from cachelayers.statistics.writing import writer
+from cachelayers.stats import Figures, Name
+
+HELP = {
+    "hits": "Look-ups in a cache or layer that found an entry",
+    "misses": "Look-ups in a cache or layer that found none",
+    "sets": "Entries stored",
+    "evictions": "Entries that had to make room",
+    "errors": "Operations that failed",
+    "fresh": "Recalls that were served a fresh entry",
+    "stale": "Recalls that were served a stale entry",
+    "computed": "Values computed",
+    "joined": "Recalls that waited for another thread's value",
+    "waited": "Recalls that waited for another process's value",
+    "saved_seconds": "What it once took to compute what was served fresh or stale",
+    "computing_seconds": "Time spent on computing values",
+}
+
+
+class Exporter:
+    """Counters of one registry, and what brings them up to date."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Be asked by the registry before the counters are: it asks in the order of arrival."""
+        registry.register(self)
+        self._counters = {
+            name: Counter(f"cachelayers_{name}", text, ["cache", "layer"], registry=registry)
+            for name, text in HELP.items()
+        }
+        self._entries = Gauge(
+            "cachelayers_memory_entries",
+            "Entries in the memory of the processes",
+            ["location"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._bytes = Gauge(
+            "cachelayers_memory_bytes",
+            "What they take",
+            ["location"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._skipped = Gauge(
+            "cachelayers_layer_skipped",
+            "1 where a process skips a layer, because it failed",
+            ["layer"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.take({})
+        writer.listeners.append(self.take)
+
+    def collectors(self) -> list[Counter | Gauge]:
+        """Return everything that it has registered, beside itself."""
+        return [*self._counters.values(), self._entries, self._bytes, self._skipped]
+
+    def describe(self) -> Iterator[Metric]:
+        """Have no metrics of its own."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Bring the counters up to date, which are asked next."""
+        writer.tell_listeners()
+        return iter(())
+
+    def take(self, news: Mapping[Name, Figures]) -> None:
+        """Add what has been counted since the last time."""
+        for (cache, layer), figures in news.items():
+            for name, amount in figures._asdict().items():
+                if amount > 0:
+                    self._counters[name].labels(cache, layer).inc(amount)
+        for location, store in known_stores().items():
+            self._entries.labels(location).set(len(store.records))
+            self._bytes.labels(location).set(store.bytes)
+        for alias, breaker in known_breakers().items():
+            self._skipped.labels(alias).set(breaker.is_open)
+
+
+_exporters: dict[int, Exporter] = {}
+
+
+def export(registry: CollectorRegistry = REGISTRY) -> None:
+    """Show the figures in a registry. Call it once, such as in an AppConfig's ready()."""
+    if id(registry) not in _exporters:
+        _exporters[id(registry)] = Exporter(registry)

@@ -1,0 +1,112 @@
+"""Ask every layer and every log how it is. For operators: it takes a few round trips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import caches
+from django.db import DatabaseError, connections
+
+from cachelayers.backends import DatabaseCache, LayeredCache, MemoryCache
+from cachelayers.backends.faults import UNWELL
+from cachelayers.conf import package_settings
+from cachelayers.invalidation.dialects import LOG, NOW_MS, dialect_for
+
+LONGEST_ERROR = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LayerState:
+    """How a cache of CACHES, or one layer of a LayeredCache, is at this moment."""
+
+    cache: str
+    layer: str  # "": the cache itself, which has no layers
+    backend: str  # name of its class
+    error: str | None  # None: it works
+    is_skipped: bool  # by the breaker of this process, until it works again
+    entries: int | None  # None: it cannot tell. Of a memory, this process's own.
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """How large the log of invalidations in one database is, and how far behind its readers."""
+
+    database: str
+    rows: int
+    oldest_at: datetime | None
+    newest_at: datetime | None
+    # For how long rows have been waiting to be settled: a transaction is still open that began
+    # before them, or, on MySQL and MariaDB, might be.
+    lag_seconds: float
+    error: str | None = None
+
+
+def layer_states() -> list[LayerState]:
+    """Ask every cache of CACHES, and each layer of a LayeredCache by itself."""
+    return [state for alias in settings.CACHES for state in states_of(alias)]
+
+
+def states_of(alias: str) -> Iterator[LayerState]:
+    """Yield the state of a cache, or one for each layer."""
+    backend: str = settings.CACHES[alias].get("BACKEND", "").rpartition(".")[2]
+    error, facts = None, {}
+    try:
+        cache: Any = caches[alias]
+        if isinstance(cache, LayeredCache):
+            for found in cache.describe_layers():
+                yield LayerState(
+                    alias,
+                    found["alias"],
+                    found["backend"],
+                    found["error"],
+                    found["is_skipped"],
+                    found.get("entries"),
+                    found.get("bytes"),
+                )
+            return
+        cache.has_key("cachelayers.probe")  # not counted, as a get is
+        facts = describe(cache)
+    except UNWELL as caught:
+        error = f"{type(caught).__name__}: {caught}"[:LONGEST_ERROR]
+    yield LayerState(alias, "", backend, error, False, facts.get("entries"), facts.get("bytes"))
+
+
+def describe(cache: Any) -> dict[str, int]:
+    """Return what a cache that is no layer can tell of its size."""
+    if isinstance(cache, MemoryCache):
+        return {"entries": len(cache.store.records), "bytes": cache.store.bytes}
+    return {"entries": cache.count_entries()} if isinstance(cache, DatabaseCache) else {}
+
+
+def log_states() -> list[LogState]:
+    """Return the state of every log there is."""
+    return [state for database in connections if (state := log_state(database)) is not None]
+
+
+def log_state(database: str) -> LogState | None:
+    """Return the state of a database's log; None: it has none."""
+    connection = connections[database]
+    try:
+        with connection.cursor() as cursor:
+            if LOG not in connection.introspection.table_names(cursor):
+                return None
+            dialect = dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
+            cursor.execute(
+                f"SELECT COUNT(*), MIN(at), MAX(at), {NOW_MS[connection.vendor]}, MIN(CASE WHEN"
+                f" {dialect.position} >= {dialect.watermark} THEN at END) FROM {LOG}"
+            )
+            rows, oldest, newest, now, unsettled = cursor.fetchone()
+    except DatabaseError as error:
+        return LogState(database, 0, None, None, 0.0, f"{type(error).__name__}: {error}")
+    lag_seconds = 0.0 if unsettled is None else max(now - unsettled, 0) / 1000
+    return LogState(database, rows, time_of(oldest), time_of(newest), lag_seconds)
+
+
+def time_of(milliseconds: int | None) -> datetime | None:
+    """Return a time of the log."""
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,96 @@
+"""Users with some permissions, a site with a cache of layers, and what a page says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.core.cache import cache
+from django.test import Client
+from pytest_django import Settings
+
+from cachelayers import stats
+from cachelayers.statistics.writing import writer
+from tests.settings import database_cache, layered_cache, memory_cache, patient
+
+SECTION = "/admin/cachelayers/"
+
+EMPTY = "\N{EN DASH}"  # a cell with nothing to say
+
+LogIn = Callable[..., Client]
+
+
+class OneDatabase:
+    """Keep every table in one database, as a small site does."""
+
+    def allow_migrate(self, database: str, *names: str, **hints: Any) -> bool:
+        return database == "default"
+
+
+@pytest.fixture(autouse=True)
+def _stack(settings: Settings, db: None) -> Iterator[None]:
+    """Have memory above a table.
+
+    Tests that recall are marked as transactional: within a transaction nothing is served.
+    """
+    settings.CACHES = {
+        "default": patient(layered_cache("memory", "table", bus="log")),
+        "memory": memory_cache(),
+        "table": database_cache("default"),
+    }
+    settings.DATABASE_ROUTERS = ["tests.admin.conftest.OneDatabase"]
+    stats.begin_anew_after_fork()
+    writer.begin_anew()
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def log_in() -> LogIn:
+    """Return a function that logs in a member of the staff who has some permissions."""
+
+    def start(*permissions: str, name: str = "ann", **options: Any) -> Client:
+        user = User.objects.create_user(name, is_staff=True)
+        for permission in permissions:
+            label, _, codename = permission.partition(".")
+            found = Permission.objects.filter(content_type__app_label=label, codename=codename)
+            user.user_permissions.add(found.get())
+        client = Client(**options)
+        client.force_login(user)
+        return client
+
+    return start
+
+
+@pytest.fixture
+def boss() -> Client:
+    """Return a client of a superuser."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+def said(response: Any) -> str:
+    """Return the text of a page's content as a reader sees it."""
+    content = response.content.decode()
+    begins = content.index('id="content-main"') if 'id="content-main"' in content else 0
+    text = re.sub(r"<(script|style)\b.*?</\1>", " ", content[begins:], flags=re.DOTALL)
+    words = unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text.partition(">")[2])))
+    return words.replace(EMPTY, "-")
+
+
+def messages_of(response: Any) -> list[str]:
+    """Return what the admin tells above the page."""
+    return [str(message) for message in response.context["messages"]]
+
+
+def entry_url(alias: str, name: str, client: Client) -> str:
+    """Return the address of an entry that the screen lists."""
+    response = client.get(f"{SECTION}entries/", {"alias": alias, "text": name})
+    [(_, url)] = response.context["rows"]
+    return f"{SECTION}entries/{url}"

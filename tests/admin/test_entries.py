@@ -1,0 +1,327 @@
+"""Entries: found by their keys, looked at without unpickling anything."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from django.core.cache import cache, caches
+from django.test import Client
+from django.utils.safestring import mark_safe
+from pytest_django import Settings
+
+from cachelayers import recall, unit_of_work
+from cachelayers.dashboard import shelves
+from cachelayers.entries.envelope import Envelope, seal
+from tests.admin.conftest import SECTION, LogIn, entry_url, said
+from tests.library.models import Author
+from tests.settings import database_cache
+
+URL = f"{SECTION}entries/"
+
+ran: list[str] = []
+
+
+def run(text: str) -> None:
+    ran.append(text)
+
+
+class Evil:
+    """Does something when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return run, ("unpickled",)
+
+
+def sealed(value: object, fresh_until: Any, dead_until: Any, made: list[Any]) -> list[Any]:
+    """Return an envelope as anybody may have written it, who can write to the table."""
+    stored = seal(Envelope(value, fresh_until, dead_until, []))
+    stored[stored.index([])] = made
+    return stored
+
+
+def listed(client: Client, alias: str, text: str = "", **asked: str) -> list[str]:
+    response = client.get(URL, {"alias": alias, "text": text, **asked})
+    return [entry.name for entry, _ in response.context["rows"]]
+
+
+def recalled(tags: list[str]) -> Author:
+    """Store a value that was made of a row and has words."""
+    author = Author.objects.create(name="Ada")
+    with unit_of_work():
+        recall("busiest", lambda: {"names": [Author.objects.get(pk=author.pk).name]}, tags=tags)
+    return author
+
+
+# Search
+
+
+def test_entries_are_found_by_any_part_of_their_key(boss: Client) -> None:
+    caches["table"].set_many({"country:FR": 1, "country:FJ": 2, "airport:CDG": 3})
+
+    assert sorted(listed(boss, "table", "try:F")) == [":1:country:FJ", ":1:country:FR"]
+    assert listed(boss, "table", "CDG") == [":1:airport:CDG"]
+    assert listed(boss, "table", "table") == []
+    assert listed(boss, "table", "%") == []
+    assert "There is no such entry." in said(boss.get(URL, {"alias": "table", "text": "none"}))
+
+
+def test_those_of_other_caches_in_the_same_table_are_not_listed(
+    boss: Client, settings: Settings
+) -> None:
+    settings.CACHES = {**settings.CACHES, "pages": database_cache("default")}
+    caches["pages"].set("theirs", 1)
+    caches["table"].set("ours", 1)
+
+    assert listed(boss, "table", "ours") == [":1:ours"]
+    assert listed(boss, "table", "theirs") == []
+    row = boss.get(URL, {"alias": "pages", "text": "theirs"}).context["rows"][0][0]
+    gone = boss.get(URL, {"alias": "table", "entry": row.reference})
+    assert "This entry is gone." in said(gone)
+
+
+@pytest.mark.parametrize("alias", ["table", "memory"])
+def test_many_entries_are_on_several_pages(
+    boss: Client, monkeypatch: pytest.MonkeyPatch, alias: str
+) -> None:
+    monkeypatch.setattr(shelves, "PER_PAGE", 2)
+    caches[alias].set_many({f"key{number}": number for number in range(5)})
+    found, url = [], f"{URL}?alias={alias}&text=key"
+
+    while url:
+        response = boss.get(url)
+        found += [entry.name for entry, _ in response.context["rows"]]
+        url = URL + response.context["more"] if response.context["more"] else ""
+
+    assert sorted(found) == [f":1:key{number}" for number in range(5)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_entries_of_a_layered_cache_are_found_in_its_layers(boss: Client) -> None:
+    recalled(["homepage"])
+
+    [in_table], [in_memory] = listed(boss, "table", "busiest"), listed(boss, "memory", "busiest")
+
+    assert in_table.startswith(":1:~default:")
+    assert in_memory.endswith(":1:busiest")
+    choices = boss.get(URL).context["form"]["alias"].field.widget.choices
+    assert [alias for alias, _ in choices] == ["memory", "table"]
+
+
+def test_a_cache_without_a_list_of_its_keys_says_so(boss: Client, settings: Settings) -> None:
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    settings.CACHES = {**settings.CACHES, "local": local}
+
+    assert "The entries of local cannot be listed" in said(boss.get(URL, {"alias": "local"}))
+
+
+def test_an_unknown_cache_is_a_form_error_with_the_nearest_names(boss: Client) -> None:
+    response = boss.get(URL, {"alias": "tabel"})
+
+    [error] = response.context["form"].errors["alias"]
+    assert error == "There is no alias in CACHES 'tabel'. Did you mean 'table'?"
+
+
+@pytest.mark.parametrize("asked", [{"entry": "x"}, {"entry": "12"}, {"after": "x"}])
+def test_a_made_up_reference_finds_nothing(boss: Client, asked: dict[str, str]) -> None:
+    response = boss.get(URL, {"alias": "table", **asked})
+
+    assert response.status_code == 200
+    assert "gone" in said(response) or "no such entry" in said(response)
+
+
+@pytest.mark.redis
+def test_a_redis_is_searched_and_looked_into(
+    boss: Client, settings: Settings, redis_url: str
+) -> None:
+    # A prefix of this test's own: the server belongs to the whole run.
+    configured = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": f"{redis_url}/0",
+        "KEY_PREFIX": "entries*screen",
+    }
+    settings.CACHES = {**settings.CACHES, "redis": configured}
+    ran.clear()
+    caches["redis"].set_many({"evil": Evil(), "plain": 7, "text": "words"}, 60)
+
+    names = listed(boss, "redis", "l")
+
+    assert sorted(names) == ["entries*screen:1:evil", "entries*screen:1:plain"]
+    assert "<tests.admin.test_entries.run ('unpickled',)>" in said(
+        boss.get(entry_url("redis", "evil", boss))
+    )
+    assert "Value 7" in said(boss.get(entry_url("redis", "plain", boss)))
+    assert "Value words" in said(boss.get(entry_url("redis", "text", boss)))
+    assert ran == []
+    caches["redis"].delete_many(["evil", "plain", "text"])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.redis
+def test_a_layer_in_a_redis_shows_its_envelopes(
+    boss: Client, settings: Settings, redis_url: str
+) -> None:
+    layered = {
+        "BACKEND": "cachelayers.backends.LayeredCache",
+        "OPTIONS": {"LAYERS": ["memory", "redis"], "BUS": "redis", "TIME_LIMIT": 10},
+    }
+    redis = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": f"{redis_url}/0",
+        "KEY_PREFIX": "entries-envelopes",
+    }
+    settings.CACHES = {**settings.CACHES, "default": layered, "redis": redis}
+    recalled(["homepage"])
+
+    text = said(boss.get(entry_url("redis", "busiest", boss)))
+
+    assert "word:homepage unchanged" in text
+    assert "Value {'names': ['Ada']}" in text
+    cache.clear()
+
+
+# The envelope
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_envelope_tells_what_it_was_made_of_and_what_has_changed_since(boss: Client) -> None:
+    author = recalled(["homepage"])
+    url = entry_url("table", "busiest", boss)
+
+    before = said(boss.get(url))
+    author.name = "Bob"
+    author.save()
+    after = said(boss.get(url))
+
+    row = f"row:library_author:{author.pk}"
+    for text in ("Stored as pickle", "Fresh until", "Never served after"):
+        assert text in before
+    assert "Valid yes, nothing that it was made of has changed" in before
+    assert f"{row} unchanged" in before
+    assert "word:homepage unchanged" in before
+    assert "Valid no, it is not served any more" in after
+    assert f"{row} changed" in after
+    assert "word:homepage unchanged" in after
+
+
+def test_an_envelope_that_the_log_knows_nothing_of_is_not_valid(boss: Client) -> None:
+    made = [["default", "another log", 5, ["word:homepage"]], ["nowhere", "x", 1, ["word:a"]], 7]
+    caches["table"].set("old", sealed("value", None, None, made))
+
+    text = said(boss.get(entry_url("table", "old", boss)))
+
+    assert "Valid no, it is not served any more" in text
+    assert "word:homepage not known: the log does not reach so far back" in text
+    assert "made of in nowhere, at position 1" in text
+
+
+def test_times_that_no_calendar_has_break_nothing(boss: Client) -> None:
+    caches["table"].set("odd", sealed("value", 1e300, float("nan"), []))
+    caches["memory"].set("eternal", 1, None)
+
+    assert "Value value" in said(boss.get(entry_url("table", "odd", boss)))
+    assert "Expires never" in said(boss.get(entry_url("memory", "eternal", boss)))
+
+
+# The value
+
+
+VALUES = [
+    (1204, "1204"),
+    ("<b>text</b>", "<b>text</b>"),
+    (b"bytes", "b'bytes'"),
+    ([1, ("a", None), {"k": True}], "[1, ('a', None), {'k': True}]"),
+    (mark_safe("<p>safe</p>"), "<p>safe</p>"),
+    (frozenset({1}), "frozenset(1)"),
+]
+
+
+@pytest.mark.parametrize("alias", ["table", "memory"])
+@pytest.mark.parametrize(("value", "text"), VALUES)
+def test_values_of_every_kind_are_shown_as_text(
+    boss: Client, alias: str, value: object, text: str
+) -> None:
+    caches[alias].set("kind", value)
+
+    response = boss.get(entry_url(alias, "kind", boss))
+
+    assert f"Value {text}" in said(response)
+    assert "<b>text" not in response.content.decode()
+    assert "<p>safe" not in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    "options", [{"COMPRESSION": "zlib"}, {"SIGNED": True}, {"SERIALIZER": "json"}]
+)
+def test_however_it_is_packed(boss: Client, settings: Settings, options: dict[str, Any]) -> None:
+    packed = {**database_cache("default"), "OPTIONS": options}
+    settings.CACHES = {**settings.CACHES, "packed": packed}
+    caches["packed"].set("kind", ["long enough " * 200])
+    caches["packed"].set("number", 5)
+
+    assert "Value ['long enough long enough" in said(boss.get(entry_url("packed", "kind", boss)))
+    assert "Value 5" in said(boss.get(entry_url("packed", "number", boss)))
+
+
+def test_a_signature_that_does_not_match_is_told(boss: Client, settings: Settings) -> None:
+    signed = {**database_cache("default"), "OPTIONS": {"SIGNED": True}}
+    settings.CACHES = {**settings.CACHES, "signed": signed}
+    own, settings.SECRET_KEY = settings.SECRET_KEY, "one that was given up meanwhile"
+    caches["signed"].set("kind", "value")
+    settings.SECRET_KEY = own
+
+    text = said(boss.get(entry_url("signed", "kind", boss)))
+
+    assert "Cannot be read its signature does not match" in text
+
+
+def test_a_value_is_shown_with_a_permission_of_its_own_only(log_in: LogIn) -> None:
+    caches["table"].set("secret", "hunter2")
+    some = log_in("cachelayers.view_entry")
+    more = log_in("cachelayers.view_entry", "cachelayers.view_values", name="bob")
+    url = entry_url("table", "secret", some)
+
+    without, with_it = some.get(url), more.get(url)
+
+    assert "hunter2" not in without.content.decode()
+    assert "You may not view cached values." in said(without)
+    assert "Stored as text" in said(without)
+    assert "Value hunter2" in said(with_it)
+
+
+@pytest.mark.parametrize("alias", ["table", "memory"])
+def test_looking_at_a_value_runs_none_of_its_code(boss: Client, alias: str) -> None:
+    ran.clear()
+    caches[alias].set("evil", Evil())
+
+    text = said(boss.get(entry_url(alias, "evil", boss)))
+
+    assert ran == []
+    assert "unpickled" in text
+    assert caches[alias].get("evil") is None
+    assert ran == ["unpickled"]
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"\x80\x05", "it is no whole pickle"),
+        (pickle.dumps(["cut off"])[:-4], "it is no whole pickle"),
+        (json.dumps({"a": [1]}).encode(), "{'a': [1]}"),
+        (b"\xff\xfe", "b'\\xff\\xfe'"),
+    ],
+)
+def test_what_others_have_put_into_a_row_is_told_and_breaks_nothing(
+    boss: Client, data: bytes, text: str
+) -> None:
+    from cachelayers.models import Entry
+
+    caches["table"].set("broken", ["a pickle"])
+    url = entry_url("table", "broken", boss)
+    row = Entry.objects.using("default").filter(pk=int(url.rpartition("=")[2]))
+
+    assert row.update(data=data) == 1
+
+    assert text in said(boss.get(url))

@@ -1,0 +1,170 @@
+"""Overview: each layer's state and figures, and a plot of them over time."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache, caches
+from django.test import Client
+from pytest_django import Settings
+
+from cachelayers import invalidate
+from cachelayers.dashboard.plots import HEIGHT, WIDTH, plot
+from cachelayers.models import Statistic
+from cachelayers.statistics import Figures, Point, Series, flush
+from tests.admin.conftest import SECTION, said
+
+URL = f"{SECTION}overview/"
+
+
+def counted(hits: int, misses: int, *, ago_seconds: int = 0) -> None:
+    """Have statistics of a minute, as processes write them."""
+    minute = int(time.time() - ago_seconds) // 60 * 60
+    for layer, found in (("", hits), ("memory", hits), ("table", 0)):
+        Statistic.objects.create(
+            minute=minute, cache="default", layer=layer, hits=found, misses=misses
+        )
+
+
+def lines_of(client: Client, **asked: str) -> dict[tuple[str, str], Any]:
+    seen = client.get(URL, asked).context["seen"]
+    return {(line.cache, line.layer): line for line in seen.lines}
+
+
+def test_each_layer_shows_what_it_has_answered(boss: Client) -> None:
+    counted(hits=9, misses=3)
+
+    lines = lines_of(boss)
+
+    whole, memory, table = (lines["default", layer] for layer in ("", "memory", "table"))
+    assert (whole.figures.hits, whole.figures.misses, whole.percent) == (9, 3, 75)
+    assert (memory.figures.hits, table.figures.hits, table.figures.misses) == (9, 0, 3)
+    assert "75 %" in said(boss.get(URL)).replace("\xa0", " ")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_this_process_has_counted_is_shown_once_it_is_written(
+    boss: Client, settings: Settings
+) -> None:
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
+    cache.set("there", 1)
+    cache.get("there")
+    cache.get("nothing")
+    assert flush()
+
+    figures = lines_of(boss)["default", ""].figures
+
+    assert (figures.hits, figures.misses, figures.sets) == (1, 1, 1)
+
+
+def test_layers_are_listed_from_the_fastest_on_below_their_cache(boss: Client) -> None:
+    assert list(lines_of(boss)) == [
+        ("default", ""),
+        ("default", "memory"),
+        ("default", "table"),
+        ("memory", ""),
+        ("table", ""),
+    ]
+
+
+def test_each_layer_shows_its_size_and_state(boss: Client) -> None:
+    caches["table"].set_many({"one": 1, "two": 2})
+
+    lines = lines_of(boss)
+
+    assert lines["table", ""].state.entries >= 2
+    assert lines["default", "memory"].state.bytes is not None
+    assert lines["default", "table"].error == ""
+
+
+def test_a_layer_that_fails_is_told_with_its_error(boss: Client, settings: Settings) -> None:
+    down = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/"}
+    settings.CACHES = {**settings.CACHES, "down": down}
+
+    assert lines_of(boss)["down", ""].error
+    assert re.search(r"down .{0,40}fails", said(boss.get(URL)))
+
+
+def test_the_log_shows_its_size(boss: Client) -> None:
+    invalidate("one", "two")
+
+    [log] = boss.get(URL).context["seen"].logs
+
+    assert log.database == "default"
+    assert log.rows >= 2
+
+
+@pytest.mark.parametrize(("span", "steps"), [("hour", 61), ("day", 49), ("week", 57)])
+def test_the_time_can_be_chosen(boss: Client, span: str, steps: int) -> None:
+    counted(hits=1, misses=1)
+
+    seen = boss.get(URL, {"span": span}).context["seen"]
+
+    [whole, *_] = seen.plots
+    assert abs(len(range_of(whole)) - steps) <= 1
+    assert (whole.cache, whole.layer, whole.total.hits) == ("default", "", 1)
+
+
+def range_of(plot: Any) -> range:
+    return range(0, int((plot.ends - plot.begins).total_seconds()) + 1, plot.step_minutes * 60)
+
+
+def test_what_is_older_is_not_counted(boss: Client) -> None:
+    counted(hits=2, misses=0, ago_seconds=7200)
+
+    assert lines_of(boss)["default", ""].figures.hits == 0
+    assert lines_of(boss, span="day")["default", ""].figures.hits == 2
+
+
+def test_the_plot_is_drawn_and_told_in_words_and_in_a_table(boss: Client) -> None:
+    counted(hits=3, misses=1)
+
+    content = boss.get(URL).content.decode()
+
+    assert content.count("<svg role=") >= 2
+    assert "<title>3 hits and 1 misses</title>" in content
+    assert '<rect class="cl-hits"' in content
+    assert '<rect class="cl-misses"' in content
+    assert "Hits and misses: default memory" in said(boss.get(URL))
+
+
+def test_where_nothing_is_counted_it_says_so(boss: Client, settings: Settings) -> None:
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": None}
+
+    assert "STATS_SECONDS is None" in said(boss.get(URL))
+    assert "Nothing was looked up in this time." in said(boss.get(URL))
+
+
+# The geometry
+
+
+def bars_of(*figures: Figures) -> Any:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    points = [Point(begin + timedelta(minutes=n), each) for n, each in enumerate(figures)]
+    return plot(Series("default", "memory", points), 60)
+
+
+def test_bars_stand_on_each_other_and_fill_the_height_in_the_busiest_step() -> None:
+    drawn = bars_of(Figures(hits=6, misses=2), Figures(), Figures(hits=2, misses=2))
+
+    tall, low = drawn.hits
+    above = drawn.misses[0]
+    assert float(tall.y) + float(tall.height) == pytest.approx(HEIGHT)
+    assert float(above.y) + float(above.height) == pytest.approx(float(tall.y))
+    assert float(above.y) == pytest.approx(1.0)
+    assert float(low.height) == pytest.approx(float(tall.height) / 3, abs=0.01)
+    assert drawn.most == 8
+
+
+def test_bars_stay_within_the_plot_and_a_single_miss_can_be_seen() -> None:
+    drawn = bars_of(Figures(hits=1_000_000, misses=1), Figures(misses=3))
+
+    for bar in (*drawn.hits, *drawn.misses):
+        assert float(bar.x) + float(bar.width) <= WIDTH
+        assert float(bar.y) >= 0
+        assert float(bar.height) >= 1
+    assert len(drawn.misses) == 2

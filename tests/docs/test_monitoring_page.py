@@ -1,0 +1,155 @@
+"""The running example of the page on monitoring does what the page shows."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.core.management import call_command
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+from prometheus_client import REGISTRY
+from pytest_django import Settings
+
+from cachelayers import samples, stats
+from cachelayers.conf import PackageSettings
+from cachelayers.management.commands import cache_stats
+from cachelayers.signals import entry_computed
+from cachelayers.statistics import flush
+from cachelayers.statistics.states import log_state
+from cachelayers.statistics.writing import writer
+from tests.environment import PROJECT
+from tests.library.models import Author, Book
+from tests.settings import database_cache, layered_cache, memory_cache
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TIME = re.compile(r"\d[\d.,]* (?:ms|s|min|h)\b")
+CHANGING = re.compile(r"(works +)\d+( +T ago)")  # rows of the log
+QUERIES: dict[str, Any] = {"__name__": "library.queries", "Book": Book}
+CODE = """
+def books_on(shelf):
+    return list(Book.objects.filter(shelf=shelf).values_list("title", flat=True))
+"""
+exec(compile(CODE, str(PROJECT / "library" / "queries.py"), "exec"), QUERIES)
+
+
+def shelf(request: HttpRequest) -> HttpResponse:
+    time.sleep(0.05)
+    return HttpResponse([*QUERIES["books_on"](1), *QUERIES["titles_by"]("Ann")])
+
+
+urlpatterns = [path("shelf/", shelf, name="shelf")]
+
+
+def blocks() -> list[tuple[str, str]]:
+    page = (PROJECT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    return [(match[1], match[2]) for match in BLOCK.finditer(page)]
+
+
+def python_block(words: str) -> str:
+    [found] = [block for kind, block in blocks() if kind == "python" and words in block]
+    return found
+
+
+def without_times(text: str) -> list[list[str]]:
+    """Return the words of each line: times, sizes and widths change from run to run."""
+    told = CHANGING.sub(r"\1N\2", TIME.sub("T", text))
+    return [re.sub(r"\b715\b|\b\d{3,4}\b", "B", line).split() for line in told.splitlines() if line]
+
+
+def check_console(words: str) -> None:
+    [block] = [block for kind, block in blocks() if kind == "console" and f" {words}\n" in block]
+    command, _, shown = block.removeprefix("$ python manage.py ").partition("\n")
+    out = StringIO()
+
+    call_command(*command.split(), stdout=out, no_color=True)
+
+    if shown:
+        assert without_times(out.getvalue()) == without_times(shown)
+
+
+@pytest.fixture
+def _library(
+    transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """One database, two layers, an author, and nothing counted."""
+    shown: dict[str, Any] = {}
+    exec(python_block("ADVISE_SAMPLE"), shown)
+    # All of it is timed here: of what is timed in part, nobody knows what that will be.
+    settings.CACHELAYERS = {**shown["CACHELAYERS"], "ADVISE_SAMPLE": 1.0}
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = ["cachelayers.middleware.unit_of_work_middleware"]
+    settings.CACHES = {
+        "default": layered_cache("memory", "database", bus="log"),
+        "memory": memory_cache(),
+        "database": database_cache("default"),
+    }
+    monkeypatch.setattr(cache_stats, "log_states", lambda: [log_state("default")])
+    Book.objects.create(title="Harbours", shelf=1, author=Author.objects.create(name="Ann"))
+    caches["memory"].clear()
+    stats.begin_anew_after_fork()
+    samples.waiting.clear()
+    writer.begin_anew()
+    yield
+    caches["memory"].clear()
+
+
+@pytest.mark.usefixtures("_library")
+def test_the_example_runs_as_shown(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(python_block("def titles_by"), QUERIES)
+    flush()
+    check_console("cache_stats")
+    check_console("--since 15m")
+
+    exec(python_block("import flush"), {})
+    assert "default memory 4 0.8\n" in capsys.readouterr().out
+
+    for _ in range(3):
+        client.get("/shelf/")
+    flush()
+    check_console("--advise")
+
+
+def test_the_receiver_is_called(transactional_db: None) -> None:
+    shown: dict[str, Any] = {}
+    exec(python_block("@receiver"), shown)
+    try:
+        entry_computed.send(
+            None, alias="default", key="slow:1", seconds=0.7, tags=[], is_storable=True
+        )
+    finally:
+        entry_computed.disconnect(shown["note_slow_entries"])
+
+    assert shown["slow"] == ["slow:1"]
+
+
+def test_the_exporters_are_called_as_shown() -> None:
+    from cachelayers import prometheus
+
+    listeners = list(writer.listeners)
+    try:
+        exec(python_block("prometheus.export()"), {})
+        exec(python_block("opentelemetry.export()"), {})
+        assert REGISTRY.get_sample_value("cachelayers_layer_skipped", {"layer": "none"}) is None
+        assert id(REGISTRY) in prometheus._exporters
+    finally:
+        writer.listeners[:] = listeners
+        exporter = prometheus._exporters.pop(id(REGISTRY))
+        for collector in (exporter, *exporter.collectors()):
+            REGISTRY.unregister(collector)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in PackageSettings.__dataclass_fields__ if name[:5] in {"STATS", "ADVIS"}],
+)
+def test_every_setting_of_statistics_is_on_the_page(name: str) -> None:
+    page = (PROJECT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+
+    assert f"| `{name}` |" in page

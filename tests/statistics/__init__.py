@@ -1,0 +1,1 @@
+"""What caches do is counted, added up, and shown."""

@@ -1,0 +1,77 @@
+"""Counts that begin at zero, and tables of statistics in a database of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.cache import caches
+from django.db import connections
+from django.test import override_settings
+from pytest_django import Settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from cachelayers import samples, stats
+from cachelayers.statistics.table import STATISTICS, TIMINGS
+from cachelayers.statistics.writing import writer
+from tests.settings import database_cache, layered_cache, memory_cache
+
+DATABASES = [
+    "sqlite_cache",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+]
+
+
+@pytest.fixture(autouse=True)
+def _counts_from_zero(settings: Settings) -> Iterator[None]:
+    """As in a process that has just begun, and writes what it counts."""
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
+    stats.begin_anew_after_fork()
+    writer.begin_anew()
+    samples.waiting.clear()
+    yield
+    samples.waiting.clear()
+
+
+@pytest.fixture
+def statistics_table(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """Return the alias of the database with the statistics, which are empty."""
+    with django_db_blocker.unblock():
+        empty("sqlite_cache")
+        yield "sqlite_cache"
+
+
+@pytest.fixture(params=DATABASES)
+def database(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[str]:
+    """Return the same, for each kind of database."""
+    alias: str = request.param
+    with (
+        django_db_blocker.unblock(),
+        override_settings(CACHES={**django_settings.CACHES, "default": database_cache(alias)}),
+    ):
+        empty(alias)
+        yield alias
+
+
+@pytest.fixture
+def stack(statistics_table: str) -> Iterator[str]:
+    """Return the alias of a LayeredCache of memory and a table, empty."""
+    configured = {
+        "counted": layered_cache("counted-memory", "counted-table"),
+        "counted-memory": memory_cache(),
+        "counted-table": database_cache("sqlite_cache"),
+    }
+    with override_settings(CACHES={**django_settings.CACHES, **configured}):
+        caches["counted"].clear()
+        stats.begin_anew_after_fork()
+        yield "counted"
+
+
+def empty(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        for table in (STATISTICS, TIMINGS):
+            cursor.execute(f"DELETE FROM {table}")

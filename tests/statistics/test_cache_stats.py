@@ -1,0 +1,189 @@
+"""manage.py cache_stats: as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from django.test import override_settings
+from pytest_django import Settings
+
+from cachelayers import recall
+from cachelayers.management.columns import in_columns, in_words, seconds_in
+from cachelayers.management.commands import cache_stats
+from cachelayers.statistics import flush
+from tests.environment import PROJECT
+from tests.settings import database_cache, layered_cache, memory_cache
+
+
+def output_of(*arguments: str) -> str:
+    out = StringIO()
+    call_command("cache_stats", *arguments, stdout=out, no_color=True)
+    return out.getvalue()
+
+
+@pytest.fixture
+def site(statistics_table: str) -> Iterator[str]:
+    """Return the alias of the only stack there is, which has counted something."""
+    configured = {
+        "default": layered_cache("memory", "table"),
+        "memory": memory_cache(),
+        "table": database_cache(statistics_table),
+    }
+    with override_settings(CACHES=configured):
+        caches["default"].clear()
+        for _ in range(3):
+            recall("told:1", lambda: time.sleep(0.01), using="default")
+        flush()
+        yield "default"
+
+
+def test_what_was_counted_stands_beside_each_layer(site: str) -> None:
+    lines = [line.split() for line in output_of().splitlines()]
+
+    assert lines[0] == [
+        "cache", "layer", "backend", "state", "entries", "bytes", "hits", "misses", "found",
+        "sets", "evictions", "errors",
+    ]  # fmt: skip
+    counted = {tuple(line[:2]): line[-6:] for line in lines[1:4]}
+    assert counted["default", "LayeredCache"] == ["2", "1", "66.7%", "1", "0", "0"]
+    assert counted["default", "memory"] == ["2", "1", "66.7%", "1", "0", "0"]
+    assert counted["default", "table"] == ["0", "1", "0.0%", "1", "0", "0"]
+
+
+def test_what_recalls_got_and_saved_is_told(site: str) -> None:
+    table = output_of().split("\n\n")[1].splitlines()
+
+    assert table[0].split()[:6] == ["recalls", "fresh", "stale", "joined", "waited", "computed"]
+    assert table[1].split()[:6] == ["default", "2", "0", "0", "0", "1"]
+    assert "ms" in table[1]
+
+
+def test_each_log_is_told_with_its_lag(site: str) -> None:
+    table = output_of().split("\n\n")[2].splitlines()
+
+    assert table[0].split() == ["log", "of", "state", "rows", "oldest", "newest", "lag"]
+    assert any(line.split()[:2] == ["default", "works"] for line in table[1:])
+
+
+def test_json_says_the_same(site: str) -> None:
+    found = json.loads(output_of("--json", "--since", "2h"))
+
+    assert found["since_seconds"] == 7200
+    assert found["statistics_error"] is None
+    layers = {(one["cache"], one["layer"]): one for one in found["layers"]}
+    memory = layers["default", "memory"]
+    assert (memory["hits"], memory["misses"], memory["error"]) == (2, 1, None)
+    assert (memory["backend"], memory["is_skipped"]) == ("MemoryCache", False)
+    [whole] = [one for one in found["caches"] if one["cache"] == "default"]
+    assert (whole["fresh"], whole["computed"]) == (2, 1)
+    assert 0.02 <= whole["saved_seconds"] < 5
+    assert "default" in {log["database"] for log in found["logs"]}
+
+
+def test_without_statistics_the_layers_are_told_all_the_same(
+    site: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(since: float) -> Any:
+        raise OperationalError("it is down")
+
+    monkeypatch.setattr(cache_stats, "totals", fail)
+
+    out = output_of()
+
+    assert "MemoryCache" in out
+    assert "No statistics: DATABASES['" in capsys.readouterr().err
+    assert json.loads(output_of("--json"))["statistics_error"].endswith("it is down")
+
+
+def test_statistics_that_are_switched_off_are_named(
+    site: str, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.CACHELAYERS = {"STATS_SECONDS": None}
+
+    output_of()
+
+    assert "CACHELAYERS['STATS_SECONDS'] is None" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 x", "0", "-1h", "1h30m"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(CommandError) as refusal:
+        output_of(f"--since={text}")
+
+    assert str(refusal.value) == (f"--since is {text!r}. Give a time, such as 90s, 15m, 1h or 2d.")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86_400)]
+)
+def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
+    assert seconds_in(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0.0 ms"),
+        (0.0042, "4.2 ms"),
+        (0.4242, "424 ms"),
+        (4.2, "4.2 s"),
+        (420, "7.0 min"),
+        (42_000, "11.7 h"),
+    ],
+)
+def test_times_are_written_in_the_unit_that_fits(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+
+
+def test_a_column_without_anything_in_it_is_left_out() -> None:
+    table = in_columns(["name", "empty", "number"], [["a", "", "1"], ["bc", "", "10"]], texts=1)
+
+    assert table == "name  number\na          1\nbc        10"
+
+
+@pytest.mark.usefixtures("statistics_table")
+def test_it_looks_again_until_it_is_interrupted() -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "django", "cache_stats", "--watch", "--json"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        looks = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(2)  # Ctrl-C
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert [look["since_seconds"] for look in looks] == [3600, 3600]
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+# --advise
+
+
+def test_advice_needs_a_sample(statistics_table: str, settings: Settings) -> None:
+    settings.CACHELAYERS = {"ADVISE_SAMPLE": 0}
+
+    with pytest.raises(CommandError) as refusal:
+        output_of("--advise")
+
+    assert "CACHELAYERS['ADVISE_SAMPLE'] is 0. Set it to the part" in str(refusal.value)

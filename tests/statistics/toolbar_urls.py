@@ -1,0 +1,36 @@
+"""Pages under the toolbar. Imported while it is installed: its own URLs need its model."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+
+from cachelayers import arecall, recall
+from tests.library.models import Author
+
+ALIAS = "sqlite"
+
+
+def names() -> str:
+    return ", ".join(Author.objects.values_list("name", flat=True))
+
+
+def inner() -> str:
+    return recall("fragment:inner:1", names, using=ALIAS)
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    outer = recall("outer:<b>", inner, timeout=60, tags=["front"], using=ALIAS)
+    return HttpResponse(f"<html><body>{outer}</body></html>")
+
+
+async def async_page(request: HttpRequest) -> HttpResponse:
+    value = await arecall("async:1", lambda: "value", using=ALIAS)
+    return HttpResponse(f"<html><body>{value}</body></html>")
+
+
+urlpatterns = [
+    path("page/", page),
+    path("async-page/", async_page),
+    path("toolbar/", include("debug_toolbar.urls")),
+]
