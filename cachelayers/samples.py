@@ -30,6 +30,7 @@ PARTS = 1_000_000  # in which things are divided to choose some
 MOST_FRAMES = 60  # that are looked at for the function that runs a query
 LONGEST_NAME = 250
 LIST_OF_PARAMETERS = re.compile(r"%s(, %s)+")  # of any length: it is the same query
+OWN_TABLES = "cachelayers_"  # no cache would save what they are asked for
 
 Table = tuple[str, str]  # alias of DATABASES, and name
 UNTRACKED: Table = ("", "?")  # whether it has changed is not known
@@ -108,7 +109,9 @@ def sampling() -> Iterator[Work]:
 def note_query(
     begun: Work, text: str, params: object, tables: Iterable[Table], at: float, seconds: float
 ) -> None:
-    """Remember a query that was run within a watched block."""
+    """Remember a query that was run within a watched block, but the package's own."""
+    if OWN_TABLES in text:
+        return
     name = shortened(LIST_OF_PARAMETERS.sub("%s, ...", text))
     place = place_of(sys._getframe(1))
     begun.queries.append(

@@ -14,6 +14,7 @@ from django.urls import path
 from pytest_django import Settings
 
 from cachelayers import recall, samples
+from cachelayers.models import Statistic
 from cachelayers.statistics import Advice, advice, flush
 from tests.library.models import Author, Book, Untracked
 from tests.settings import database_cache, memory_cache
@@ -51,7 +52,12 @@ async def async_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(await Author.objects.acount()))
 
 
+def figures(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(Statistic.objects.count()))
+
+
 urlpatterns = [
+    path("figures/", figures),
     path("books/<name>/", books, name="books"),
     path("slow/", slow),
     path("broken/", broken),
@@ -101,6 +107,15 @@ def test_a_query_is_found_with_its_function_and_its_tables(client: Client) -> No
     assert function.name == f"{__name__}.find_books"
     assert (function.calls, function.repeats, function.place) == (3, 1, "")
     assert not function.is_untracked
+
+
+def test_the_package_s_own_queries_are_none_of_the_site_s(client: Client) -> None:
+    for _ in range(2):
+        client.get("/figures/")
+
+    flush()
+
+    assert [one.name for one in advice(most=100, kinds=["query"])] == []
 
 
 def test_what_changes_in_between_would_not_be_saved(client: Client) -> None:
