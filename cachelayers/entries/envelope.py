@@ -51,7 +51,7 @@ def seal(envelope: Envelope) -> list[Any]:
 
 def harden(stored: Any) -> Any:
     """Return a sealed envelope as tuples, which nobody can change; anything else as it is."""
-    if not is_sealed(stored):
+    if not is_whole(stored):
         return stored
     *head, dependencies, created, seconds = stored
     return (*head, tuple((*one[:3], tuple(one[3])) for one in dependencies), created, seconds)
@@ -59,9 +59,37 @@ def harden(stored: Any) -> Any:
 
 def unseal(stored: Any) -> Envelope | None:
     """Return the envelope, or None for what is none, such as a plain value under the same key."""
-    return Envelope(*stored[1:]) if is_sealed(stored) else None
+    return Envelope(*stored[1:]) if is_whole(stored) else None
 
 
 def is_sealed(stored: Any) -> bool:
     """Tell an envelope from everything else that may be in a cache."""
     return isinstance(stored, (list, tuple)) and len(stored) == LENGTH and stored[0] == FORMAT
+
+
+def is_whole(stored: Any) -> bool:
+    """Tell an envelope from one that was tampered with, too."""
+    if not is_sealed(stored):
+        return False
+    _, _, fresh_until, dead_until, dependencies, created, seconds = stored
+    return (
+        is_time(fresh_until)
+        and is_time(dead_until)
+        and is_time(created)
+        and is_time(seconds)
+        and isinstance(dependencies, (list, tuple))
+        and all(map(is_dependency, dependencies))
+    )
+
+
+def is_time(value: Any) -> bool:
+    """Tell what can be the end of something, or no end."""
+    return value is None or isinstance(value, (int, float))
+
+
+def is_dependency(value: Any) -> bool:
+    """Tell what says of what an entry was made: a database, an incarnation, a position, tags."""
+    match value:
+        case [str(), str(), int(), [*tags]]:
+            return all(isinstance(tag, str) for tag in tags)
+    return False

@@ -164,6 +164,8 @@ def add_instance(capture: Capture, instance: Model, path: list[Model]) -> bool:
         return True
     for database, tags in tags_of_row(instance).items():
         capture.note_tags(database, tags)
+        for reading in capture.unit.positions_around(database):
+            capture.add(database, reading, tags)  # it may have been read there, so earlier
     is_clear = vars(instance).keys() <= attributes_of_row(type(instance))
     for related in list(instance._state.fields_cache.values()):
         if isinstance(related, Model):

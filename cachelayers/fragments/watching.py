@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from django.utils.functional import SimpleLazyObject, empty
@@ -28,6 +29,7 @@ from cachelayers.fragments.secrets import (
 )
 
 CSRF_FLAG = "CSRF_COOKIE_NEEDS_UPDATE"  # set by each use of the token
+OTHER_USER = "the user of a request that only another object holds"
 Note = Callable[[], None]
 
 
@@ -49,6 +51,7 @@ class Watch:
         """``requests``: all that the block may get at; one may wrap another."""
         self._block = block
         self._requests = requests
+        self._users_in_key = list(block.users())
         self.dimensions: set[str] = set()
         self.secrets: list[str] = []
         # To find out who the user is is no use of the session by the block, but is one by the view.
@@ -84,7 +87,7 @@ class Watch:
         found: dict[int, tuple[Any, Callable[[Callable[[], Any]], Any]]] = {}
         for user in [*self._block.users(), *(user_of(request) for request in self._requests)]:
             if is_lazy(user):
-                found[id(user)] = user, self._set_up_user
+                found[id(user)] = user, partial(self._set_up_user, user)
         for name, value in self._secret_candidates():
             if is_lazy(value):
                 found.setdefault(id(value), (value, self._set_up_secret(name_of_secret(name))))
@@ -108,7 +111,7 @@ class Watch:
         ]
         if not is_lazy(user := user_of(request)):
             # As API frameworks and tests put there.
-            stand_ins.append(("user", user, lambda: self.dimensions.add(USER)))
+            stand_ins.append(("user", user, partial(self._note_user, user)))
         for name, value, note in stand_ins:
             if value is not None:
                 stack.enter_context(standing_in(request, name, lazily(value, note), value))
@@ -144,9 +147,15 @@ class Watch:
             if around is not None:
                 around |= found
 
-    def _set_up_user(self, set_up: Callable[[], Any]) -> Any:
-        """Find out who the user is; that this reads the session is not the block's doing."""
+    def _note_user(self, user: Any) -> None:
         self.dimensions.add(USER)
+        # The template need not know of the request that a form, say, was given.
+        if not any(user is one for one in self._users_in_key):
+            self._note_secret(OTHER_USER)
+
+    def _set_up_user(self, user: Any, set_up: Callable[[], Any]) -> Any:
+        """Find out who the user is; that this reads the session is not the block's doing."""
+        self._note_user(user)
         with ExitStack() as stack:
             for request in self._requests:
                 session = getattr(request, "session", None)
@@ -154,12 +163,12 @@ class Watch:
                     stack.enter_context(standing_in(request, "session", real(session), session))
             sessions = [getattr(request, "session", None) for request in self._requests]
             before = [getattr(session, "accessed", None) for session in sessions]
-            user = set_up()
+            found = set_up()
             for session, was_accessed in zip(sessions, before, strict=True):
                 if session is not None and was_accessed is False and session.accessed:
                     session.accessed = False
                     self._sessions_that_found_users.append(session)
-        return user
+        return found
 
     def _set_up_secret(self, what: str) -> Callable[[Callable[[], Any]], Any]:
         def set_up_anew(set_up: Callable[[], Any]) -> Any:

@@ -92,6 +92,15 @@ class Unit:
             found = self._positions.get(database, NOWHERE)
         return found
 
+    def positions_around(self, database: str) -> list[Reading]:
+        """Return those of the units around this one, which may have read what it was given."""
+        found, unit = [], self.parent
+        while unit is not None:
+            if (reading := unit._positions.get(database)) is not None:
+                found.append(reading)
+            unit = unit.parent
+        return found
+
     def confirm(self, dependency: Dependency) -> Dependency:
         """Return what an entry that was just found valid depends on, as of this unit's position.
 

@@ -20,7 +20,7 @@ from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flows import run
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
 from cachelayers.lookup.faults import report, report_failed_refresh
-from cachelayers.lookup.flights import Flight, begin_or_join, land
+from cachelayers.lookup.flights import begin_or_join, land
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
@@ -156,21 +156,33 @@ def make(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
             found = yield from look_again(wanted, found, unit)
         return (yield from compute_missing(wanted, found, unit))
     try:
-        lease = Lease()
-        has_lease = yield TakeLease(batch, lease.token, lease.seconds)
-        if not has_lease and may_wait:
-            lease, has_lease = yield from wait_for_lease(batch, wanted, unit, lease)
-        found = yield from look_again(wanted, found, unit)
-        if not has_lease and not may_wait:
-            note_served(wanted, found, "fresh")
-            return [one.value for one in found]
-        try:
-            return (yield from compute_and_store(wanted, found, unit, flight))
-        finally:
-            if has_lease:
-                yield from give_back(batch, lease)
+        lease = yield from take_lease(batch)
+        if lease is None and may_wait:
+            lease = yield from wait_for_lease(batch, wanted, unit)
+        return (yield from make_with_lease(batch, wanted, found, unit, lease))
     finally:
         land(batch.name, flight)
+
+
+def make_with_lease(
+    batch: Policy, wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit, lease: Lease | None
+) -> Steps:
+    """Compute what is still missing or stale; without the lease, only if something is missing.
+
+    Where all are served stale and one cannot be computed, the lease is kept, as that of a single
+    entry is: nobody tries again before it runs out.
+    """
+    may_wait = any(one.state is State.MISSING for one in found)
+    failures: list[Exception] = []
+    try:
+        found = yield from look_again(wanted, found, unit)
+        if lease is None and not may_wait:
+            note_served(wanted, found, "fresh")
+            return [one.value for one in found]
+        return (yield from compute_and_store(wanted, found, unit, failures))
+    finally:
+        if lease is not None and (may_wait or not failures):
+            yield from give_back(batch, lease)
 
 
 def policy_of(wanted: Sequence[Wanted]) -> Policy:
@@ -180,11 +192,20 @@ def policy_of(wanted: Sequence[Wanted]) -> Policy:
     return replace(wanted[0].policy, key=f"fragments:{digest}")
 
 
-def wait_for_lease(batch: Policy, wanted: Sequence[Wanted], unit: Unit, lease: Lease) -> Steps:
-    """Wait until another process has made the batch, or its lease is free. Looks at one entry."""
-    deadline = time.monotonic() + lease.seconds
-    pause, looks_at_nobody, has_lease = FIRST_PAUSE_SECONDS, 0, False
-    while not has_lease and time.monotonic() < deadline:
+def take_lease(batch: Policy) -> Steps:
+    """Return the lease, or None where another caller has it."""
+    lease = Lease()
+    return lease if (yield TakeLease(batch, lease.token, lease.seconds)) else None
+
+
+def wait_for_lease(batch: Policy, wanted: Sequence[Wanted], unit: Unit) -> Steps:
+    """Wait until another process has made the batch, or its lease is free; return that then.
+
+    Looks at one entry.
+    """
+    deadline = time.monotonic() + package_settings().LEASE_SECONDS
+    pause, looks_at_nobody, lease = FIRST_PAUSE_SECONDS, 0, None
+    while lease is None and time.monotonic() < deadline:
         looks_at_nobody = looks_at_nobody + 1 if (yield ReadLease(batch)) is None else 0
         if looks_at_nobody == LOOKS_AT_NOBODY:
             break
@@ -192,9 +213,8 @@ def wait_for_lease(batch: Policy, wanted: Sequence[Wanted], unit: Unit, lease: L
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
         if (yield from find(wanted[0].policy, unit, shared=True)).state is State.FRESH:
             break
-        lease = Lease()
-        has_lease = yield TakeLease(batch, lease.token, lease.seconds)
-    return lease, has_lease
+        lease = yield from take_lease(batch)
+    return lease
 
 
 def look_again(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
@@ -214,7 +234,7 @@ def compute_missing(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit
     missing = [number for number, one in enumerate(found) if one.state is State.MISSING]
     if missing:
         made = yield from compute_and_store(
-            [wanted[number] for number in missing], [MISSING] * len(missing), unit, None
+            [wanted[number] for number in missing], [MISSING] * len(missing), unit, []
         )
         for number, value in zip(missing, made, strict=True):
             values[number] = value
@@ -222,9 +242,12 @@ def compute_missing(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit
 
 
 def compute_and_store(
-    wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit, flight: Flight | None
+    wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit, failures: list[Exception]
 ) -> Steps:
-    """Compute what is not fresh, one after the other, and store all of it in one bulk write."""
+    """Compute what is not fresh, one after the other, and store all of it in one bulk write.
+
+    ``failures``: gets what was raised for those that are served stale.
+    """
     values: list[Any] = []
     entries: dict[str, Envelope] = {}
     try:
@@ -240,6 +263,7 @@ def compute_and_store(
                 if before.state is State.MISSING:
                     raise
                 report_failed_refresh(one.policy, error)
+                failures.append(error)
                 note_served([one], [before], "stale")
                 value, envelope = before.value, None
             values.append(value)
@@ -247,24 +271,18 @@ def compute_and_store(
                 entries[one.policy.key] = envelope
     finally:  # what was made before one that failed is good
         if entries:
-            is_stored = yield StoreMany(wanted[0].policy, entries)
-            if flight is not None:
-                flight.is_stored = is_stored
+            yield StoreMany(wanted[0].policy, entries)
     return values
 
 
 class StoreMany(CacheStep):
-    """Put envelopes under their keys. Tell whether that could be tried."""
+    """Put envelopes under their keys."""
 
     operation = "set_many"
-    when_down = False
 
     def __init__(self, policy: Policy, entries: dict[str, Envelope]) -> None:
         sealed = {key: seal(envelope) for key, envelope in entries.items()}
         super().__init__(policy, sealed, timeout=policy.lifetime())
-
-    def read(self, answer: Any) -> bool:
-        return True
 
 
 def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[str, Any]:

@@ -63,9 +63,9 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     if type(stored) not in (list, tuple) or len(stored) != LENGTH or stored[0] != FORMAT:
         return MISS
     _, value, fresh_until, _, dependencies, _, _ = stored
-    if fresh_until is not None and time.time() >= fresh_until:
-        return MISS
     try:
+        if fresh_until is not None and time.time() >= fresh_until:
+            return MISS
         if not are_known_to_hold(unit, dependencies):
             return MISS
     except (TypeError, ValueError):  # it was tampered with

@@ -8,12 +8,14 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
 from cachelayers import stats
+from cachelayers.admin.changelists import offer_on_tracked_models
 from cachelayers.statistics.writing import writer
 from tests.settings import database_cache, layered_cache, memory_cache, patient
 
@@ -43,6 +45,8 @@ def _stack(settings: Settings, db: None) -> Iterator[None]:
         "table": database_cache("default"),
     }
     settings.DATABASE_ROUTERS = ["tests.admin.conftest.OneDatabase"]
+    # As when the site's addresses are made; they may have been while other models were tracked.
+    offer_on_tracked_models(admin.site)
     stats.begin_anew_after_fork()
     writer.begin_anew()
     cache.clear()

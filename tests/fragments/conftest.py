@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, Protocol
 
 import pytest
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.auth.models import User
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.cache.backends.base import BaseCache
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
@@ -17,6 +21,8 @@ from cachelayers import unit_of_work
 from tests.conftest import empty_cache
 from tests.fragments.engines import ENGINES, Templates
 from tests.library.models import Author, Book, Subject
+
+NewRequest = Callable[..., Any]
 
 
 class Counter(Protocol):
@@ -73,9 +79,36 @@ def tick() -> Counter:
     return new_counter()
 
 
+def respond(request: HttpRequest) -> HttpResponse:
+    """Be the view behind a middleware."""
+    return HttpResponse()
+
+
 @pytest.fixture
-def request_of_nobody(rf: RequestFactory) -> HttpRequest:
-    return rf.get("/")
+def new_request(rf: RequestFactory) -> NewRequest:
+    """Return what makes a request as Django's middleware leaves it, of a user or of nobody."""
+
+    def make(user: User | None = None, **cookies: str) -> HttpRequest:
+        request = rf.get("/")
+        request.COOKIES.update(cookies)
+        SessionMiddleware(respond).process_request(request)
+        if user is not None:
+            request.session["_auth_user_id"] = str(user.pk)
+            request.session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
+            request.session["_auth_user_hash"] = user.get_session_auth_hash()
+            request.session.save()
+        AuthenticationMiddleware(respond).process_request(request)
+        MessageMiddleware(respond).process_request(request)
+        request.session.accessed = False
+        return request
+
+    return make
+
+
+@pytest.fixture
+def users() -> list[User]:
+    User.objects.all().delete()
+    return [User.objects.create_user(name) for name in ("ann", "bob")]
 
 
 def read_log() -> None:
@@ -96,3 +129,10 @@ def book(author: Author) -> Book:
     book = Book.objects.create(title="Maps", author=author)
     read_log()
     return book
+
+
+@pytest.fixture
+def books(author: Author) -> list[Book]:
+    books = [Book.objects.create(title=f"Book {number}", author=author) for number in range(5)]
+    read_log()
+    return books

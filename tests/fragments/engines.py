@@ -20,14 +20,19 @@ PROCESSORS = [
     "django.contrib.auth.context_processors.auth",
     "django.contrib.messages.context_processors.messages",
 ]
+BUILTINS = ["cachelayers.templatetags.cachelayers", "tests.fragments.tags"]
 LIBRARIES = {
     "cachelayers": "cachelayers.templatetags.cachelayers",
     "i18n": "django.templatetags.i18n",
+    "l10n": "django.templatetags.l10n",
+    "tz": "django.templatetags.tz",
 }
 
 
 class Templates(Protocol):
     """An engine with templates by name."""
+
+    call: str  # what stands behind a callable in an expression, where it is not called by itself
 
     def fragment(self, body: str, name: str, *arguments: str, **options: str) -> str:
         """Write a fragment around a body; arguments and options are expressions."""
@@ -70,6 +75,8 @@ class RendersInUnits:
 class DjangoTemplates(RendersInUnits):
     """Django's own."""
 
+    call = ""
+
     def __init__(self) -> None:
         self.sources: dict[str, str] = {}
         self.engine = self._new_engine()
@@ -79,7 +86,7 @@ class DjangoTemplates(RendersInUnits):
         return Engine(
             loaders=[("django.template.loaders.cached.Loader", [loader])],
             libraries=LIBRARIES,
-            builtins=["cachelayers.templatetags.cachelayers"],
+            builtins=BUILTINS,
             context_processors=PROCESSORS,
         )
 
@@ -117,8 +124,19 @@ class DjangoTemplates(RendersInUnits):
         return template.render(context)
 
 
+class WithoutCachedLoader(DjangoTemplates):
+    """Django's own, which compiles a template each time that it is asked for."""
+
+    def _new_engine(self) -> Engine:
+        return Engine(
+            loaders=[("django.template.loaders.locmem.Loader", self.sources)], builtins=BUILTINS
+        )
+
+
 class JinjaTemplates(RendersInUnits):
     """Jinja2."""
+
+    call = "()"
 
     def __init__(self) -> None:
         self.sources: dict[str, str] = {}

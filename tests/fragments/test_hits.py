@@ -11,8 +11,9 @@ from django.template import TemplateSyntaxError
 from jinja2 import TemplateSyntaxError as JinjaSyntaxError
 from pytest_django import Settings
 
+from cachelayers.fragments.keys import make_key
 from tests.fragments.conftest import Counter
-from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.engines import Templates
 from tests.library.models import Author, Book
 
 
@@ -60,10 +61,19 @@ def test_arguments_tell_variants_apart(templates: Templates, one: Any, other: An
 
 
 def test_names_tell_fragments_apart(templates: Templates) -> None:
-    blocks = [templates.fragment(name, name) for name in ("first", "second", "a b:c")]
+    blocks = [templates.fragment(name, name) for name in ("first", "second", "a b:c", "a_b:c")]
     templates.write(page=" ".join(blocks))
 
-    assert [templates.render("page") for _ in range(2)] == ["first second a b:c"] * 2
+    assert [templates.render("page") for _ in range(2)] == ["first second a b:c a_b:c"] * 2
+
+
+def test_a_key_is_one_that_every_cache_takes() -> None:
+    key = make_key("caf\u00e9 au lait" * 10, ["x" * 1000, None], ("a text",))
+
+    assert key.isascii()
+    assert key.isprintable()
+    assert " " not in key
+    assert len(key) <= 240
 
 
 def test_instances_are_told_by_their_rows_not_by_their_texts(
@@ -106,6 +116,32 @@ def test_what_has_no_spelling_is_told_by_its_text(templates: Templates, tick: Co
         templates.render("page", given=Speaking(text), tick=tick)
 
     assert tick.since() == 2
+
+
+class AlsoSpeaking(Speaking):
+    """Another kind of thing."""
+
+
+def test_things_of_two_kinds_with_one_text_are_told_apart(templates: Templates) -> None:
+    templates.write(page=templates.fragment("{{ shown }}", "card", "given"))
+    given = [Speaking("one"), AlsoSpeaking("one")]
+
+    shown = [templates.render("page", given=one, shown=n) for n, one in enumerate(given)]
+
+    assert shown == ["0", "1"]
+
+
+def test_an_argument_that_holds_itself_is_told_by_its_text(
+    templates: Templates, tick: Counter
+) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "card", "given"))
+    given: list[Any] = [1]
+    given.append(given)
+
+    for _ in range(2):
+        templates.render("page", given=given, tick=tick)
+
+    assert tick.since() == 1
 
 
 @pytest.mark.parametrize("given", [object(), [object()], Book(title="unsaved")])
@@ -204,6 +240,30 @@ def test_it_is_kept_in_django_s_alias_for_fragments_where_there_is_one(
     assert tick.since() == 2
 
 
+def test_settings_that_change_count_for_a_tag_that_was_used_before(
+    templates: Templates, tick: Counter, settings: Settings
+) -> None:
+    templates.write(page=templates.fragment(templates.show("tick"), "card", timeout="60"))
+    templates.render("page", tick=tick)
+
+    caches["memory"].clear()
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "ALIAS": "memory"}
+    templates.render("page", tick=tick)
+
+    assert tick.since() == 2
+
+
+def test_an_option_that_varies_counts_each_time(templates: Templates, tick: Counter) -> None:
+    source = templates.fragment(templates.show("tick"), "card", timeout="seconds")
+    templates.write(page=source)
+    templates.render("page", tick=tick, seconds=0)
+
+    for _ in range(2):
+        templates.render("page", tick=tick, seconds=60)
+
+    assert tick.since() == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -241,6 +301,14 @@ def test_an_unknown_option_is_refused_with_those_that_there_are(
         templates.render("page")
 
 
+def test_an_option_that_is_given_twice_is_refused(templates: Templates) -> None:
+    tag = templates.fragment("x", "card", timeout="1")
+    templates.write(page=tag.replace("timeout=1", "timeout=1 timeout=2"))
+
+    with pytest.raises((TemplateSyntaxError, JinjaSyntaxError), match="twice"):
+        templates.render("page")
+
+
 @pytest.mark.parametrize("name", ["", "x" * 151, "a\x00b"])
 def test_a_name_that_is_none_is_refused(templates: Templates, name: str) -> None:
     tag = templates.fragment("x", "NAME").replace('"NAME"', "given")
@@ -255,29 +323,6 @@ def test_a_tag_without_a_name_is_refused(templates: Templates) -> None:
 
     with pytest.raises((TemplateSyntaxError, JinjaSyntaxError), match="has no name"):
         templates.render("page")
-
-
-def test_what_is_set_within_stays_within_whether_it_is_rendered_or_not() -> None:
-    templates = DjangoTemplates()
-    body = "{% cache_id path as id %}{% with x=1 %}{{ x }}{% endwith %}"
-    templates.write(
-        page="{% with id=7 %}" + templates.fragment(body, "a") + "{{ id }}{% endwith %}"
-    )
-
-    assert [templates.render("page", path="no.css") for _ in range(2)] == ["17", "17"]
-
-
-def test_an_error_while_it_is_rendered_is_the_template_s(templates: Templates) -> None:
-    templates.write(page=templates.fragment(templates.show("fail"), "card"))
-
-    def fail() -> str:
-        raise ZeroDivisionError("the view's own")
-
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError, match="the view's own"):
-            templates.render("page", fail=fail)
-
-    assert templates.render("page", fail=lambda: "fine") == "fine"
 
 
 def test_a_stale_one_is_served_where_rendering_it_anew_fails(

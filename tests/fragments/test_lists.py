@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.db import connections, transaction
 from django.http import HttpRequest
 from django.template import TemplateSyntaxError
 from django.test import RequestFactory
 from django.utils import translation
 from django.utils.translation import gettext
 from jinja2 import TemplateSyntaxError as JinjaSyntaxError
-from pytest_django import Settings
 
-from tests.fragments.conftest import Counter, new_counter, read_log
+from cachelayers.lookup.steps import TakeLease
+from tests.fragments.conftest import Counter, NewRequest, new_counter
 from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.views import all_books, titles
 from tests.library.models import Author, Book
+from tests.lookup.noting import noting
 
 
 class Asked:
@@ -43,22 +42,6 @@ class Asked:
     def since(self) -> list[str]:
         names, self.names = self.names, []
         return names
-
-
-@pytest.fixture
-def books(author: Author) -> list[Book]:
-    books = [Book.objects.create(title=f"Book {number}", author=author) for number in range(5)]
-    read_log()
-    return books
-
-
-def all_books() -> Any:
-    return Book.objects.order_by("pk")
-
-
-def titles(templates: Templates, **options: Any) -> str:
-    body = templates.show("tick") + "{{ book.title }};"
-    return templates.fragments(body, "row", "book in books", **options)
 
 
 def test_a_list_is_read_and_stored_at_once(
@@ -228,174 +211,54 @@ def test_a_row_with_a_secret_is_not_kept_and_the_others_are(
     assert tick.since() == 5
 
 
+def test_a_user_s_rows_in_a_fragment_around_them_are_in_its_key_on_a_hit_too(
+    templates: Templates, new_request: NewRequest, users: list[User]
+) -> None:
+    rows = templates.fragments("{{ user.username }}{{ n }};", "row", "n in numbers")
+    templates.write(page=templates.fragment(rows, "outer", "number"))
+    for user in users:
+        templates.render("page", new_request(user), number=1, numbers=[1, 2])
+
+    shown = [
+        templates.render("page", new_request(user), number=2, numbers=[1, 2]) for user in users * 2
+    ]
+
+    assert shown == ["ann1;ann2;", "bob1;bob2;"] * 2
+
+
+def test_rows_that_are_not_kept_are_not_waited_for(
+    templates: Templates, new_request: NewRequest, tick: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = templates.show("tick") + "{{ csrf_token }}{{ n }};"
+    templates.write(page=templates.fragments(body, "row", "n in numbers"))
+    for _ in range(2):  # the second time under the keys of the language, which it asked for
+        templates.render("page", new_request(), tick=tick, numbers=[1, 2])
+    tick.since()
+    asked: list[object] = []
+    monkeypatch.setattr(TakeLease, "run", noting(asked))
+
+    shown = templates.render("page", new_request(), tick=tick, numbers=[1, 2])
+
+    assert shown.endswith("2;")
+    assert tick.since() == 2
+    assert asked == []
+
+
+def test_arguments_may_be_of_the_item(author: Author) -> None:
+    templates = DjangoTemplates()
+    templates.write(page=templates.fragments("{{ shown }};", "row", "book in books", "book.shelf"))
+    book = Book.objects.create(title="Maps", author=author)
+
+    def shown(shelf: int, text: str) -> str:
+        book.shelf = shelf
+        return templates.render("page", books=[book], shown=text)
+
+    assert [shown(1, "a"), shown(2, "b"), shown(1, "never")] == ["a;", "b;", "a;"]
+
+
 def test_a_row_whose_item_is_the_user_is_told_by_that(templates: Templates) -> None:
     templates.write(page=templates.fragments("{{ user.name }};", "row", "user in users"))
     users = [Author.objects.create(name=name) for name in ("Ann", "Bob")]
 
     assert templates.render("page", users=users) == "Ann;Bob;"
     assert templates.render("page", users=users[::-1]) == "Bob;Ann;"
-
-
-def test_what_tells_nothing_is_rendered_each_time(
-    templates: Templates, tick: Counter, caplog: pytest.LogCaptureFixture
-) -> None:
-    templates.write(page=templates.fragments(templates.show("tick") + "x", "row", "one in some"))
-
-    for _ in range(2):
-        assert templates.render("page", some=["a", object(), "b"], tick=tick) == "xxx"
-
-    assert tick.since() == 4
-    assert len(caplog.records) == 1
-
-
-def test_an_error_in_one_row_is_the_template_s_and_those_before_it_are_kept(
-    templates: Templates, tick: Counter
-) -> None:
-    body = templates.show("tick") + "{{ one.value" + call_of(templates) + " }}"
-    templates.write(page=templates.fragments(body, "row", "one in some"))
-
-    class Some:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def __str__(self) -> str:
-            return self.name
-
-        def value(self) -> str:
-            if self.name == "bad":
-                raise ZeroDivisionError("the view's own")
-            return self.name
-
-    with pytest.raises(ZeroDivisionError, match="the view's own"):
-        templates.render("page", some=[Some("good"), Some("bad")], tick=tick)
-
-    assert templates.render("page", some=[Some("good")], tick=tick) == "good"
-    assert tick.since() == 2
-
-
-def call_of(templates: Templates) -> str:
-    return "" if isinstance(templates, DjangoTemplates) else "()"
-
-
-def test_stale_rows_are_rendered_by_the_caller_that_finds_them(
-    templates: Templates, books: list[Book], tick: Counter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    templates.write(page=titles(templates, timeout="60", stale="60"))
-    for _ in range(2):
-        templates.render("page", books=books, tick=tick)
-    tick.since()
-    now = time.time()
-
-    monkeypatch.setattr(time, "time", lambda: now + 61)
-    templates.render("page", books=books, tick=tick)
-    after_the_first = tick.since()
-    templates.render("page", books=books, tick=tick)
-
-    assert (after_the_first, tick.since()) == (5, 0)
-
-
-def test_a_stale_row_that_cannot_be_rendered_is_served_on(
-    templates: Templates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    body = templates.show("call")
-    templates.write(page=templates.fragments(body, "row", "one in some", timeout="60", stale="60"))
-    templates.render("page", some="ab", call=lambda: "kept;")
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 61)
-
-    def fail() -> str:
-        raise ZeroDivisionError("the view's own")
-
-    assert templates.render("page", some="ab", call=fail) == "kept;kept;"
-    assert caplog.text.count("its refresh failed") == 2
-
-
-def test_one_of_many_threads_renders_what_is_missing(
-    templates: Templates, tick: Counter, django_db_blocker: Any
-) -> None:
-    threads = 6
-    barrier, lock = threading.Barrier(threads), threading.Lock()
-    rendered: list[int] = []
-
-    def slowly() -> str:
-        with lock:
-            rendered.append(1)
-        time.sleep(0.03)
-        return "x"
-
-    templates.write(page=templates.fragments(templates.show("slowly"), "row", "n in numbers"))
-
-    def visit(_: int) -> str:
-        barrier.wait()
-        try:
-            return templates.render("page", numbers=[1, 2, 3], slowly=slowly)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(threads) as pool:
-        shown = set(pool.map(visit, range(threads)))
-
-    assert shown == {"xxx"}
-    assert len(rendered) == 3
-
-
-def test_others_get_the_stale_rows_while_one_renders(
-    templates: Templates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    templates.write(
-        page=templates.fragments(
-            templates.show("call"), "row", "n in numbers", timeout="60", stale="60"
-        )
-    )
-    templates.render("page", numbers=[1], call=lambda: "old")
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 61)
-    seen_by_others: list[str] = []
-
-    def while_rendered() -> str:
-        def visit() -> None:
-            seen_by_others.append(templates.render("page", numbers=[1], call=lambda: "never"))
-            connections.close_all()
-
-        thread = threading.Thread(target=visit)
-        thread.start()
-        thread.join()
-        return "new"
-
-    shown = templates.render("page", numbers=[1], call=while_rendered)
-
-    assert (shown, seen_by_others) == ("new", ["old"])
-
-
-def test_a_transaction_that_has_written_keeps_nothing(
-    templates: Templates, books: list[Book], tick: Counter
-) -> None:
-    templates.write(page=titles(templates))
-    for _ in range(2):
-        templates.render("page", books=all_books(), tick=tick)
-    tick.since()
-
-    with transaction.atomic():
-        Book.objects.update(title="Never")
-        within = templates.render("page", books=all_books()[:1], tick=tick)
-        transaction.set_rollback(True)
-
-    assert within == "Never;"
-    assert templates.render("page", books=all_books()[:1], tick=tick) == "Book 0;"
-
-
-def test_a_cache_that_is_down_means_they_are_rendered(
-    templates: Templates, tick: Counter, settings: Settings
-) -> None:
-    settings.CACHES = {
-        **settings.CACHES,
-        "down": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": "redis://127.0.0.1:9/0",
-        },
-    }
-    body = templates.show("tick") + "{{ n }}"
-    templates.write(page=templates.fragments(body, "row", "n in numbers", using='"down"'))
-
-    assert [templates.render("page", numbers=[1, 2], tick=tick) for _ in range(2)] == ["12"] * 2
-    assert tick.since() == 4

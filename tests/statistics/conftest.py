@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from django.conf import settings as django_settings
@@ -62,7 +63,8 @@ def stack(statistics_table: str) -> Iterator[str]:
     """Return the alias of a LayeredCache of memory and a table, empty."""
     configured = {
         "counted": layered_cache("counted-memory", "counted-table"),
-        "counted-memory": memory_cache(),
+        # Of this test alone: its entries are counted.
+        "counted-memory": {**memory_cache(), "LOCATION": uuid4().hex},
         "counted-table": database_cache("sqlite_cache"),
     }
     with override_settings(CACHES={**django_settings.CACHES, **configured}):

@@ -1,25 +1,18 @@
-"""A fragment knows its template: a deploy never shows old markup, and what is unchanged stays."""
+"""A deploy never shows old markup: a fragment knows the templates and the code it was made with."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import django
 import pytest
-from django.template import Context, Engine, Template
-from jinja2 import DictLoader, Environment
 from pytest_django import Settings
 
-from cachelayers import unit_of_work
 from cachelayers.fragments import code
 from tests.fragments.conftest import Counter
-from tests.fragments.engines import LIBRARIES, DjangoTemplates, JinjaTemplates, Templates
-
-
-def kept(templates: Templates, tick: Counter, body: str = "") -> str:
-    """Return the source of a fragment that counts how often it is rendered."""
-    return templates.fragment(f"{templates.show('tick')}{body}", "card")
+from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.views import counted
 
 
 @pytest.mark.parametrize("name", ["page", "included", "deeper"])
@@ -27,7 +20,7 @@ def test_a_change_of_a_template_that_it_is_made_of_makes_it_anew(
     templates: Templates, tick: Counter, name: str
 ) -> None:
     texts = {
-        "page": kept(templates, tick, '{% include "included.html" %}'),
+        "page": counted(templates, '{% include "included.html" %}'),
         "included": 'i{% include "deeper.html" %}',
         "deeper": "d",
     }
@@ -45,7 +38,7 @@ def test_a_change_of_a_template_that_it_is_made_of_makes_it_anew(
 def test_a_deploy_that_changes_other_templates_leaves_it(
     templates: Templates, tick: Counter
 ) -> None:
-    templates.write(page=kept(templates, tick, "x"), other="x")
+    templates.write(page=counted(templates, "x"), other="x")
     templates.render("page", tick=tick)
 
     templates.write(other="y")
@@ -58,7 +51,7 @@ def test_going_back_to_an_older_template_finds_what_was_made_with_it(
     templates: Templates, tick: Counter
 ) -> None:
     """Old and new workers serve side by side while a deploy rolls."""
-    old, new = (kept(templates, tick, body) for body in ("old", "new"))
+    old, new = (counted(templates, body) for body in ("old", "new"))
     shown = []
 
     for source in (old, new, old, new):
@@ -108,7 +101,7 @@ def test_a_parent_of_the_template_with_the_tag_is_part_of_it(
 def test_a_template_whose_name_is_worked_out_is_looked_at_again(
     templates: Templates, tick: Counter
 ) -> None:
-    templates.write(page=kept(templates, tick, "{% include chosen %}"), one="one", two="two")
+    templates.write(page=counted(templates, "{% include chosen %}"), one="one", two="two")
     given: dict[str, Any] = {"tick": tick, "chosen": "one.html"}
     templates.render("page", **given)
     templates.write(two="2")
@@ -121,11 +114,25 @@ def test_a_template_whose_name_is_worked_out_is_looked_at_again(
     assert (before, tick.since()) == (1, 1)
 
 
+def test_a_template_of_a_row_whose_name_is_worked_out_is_looked_at_again(
+    templates: Templates,
+) -> None:
+    rows = templates.fragments("{% include chosen %};", "row", "n in numbers")
+    templates.write(page=rows, one="old")
+    given: dict[str, Any] = {"chosen": "one.html", "numbers": [1, 2]}
+    before = [templates.render("page", **given) for _ in range(2)]
+
+    templates.write(one="new")
+
+    assert before == ["old;old;"] * 2
+    assert templates.render("page", **given) == "new;new;"
+
+
 def test_what_such_a_template_includes_is_looked_at_again(
     templates: Templates, tick: Counter
 ) -> None:
     templates.write(
-        page=kept(templates, tick, "{% include chosen %}"),
+        page=counted(templates, "{% include chosen %}"),
         one='{% include "deep.html" %}',
         deep="d",
     )
@@ -175,122 +182,22 @@ def test_an_outer_fragment_looks_again_at_what_an_inner_hit_was_made_of(
     assert templates.render("page", number=2, **given) == "one"
 
 
-# What only one engine has
-
-
-def test_a_macro_that_is_imported_is_part_of_it() -> None:
-    templates = JinjaTemplates()
-    block = templates.fragment("{{ show() }}", "card")
-    templates.write(
-        page=f'{{% from "macros.html" import show %}}{block}',
-        macros="{% macro show() %}old{% endmacro %}",
-    )
-    before = templates.render("page")
-
-    templates.write(macros="{% macro show() %}new{% endmacro %}")
-
-    assert (before, templates.render("page")) == ("old", "new")
-
-
-def test_a_template_that_extends_its_own_name_is_followed(tmp_path: Path) -> None:
-    for folder, text in {
-        "site": '{% extends "page.html" %}',
-        "library": "{% block main %}old{% endblock %}",
-    }.items():
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "page.html").write_text(text)
+def test_a_template_that_is_included_as_an_object_is_part_of_it(templates: Templates) -> None:
+    templates.write(page=templates.fragment("{% include given %}", "card"), one="old")
 
     def shown() -> str:
-        engine = Engine(
-            dirs=[str(tmp_path / folder) for folder in ("site", "library")],
-            libraries=LIBRARIES,
-            builtins=["cachelayers.templatetags.cachelayers"],
+        found: Any = (
+            templates.engine.get_template("one.html")
+            if isinstance(templates, DjangoTemplates)
+            else templates.environment.get_template("one.html")  # type: ignore[attr-defined]
         )
-        source = '{% fragment "card" %}{% include "page.html" %}{% endfragment %}'
-        with unit_of_work():
-            return engine.from_string(source).render(Context())
+        return templates.render("page", given=found)
 
-    before = [shown(), shown()][-1]
-    (tmp_path / "library" / "page.html").write_text("{% block main %}new{% endblock %}")
+    before = [shown(), shown()]
+    templates.write(one="new")
 
-    assert (before, shown()) == ("old", "new")
-
-
-@pytest.mark.skipif(django.VERSION < (6, 0), reason="partials came with Django 6.0")
-def test_a_partial_is_part_of_it() -> None:
-    templates = DjangoTemplates()
-    row = '{% partialdef row %}{% include "deep.html" %}{% endpartialdef %}'
-    templates.write(
-        page=row + templates.fragment("{% partial row %}", "own"),
-        other=templates.fragment('{% include "page.html#row" %}', "of another"),
-        deep="d",
-    )
-    before = [templates.render("page"), templates.render("other")]
-
-    templates.write(deep="D")
-
-    assert before == ["d", "d"]
-    assert [templates.render("page"), templates.render("other")] == ["D", "D"]
-
-
-@pytest.mark.skipif(django.VERSION < (6, 0), reason="partials came with Django 6.0")
-def test_a_partial_that_uses_itself_is_followed_once() -> None:
-    templates = DjangoTemplates()
-    tree = (
-        "{% partialdef tree %}{{ node.name }}{% for node in node.below %}{% partial tree %}"
-        "{% endfor %}{% endpartialdef %}"
-    )
-    templates.write(page=tree + templates.fragment("{% partial tree %}", "tree", "node"))
-    node = {"name": "a", "below": [{"name": "b", "below": []}]}
-
-    assert [templates.render("page", node=node) for _ in range(2)] == ["ab", "ab"]
-
-
-def test_an_include_that_includes_itself_is_followed_once() -> None:
-    templates = DjangoTemplates()
-    node_source = '{{ node.name }}{% for node in node.below %}{% include "node.html" %}{% endfor %}'
-    page = templates.fragment('{% include "node.html" %}', "tree", "node")
-    templates.write(page=page, node=node_source)
-    node = {"name": "a", "below": [{"name": "b", "below": []}]}
-
-    assert [templates.render("page", node=node) for _ in range(2)] == ["ab", "ab"]
-
-
-def test_templates_made_from_strings_are_told_apart() -> None:
-    def shown(text: str) -> str:
-        source = '{% load cachelayers %}{% fragment "card" %}' + text + "{% endfragment %}"
-        with unit_of_work():
-            return Template(source).render(Context())
-
-    assert [shown("one"), shown("other"), shown("one")] == ["one", "other", "one"]
-
-
-def test_a_jinja_template_made_from_a_string_is_told_apart() -> None:
-    environment = Environment(
-        loader=DictLoader({}), extensions=["cachelayers.jinja.CacheLayersExtension"]
-    )
-
-    def shown(text: str) -> str:
-        with unit_of_work():
-            source = '{% fragment "card" %}' + text + "{% endfragment %}"
-            return environment.from_string(source).render()
-
-    assert [shown("one"), shown("other"), shown("one")] == ["one", "other", "one"]
-
-
-@pytest.mark.parametrize("switch", ["{% autoescape off %}", "{% autoescape on %}"])
-def test_the_way_values_are_written_is_part_of_it(switch: str) -> None:
-    templates = DjangoTemplates()
-    templates.write(
-        page=switch + '{% include "card.html" %}{% endautoescape %}',
-        other='{% include "card.html" %}',
-        card=templates.fragment("{{ text }}", "card"),
-    )
-
-    shown = [templates.render(name, text="<b>") for name in ("other", "page", "other")]
-
-    escaped = "&lt;b&gt;"
-    assert shown == [escaped, "<b>" if "off" in switch else escaped, escaped]
+    assert before == ["old", "old"]
+    assert shown() == "new"
 
 
 # Code
@@ -299,7 +206,7 @@ def test_the_way_values_are_written_is_part_of_it(switch: str) -> None:
 def test_a_deploy_s_salt_makes_all_anew(
     templates: Templates, tick: Counter, settings: Settings
 ) -> None:
-    templates.write(page=kept(templates, tick))
+    templates.write(page=counted(templates))
     templates.render("page", tick=tick)
 
     settings.CACHELAYERS = {**settings.CACHELAYERS, "DEPLOY_SALT": "a new release"}
@@ -312,7 +219,7 @@ def test_a_deploy_s_salt_makes_all_anew(
 def test_a_change_of_a_tag_library_makes_it_anew(
     templates: Templates, tick: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    templates.write(page=kept(templates, tick))
+    templates.write(page=counted(templates))
     templates.render("page", tick=tick)
 
     monkeypatch.setattr(code, "source_of", lambda name: f"new {name}")
@@ -320,3 +227,16 @@ def test_a_change_of_a_tag_library_makes_it_anew(
     templates.render("page", tick=tick)
 
     assert tick.since() == 2
+
+
+def test_code_whose_file_is_gone_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gone_one", "gone_two"):
+        module: Any = ModuleType(name)
+        module.__file__ = f"/nowhere/{name}.py"
+        monkeypatch.setitem(sys.modules, name, module)
+    digests = [
+        code.digest_of_code([SimpleNamespace(__module__=name)])
+        for name in ("gone_one", "gone_two", "gone_one")
+    ]
+
+    assert digests[0] == digests[2] != digests[1]

@@ -1,4 +1,4 @@
-"""Tags for the tests of findings: an inclusion tag, and one that renders with another engine."""
+"""Tags of a site, for the tests: an inclusion tag, and one that calls a function."""
 
 from __future__ import annotations
 

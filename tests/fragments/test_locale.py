@@ -1,0 +1,205 @@
+"""What depends on the language or the time zone is kept for each, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from datetime import timezone as fixed
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import RequestFactory
+from django.utils import timezone, translation
+from django.utils.translation import gettext, trans_real
+
+from cachelayers.fragments.locale import Noted
+from tests.fragments.conftest import Counter, NewRequest
+from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.views import counted
+
+
+def test_a_block_that_is_translated_is_kept_for_each_language(
+    templates: Templates, tick: Counter
+) -> None:
+    templates.write(page=counted(templates, templates.show("translated")))
+
+    def translated() -> str:
+        return gettext("Yes")
+
+    shown = []
+    for language in ("en", "de", "fr") * 2:
+        with translation.override(language):
+            shown.append(templates.render("page", tick=tick, translated=translated))
+
+    assert shown == ["Yes", "Ja", "Oui"] * 2
+    assert tick.since() == 3
+
+
+def test_a_number_is_written_as_the_language_does(tick: Counter) -> None:
+    templates = DjangoTemplates()
+    templates.write(page=counted(templates, "{{ number }}"))
+    shown = []
+
+    for language in ("en", "de") * 2:
+        with translation.override(language):
+            shown.append(templates.render("page", tick=tick, number=1.5))
+
+    assert shown == ["1.5", "1,5"] * 2
+
+
+def test_a_block_without_words_is_shared_by_all_languages(
+    templates: Templates, tick: Counter
+) -> None:
+    templates.write(page=counted(templates, "x"))
+
+    for language in ("en", "de"):
+        with translation.override(language):
+            templates.render("page", tick=tick)
+
+    assert tick.since() == 1
+
+
+def test_a_time_is_written_in_the_active_time_zone(templates: Templates, tick: Counter) -> None:
+    templates.write(page=counted(templates, templates.show("hour")))
+    now = timezone.now().replace(hour=12)
+
+    def hour() -> str:
+        return str(timezone.localtime(now).hour)
+
+    shown = []
+    for zone in ("UTC", "Asia/Tokyo") * 2:
+        with timezone.override(zone):
+            shown.append(templates.render("page", tick=tick, hour=hour))
+
+    assert shown == ["12", "21"] * 2
+    assert tick.since() == 2
+
+
+def test_user_and_language_are_told_together(
+    templates: Templates, new_request: NewRequest, tick: Counter, users: list[User]
+) -> None:
+    templates.write(page=counted(templates, "{{ user.username }}" + templates.show("translated")))
+    visits = [(user, language) for user in users for language in ("en", "de")]
+
+    shown = []
+    for user, language in visits * 2:
+        with translation.override(language):
+            shown.append(
+                templates.render(
+                    "page", new_request(user), tick=tick, translated=lambda: gettext("Yes")
+                )
+            )
+
+    assert shown == ["annYes", "annJa", "bobYes", "bobJa"] * 2
+    assert tick.since() == 4
+
+
+@pytest.mark.parametrize("name", ["LANGUAGE_CODE", "request.LANGUAGE_CODE", "LANGUAGE_BIDI"])
+def test_the_language_that_a_name_holds_is_told(
+    templates: Templates, rf: RequestFactory, name: str
+) -> None:
+    """As the context processor and LocaleMiddleware put it there."""
+    templates.write(page=templates.fragment(f"{{{{ {name} }}}}", "card"))
+
+    def shown(language: str) -> str:
+        with translation.override(language):
+            request: Any = rf.get("/")
+            request.LANGUAGE_CODE = language
+            request._messages = []
+            return templates.render(
+                "page",
+                request,
+                LANGUAGE_CODE=language,
+                LANGUAGE_BIDI=translation.get_language_bidi(),
+            )
+
+    assert shown("en") != shown("ar")
+
+
+def test_the_time_zone_that_a_name_holds_is_told(templates: Templates) -> None:
+    templates.write(page=templates.fragment("{{ TIME_ZONE }}", "card"))
+    shown = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        with timezone.override(zone):
+            given: dict[str, Any] = {"TIME_ZONE": zone}
+            shown.append(templates.render("page", **given))
+
+    assert shown == ["UTC", "Asia/Tokyo"]
+
+
+def test_time_zones_of_one_name_are_told_apart(templates: Templates) -> None:
+    templates.write(page=templates.fragment(templates.show("hour"), "card"))
+    now = timezone.now().replace(hour=12)
+    shown = []
+    for hours in (0, 2):
+        with timezone.override(fixed(timedelta(hours=hours), "local")):
+            shown.append(templates.render("page", hour=lambda: str(timezone.localtime(now).hour)))
+
+    assert shown == ["12", "14"]
+
+
+def test_a_block_that_changes_the_language_is_kept_for_the_one_it_began_with(
+    templates: Templates,
+) -> None:
+    templates.write(
+        page=templates.fragment(templates.show("word") + templates.show("german"), "card")
+    )
+
+    def german() -> str:
+        translation.activate("de")
+        return ""
+
+    def shown(language: str) -> str:
+        with translation.override(language):
+            return templates.render("page", word=lambda: gettext("Yes"), german=german)
+
+    assert [shown("en"), shown("de")] == ["Yes", "Ja"]
+
+
+def test_a_block_that_changes_the_time_zone_is_kept_for_the_one_it_began_with(
+    templates: Templates,
+) -> None:
+    body = templates.show("hour") + templates.show("tokyo")
+    templates.write(page=templates.fragment(body, "card"))
+    noon = timezone.now().replace(hour=12)
+
+    def tokyo() -> str:
+        timezone.activate("Asia/Tokyo")
+        return ""
+
+    def shown(zone: str) -> str:
+        with timezone.override(zone):
+            return templates.render(
+                "page", hour=lambda: str(timezone.localtime(noon).hour), tokyo=tokyo
+            )
+
+    assert [shown("UTC"), shown("Asia/Tokyo")] == ["12", "21"]
+
+
+# What is noticed goes on to work
+
+
+def test_a_language_that_was_activated_can_be_left(templates: Templates) -> None:
+    templates.write(page=templates.fragment("x", "card"))
+    templates.render("page")
+
+    before = translation.get_language()
+    with translation.override("de", deactivate=True):
+        within = translation.get_language()
+
+    assert (within, translation.get_language()) == ("de", before)
+
+
+def test_the_active_language_is_looked_at_through_one_object_however_many_are_rendered(
+    templates: Templates,
+) -> None:
+    templates.write(page=templates.fragment("x", "card", timeout="0"))
+
+    for _ in range(3):
+        templates.render("page")
+
+    modules: list[Any] = [trans_real, timezone]
+    for module in modules:
+        holder = module._active
+        assert isinstance(holder, Noted)
+        assert not isinstance(holder._holder, Noted)

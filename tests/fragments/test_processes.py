@@ -1,0 +1,152 @@
+"""Several processes that show fragments of one store: none is stale, each is rendered once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import RunPython, empty_cache
+from tests.library.models import Author, Book
+
+ROWS = 6
+LEASE_SECONDS = 1  # of the program's
+SECONDS = 1.5
+
+Start = Callable[[], "Process"]
+
+
+class Process:
+    """One that does what it is told."""
+
+    def __init__(self, run_python: RunPython, *arguments: str) -> None:
+        self.popen = run_python("tests.fragments.program", *arguments)
+
+    def tell(self, *order: object) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(" ".join(map(str, order)) + "\n")
+        self.popen.stdin.flush()
+
+    def hear(self) -> Any:
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        if not line:
+            raise AssertionError(self.popen.communicate()[1])
+        return json.loads(line)
+
+    def ask(self, *order: object) -> Any:
+        self.tell(*order)
+        return self.hear()
+
+
+@pytest.fixture(
+    params=[
+        ("sqlite", "default", "django"),
+        ("layers", "default", "jinja2"),
+        pytest.param(("postgres", "postgres", "django"), marks=pytest.mark.postgres),
+    ],
+    ids=["table", "memory and table", "a server"],
+)
+def place(request: pytest.FixtureRequest) -> tuple[str, str, str]:
+    """Return a store, a database for the rows, and an engine."""
+    found: tuple[str, str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def books(place: tuple[str, str, str]) -> Iterator[list[Book]]:
+    """Put rows there, all with the title 0; and nothing into the store."""
+    store, database, _ = place
+    empty_cache("sqlite" if store == "layers" else store)
+    Author.objects.using(database).all().delete()
+    author = Author.objects.using(database).create(name="Ann")
+    books = [
+        Book.objects.using(database).create(title="0", author=author) for number in range(ROWS)
+    ]
+    yield books
+    Author.objects.using(database).all().delete()
+
+
+@pytest.fixture
+def start(run_python: RunPython, place: tuple[str, str, str], books: list[Book]) -> Start:
+    return lambda: Process(run_python, *place)
+
+
+def start_all(start: Start, count: int) -> list[Process]:
+    processes = [start() for _ in range(count)]
+    for process in processes:
+        assert process.hear() == "ready"
+    return processes
+
+
+def test_an_edit_is_on_each_page_after_it_and_renders_one_row_once(
+    start: Start, books: list[Book]
+) -> None:
+    """Whoever renders it: the other processes find it in the store, past what they remember."""
+    editor, *readers = start_all(start, 3)
+    for _ in range(2):  # what was written before a process looked first is rendered once more
+        for reader in readers:
+            reader.ask("render")
+
+    for number in range(1, 9):
+        changed = books[number % ROWS]
+        before = readers[0].ask("render")
+        editor.ask("edit", changed.pk, number)
+        pages = [reader.ask("render") for reader in readers for _ in range(2)]
+
+        expected = list(before["rows"])
+        expected[number % ROWS] = str(number)
+        assert before["rendered"] == 0
+        assert [page["rows"] for page in pages] == [expected] * len(pages)
+        assert [page["read"] for page in pages] == [expected] * len(pages)
+        # The row, and what reads all rows; the first time not kept, since the view had read the
+        # rows before this process knew of the edit.
+        assert [page["rendered"] for page in pages] == [2, 2, 0, 0]
+
+
+def test_no_page_is_older_than_what_was_committed_when_it_was_begun(start: Start) -> None:
+    editor, *readers = start_all(start, 3)
+
+    for reader in readers:
+        reader.tell("render_for", SECONDS)
+    edits = editor.ask("edit_for", SECONDS)
+    found = [reader.hear() for reader in readers]
+
+    assert edits > 5
+    for one in found:
+        assert one["stale"] == []
+        assert one["unseen"] == []
+        assert one["pages"] > 5
+        assert one["made"] < one["pages"] * (ROWS + 1)  # not all of it anew for each
+
+
+def test_a_cold_list_is_rendered_once_by_two_processes(start: Start) -> None:
+    processes = start_all(start, 2)
+    begin = time.time() + 0.2
+
+    for process in processes:
+        process.tell("render_cold", begin, 0.03)
+    pages = [process.hear() for process in processes]
+
+    assert [page["rows"] for page in pages] == [["0"] * ROWS] * 2
+    assert sum(page["rendered"] for page in pages) == ROWS + 1
+
+
+def test_a_process_that_was_killed_while_it_rendered_blocks_others_no_longer_than_its_lease(
+    start: Start,
+) -> None:
+    killed, other = start_all(start, 2)
+    killed.tell("render_and_hang")
+    assert killed.hear() == "rendering"
+    killed.popen.kill()
+    killed.popen.wait()
+
+    began = time.monotonic()
+    page = other.ask("render")
+
+    assert page["rows"] == ["0"] * ROWS
+    assert page["rendered"] == ROWS + 1
+    assert time.monotonic() - began < LEASE_SECONDS + 5  # the machine may be busy

@@ -1,0 +1,368 @@
+"""What a view has read before its template is noticed, though the fragment runs no statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connections, transaction
+from django.test import RequestFactory
+from pytest_django import Settings
+
+from cachelayers import invalidate, recall, unit_of_work
+from tests.fragments.conftest import Counter, NewRequest
+from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
+from tests.library.models import Author, Book, Subject
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: Book.objects.count() + 0,
+        lambda: list(Book.objects.order_by("title")),
+        lambda: Book.objects.order_by("title").first(),
+        lambda: Book.objects.filter(title="Atlas").exists(),
+        lambda: recall("titles", all_titles),
+        lambda: {"titles": all_titles()},
+    ],
+    ids=["count", "list", "first", "exists", "recalled", "dict"],
+)
+def test_what_the_view_has_read_before_is_noticed_too(
+    templates: Templates, book: Book, read: Callable[[], Any]
+) -> None:
+    """No statement runs while it is rendered, and no argument says what it shows."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    shown = view_of(templates, read)
+    before = [shown(), shown()][-1]
+
+    Book.objects.create(title="Atlas", author=book.author)
+
+    assert shown() != before
+
+
+def test_the_condition_of_a_query_that_is_made_only_now_is_noticed(
+    templates: Templates, author: Author
+) -> None:
+    for title in ("One", "Two"):
+        Book.objects.create(title=title, author=author)
+    Subject.objects.create(word="One")
+    templates.write(
+        page=templates.fragment(templates.loop("book", "given", "{{ book.title }}"), "list")
+    )
+
+    def chosen() -> Any:
+        return Book.objects.filter(title=Subject.objects.get().word)
+
+    def choose_the_other() -> None:
+        Subject.objects.all().delete()
+        Subject.objects.create(word="Two")
+
+    check_noticed(view_of(templates, chosen), choose_the_other, "One", "Two")
+
+
+def test_the_row_that_a_related_manager_is_of_is_noticed(templates: Templates) -> None:
+    for name, shelf in (("Ann", "One"), ("Bea", "Two")):
+        Book.objects.create(title=shelf, author=Author.objects.create(name=name))
+    body = templates.loop("book", f"given.all{templates.call}", "{{ book.title }}")
+    templates.write(page=templates.fragment(body, "list"))
+
+    def swap() -> None:
+        Author.objects.filter(name="Ann").update(name="Cid")
+        Author.objects.filter(name="Bea").update(name="Ann")
+
+    view = view_of(templates, lambda: Author.objects.get(name="Ann").books)
+    check_noticed(view, swap, "One", "Two")
+
+
+@pytest.mark.parametrize("is_keyword", [False, True])
+def test_the_default_of_a_function_is_noticed(
+    templates: Templates, book: Book, is_keyword: bool
+) -> None:
+    templates.write(page=templates.fragment(templates.show("given"), "list"))
+
+    def read() -> Callable[[], str]:
+        found = all_titles()
+
+        def titles(found: str = found) -> str:
+            return found
+
+        def titles_by_keyword(*, found: str = found) -> str:
+            return found
+
+        return titles_by_keyword if is_keyword else titles
+
+    check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
+
+
+@pytest.mark.parametrize(
+    "name", ["block", "debug", "forloop", "user", "perms", "LANGUAGE_CODE", "STATIC_URL"]
+)
+def test_a_value_under_a_name_that_django_uses_too_is_noticed(
+    templates: Templates, book: Book, name: str
+) -> None:
+    """As editors of content call their blocks, and forums their messages."""
+    templates.write(page=templates.fragment(f"{{{{ {name}.title }}}}", "card"))
+
+    view = view_of(templates, lambda: {"title": all_titles(), "pk": 1}, name)
+    if name == "user":
+        view = view_of(templates, lambda: SimpleNamespace(title=all_titles(), pk=1), name)
+    check_noticed(view, rename, "Maps", "Atlas")
+
+
+def test_what_the_place_in_a_loop_says_of_the_rest_is_noticed() -> None:
+    templates = DjangoTemplates()
+    row = "{{ book.title }}{% if not forloop.last %}, {% endif %}"
+    templates.write(page=templates.loop("book", "books", templates.fragment(row, "row", "book.pk")))
+    author = Author.objects.create(name="Ann")
+    Book.objects.create(title="One", author=author)
+
+    def view() -> str:
+        with unit_of_work():
+            return templates.render_here("page", books=list(Book.objects.order_by("pk")))
+
+    check_noticed(view, lambda: Book.objects.create(title="Two", author=author), "One", "One, Two")
+
+
+def test_what_an_included_template_shows_of_it_is_noticed(templates: Templates, book: Book) -> None:
+    templates.write(
+        page=templates.fragment('{% include "part.html" %}', "list"), part="{{ given }}"
+    )
+
+    check_noticed(view_of(templates, all_titles), rename, "Maps", "Atlas")
+
+
+# On the request
+
+
+def test_a_row_that_the_request_holds_is_noticed(
+    templates: Templates, rf: RequestFactory, book: Book
+) -> None:
+    """As middleware puts a site or a tenant there."""
+    templates.write(page=templates.fragment("{{ request.chosen.title }}", "card"))
+
+    def view() -> str:
+        with unit_of_work():
+            request: Any = rf.get("/")
+            request._messages = []
+            request.chosen = Book.objects.get()
+            return templates.render_here("page", request)
+
+    check_noticed(view, rename, "Maps", "Atlas")
+
+
+def test_the_row_of_a_user_who_was_found_before_is_noticed(
+    templates: Templates,
+    new_request: NewRequest,
+    users: list[User],
+    settings: Settings,
+) -> None:
+    settings.CACHELAYERS = {
+        **settings.CACHELAYERS,
+        "TRACK": [*settings.CACHELAYERS["TRACK"], "auth"],
+    }
+    templates.write(page=templates.fragment("{{ request.user.first_name }}", "card"))
+
+    def view() -> str:
+        with unit_of_work():
+            request = new_request(users[0])
+            assert request.user.is_authenticated  # as login_required asks
+            return templates.render_here("page", request)
+
+    check_noticed(view, lambda: User.objects.update(first_name="Anna"), "", "Anna")
+
+
+def test_permissions_that_were_looked_at_before_are_noticed(
+    templates: Templates, new_request: NewRequest, users: list[User], settings: Settings
+) -> None:
+    settings.CACHELAYERS = {
+        **settings.CACHELAYERS,
+        "TRACK": [*settings.CACHELAYERS["TRACK"], "auth"],
+    }
+    permission = Permission.objects.get(codename="change_book")
+    templates.write(page=templates.fragment("{{ perms.library.change_book }}", "card"))
+
+    def view() -> str:
+        with unit_of_work():
+            request = new_request(users[0])
+            request.user.has_perm("library.change_book")  # as permission_required asks
+            return templates.render_here("page", request)
+
+    check_noticed(view, lambda: users[0].user_permissions.add(permission), "False", "True")
+
+
+# In which unit of work, and when
+
+
+def test_what_was_read_where_there_is_no_unit_of_work_is_not_kept(
+    templates: Templates, book: Book
+) -> None:
+    """In a thread or script of the site's own."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+
+    def view() -> str:
+        return templates.render_here("page", given=all_titles())
+
+    check_noticed(view, rename, "Maps", "Atlas")
+
+
+def test_what_was_read_before_a_unit_within_a_unit_is_noticed(
+    templates: Templates, book: Book
+) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+
+    def view() -> str:
+        with unit_of_work():
+            given = all_titles()
+            return templates.render("page", given=given)
+
+    check_noticed(view, rename, "Maps", "Atlas")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_an_argument_that_was_read_before_a_unit_within_a_unit_is_not_kept_as_newer(
+    templates: Templates, book: Book, depth: int
+) -> None:
+    """As a command reads a row and renders a page in process, which begins a unit of its own."""
+    templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
+
+    with unit_of_work():
+        found = Book.objects.get()
+        rename()
+        with unit_of_work() if depth == 2 else nullcontext():
+            shown = templates.render("page", given=found)
+
+    assert shown == "Maps"
+    assert view_of(templates, Book.objects.get)() == "Atlas"
+
+
+def test_what_threads_of_the_view_have_read_is_noticed(templates: Templates, book: Book) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+
+    def read() -> str:
+        def in_thread() -> str:
+            try:
+                return all_titles()
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(in_thread).result()
+
+    check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
+
+
+def test_what_was_read_from_an_uncommitted_row_before_is_not_kept(
+    templates: Templates, book: Book
+) -> None:
+    """The view has read it within a transaction that was rolled back before the template."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+
+    def view() -> str:
+        with unit_of_work():
+            with transaction.atomic():
+                Book.objects.update(title="Never")
+                titles = all_titles()
+                transaction.set_rollback(True)
+            return templates.render_here("page", given=titles)
+
+    view()
+
+    assert templates.render("page", given="true again") == "true again"
+
+
+def test_a_write_between_the_view_s_read_and_the_template_is_not_overlooked(
+    templates: Templates, book: Book
+) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    show_twice(templates, given="")
+    invalidate("fragment:list")
+
+    def read() -> str:
+        found = all_titles()
+        Book.objects.update(title="Atlas")  # another request, as far as this one can tell
+        return found
+
+    view_of(templates, read)()
+
+    assert view_of(templates, all_titles)() == "Atlas"
+
+
+# In recalls around the fragment
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_a_recall_around_it_has_read_is_noticed(
+    templates: Templates, book: Book, depth: int
+) -> None:
+    """The outermost may have read it, and the one around the fragment nothing."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+
+    def whole() -> str:
+        given = all_titles()
+
+        def render() -> str:
+            return templates.render_here("page", given=given)
+
+        return render() if depth == 1 else recall("within", render, timeout=0)
+
+    def view() -> str:
+        with unit_of_work():
+            return recall("whole", whole, timeout=0)
+
+    check_noticed(view, rename, "Maps", "Atlas")
+
+
+def test_what_a_recall_gives_from_the_cache_is_noticed(templates: Templates, book: Book) -> None:
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    for _ in range(2):
+        with unit_of_work():
+            recall("titles", all_titles)
+
+    check_noticed(view_of(templates, lambda: recall("titles", all_titles)), rename, "Maps", "Atlas")
+
+
+def test_what_a_recall_has_read_that_nobody_else_may_see_is_not_kept(
+    templates: Templates, book: Book
+) -> None:
+    """In a transaction that was rolled back since."""
+    templates.write(page=templates.fragment("{{ given }}", "list"))
+    with unit_of_work():
+        all_titles()  # so that it has a position in the log
+        with transaction.atomic():
+            Book.objects.update(title="Never")
+            titles = recall("titles", all_titles)
+            transaction.set_rollback(True)
+        assert templates.render_here("page", given=titles) == "Never"
+
+    assert templates.render("page", given="true again") == "true again"
+
+
+def test_a_fragment_above_that_was_just_shown_is_no_part_of_one_below(
+    templates: Templates, book: Book, tick: Counter
+) -> None:
+    above = templates.fragment(templates.show("titles"), "above")
+    below = templates.fragment(templates.show("tick") + "{{ given }}", "below", "number")
+    templates.write(above=above, page=above + below)
+
+    def shown(number: int) -> str:
+        with unit_of_work():
+            subjects = ", ".join(Subject.objects.values_list("word", flat=True))
+            return templates.render_here(
+                "page", given=subjects, number=number, titles=all_titles, tick=tick
+            )
+
+    for _ in range(2):
+        shown(1)
+    for _ in range(2):
+        shown(2)  # the one above is a hit
+    tick.since()
+    rename()
+
+    assert shown(2) == "Atlas"
+    assert tick.since() == 0

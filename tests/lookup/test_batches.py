@@ -1,0 +1,397 @@
+"""Many entries recalled at once: who computes them, who waits for whom, and what is stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from pytest_django import Settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from cachelayers import recall, unit_of_work
+from cachelayers.lookup import Policy, Wanted, refresh, steps
+from cachelayers.lookup.batches import policy_of, recall_many_after_peeking
+from cachelayers.lookup.flights import begin_or_join, land
+from cachelayers.lookup.flow import LOOKS_AT_NOBODY
+from tests.conftest import empty_cache
+from tests.library.models import Author
+from tests.lookup.noting import noting
+
+ALIAS = "memory_table"
+FRESH_SECONDS, STALE_SECONDS = 60.0, 30.0
+
+
+@pytest.fixture(autouse=True)
+def store(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseCache]:
+    with django_db_blocker.unblock():
+        Author.objects.all().delete()
+        yield empty_cache(ALIAS)
+
+
+def policy(key: str) -> Policy:
+    return Policy(ALIAS, key, FRESH_SECONDS, STALE_SECONDS, (), collects=True)
+
+
+class Computed:
+    """Entries to recall, whose values say how they were made, and which of them were."""
+
+    def __init__(self, value: str = "made") -> None:
+        self.value = value
+        self.keys: list[str] = []
+
+    def wanted(self, *keys: str) -> list[Wanted]:
+        return [Wanted(policy(key), self._compute_of(key)) for key in keys]
+
+    def _compute_of(self, key: str) -> Callable[[], str]:
+        def compute() -> str:
+            self.keys.append(key)
+            if key.startswith("bad"):
+                raise ZeroDivisionError(key)
+            return f"{self.value} {key}"
+
+        return compute
+
+    def recall(self, *keys: str) -> list[str]:
+        with unit_of_work():
+            found: list[str] = recall_many_after_peeking(self.wanted(*keys))
+            return found
+
+
+@pytest.fixture
+def computed() -> Computed:
+    return Computed()
+
+
+def lease_of(*keys: str) -> str:
+    return policy_of(Computed().wanted(*keys)).lease_key
+
+
+def store_as_another(*keys: str) -> None:
+    for key in keys:
+        refresh(
+            key,
+            lambda: "another's",
+            using=ALIAS,
+            timeout=FRESH_SECONDS,
+            stale=STALE_SECONDS,
+        )
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + seconds)
+
+
+@pytest.fixture
+def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list[int]]:
+    """Return a function that has something done at the first sleep; it returns all sleeps."""
+
+    def do_instead(work: Callable[[], Any]) -> list[int]:
+        sleeps: list[int] = []
+
+        def run(step: steps.Sleep) -> None:
+            sleeps.append(1)
+            if len(sleeps) == 1:
+                work()
+
+        monkeypatch.setattr(steps.Sleep, "run", run)
+        return sleeps
+
+    return do_instead
+
+
+@pytest.fixture
+def before_lease(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Return a function that has something done just before the next lease is asked for."""
+
+    def do_first(work: Callable[[], Any]) -> None:
+        take_lease = steps.TakeLease.run
+        waiting = [work]
+
+        def run(step: steps.TakeLease) -> Any:
+            if waiting:
+                waiting.pop()()
+            return take_lease(step)
+
+        monkeypatch.setattr(steps.TakeLease, "run", run)
+
+    return do_first
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return the flights that are waited for; nobody waits for any."""
+    waits: list[object] = []
+    monkeypatch.setattr(steps.AwaitLanding, "run", noting(waits))
+    return waits
+
+
+# The lease
+
+
+def test_a_lease_is_held_while_it_is_computed_and_given_back(store: BaseCache) -> None:
+    seen: list[bool] = []
+    one = Wanted(policy("a"), lambda: seen.append(store.has_key(lease_of("a"))))
+
+    with unit_of_work():
+        recall_many_after_peeking([one])
+
+    assert seen == [True]
+    assert not store.has_key(lease_of("a"))
+
+
+def test_a_lease_is_given_back_by_a_compute_that_fails(
+    store: BaseCache, computed: Computed
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        computed.recall("a", "bad")
+
+    assert not store.has_key(lease_of("a", "bad"))
+
+
+def test_a_lease_for_what_is_missing_is_given_back_though_a_stale_one_cannot_be_computed(
+    store: BaseCache, computed: Computed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait for what is missing."""
+    store_as_another("bad")
+    pass_time(monkeypatch, FRESH_SECONDS + 1)
+
+    assert computed.recall("bad", "b") == ["another's", "made b"]
+    assert not store.has_key(lease_of("bad", "b"))
+
+
+def test_what_was_made_before_a_compute_that_fails_is_kept(computed: Computed) -> None:
+    with pytest.raises(ZeroDivisionError):
+        computed.recall("a", "bad", "b")
+
+    assert Computed("again").recall("a") == ["made a"]
+    assert computed.keys == ["a", "bad"]
+
+
+def test_who_has_no_lease_waits_for_who_has(
+    store: BaseCache,
+    computed: Computed,
+    instead_of_sleep: Callable[[Callable[[], Any]], list[int]],
+) -> None:
+    store.set(lease_of("a", "b"), "another's")
+    sleeps = instead_of_sleep(lambda: store_as_another("a", "b"))
+
+    assert computed.recall("a", "b") == ["another's"] * 2
+    assert computed.keys == []
+    assert len(sleeps) == 1
+
+
+def test_what_is_missing_beside_what_is_stale_is_waited_for(
+    store: BaseCache,
+    computed: Computed,
+    monkeypatch: pytest.MonkeyPatch,
+    instead_of_sleep: Callable[[Callable[[], Any]], list[int]],
+) -> None:
+    store_as_another("a")
+    pass_time(monkeypatch, FRESH_SECONDS + 1)
+    store.set(lease_of("a", "b"), "another's")
+    instead_of_sleep(lambda: store_as_another("a", "b"))
+
+    assert computed.recall("a", "b") == ["another's"] * 2
+    assert computed.keys == []
+
+
+def test_a_lease_that_its_holder_has_lost_is_taken_over(
+    store: BaseCache, instead_of_sleep: Callable[[Callable[[], Any]], list[int]]
+) -> None:
+    """As that of a process that was killed, when it has run out."""
+    store.set(lease_of("a"), "another's")
+    instead_of_sleep(lambda: store.delete(lease_of("a")))
+    seen: list[Any] = []
+
+    with unit_of_work():
+        recall_many_after_peeking(
+            [Wanted(policy("a"), lambda: seen.append(store.get(lease_of("a"))))]
+        )
+
+    assert len(seen) == 1
+    assert seen[0] not in (None, "another's")
+    assert not store.has_key(lease_of("a"))
+
+
+def test_nobody_waits_longer_than_a_lease_lasts(
+    store: BaseCache, computed: Computed, settings: Settings
+) -> None:
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "LEASE_SECONDS": 1}
+    store.set(lease_of("a"), "of one who never ends", timeout=None)
+    began = time.monotonic()
+
+    assert computed.recall("a") == ["made a"]
+    assert 0.9 < time.monotonic() - began < 5
+    assert store.get(lease_of("a")) == "of one who never ends"
+
+
+def test_a_lease_that_nobody_can_have_is_not_waited_for(
+    computed: Computed,
+    monkeypatch: pytest.MonkeyPatch,
+    instead_of_sleep: Callable[[Callable[[], Any]], list[int]],
+) -> None:
+    """A cache that is down and says so to nobody: it takes no lease, and holds none."""
+    monkeypatch.setattr(steps.TakeLease, "run", lambda step: False)
+    sleeps = instead_of_sleep(lambda: None)
+
+    assert computed.recall("a") == ["made a"]
+    assert len(sleeps) < LOOKS_AT_NOBODY
+
+
+def test_what_is_fresh_needs_no_lease(computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed.recall("a", "b")
+    asked: list[object] = []
+    monkeypatch.setattr(steps.TakeLease, "run", noting(asked))
+
+    assert Computed("again").recall("a", "b") == ["made a", "made b"]
+    assert asked == []
+
+
+# Others that have stored some
+
+
+def test_what_was_stored_between_the_look_and_the_lease_is_not_computed_again(
+    computed: Computed, before_lease: Callable[[Callable[[], Any]], None]
+) -> None:
+    before_lease(lambda: store_as_another("b"))
+
+    assert computed.recall("a", "b", "c") == ["made a", "another's", "made c"]
+    assert computed.keys == ["a", "c"]
+
+
+def test_what_is_stale_and_gone_meanwhile_is_still_served(
+    store: BaseCache,
+    computed: Computed,
+    monkeypatch: pytest.MonkeyPatch,
+    before_lease: Callable[[Callable[[], Any]], None],
+) -> None:
+    store_as_another("a")
+    pass_time(monkeypatch, FRESH_SECONDS + 1)
+    store.set(lease_of("a"), "another's")
+    before_lease(lambda: store.delete("a"))
+
+    assert computed.recall("a") == ["another's"]
+    assert computed.keys == []
+
+
+# Flights: callers of one process
+
+
+def test_a_flight_lands_whether_its_compute_fails_or_not(
+    store: BaseCache, computed: Computed, waits: list[object]
+) -> None:
+    for keys in (("a",), ("bad",)):
+        for _ in range(2):
+            store.clear()
+            with pytest.raises(ZeroDivisionError) if "bad" in keys else unit_of_work():
+                computed.recall(*keys)
+
+    assert waits == []
+    assert computed.keys == ["a", "a", "bad", "bad"]
+
+
+def test_who_waited_computes_what_the_flight_has_not_stored(
+    computed: Computed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = policy_of(computed.wanted("a", "b")).name
+    flight, is_mine = begin_or_join(name)
+
+    def land_with_one(step: steps.AwaitLanding) -> None:
+        store_as_another("a")
+        land(name, flight)
+
+    monkeypatch.setattr(steps.AwaitLanding, "run", land_with_one)
+
+    assert is_mine
+    assert computed.recall("a", "b") == ["another's", "made b"]
+    assert computed.keys == ["b"]
+
+
+def test_what_is_stale_waits_for_no_flight(
+    computed: Computed, monkeypatch: pytest.MonkeyPatch, waits: list[object]
+) -> None:
+    store_as_another("a")
+    pass_time(monkeypatch, FRESH_SECONDS + 1)
+    name = policy_of(computed.wanted("a")).name
+    flight, _ = begin_or_join(name)
+    try:
+        assert computed.recall("a") == ["another's"]
+    finally:
+        land(name, flight)
+
+    assert (waits, computed.keys) == ([], [])
+
+
+def test_batches_that_begin_alike_are_two(computed: Computed, waits: list[object]) -> None:
+    """One within the other would wait for itself."""
+    inner = Computed("within")
+    outer = Wanted(policy("b"), lambda: inner.recall("a", "c"))
+
+    with unit_of_work():
+        recall_many_after_peeking([*computed.wanted("a"), outer])
+
+    assert waits == []
+    assert "c" in inner.keys
+
+
+# Stale ones
+
+
+def test_without_a_lease_stale_ones_are_served_as_they_are(
+    store: BaseCache, computed: Computed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_as_another("a", "b")
+    pass_time(monkeypatch, FRESH_SECONDS + 1)
+    store.set(lease_of("a", "b"), "another's")
+
+    assert computed.recall("a", "b") == ["another's"] * 2
+    assert computed.keys == []
+
+
+def test_stale_ones_that_cannot_be_computed_are_not_tried_again_at_once(
+    computed: Computed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_as_another("bad 1", "bad 2")
+    pass_time(monkeypatch, FRESH_SECONDS + 1)
+
+    assert [computed.recall("bad 1", "bad 2") for _ in range(2)] == [["another's"] * 2] * 2
+    assert computed.keys == ["bad 1", "bad 2"]
+    assert caplog.text.count("its refresh failed") == 2
+
+
+# What is stored
+
+
+def test_they_are_stored_for_as_long_as_they_may_be_served(
+    computed: Computed, monkeypatch: pytest.MonkeyPatch, store: BaseCache
+) -> None:
+    timeouts: list[float] = []
+    set_many = type(store).set_many
+
+    def noted(self: BaseCache, data: Any, timeout: Any = 1, version: Any = None) -> Any:
+        timeouts.append(timeout)
+        return set_many(self, data, timeout, version)
+
+    monkeypatch.setattr(type(store), "set_many", noted)
+
+    computed.recall("a", "b")
+
+    assert timeouts == [FRESH_SECONDS + STALE_SECONDS]
+
+
+def test_what_cannot_be_read_any_more_is_computed_anew(
+    computed: Computed, settings: Settings
+) -> None:
+    """As what was pickled by code that has changed since."""
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "batches"}
+    settings.CACHES = {**settings.CACHES, ALIAS: local}
+    caches[ALIAS].set("a", "x")
+    caches[ALIAS]._cache[caches[ALIAS].make_key("a")] = b"no pickle"  # type: ignore[attr-defined]
+
+    assert computed.recall("a") == ["made a"]
+    assert recall("a", lambda: "again", using=ALIAS) == "made a"
