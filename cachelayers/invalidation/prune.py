@@ -42,12 +42,17 @@ def prune_now_and_then(database: str) -> None:
     if random.randrange(ONE_IN):  # noqa: S311 - not a secret
         return
     connection = connections[database]
-    if connection.in_atomic_block or not connection.get_autocommit():
+    if is_replica(connection) or connection.in_atomic_block or not connection.get_autocommit():
         return
     try:
         prune_step(connection)
     except DatabaseError as error:
         logger.warning("The log of DATABASES[%r] was not pruned: %s", database, error)
+
+
+def is_replica(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether the settings call a database another one's copy: that is pruned with it."""
+    return bool(connection.settings_dict["TEST"]["MIRROR"])
 
 
 def prune_step(connection: BaseDatabaseWrapper) -> Pruned:

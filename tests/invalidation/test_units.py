@@ -259,6 +259,21 @@ def test_a_little_is_pruned_by_the_way(site: Site, monkeypatch: pytest.MonkeyPat
     assert rows_in_log(site) < before
 
 
+def test_the_log_of_a_replica_is_not_pruned_by_the_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        rename(site, f"name {number}")
+    site.settle()
+    before = rows_in_log(site)
+    monkeypatch.setattr(pruning, "ONE_IN", 1)
+    monkeypatch.setitem(connections[site.database].settings_dict["TEST"], "MIRROR", "other")
+
+    site.visit("author", lambda: name_of(site))
+
+    assert rows_in_log(site) == before
+
+
 def rows_in_log(site: Site) -> int:
     with connections[site.database].cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM cachelayers_invalidation")

@@ -14,7 +14,7 @@ from cachelayers.conf import (
 )
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.prune import prune
+from cachelayers.invalidation.prune import is_replica, prune
 from cachelayers.statistics.table import STATISTICS, delete_old
 
 
@@ -37,6 +37,8 @@ class Command(BaseCommand):
     def _prune_logs(self) -> list[str]:
         failures = []
         for database in connections:
+            if is_replica(connections[database]):
+                continue
             try:
                 if LOG not in connections[database].introspection.table_names():
                     continue
