@@ -207,7 +207,7 @@ def test_an_envelope_tells_what_it_was_made_of_and_what_has_changed_since(boss: 
 
 
 def test_an_envelope_that_the_log_knows_nothing_of_is_not_valid(boss: Client) -> None:
-    made = [["default", "another log", 5, ["word:homepage"]], ["nowhere", "x", 1, ["word:a"]], 7]
+    made = [["default", "another log", 5, ["word:homepage"]], ["nowhere", "x", 1, ["word:a"]]]
     caches["table"].set("old", sealed("value", None, None, made))
 
     text = said(boss.get(entry_url("table", "old", boss)))
