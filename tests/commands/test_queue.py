@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import pytest
 from celery import _state as celery_state
 from django.core.cache import BaseCache
 from django.test import override_settings
+from django.utils.module_loading import import_string
 from pytest_django import Settings
 
 from cachelayers import tasks, warmer
@@ -84,9 +84,7 @@ def test_the_queue_of_django_is_taken_where_the_project_has_set_it_up(
 def test_workers_of_django_s_queues_find_the_task_by_its_path() -> None:
     from cachelayers.warming.django_task import run_in_worker
 
-    found = pickle.loads(pickle.dumps(run_in_worker))
-
-    assert found.func is run_in_worker.func
+    assert import_string(run_in_worker.module_path) is run_in_worker
 
 
 def test_celery_is_taken_where_the_project_has_an_app(
