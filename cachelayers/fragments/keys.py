@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 from django.db.models import Model, QuerySet
 from django.utils.functional import LazyObject
@@ -14,6 +15,7 @@ from cachelayers.entries.spelling import (
     ENCODERS,
     Unstable,
     spell,
+    spell_instance,
     spell_str,
     unwrap_lazy_object,
 )
@@ -21,6 +23,8 @@ from cachelayers.entries.spelling import (
 LONGEST_NAME = 150  # characters; with "fragment:" it is a word, which the log's column must hold
 LONGEST_HEAD = 150  # with the digests a key has at most 240 characters; memcached takes 250
 UNSAFE_IN_KEYS = re.compile(r"[^!-~]")
+# Of the types that were met; spell() looks for that of a model's class step by step.
+encoders: dict[type, Callable[[Any], str]] = dict(ENCODERS)
 ADDRESS = re.compile(r" at 0x[0-9a-f]+>", re.IGNORECASE)  # of an object without a text of its own
 
 
@@ -87,9 +91,12 @@ def beginning_of(name: str, texts: tuple[str, ...]) -> tuple[str, blake2b]:
 def spell_arguments(arguments: Sequence[object]) -> str:
     """Spell all arguments."""
     try:
-        # Nearly all are strings, numbers and the like.
-        return "".join([ENCODERS[type(argument)](argument) for argument in arguments])
+        # Nearly all are strings, numbers, rows and the like.
+        return "".join([encoders[type(argument)](argument) for argument in arguments])
     except (KeyError, Unstable, RecursionError):
+        encoders.update(
+            {type(one): spell_instance for one in arguments if issubclass(type(one), Model)}
+        )
         return "".join([spell_argument(argument) for argument in arguments])
 
 
