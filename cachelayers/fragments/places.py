@@ -33,6 +33,19 @@ class Place(Protocol):
         """Return who may be meant by its user: those of its requests, and what is so called."""
 
 
+class Anywhere:
+    """A place of which only what is active is asked."""
+
+    locale: Locale | None = None
+
+    def users(self) -> Iterable[Any]:
+        """Return nobody."""
+        return ()
+
+
+ANYWHERE = Anywhere()
+
+
 def place_in(dimensions: frozenset[str], place: Place) -> str:
     """Return the spelling of what a place is in the dimensions; Unstable for a nameless user."""
     # The order is always this one, and each part ends with what is in no language or time zone.

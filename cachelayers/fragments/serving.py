@@ -35,7 +35,7 @@ from cachelayers.fragments.markup import (
     unpack,
     unpack_signpost,
 )
-from cachelayers.fragments.places import USER, Place, current_locale, place_in
+from cachelayers.fragments.places import ANYWHERE, USER, Place, current_locale, place_in
 from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy, requests_in
 from cachelayers.fragments.seen import (
     NAMES_OF_LANGUAGE,
@@ -117,7 +117,7 @@ class Memory:
 
 
 class FirstLook(NamedTuple):
-    """What was found under a key without dimensions."""
+    """What was found under a key that does not name the user."""
 
     key: str
     kept: Any
@@ -127,14 +127,15 @@ class FirstLook(NamedTuple):
 def look_first(
     given: Given, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
 ) -> FirstLook | None:
-    """Look for what most fragments are: a plain text, the same for everybody.
+    """Look for what most fragments are: a plain text, the same for all who read one language.
 
     It takes nothing of what a Fragment needs beyond. None where more is to be done.
     """
-    if memory.dimensions:
+    dimensions = memory.dimensions
+    if USER in dimensions:
         return None
     try:
-        key = make_key(given.name, arguments, texts)
+        key = make_key(given.name, arguments, texts_in(texts, dimensions, ANYWHERE))
         if memory.is_secret(key):
             return None
         return FirstLook(key, *peek(given.alias, key, is_shown_only=True))
