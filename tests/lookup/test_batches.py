@@ -105,24 +105,6 @@ def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], 
 
 
 @pytest.fixture
-def before_lease(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
-    """Return a function that has something done just before the next lease is asked for."""
-
-    def do_first(work: Callable[[], Any]) -> None:
-        take_lease = steps.TakeLease.run
-        waiting = [work]
-
-        def run(step: steps.TakeLease) -> Any:
-            if waiting:
-                waiting.pop()()
-            return take_lease(step)
-
-        monkeypatch.setattr(steps.TakeLease, "run", run)
-
-    return do_first
-
-
-@pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the flights that are waited for; nobody waits for any."""
     waits: list[object] = []

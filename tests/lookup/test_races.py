@@ -31,24 +31,6 @@ def recall_here(key: str, compute: Callable[[], Any], **options: Any) -> Any:
     return recall(key, compute, using="sqlite", **options)
 
 
-@pytest.fixture
-def before_lease(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
-    """Return a function that has something done just before the next lease is asked for."""
-
-    def do_first(work: Callable[[], Any]) -> None:
-        take_lease = steps.TakeLease.run
-        waiting = [work]
-
-        def run(step: steps.TakeLease) -> Any:
-            if waiting:
-                waiting.pop()()
-            return take_lease(step)
-
-        monkeypatch.setattr(steps.TakeLease, "run", run)
-
-    return do_first
-
-
 def test_what_was_stored_between_the_miss_and_the_lease_is_not_computed_again(
     before_lease: Callable[[Callable[[], Any]], None],
 ) -> None:
