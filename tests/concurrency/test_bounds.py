@@ -11,8 +11,10 @@ from django.conf import settings
 from django.core.cache.backends.base import BaseCache
 from django.db import connections
 
+from cachelayers.backends import DatabaseCache
 from cachelayers.backends.database.table import EntryTable
 from cachelayers.conf import database_alias_of
+from cachelayers.entries.keys import id_range_of
 from tests.concurrency.conftest import SHARED_BY_PROCESSES, StartProgram, go
 from tests.contract.fixtures import Clock, MakeCache
 
@@ -20,14 +22,17 @@ ROW_BYTES = 64  # what a row counts beside its key and its value
 VALUE_BYTES = 500
 
 
-def usage_of(cache_alias: str) -> tuple[int, int]:
-    """Return how many rows the table has, and what they count towards MAX_BYTES."""
-    connection = connections[database_alias_of(settings.CACHES[cache_alias])]
+def usage_of(cache: BaseCache) -> tuple[int, int]:
+    """Return how many rows a cache has in its table, and what they count towards MAX_BYTES."""
+    assert isinstance(cache, DatabaseCache)
+    connection = connections[database_alias_of(settings.CACHES[cache.alias])]
     length = "LENGTH" if connection.vendor == "sqlite" else "OCTET_LENGTH"
+    own = id_range_of(cache.alias)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT COUNT(*), COALESCE(SUM({length}(full_key) + COALESCE({length}(data), 8)"
-            f" + {ROW_BYTES}), 0) FROM cachelayers_entry"
+            f" + {ROW_BYTES}), 0) FROM cachelayers_entry WHERE id BETWEEN %s AND %s",
+            (own.first, own.last),
         )
         rows, size_bytes = cursor.fetchone()
     return int(rows), int(size_bytes)
@@ -38,20 +43,20 @@ def fill(cache: BaseCache, first: int, rows: int) -> None:
         cache.set(f"key-{number}", os.urandom(VALUE_BYTES), timeout=None)
 
 
-def test_max_entries_holds_under_a_steady_load(make_cache: MakeCache, cache_alias: str) -> None:
+def test_max_entries_holds_under_a_steady_load(make_cache: MakeCache) -> None:
     cache = make_cache(options={"MAX_ENTRIES": 1000})
     fill(cache, 0, 1500)
     most = 0
 
     for first in range(1500, 4500, 250):
         fill(cache, first, 250)
-        most = max(most, usage_of(cache_alias)[0])
+        most = max(most, usage_of(cache)[0])
 
     assert most <= 1100
-    assert usage_of(cache_alias)[0] >= 800
+    assert usage_of(cache)[0] >= 800
 
 
-def test_max_bytes_holds_under_a_steady_load(make_cache: MakeCache, cache_alias: str) -> None:
+def test_max_bytes_holds_under_a_steady_load(make_cache: MakeCache) -> None:
     max_bytes = 600_000
     cache = make_cache(options={"MAX_BYTES": max_bytes})
     fill(cache, 0, 1500)
@@ -59,28 +64,26 @@ def test_max_bytes_holds_under_a_steady_load(make_cache: MakeCache, cache_alias:
 
     for first in range(1500, 4500, 250):
         fill(cache, first, 250)
-        most = max(most, usage_of(cache_alias)[1])
+        most = max(most, usage_of(cache)[1])
 
     assert most <= 1.1 * max_bytes
-    assert usage_of(cache_alias)[1] >= 0.8 * max_bytes
+    assert usage_of(cache)[1] >= 0.8 * max_bytes
 
 
-def test_bounds_hold_for_bulk_writes(make_cache: MakeCache, cache_alias: str) -> None:
+def test_bounds_hold_for_bulk_writes(make_cache: MakeCache) -> None:
     cache = make_cache(options={"MAX_ENTRIES": 1000})
     most = 0
 
     for first in range(0, 6000, 200):
         cache.set_many({f"key-{n}": "x" * 50 for n in range(first, first + 200)}, timeout=None)
         if first >= 2000:
-            most = max(most, usage_of(cache_alias)[0])
+            most = max(most, usage_of(cache)[0])
 
     assert most <= 1100
-    assert usage_of(cache_alias)[0] >= 800
+    assert usage_of(cache)[0] >= 800
 
 
-def test_bounds_hold_for_values_of_very_different_sizes(
-    make_cache: MakeCache, cache_alias: str
-) -> None:
+def test_bounds_hold_for_values_of_very_different_sizes(make_cache: MakeCache) -> None:
     max_bytes = 4_000_000
     cache = make_cache(options={"MAX_BYTES": max_bytes})
     most = 0
@@ -89,7 +92,7 @@ def test_bounds_hold_for_values_of_very_different_sizes(
         size_bytes = 50_000 if number % 25 == 0 else 1000
         cache.set(f"key-{number}", b"x" * size_bytes, timeout=None)
         if number >= 1500 and number % 100 == 0:
-            most = max(most, usage_of(cache_alias)[1])
+            most = max(most, usage_of(cache)[1])
 
     assert most <= 1.1 * max_bytes
 
@@ -112,7 +115,7 @@ def test_four_processes_hold_the_bounds_together(
     )
 
     assert complaints == [[], [], [], []]
-    assert 0.8 * bound <= usage_of(cache_alias)[column] <= 1.1 * bound
+    assert 0.8 * bound <= usage_of(cache)[column] <= 1.1 * bound
 
 
 def test_a_bound_of_one_alias_takes_nothing_from_another(
@@ -129,7 +132,7 @@ def test_a_bound_of_one_alias_takes_nothing_from_another(
 
 @pytest.mark.parametrize("options", [{}, {"MAX_ENTRIES": 100_000}, {"MAX_BYTES": 2**30}], ids=str)
 def test_expired_rows_disappear_under_writes(
-    make_cache: MakeCache, cache_alias: str, clock: Clock, options: Mapping[str, int]
+    make_cache: MakeCache, clock: Clock, options: Mapping[str, int]
 ) -> None:
     cache = make_cache(options=options)
     cache.set_many({f"old-{number}": number for number in range(1000)}, timeout=10)
@@ -137,7 +140,7 @@ def test_expired_rows_disappear_under_writes(
 
     fill(cache, 0, 1500)
 
-    rows, _ = usage_of(cache_alias)
+    rows, _ = usage_of(cache)
     assert rows <= 1550
 
 
