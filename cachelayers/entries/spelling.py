@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import EllipsisType, NoneType
 from typing import Any
@@ -233,7 +234,13 @@ def spell_instance(value: Model) -> str:
     key = value.pk
     if value._state.adding or key is None or (isinstance(key, tuple) and None in key):
         raise Unstable("it has not been saved")
-    return f"o{spell_str(value._meta.label)}{spell(value._state.db)}{spell(key)}"
+    return f"{beginning_of_row(type(value), value._state.db)}{spell(key)}"
+
+
+@lru_cache(maxsize=1024)
+def beginning_of_row(model: type[Model], database: str | None) -> str:
+    """Spell what the rows of a model in a database have in common."""
+    return f"o{spell_str(model._meta.label)}{spell(database)}"
 
 
 def spell_class(value: type) -> str:

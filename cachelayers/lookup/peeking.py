@@ -9,7 +9,6 @@ import time
 from enum import Enum, auto
 from typing import Any, Final
 
-from django.core.cache import caches
 from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
@@ -46,7 +45,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     if going_on:
         take_layer()  # of an earlier look
     try:
-        stored = caches[alias].get(key)
+        stored = unit.cache(alias).get(key)
     except CACHE_ERRORS as error:
         report(alias, "get", error)
         return MISS, None

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from datetime import timezone as fixed
+from functools import partial
 from typing import Any
 
 import pytest
+from asgiref.local import Local
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.utils import timezone, translation
 from django.utils.translation import gettext, trans_real
 
-from cachelayers.fragments.locale import Noted
+from cachelayers.fragments.locale import LANGUAGE, Noted
 from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import DjangoTemplates, Templates
 from tests.fragments.views import counted
@@ -203,3 +210,76 @@ def test_the_active_language_is_looked_at_through_one_object_however_many_are_re
         holder = module._active
         assert isinstance(holder, Noted)
         assert not isinstance(holder._holder, Noted)
+
+
+class Twins:
+    """What is active, as Django holds it, and as it is looked at; both are told the same."""
+
+    def __init__(self) -> None:
+        self._plain: Any = Local()
+        self._noted = Noted(Local(), LANGUAGE)
+
+    def activate(self, value: str) -> None:
+        self._plain.value = self._noted.value = value
+
+    def deactivate(self) -> None:
+        del self._plain.value
+        del self._noted.value
+
+    def look(self) -> str:
+        """Return what is active, twice, since the second look is a shorter one."""
+        held = getattr(self._plain, "value", "nothing")
+        assert [getattr(self._noted, "value", "nothing") for _ in range(2)] == [held, held]
+        return str(held)
+
+    def turn_to(self, value: str) -> tuple[str, str]:
+        before = self.look()
+        self.activate(value)
+        return before, self.look()
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_what_is_active_is_the_same_through_the_object_in_each_thread_and_context() -> None:
+    twins = Twins()
+    assert twins.look() == "nothing"
+    assert twins.turn_to("de") == ("nothing", "de")
+
+    assert in_thread(partial(twins.turn_to, "fr")) == ("nothing", "fr")
+    assert twins.look() == "de"
+    in_thread(partial(copy_context().run, twins.turn_to, "fr"))
+    assert twins.look() == "de"
+    copied = copy_context()
+    assert copied.run(twins.turn_to, "it") == ("de", "it")
+    assert copied.run(twins.look) == "it"
+    assert twins.look() == "de"
+    twins.deactivate()
+    assert twins.look() == "nothing"
+    assert copied.run(twins.look) == "it"
+
+
+def test_what_is_active_is_the_same_through_the_object_in_tasks_and_their_threads() -> None:
+    twins = Twins()
+    seen = []
+
+    async def show(language: str) -> None:
+        twins.activate(language)
+        await asyncio.sleep(0)
+        seen.append(twins.look())
+        # What code in a thread activates goes on after it.
+        assert await sync_to_async(twins.turn_to)(language.upper()) == (language, language.upper())
+        seen.append(twins.look())
+        await sync_to_async(twins.deactivate)()
+        seen.append(twins.look())
+
+    async def show_two() -> None:
+        await asyncio.gather(show("de"), show("fr"))
+        seen.append(twins.look())
+
+    async_to_sync(show_two)()
+
+    assert sorted(seen) == sorted(["de", "fr", "DE", "FR", "nothing", "nothing", "nothing"])
+    assert twins.look() == "nothing"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import SimpleNamespace
 from typing import Any
 
@@ -129,3 +131,34 @@ def test_what_cannot_be_read_any_more_is_computed_anew(settings: Settings) -> No
     cache._cache[cache.make_key("value")] = b"no pickle"
 
     assert recall_here() == "anew"
+
+
+def test_each_thread_asks_its_own_cache_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def get(self: BaseCache, key: str) -> None:
+        asked.append(self)
+
+    monkeypatch.setattr(type(caches[ALIAS]), "get", get)
+
+    def look() -> BaseCache:
+        for _ in range(2):
+            peeking.peek(ALIAS, "value")
+        return caches[ALIAS]
+
+    with unit_of_work(), ThreadPoolExecutor(1) as pool:
+        here, there = look(), pool.submit(copy_context().run, look).result()
+
+    assert asked == [here, here, there, there]
+    assert here is not there
+
+
+def test_overridden_settings_are_seen_within_a_unit(settings: Settings) -> None:
+    with unit_of_work():
+        recall("value", lambda: "before", using=ALIAS)
+        assert peeking.peek(ALIAS, "value")[0] == "before"
+
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "other"}
+        settings.CACHES = {**settings.CACHES, ALIAS: local}
+
+        assert peeking.peek(ALIAS, "value")[0] is peeking.MISS
