@@ -6,7 +6,6 @@ out of the method's source. The last table shows what happens apart from any cal
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.options import parse_options
 from benchmarks.outage import layered, table
 from benchmarks.report import print_outcomes, print_table
 from benchmarks.targets import Outcome
@@ -54,17 +54,7 @@ class Cost:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, write JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.counting", description=__doc__)
-    parser.add_argument(
-        "--smoke",
-        dest="pace",
-        action="store_const",
-        const="smoke",
-        default="full",
-        help="shows that it runs, the figures mean nothing",
-    )
-    parser.add_argument("--json", type=Path, default=Path("var/bench-counting.json"))
-    options = parser.parse_args(arguments)
+    options = parse_options("counting", __doc__, arguments)
     with TemporaryDirectory(prefix="cachelayers-bench-") as folder:
         configure(Path(folder))
         costs = list(measure_costs(PACES[options.pace]))

@@ -7,7 +7,6 @@ hit below: there the memory was emptied first, and every key is read once.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import statistics
@@ -20,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.machines import close_connections
+from benchmarks.options import parse_options
 from benchmarks.peers import is_importable
 from benchmarks.report import percentile, print_outcomes, print_table
 from benchmarks.targets import Outcome
@@ -73,17 +73,7 @@ class Found:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, write JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.outage", description=__doc__)
-    parser.add_argument(
-        "--smoke",
-        dest="pace",
-        action="store_const",
-        const="smoke",
-        default="full",
-        help="shows that it runs, the figures mean nothing",
-    )
-    parser.add_argument("--json", type=Path, default=Path("var/bench-outage.json"))
-    options = parser.parse_args(arguments)
+    options = parse_options("outage", __doc__, arguments)
     if reason := explain_absence():
         print(f"MISSING: redis: {reason}")
         return

@@ -6,7 +6,6 @@ that is kept, of 100 rows that are, after one of them was edited.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -28,6 +27,7 @@ from benchmarks.fragments.contenders import (
     take_renders,
 )
 from benchmarks.fragments.world import PLACES, REDIS, ROWS, made_world
+from benchmarks.options import parse_options
 from benchmarks.report import print_outcomes, print_table
 from benchmarks.targets import Outcome
 
@@ -74,7 +74,7 @@ class Found:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, write JSON."""
-    options = parse(arguments)
+    options = parse_options("fragments", __doc__, arguments)
     pace = PACES[options.pace]
     contenders, absent = present_contenders()
     found = Found()
@@ -92,20 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, reason in {**missing, **absent}.items():
         print(f"MISSING: {name}: {reason}")
     write_json(found, outcomes, options.json)
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fragments", description=__doc__)
-    parser.add_argument(
-        "--smoke",
-        dest="pace",
-        action="store_const",
-        const="smoke",
-        default="full",
-        help="shows that it runs, the figures mean nothing",
-    )
-    parser.add_argument("--json", type=Path, default=Path("var/bench-fragments.json"))
-    return parser.parse_args(arguments)
 
 
 # Hits
