@@ -1,7 +1,7 @@
 """Run a command with a Redis of its own: .ci/with_redis.py COMMAND ...
 
 The command finds its URL in TESTPROJECT_REDIS. The Redis ends with the command, and if this process
-is killed, with this process: tests/keeper.py looks after it.
+is killed, with this process: tests/servers/keeper.py looks after it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from tests.keeper import wait_for_process
 from tests.servers import (
     KEEPER,
     SERVERS,
@@ -30,6 +29,7 @@ from tests.servers import (
     find_missing,
     reachable_folder,
 )
+from tests.servers.keeper import wait_for_process
 
 PROJECT = Path(__file__).resolve().parent.parent  # the checkout
 FOLDER = "CACHELAYERS_TEST_FOLDER"

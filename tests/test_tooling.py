@@ -17,6 +17,7 @@ import pytest
 
 from tests import environment, servers
 from tests.servers import SERVERS, DatabaseServer, Memcached, Postgres, Redis, Server
+from tests.servers.ports import first_outgoing_port
 
 WAIT_SECONDS = 20.0
 
@@ -164,7 +165,7 @@ def test_no_server_outlives_its_killed_owner(run_python: Callable[..., Any]) -> 
 def test_a_free_port_is_never_one_that_outgoing_connections_get() -> None:
     ports = {servers.find_free_port() for _ in range(50)}
 
-    assert max(ports) < servers.first_outgoing_port()
+    assert max(ports) < first_outgoing_port()
     assert len(ports) > 40
 
 
@@ -172,7 +173,7 @@ def test_a_free_port_is_never_one_that_outgoing_connections_get() -> None:
 def test_a_missing_program_is_explained_with_its_package(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "find_program", lambda program, folders: None)
+    monkeypatch.setattr("tests.servers.server.find_program", lambda program, folders: None)
 
     reason = servers.find_missing()[name]
 
@@ -188,8 +189,9 @@ def checkout(tmp_path: Path) -> Path:
     """Return a folder with the suite's foundation and one test, and nothing of Django's apps."""
     tests = tmp_path / "tests"
     tests.mkdir()
-    for name in ("__init__", "conftest", "environment", "keeper", "servers"):
+    for name in ("__init__", "conftest", "environment"):
         shutil.copy(Path(__file__).with_name(f"{name}.py"), tests)
+    shutil.copytree(Path(__file__).with_name("servers"), tests / "servers")
     (tests / "settings.py").write_text(
         "from tests import environment\n"
         "environment.decide_once()\n"
@@ -218,7 +220,7 @@ def start_pytest(checkout: Path, **variables: str) -> subprocess.Popen[str]:
 
 def hide_redis(checkout: Path) -> None:
     """Make this checkout look for a program that no machine has."""
-    path = checkout / "tests" / "servers.py"
+    path = checkout / "tests" / "servers" / "stores.py"
     path.write_text(path.read_text().replace('"redis-server"', '"redis-nowhere"'))
 
 

@@ -1,4 +1,4 @@
-"""Run one server, and end it when its owner ends. Started as a script by tests.servers.
+"""Run one server, and end it when its owner ends. Started as a script by the server.
 
     keeper.py --owner PID [--user NAME] [--log FILE] [--remove FOLDER] [-- COMMAND ...]
 
