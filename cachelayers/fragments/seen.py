@@ -101,7 +101,9 @@ def add_dependencies(
         plain = without_laziness(value)
         if isinstance(plain, Model):
             is_clear &= add_instance(capture, plain, [])
-        is_clear &= name in told or holds_no_data(name, value)
+        is_clear &= holds_no_data(name, value) or (
+            name in told and is_told_by(arguments, value, plain)
+        )
     if is_clear:
         return True
     if capture.unit.is_of_one_recall:
@@ -110,6 +112,15 @@ def add_dependencies(
     for dependency in capture.seen_before():
         capture.add_dependency(dependency)
     return True
+
+
+def is_told_by(arguments: Sequence[object], value: object, plain: object) -> bool:
+    """Tell whether an argument that stands for a name says all of its value.
+
+    The value itself does, and so does the key of a row. The `id` of anything else, such as the
+    dictionary that `values()` has made of a row, says nothing of the rest.
+    """
+    return isinstance(plain, Model) or any(value is argument for argument in arguments)
 
 
 def holds_no_data(name: str, value: Any) -> bool:

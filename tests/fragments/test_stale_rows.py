@@ -169,6 +169,22 @@ def test_an_instance_that_is_told_by_its_key_is_noticed(templates: Templates, bo
 
 
 @pytest.mark.parametrize(
+    "read",
+    [
+        lambda: Book.objects.values("id", "title").get(),
+        lambda: Book.objects.values_list("id", "title", named=True).get(),
+    ],
+    ids=["dict", "named tuple"],
+)
+def test_values_of_a_row_are_not_told_by_their_id(
+    templates: Templates, book: Book, read: Callable[[], Any]
+) -> None:
+    templates.write(page=templates.fragment("{{ book.title }}", "card", "book.id"))
+
+    check_noticed(view_of(templates, read, "book"), rename, "Maps", "Atlas")
+
+
+@pytest.mark.parametrize(
     "wrap",
     [lambda book: {book: 1}, lambda book: {book}, lambda book: frozenset({book})],
     ids=["keys", "set", "frozenset"],
