@@ -178,9 +178,11 @@ def add_instance(capture: Capture, instance: Model, path: list[Model]) -> bool:
         for reading in capture.unit.positions_around(database):
             capture.add(database, reading, tags)  # it may have been read there, so earlier
     is_clear = vars(instance).keys() <= attributes_of_row(type(instance))
-    for related in list(instance._state.fields_cache.values()):
+    for name, related in list(instance._state.fields_cache.items()):
         if isinstance(related, Model):
             is_clear &= add_instance(capture, related, [*path, instance])
+        else:  # none: of a foreign key the row says so, of a row elsewhere it does not
+            is_clear &= name in foreign_keys_of(type(instance))
     return is_clear
 
 
@@ -188,6 +190,12 @@ def add_instance(capture: Capture, instance: Model, path: list[Model]) -> bool:
 def attributes_of_row(model: type[Model]) -> AbstractSet[str]:
     """Return the attributes of an instance that holds its row and nothing else."""
     return {"_state", *(field.attname for field in model._meta.concrete_fields)}
+
+
+@lru_cache(maxsize=1024)
+def foreign_keys_of(model: type[Model]) -> AbstractSet[str]:
+    """Return the names of the fields by which a row says itself what it is related to."""
+    return {field.name for field in model._meta.concrete_fields if field.is_relation}
 
 
 def without_laziness(value: Any) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models import Count
 
 from cachelayers import invalidate, unit_of_work
-from tests.fragments.conftest import Counter
+from tests.fragments.conftest import Counter, read_log
 from tests.fragments.engines import JinjaTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
 from tests.library.models import Author, Book, Branch, Place, Subject
@@ -115,6 +115,36 @@ def test_rows_that_were_fetched_with_the_instance_are_noticed(
 
     assert before == "sea"
     assert shown() in {"landsea", "sealand"}
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    place = Place.objects.create(name="North")
+    read_log()
+    yield place
+    Place.objects.all().delete()
+
+
+def look_for_branch() -> Place:
+    place = Place.objects.get()
+    hasattr(place, "branch")
+    return place
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: Place.objects.select_related("branch").get(), look_for_branch]
+)
+def test_a_row_that_was_not_there_when_the_instance_came_is_noticed(
+    templates: Templates, place: Place, read: Callable[[], Place]
+) -> None:
+    """The instance remembers that the other side of a one-to-one relation is empty."""
+    body = "{% if place.branch %}open{% endif %}"
+    templates.write(page=templates.fragment(body, "card", "place"))
+
+    def open_branch() -> None:
+        Branch(place_ptr=place, rooms=7).save_base(raw=True)  # leaves the place's row as it is
+
+    check_noticed(view_of(templates, read, "place"), open_branch, "", "open")
 
 
 def test_a_figure_that_came_with_the_instance_is_noticed(
