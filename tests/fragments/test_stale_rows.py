@@ -15,7 +15,7 @@ from cachelayers import invalidate, unit_of_work
 from tests.fragments.conftest import Counter, read_log
 from tests.fragments.engines import JinjaTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
-from tests.library.models import Author, Book, Branch, Place, Subject
+from tests.library.models import Author, Book, Branch, Loan, Place, Subject
 
 Change = Callable[[Book], Any]
 
@@ -72,6 +72,17 @@ def test_an_instance_among_its_arguments_is_noticed_though_nothing_is_read(
     assert templates.render("page", book=Book.objects.get()) == "Atlas"
 
 
+def test_an_instance_whose_key_the_database_writes_in_another_way_is_noticed(
+    templates: Templates, loan: Loan
+) -> None:
+    templates.write(page=templates.fragment("{{ loan.reader }}", "card", "loan"))
+
+    def lend_to_the_next() -> None:
+        Loan.objects.update(reader="Bea")
+
+    check_noticed(view_of(templates, Loan.objects.get, "loan"), lend_to_the_next, "Ann", "Bea")
+
+
 def test_another_row_of_the_table_leaves_a_card_as_it_is(
     templates: Templates, book: Book, tick: Counter
 ) -> None:
@@ -115,6 +126,14 @@ def test_rows_that_were_fetched_with_the_instance_are_noticed(
 
     assert before == "sea"
     assert shown() in {"landsea", "sealand"}
+
+
+@pytest.fixture
+def loan() -> Iterator[Loan]:
+    loan = Loan.objects.create(number=7, reader="Ann")
+    read_log()
+    yield loan
+    loan.delete()
 
 
 @pytest.fixture
