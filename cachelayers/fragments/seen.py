@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -16,19 +15,23 @@ from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.messages.storage.base import BaseStorage
 from django.db.models import Model, QuerySet
 from django.template.loader_tags import BlockNode
-from django.utils.functional import LazyObject, Promise, empty
+from django.utils.functional import Promise
 
 from cachelayers.entries.spelling import Unstable, spell
 from cachelayers.fragments.places import USER
 from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.invalidate import tags_of_row
+from cachelayers.invalidation.rows import (
+    add_all_seen,
+    add_instance,
+    rows_in,
+    without_laziness,
+)
 
 CONSTANTS = frozenset({"True", "False", "None", "STATIC_URL", "MEDIA_URL"})
 # In a key whenever they are asked for: see locale.
 NAMES_OF_LANGUAGE = frozenset({"LANGUAGE_CODE", "LANGUAGE_BIDI"})
 NAMES_OF_TIME_ZONE = frozenset({"TIME_ZONE"})
-DEEPEST = 20  # levels of containers; what is deeper is not looked at
 
 
 class Seen:
@@ -100,7 +103,7 @@ def add_dependencies(
     for name, value in seen.items():
         plain = without_laziness(value)
         if isinstance(plain, Model):
-            is_clear &= add_instance(capture, plain, [])
+            is_clear &= add_instance(capture, plain)
         is_clear &= holds_no_data(name, value) or (
             name in told and is_told_by(arguments, value, plain)
         )
@@ -108,9 +111,7 @@ def add_dependencies(
         return True
     if capture.unit.is_of_one_recall:
         return False
-    capture.is_unstorable |= capture.unit.has_seen_unshareable
-    for dependency in capture.seen_before():
-        capture.add_dependency(dependency)
+    add_all_seen(capture)
     return True
 
 
@@ -143,66 +144,12 @@ def add_argument(capture: Capture, argument: object) -> bool:
     """Depend on the rows in an argument. Tell whether the key and these say all of it."""
     argument = without_laziness(argument)
     if isinstance(argument, Model):
-        return add_instance(capture, argument, [])
+        return add_instance(capture, argument)
     if isinstance(argument, QuerySet):
         argument = list(argument)
     try:
         spell(argument)
     except (Unstable, RecursionError):
         return False  # its text is in the key, which need not say what it is made of
-    are_clear = [add_instance(capture, one, []) for one in rows_in(argument, DEEPEST)]
+    are_clear = [add_instance(capture, one) for one in rows_in(argument)]
     return all(are_clear)
-
-
-def rows_in(value: object, depth: int) -> Iterator[Model]:
-    """Yield the instances in a container, at every depth."""
-    if isinstance(value, Model):
-        yield value
-    elif depth and isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from rows_in(key, depth - 1)
-            yield from rows_in(item, depth - 1)
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from rows_in(item, depth - 1)
-    if depth and (added := getattr(value, "__dict__", None)) and not isinstance(value, Model):
-        yield from rows_in(dict(added), depth - 1)
-
-
-def add_instance(capture: Capture, instance: Model, path: list[Model]) -> bool:
-    """Depend on an instance's row, and on those read with it. Tell whether that is all it holds."""
-    if any(instance is one for one in path):
-        return True
-    for database, tags in tags_of_row(instance).items():
-        capture.note_tags(database, tags)
-        for reading in capture.unit.positions_around(database):
-            capture.add(database, reading, tags)  # it may have been read there, so earlier
-    is_clear = vars(instance).keys() <= attributes_of_row(type(instance))
-    for name, related in list(instance._state.fields_cache.items()):
-        if isinstance(related, Model):
-            is_clear &= add_instance(capture, related, [*path, instance])
-        else:  # none: of a foreign key the row says so, of a row elsewhere it does not
-            is_clear &= name in foreign_keys_of(type(instance))
-    return is_clear
-
-
-@lru_cache(maxsize=1024)
-def attributes_of_row(model: type[Model]) -> AbstractSet[str]:
-    """Return the attributes of an instance that holds its row and nothing else."""
-    return {"_state", *(field.attname for field in model._meta.concrete_fields)}
-
-
-@lru_cache(maxsize=1024)
-def foreign_keys_of(model: type[Model]) -> AbstractSet[str]:
-    """Return the names of the fields by which a row says itself what it is related to."""
-    return {field.name for field in model._meta.concrete_fields if field.is_relation}
-
-
-def without_laziness(value: Any) -> object:
-    """Return what a lazy object stands for, or None for one that was not used yet.
-
-    To ask a lazy object for its class would be to use it.
-    """
-    if not issubclass(type(value), LazyObject):
-        return value
-    return None if value._wrapped is empty else value._wrapped
