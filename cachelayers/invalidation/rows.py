@@ -6,8 +6,8 @@ What is read in a compute is noticed as it is read. What a view hands in is not:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 from django.db.models import Model
@@ -17,6 +17,7 @@ from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.invalidate import tags_of_row
 
 DEEPEST = 20  # levels of containers; what is deeper is not looked at
+PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
 
 
 def add_instances(capture: Capture, instances: Sequence[Model]) -> None:
@@ -41,7 +42,7 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
         capture.note_tags(database, tags)
         for reading in capture.unit.positions_around(database):
             capture.add(database, reading, tags)  # it may have been read there, so earlier
-    is_clear = vars(instance).keys() <= attributes_of_row(type(instance))
+    is_clear = attributes_of_row(type(instance)).issuperset(vars(instance))
     for name, related in list(instance._state.fields_cache.items()):
         if isinstance(related, Model):
             is_clear &= add_instance(capture, related, [*path, instance])
@@ -51,32 +52,36 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
 
 
 @lru_cache(maxsize=1024)
-def attributes_of_row(model: type[Model]) -> AbstractSet[str]:
+def attributes_of_row(model: type[Model]) -> frozenset[str]:
     """Return the attributes of an instance that holds its row and nothing else."""
-    return {"_state", *(field.attname for field in model._meta.concrete_fields)}
+    return frozenset({"_state", *(field.attname for field in model._meta.concrete_fields)})
 
 
 @lru_cache(maxsize=1024)
-def foreign_keys_of(model: type[Model]) -> AbstractSet[str]:
+def foreign_keys_of(model: type[Model]) -> frozenset[str]:
     """Return the names of the fields by which a row says itself what it is related to."""
-    return {field.name for field in model._meta.concrete_fields if field.is_relation}
+    return frozenset(field.name for field in model._meta.concrete_fields if field.is_relation)
 
 
 def rows_in(value: object, depth: int = DEEPEST) -> Iterator[Model]:
     """Yield the instances in a container, at every depth."""
+    value = without_laziness(value)
     if isinstance(value, type):
         return  # its attributes lead to all models
     if isinstance(value, Model):
         yield value
-    elif depth and isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from rows_in(key, depth - 1)
-            yield from rows_in(item, depth - 1)
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from rows_in(item, depth - 1)
-    if depth and (added := getattr(value, "__dict__", None)) and not isinstance(value, Model):
-        yield from rows_in(dict(added), depth - 1)
+        return
+    if not depth:
+        return
+    parts: list[Any] = []
+    if isinstance(value, Mapping):
+        parts += [*value.keys(), *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts += value
+    parts += getattr(value, "__dict__", {}).values()
+    for part in parts:
+        if type(part) not in PLAIN:
+            yield from rows_in(part, depth - 1)
 
 
 def without_laziness(value: Any) -> object:

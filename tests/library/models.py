@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from django.db import models
+from django.utils.functional import cached_property
 
 from cachelayers import invalidates
 
@@ -33,6 +34,10 @@ class Book(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @cached_property
+    def loud_title(self) -> str:
+        return self.title.upper()
 
 
 class Place(models.Model):
