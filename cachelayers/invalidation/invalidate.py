@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, router
 from django.db.models import Model
 
-from cachelayers.invalidation.footprints import key_text
+from cachelayers.invalidation.footprints import database_of, key_text
 from cachelayers.invalidation.log import write_tags
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag, word_tag
 from cachelayers.invalidation.tracked import (
@@ -106,13 +106,18 @@ def table_of(model: type[Model], database: str) -> TrackedTable:
 
 
 def tags_of_row(instance: Model) -> dict[str, list[str]]:
-    """Return what something made of an instance depends on, by database: its tracked rows."""
+    """Return what something made of an instance depends on, by database: its tracked rows.
+
+    Of a model whose table is a view these are the tables that it shows.
+    """
     database = instance._state.db
     if database is None or instance.pk is None:
         return {}
-    tracked = tracked_tables(database)
+    tracked, connection = tracked_tables(database), connections[database]
     found = []
     for part in concrete_parts(type(instance)):
+        behind = database_of(database).tables_behind(connection, part._meta.db_table)
+        found += [table_tag(table.name) for table in behind]
         table = tracked.get(part._meta.db_table)
         if table is None:
             continue

@@ -10,6 +10,7 @@ from functools import lru_cache
 from types import NoneType
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.models import Model
 from django.utils.functional import LazyObject, empty
 
@@ -38,7 +39,12 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
     """Depend on an instance's row, and on those read with it. Tell whether that is all it holds."""
     if any(instance is one for one in path):
         return True
-    for database, tags in tags_of_row(instance).items():
+    try:
+        tags_by_database = tags_of_row(instance)
+    except DatabaseError:  # it could not be asked what is a view
+        capture.is_unstorable = True
+        return False
+    for database, tags in tags_by_database.items():
         capture.note_tags(database, tags)
         for reading in capture.unit.positions_around(database):
             capture.add(database, reading, tags)  # it may have been read there, so earlier

@@ -15,7 +15,7 @@ from cachelayers import invalidate, unit_of_work
 from tests.fragments.conftest import Counter, read_log
 from tests.fragments.engines import JinjaTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
-from tests.library.models import Author, Book, Branch, Loan, Place, Subject
+from tests.library.models import Author, Book, Branch, Loan, Place, Subject, Title
 
 Change = Callable[[Book], Any]
 
@@ -81,6 +81,21 @@ def test_an_instance_whose_key_the_database_writes_in_another_way_is_noticed(
         Loan.objects.update(reader="Bea")
 
     check_noticed(view_of(templates, Loan.objects.get, "loan"), lend_to_the_next, "Ann", "Bea")
+
+
+@pytest.fixture
+def title(book: Book) -> Iterator[Title]:
+    view = Title._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE VIEW {view} AS SELECT id, title FROM library_book")
+        yield Title.objects.get()
+        cursor.execute(f"DROP VIEW {view}")
+
+
+def test_an_instance_of_a_view_is_noticed(templates: Templates, title: Title) -> None:
+    templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
+
+    check_noticed(view_of(templates, Title.objects.get), rename, "Maps", "Atlas")
 
 
 def test_another_row_of_the_table_leaves_a_card_as_it_is(

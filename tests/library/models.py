@@ -79,6 +79,19 @@ class Loan(models.Model):
         return self.reader
 
 
+class Title(models.Model):
+    """A row of a view, which a test makes."""
+
+    title = models.CharField(max_length=50)
+
+    class Meta:
+        managed = False
+        db_table = "library_title_view"
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class Untracked(models.Model):
     """The one table that invalidates nothing."""
 
