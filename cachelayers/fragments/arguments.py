@@ -100,23 +100,30 @@ def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
     def spell_row(instance: Model) -> str:
         row = spell_instance(instance)
         # As almost all of them are; asked of each row of a list that is shown.
-        if attributes.issuperset(vars(instance)) and not instance._state.fields_cache:
-            return row
+        if attributes.issuperset(vars(instance)):
+            came_with_it = instance._state.fields_cache
+            if not came_with_it or are_bare(came_with_it, DEEPEST_RELATION):
+                return row
         return row + spell_added(instance, {})
 
     return spell_row
 
 
-def is_bare(instance: Model, depth: int) -> bool:
-    """Tell whether nothing was added to a row, nor to those that came with it."""
-    if not attributes_of_row(type(instance)).issuperset(vars(instance)):
-        return False
-    came_with_it = instance._state.fields_cache
-    return not came_with_it or all(
-        depth and issubclass(type(one), Model) and is_bare(one, depth - 1)
-        for one in came_with_it.values()
-        if one is not None
-    )
+def are_bare(came_with_it: Mapping[str, Any], depth: int) -> bool:
+    """Tell whether nothing was added to rows that came with another one; False if they are many."""
+    for one in tuple(came_with_it.values()):  # another thread may use the instance too
+        if one is None:
+            continue
+        # A loop, and attributes: this is asked on hits, and a generator takes longer than all this.
+        model = type(one)
+        if not (depth and issubclass(model, Model)):
+            return False
+        if not attributes_of_row(model).issuperset(one.__dict__):
+            return False
+        further = one._state.fields_cache
+        if further and not are_bare(further, depth - 1):
+            return False
+    return True
 
 
 def spell_added(instance: Model, seen: Seen) -> str:
@@ -124,16 +131,19 @@ def spell_added(instance: Model, seen: Seen) -> str:
 
     By `annotate()`, `Prefetch` or hand: whether the user of this request likes the book.
     """
-    if id(instance) in seen or is_bare(instance, DEEPEST_RELATION):
+    model, came_with_it = type(instance), instance._state.fields_cache
+    row = attributes_of_row(model)
+    if row.issuperset(vars(instance)) and are_bare(came_with_it, DEEPEST_RELATION):
+        return ""
+    if id(instance) in seen:
         return ""
     seen[id(instance)] = instance
-    row, model = attributes_of_row(type(instance)), type(instance)
     parts = [
         spell_str(name) + text
         for name, value in sorted(vars(instance).items())
         if name not in row and (text := spell_attribute(model, name, value, seen))
     ]
-    for name, related in sorted(instance._state.fields_cache.items()):
+    for name, related in sorted(came_with_it.items()):
         parts += [
             spell_str(name) + text for one in rows_in(related) if (text := spell_added(one, seen))
         ]
