@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Run:
 def test_the_running_example_runs_as_shown(run: Run) -> None:
     command, _, shown = CONSOLE.partition("\n")
     assert command == "$ python manage.py prune_cache"
-    run("-c", PREPARE + USE)
+    assert run("-c", PREPARE + USE) == ""  # as it was told to say nothing
 
     assert run("-m", "django", "prune_cache") == shown
 

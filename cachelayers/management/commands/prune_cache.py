@@ -30,6 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Prune everything; go on after a failure, and tell of it at the end."""
+        self._is_silent = options["verbosity"] == 0
         failures = [*self._prune_logs(), *self._prune_entries(), *self._prune_statistics()]
         if failures:
             raise CommandError("\n".join(failures))
@@ -46,7 +47,7 @@ class Command(BaseCommand):
             except DatabaseError as error:
                 failures.append(f"{database}: its log was not pruned: {error}")
                 continue
-            self.stdout.write(
+            self._say(
                 f"{database}: {pruned.redundant} redundant and {pruned.old} old rows of the log"
             )
         return failures
@@ -62,7 +63,7 @@ class Command(BaseCommand):
             except (CacheUnavailable, DatabaseError) as error:
                 failures.append(f"{alias}: its entries were not pruned: {error}")
                 continue
-            self.stdout.write(f"{alias}: {count} expired entries")
+            self._say(f"{alias}: {count} expired entries")
         return failures
 
     def _prune_statistics(self) -> list[str]:
@@ -73,5 +74,9 @@ class Command(BaseCommand):
             count = delete_old(connections[database])
         except DatabaseError as error:
             return [f"{database}: its statistics were not pruned: {error}"]
-        self.stdout.write(f"{database}: {count} rows of statistics older than {days:g} days")
+        self._say(f"{database}: {count} rows of statistics older than {days:g} days")
         return []
+
+    def _say(self, line: str) -> None:
+        if not self._is_silent:
+            self.stdout.write(line)
