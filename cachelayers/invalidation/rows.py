@@ -30,7 +30,7 @@ def add_instances(capture: Capture, instances: Sequence[Model]) -> None:
 
 def add_all_seen(capture: Capture) -> None:
     """Depend on all that was read until now."""
-    capture.is_unstorable |= capture.unit.has_seen_unshareable
+    capture.is_unstorable |= capture.unit.has_seen_uncommitted()
     for dependency in capture.seen_before():
         capture.add_dependency(dependency)
 
@@ -44,6 +44,8 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
     except DatabaseError:  # it could not be asked what is a view
         capture.is_unstorable = True
         return False
+    # It may have been read in a transaction that was rolled back since.
+    capture.is_unstorable |= capture.unit.has_seen_uncommitted()
     for database, tags in tags_by_database.items():
         capture.note_tags(database, tags)
         for reading in capture.unit.positions_around(database):

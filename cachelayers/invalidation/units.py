@@ -164,6 +164,13 @@ class Unit:
             self._seen[:count] = merge(self._seen[:count])
         return [*self._seen, *(self.parent.seen() if self.parent is not None else ())]
 
+    def has_seen_uncommitted(self) -> bool:
+        """Tell whether it, or one around it, has read what was not committed then."""
+        unit: Unit | None = self
+        while unit is not None and not unit.has_seen_unshareable:
+            unit = unit.parent
+        return unit is not None
+
     def note_write(self, connection: BaseDatabaseWrapper) -> None:
         """Have the log read again before the next recall, and none while the transaction lasts."""
         transaction = transaction_of(connection)

@@ -276,6 +276,23 @@ def test_what_was_read_from_an_uncommitted_row_before_is_not_kept(
     assert templates.render("page", given="true again") == "true again"
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_an_argument_that_was_read_from_an_uncommitted_row_is_not_kept(
+    templates: Templates, book: Book, depth: int
+) -> None:
+    templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
+
+    with unit_of_work():
+        with transaction.atomic():
+            Book.objects.update(title="Never")
+            found = Book.objects.get()
+            transaction.set_rollback(True)
+        with unit_of_work() if depth == 2 else nullcontext():
+            assert templates.render_here("page", given=found) == "Never"
+
+    assert view_of(templates, Book.objects.get)() == "Maps"
+
+
 def test_a_write_between_the_view_s_read_and_the_template_is_not_overlooked(
     templates: Templates, book: Book
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.db.models import Count
 from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
@@ -91,6 +91,17 @@ async def greet_later(author: Author) -> str:
 )
 def test_a_row_that_it_is_given_is_noticed(call: Callable[[Author], str]) -> None:
     check_noticed(lambda: call(Author.objects.get()), rename, "Hello, Ann", "Hello, Bea")
+
+
+def test_a_row_that_was_never_committed_leaves_no_value() -> None:
+    with unit_of_work():
+        with transaction.atomic():
+            rename()
+            found = Author.objects.get()
+            transaction.set_rollback(True)
+        assert greet(found) == "Hello, Bea"
+
+    assert greet(Author.objects.get()) == "Hello, Ann"
 
 
 @cached
