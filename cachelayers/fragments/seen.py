@@ -17,16 +17,15 @@ from django.db.models import Model, QuerySet
 from django.template.loader_tags import BlockNode
 from django.utils.functional import Promise
 
-from cachelayers.entries.spelling import Unstable, spell
 from cachelayers.fragments.places import USER
 from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.rows import (
     add_all_seen,
     add_instance,
-    rows_in,
     without_laziness,
 )
+from cachelayers.lookup import add_given
 
 CONSTANTS = frozenset({"True", "False", "None", "STATIC_URL", "MEDIA_URL"})
 # In a key whenever they are asked for: see locale.
@@ -143,13 +142,4 @@ def holds_no_data(name: str, value: Any) -> bool:
 def add_argument(capture: Capture, argument: object) -> bool:
     """Depend on the rows in an argument. Tell whether the key and these say all of it."""
     argument = without_laziness(argument)
-    if isinstance(argument, Model):
-        return add_instance(capture, argument)
-    if isinstance(argument, QuerySet):
-        argument = list(argument)
-    try:
-        spell(argument)
-    except (Unstable, RecursionError):
-        return False  # its text is in the key, which need not say what it is made of
-    are_clear = [add_instance(capture, one) for one in rows_in(argument)]
-    return all(are_clear)
+    return add_given(capture, list(argument) if isinstance(argument, QuerySet) else argument)

@@ -21,13 +21,6 @@ DEEPEST = 20  # levels of containers; what is deeper is not looked at
 PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
 
 
-def add_instances(capture: Capture, instances: Sequence[Model]) -> None:
-    """Depend on instances; where one holds more than its row, on all that was read until now."""
-    are_clear = [add_instance(capture, instance) for instance in instances]
-    if not all(are_clear):
-        add_all_seen(capture)
-
-
 def add_all_seen(capture: Capture) -> None:
     """Depend on all that was read until now."""
     capture.is_unstorable |= capture.unit.has_seen_uncommitted()

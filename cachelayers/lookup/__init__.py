@@ -12,6 +12,7 @@ from cachelayers.lookup.calls import (
     recall_by,
     refresh,
 )
+from cachelayers.lookup.given import add_given
 from cachelayers.lookup.peeking import MISS, UNREAD, peek
 from cachelayers.lookup.policy import UNSET, Policy, cap_timeout, remembered_tags
 
@@ -21,6 +22,7 @@ __all__ = [
     "UNSET",
     "Policy",
     "Wanted",
+    "add_given",
     "ainvalidate_key",
     "arecall",
     "arefresh",

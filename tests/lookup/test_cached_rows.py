@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -91,6 +92,20 @@ async def greet_later(author: Author) -> str:
 )
 def test_a_row_that_it_is_given_is_noticed(call: Callable[[Author], str]) -> None:
     check_noticed(lambda: call(Author.objects.get()), rename, "Hello, Ann", "Hello, Bea")
+
+
+@cached(key=lambda guests: "all")
+def greet_these(guests: Any) -> str:
+    calls.append("greet_these")
+    return f"Hello, {guests.names[0]}"
+
+
+def test_what_has_no_spelling_is_made_of_all_that_was_read() -> None:
+    def call() -> str:
+        with unit_of_work():
+            return greet_these(SimpleNamespace(names=[one.name for one in Author.objects.all()]))
+
+    check_noticed(call, rename, "Hello, Ann", "Hello, Bea")
 
 
 def test_a_row_that_was_never_committed_leaves_no_value() -> None:
