@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from cachelayers.clearing.names import UnknownName, alias_named, model_named
+from cachelayers.clearing.sessions import goes_into_sessions
 from cachelayers.dashboard.history import KINDS
 from cachelayers.dashboard.invalidating import Choice
 from cachelayers.dashboard.names import (
@@ -119,6 +120,15 @@ class InvalidateForm(forms.Form):
     def clean_rows(self) -> list[Any]:
         """Find each."""
         return [_found(row_named, text) for text in self.cleaned_data["rows"]]
+
+    def clean_key_prefix(self) -> str:
+        """Refuse what would tell, by what it finds, how the key of a session goes on."""
+        prefix: str = self.cleaned_data["key_prefix"]
+        if goes_into_sessions(prefix):
+            raise forms.ValidationError(
+                _("Single sessions cannot be chosen: their keys are secret.")
+            )
+        return prefix
 
     def clean(self) -> dict[str, Any]:
         """See that anything was chosen."""

@@ -276,6 +276,20 @@ def test_a_backend_that_cannot_be_loaded_is_reported_and_the_others_are_cleared(
     assert cache.get("a") is None
 
 
+def test_an_address_that_its_client_cannot_read_is_reported_and_the_others_are_cleared(
+    clear: RunCommand, settings: Settings
+) -> None:
+    redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://:hun/ter2@host/1"}
+    settings.CACHES = {"broken": redis, "default": LOCMEM}
+    cache.set("a", 1)
+
+    result = clear("--all")
+
+    assert "broken: failed: ValueError: Port could not be cast" in result.err
+    assert "hun" not in result.out + result.err
+    assert cache.get("a") is None
+
+
 def test_expired_entries_of_a_database_that_is_down_are_a_failure(
     clear: RunCommand, settings: Settings
 ) -> None:

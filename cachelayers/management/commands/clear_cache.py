@@ -21,6 +21,7 @@ from cachelayers.clearing.plans import (
 )
 from cachelayers.conf import package_settings
 from cachelayers.management.invalidating import plan_invalidations
+from cachelayers.masking import without_secrets
 from cachelayers.suggestions import unknown_name
 
 
@@ -207,7 +208,8 @@ class Command(BaseCommand):
         return not cleared.left
 
     def _report_failure(self, alias: str, error: Exception) -> None:
-        self.stderr.write(f"{alias}: failed: {type(error).__name__}: {error}")
+        text = without_secrets(f"{type(error).__name__}: {error}")
+        self.stderr.write(f"{alias}: failed: {text}")
 
 
 def check_choice(options: dict[str, Any]) -> Choice:
