@@ -46,9 +46,10 @@ def find_problems(
     ``backend``: the class of LayeredCache, which may not be its own layer.
     """
     if location:
+        shown = without_password(str(location))
         yield Problem(
             "cachelayers.E003",
-            f"{where} LOCATION is {without_password(str(location))!r}, and a LayeredCache has none.",
+            f"{where} LOCATION is {shown!r}, and a LayeredCache has none.",
             "Leave it out: its layers have theirs.",
         )
     known = LayeredOptions.__dataclass_fields__
