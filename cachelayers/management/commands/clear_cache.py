@@ -139,10 +139,12 @@ class Command(BaseCommand):
         """Announce each alias; the second list names those that failed already here."""
         clearings: list[Clearing] = []
         failed: list[str] = []
+        # Before the first word: a name that is wrong is all there is to say.
+        invalidations = list(
+            plan_invalidations(choice.tags, choice.models, choice.fragments, any_tag=choice.any_tag)
+        )
         self.stdout.write("To be removed:")
-        for each in plan_invalidations(
-            choice.tags, choice.models, choice.fragments, any_tag=choice.any_tag
-        ):
+        for each in invalidations:
             clearings.append(each)
             self._announce(choice, each)
         for alias in aliases_of(choice):
