@@ -21,6 +21,8 @@ from cachelayers.dashboard.names import (
 )
 from cachelayers.dashboard.shelves import shelves
 
+MOST_LINES = 1_000  # each is looked for in the database
+
 
 class NamesField(forms.MultipleChoiceField):
     """Several names of a list; one that is none is an error with the nearest that are."""
@@ -49,7 +51,13 @@ class LinesField(forms.CharField):
     def to_python(self, value: Any) -> Any:
         """Return the lines that are not blank."""
         lines = (super().to_python(value) or "").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        found = [line.strip() for line in lines if line.strip()]
+        if len(found) > MOST_LINES:
+            raise forms.ValidationError(
+                _("%(count)d lines are too many: give at most %(most)d at once."),
+                params={"count": len(found), "most": MOST_LINES},
+            )
+        return found
 
 
 class InvalidateForm(forms.Form):
