@@ -97,8 +97,14 @@ def test_an_alias_is_cleared_and_its_neighbour_in_the_table_is_not(
     assert "default: removed 3 entries" in result.out
 
 
-def test_several_aliases_can_be_named(clear: RunCommand, three_caches: None) -> None:
-    clear("--cache=default", "--cache=memory", "--cache=default")
+@pytest.mark.parametrize(
+    "typed",
+    [("--cache=default", "--cache=memory", "--cache=default"), ("--cache", "default", "memory")],
+)
+def test_several_aliases_can_be_named(
+    clear: RunCommand, three_caches: None, typed: tuple[str, ...]
+) -> None:
+    clear(*typed)
 
     assert keys_left("default") == set()
     assert keys_left("pages") == ALL_KEYS

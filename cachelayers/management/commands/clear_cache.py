@@ -64,10 +64,11 @@ class Command(BaseCommand):
         """Declare the options."""
         parser.add_argument(
             "--cache",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="ALIAS",
-            help="An alias of CACHES; can be repeated.",
+            help="One or several aliases of CACHES.",
         )
         parser.add_argument("--all", action="store_true", help="Every alias of CACHES.")
         parser.add_argument(
@@ -88,24 +89,27 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--tag",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="TAG",
-            help="Everything with this tag, in every cache, as invalidate() does; can be repeated.",
+            help="Everything with this tag, in every cache, as invalidate() does; one or several.",
         )
         parser.add_argument(
             "--model",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="APP.MODEL",
-            help="Everything made from this model's table, in every cache; can be repeated.",
+            help="Everything made from this model's table, in every cache; one or several.",
         )
         parser.add_argument(
             "--fragment",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="NAME",
-            help="Every variant of the fragment of this name, in every cache; can be repeated.",
+            help="Every variant of the fragment of this name, in every cache; one or several.",
         )
         parser.add_argument(
             "--any-tag",
