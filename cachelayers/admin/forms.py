@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.translation import gettext_lazy as _
 
 from cachelayers.clearing.names import UnknownName, alias_named, model_named
@@ -50,7 +51,10 @@ class LinesField(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         """Return the lines that are not blank."""
-        lines = (super().to_python(value) or "").splitlines()
+        text = super().to_python(value) or ""
+        # Django's own check comes later, and does not look into a list.
+        ProhibitNullCharactersValidator()(text)
+        lines = text.splitlines()
         found = [line.strip() for line in lines if line.strip()]
         if len(found) > MOST_LINES:
             raise forms.ValidationError(

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from cachelayers.backends import LayeredCache
+from cachelayers.backends.layered.layers.making import is_local_alias
 from cachelayers.clearing.neighbours import foreign_keys, neighbours
 from cachelayers.conf import backend_of
 from cachelayers.hashing.shared import forget_shared
@@ -137,8 +138,15 @@ def notes(alias: str) -> Iterator[str]:
 
 
 def keeps_sessions(alias: str) -> bool:
-    """Tell whether users' sessions are in an alias."""
-    return settings.SESSION_ENGINE in SESSION_ENGINES and alias == settings.SESSION_CACHE_ALIAS
+    """Tell whether users' sessions are in an alias, or in a layer that this process shares."""
+    if settings.SESSION_ENGINE not in SESSION_ENGINES:
+        return False
+    config = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
+    layers = (
+        config.get("OPTIONS", {}).get("LAYERS", ()) if backend_of(config) is LayeredCache else ()
+    )
+    is_layer = alias in layers and not is_local_alias(alias)
+    return is_layer or alias == settings.SESSION_CACHE_ALIAS
 
 
 def describe_count(count: int, *, kind: str = "") -> str:

@@ -250,6 +250,7 @@ def test_nothing_chosen_is_an_error(boss: Client) -> None:
         ("key_prefix", "django.contrib.sessions.cache1", "Single sessions cannot be chosen"),
         ("words", "a" * 201, "has 201 characters. Use at most 200."),
         ("rows", "library.Author 1\n" * 1001, "1001 lines are too many: give at most 1000"),
+        ("rows", "airports.Country \x00", "Null characters are not allowed."),
         ("words", "bell\x07", "has control characters. Leave them out."),
     ],
 )

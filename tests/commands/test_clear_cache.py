@@ -10,6 +10,7 @@ from pytest_django import Settings
 from tests.commands.fakes import PatternCache
 from tests.commands.runs import Run, RunCommand
 from tests.environment import server_port
+from tests.settings import database_cache, layered_cache, memory_cache
 
 DATABASE = {"BACKEND": "cachelayers.backends.DatabaseCache", "LOCATION": "sqlite_cache"}
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "locmem"}
@@ -361,6 +362,20 @@ def test_it_warns_where_sessions_live_in_the_cache(clear: RunCommand, settings: 
     result = clear("--all", "--dry-run")
 
     assert result.out.count("sessions are kept in it: users may be logged out") == 1
+
+
+def test_it_warns_of_sessions_in_a_layer_too(clear: RunCommand, settings: Settings) -> None:
+    settings.CACHES = {
+        "default": layered_cache("memory", "table"),
+        "memory": memory_cache(),
+        "table": database_cache("sqlite_cache"),
+    }
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+
+    of_table, of_memory = clear("--cache=table", "--dry-run"), clear("--cache=memory", "--dry-run")
+
+    assert "sessions are kept in it: users may be logged out" in of_table.out
+    assert "sessions" not in of_memory.out
 
 
 def test_it_names_the_aliases_that_are_emptied_with_it(
