@@ -125,9 +125,8 @@ def notes(alias: str) -> Iterator[str]:
     """What else an operator should know before an alias is emptied as a whole."""
     if keeps_sessions(alias):
         yield "sessions are kept in it: users may be logged out"
-    for whole, config in settings.CACHES.items():
-        is_layered = backend_of(config) is LayeredCache
-        if is_layered and alias in config.get("OPTIONS", {}).get("LAYERS", ()):
+    for whole in settings.CACHES:
+        if is_layer_of(alias, whole):
             yield f"it is a layer of {whole!r}, whose other layers still have what they have"
     if hasattr(caches[alias], "clear_entries") or isinstance(caches[alias], LayeredCache):
         return
@@ -141,12 +140,15 @@ def keeps_sessions(alias: str) -> bool:
     """Tell whether users' sessions are in an alias, or in a layer that this process shares."""
     if settings.SESSION_ENGINE not in SESSION_ENGINES:
         return False
-    config = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
-    layers = (
-        config.get("OPTIONS", {}).get("LAYERS", ()) if backend_of(config) is LayeredCache else ()
-    )
-    is_layer = alias in layers and not is_local_alias(alias)
-    return is_layer or alias == settings.SESSION_CACHE_ALIAS
+    kept_in = settings.SESSION_CACHE_ALIAS
+    return alias == kept_in or (is_layer_of(alias, kept_in) and not is_local_alias(alias))
+
+
+def is_layer_of(alias: str, whole: str) -> bool:
+    """Tell whether an alias is a layer of another one."""
+    config = settings.CACHES.get(whole, {})
+    is_layered = backend_of(config) is LayeredCache
+    return is_layered and alias in config.get("OPTIONS", {}).get("LAYERS", ())
 
 
 def describe_count(count: int, *, kind: str = "") -> str:
