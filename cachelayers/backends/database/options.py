@@ -49,7 +49,7 @@ def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Itera
 def find_location_problems(where: str, location: str) -> Iterator[Problem]:
     """Yield what is wrong with the database that the cache names."""
     database = database_alias_of({"LOCATION": location})
-    if database not in settings.DATABASES:
+    if not isinstance(database, str) or database not in settings.DATABASES:
         shown = without_password(str(database))  # it may be a database's address
         yield Problem(
             "cachelayers.E001",
