@@ -124,7 +124,7 @@ class _Parser:
 
     def _is_location(self) -> bool:
         # The length first: what is nested a million deep is not to be copied for each element.
-        is_third = len(self._path) == 3  # noqa: PLR2004
+        is_third = len(self._path) == 3
         return is_third and self._path[1:] == [ENTRY_OF_ROOT[self._path[0]], "loc"]
 
 
