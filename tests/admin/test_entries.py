@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from django.utils.safestring import mark_safe
 from pytest_django import Settings
 
 from cachelayers import recall, unit_of_work
+from cachelayers.clearing.sessions import goes_into_sessions
 from cachelayers.dashboard import shelves
 from cachelayers.entries.envelope import Envelope, seal
 from tests.admin.conftest import SECTION, LogIn, entry_url, said
@@ -138,6 +141,27 @@ def test_no_session_is_shown_whose_key_would_log_in_who_reads_it(boss: Client, a
     assert not any(str(session.session_key) in name for name in listed(boss, alias))
     for reference in references:
         assert "hunter2" not in boss.get(URL, {"alias": alias, "entry": reference}).content.decode()
+
+
+def test_the_keys_of_an_engine_of_the_projects_own_are_known_too(
+    boss: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SessionStore:
+        cache_key_prefix = "logged-in:"
+
+    engine = ModuleType("project.sessions")
+    monkeypatch.setattr(engine, "SessionStore", SessionStore, raising=False)
+    monkeypatch.setitem(sys.modules, "project.sessions", engine)
+    caches["table"].set_many({"logged-in:abc123": 1, "logged": 2})
+
+    settings.SESSION_ENGINE = "project.sessions"
+
+    assert shelves.shelf_of("table").search("logged", "").entries[0].name == ":1:logged"
+    assert len(shelves.shelf_of("table").search("logged", "").entries) == 1
+    assert goes_into_sessions("logged-in:a")
+    assert not goes_into_sessions("logged-in:")
+    settings.SESSION_ENGINE = "no.such.engine"
+    assert len(shelves.shelf_of("table").search("logged", "").entries) == 2
 
 
 def references_of(alias: str) -> dict[str, str]:
