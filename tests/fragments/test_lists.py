@@ -226,6 +226,20 @@ def test_a_user_s_rows_in_a_fragment_around_them_are_in_its_key_on_a_hit_too(
     assert shown == ["ann1;ann2;", "bob1;bob2;"] * 2
 
 
+def test_a_list_that_asks_for_the_language_is_read_at_once_too(
+    templates: Templates, books: list[Book], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = templates.show("translated") + "{{ book.title }};"
+    templates.write(page=templates.fragments(body, "row", "book in books"))
+    given: dict[str, Any] = {"translated": lambda: gettext("Yes"), "books": books}
+    templates.render("page", **given)
+    asked = Asked(monkeypatch, caches["memory_table"])
+
+    templates.render("page", **given)
+
+    assert asked.since() == ["get_many"]
+
+
 def test_rows_that_are_not_kept_are_not_waited_for(
     templates: Templates, new_request: NewRequest, tick: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from cachelayers import invalidate, recall, unit_of_work
 from tests.fragments.conftest import Counter, NewRequest
-from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
 from tests.library.models import Author, Book, Subject
 
@@ -44,6 +44,28 @@ def test_what_the_view_has_read_before_is_noticed_too(
     Book.objects.create(title="Atlas", author=book.author)
 
     assert shown() != before
+
+
+@pytest.mark.parametrize("body", ["{{ site }}", '{% include "part.html" %}'])
+def test_what_the_view_has_read_is_no_part_of_a_block_that_shows_none_of_it(
+    author: Author, tick: Counter, body: str
+) -> None:
+    """But what the environment gives to all, or a name that nobody gives."""
+    templates = JinjaTemplates()
+    templates.write(page=templates.fragment("{{ tick() }}" + body, "card"), part="{{ nothing }}")
+    templates.environment.globals["site"] = "Atlas"
+
+    def view() -> str:
+        with unit_of_work():
+            Book.objects.count()
+            return templates.render_here("page", tick=tick)
+
+    view(), view()
+    tick.since()
+    Book.objects.create(title="Maps", author=author)
+    view()
+
+    assert tick.since() == 0
 
 
 def test_the_condition_of_a_query_that_is_made_only_now_is_noticed(
