@@ -130,6 +130,27 @@ def test_a_fragment_that_finds_a_user_s_one_within_it_is_the_user_s_too(
     assert shown == ["ann;", "bob;"] * 2
 
 
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_fragment_around_a_user_s_one_that_other_pages_show_too_is_the_user_s(
+    templates: Templates, new_request: NewRequest, users: list[User], is_list: bool
+) -> None:
+    """This process knows already under which key the inner one is; of the outer one it does not."""
+    body = "{{ user.username }}"
+    templates.write(
+        part=templates.fragments(body, "row", "n in numbers")
+        if is_list
+        else templates.fragment(body, "name"),
+        page='{% include "part.html" %}',
+        outer=templates.fragment('{% include "part.html" %}', "outer"),
+    )
+    for user in users * 2:
+        templates.render("page", new_request(user), numbers=[1])
+
+    shown = [templates.render("outer", new_request(user), numbers=[1]) for user in users * 2]
+
+    assert shown == ["ann", "bob"] * 2
+
+
 def test_a_log_in_while_it_is_rendered_is_kept(
     templates: Templates, new_request: NewRequest, users: list[User]
 ) -> None:
