@@ -29,6 +29,7 @@ from cachelayers.fragments.markup import (
     rendering_of,
 )
 from cachelayers.fragments.places import Locale, users_of
+from cachelayers.fragments.seen import without_laziness
 from cachelayers.fragments.serving import Fragment, Memory, serve
 
 Call = Callable[..., str]
@@ -101,7 +102,7 @@ class JinjaBlock:
         # Not by the context's own ways, which note what is asked for.
         for names in (self._shown, self._context.vars, self._context.parent):
             value = names.get(name)
-            if value is not None and not isinstance(value, Undefined):
+            if value is not None and not is_undefined(value):
                 return value
         return None
 
@@ -141,14 +142,14 @@ class JinjaBlock:
         shown = {
             name: value
             for name, value in {**noted, **asked}.items()
-            if not isinstance(value, Undefined) and functions.get(name) is not value
+            if not is_undefined(value) and functions.get(name) is not value
         }
         self._note_given_templates(shown)
         return text, shown
 
     def _note_given_templates(self, shown: Mapping[str, Any]) -> None:
         rendering = current_rendering()
-        for value in shown.values():
+        for value in map(without_laziness, shown.values()):
             if rendering is not None and isinstance(value, Template):
                 if value.name is None:
                     rendering.obstacles.append("it includes a template that has no name")
@@ -174,6 +175,11 @@ class JinjaBlock:
     def are_unchanged(self, templates: Templates) -> bool:
         """Tell whether the digests are still the same."""
         return are_unchanged(self._context.environment, templates)
+
+
+def is_undefined(value: Any) -> bool:
+    """Tell what stands for a name that nobody gives; isinstance() would use a lazy object."""
+    return issubclass(type(value), Undefined)
 
 
 def show_fragment(

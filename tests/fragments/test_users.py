@@ -61,6 +61,18 @@ def test_a_block_without_a_user_is_shared_by_all(
     assert tick.since() == 1
 
 
+def test_a_block_without_a_user_does_not_find_out_who_that_is(
+    templates: Templates, new_request: NewRequest, tick: Counter
+) -> None:
+    """That reads the session, and a response that did varies by the cookie."""
+    templates.write(page=counted(templates))
+    request = new_request()
+
+    templates.render("page", request, tick=tick)
+
+    assert not request.session.accessed
+
+
 def test_a_user_that_only_a_branch_asks_for_is_in_the_key_from_then_on(
     templates: Templates, new_request: NewRequest, users: list[User]
 ) -> None:
