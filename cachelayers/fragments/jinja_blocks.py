@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Template, Undefined
 from jinja2.runtime import Context
+from jinja2.utils import missing
 
 from cachelayers.fragments.given import check_given
 from cachelayers.fragments.jinja_sources import (
@@ -142,7 +143,7 @@ class JinjaBlock:
         shown = {
             name: value
             for name, value in {**noted, **asked}.items()
-            if not is_undefined(value) and functions.get(name) is not value
+            if not is_undefined(value) and functions.get(name, missing) is not value
         }
         self._note_given_templates(shown)
         return text, shown
@@ -229,7 +230,6 @@ def show_fragments(
             place,
             [[*some.values(), *others] for some in all_names],
             block_of,
-            "user" in item_names,
         )
     )
 

@@ -42,6 +42,23 @@ def test_a_block_that_is_translated_is_kept_for_each_language(
     assert tick.since() == 3
 
 
+def test_a_block_that_is_translated_below_a_fragment_within_it_is_kept_for_each_language(
+    templates: Templates,
+) -> None:
+    inner = templates.fragment("{{ n }}", "inner", "n")
+    templates.write(page=templates.fragment(inner + templates.show("translated"), "outer"))
+
+    def shown(language: str, n: int) -> str:
+        with translation.override(language):
+            return templates.render("page", n=n, translated=lambda: gettext("Yes"))
+
+    assert [shown(language, n) for n, language in enumerate(("en", "de", "fr") * 2)] == [
+        "0Yes",
+        "1Ja",
+        "2Oui",
+    ] * 2
+
+
 def test_a_number_is_written_as_the_language_does(tick: Counter) -> None:
     templates = DjangoTemplates()
     templates.write(page=counted(templates, "{{ number }}"))

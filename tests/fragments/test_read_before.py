@@ -115,6 +115,8 @@ class Shelf(list[Any]):
 
     __slots__ = ("best",)
 
+    best: Any
+
 
 class Label:
     """What is told by a text that does not say what it holds."""
