@@ -9,7 +9,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from cachelayers import invalidate
-from cachelayers.models import Timing
+from cachelayers.models import Invalidation, Timing
 from tests.admin.conftest import SECTION, said
 from tests.library.models import Author
 
@@ -51,8 +51,21 @@ def test_it_says_how_often_what_a_line_depends_on_has_changed(boss: Client, timi
 
     [one] = boss.get(URL).context["advised"]
 
+    times = Invalidation.objects.filter(tag="table:library_author").count()
+    text = said(boss.get(URL))
     assert one.tables == ["library_author"]
-    assert "library_author : changed" in said(boss.get(URL))
+    assert f"library_author : changed {times} time" in text
+    assert text.count("And on what is not tracked") == 1
+
+
+def test_what_was_measured_within_a_day_is_shown(boss: Client, timings: None) -> None:
+    for name, hours_ago in (("late", 5), ("early", 30)):
+        at = int(time.time()) // 3600 * 3600 - hours_ago * 3600
+        Timing.objects.create(hour=at, kind="view", name=f"a.{name}.view", place="", tables="")
+    text = said(boss.get(URL))
+
+    assert "a.late.view" in text
+    assert "a.early.view" not in text
 
 
 def test_a_query_is_shown_as_text(boss: Client, timings: None) -> None:
