@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
@@ -80,3 +81,19 @@ def test_where_nothing_is_measured_it_says_how_to(boss: Client, settings: Settin
 
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 0.25}
     assert "a part of 0.25 of all pages, functions and queries" in said(boss.get(URL))
+
+
+def test_where_the_table_is_missing_it_says_so_without_a_password(
+    boss: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As some databases' errors hold it.
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "cachelayers_timing")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE cachelayers_timing RENAME TO away")
+        try:
+            text = said(boss.get(URL))
+        finally:
+            cursor.execute("ALTER TABLE away RENAME TO cachelayers_timing")
+
+    assert "no such table" in text
+    assert "cachelayers_timing" not in text

@@ -235,7 +235,7 @@ def test_a_line_of_the_command_has_each_figure_in_its_column() -> None:
     assert line.split() == ["3.0", "s", "4.0", "s", "7", "5", "2", "query", "q"]
     assert details.startswith("    reads library_author")
     assert details.endswith(", what is not tracked")
-    assert "view old" in out.getvalue()
+    assert "view old\n    reads nothing" in out.getvalue()
     assert "view old" not in recent.getvalue()
 
 
