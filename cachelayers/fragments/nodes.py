@@ -148,7 +148,6 @@ class FragmentsNode(Node):
                 DjangoBlock(self.nodelist, context, known, self._holes, told),
                 self._arguments(context, items),
                 block_of,
-                "user" in self._loop.names,
             )
         )
 

@@ -6,6 +6,7 @@ counted the rows of a table; the fragment shows it without a statement of its ow
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -28,7 +29,6 @@ CONSTANTS = frozenset({"True", "False", "None", "STATIC_URL", "MEDIA_URL"})
 # In a key whenever they are asked for: see locale.
 NAMES_OF_LANGUAGE = frozenset({"LANGUAGE_CODE", "LANGUAGE_BIDI"})
 NAMES_OF_TIME_ZONE = frozenset({"TIME_ZONE"})
-DEEPEST = 20  # levels of containers; what is deeper is not looked at
 
 
 class Seen:
@@ -115,16 +115,17 @@ def add_dependencies(
 def holds_no_data(name: str, value: Any) -> bool:
     """Tell what Django itself or the site's code puts there from what a view has read."""
     if name in CONSTANTS | TOKEN_NAMES | NAMES_OF_LANGUAGE | NAMES_OF_TIME_ZONE:
-        return isinstance(value, (str, bool, type(None), Promise)) or is_lazy(value)
-    if name == "block":
-        return isinstance(value, BlockNode)
+        return is_lazy(value) or isinstance(value, (str, bool, type(None), Promise))
     if name == "user" and is_lazy(value):
         return True  # once it is used, the fragment depends on all that was read
-    if isinstance(without_laziness(value), (PermWrapper, BaseStorage)):
+    plain = without_laziness(value)
+    if name == "block":
+        return isinstance(plain, BlockNode)
+    if isinstance(plain, (PermWrapper, BaseStorage)):
         return True  # so it is with the first, and what uses the second is not kept
     # A closure, or a default, may hold what was read when the function was made.
-    return isinstance(value, FunctionType) and not (
-        value.__closure__ or value.__defaults__ or value.__kwdefaults__
+    return isinstance(plain, FunctionType) and not (
+        plain.__closure__ or plain.__defaults__ or plain.__kwdefaults__
     )
 
 
@@ -137,25 +138,30 @@ def add_argument(capture: Capture, argument: object) -> bool:
         argument = list(argument)
     try:
         spell(argument)
+        rows = list(rows_in(argument))
     except (Unstable, RecursionError):
         return False  # its text is in the key, which need not say what it is made of
-    are_clear = [add_instance(capture, one, []) for one in rows_in(argument, DEEPEST)]
+    are_clear = [add_instance(capture, row, []) for row in rows]
     return all(are_clear)
 
 
-def rows_in(value: object, depth: int) -> Iterator[Model]:
-    """Yield the instances in a container, at every depth."""
+def rows_in(value: object) -> Iterator[Model]:
+    """Yield the instances in what has a spelling, and so an end: a container, what a list adds."""
+    value = without_laziness(value)
     if isinstance(value, Model):
         yield value
-    elif depth and isinstance(value, Mapping):
+        return
+    if isinstance(value, (type, enum.Enum)):
+        return  # a name in the code. What its class holds leads to all other code.
+    if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from rows_in(key, depth - 1)
-            yield from rows_in(item, depth - 1)
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
+            yield from rows_in(key)
+            yield from rows_in(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
-            yield from rows_in(item, depth - 1)
-    if depth and (added := getattr(value, "__dict__", None)) and not isinstance(value, Model):
-        yield from rows_in(dict(added), depth - 1)
+            yield from rows_in(item)
+    if (added := object.__getstate__(value)) is not None:
+        yield from rows_in(added)
 
 
 def add_instance(capture: Capture, instance: Model, path: list[Model]) -> bool:

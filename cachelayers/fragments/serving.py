@@ -293,7 +293,7 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
     [making] = made
     if making.markup.dimensions <= dimensions:
         return making.hand_over()
-    return pack_signpost(making.markup.dimensions | dimensions)
+    return pack_signpost(making.markup.dimensions)
 
 
 def make(fragment: Fragment, key: str) -> Making:
@@ -340,7 +340,7 @@ def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
     """Return what a block depends on by having asked for a name that cannot be watched itself."""
     found = {LANGUAGE} if seen.keys() & NAMES_OF_LANGUAGE else set()
     found |= {TIME_ZONE} if seen.keys() & NAMES_OF_TIME_ZONE else set()
-    users = [user for user in block.users() if user is not None and not is_lazy(user)]
+    users = [user for user in block.users() if user is not None]
     for name, value in seen.items():
         shown = value.user if isinstance(value, PermWrapper) else value
         is_user = name == "user" or any(shown is user for user in users)
