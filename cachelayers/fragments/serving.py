@@ -41,10 +41,10 @@ from cachelayers.fragments.seen import (
     NAMES_OF_LANGUAGE,
     NAMES_OF_TIME_ZONE,
     add_dependencies,
-    without_laziness,
 )
 from cachelayers.fragments.watching import Watch
 from cachelayers.invalidation.capture import Capture, current_capture
+from cachelayers.invalidation.rows import without_laziness
 from cachelayers.invalidation.units import current_unit
 from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
 
