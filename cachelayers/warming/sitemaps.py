@@ -131,4 +131,4 @@ class _Parser:
 def _local_name(name: str) -> str:
     """``loc`` for the protocol's own elements; an extension's (``image:loc``) keep theirs."""
     namespace, _, local = name.rpartition(" ")
-    return local if not namespace or namespace.startswith(NAMESPACE) else name
+    return local if namespace.startswith(NAMESPACE) else name

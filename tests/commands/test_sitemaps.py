@@ -177,7 +177,7 @@ def zip_bomb() -> bytes:
         (lambda: b"no xml at all", "is not valid XML"),
         (lambda: b"<urlset><url></urlset>", "is not valid XML"),
         (lambda: b"<html><body/></html>", "is no sitemap: it begins with <html>"),
-        (lambda: b"<urlset xmlns='urn:other'/>", "is no sitemap"),
+        (lambda: b"<urlset xmlns='urn:other'/>", "it begins with <urlset>, not <urlset>"),
         (lambda: BILLION_LAUGHS, "has a document type declaration"),
         (lambda: b"\x1f\x8bnot gzip", "is not valid gzip"),
         (lambda: gzip.compress(b"<urlset/>")[:-4], "is not valid gzip: it ends too early"),
