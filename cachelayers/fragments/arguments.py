@@ -20,6 +20,7 @@ from django.utils.functional import LazyObject
 from cachelayers.entries.spelling import (
     ENCODERS,
     Unstable,
+    beginning_of_row,
     spell,
     spell_all,
     spell_instance,
@@ -95,28 +96,39 @@ def spell_container(value: object) -> str:
 
 def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
     """Return what spells the rows of a model as spell_argument() does, but more quickly."""
-    attributes = attributes_of_row(model)
+    own, key_name = attributes_of_row(model), model._meta.pk.attname
+    beginnings: dict[str | None, str] = {}
+    if inspect.getattr_static(model, "pk") is not inspect.getattr_static(Model, "pk"):
+        key_name = ""  # its class finds it in a way of its own
 
     def spell_row(instance: Model) -> str:
-        row = spell_instance(instance)
-        # As almost all of them are; asked of each row of a list that is shown.
-        if attributes.issuperset(vars(instance)) and not instance._state.fields_cache:
-            return row
-        return row + spell_added(instance, {})
+        # Not in functions of their own: it is asked of each row of a list that is shown.
+        values, state = instance.__dict__, instance._state
+        if own.issuperset(values) and not state.adding:
+            for one in state.fields_cache.values():
+                if one is not None and not is_bare(one, DEEPEST_RELATION):
+                    break
+            else:
+                if (key := values.get(key_name)) is not None:
+                    beginning = beginnings.get(state.db)
+                    if beginning is None:
+                        beginning = beginnings[state.db] = beginning_of_row(model, state.db)
+                    return beginning + ENCODERS.get(type(key), spell)(key)
+        return spell_instance(instance) + spell_added(instance, {})
 
     return spell_row
 
 
-def is_bare(instance: Model, depth: int) -> bool:
-    """Tell whether nothing was added to a row, nor to those that came with it."""
-    if not attributes_of_row(type(instance)).issuperset(vars(instance)):
+def is_bare(instance: object, depth: int) -> bool:
+    """Tell whether it is a row to which nothing was added, nor to those that came with it."""
+    if not isinstance(instance, Model):
         return False
-    came_with_it = instance._state.fields_cache
-    return not came_with_it or all(
-        depth and issubclass(type(one), Model) and is_bare(one, depth - 1)
-        for one in came_with_it.values()
-        if one is not None
-    )
+    if not attributes_of_row(type(instance)).issuperset(instance.__dict__):
+        return False
+    for one in instance._state.fields_cache.values():
+        if one is not None and not (depth and is_bare(one, depth - 1)):
+            return False
+    return True
 
 
 def spell_added(instance: Model, seen: Seen) -> str:
