@@ -20,6 +20,7 @@ from django.utils.functional import LazyObject
 from cachelayers.entries.spelling import (
     ENCODERS,
     Unstable,
+    beginning_of_row,
     spell,
     spell_all,
     spell_instance,
@@ -95,33 +96,37 @@ def spell_container(value: object) -> str:
 
 def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
     """Return what spells the rows of a model as spell_argument() does, but more quickly."""
-    attributes = attributes_of_row(model)
+    own, key_name = attributes_of_row(model), model._meta.pk.attname
+    beginnings: dict[str | None, str] = {}
+    if inspect.getattr_static(model, "pk") is not inspect.getattr_static(Model, "pk"):
+        key_name = ""  # its class finds it in a way of its own
 
     def spell_row(instance: Model) -> str:
-        row = spell_instance(instance)
-        # As almost all of them are; asked of each row of a list that is shown.
-        if attributes.issuperset(vars(instance)):
-            came_with_it = instance._state.fields_cache
-            if not came_with_it or are_bare(came_with_it, DEEPEST_RELATION):
-                return row
-        return row + spell_added(instance, {})
+        # Not in functions of their own: it is asked of each row of a list that is shown.
+        values, state = instance.__dict__, instance._state
+        if own.issuperset(values) and not state.adding:
+            for one in state.fields_cache.values():
+                if one is not None and not is_bare(one, DEEPEST_RELATION):
+                    break
+            else:
+                if (key := values.get(key_name)) is not None:
+                    beginning = beginnings.get(state.db)
+                    if beginning is None:
+                        beginning = beginnings[state.db] = beginning_of_row(model, state.db)
+                    return beginning + ENCODERS.get(type(key), spell)(key)
+        return spell_instance(instance) + spell_added(instance, {})
 
     return spell_row
 
 
-def are_bare(came_with_it: Mapping[str, Any], depth: int) -> bool:
-    """Tell whether nothing was added to rows that came with another one; False if they are many."""
-    for one in tuple(came_with_it.values()):  # another thread may use the instance too
-        if one is None:
-            continue
-        # A loop, and attributes: this is asked on hits, and a generator takes longer than all this.
-        model = type(one)
-        if not (depth and issubclass(model, Model)):
-            return False
-        if not attributes_of_row(model).issuperset(one.__dict__):
-            return False
-        further = one._state.fields_cache
-        if further and not are_bare(further, depth - 1):
+def is_bare(instance: object, depth: int) -> bool:
+    """Tell whether it is a row to which nothing was added, nor to those that came with it."""
+    if not isinstance(instance, Model):
+        return False
+    if not attributes_of_row(type(instance)).issuperset(instance.__dict__):
+        return False
+    for one in instance._state.fields_cache.values():
+        if one is not None and not (depth and is_bare(one, depth - 1)):
             return False
     return True
 
@@ -131,19 +136,16 @@ def spell_added(instance: Model, seen: Seen) -> str:
 
     By `annotate()`, `Prefetch` or hand: whether the user of this request likes the book.
     """
-    model, came_with_it = type(instance), instance._state.fields_cache
-    row = attributes_of_row(model)
-    if row.issuperset(vars(instance)) and are_bare(came_with_it, DEEPEST_RELATION):
-        return ""
-    if id(instance) in seen:
+    if id(instance) in seen or is_bare(instance, DEEPEST_RELATION):
         return ""
     seen[id(instance)] = instance
+    row, model = attributes_of_row(type(instance)), type(instance)
     parts = [
         spell_str(name) + text
         for name, value in sorted(vars(instance).items())
         if name not in row and (text := spell_attribute(model, name, value, seen))
     ]
-    for name, related in sorted(came_with_it.items()):
+    for name, related in sorted(instance._state.fields_cache.items()):
         parts += [
             spell_str(name) + text for one in rows_in(related) if (text := spell_added(one, seen))
         ]

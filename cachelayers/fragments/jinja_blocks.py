@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Template, Undefined
 from jinja2.runtime import Context
+from jinja2.utils import missing
 
 from cachelayers.fragments.given import check_given
 from cachelayers.fragments.jinja_sources import (
@@ -30,6 +31,7 @@ from cachelayers.fragments.markup import (
 )
 from cachelayers.fragments.places import Locale, users_of
 from cachelayers.fragments.serving import Fragment, Memory, serve
+from cachelayers.invalidation.rows import without_laziness
 
 Call = Callable[..., str]
 NO_NAMES: Mapping[str, Any] = {}
@@ -101,7 +103,7 @@ class JinjaBlock:
         # Not by the context's own ways, which note what is asked for.
         for names in (self._shown, self._context.vars, self._context.parent):
             value = names.get(name)
-            if value is not None and not isinstance(value, Undefined):
+            if value is not None and not is_undefined(value):
                 return value
         return None
 
@@ -141,14 +143,14 @@ class JinjaBlock:
         shown = {
             name: value
             for name, value in {**noted, **asked}.items()
-            if not isinstance(value, Undefined) and functions.get(name) is not value
+            if not is_undefined(value) and functions.get(name, missing) is not value
         }
         self._note_given_templates(shown)
         return text, shown
 
     def _note_given_templates(self, shown: Mapping[str, Any]) -> None:
         rendering = current_rendering()
-        for value in shown.values():
+        for value in map(without_laziness, shown.values()):
             if rendering is not None and isinstance(value, Template):
                 if value.name is None:
                     rendering.obstacles.append("it includes a template that has no name")
@@ -174,6 +176,11 @@ class JinjaBlock:
     def are_unchanged(self, templates: Templates) -> bool:
         """Tell whether the digests are still the same."""
         return are_unchanged(self._context.environment, templates)
+
+
+def is_undefined(value: Any) -> bool:
+    """Tell what stands for a name that nobody gives; isinstance() would use a lazy object."""
+    return issubclass(type(value), Undefined)
 
 
 def show_fragment(
@@ -223,7 +230,6 @@ def show_fragments(
             place,
             [[*some.values(), *others] for some in all_names],
             block_of,
-            "user" in item_names,
         )
     )
 

@@ -13,7 +13,7 @@ from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.given import Given
 from cachelayers.fragments.keys import make_keys
 from cachelayers.fragments.markup import current_rendering, unpack_signpost
-from cachelayers.fragments.places import USER, Place
+from cachelayers.fragments.places import Place
 from cachelayers.fragments.serving import (
     NO_DIMENSIONS,
     ROUNDS,
@@ -42,7 +42,6 @@ class Listing:
     place: Place
     arguments: Sequence[Sequence[object]]  # of each item
     block_of: Callable[[int], Block]
-    is_of_users: bool  # each item is the user that its block sees
     _fragments: dict[int, Fragment] = field(default_factory=dict)
 
     def fragment(self, number: int) -> Fragment:
@@ -61,19 +60,11 @@ class Listing:
 
     def keys(self, dimensions: frozenset[str]) -> list[str | Unstable]:
         """Return the keys of all items."""
-        if self.is_of_users and USER in dimensions:
-            return [self._key(number, dimensions) for number in range(len(self.arguments))]
         try:
             texts = texts_in(self.texts, dimensions, self.place)
         except Unstable as error:
             return [error] * len(self.arguments)
         return make_keys(self.given.name, self.arguments, texts)
-
-    def _key(self, number: int, dimensions: frozenset[str]) -> str | Unstable:
-        try:
-            return self.fragment(number).key(dimensions)
-        except Unstable as error:
-            return error
 
 
 def serve_list(listing: Listing) -> str:

@@ -126,16 +126,17 @@ def is_told_by(arguments: Sequence[object], value: object, plain: object) -> boo
 def holds_no_data(name: str, value: Any) -> bool:
     """Tell what Django itself or the site's code puts there from what a view has read."""
     if name in CONSTANTS | TOKEN_NAMES | NAMES_OF_LANGUAGE | NAMES_OF_TIME_ZONE:
-        return isinstance(value, (str, bool, type(None), Promise)) or is_lazy(value)
-    if name == "block":
-        return isinstance(value, BlockNode)
+        return is_lazy(value) or isinstance(value, (str, bool, type(None), Promise))
     if name == "user" and is_lazy(value):
         return True  # once it is used, the fragment depends on all that was read
-    if isinstance(without_laziness(value), (PermWrapper, BaseStorage)):
+    plain = without_laziness(value)
+    if name == "block":
+        return isinstance(plain, BlockNode)
+    if isinstance(plain, (PermWrapper, BaseStorage)):
         return True  # so it is with the first, and what uses the second is not kept
     # A closure, or a default, may hold what was read when the function was made.
-    return isinstance(value, FunctionType) and not (
-        value.__closure__ or value.__defaults__ or value.__kwdefaults__
+    return isinstance(plain, FunctionType) and not (
+        plain.__closure__ or plain.__defaults__ or plain.__kwdefaults__
     )
 
 

@@ -117,7 +117,7 @@ class Memory:
 
 
 class FirstLook(NamedTuple):
-    """What was found under a key that does not name the user."""
+    """What was found under a key that does not name the user, where it is no plain text."""
 
     key: str
     kept: Any
@@ -126,10 +126,10 @@ class FirstLook(NamedTuple):
 
 def look_first(
     given: Given, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
-) -> FirstLook | None:
+) -> str | FirstLook | None:
     """Look for what most fragments are: a plain text, the same for all who read one language.
 
-    It takes nothing of what a Fragment needs beyond. None where more is to be done.
+    It takes nothing of what a Fragment needs beyond. None where nothing was looked for.
     """
     dimensions = memory.dimensions
     if USER in dimensions:
@@ -138,9 +138,13 @@ def look_first(
         key = make_key(given.name, arguments, texts_in(texts, dimensions, ANYWHERE))
         if memory.is_secret(key):
             return None
-        return FirstLook(key, *peek(given.alias, key, is_shown_only=True))
+        kept, stored = peek(given.alias, key, is_shown_only=True)
     except (Unstable, SynchronousOnlyOperation):
         return None
+    # Within a block that is rendered it is a part of that, and more than a text.
+    if type(kept) is str and current_rendering() is None:
+        return kept
+    return FirstLook(key, kept, stored)
 
 
 @dataclass(slots=True)
@@ -293,7 +297,7 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
     [making] = made
     if making.markup.dimensions <= dimensions:
         return making.hand_over()
-    return pack_signpost(making.markup.dimensions | dimensions)
+    return pack_signpost(making.markup.dimensions)
 
 
 def make(fragment: Fragment, key: str) -> Making:
@@ -340,7 +344,7 @@ def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
     """Return what a block depends on by having asked for a name that cannot be watched itself."""
     found = {LANGUAGE} if seen.keys() & NAMES_OF_LANGUAGE else set()
     found |= {TIME_ZONE} if seen.keys() & NAMES_OF_TIME_ZONE else set()
-    users = [user for user in block.users() if user is not None and not is_lazy(user)]
+    users = [user for user in block.users() if user is not None]
     for name, value in seen.items():
         shown = value.user if isinstance(value, PermWrapper) else value
         is_user = name == "user" or any(shown is user for user in users)

@@ -129,7 +129,7 @@ def _file_names(filename: Any) -> Iterator[str]:
     if isinstance(filename, str):
         yield filename
     elif isinstance(filename, Iterable):
-        yield from (name for name in filename if isinstance(name, str))
+        yield from filename
 
 
 # Names that are worked out while a fragment is rendered

@@ -19,6 +19,7 @@ from cachelayers.fragments.secrets import (
     SECRET_HEADERS,
     SECRET_VARIABLES,
     NotedMapping,
+    attribute,
     has_form_field,
     has_token,
     is_lazy,
@@ -114,13 +115,14 @@ class Watch:
             stand_ins.append(("user", user, partial(self._note_user, user)))
         for name, value, note in stand_ins:
             if value is not None:
-                stack.enter_context(standing_in(request, name, lazily(value, note), value))
+                stack.enter_context(standing_in(request, name, lazily(value, note), value, note))
         # In this order: the headers are made of all variables when they are first asked for.
         for name, secrets in (("headers", SECRET_HEADERS), ("META", SECRET_VARIABLES)):
             mapping = getattr(request, name, None)
             if isinstance(mapping, Mapping):
-                noted = NotedMapping(mapping, secrets, self._noting("the headers of the request"))
-                stack.enter_context(standing_in(request, name, noted, mapping))
+                note = self._noting("the headers of the request")
+                noted = NotedMapping(mapping, secrets, note)
+                stack.enter_context(standing_in(request, name, noted, mapping, note))
 
     @contextmanager
     def _watching_session(self, session: Any) -> Iterator[None]:
@@ -160,12 +162,16 @@ class Watch:
             for request in self._requests:
                 session = getattr(request, "session", None)
                 if is_lazy(session):
-                    stack.enter_context(standing_in(request, "session", real(session), session))
-            sessions = [getattr(request, "session", None) for request in self._requests]
+                    note = self._noting("the session")
+                    found_before = real(session)
+                    stack.enter_context(
+                        standing_in(request, "session", found_before, session, note)
+                    )
+            sessions: list[Any] = [getattr(request, "session", None) for request in self._requests]
             before = [getattr(session, "accessed", None) for session in sessions]
             found = set_up()
             for session, was_accessed in zip(sessions, before, strict=True):
-                if session is not None and was_accessed is False and session.accessed:
+                if was_accessed is False and session.accessed:
                     session.accessed = False
                     self._sessions_that_found_users.append(session)
         return found
@@ -223,11 +229,17 @@ def lazily(value: Any, note: Note) -> Any:
 
 
 @contextmanager
-def standing_in(request: Any, name: str, stand_in: Any, value: Any) -> Iterator[None]:
-    """Have something stand in for a value in an attribute of a request."""
+def standing_in(request: Any, name: str, stand_in: Any, value: Any, note: Note) -> Iterator[None]:
+    """Have something stand in for a value in an attribute of a request.
+
+    Where it cannot be set, it is watched in the request that this one wraps, if there is one.
+    Otherwise its use cannot be seen, and is noted at once.
+    """
     try:
         setattr(request, name, stand_in)
-    except AttributeError:  # it cannot be set: then it is watched where it comes from
+    except AttributeError:
+        if attribute(request, "_request") is None:
+            note()
         yield
         return
     try:

@@ -5,6 +5,7 @@ What is read in a compute is noticed as it is read. What a view hands in is not:
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import NoneType
@@ -17,7 +18,6 @@ from django.utils.functional import LazyObject, empty
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.invalidate import tags_of_row
 
-DEEPEST = 20  # levels of containers; what is deeper is not looked at
 PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
 
 
@@ -64,25 +64,22 @@ def foreign_keys_of(model: type[Model]) -> frozenset[str]:
     return frozenset(field.name for field in model._meta.concrete_fields if field.is_relation)
 
 
-def rows_in(value: object, depth: int = DEEPEST) -> Iterator[Model]:
-    """Yield the instances in a container, at every depth."""
+def rows_in(value: object) -> Iterator[Model]:
+    """Yield the instances in what has a spelling, and so an end: a container, what a list adds."""
     value = without_laziness(value)
-    if isinstance(value, type):
-        return  # its attributes lead to all models
     if isinstance(value, Model):
         yield value
         return
-    if not depth:
-        return
-    parts: list[Any] = []
+    if isinstance(value, (type, enum.Enum)):
+        return  # a name in the code. What its class holds leads to all other code.
+    parts: list[Any] = [object.__getstate__(value)]
     if isinstance(value, Mapping):
         parts += [*value.keys(), *value.values()]
     elif isinstance(value, (list, tuple, set, frozenset)):
         parts += value
-    parts += getattr(value, "__dict__", {}).values()
     for part in parts:
         if type(part) not in PLAIN:
-            yield from rows_in(part, depth - 1)
+            yield from rows_in(part)
 
 
 def without_laziness(value: Any) -> object:

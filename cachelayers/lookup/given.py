@@ -16,7 +16,8 @@ def add_given(capture: Capture, given: object) -> bool:
         return add_instance(capture, given)
     try:
         spell(given)
+        rows = list(rows_in(given))
     except (Unstable, RecursionError):
         return False  # nobody knows what it is made of
-    are_clear = [add_instance(capture, row) for row in rows_in(given)]
+    are_clear = [add_instance(capture, row) for row in rows]
     return all(are_clear)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
 from cachelayers import invalidate
-from cachelayers.models import Timing
+from cachelayers.models import Invalidation, Timing
 from tests.admin.conftest import SECTION, said
 from tests.library.models import Author
 
@@ -51,8 +52,21 @@ def test_it_says_how_often_what_a_line_depends_on_has_changed(boss: Client, timi
 
     [one] = boss.get(URL).context["advised"]
 
+    times = Invalidation.objects.filter(tag="table:library_author").count()
+    text = said(boss.get(URL))
     assert one.tables == ["library_author"]
-    assert "library_author : changed" in said(boss.get(URL))
+    assert f"library_author : changed {times} time" in text
+    assert text.count("And on what is not tracked") == 1
+
+
+def test_what_was_measured_within_a_day_is_shown(boss: Client, timings: None) -> None:
+    for name, hours_ago in (("late", 5), ("early", 30)):
+        at = int(time.time()) // 3600 * 3600 - hours_ago * 3600
+        Timing.objects.create(hour=at, kind="view", name=f"a.{name}.view", place="", tables="")
+    text = said(boss.get(URL))
+
+    assert "a.late.view" in text
+    assert "a.early.view" not in text
 
 
 def test_a_query_is_shown_as_text(boss: Client, timings: None) -> None:
@@ -67,3 +81,19 @@ def test_where_nothing_is_measured_it_says_how_to(boss: Client, settings: Settin
 
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 0.25}
     assert "a part of 0.25 of all pages, functions and queries" in said(boss.get(URL))
+
+
+def test_where_the_table_is_missing_it_says_so_without_a_password(
+    boss: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As some databases' errors hold it.
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "cachelayers_timing")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE cachelayers_timing RENAME TO away")
+        try:
+            text = said(boss.get(URL))
+        finally:
+            cursor.execute("ALTER TABLE away RENAME TO cachelayers_timing")
+
+    assert "no such table" in text
+    assert "cachelayers_timing" not in text

@@ -237,7 +237,9 @@ def test_a_warmer_that_runs_in_a_process_is_not_started_again(own_site: BaseCach
     with pytest.raises(AlreadyRunning, match="is being run since"):
         start_in_background("slow squares")
 
-    os.kill(run_of("slow squares").process, 15)
+    process = run_of("slow squares").process
+    assert os.getsid(process) == process  # a signal for the server is not for it
+    os.kill(process, 15)
     assert wait_for("slow squares", RunState.INTERRUPTED).done < 1000
 
 
@@ -247,6 +249,13 @@ def test_a_process_that_dies_before_it_can_say_why_leaves_a_failure(own_site: Ba
 
     [failure] = wait_for("squares", RunState.INTERRUPTED).failures
     assert failure.reason == ("its process ended with 1: ModuleNotFoundError: No module named 'no'")
+
+
+def test_the_options_of_the_caller_reach_the_process(own_site: BaseCache) -> None:
+    start_in_background("squares", ["--faster"])
+
+    [failure] = wait_for("squares", RunState.INTERRUPTED).failures
+    assert failure.reason.endswith("error: unrecognized arguments: --faster")
 
 
 def test_a_process_that_cannot_be_started_is_no_run(

@@ -249,6 +249,29 @@ def test_what_is_no_url_of_the_site_is_refused(url: str, reason: str) -> None:
         locate(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "spelled"),
+    [
+        ("HTTP://WWW.Example.COM", "http://www.example.com/"),
+        ("/?q=é&r=a%20b#top", "http://www.example.com/?q=%C3%A9&r=a%20b"),
+    ],
+)
+def test_a_url_is_spelled_in_one_way(url: str, spelled: str) -> None:
+    assert str(locate(url)) == spelled
+
+
+def test_a_relative_url_is_beside_the_page_that_names_it() -> None:
+    base = "http://www.example.com/some/page/"
+
+    assert str(locate("other/", base=base)) == f"{base}other/"
+
+
+def test_without_allowed_hosts_and_debug_mode_no_host_is_the_site_s(settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = []
+
+    assert "'127.0.0.1' is not in ALLOWED_HOSTS" in reason_for("http://127.0.0.1/")
+
+
 def test_a_url_without_a_host_is_refused_even_where_every_host_is_allowed(
     settings: Settings,
 ) -> None:

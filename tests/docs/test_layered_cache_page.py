@@ -11,8 +11,7 @@ from pytest_django import Settings
 
 from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.checks import cache_messages
-from tests.docs.test_recall_pages import blocks_of
-from tests.environment import PROJECT
+from tests.docs.test_recall_pages import blocks_of, shown_defaults, spelled
 from tests.layered.cluster import ClusterFactory
 
 
@@ -47,8 +46,16 @@ def test_the_cluster_factory_is_the_one_that_is_tested() -> None:
     assert "".join(tested.split()) == shown
 
 
-@pytest.mark.parametrize("name", LayeredOptions.__dataclass_fields__)
-def test_every_option_is_on_the_page(name: str) -> None:
-    page = (PROJECT / "docs" / "layered_cache.md").read_text(encoding="utf-8")
+def test_every_option_and_its_default_are_on_the_page() -> None:
+    options = LayeredOptions()
+    alone, with_bus = options.memory_seconds, LayeredOptions(BUS="log").memory_seconds
+    expected = {
+        "LAYERS": "",
+        "BUS": spelled(options.BUS),
+        "MEMORY_TIMEOUT": f"{alone:g} without a bus, {with_bus:g} with one",
+        "TIME_LIMIT": f"{options.TIME_LIMIT:g}",
+    }
 
-    assert f"| `{name}` |" in page
+    assert set(LayeredOptions.__dataclass_fields__) == set(expected)
+    for name, default in expected.items():
+        assert shown_defaults("layered_cache.md", name)[0] == default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -49,8 +50,38 @@ def test_the_example_of_why_never_stale_runs_as_shown(shown: dict[str, Any]) -> 
         exec(block, shown)
 
 
-@pytest.mark.parametrize("name", PackageSettings.__dataclass_fields__)
-def test_every_setting_is_on_the_page(name: str) -> None:
-    page = (PROJECT / "docs" / "recall.md").read_text(encoding="utf-8")
+def shown_defaults(page: str, name: str) -> list[str]:
+    """Return what the tables of a page have beside a setting or an option."""
+    text = (PROJECT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"^\| `{name}` \| (.*?) ?\|", text, re.MULTILINE)
 
-    assert f"| `{name}` |" in page
+
+def spelled(default: Any) -> str:
+    """Return a default as the pages write it."""
+    if default in ((), 30 * 86_400):
+        return "`[]`" if default == () else "30 days"
+    text = f"{default:g}" if isinstance(default, float) else repr(default).replace("'", '"')
+    return f"`{text}`"
+
+
+@pytest.mark.parametrize(
+    "setting", PackageSettings.__dataclass_fields__.values(), ids=lambda setting: setting.name
+)
+def test_every_setting_and_its_default_are_on_the_page(setting: Any) -> None:
+    [shown] = shown_defaults("recall.md", setting.name)
+    elsewhere = [
+        found
+        for page in ("monitoring.md", "static_urls.md")
+        for found in shown_defaults(page, setting.name)
+    ]
+
+    assert all(found.startswith(spelled(setting.default)) for found in [shown, *elsewhere])
+
+
+@pytest.mark.parametrize("page", ["recall.md", "fragments.md"])
+def test_the_defaults_of_a_call_are_those_of_the_settings(page: str) -> None:
+    [timeout] = shown_defaults(page, "timeout")
+    [stale] = shown_defaults(page, "stale")
+
+    assert timeout == f'`CACHELAYERS["TIMEOUT"]`, {PackageSettings().TIMEOUT}'
+    assert stale == spelled(inspect.signature(recall).parameters["stale"].default)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django import template
-from django.template import Context
+from django.template import Context, Template
 
 register = template.Library()
 
@@ -14,6 +14,21 @@ register = template.Library()
 @register.inclusion_tag("item.html")
 def show_item() -> dict[str, Any]:
     """Show item.html."""
+    return {}
+
+
+ITEMS: Any = ["special.html", "item.html"]  # the first that is there; django-stubs knows of one
+
+
+@register.inclusion_tag(ITEMS)
+def show_first_item() -> dict[str, Any]:
+    """Show the first of them that is there."""
+    return {}
+
+
+@register.inclusion_tag(Template("item"))
+def show_own_item() -> dict[str, Any]:
+    """Show a template that has no name."""
     return {}
 
 

@@ -13,6 +13,7 @@ from django.middleware.csrf import get_token
 from django.template.backends.utils import csrf_token_lazy
 from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
+from django.utils.safestring import mark_safe
 
 from cachelayers import unit_of_work
 from tests.fragments.conftest import NewRequest
@@ -176,6 +177,35 @@ def test_the_session_of_the_request_that_is_answered_is_never_kept(
             return templates.render("page", basket=lambda: request.session["basket"])
 
     assert [shown("one"), shown("other")] == ["one", "other"]
+
+
+@pytest.mark.parametrize("body", ["{{ given.theme }}", "{{ given.theme }}{{ user.username }}"])
+def test_a_session_that_the_template_was_given_is_never_kept(
+    templates: Templates, new_request: NewRequest, body: str
+) -> None:
+    """And the response varies by it, though it was found in no request."""
+    templates.write(page=templates.fragment(body, "card"))
+
+    def shown(theme: str) -> str:
+        request = new_request()
+        request.session["theme"] = theme
+        request.session.accessed = False
+        text = templates.render("page", request, given=request.session)
+        assert request.session.accessed is True
+        return text
+
+    assert [shown("one"), shown("other")] == ["one", "other"]
+
+
+def test_a_form_that_was_rendered_before_is_never_kept(templates: Templates) -> None:
+    """Its request is known neither here nor to the unit of work."""
+    templates.write(page=templates.fragment("{{ form }}", "card"))
+
+    def shown(token: str) -> str:
+        return templates.render("page", form=mark_safe(f"name=csrfmiddlewaretoken {token}"))
+
+    assert "one" in shown("one")
+    assert "other" in shown("other")
 
 
 def test_a_token_whose_request_the_template_does_not_know_is_never_kept(

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from cachelayers.fragments.keys import make_key
 from tests.fragments.conftest import Counter
-from tests.fragments.engines import Templates
+from tests.fragments.engines import JinjaTemplates, Templates
 from tests.library.models import Author, Book
 
 
@@ -287,6 +287,15 @@ def test_an_option_that_means_nothing_is_refused_with_its_place(
         templates.render("page", true_value=True, number=5, missing="")
 
     assert message in str(info.value)
+
+
+def test_a_template_without_a_name_is_said_to_have_none() -> None:
+    template = JinjaTemplates().environment.from_string(
+        "{% fragment 'card', timeout=-1 %}x{% endfragment %}"
+    )
+
+    with pytest.raises(TemplateSyntaxError, match="a template without a name, line 1"):
+        template.render()
 
 
 @pytest.mark.parametrize("options", [{"vary": "1"}, {"key": '"x"'}])

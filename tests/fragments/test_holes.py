@@ -144,15 +144,21 @@ def test_a_block_with_a_changed_hole_is_rendered_once(templates: Templates, tick
     assert tick.since() == 1
 
 
+@pytest.mark.parametrize("is_included", [False, True])
 @pytest.mark.parametrize(
     "tag_filter",
-    ["urlencode", "escapejs", 'cut:";"'],
+    ["urlencode", "escapejs", "upper", 'cut:";"'],
 )
-def test_a_filter_that_takes_a_hole_s_mark_apart_is_noticed(tag_filter: str) -> None:
+def test_a_filter_that_takes_a_hole_s_mark_apart_is_noticed(
+    tag_filter: str, is_included: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     templates = DjangoTemplates()
     source = "{% filter FILTER %}abc{}{{ text }}{% endfilter %}".replace("FILTER", tag_filter)
+    hole = templates.uncached("xyz")
+    within = '{% include "part.html" %}' if is_included else hole
     templates.write(
-        page=templates.fragment(source.replace("{}", templates.uncached("xyz")), "card"),
+        page=templates.fragment(source.replace("{}", within), "card"),
+        part=hole,
         plain=source.replace("{}", "xyz"),
     )
     text = "some more text that is longer than the mark which stands for a hole, to be cut"
@@ -160,16 +166,24 @@ def test_a_filter_that_takes_a_hole_s_mark_apart_is_noticed(tag_filter: str) -> 
     shown = [templates.render("page", text=text) for _ in range(2)]
 
     assert shown == [templates.render("plain", text=text)] * 2
+    reason = "what is around {% uncached %} changes" if is_included else "{% filter %} is around"
+    assert reason in caplog.text
 
 
+@pytest.mark.parametrize("is_included", [False, True])
 @pytest.mark.parametrize("tag_filter", ["force_escape", "striptags", "linebreaks"])
-def test_a_filter_around_a_hole_makes_what_is_in_it_harmless(tag_filter: str) -> None:
+def test_a_filter_around_a_hole_makes_what_is_in_it_harmless(
+    tag_filter: str, is_included: bool
+) -> None:
     templates = DjangoTemplates()
     inner = f"{{% filter {tag_filter} %}}{{}}{{% endfilter %}}"
     body = "{% autoescape off %}{{ text }}{% endautoescape %}"
+    hole = templates.uncached(body)
+    within = '{% include "part.html" %}' if is_included else hole
     templates.write(
         plain=inner.replace("{}", body),
-        page=templates.fragment(inner.replace("{}", templates.uncached(body)), "card"),
+        page=templates.fragment(inner.replace("{}", within), "card"),
+        part=hole,
     )
     text = "<script>\n\n1</script>"
 

@@ -19,7 +19,7 @@ from jinja2 import TemplateSyntaxError as JinjaSyntaxError
 from cachelayers.lookup.steps import TakeLease
 from tests.fragments.conftest import Counter, NewRequest, new_counter
 from tests.fragments.engines import DjangoTemplates, Templates
-from tests.fragments.views import all_books, titles
+from tests.fragments.views import all_books, show_twice, titles
 from tests.library.models import Author, Book
 from tests.lookup.noting import noting
 
@@ -224,6 +224,25 @@ def test_a_user_s_rows_in_a_fragment_around_them_are_in_its_key_on_a_hit_too(
     ]
 
     assert shown == ["ann1;ann2;", "bob1;bob2;"] * 2
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_what_asks_for_the_language_is_read_at_once_too(
+    templates: Templates, is_list: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = templates.show("translated") + "{{ n }};"
+    templates.write(
+        page=templates.fragments(body, "row", "n in numbers")
+        if is_list
+        else templates.fragment(body, "row")
+    )
+    given: dict[str, Any] = {"translated": lambda: gettext("Yes"), "numbers": [1, 2], "n": 1}
+    show_twice(templates, **given)
+    asked = Asked(monkeypatch, caches["memory_table"])
+
+    templates.render("page", **given)
+
+    assert asked.since() == ["get_many" if is_list else "get"]
 
 
 def test_rows_that_are_not_kept_are_not_waited_for(

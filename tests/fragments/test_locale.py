@@ -42,6 +42,47 @@ def test_a_block_that_is_translated_is_kept_for_each_language(
     assert tick.since() == 3
 
 
+def test_a_block_that_is_translated_below_a_fragment_within_it_is_kept_for_each_language(
+    templates: Templates,
+) -> None:
+    inner = templates.fragment("{{ n }}", "inner", "n")
+    templates.write(page=templates.fragment(inner + templates.show("translated"), "outer"))
+
+    def shown(language: str, n: int) -> str:
+        with translation.override(language):
+            return templates.render("page", n=n, translated=lambda: gettext("Yes"))
+
+    assert [shown(language, n) for n, language in enumerate(("en", "de", "fr") * 2)] == [
+        "0Yes",
+        "1Ja",
+        "2Oui",
+    ] * 2
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_fragment_around_one_that_is_kept_for_each_language_is_kept_so_too(
+    templates: Templates, is_list: bool
+) -> None:
+    """This process knows already under which key the inner one is; of the outer one it does not."""
+    body = templates.show("translated")
+    templates.write(
+        part=templates.fragments(body, "row", "n in numbers")
+        if is_list
+        else templates.fragment(body, "name"),
+        page='{% include "part.html" %}',
+        outer=templates.fragment('{% include "part.html" %}', "outer"),
+    )
+
+    def shown(page: str, language: str) -> str:
+        with translation.override(language):
+            return templates.render(page, numbers=[1], translated=lambda: gettext("Yes"))
+
+    for language in ("en", "de") * 2:
+        shown("page", language)
+
+    assert [shown("outer", language) for language in ("en", "de") * 2] == ["Yes", "Ja"] * 2
+
+
 def test_a_number_is_written_as_the_language_does(tick: Counter) -> None:
     templates = DjangoTemplates()
     templates.write(page=counted(templates, "{{ number }}"))

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connections, transaction
+from django.db.models import IntegerChoices
 from django.test import RequestFactory
+from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
 
 from cachelayers import invalidate, recall, unit_of_work
 from tests.fragments.conftest import Counter, NewRequest
-from tests.fragments.engines import DjangoTemplates, Templates
+from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
 from tests.library.models import Author, Book, Subject
 
@@ -30,8 +32,9 @@ from tests.library.models import Author, Book, Subject
         lambda: Book.objects.filter(title="Atlas").exists(),
         lambda: recall("titles", all_titles),
         lambda: {"titles": all_titles()},
+        lambda: used(SimpleLazyObject(all_titles)),
     ],
-    ids=["count", "list", "first", "exists", "recalled", "dict"],
+    ids=["count", "list", "first", "exists", "recalled", "dict", "lazy"],
 )
 def test_what_the_view_has_read_before_is_noticed_too(
     templates: Templates, book: Book, read: Callable[[], Any]
@@ -44,6 +47,131 @@ def test_what_the_view_has_read_before_is_noticed_too(
     Book.objects.create(title="Atlas", author=book.author)
 
     assert shown() != before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ site }}",
+        '{% include "part.html" %}',
+        "{% set one = user %}",
+        "{% set one = csrf_token %}",
+    ],
+)
+def test_what_the_view_has_read_is_no_part_of_a_block_that_shows_none_of_it(
+    author: Author, new_request: NewRequest, tick: Counter, body: str
+) -> None:
+    """But what the environment gives to all, a name that nobody gives, or what is not used."""
+    templates = JinjaTemplates()
+    templates.write(page=templates.fragment("{{ tick() }}" + body, "card"), part="{{ nothing }}")
+    templates.environment.globals["site"] = "Atlas"
+
+    def view() -> str:
+        with unit_of_work():
+            Book.objects.count()
+            token = SimpleLazyObject(lambda: "used")
+            return templates.render_here("page", new_request(), tick=tick, csrf_token=token)
+
+    view(), view()
+    tick.since()
+    Book.objects.create(title="Maps", author=author)
+    view()
+
+    assert tick.since() == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ STATIC_URL }}",
+        "{{ LANGUAGE_CODE }}",
+        "{{ TIME_ZONE }}",
+        "{% if True %}{% endif %}",
+        "{% with one=perms %}{% endwith %}",
+    ],
+)
+def test_what_the_view_has_read_is_no_part_of_a_block_that_shows_what_django_gives(
+    author: Author, new_request: NewRequest, tick: Counter, body: str
+) -> None:
+    templates = DjangoTemplates()
+    templates.write(page=templates.fragment("{{ tick }}" + body, "card"))
+    of_django = {"STATIC_URL": "/static/", "LANGUAGE_CODE": "en", "TIME_ZONE": "UTC"}
+
+    def view() -> str:
+        with unit_of_work():
+            Book.objects.count()
+            return templates.render_here("page", new_request(), tick=tick, **of_django)
+
+    view(), view()
+    tick.since()
+    Book.objects.create(title="Maps", author=author)
+    view()
+
+    assert tick.since() == 0
+
+
+class Shelf(list[Any]):
+    """A list with a place of its own, which is no attribute of the list's."""
+
+    __slots__ = ("best",)
+
+    best: Any
+
+
+class Label:
+    """What is told by a text that does not say what it holds."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def __str__(self) -> str:
+        return "a label"
+
+
+def used(lazy: Any) -> Any:
+    """Have a lazy object find what it stands for."""
+    str(lazy)
+    return lazy
+
+
+def shelf_of(book: Book) -> Shelf:
+    shelf = Shelf()
+    shelf.best = {"books": (book,)}
+    return shelf
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (lambda: used(SimpleLazyObject(Book.objects.get)), "{{ given.title }}"),
+        (lambda: [SimpleLazyObject(Book.objects.get)], "{{ given.0.title }}"),
+        (lambda: shelf_of(Book.objects.get()), "{{ given.best.books.0.title }}"),
+        (lambda: Label(all_titles()), "{{ given.title }}"),
+    ],
+    ids=["lazy", "list of lazy ones", "added to a list", "untold"],
+)
+def test_what_an_argument_holds_is_noticed(
+    templates: Templates, book: Book, read: Callable[[], Any], body: str
+) -> None:
+    templates.write(page=templates.fragment(body, "card", "given"))
+
+    check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
+
+
+class Level(IntegerChoices):
+    """So many that a walk from each to the others would have no end."""
+
+    ONE, TWO, THREE, FOUR, FIVE, SIX, SEVEN, EIGHT, NINE = range(9)
+
+
+@pytest.mark.timeout(10)
+def test_choices_as_arguments_are_looked_at_no_deeper(templates: Templates, tick: Counter) -> None:
+    body = templates.show("tick") + "{{ level.label }}"
+    templates.write(page=templates.fragment(body, "card", "level", "levels"))
+    given: dict[str, Any] = {"level": Level.TWO, "levels": Level, "tick": tick}
+
+    assert [templates.render("page", **given) for _ in range(2)] == ["Two", "Two"]
+    assert tick.since() == 1
 
 
 def test_the_condition_of_a_query_that_is_made_only_now_is_noticed(
@@ -80,10 +208,8 @@ def test_the_row_that_a_related_manager_is_of_is_noticed(templates: Templates) -
     check_noticed(view, swap, "One", "Two")
 
 
-@pytest.mark.parametrize("is_keyword", [False, True])
-def test_the_default_of_a_function_is_noticed(
-    templates: Templates, book: Book, is_keyword: bool
-) -> None:
+@pytest.mark.parametrize("way", ["default", "keyword", "closure"])
+def test_what_a_function_holds_is_noticed(templates: Templates, book: Book, way: str) -> None:
     templates.write(page=templates.fragment(templates.show("given"), "list"))
 
     def read() -> Callable[[], str]:
@@ -95,7 +221,11 @@ def test_the_default_of_a_function_is_noticed(
         def titles_by_keyword(*, found: str = found) -> str:
             return found
 
-        return titles_by_keyword if is_keyword else titles
+        def titles_by_closure() -> str:
+            return found
+
+        ways = {"default": titles, "keyword": titles_by_keyword, "closure": titles_by_closure}
+        return ways[way]
 
     check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
 

@@ -12,10 +12,13 @@ import pytest
 from django.contrib import messages
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
+from django.template import Context
 from django.test import RequestFactory
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import LazyObject, SimpleLazyObject
 
+from cachelayers import unit_of_work
 from cachelayers.fragments import serving
+from cachelayers.fragments.secrets import real
 from cachelayers.lookup.steps import TakeLease
 from tests.fragments.conftest import Counter, NewRequest, respond
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
@@ -309,6 +312,57 @@ def test_the_response_still_varies_by_a_session_that_was_read_around_it(
     templates.render("page", request, tick=tick)
 
     assert request.session.accessed is True
+
+
+def test_a_request_is_as_it_was_when_a_block_has_been_rendered(
+    templates: Templates, new_request: NewRequest, tick: Counter
+) -> None:
+    names = ("session", "_messages", "COOKIES", "user", "headers", "META")
+    templates.write(page=counted(templates, "x"))
+    request = new_request()
+    before = [getattr(request, name) for name in names]
+
+    templates.render("page", request, tick=tick)
+
+    assert all(getattr(request, name) is value for name, value in zip(names, before, strict=True))
+
+
+class OwnLazyObject(LazyObject):  # type: ignore[type-arg] # generic for mypy alone
+    """One that finds what it stands for by a method."""
+
+    def _setup(self) -> None:
+        self._wrapped = "found"
+
+
+@pytest.mark.parametrize("value", [None, 5, OwnLazyObject()], ids=["none", "number", "lazy"])
+def test_what_is_only_called_a_nonce_is_no_obstacle(
+    templates: Templates, tick: Counter, value: object
+) -> None:
+    templates.write(page=counted(templates, "x"))
+
+    assert [templates.render("page", csp_nonce=value, tick=tick) for _ in range(2)] == ["x", "x"]
+    assert tick.since() == 1
+
+
+def test_a_session_that_is_found_late_is_no_obstacle(
+    templates: Templates, new_request: NewRequest, tick: Counter
+) -> None:
+    templates.write(page=counted(templates, "x"))
+    for _ in range(2):
+        request = new_request()
+        request.session = SimpleLazyObject(partial(real, request.session))
+        templates.render("page", request, tick=tick)
+
+    assert tick.since() == 1
+
+
+def test_names_that_are_no_strings_are_no_obstacle(tick: Counter) -> None:
+    templates = DjangoTemplates()
+    templates.write(page=counted(templates, "x"))
+    template = templates.engine.get_template("page.html")
+
+    with unit_of_work():
+        assert template.render(Context({5: "five", "tick": tick})) == "x"
 
 
 def test_a_nonce_that_was_made_above_is_the_same_below_a_block_without_one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import django
@@ -13,33 +14,140 @@ from django.utils import timezone, translation
 from jinja2 import DictLoader, Environment
 
 from cachelayers import jinja, unit_of_work
+from cachelayers.fragments.serving import Fragment
 from cachelayers.jinja import CacheLayersExtension
 from tests.fragments.engines import BUILTINS, DjangoTemplates, JinjaTemplates, Templates
+from tests.fragments.views import show_twice
+
+
+@pytest.mark.parametrize("below", ["node.html", "below.html"])
+def test_templates_that_include_themselves_or_each_other_are_followed_once(
+    templates: Templates, below: str
+) -> None:
+    loop = templates.loop("node", "node.below", f'{{% include "{below}" %}}')
+    templates.write(
+        page=templates.fragment('{% include "node.html" %}', "tree", "node"),
+        node="{{ node.name }}" + loop,
+        below='{% include "node.html" %}',
+    )
+    node = {"name": "a", "below": [{"name": "b", "below": []}]}
+
+    assert [templates.render("page", node=node) for _ in range(2)] == ["ab", "ab"]
+
+
+def test_a_hit_looks_at_no_template_whose_name_stands_there(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates.write(
+        page=templates.fragment('{% include "part.html" %}', "card"),
+        part='{% include "deep.html" %}',
+        deep="d",
+    )
+
+    check_nothing_is_looked_at(templates, monkeypatch)
+
+
+def check_nothing_is_looked_at(templates: Templates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See that what is kept is the text alone, without templates to be looked at on each hit."""
+    show_twice(templates)
+    looked_at: list[object] = []
+
+    def note(_: Fragment, kept: object) -> bool:
+        looked_at.append(kept)
+        return True
+
+    monkeypatch.setattr(Fragment, "accepts", note)
+
+    assert templates.render("page") == "d"
+    assert set(looked_at) <= {"d"}
+
+
+def test_a_template_that_is_not_there_may_stand_in_a_branch(templates: Templates) -> None:
+    templates.write(
+        page=templates.fragment('{% include "part.html" %}', "card"),
+        part='{% if given %}{% include "none.html" %}{% endif %}p',
+    )
+
+    assert [templates.render("page") for _ in range(2)] == ["p", "p"]
+
 
 # Django's templates
 
 
-def test_a_template_that_extends_its_own_name_is_followed(tmp_path: Path) -> None:
-    for folder, text in {
-        "site": '{% extends "page.html" %}',
-        "library": "{% block main %}old{% endblock %}",
-    }.items():
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "page.html").write_text(text)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% show_item %}",
+        "{% show_first_item %}",
+        pytest.param(
+            "{% partial row %}",
+            marks=pytest.mark.skipif(
+                django.VERSION < (6, 0), reason="partials came with Django 6.0"
+            ),
+        ),
+    ],
+)
+def test_a_hit_looks_at_no_template_that_a_tag_names(
+    body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = DjangoTemplates()
+    row = '{% partialdef row %}{% include "item.html" %}{% endpartialdef %}'
+    templates.write(
+        page=(row if "row" in body else "") + templates.fragment(body, "card"), item="d"
+    )
+
+    check_nothing_is_looked_at(templates, monkeypatch)
+
+
+def test_an_inclusion_tag_s_template_may_have_no_name() -> None:
+    templates = DjangoTemplates()
+    templates.write(page=templates.fragment("{% show_own_item %}", "card"))
+
+    assert [templates.render("page") for _ in range(2)] == ["item", "item"]
+
+
+@pytest.mark.skipif(django.VERSION < (6, 0), reason="partials came with Django 6.0")
+def test_a_partial_that_is_not_defined_may_stand_in_a_branch() -> None:
+    templates = DjangoTemplates()
+    templates.write(page=templates.fragment("{% if no %}{% partial none %}{% endif %}p", "card"))
+
+    assert [templates.render("page") for _ in range(2)] == ["p", "p"]
+
+
+def test_the_constant_that_a_name_is_worked_out_from_is_not_taken_for_one(tmp_path: Path) -> None:
+    """A folder's, say: no loader finds that, but one fails to read it."""
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "small.html").write_text("small")
+    source = '{% fragment "card" %}{% include "cards/"|add:name %}{% endfragment %}'
+    template = Engine(dirs=[str(tmp_path)], builtins=BUILTINS).from_string(source)
+
+    with unit_of_work():
+        assert template.render(Context({"name": "small.html"})) == "small"
+
+
+@pytest.mark.parametrize("name", ['"page.html"', "chosen"])
+def test_a_template_that_extends_its_own_name_is_followed(name: str) -> None:
+    """Through two that a loader keeps, to one in a table, say, that none does."""
+    card = f'{{% fragment "card" %}}{{% include {name} %}}{{% endfragment %}}'
+    folders = [
+        {"index.html": card, "page.html": '{% extends "page.html" %}'},
+        {"page.html": '{% extends "page.html" %}'},
+        {"page.html": "{% block main %}old{% endblock %}"},
+    ]
+    *kept, last = [("django.template.loaders.locmem.Loader", folder) for folder in folders]
+    engine = Engine(
+        loaders=[("django.template.loaders.cached.Loader", kept), last], builtins=BUILTINS
+    )
 
     def shown() -> str:
-        engine = Engine(
-            dirs=[str(tmp_path / folder) for folder in ("site", "library")],
-            builtins=BUILTINS,
-        )
-        source = '{% fragment "card" %}{% include "page.html" %}{% endfragment %}'
         with unit_of_work():
-            return engine.from_string(source).render(Context())
+            return engine.get_template("index.html").render(Context({"chosen": "page.html"}))
 
-    before = [shown(), shown()][-1]
-    (tmp_path / "library" / "page.html").write_text("{% block main %}new{% endblock %}")
+    before = [shown(), shown()]
+    folders[-1]["page.html"] = "{% block main %}new{% endblock %}"
 
-    assert (before, shown()) == ("old", "new")
+    assert before == ["old", "old"]
+    assert shown() == "new"
 
 
 @pytest.mark.skipif(django.VERSION < (6, 0), reason="partials came with Django 6.0")
@@ -67,16 +175,6 @@ def test_a_partial_that_uses_itself_is_followed_once() -> None:
         "{% endfor %}{% endpartialdef %}"
     )
     templates.write(page=tree + templates.fragment("{% partial tree %}", "tree", "node"))
-    node = {"name": "a", "below": [{"name": "b", "below": []}]}
-
-    assert [templates.render("page", node=node) for _ in range(2)] == ["ab", "ab"]
-
-
-def test_an_include_that_includes_itself_is_followed_once() -> None:
-    templates = DjangoTemplates()
-    node_source = '{{ node.name }}{% for node in node.below %}{% include "node.html" %}{% endfor %}'
-    page = templates.fragment('{% include "node.html" %}', "tree", "node")
-    templates.write(page=page, node=node_source)
     node = {"name": "a", "below": [{"name": "b", "below": []}]}
 
     assert [templates.render("page", node=node) for _ in range(2)] == ["ab", "ab"]
@@ -207,6 +305,20 @@ def test_templates_without_a_name_that_are_included_as_objects_are_not_kept(
 
 
 # Jinja2's templates
+
+
+def test_a_template_without_a_name_among_several_is_not_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    templates = JinjaTemplates()
+    templates.write(page=templates.fragment("{% include [given.part] %}", "card"))
+
+    def shown(text: str) -> str:
+        part = templates.environment.from_string(text)
+        return templates.render("page", given=SimpleNamespace(part=part))
+
+    assert [shown("one"), shown("other")] == ["one", "other"]
+    assert "it includes a template that has no name" in caplog.text
 
 
 def test_a_macro_that_is_imported_is_part_of_it() -> None:

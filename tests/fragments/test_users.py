@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.handlers.wsgi import WSGIRequest
 from django.template import Context
 from django.test import RequestFactory
+from django.utils.functional import SimpleLazyObject
 
 from cachelayers import unit_of_work
 from tests.fragments.conftest import Counter, NewRequest
@@ -53,12 +55,37 @@ def test_those_who_are_not_logged_in_share_one(
 def test_a_block_without_a_user_is_shared_by_all(
     templates: Templates, new_request: NewRequest, tick: Counter, users: list[User]
 ) -> None:
-    templates.write(page="{{ user.username }}" + counted(templates, "x") + "{{ user.username }}")
+    block = counted(templates, "{% if nothing %}{% endif %}x")
+    templates.write(page="{{ user.username }}" + block + "{{ user.username }}")
+    given: dict[str, Any] = {"tick": tick, "nothing": None}
 
-    shown = [templates.render("page", new_request(user), tick=tick) for user in users]
+    shown = [templates.render("page", new_request(user), **given) for user in users]
 
     assert shown == ["annxann", "bobxbob"]
     assert tick.since() == 1
+
+
+def test_a_block_without_a_user_does_not_find_out_who_that_is(
+    templates: Templates, new_request: NewRequest, tick: Counter
+) -> None:
+    """That reads the session, and a response that did varies by the cookie."""
+    templates.write(page=counted(templates))
+    request = new_request()
+
+    templates.render("page", request, tick=tick)
+
+    assert not request.session.accessed
+
+
+def test_a_user_who_is_not_found_in_the_session_leaves_it_alone(
+    templates: Templates, new_request: NewRequest, users: list[User]
+) -> None:
+    templates.write(page=templates.fragment("{{ request.user.username }}", "card"))
+    request = new_request()
+    request.user = SimpleLazyObject(lambda: users[0])
+
+    assert templates.render("page", request) == "ann"
+    assert not request.session.accessed
 
 
 def test_a_user_that_only_a_branch_asks_for_is_in_the_key_from_then_on(
@@ -128,6 +155,27 @@ def test_a_fragment_that_finds_a_user_s_one_within_it_is_the_user_s_too(
     shown = [templates.render("page", user=user, number=2, numbers=[1]) for user in users * 2]
 
     assert shown == ["ann;", "bob;"] * 2
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_fragment_around_a_user_s_one_that_other_pages_show_too_is_the_user_s(
+    templates: Templates, new_request: NewRequest, users: list[User], is_list: bool
+) -> None:
+    """This process knows already under which key the inner one is; of the outer one it does not."""
+    body = "{{ user.username }}"
+    templates.write(
+        part=templates.fragments(body, "row", "n in numbers")
+        if is_list
+        else templates.fragment(body, "name"),
+        page='{% include "part.html" %}',
+        outer=templates.fragment('{% include "part.html" %}', "outer"),
+    )
+    for user in users * 2:
+        templates.render("page", new_request(user), numbers=[1])
+
+    shown = [templates.render("outer", new_request(user), numbers=[1]) for user in users * 2]
+
+    assert shown == ["ann", "bob"] * 2
 
 
 def test_a_log_in_while_it_is_rendered_is_kept(
@@ -358,12 +406,32 @@ def test_a_user_that_cannot_be_watched_on_a_request_is_told_by_the_one_it_wraps(
     assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
 
 
+def test_a_user_that_cannot_be_watched_is_told_too(
+    templates: Templates, rf: RequestFactory, users: list[User]
+) -> None:
+    """Of a class of requests that gives it by a property alone."""
+
+    class OwnRequest(WSGIRequest):
+        user = property(lambda self: self.environ["user"])
+
+    templates.write(page=templates.fragment("{{ request.user.username }}", "card"))
+
+    def shown(user: User) -> str:
+        environment = {**rf.get("/").environ, "user": user}
+        return templates.render("page", OwnRequest(environment))
+
+    assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
+
+
+@pytest.mark.parametrize("is_nobody_first", [False, True])
 def test_nobody_and_an_anonymous_user_are_told_apart(
-    templates: Templates, new_request: NewRequest
+    templates: Templates, new_request: NewRequest, is_nobody_first: bool
 ) -> None:
     templates.write(page=templates.fragment("{{ user.is_anonymous }}", "card"))
-
     nobody: Any = None
+    if is_nobody_first:
+        templates.render("page", user=nobody)
+
     assert templates.render("page", new_request()) == "True"
     assert templates.render("page", user=nobody) in {"", "None"}
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -21,7 +22,7 @@ from pytest_django import Settings
 from cachelayers import recall
 from cachelayers.management.columns import in_columns, in_words, seconds_in
 from cachelayers.management.commands import cache_stats
-from cachelayers.statistics import flush
+from cachelayers.statistics import Figures, LayerState, LogState, flush
 from tests.environment import PROJECT
 from tests.settings import database_cache, layered_cache, memory_cache
 
@@ -150,6 +151,55 @@ def test_a_column_without_anything_in_it_is_left_out() -> None:
     table = in_columns(["name", "empty", "number"], [["a", "", "1"], ["bc", "", "10"]], texts=1)
 
     assert table == "name  number\na          1\nbc        10"
+
+
+def test_each_cache_has_a_line_and_each_layer_says_what_is_wrong(settings: Settings) -> None:
+    settings.CACHES = {name: layered_cache("m", "t") for name in ("a", "b")}
+    states = [
+        LayerState("a", "m", "Memory", None, False, None, None),
+        LayerState("a", "t", "Table", "is down", False, None, None),
+        LayerState("b", "m", "Memory", None, True, None, None),
+        LayerState("alone", "", "File", None, False, 1, 2),
+    ]
+
+    table = cache_stats.layer_table(states, {})
+
+    assert [line.split() for line in table.splitlines()[1:]] == [
+        ["a", "LayeredCache"],
+        ["a", "m", "Memory", "works"],
+        ["a", "t", "Table", "is", "down"],
+        ["b", "LayeredCache"],
+        ["b", "m", "Memory", "skipped"],
+        ["alone", "File", "works", "1", "2"],
+    ]
+
+
+def test_only_caches_that_were_recalled_from_stand_in_the_table_of_recalls() -> None:
+    figures = {
+        ("a", ""): Figures(hits=1),
+        ("b", ""): Figures(fresh=1),
+        ("b", "memory"): Figures(fresh=1),
+    }
+
+    assert [line.split()[:2] for line in cache_stats.recall_table(figures).splitlines()[1:]] == [
+        ["b", "1"]
+    ]
+    assert cache_stats.recall_table({}) == ""
+
+
+def test_a_log_says_what_is_wrong_and_one_without_rows_no_times() -> None:
+    now = datetime.now(UTC)
+    logs = [
+        LogState("full", 2, now - timedelta(hours=3), now - timedelta(minutes=5), 0.0, None),
+        LogState("empty", 0, None, None, 0.0, None),
+        LogState("away", 0, None, None, 0.0, "is down"),
+    ]
+
+    full, empty, away = (line.split() for line in cache_stats.log_table(logs).splitlines()[1:])
+
+    assert full[:9] == ["full", "works", "2", "3.0", "h", "ago", "5.0", "min", "ago"]
+    assert empty == ["empty", "works", "0", "0.0", "ms"]
+    assert away == ["away", "is", "down", "0", "0.0", "ms"]
 
 
 @pytest.mark.usefixtures("statistics_table")

@@ -13,9 +13,12 @@ from django.test import override_settings
 
 from cachelayers import invalidate
 from cachelayers.backends.layered import breaker
+from cachelayers.samples import Sample
 from cachelayers.statistics import LayerState, LogState, layer_states, series, states, totals
+from cachelayers.statistics.advice import changes_of
 from cachelayers.statistics.states import log_state
 from cachelayers.statistics.table import STATISTICS_TABLE, add_rows, row_of
+from cachelayers.statistics.timings import last_changes
 from cachelayers.statistics.writing import own_connection
 from cachelayers.stats import Figures
 from tests.layered.backends import server_of
@@ -156,3 +159,18 @@ def state_of(database: str) -> LogState:
     found = log_state(database)
     assert found is not None
     return found
+
+
+def test_tables_of_two_databases_are_looked_up_each_in_its_own_log(statistics_table: str) -> None:
+    tables = frozenset({("default", "library_author"), (statistics_table, "library_book")})
+    for database in ("default", statistics_table):
+        with own_connection(database) as connection, connection.cursor() as cursor:
+            for _, name in tables:
+                cursor.execute(
+                    "INSERT INTO cachelayers_invalidation (tag, at) VALUES (%s, 0)",
+                    [f"table:{name}"],
+                )
+    one = Sample("query", "q", "", 0, 1.0, tables, time.time())
+
+    assert set(changes_of(tables, 0)) == tables
+    assert set(last_changes([one], own_connection)) == tables
