@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.apps.registry import Apps
 from django.db import models
 from django.utils.functional import cached_property
 
@@ -85,6 +86,8 @@ class Title(models.Model):
     title = models.CharField(max_length=50)
 
     class Meta:
+        apps = Apps()  # of its own: commands that go through all models would look for the view
+        app_label = "library"
         managed = False
         db_table = "library_title_view"
 
