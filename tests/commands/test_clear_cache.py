@@ -10,6 +10,7 @@ from pytest_django import Settings
 from tests.commands.fakes import PatternCache
 from tests.commands.runs import Run, RunCommand
 from tests.environment import server_port
+from tests.settings import database_cache
 
 DATABASE = {"BACKEND": "cachelayers.backends.DatabaseCache", "LOCATION": "sqlite_cache"}
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "locmem"}
@@ -341,6 +342,19 @@ def test_it_warns_where_sessions_live_in_the_cache(clear: RunCommand, settings: 
     result = clear("--all", "--dry-run")
 
     assert result.out.count("sessions are kept in it: users may be logged out") == 1
+
+
+@pytest.mark.parametrize("part", ["--prefix=a", "--expired"])
+def test_it_does_not_warn_of_sessions_where_only_a_part_goes(
+    clear: RunCommand, settings: Settings, part: str
+) -> None:
+    settings.CACHES = {"default": database_cache("default")}
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+
+    result = clear("--all", part, "--dry-run")
+
+    assert result.error is None
+    assert "logged out" not in result.out
 
 
 def test_it_names_the_aliases_that_are_emptied_with_it(

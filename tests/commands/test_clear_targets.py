@@ -220,6 +220,27 @@ def test_an_unknown_fragment_is_an_error_with_the_nearest_ones(
     assert "add --any-tag" in result.message
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_fragment_that_only_the_log_knows_is_known(clear: RunCommand) -> None:
+    invalidate("fragment:worked-out")
+
+    assert clear("--fragment=worked-out").error is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_word_that_only_the_site_s_views_declare_is_known(
+    clear: RunCommand, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_urls.py").write_text(
+        "from cachelayers import cached\nurlpatterns = []\n"
+        "@cached(tags=['a late word'])\ndef late(): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ROOT_URLCONF = "late_urls"
+
+    assert clear("--tag=a late word").error is None
+
+
 def test_a_fragment_whose_name_a_template_works_out_can_be_invalidated_all_the_same(
     clear: RunCommand, menu: Callable[[], str]
 ) -> None:
