@@ -189,6 +189,40 @@ def test_the_options_of_the_command_reach_the_worker(
     assert request.headers["X-Market"] == "north"
 
 
+@needs_django_tasks
+def test_what_is_put_there_is_the_command_as_it_was_typed(
+    run: RunCommand, site: Records, settings: Settings
+) -> None:
+    settings.TASKS = DUMMY
+    typed = [
+        *("--concurrency=3", "--time-limit=7", "--only-missing", "--rate=2.5", "--shard=1/2"),
+        *("--base-url=http://127.0.0.1:8000", "--language=fr", "--header=X-Market: north"),
+    ]
+
+    run("warm_cache", "pages", "--enqueue", *typed)
+    run("warm_cache", "pages", "--enqueue")
+
+    from django.tasks import default_task_backend
+
+    queued: Any = default_task_backend
+    assert [result.args for result in queued.results] == [
+        ["pages", typed],
+        ["pages", ["--concurrency=1", "--time-limit=300"]],
+    ]
+
+
+@needs_django_tasks
+def test_what_has_ended_is_put_there_again(
+    run: RunCommand, site: Records, settings: Settings
+) -> None:
+    run("warm_cache", "pages")
+    settings.TASKS = DUMMY
+
+    start_in_background("pages")
+
+    assert run_of("pages").state is RunState.QUEUED
+
+
 # In a process
 
 
