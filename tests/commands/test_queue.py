@@ -126,6 +126,23 @@ def test_a_queue_that_is_named_and_not_there_is_an_error(
     )
 
 
+@needs_django_tasks
+@pytest.mark.parametrize(
+    "configured",
+    [{"other": IMMEDIATE["default"]}, {"default": {**IMMEDIATE["default"], "QUEUES": ["other"]}}],
+)
+def test_a_queue_of_django_that_does_not_take_it_is_an_error_and_the_warmer_stays_due(
+    run: RunCommand, site: Records, settings: Settings, configured: dict[str, Any]
+) -> None:
+    settings.TASKS = configured
+
+    result = run("warm_cache", "--due", "--enqueue")
+
+    assert result.message.startswith("TASKS does not take the task: ")
+    assert run_of("pages").queued_at is None
+    assert site.paths == []
+
+
 def test_a_queue_that_nobody_knows_is_found_by_the_checks(settings: Settings) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "TASK_QUEUE": "rq"}
 
@@ -290,6 +307,21 @@ def test_the_options_of_the_caller_reach_the_process(own_site: BaseCache) -> Non
 
     [failure] = wait_for("squares", RunState.INTERRUPTED).failures
     assert failure.reason.endswith("error: unrecognized arguments: --faster")
+
+
+def test_a_process_that_dies_says_nothing_of_a_run_that_another_one_has_taken_over(
+    own_site: BaseCache,
+) -> None:
+    source = warmer_source("squares")
+    claim(source, time_limit=60)
+
+    background.note_death(source, "a token of before", 1, "killed")
+
+    assert run_of("squares").is_running
+    assert not run_of("squares").failures
+    WarmerRun.objects.all().delete()
+    background.note_death(source, "a token of before", 1, "killed")
+    assert not WarmerRun.objects.exists()
 
 
 def test_a_process_that_cannot_be_started_is_no_run(
