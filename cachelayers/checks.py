@@ -92,7 +92,8 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
 
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
     """Yield a warning where UNLOGGED means nothing."""
-    if database in settings.DATABASES and connections[database].vendor != "postgresql":
+    known = isinstance(database, str) and database in settings.DATABASES
+    if known and connections[database].vendor != "postgresql":
         yield checks.Warning(
             f"{where} OPTIONS UNLOGGED is True, and DATABASES[{database!r}] is not PostgreSQL.",
             hint="It has no effect there: leave it out.",
@@ -264,7 +265,7 @@ def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error where warmers cannot be put on the queue that is named."""
     value = given.get("TASK_QUEUE")
     modules = {"django": "django.tasks", "celery": "celery"}
-    if value is not None and value not in modules:
+    if value is not None and (not isinstance(value, str) or value not in modules):
         yield Error(
             f"CACHELAYERS['TASK_QUEUE'] is {value!r}.",
             hint="Give 'django', 'celery', or None for what the project uses.",
@@ -281,7 +282,7 @@ def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error where recall would use a cache that there is not."""
     alias = given.get("ALIAS", "default")
-    if alias not in settings.CACHES:
+    if not isinstance(alias, str) or alias not in settings.CACHES:
         yield Error(
             f"CACHELAYERS['ALIAS'] is {alias!r}, which is not in CACHES.",
             hint=f"Name one of {', '.join(map(repr, settings.CACHES))}.",

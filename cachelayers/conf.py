@@ -90,7 +90,9 @@ def database_alias_of(params: Mapping[str, Any]) -> str:
 
 def cache_databases() -> list[str]:
     """Return the DATABASES aliases that hold the table of a DatabaseCache, each once."""
-    return list(dict.fromkeys(database_alias_of(params) for _, params in database_caches()))
+    named = (database_alias_of(params) for _, params in database_caches())
+    # A list or the like is an error already, which a check tells.
+    return list(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def is_own_database(database: str) -> bool:

@@ -50,19 +50,22 @@ def static_integrity(path: object) -> str:
     return build_integrity(path)
 
 
-class CacheLayersExtension(Extension):
-    """Adds the functions and blocks that are tags in Django's templates."""
+FUNCTIONS = {
+    "hashed_static": hashed_static,
+    "cache_id": cache_id,
+    "static_integrity": static_integrity,
+}
 
-    tags = {"fragment", "fragments", "uncached"}
+
+class CacheLayersExtension(Extension):
+    """Adds what are tags in Django's templates: as tags, and those of static files as functions."""
+
+    tags = {"fragment", "fragments", "uncached", *FUNCTIONS}
 
     def __init__(self, environment: Environment) -> None:
         """Make them known to every template, imported ones too."""
         super().__init__(environment)
-        environment.globals.update(
-            hashed_static=hashed_static,
-            cache_id=cache_id,
-            static_integrity=static_integrity,
-        )
+        environment.globals.update(FUNCTIONS)
         note_all(environment)
         self._compiled = threading.local()
         self._tags: dict[tuple[Any, ...], Tag] = {}
@@ -76,11 +79,26 @@ class CacheLayersExtension(Extension):
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
         """Compile a block of the extension."""
         token = next(parser.stream)
+        if token.value in FUNCTIONS:
+            return self._parse_static(parser, token.value, token.lineno)
         if self.environment.is_async:
             parser.fail("fragments need an environment without enable_async", token.lineno)
         if token.value == "uncached":
             return self._parse_hole(parser, token.lineno)
         return self._parse_fragment(parser, token.lineno, is_list=token.value == "fragments")
+
+    # {% hashed_static "img/car.jpg" %}
+    # {% hashed_static "img/car.jpg" as name %}
+
+    def _parse_static(self, parser: Parser, name: str, line: int) -> nodes.Node:
+        path = parser.parse_expression()
+        call = self.call_method("_call_static", [nodes.Const(name), path], lineno=line)
+        if parser.stream.skip_if("name:as"):
+            return nodes.Assign(parser.parse_assign_target(name_only=True), call, lineno=line)
+        return nodes.Output([call], lineno=line)
+
+    def _call_static(self, name: str, path: object) -> str:
+        return FUNCTIONS[name](path)
 
     # {% fragment "name", argument, timeout=600 %} ... {% endfragment %}
     # {% fragments "name", argument for item in items, timeout=600 %} ... {% endfragments %}

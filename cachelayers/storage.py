@@ -8,7 +8,7 @@ from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.core.files.storage import Storage
 
 from cachelayers.hashing import build_hashed_url
-from cachelayers.hashing.names import is_foreign, path_below_static_url
+from cachelayers.hashing.names import is_below_static_url, is_foreign
 
 if TYPE_CHECKING:
     Base = Storage
@@ -33,8 +33,9 @@ class HashedStaticFilesMixin(Base):
     @staticmethod
     def _below(name: str) -> str:
         # Django's storages forgive a leading slash, and so there are templates that have one.
-        is_url = is_foreign(name) or path_below_static_url(name) is not None
-        return name if is_url else name.lstrip("/")
+        if not name.startswith("/") or is_foreign(name) or is_below_static_url(name):
+            return name
+        return name.lstrip("/")
 
 
 class HashedStaticFilesStorage(HashedStaticFilesMixin, StaticFilesStorage):

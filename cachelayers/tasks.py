@@ -15,6 +15,7 @@ from django.db import DatabaseError
 
 from cachelayers.conf import package_settings
 from cachelayers.exceptions import CacheLayersError
+from cachelayers.masking import without_secrets
 from cachelayers.warming.background import run_warmer, start_process
 from cachelayers.warming.records import AlreadyRunning, forget_queued, note_queued
 from cachelayers.warming.registry import registered_warmers
@@ -130,7 +131,8 @@ def put_on_celery(name: str, arguments: list[str]) -> str:
     try:
         return str(run_warmer_with_celery.delay(name, arguments).id)
     except OperationalError as error:
-        raise NoQueue(f"Celery's broker did not take the task: {error}") from error
+        said = without_secrets(str(error))
+        raise NoQueue(f"Celery's broker did not take the task: {said}") from error
 
 
 def put_on_django_queue(name: str, arguments: list[str]) -> str:

@@ -161,7 +161,14 @@ CACHES = {
 CACHELAYERS: dict[str, Any] = {
     "TRACK": [
         *("airports", "pages"),
-        *("library.Author", "library.Book", "library.Subject", "library.Branch", "library.Card"),
+        *(
+            "library.Author",
+            "library.Book",
+            "library.Subject",
+            "library.Branch",
+            "library.Card",
+            "library.Loan",
+        ),
     ],
     # The programs that tests start write none, but where they are what is tested.
     "STATS_SECONDS": None,

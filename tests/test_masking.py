@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from pytest_django import Settings
 
+from cachelayers.backends.database.health import Report
+from cachelayers.backends.layered.breaker import Breaker
+from cachelayers.checks import check_caches
+from cachelayers.lookup.faults import report
 from cachelayers.masking import MASK, shown_location, without_password, without_secrets
+from cachelayers.warming.outcomes import describe_error
 
 
 @pytest.mark.parametrize(
@@ -20,6 +27,19 @@ from cachelayers.masking import MASK, shown_location, without_password, without_
         ("127.0.0.1:11211", "127.0.0.1:11211"),
         ("/var/tmp/a@b", "/var/tmp/a@b"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("unix:///run/a.sock?password=hunter2&db=1", "unix:///run/a.sock?password=***&db=1"),
+        ("unix://user:hunter2@/run/a.sock", "unix://***@/run/a.sock"),
+        ("/run/redis.sock?password=hunter2", "/run/redis.sock?password=***"),
+        ("redis://a/,redis://:hunter2@b/1", "redis://a/, redis://***@b/1"),
+        ("redis://:hunter2@a/;redis://:hunter3@b/", "redis://***@a/, redis://***@b/"),
+        ("user:hunter2@a:11211;user:hunter3@b:11211", "***@b:11211"),
+        ("redis://:hun/ter2@host/1", "redis://***@host/1"),
+        ("redis://:hun#ter2@host/1", "redis://***@host/1"),
+        ("redis://:hun?ter2@host/1", "redis://***@host/1"),
+        ("redis://:hun,ter2@host/1", "redis://***@host/1"),
+        ("redis://:hun://ter2@host/1", "redis://***@host/1"),
+        ("redis://host/1?password=hun@ter2", "redis://host/1?password=***"),
+        ("redis://[bad:hunter2@host/1", "redis://***@host/1"),
         ("", ""),
     ],
 )
@@ -44,12 +64,57 @@ def test_every_address_of_several_is(settings: Settings) -> None:
         {"LOCATION": "user:hunter2@host:11211"},
         {"LOCATION": "redis://host/", "OPTIONS": {"PASSWORD": "hunter2"}},
         {"LOCATION": "redis://host/", "OPTIONS": {"POOL": {"auth_token": "hunter2"}}},
+        {"LOCATION": "redis://host/", "OPTIONS": {"SERVERS": [{"password": b"hunter2"}]}},
+        {"LOCATION": "unix:///run/redis.sock?password=hunter2"},
+        {"LOCATION": "redis://other/,redis://:hunter2@host/"},
+        {"LOCATION": "redis://:hunter2/and/more@host/"},
     ],
 )
 def test_what_a_client_says_is_shown_without_it(config: object, settings: Settings) -> None:
     settings.CACHES = {"default": {"BACKEND": "x", **config}}  # type: ignore[dict-item]
 
     assert without_secrets("no access with hunter2") == f"no access with {MASK}"
+
+
+def test_the_address_of_somebody_elses_server_is_shown_without_its_user() -> None:
+    assert (
+        without_secrets("no broker at amqp://me:hunter2@host/") == "no broker at amqp://***@host/"
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"BACKEND": "cachelayers.backends.DatabaseCache"},
+        {"BACKEND": "cachelayers.backends.LayeredCache", "OPTIONS": {"LAYERS": ["other", "more"]}},
+    ],
+)
+def test_a_check_shows_a_misplaced_address_without_its_password(
+    config: dict[str, object], settings: Settings
+) -> None:
+    other = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    wrong = {**config, "LOCATION": "redis://user:hunter2@host/"}
+    settings.CACHES = {"default": wrong, "other": other, "more": other}
+
+    messages = [f"{message}" for message in check_caches(None)]
+
+    assert any("redis://***@host/" in message for message in messages)
+    assert not any("hunter2" in message for message in messages)
+
+
+def test_what_a_failing_layer_says_is_logged_and_told_without_it(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CACHES = {"away": {"BACKEND": "x", "LOCATION": "redis://:hunter2@host/"}}
+    error = ConnectionError("hunter2 was refused")
+
+    Breaker("away").fail("get", error)
+    Report("away", "errors", logging.ERROR).tell(str(error))
+    report("an alias of this test", "get", error)
+
+    assert len(caplog.messages) == 3
+    assert all("*** was refused" in message for message in caplog.messages)
+    assert describe_error(error) == "ConnectionError: *** was refused"
 
 
 def test_the_passwords_of_databases_are_masked_too(

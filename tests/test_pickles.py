@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import pickle
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -130,6 +131,16 @@ def test_a_pickle_of_very_many_parts_is_refused(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(Unreadable, match="more than 1,000 parts"):
         read_pickle(pickle.dumps(list(range(2_000))))
+
+
+def test_an_object_that_is_filled_in_very_many_steps_keeps_nobody_waiting() -> None:
+    steps = 80_000
+    began = time.process_time()
+
+    for step in (b"K\x01a", b"K\x01K\x01s", b"(K\x01e"):
+        read_pickle(b"\x80\x04cmodule\nName\n)R" + step * steps + b".")
+
+    assert time.process_time() - began < 2  # not the square of it
 
 
 def test_nothing_is_imported_for_a_pickle() -> None:

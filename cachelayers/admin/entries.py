@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from django.core.cache import InvalidCacheBackendError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from cachelayers.admin.forms import EntriesForm
 from cachelayers.admin.screens import Screen
-from cachelayers.backends.faults import UNWELL
-from cachelayers.dashboard.shelves import Shelf, Unsearchable, shelf_of, shelves
+from cachelayers.dashboard.shelves import NoSuchEntry, Shelf, Unsearchable, shelf_of, shelves
 from cachelayers.masking import shown_location, without_secrets
-
-NOT_THERE: tuple[type[BaseException], ...] = (*UNWELL, InvalidCacheBackendError)
 
 
 class EntriesScreen(Screen):
@@ -36,11 +32,12 @@ class EntriesScreen(Screen):
             return self.look(request, form, shelf_of(alias))
         except Unsearchable as reason:
             return self.render(request, form=form, problem=str(reason))
-        except NOT_THERE as error:
+        except NoSuchEntry:
+            return self.render(request, form=form, problem=_("There is no such entry."))
+        # A cache that is away, or was never right, raises what its client likes.
+        except Exception as error:  # noqa: BLE001
             problem = without_secrets(f"{type(error).__name__}: {error}")
             return self.render(request, form=form, problem=problem)
-        except ValueError:  # a reference that no link of this page has
-            return self.render(request, form=form, problem=_("There is no such entry."))
 
     def look(self, request: HttpRequest, form: EntriesForm, shelf: Shelf) -> HttpResponse:
         """Show one entry, or those that were searched for."""

@@ -7,9 +7,11 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.translation import gettext_lazy as _
 
 from cachelayers.clearing.names import UnknownName, alias_named, model_named
+from cachelayers.clearing.sessions import goes_into_sessions
 from cachelayers.dashboard.history import KINDS
 from cachelayers.dashboard.invalidating import Choice
 from cachelayers.dashboard.names import (
@@ -19,6 +21,8 @@ from cachelayers.dashboard.names import (
     row_named,
 )
 from cachelayers.dashboard.shelves import shelves
+
+MOST_LINES = 1_000  # each is looked for in the database
 
 
 class NamesField(forms.MultipleChoiceField):
@@ -47,8 +51,17 @@ class LinesField(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         """Return the lines that are not blank."""
-        lines = (super().to_python(value) or "").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        text = super().to_python(value) or ""
+        # Django's own check comes later, and does not look into a list.
+        ProhibitNullCharactersValidator()(text)
+        lines = text.splitlines()
+        found = [line.strip() for line in lines if line.strip()]
+        if len(found) > MOST_LINES:
+            raise forms.ValidationError(
+                _("%(count)d lines are too many: give at most %(most)d at once."),
+                params={"count": len(found), "most": MOST_LINES},
+            )
+        return found
 
 
 class InvalidateForm(forms.Form):
@@ -119,6 +132,15 @@ class InvalidateForm(forms.Form):
     def clean_rows(self) -> list[Any]:
         """Find each."""
         return [_found(row_named, text) for text in self.cleaned_data["rows"]]
+
+    def clean_key_prefix(self) -> str:
+        """Refuse what would tell, by what it finds, how the key of a session goes on."""
+        prefix: str = self.cleaned_data["key_prefix"]
+        if goes_into_sessions(prefix):
+            raise forms.ValidationError(
+                _("Single sessions cannot be chosen: their keys are secret.")
+            )
+        return prefix
 
     def clean(self) -> dict[str, Any]:
         """See that anything was chosen."""

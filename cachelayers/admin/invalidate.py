@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
@@ -57,9 +60,17 @@ class InvalidateScreen(Screen):
             request,
             "invalidate_preview.html",
             title=_("What this will touch"),
-            touched=preview(choice),
+            touched=preview(choice, partial(self.may_view_row, request)),
             typed=list(form.as_typed()),
         )
+
+    def may_view_row(self, request: HttpRequest, row: Model) -> bool:
+        """Tell whether the user may know what a row is called: as the row's own pages decide."""
+        own = self.admin_site._registry.get(type(row))
+        if own is not None:
+            return own.has_view_permission(request, row)
+        codename = get_permission_codename("view", row._meta)
+        return request.user.has_perm(f"{row._meta.app_label}.{codename}")
 
     def change_view(
         self,

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from cachelayers.admin.forms import LogForm
+from cachelayers.admin.invalidate import InvalidateScreen
 from cachelayers.admin.notes import authors_of
 from cachelayers.admin.screens import Screen
 from cachelayers.dashboard.history import databases_with_log, read_log
@@ -42,5 +43,6 @@ class LogScreen(Screen):
             form=form,
             page=page,
             rows=[(row, authors.get(row.id)) for row in page.rows],
+            may_see_results=any(self.may(request, each) for each in InvalidateScreen.permissions),
             older=f"?{urlencode(asked)}" if page.before else "",
         )

@@ -35,15 +35,14 @@ class ConfiguredCache(AsyncTwins):
         Not here: Django's own system checks make every cache, and would break off before the
         errors that cachelayers.checks has to say.
         """
-        options = params.get("OPTIONS", {})
-        # Django's own constructor looks into OPTIONS, whatever they are.
-        super().__init__({**params, "OPTIONS": options if isinstance(options, Mapping) else {}})
         self.alias = find_alias(type(self), location, params) if alias is None else alias
         problems = self.find_problems(f"CACHES[{self.alias!r}]", location, params)
         self._problem = next(map(str, problems), None)
+        # Django's own constructor looks into OPTIONS and imports KEY_FUNCTION, whatever they are.
+        super().__init__({} if self._problem else dict(params))
         self._has_plain_keys = type(self).make_key is BaseCache.make_key
         if self._problem is None:
-            self._assemble(location, options)
+            self._assemble(location, params.get("OPTIONS", {}))
 
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:

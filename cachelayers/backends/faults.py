@@ -11,14 +11,15 @@ from django.core.exceptions import ImproperlyConfigured
 from cachelayers.backends.database.faults import Fault, fault_of
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
+from cachelayers.masking import without_secrets
 
 # What unpickling raises for an entry of code that has changed since.
 UNREADABLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, EOFError)
 
 
 def said_by(error: BaseException) -> str:
-    """Return what a server said, without the command, which redis-py quotes with its value."""
-    return str(error).rpartition(" caused error: ")[2][:200].rstrip(".")
+    """Return what a server said, without passwords and the command that redis-py quotes."""
+    return without_secrets(str(error).rpartition(" caused error: ")[2])[:200].rstrip(".")
 
 
 def errors_named(*names: tuple[str, str]) -> tuple[type[BaseException], ...]:

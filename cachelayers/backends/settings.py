@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from django.core.cache.backends.base import get_key_func
+
 SETTINGS_KEYS = {
     "BACKEND", "LOCATION", "TIMEOUT", "OPTIONS", "KEY_PREFIX", "VERSION", "KEY_FUNCTION",
 }  # fmt: skip
@@ -44,6 +46,7 @@ def find_common_problems(
             f"{where} TIMEOUT is {timeout!r}.",
             "Give seconds as a number, or None for entries that never expire.",
         )
+    yield from find_key_problems(where, params)
     options = params.get("OPTIONS", {})
     if not isinstance(options, Mapping):
         yield Problem(
@@ -59,6 +62,26 @@ def find_common_problems(
             )
         elif demand := unmet_demand(name, value):
             yield Problem("cachelayers.E004", f"{where} OPTIONS {name} is {value!r}.", demand)
+
+
+def find_key_problems(where: str, params: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with what keys are made of."""
+    prefix, version = params.get("KEY_PREFIX", ""), params.get("VERSION", 1)
+    function = params.get("KEY_FUNCTION")
+    if not isinstance(prefix, str):
+        yield Problem("cachelayers.E004", f"{where} KEY_PREFIX is {prefix!r}.", "Give a text.")
+    if not is_whole(version):
+        yield Problem(
+            "cachelayers.E004", f"{where} VERSION is {version!r}.", "Give a whole number."
+        )
+    try:
+        get_key_func(function)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        yield Problem(
+            "cachelayers.E004",
+            f"{where} KEY_FUNCTION is {function!r}.",
+            f"Give a function of key, prefix and version, or its dotted path ({error}).",
+        )
 
 
 def unmet_bound_demand(value: Any) -> str | None:

@@ -12,15 +12,14 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.base import default_key_func
 
-from cachelayers.backends.faults import UNWELL
 from cachelayers.backends.layered.layers.making import make_layer
 from cachelayers.backends.layered.layers.redis import RedisLayer
+from cachelayers.clearing.sessions import session_keys
 
 MOST_KEYS = 10_000  # looked at: a look at all of a large Redis would take minutes
 MOST_SHOWN = 3
 LOOK_SECONDS = 2.0  # for an answer
 LONGEST_KEY = 60
-SESSION_KEY = "django.contrib.sessions."
 REDIS_PORT = 6379
 REDIS_SCHEMES = frozenset({"redis", "rediss", "valkey", "valkeys"})
 HERE = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}
@@ -52,13 +51,17 @@ def place_of(config: Mapping[str, Any]) -> object:
     first = location[0] if isinstance(location, (list, tuple)) and location else location
     if not first:
         return None
-    parts = urlsplit(str(first))
+    try:
+        parts = urlsplit(str(first))
+        port = parts.port or REDIS_PORT
+    except ValueError:  # no address, but perhaps a path
+        return tuple(location) if isinstance(location, list) else location
     if parts.scheme not in REDIS_SCHEMES:
         return tuple(location) if isinstance(location, list) else location
     named = parse_qs(parts.query).get("db", [parts.path.strip("/")])[-1]
     number = config.get("OPTIONS", {}).get("db", named) or 0
     host = parts.hostname or "localhost"
-    return RedisPlace(HERE.get(host, host), parts.port or REDIS_PORT, str(number))
+    return RedisPlace(HERE.get(host, host), port, str(number))
 
 
 def foreign_keys(alias: str) -> Iterator[str]:
@@ -71,15 +74,20 @@ def foreign_keys(alias: str) -> Iterator[str]:
         total = int(client.dbsize())
         found = islice(client.scan_iter(count=1000), MOST_KEYS)
         keys = [key.decode("utf-8", "replace") for key in found]
-    except UNWELL:  # the clearing itself will tell
+    # Whatever a client raises for its settings: the clearing itself will tell.
+    except Exception:  # noqa: BLE001
         return
     foreign = sorted(key for key in keys if not own.match(key))
-    sessions = sum(SESSION_KEY in key for key in keys)
+    of_sessions = session_keys()
+    sessions = sum(bool(of_sessions.search(key)) for key in keys)
     looked_at = f" (of the first {len(keys):,} of {total:,} keys)" if len(keys) < total else ""
     if foreign:
-        shown = ", ".join(repr(key[:LONGEST_KEY]) for key in foreign[:MOST_SHOWN])
+        # Not those of sessions: who knows one is logged in with it.
+        harmless = [key for key in foreign if not of_sessions.search(key)][:MOST_SHOWN]
+        shown = ", ".join(repr(key[:LONGEST_KEY]) for key in harmless)
         count = f"{len(foreign):,} key{'s' if len(foreign) > 1 else ''}"
-        yield f"{count} in it{looked_at} would go that are not its own, such as {shown}"
+        examples = f", such as {shown}" if shown else ""
+        yield f"{count} in it{looked_at} would go that are not its own{examples}"
     if sessions:
         yield f"{sessions:,} of its keys{looked_at} are sessions: users may be logged out"
 

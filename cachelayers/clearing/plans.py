@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from cachelayers.backends import LayeredCache
+from cachelayers.backends.layered.layers.making import is_local_alias
 from cachelayers.clearing.neighbours import foreign_keys, neighbours
 from cachelayers.conf import backend_of
 from cachelayers.hashing.shared import forget_shared
@@ -124,9 +125,8 @@ def notes(alias: str) -> Iterator[str]:
     """What else an operator should know before an alias is emptied as a whole."""
     if keeps_sessions(alias):
         yield "sessions are kept in it: users may be logged out"
-    for whole, config in settings.CACHES.items():
-        is_layered = backend_of(config) is LayeredCache
-        if is_layered and alias in config.get("OPTIONS", {}).get("LAYERS", ()):
+    for whole in settings.CACHES:
+        if is_layer_of(alias, whole):
             yield f"it is a layer of {whole!r}, whose other layers still have what they have"
     if hasattr(caches[alias], "clear_entries") or isinstance(caches[alias], LayeredCache):
         return
@@ -137,8 +137,18 @@ def notes(alias: str) -> Iterator[str]:
 
 
 def keeps_sessions(alias: str) -> bool:
-    """Tell whether users' sessions are in an alias."""
-    return settings.SESSION_ENGINE in SESSION_ENGINES and alias == settings.SESSION_CACHE_ALIAS
+    """Tell whether users' sessions are in an alias, or in a layer that this process shares."""
+    if settings.SESSION_ENGINE not in SESSION_ENGINES:
+        return False
+    kept_in = settings.SESSION_CACHE_ALIAS
+    return alias == kept_in or (is_layer_of(alias, kept_in) and not is_local_alias(alias))
+
+
+def is_layer_of(alias: str, whole: str) -> bool:
+    """Tell whether an alias is a layer of another one."""
+    config = settings.CACHES.get(whole, {})
+    is_layered = backend_of(config) is LayeredCache
+    return is_layered and alias in config.get("OPTIONS", {}).get("LAYERS", ())
 
 
 def describe_count(count: int, *, kind: str = "") -> str:

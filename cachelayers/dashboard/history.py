@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from cachelayers.clearing.names import FRAGMENT
+from cachelayers.clearing.sessions import session_heads
 from cachelayers.dashboard.names import Model
 from cachelayers.invalidation.tracked import (
     log_database,
@@ -62,6 +63,8 @@ def databases_with_log() -> list[str]:
 def read_log(database: str, *, kind: str = "", text: str = "", before: int | None = None) -> Page:
     """Return a page of the log, the newest first."""
     rows = Invalidation.objects.using(database).order_by("-id")
+    for head in session_heads():  # who knows the key of a session is logged in with it
+        rows = rows.exclude(tag__startswith=KINDS["key"][0], tag__contains=head)
     if kind:
         rows = rows.filter(tag__startswith=KINDS[kind][0])
     if text:

@@ -100,8 +100,11 @@ class Outcome:
 # What it will touch
 
 
-def preview(choice: Choice) -> list[Touched]:
-    """Say of each target what it will touch."""
+def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
+    """Say of each target what it will touch.
+
+    ``may_view``: tells whether the reader may know what a row is called.
+    """
     return [
         *(Touched(_("word"), word, *of_word(word)) for word in choice.words),
         *(
@@ -109,7 +112,10 @@ def preview(choice: Choice) -> list[Touched]:
             for name in choice.fragments
         ),
         *(Touched(_("model"), model._meta.label, of_model(model)) for model in choice.models),
-        *(Touched(_("row"), name_of_row(row), of_row(row)) for row in choice.rows),
+        *(
+            Touched(_("row"), name_of_row(row), of_row(row, is_named=may_view(row)))
+            for row in choice.rows
+        ),
         *(preview_of_alias(choice, alias) for alias in aliases_of(choice)),
     ]
 
@@ -129,24 +135,37 @@ def of_model(model: Model) -> str:
     )
 
 
-def of_row(row: Row) -> str:
+def of_row(row: Row, *, is_named: bool) -> str:
     """Say what is made of a row, and of queries that may have found it."""
-    return _(
-        "Every entry that was made from this row (%(row)s), and those made from queries on"
-        " %(models)s, which may have found it."
-    ) % {"row": row, "models": row._meta.verbose_name_plural}
+    names = {"row": row, "models": row._meta.verbose_name_plural}
+    if not is_named:
+        return (
+            _(
+                "Every entry that was made from this row, and those made from queries on"
+                " %(models)s, which may have found it."
+            )
+            % names
+        )
+    return (
+        _(
+            "Every entry that was made from this row (%(row)s), and those made from queries on"
+            " %(models)s, which may have found it."
+        )
+        % names
+    )
 
 
 def preview_of_alias(choice: Choice, alias: str) -> Touched:
     """Say what clearing an alias reaches; a backend that fails or cannot says so here."""
     try:
         clearing = plan(choice, alias)
+        told_too = [] if choice.prefix else list(notes(alias))
     except ClearingError as reason:
         return Touched(_("alias"), alias, "", [_("Left alone: %s.") % reason])
     # Backends raise errors of their libraries, which have no common base.
     except Exception as error:  # noqa: BLE001
         return Touched(_("alias"), alias, "", [told(error)])
-    warnings = [] if choice.prefix else [f"{note[0].upper()}{note[1:]}." for note in notes(alias)]
+    warnings = [f"{note[0].upper()}{note[1:]}." for note in told_too]
     return Touched(_("alias"), alias, f"{clearing.backend}: {clearing.what}", warnings)
 
 

@@ -132,17 +132,17 @@ def _extend(target: Any, items: list[Any]) -> None:
 
 def _set_items(target: Any, items: list[Any]) -> None:
     pairs = paired(items)
-    if isinstance(target, Pairs):
-        target.items.extend(pairs)
-    else:  # an OrderedDict and its like are made first and filled then
-        target.state = Pairs([*(target.state.items if target.state else ()), *pairs])
+    if isinstance(target, Noted):  # an OrderedDict and its like are made first and filled then
+        target.state = target.state or Pairs()
+        target = target.state
+    target.items.extend(pairs)
 
 
 def _append(target: Any, items: list[Any]) -> None:
     if isinstance(target, Noted):
-        target.state = [*(target.state or ()), *items]
-    else:
-        target.extend(items)
+        target.state = target.state or []
+        target = target.state
+    target.extend(items)  # in place: copies would take minutes for many small steps
 
 
 def _set_state(target: Any, items: list[Any]) -> None:

@@ -1,4 +1,7 @@
-"""Look for entries where they are: in a table, in this process's memory, in a Redis."""
+"""Look for entries where they are: in a table, in this process's memory, in a Redis.
+
+Those of sessions are left out: who knows the key of one is logged in with it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from cachelayers.backends.layered.layers import make_layer
 from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer, escape_pattern
 from cachelayers.backends.memory.store import Record
+from cachelayers.clearing.sessions import session_keys
 from cachelayers.conf import backend_of
 from cachelayers.dashboard.stored import Stored, at, read_bytes, read_live, read_row
 from cachelayers.entries.values import KIND_MASK, SIGNED, ZLIB, ZSTD, Kind, Undecodable
@@ -26,6 +30,7 @@ PER_PAGE = 50
 LIMIT_SECONDS = 2.0  # that a server may take for one answer
 SCAN_SECONDS = 1.0  # that a search in a Redis may take before it asks whether to go on
 SCAN_COUNT = 1_000
+HIGHEST_NUMBER = 2**63 - 1  # that a database takes
 MOST_SHOWN_BYTES = 2**20  # of a value in a Redis; longer ones are not fetched
 
 
@@ -65,6 +70,10 @@ class Shelf(Protocol):
 
     def open(self, reference: str) -> Opened | None:
         """Return one entry; None: it is gone."""
+
+
+class NoSuchEntry(Exception):
+    """What was asked for is in no link of ours."""
 
 
 class Unsearchable(Exception):
@@ -108,20 +117,25 @@ class TableShelf:
 
     def search(self, text: str, after: str) -> Listing:
         """Read the alias's rows in the order of their ids."""
-        first = int(after) + 1 if after else self.cache.first_id
+        first = number_of(after) + 1 if after else self.cache.first_id
         rows = self.cache.search_entries(text, first, PER_PAGE + 1)
-        shown = rows[:PER_PAGE]
+        shown, secret = rows[:PER_PAGE], session_keys()
+        entries = [listed_row(row) for row in shown]
         return Listing(
-            [listed_row(row) for row in shown], str(shown[-1].id) if len(rows) > PER_PAGE else ""
+            [entry for entry in entries if not secret.search(entry.name)],
+            str(shown[-1].id) if len(rows) > PER_PAGE else "",
         )
 
     def open(self, reference: str) -> Opened | None:
         """Read one row."""
-        row = self.cache.look_at_entry(int(reference))
+        number = number_of(reference)
+        row = self.cache.look_at_entry(number)
         if row is None:
             return None
         size = len(row.key) + len(row.data or b"")
-        listed = listed_row(ListedRow(int(reference), row.key, *row[1:3], row.format, size))
+        listed = listed_row(ListedRow(number, row.key, *row[1:3], row.format, size))
+        if session_keys().search(listed.name):
+            return None
         try:
             form, data = (Kind.INT, b"") if row.data is None else self.cache.plain_data(row)
         except Undecodable as error:
@@ -165,8 +179,10 @@ class MemoryShelf:
 
     def search(self, text: str, after: str) -> Listing:
         """Sort the names, from where the last page ended."""
+        secret = session_keys()
         # The list first: other threads go on writing.
-        names = (name for name in list(self.records) if text in name and name > after)
+        found_names = (name for name in list(self.records) if text in name and name > after)
+        names = (name for name in found_names if not secret.search(name))
         found = heapq.nsmallest(PER_PAGE + 1, names)
         entries = [entry for name in found[:PER_PAGE] if (entry := self._listed(name))]
         return Listing(entries, found[PER_PAGE - 1] if len(found) > PER_PAGE else "")
@@ -175,6 +191,8 @@ class MemoryShelf:
         """Take one record."""
         record, listed = self.records.get(reference), self._listed(reference)
         if record is None or listed is None or (content := record.content) is None:
+            return None
+        if session_keys().search(listed.name):
             return None
         value, is_pickled, _expires = content
         stored = read_bytes(value) if is_pickled else read_live(value)
@@ -205,11 +223,11 @@ class RedisShelf:
     def search(self, text: str, after: str) -> Listing:
         """Go through the keys of the server, for a moment; they come in no order."""
         pattern = f"{escape_pattern(str(self.access.key('')))}*{escape_pattern(text)}*"
-        cursor, keys = int(after or 0), []
+        cursor, keys, secret = number_of(after or "0"), [], session_keys()
         deadline = time.monotonic() + SCAN_SECONDS
         while True:
             cursor, some = self.client.scan(cursor=cursor, match=pattern, count=SCAN_COUNT)
-            keys += some
+            keys += [key for key in some if not secret.search(name_of(key))]
             if not cursor or len(keys) >= PER_PAGE or time.monotonic() > deadline:
                 break
         return Listing([self._listed(key) for key in keys], str(cursor) if cursor else "")
@@ -219,6 +237,11 @@ class RedisShelf:
         try:
             key = bytes.fromhex(reference)
         except ValueError:
+            raise NoSuchEntry from None
+        # Other keys of the server are not this cache's to show.
+        if not key.startswith(str(self.access.key("")).encode()):
+            raise NoSuchEntry
+        if session_keys().search(name_of(key)):
             return None
         if self.client.type(key) not in {b"string", "string"}:
             return None
@@ -232,6 +255,22 @@ class RedisShelf:
         milliseconds = self.client.pttl(key)
         return Listed(
             reference=bytes(key).hex(),
-            name=bytes(key).decode("utf-8", "backslashreplace"),
+            name=name_of(key),
             expires=at(time.time() + milliseconds / 1000) if milliseconds >= 0 else None,
         )
+
+
+def name_of(key: bytes) -> str:
+    """Return a key of a Redis as text."""
+    return bytes(key).decode("utf-8", "backslashreplace")
+
+
+def number_of(text: str) -> int:
+    """Return the number of a row, or of a place in a search; raise NoSuchEntry for what is none."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise NoSuchEntry from None
+    if abs(number) > HIGHEST_NUMBER:
+        raise NoSuchEntry
+    return number

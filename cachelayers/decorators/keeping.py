@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.db.models import Model
 
 from cachelayers.entries.arguments import ArgumentKeys
 from cachelayers.entries.spelling import path_of
+from cachelayers.invalidation.capture import current_capture
+from cachelayers.invalidation.rows import add_instances, rows_in, without_laziness
 from cachelayers.invalidation.words import note_words
 from cachelayers.lookup import (
     ainvalidate_key,
@@ -108,6 +111,10 @@ class Keeping:
                 f"{self.keys.where}(): an argument was changed before its value was computed."
                 " Pass it a copy."
             )
+        rows = self._rows_given(arguments, keywords)
+        if self.is_async and rows:
+            return self._compute_async(rows, arguments, keywords)
+        depend_on(rows)
         value = self.function(*arguments, **keywords)
         if isinstance(value, Generator | AsyncGenerator):
             raise TypeError(
@@ -116,10 +123,30 @@ class Keeping:
             )
         return value
 
+    async def _compute_async(
+        self, rows: Sequence[Model], arguments: Arguments, keywords: Keywords
+    ) -> Any:
+        await sync_to_async(depend_on)(rows)  # it may have to read a log, which the loop may not
+        return await self.function(*arguments, **keywords)
+
+    def _rows_given(self, arguments: Arguments, keywords: Keywords) -> Sequence[Model]:
+        """Return the instances among the arguments: what they hold is read without a statement."""
+        given = [without_laziness(one) for one in (*arguments, *keywords.values())]
+        if self._make_text is None:  # all have a spelling: they are rows, values, and such in lists
+            return [row for one in given for row in rows_in(one)]
+        return [one for one in given if isinstance(one, Model)]
+
     def _ask(self, option: Callable[..., Any], arguments: Arguments, keywords: Keywords) -> Any:
         """Call a function that was given as an option with what the cached one would get."""
         bound = self.keys.bind(arguments, keywords)
         return option(*bound.args, **bound.kwargs)
+
+
+def depend_on(rows: Sequence[Model]) -> None:
+    """Have the value that is being computed depend on rows that its function was given."""
+    capture = current_capture()
+    if rows and capture is not None and capture.collects:
+        add_instances(capture, rows)
 
 
 def as_async(compute: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:

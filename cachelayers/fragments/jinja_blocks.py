@@ -30,8 +30,8 @@ from cachelayers.fragments.markup import (
     rendering_of,
 )
 from cachelayers.fragments.places import Locale, users_of
-from cachelayers.fragments.seen import without_laziness
 from cachelayers.fragments.serving import Fragment, Memory, serve
+from cachelayers.invalidation.rows import without_laziness
 
 Call = Callable[..., str]
 NO_NAMES: Mapping[str, Any] = {}

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
-from django.db.models import Model, QuerySet
-from django.utils.functional import LazyObject
-
-from cachelayers.entries.spelling import (
-    ENCODERS,
-    Unstable,
-    spell,
-    spell_instance,
-    spell_str,
-    unwrap_lazy_object,
-)
+from cachelayers.entries.spelling import Unstable, spell, spell_str
+from cachelayers.fragments.arguments import spell_arguments
 
 LONGEST_NAME = 150  # characters; with "fragment:" it is a word, which the log's column must hold
 LONGEST_HEAD = 150  # with the digests a key has at most 240 characters; memcached takes 250
 UNSAFE_IN_KEYS = re.compile(r"[^!-~]")
-# Of the types that were met; spell() looks for that of a model's class step by step.
-encoders: dict[type, Callable[[Any], str]] = dict(ENCODERS)
-ADDRESS = re.compile(r" at 0x[0-9a-f]+>", re.IGNORECASE)  # of an object without a text of its own
 
 
 def word_of(name: str) -> str:
@@ -86,32 +73,3 @@ def beginning_of(name: str, texts: tuple[str, ...]) -> tuple[str, blake2b]:
     head = UNSAFE_IN_KEYS.sub("_", name)[:LONGEST_HEAD]
     begun = blake2b(spell((name, *texts)).encode("utf-8", "surrogatepass"), digest_size=16)
     return f"{word_of(head)}:", begun
-
-
-def spell_arguments(arguments: Sequence[object]) -> str:
-    """Spell all arguments."""
-    try:
-        # Nearly all are strings, numbers, rows and the like.
-        return "".join([encoders[type(argument)](argument) for argument in arguments])
-    except (KeyError, Unstable, RecursionError):
-        encoders.update(
-            {type(one): spell_instance for one in arguments if issubclass(type(one), Model)}
-        )
-        return "".join([spell_argument(argument) for argument in arguments])
-
-
-def spell_argument(value: object) -> str:
-    """Spell an argument; what has no spelling is told by its text, as by Django's own tag."""
-    if isinstance(value, QuerySet):
-        return spell(list(value))
-    try:
-        return spell(value)
-    except (Unstable, RecursionError):
-        if isinstance(value, Model):
-            raise
-        if issubclass(type(value), LazyObject):
-            value = unwrap_lazy_object(value)
-        text = str(value)
-        if ADDRESS.search(text):
-            raise
-        return f"?{spell_str(type(value).__qualname__)}{spell_str(text)}"

@@ -100,8 +100,8 @@ class FragmentNode(Node):
         arguments = [argument.resolve(context) for argument in self._options.arguments]
         texts, known = self._surroundings.texts(context, self.nodelist)
         first = look_first(given, arguments, texts, self._memory)
-        if first is not None and type(first.kept) is str and current_rendering() is None:
-            return first.kept
+        if isinstance(first, str):
+            return first
         block = DjangoBlock(self.nodelist, context, known, self._holes, self._options.told)
         return serve(Fragment(where, given, arguments, texts, block, self._memory, first))
 

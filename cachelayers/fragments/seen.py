@@ -6,10 +6,8 @@ counted the rows of a table; the fragment shows it without a statement of its ow
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -17,13 +15,18 @@ from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.messages.storage.base import BaseStorage
 from django.db.models import Model, QuerySet
 from django.template.loader_tags import BlockNode
-from django.utils.functional import LazyObject, Promise, empty
+from django.utils.functional import Promise
 
 from cachelayers.entries.spelling import Unstable, spell
 from cachelayers.fragments.places import USER
 from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.invalidate import tags_of_row
+from cachelayers.invalidation.rows import (
+    add_all_seen,
+    add_instance,
+    rows_in,
+    without_laziness,
+)
 
 CONSTANTS = frozenset({"True", "False", "None", "STATIC_URL", "MEDIA_URL"})
 # In a key whenever they are asked for: see locale.
@@ -100,16 +103,25 @@ def add_dependencies(
     for name, value in seen.items():
         plain = without_laziness(value)
         if isinstance(plain, Model):
-            is_clear &= add_instance(capture, plain, [])
-        is_clear &= name in told or holds_no_data(name, value)
+            is_clear &= add_instance(capture, plain)
+        is_clear &= holds_no_data(name, value) or (
+            name in told and is_told_by(arguments, value, plain)
+        )
     if is_clear:
         return True
     if capture.unit.is_of_one_recall:
         return False
-    capture.is_unstorable |= capture.unit.has_seen_unshareable
-    for dependency in capture.seen_before():
-        capture.add_dependency(dependency)
+    add_all_seen(capture)
     return True
+
+
+def is_told_by(arguments: Sequence[object], value: object, plain: object) -> bool:
+    """Tell whether an argument that stands for a name says all of its value.
+
+    The value itself does, and so does the key of a row. The `id` of anything else, such as the
+    dictionary that `values()` has made of a row, says nothing of the rest.
+    """
+    return isinstance(plain, Model) or any(value is argument for argument in arguments)
 
 
 def holds_no_data(name: str, value: Any) -> bool:
@@ -133,7 +145,7 @@ def add_argument(capture: Capture, argument: object) -> bool:
     """Depend on the rows in an argument. Tell whether the key and these say all of it."""
     argument = without_laziness(argument)
     if isinstance(argument, Model):
-        return add_instance(capture, argument, [])
+        return add_instance(capture, argument)
     if isinstance(argument, QuerySet):
         argument = list(argument)
     try:
@@ -141,55 +153,5 @@ def add_argument(capture: Capture, argument: object) -> bool:
         rows = list(rows_in(argument))
     except (Unstable, RecursionError):
         return False  # its text is in the key, which need not say what it is made of
-    are_clear = [add_instance(capture, row, []) for row in rows]
+    are_clear = [add_instance(capture, row) for row in rows]
     return all(are_clear)
-
-
-def rows_in(value: object) -> Iterator[Model]:
-    """Yield the instances in what has a spelling, and so an end: a container, what a list adds."""
-    value = without_laziness(value)
-    if isinstance(value, Model):
-        yield value
-        return
-    if isinstance(value, (type, enum.Enum)):
-        return  # a name in the code. What its class holds leads to all other code.
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from rows_in(key)
-            yield from rows_in(item)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from rows_in(item)
-    if (added := object.__getstate__(value)) is not None:
-        yield from rows_in(added)
-
-
-def add_instance(capture: Capture, instance: Model, path: list[Model]) -> bool:
-    """Depend on an instance's row, and on those read with it. Tell whether that is all it holds."""
-    if any(instance is one for one in path):
-        return True
-    for database, tags in tags_of_row(instance).items():
-        capture.note_tags(database, tags)
-        for reading in capture.unit.positions_around(database):
-            capture.add(database, reading, tags)  # it may have been read there, so earlier
-    is_clear = vars(instance).keys() <= attributes_of_row(type(instance))
-    for related in list(instance._state.fields_cache.values()):
-        if isinstance(related, Model):
-            is_clear &= add_instance(capture, related, [*path, instance])
-    return is_clear
-
-
-@lru_cache(maxsize=1024)
-def attributes_of_row(model: type[Model]) -> AbstractSet[str]:
-    """Return the attributes of an instance that holds its row and nothing else."""
-    return {"_state", *(field.attname for field in model._meta.concrete_fields)}
-
-
-def without_laziness(value: Any) -> object:
-    """Return what a lazy object stands for, or None for one that was not used yet.
-
-    To ask a lazy object for its class would be to use it.
-    """
-    if not issubclass(type(value), LazyObject):
-        return value
-    return None if value._wrapped is empty else value._wrapped

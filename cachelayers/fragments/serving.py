@@ -41,10 +41,10 @@ from cachelayers.fragments.seen import (
     NAMES_OF_LANGUAGE,
     NAMES_OF_TIME_ZONE,
     add_dependencies,
-    without_laziness,
 )
 from cachelayers.fragments.watching import Watch
 from cachelayers.invalidation.capture import Capture, current_capture
+from cachelayers.invalidation.rows import without_laziness
 from cachelayers.invalidation.units import current_unit
 from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
 
@@ -117,7 +117,7 @@ class Memory:
 
 
 class FirstLook(NamedTuple):
-    """What was found under a key that does not name the user."""
+    """What was found under a key that does not name the user, where it is no plain text."""
 
     key: str
     kept: Any
@@ -126,10 +126,10 @@ class FirstLook(NamedTuple):
 
 def look_first(
     given: Given, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
-) -> FirstLook | None:
+) -> str | FirstLook | None:
     """Look for what most fragments are: a plain text, the same for all who read one language.
 
-    It takes nothing of what a Fragment needs beyond. None where more is to be done.
+    It takes nothing of what a Fragment needs beyond. None where nothing was looked for.
     """
     dimensions = memory.dimensions
     if USER in dimensions:
@@ -138,9 +138,13 @@ def look_first(
         key = make_key(given.name, arguments, texts_in(texts, dimensions, ANYWHERE))
         if memory.is_secret(key):
             return None
-        return FirstLook(key, *peek(given.alias, key, is_shown_only=True))
+        kept, stored = peek(given.alias, key, is_shown_only=True)
     except (Unstable, SynchronousOnlyOperation):
         return None
+    # Within a block that is rendered it is a part of that, and more than a text.
+    if type(kept) is str and current_rendering() is None:
+        return kept
+    return FirstLook(key, kept, stored)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.conf import settings
 from cachelayers.exceptions import StaticFileError
 from cachelayers.hashing.markers import Marker
 
+MOST_NAMES = 10_000  # that are remembered as they were read
 # Two letters at least: one is a drive of Windows.
 FOREIGN = re.compile(r"[a-z][a-z0-9+.-]+:|//", re.IGNORECASE)
 PARTS = re.compile(r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?", re.DOTALL)
@@ -28,18 +30,35 @@ class Reference:
 
 def is_foreign(given: object) -> bool:
     """Tell whether it is a URL that is not below STATIC_URL: somebody else's, or its own data."""
-    text = as_text(given)
-    return path_below_static_url(text) is None and FOREIGN.match(text) is not None
+    return is_foreign_text(as_text(given), static_url())
+
+
+def is_below_static_url(given: object) -> bool:
+    """Tell whether it is a URL of the site's static files."""
+    return path_below(static_url(), as_text(given)) is not None
 
 
 def read_reference(given: object) -> Reference:
     """Return what is named; raise StaticFileError where no file can be."""
-    text = as_text(given)
-    below = path_below_static_url(text)
+    return read_text(as_text(given), static_url())
+
+
+# Remembered: a template names the same files each time, and to read a name takes as long as to look
+# for its id. Errors are not.
+@lru_cache(maxsize=MOST_NAMES)
+def is_foreign_text(text: str, static_url: str) -> bool:
+    """Do as is_foreign() for a text and a STATIC_URL."""
+    return path_below(static_url, text) is None and FOREIGN.match(text) is not None
+
+
+@lru_cache(maxsize=MOST_NAMES)
+def read_text(text: str, static_url: str) -> Reference:
+    """Do as read_reference() for a text and a STATIC_URL."""
+    below = path_below(static_url, text)
     path, query, fragment = split_parts(text if below is None else below)
     if below is None and not path:
         raise StaticFileError(Marker.NO_FILE_PROVIDED, text, "a template names no static file")
-    if is_foreign(text):
+    if is_foreign_text(text, static_url):
         raise refusal(text, "is not below STATIC_URL")
     # Below STATIC_URL it is a URL and encoded. A bare name may be either, as for Django's manifest.
     spellings = [unquote(path)] if below is not None else [path, unquote(path)]
@@ -52,19 +71,19 @@ def as_text(given: object) -> str:
     return "" if given is None else str(given).strip()
 
 
-def path_below_static_url(text: str) -> str | None:
+def static_url() -> str:
+    """Return STATIC_URL, or nothing where it is not set."""
+    return str(settings.STATIC_URL or "")
+
+
+def path_below(static_url: str, text: str) -> str | None:
     """Return what follows STATIC_URL, or None where the text does not begin with it."""
-    for prefix in static_prefixes():
-        if text.startswith(prefix):
+    # Its path alone too, where a host comes before it. Without a path of its own a CDN's URL would
+    # make every absolute path one of ours.
+    for prefix in (static_url, urlsplit(static_url).path):
+        if len(prefix) > 1 and text.startswith(prefix):
             return text[len(prefix) :]
     return None
-
-
-def static_prefixes() -> list[str]:
-    """Return STATIC_URL, and its path where a host comes before it."""
-    whole = str(settings.STATIC_URL or "")
-    # Without a path of its own a CDN's URL would make every absolute path one of ours.
-    return [prefix for prefix in dict.fromkeys([whole, urlsplit(whole).path]) if len(prefix) > 1]
 
 
 def split_parts(url: str) -> tuple[str, str, str]:

@@ -136,10 +136,7 @@ class Database:
 
     def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
         """Return what a statement means."""
-        tables = tracked_tables(connection.alias)
-        if tables is not self._tables:
-            self._tables = tables
-            self.forget()
+        self._follow_settings(connection)
         found = self._footprints.get(text)
         # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
         # only reads the log with each request, and should not parse that statement each time.
@@ -151,6 +148,18 @@ class Database:
                 self._footprints = {}
             self._footprints[text] = found
         return found
+
+    def tables_behind(self, connection: BaseDatabaseWrapper, view: str) -> tuple[TrackedTable, ...]:
+        """Return the tracked tables that a view shows; none for what is no view."""
+        self._follow_settings(connection)
+        catalogue, name = self._current_catalogue(connection), bare_name(view)
+        return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
+
+    def _follow_settings(self, connection: BaseDatabaseWrapper) -> None:
+        tables = tracked_tables(connection.alias)
+        if tables is not self._tables:
+            self._tables = tables
+            self.forget()
 
     def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
         is_own = statement.is_own and statement.kind is not Kind.SCHEMA
@@ -165,15 +174,17 @@ class Database:
             self._load_again_at = 0.0
             is_read = statement.kind is Kind.READ
             return Footprint(Effect.READ if is_read else Effect.NONE, is_untracked=is_read)
-        tables = self._tables_of(statement, catalogue)
+        tables = self._tables_named(statement.names, catalogue)
         if statement.kind is Kind.READ:
             return self._read(statement, catalogue, tables)
         return self._write(connection.vendor, statement, catalogue, tables)
 
-    def _tables_of(self, statement: Statement, catalogue: Catalogue) -> tuple[TrackedTable, ...]:
-        """Return the tracked tables that a statement names, itself or through views."""
-        names = set(statement.names)
-        for name in statement.names & catalogue.views.keys():
+    def _tables_named(
+        self, found: frozenset[str], catalogue: Catalogue
+    ) -> tuple[TrackedTable, ...]:
+        """Return the tracked tables among names, also through views."""
+        names = set(found)
+        for name in found & catalogue.views.keys():
             names |= catalogue.views[name]
         by_name = {bare_name(table.name): table for table in self._tables.values()}
         return tuple(by_name[name] for name in sorted(names & by_name.keys()))

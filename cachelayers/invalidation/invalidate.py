@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, router
 from django.db.models import Model
 
-from cachelayers.invalidation.footprints import key_text
+from cachelayers.invalidation.footprints import database_of, key_text
 from cachelayers.invalidation.log import write_tags
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag, word_tag
 from cachelayers.invalidation.tracked import (
@@ -82,8 +82,7 @@ def tags_of_instance(instance: Model, using: str | None) -> Iterable[tuple[str, 
     for part in concrete_parts(model):
         table = table_of(part, database)
         found.append((database, table_tag(table.name)))
-        key = part._meta.pk
-        text = key_text(table, key.value_from_object(instance)) if key is not None else None
+        text = key_text_of(instance, part, table, database)
         found.append(
             (database, all_rows_tag(table.name) if text is None else row_tag(table.name, text))
         )
@@ -107,19 +106,38 @@ def table_of(model: type[Model], database: str) -> TrackedTable:
 
 
 def tags_of_row(instance: Model) -> dict[str, list[str]]:
-    """Return what something made of an instance depends on, by database: its tracked rows."""
+    """Return what something made of an instance depends on, by database: its tracked rows.
+
+    Of a model whose table is a view these are the tables that it shows.
+    """
     database = instance._state.db
     if database is None or instance.pk is None:
         return {}
-    tracked = tracked_tables(database)
+    tracked, connection = tracked_tables(database), connections[database]
     found = []
     for part in concrete_parts(type(instance)):
-        table, key = tracked.get(part._meta.db_table), part._meta.pk
-        if table is None or key is None:
+        behind = database_of(database).tables_behind(connection, part._meta.db_table)
+        found += [table_tag(table.name) for table in behind]
+        table = tracked.get(part._meta.db_table)
+        if table is None:
             continue
-        text = key_text(table, key.value_from_object(instance))
+        text = key_text_of(instance, part, table, database)
         if text is None:
             found.append(table_tag(table.name))
         else:
             found += [row_tag(table.name, text), all_rows_tag(table.name)]
     return {database: found} if found else {}
+
+
+def key_text_of(
+    instance: Model, part: type[Model], table: TrackedTable, database: str
+) -> str | None:
+    """Return the text of an instance's key in a table, None where its rows have no tags.
+
+    As triggers and statements write it: a field may give Python another value than the database.
+    """
+    key = part._meta.pk
+    if key is None or table.key_kind is None:
+        return None
+    value = key.get_db_prep_value(key.value_from_object(instance), connections[database])
+    return key_text(table, value)

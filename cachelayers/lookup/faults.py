@@ -6,6 +6,7 @@ import logging
 import time
 
 from cachelayers.lookup.policy import Policy
+from cachelayers.masking import without_secrets
 from cachelayers.stats import counts
 
 logger = logging.getLogger("cachelayers.lookup")
@@ -25,7 +26,7 @@ def report(alias: str, operation: str, error: BaseException) -> None:
             alias,
             operation,
             type(error).__name__,
-            error,
+            without_secrets(str(error)),
         )
 
 

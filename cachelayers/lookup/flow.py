@@ -33,6 +33,7 @@ from cachelayers.lookup.steps import (
     FixPosition,
     ReadEntry,
     ReadLease,
+    ReadUnread,
     Sleep,
     Steps,
     StoreEntry,
@@ -285,6 +286,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
+        yield ReadUnread(value)
     seconds = time.perf_counter() - clock
     envelope = None
     if is_worth_storing(policy, capture, unit):

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
 from cachelayers.entries.envelope import FORMAT, LENGTH
-from cachelayers.invalidation.capture import current_capture
+from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.faults import report
@@ -69,7 +69,9 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
             return MISS
     except (TypeError, ValueError):  # it was tampered with
         return MISS
-    hand_over(unit, dependencies, is_shown_only=is_shown_only)
+    capture = current_capture()
+    if capture is not None or not is_shown_only:
+        hand_over(unit, capture, dependencies)
     return value
 
 
@@ -104,11 +106,11 @@ def refresh(unit: Unit, database: str) -> bool:
     return database in unit.refreshed
 
 
-def hand_over(unit: Unit, dependencies: Any, *, is_shown_only: bool) -> None:
-    """Have what is made around an entry depend on what that was made of."""
-    capture = current_capture()
-    if capture is not None:
-        for dependency in dependencies:
-            capture.add_dependency(unit.confirm(Dependency(*dependency)))
-    elif not is_shown_only:
-        unit.note_seen([unit.confirm(Dependency(*dependency)) for dependency in dependencies])
+def hand_over(unit: Unit, capture: Capture | None, dependencies: Any) -> None:
+    """Have what is made around an entry, or after it, depend on what that was made of."""
+    confirmed = [unit.confirm(Dependency(*dependency)) for dependency in dependencies]
+    if capture is None:
+        unit.note_seen(confirmed)
+        return
+    for dependency in confirmed:
+        capture.add_dependency(dependency)

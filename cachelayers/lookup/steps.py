@@ -14,6 +14,7 @@ from typing import Any
 
 import django.db
 from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 
 from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE, raise_if_never_made
@@ -24,6 +25,7 @@ from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.faults import report
 from cachelayers.lookup.flights import Flight
 from cachelayers.lookup.policy import Policy
+from cachelayers.lookup.unread import read_all
 
 FIRST_LOOK_SECONDS = 0.002  # an async caller looks whether a flight has landed
 
@@ -207,6 +209,22 @@ class Compute:
     async def arun(self) -> Any:
         value = self.compute()
         return await value if isinstance(value, Awaitable) else value
+
+
+class ReadUnread:
+    """Have a value read what it has left for later."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def run(self) -> None:
+        read_all(self.value)
+
+    async def arun(self) -> None:
+        try:
+            read_all(self.value)
+        except SynchronousOnlyOperation:  # a query that is to be run, as in few values
+            await sync_to_async(read_all)(self.value)
 
 
 class AwaitLanding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +11,9 @@ from django.core.cache import caches
 from django.db import DatabaseError, connections
 
 from cachelayers.backends import DatabaseCache, LayeredCache, MemoryCache
-from cachelayers.backends.faults import UNWELL
 from cachelayers.conf import package_settings
 from cachelayers.invalidation.dialects import LOG, NOW_MS, dialect_for
+from cachelayers.masking import without_secrets
 
 LONGEST_ERROR = 200
 
@@ -51,15 +50,15 @@ def layer_states() -> list[LayerState]:
     return [state for alias in settings.CACHES for state in states_of(alias)]
 
 
-def states_of(alias: str) -> Iterator[LayerState]:
-    """Yield the state of a cache, or one for each layer."""
+def states_of(alias: str) -> list[LayerState]:
+    """Return the state of a cache, or one for each layer."""
     backend: str = settings.CACHES[alias].get("BACKEND", "").rpartition(".")[2]
     error, facts = None, {}
     try:
         cache: Any = caches[alias]
         if isinstance(cache, LayeredCache):
-            for found in cache.describe_layers():
-                yield LayerState(
+            return [
+                LayerState(
                     alias,
                     found["alias"],
                     found["backend"],
@@ -68,12 +67,14 @@ def states_of(alias: str) -> Iterator[LayerState]:
                     found.get("entries"),
                     found.get("bytes"),
                 )
-            return
+                for found in cache.describe_layers()
+            ]
         cache.has_key("cachelayers.probe")  # not counted, as a get is
         facts = describe(cache)
-    except UNWELL as caught:
-        error = f"{type(caught).__name__}: {caught}"[:LONGEST_ERROR]
-    yield LayerState(alias, "", backend, error, False, facts.get("entries"), facts.get("bytes"))
+    # A wrong LOCATION raises what its client likes, and who looks wants to know which one it is.
+    except Exception as caught:  # noqa: BLE001
+        error = without_secrets(f"{type(caught).__name__}: {caught}")[:LONGEST_ERROR]
+    return [LayerState(alias, "", backend, error, False, facts.get("entries"), facts.get("bytes"))]
 
 
 def describe(cache: Any) -> dict[str, int]:
@@ -102,7 +103,8 @@ def log_state(database: str) -> LogState | None:
             )
             rows, oldest, newest, now, unsettled = cursor.fetchone()
     except DatabaseError as error:
-        return LogState(database, 0, None, None, 0.0, f"{type(error).__name__}: {error}")
+        text = without_secrets(f"{type(error).__name__}: {error}")
+        return LogState(database, 0, None, None, 0.0, text)
     lag_seconds = 0.0 if unsettled is None else max(now - unsettled, 0) / 1000
     return LogState(database, rows, time_of(oldest), time_of(newest), lag_seconds)
 

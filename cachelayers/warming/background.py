@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
+from cachelayers.masking import without_secrets
 from cachelayers.warming.outcomes import Outcome, State
 from cachelayers.warming.records import claim, hand_over, holds
 from cachelayers.warming.runs import RunState, Source, last_run_of, warmer_source
@@ -83,7 +84,7 @@ def note_death(source: Source, token: str, code: int, said: str) -> None:
         or not holds(source, token)
     ):
         return  # it has said so itself
-    last_line = (said.strip().splitlines() or ["it said nothing"])[-1]
+    last_line = without_secrets((said.strip().splitlines() or ["it said nothing"])[-1])
     record = claim(source, time_limit=START_SECONDS, token=token)
     record.planned(1, seconds=0.0)
     reason = f"its process ended with {code}: {last_line}"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from cachelayers.masking import without_secrets
+
 
 class State(Enum):
     """How an item ended."""
@@ -43,5 +45,5 @@ def failure(label: str, error: BaseException) -> Outcome:
 
 def describe_error(error: BaseException) -> str:
     """One line: ``ValueError: no such country``."""
-    message = " ".join(str(error).split())
+    message = " ".join(without_secrets(str(error)).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -123,7 +123,9 @@ class _Parser:
         self._path.pop()
 
     def _is_location(self) -> bool:
-        return self._path[1:] == [ENTRY_OF_ROOT[self._path[0]], "loc"]
+        # The length first: what is nested a million deep is not to be copied for each element.
+        is_third = len(self._path) == 3
+        return is_third and self._path[1:] == [ENTRY_OF_ROOT[self._path[0]], "loc"]
 
 
 def _local_name(name: str) -> str:

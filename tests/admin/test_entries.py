@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.cache import SessionStore
 from django.core.cache import cache, caches
 from django.test import Client
 from django.utils.safestring import mark_safe
 from pytest_django import Settings
 
 from cachelayers import recall, unit_of_work
+from cachelayers.clearing.sessions import goes_into_sessions
 from cachelayers.dashboard import shelves
 from cachelayers.entries.envelope import Envelope, seal
 from tests.admin.conftest import SECTION, LogIn, entry_url, said
@@ -124,7 +128,55 @@ def test_an_unknown_cache_is_a_form_error_with_the_nearest_names(boss: Client) -
     assert error == "There is no alias in CACHES 'tabel'. Did you mean 'table'?"
 
 
-@pytest.mark.parametrize("asked", [{"entry": "x"}, {"entry": "12"}, {"after": "x"}])
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("alias", ["table", "memory"])
+def test_no_session_is_shown_whose_key_would_log_in_who_reads_it(boss: Client, alias: str) -> None:
+    session = SessionStore()
+    session["user"] = "hunter2"
+    session.save()
+    cache.get(f"{session.cache_key_prefix}{session.session_key}")  # into memory
+    references = references_of(alias)
+    assert any(str(session.session_key) in name for name in references.values())
+
+    assert not any(str(session.session_key) in name for name in listed(boss, alias))
+    for reference in references:
+        assert "hunter2" not in boss.get(URL, {"alias": alias, "entry": reference}).content.decode()
+
+
+def test_the_keys_of_an_engine_of_the_projects_own_are_known_too(
+    boss: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SessionStore:
+        cache_key_prefix = "logged-in:"
+
+    engine = ModuleType("project.sessions")
+    monkeypatch.setattr(engine, "SessionStore", SessionStore, raising=False)
+    monkeypatch.setitem(sys.modules, "project.sessions", engine)
+    caches["table"].set_many({"logged-in:abc123": 1, "logged": 2})
+
+    settings.SESSION_ENGINE = "project.sessions"
+
+    assert shelves.shelf_of("table").search("logged", "").entries[0].name == ":1:logged"
+    assert len(shelves.shelf_of("table").search("logged", "").entries) == 1
+    assert goes_into_sessions("logged-in:a")
+    assert not goes_into_sessions("logged-in:")
+    settings.SESSION_ENGINE = "no.such.engine"
+    assert len(shelves.shelf_of("table").search("logged", "").entries) == 2
+
+
+def references_of(alias: str) -> dict[str, str]:
+    """Return what would open each entry of a cache, if somebody could guess it, and its name."""
+    cache: Any = caches[alias]
+    if alias == "memory":
+        return {name: name for name in cache.store.records}
+    rows = cache.search_entries("", cache.first_id, 100)
+    return {str(row.id): row.key.decode() for row in rows}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"entry": "x"}, {"entry": "12"}, {"after": "x"}, {"entry": "9" * 30}, {"after": "9" * 30}],
+)
 def test_a_made_up_reference_finds_nothing(boss: Client, asked: dict[str, str]) -> None:
     response = boss.get(URL, {"alias": "table", **asked})
 
@@ -156,6 +208,28 @@ def test_a_redis_is_searched_and_looked_into(
     assert "Value words" in said(boss.get(entry_url("redis", "text", boss)))
     assert ran == []
     caches["redis"].delete_many(["evil", "plain", "text"])
+
+
+@pytest.mark.redis
+def test_of_a_redis_only_the_caches_own_keys_are_shown_and_no_session(
+    boss: Client, settings: Settings, redis_url: str
+) -> None:
+    redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{redis_url}/0"}
+    settings.CACHES = {
+        **settings.CACHES,
+        "redis": {**redis, "KEY_PREFIX": "entries-own"},
+        "other": {**redis, "KEY_PREFIX": "entries-other"},
+    }
+    session = f"{SessionStore.cache_key_prefix}abc123"
+    caches["redis"].set_many({session: "hunter2", "plain": 1}, 60)
+    caches["other"].set("theirs", "hunter2", 60)
+
+    assert listed(boss, "redis") == ["entries-own:1:plain"]
+    for key in (f"entries-own:1:{session}", "entries-other:1:theirs"):
+        asked = {"alias": "redis", "entry": key.encode().hex()}
+        assert "hunter2" not in boss.get(URL, asked).content.decode()
+    caches["redis"].delete_many([session, "plain"])
+    caches["other"].delete("theirs")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from cachelayers import invalidate, recall, unit_of_work
 from cachelayers.models import Invalidation
+from testproject.airports.models import Country
 from tests.admin.conftest import SECTION, LogIn, said
 from tests.library.models import Author, Book
 
@@ -246,7 +247,10 @@ def test_nothing_chosen_is_an_error(boss: Client) -> None:
         ("rows", "library.Author x", "There is no library.Author with the primary key 'x'."),
         ("rows", f"library.Author {9**40}", "There is no library.Author with the primary key"),
         ("rows", "library.Card x", "There is no library.Card with the primary key 'x'."),
+        ("key_prefix", "django.contrib.sessions.cache1", "Single sessions cannot be chosen"),
         ("words", "a" * 201, "has 201 characters. Use at most 200."),
+        ("rows", "library.Author 1\n" * 1001, "1001 lines are too many: give at most 1000"),
+        ("rows", "airports.Country \x00", "Null characters are not allowed."),
         ("words", "bell\x07", "has control characters. Leave them out."),
     ],
 )
@@ -315,6 +319,17 @@ def test_who_may_invalidate_may_not_clear(log_in: LogIn, computed: Computed) -> 
 
     client.post(URL, {"words": "homepage", "aliases": "default", "confirm": "1"})
     assert computed.ask() == ["word"]
+
+
+def test_what_a_row_is_called_is_told_to_who_may_view_it_only(log_in: LogIn) -> None:
+    country = Country.objects.create(code="FR", name="Wakanda")
+    some = log_in("cachelayers.invalidate_entries")
+    more = log_in("cachelayers.invalidate_entries", "airports.view_country", name="bob")
+    asked = {"rows": f"airports.Country {country.pk}"}
+
+    assert "from this row, and those" in said(some.get(URL, asked))
+    assert "Wakanda" not in said(some.get(URL, asked))
+    assert "from this row (Wakanda), and those" in said(more.get(URL, asked))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.backends.cache import SessionStore
 from django.db import connection
 from django.test import Client
 
@@ -16,7 +17,7 @@ from cachelayers.dashboard import history
 from cachelayers.lookup.calls import invalidate_key
 from cachelayers.models import Invalidation
 from testproject.airports.models import Country
-from tests.admin.conftest import SECTION, said
+from tests.admin.conftest import SECTION, LogIn, said
 from tests.library.models import Author, Card
 
 URL = f"{SECTION}log/"
@@ -83,6 +84,17 @@ def test_it_can_be_searched(boss: Client) -> None:
     assert shown(boss, text="nowhere") == []
 
 
+def test_no_session_is_listed_whose_key_would_log_in_who_reads_it(boss: Client) -> None:
+    Invalidation.objects.all().delete()
+    session = SessionStore()
+    session.save()
+    invalidate_key("busiest")
+    assert Invalidation.objects.filter(tag__endswith=str(session.session_key)).exists()
+
+    assert [tag for tag, _, _ in shown(boss)] == ["key:default:busiest"]
+    assert shown(boss, text=str(session.session_key)) == []
+
+
 def test_older_rows_are_on_further_pages(boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "ROWS_PER_PAGE", 2)
     for number in range(5):
@@ -110,7 +122,7 @@ def test_what_does_not_exist_is_a_form_error(boss: Client, asked: dict[str, str]
 
 
 def test_what_the_admin_has_invalidated_names_who_did_it_and_leads_to_the_result(
-    boss: Client,
+    boss: Client, log_in: LogIn
 ) -> None:
     Invalidation.objects.all().delete()
     invalidate("by code")
@@ -124,6 +136,8 @@ def test_what_the_admin_has_invalidated_names_who_did_it_and_leads_to_the_result
     assert authors["word:by hand"].name == authors["key:default:*"].name == "boss"
     assert authors["word:by hand"].url == result
     assert "boss the admin, on purpose" in said(boss.get(URL))
+    assert result in boss.get(URL).content.decode()
+    assert result not in log_in("cachelayers.view_invalidation").get(URL).content.decode()
 
 
 def test_an_edit_in_the_admin_names_the_editor(boss: Client) -> None:

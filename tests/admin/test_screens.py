@@ -20,6 +20,7 @@ from cachelayers.models import Statistic
 from cachelayers.statistics import flush
 from tests.admin.conftest import SECTION, LogIn, entry_url, said
 from tests.library.models import Author
+from tests.settings import layered_cache
 
 NEEDED = {
     "overview": ["view_overview"],
@@ -205,6 +206,33 @@ def test_no_page_names_a_database_password_or_that_of_a_cache(
         assert page.status_code == 200
         assert "hunter2" not in page.content.decode()
     assert "redis://***@127.0.0.1:1/0" in said(pages[0])
+
+
+@pytest.mark.parametrize(
+    "location", ["redis://:hun/ter2@host/1", "redis://host/?nonsense=1", "http://host/"]
+)
+def test_an_address_that_its_client_cannot_read_is_told_on_every_screen(
+    boss: Client, settings: Settings, location: str
+) -> None:
+    wrong = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location}
+    settings.CACHES = {
+        **settings.CACHES,
+        "wrong": wrong,
+        "stack": layered_cache("memory", "wrong"),
+    }
+
+    overview = said(boss.get(f"{SECTION}overview/"))
+    entries = said(boss.get(f"{SECTION}entries/", {"alias": "wrong"}))
+    cleared = {"aliases": ["wrong", "stack"]}
+    preview = said(boss.get(f"{SECTION}invalidate/", cleared))
+    done = boss.post(f"{SECTION}invalidate/", {**cleared, "confirm": "1"}, follow=True)
+
+    for text in (overview, entries, preview, said(done)):
+        assert "wrong" in text
+        assert "ter2" not in text
+    assert overview.count("fails") == 2
+    assert "Error: " in entries
+    assert "not done" in said(done)
 
 
 def test_the_pages_are_the_same_in_a_language_that_writes_numbers_with_a_comma(

@@ -182,4 +182,4 @@ def test_what_keeps_it_from_being_started_is_told(
 
     [message] = messages_of(boss.post(URL, {"warmer": "countries"}, follow=True))
 
-    assert message == f"'countries': {error}".replace("hunter2", "***")
+    assert message == f"'countries': {error}".replace("a:hunter2", "***")

@@ -110,6 +110,7 @@ def test_ctrl_c_ends_a_run_in_which_an_item_hangs(
     exit_code = terminal.wait()
 
     assert exit_code == 130
+    assert "Traceback" not in terminal.screen
     assert "1 warmed" in terminal.screen
     assert own_caches.get("before") == "done"
 

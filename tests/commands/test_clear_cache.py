@@ -12,7 +12,7 @@ from cachelayers.management.commands import prune_cache
 from tests.commands.fakes import PatternCache
 from tests.commands.runs import Run, RunCommand
 from tests.environment import server_port
-from tests.settings import database_cache
+from tests.settings import database_cache, layered_cache, memory_cache
 
 DATABASE = {"BACKEND": "cachelayers.backends.DatabaseCache", "LOCATION": "sqlite_cache"}
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "locmem"}
@@ -104,8 +104,14 @@ def test_an_alias_is_cleared_and_its_neighbour_in_the_table_is_not(
     assert "default: removed 3 entries" in result.out
 
 
-def test_several_aliases_can_be_named(clear: RunCommand, three_caches: None) -> None:
-    clear("--cache=default", "--cache=memory", "--cache=default")
+@pytest.mark.parametrize(
+    "typed",
+    [("--cache=default", "--cache=memory", "--cache=default"), ("--cache", "default", "memory")],
+)
+def test_several_aliases_can_be_named(
+    clear: RunCommand, three_caches: None, typed: tuple[str, ...]
+) -> None:
+    clear(*typed)
 
     assert keys_left("default") == set()
     assert keys_left("pages") == ALL_KEYS
@@ -283,6 +289,20 @@ def test_a_backend_that_cannot_be_loaded_is_reported_and_the_others_are_cleared(
     assert cache.get("a") is None
 
 
+def test_an_address_that_its_client_cannot_read_is_reported_and_the_others_are_cleared(
+    clear: RunCommand, settings: Settings
+) -> None:
+    redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://:hun/ter2@host/1"}
+    settings.CACHES = {"broken": redis, "default": LOCMEM}
+    cache.set("a", 1)
+
+    result = clear("--all")
+
+    assert "broken: failed: ValueError: Port could not be cast" in result.err
+    assert "hun" not in result.out + result.err
+    assert cache.get("a") is None
+
+
 def test_expired_entries_of_a_database_that_is_down_are_a_failure(
     clear: RunCommand, settings: Settings
 ) -> None:
@@ -361,6 +381,20 @@ def test_it_does_not_warn_of_sessions_where_only_a_part_goes(
 
     assert result.error is None
     assert "logged out" not in result.out
+
+
+def test_it_warns_of_sessions_in_a_layer_too(clear: RunCommand, settings: Settings) -> None:
+    settings.CACHES = {
+        "default": layered_cache("memory", "table"),
+        "memory": memory_cache(),
+        "table": database_cache("sqlite_cache"),
+    }
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+
+    of_table, of_memory = clear("--cache=table", "--dry-run"), clear("--cache=memory", "--dry-run")
+
+    assert "sessions are kept in it: users may be logged out" in of_table.out
+    assert "sessions" not in of_memory.out
 
 
 def test_it_names_the_aliases_that_are_emptied_with_it(

@@ -98,7 +98,7 @@ def test_the_example_of_clear_cache_runs_as_shown(settings: Settings) -> None:
     assert checked == 5
 
 
-@pytest.mark.parametrize("command", ["warm_cache", "clear_cache"])
+@pytest.mark.parametrize("command", ["warm_cache", "clear_cache", "cache_stats"])
 def test_every_option_is_on_the_page(command: str) -> None:
     page = (PROJECT / "docs" / f"{command}.md").read_text(encoding="utf-8")
     parser = load_command_class("cachelayers", command).create_parser("manage.py", command)

@@ -1,6 +1,7 @@
 """--sitemap: the site's own sitemap is read in the process, and its pages are warmed."""
 
 import gzip
+import time
 from collections.abc import Callable
 
 import pytest
@@ -150,6 +151,16 @@ def test_a_sitemap_without_a_namespace_is_read() -> None:
     content = b"<urlset><url><loc>/page/1/</loc></url></urlset>"
 
     assert parse_sitemap(content).locations == ["/page/1/"]
+
+
+def test_a_sitemap_that_is_nested_without_an_end_in_sight_keeps_nobody_waiting() -> None:
+    deep = b"<a>" * 100_000 + b"</a>" * 100_000
+    began = time.process_time()
+
+    found = parse_sitemap(b"<urlset>" + deep + b"<url><loc>/page/1/</loc></url></urlset>")
+
+    assert found.locations == ["/page/1/"]
+    assert time.process_time() - began < 2  # not the square of it
 
 
 BILLION_LAUGHS = b'<!DOCTYPE u [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><urlset>&b;</urlset>'

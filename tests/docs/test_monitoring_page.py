@@ -1,7 +1,8 @@
-"""The running example of the page on monitoring does what the page shows."""
+"""The running examples of the pages on monitoring and cache_stats do what the pages show."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from cachelayers import samples, stats
 from cachelayers.conf import PackageSettings
 from cachelayers.management.commands import cache_stats
 from cachelayers.signals import entry_computed
-from cachelayers.statistics import flush
+from cachelayers.statistics import Figures, flush
 from cachelayers.statistics.states import log_state
 from cachelayers.statistics.writing import writer
 from tests.environment import PROJECT
@@ -47,13 +48,13 @@ def shelf(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path("shelf/", shelf, name="shelf")]
 
 
-def blocks() -> list[tuple[str, str]]:
-    page = (PROJECT / "docs" / "monitoring.md").read_text(encoding="utf-8")
-    return [(match[1], match[2]) for match in BLOCK.finditer(page)]
+def blocks(page: str) -> list[tuple[str, str]]:
+    text = (PROJECT / "docs" / page).read_text(encoding="utf-8")
+    return [(match[1], match[2]) for match in BLOCK.finditer(text)]
 
 
-def python_block(words: str) -> str:
-    [found] = [block for kind, block in blocks() if kind == "python" and words in block]
+def python_block(words: str, page: str = "monitoring.md") -> str:
+    [found] = [block for kind, block in blocks(page) if kind == "python" and words in block]
     return found
 
 
@@ -63,8 +64,10 @@ def without_times(text: str) -> list[list[str]]:
     return [re.sub(r"\b715\b|\b\d{3,4}\b", "B", line).split() for line in told.splitlines() if line]
 
 
-def check_console(words: str) -> None:
-    [block] = [block for kind, block in blocks() if kind == "console" and f" {words}\n" in block]
+def check_console(words: str, page: str = "monitoring.md") -> str:
+    """Run a command of a page; return what it has printed, which is what the page shows."""
+    found = [block for kind, block in blocks(page) if kind == "console"]
+    [block] = [block for block in found if f" {words}\n" in block]
     command, _, shown = block.removeprefix("$ python manage.py ").partition("\n")
     out = StringIO()
 
@@ -72,6 +75,7 @@ def check_console(words: str) -> None:
 
     if shown:
         assert without_times(out.getvalue()) == without_times(shown)
+    return out.getvalue()
 
 
 @pytest.fixture
@@ -105,7 +109,6 @@ def test_the_example_runs_as_shown(client: Client, capsys: pytest.CaptureFixture
     exec(python_block("def titles_by"), QUERIES)
     flush()
     check_console("cache_stats")
-    check_console("--since 15m")
 
     exec(python_block("import flush"), {})
     assert "default memory 4 0.8\n" in capsys.readouterr().out
@@ -114,6 +117,25 @@ def test_the_example_runs_as_shown(client: Client, capsys: pytest.CaptureFixture
         client.get("/shelf/")
     flush()
     check_console("--advise")
+
+
+@pytest.mark.usefixtures("_library")
+def test_the_example_of_cache_stats_runs_as_shown() -> None:
+    page = "cache_stats.md"
+    exec(python_block("def titles_by", page), QUERIES)
+    flush()
+
+    check_console("cache_stats --since 15m", page)
+    told = json.loads(check_console("cache_stats --json", page))
+
+    text = (PROJECT / "docs" / page).read_text(encoding="utf-8")
+    assert all(f"| `{key}` |" in text for key in told)
+    assert all(f"`{key}`" in text for key in (*keys_of_layer(told), *told["logs"][0]))
+
+
+def keys_of_layer(told: dict[str, Any]) -> list[str]:
+    """Return the keys of a layer that are no figures."""
+    return [name for name in told["layers"][0] if name not in Figures._fields]
 
 
 def test_the_receiver_is_called(transactional_db: None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from django.db.models import Count
 
 from cachelayers import invalidate, unit_of_work
-from tests.fragments.conftest import Counter
+from tests.fragments.conftest import Counter, read_log
 from tests.fragments.engines import JinjaTemplates, Templates
 from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
-from tests.library.models import Author, Book, Branch, Place, Subject
+from tests.library.models import Author, Book, Branch, Loan, Place, Subject, Title
 
 Change = Callable[[Book], Any]
 
@@ -72,6 +72,32 @@ def test_an_instance_among_its_arguments_is_noticed_though_nothing_is_read(
     assert templates.render("page", book=Book.objects.get()) == "Atlas"
 
 
+def test_an_instance_whose_key_the_database_writes_in_another_way_is_noticed(
+    templates: Templates, loan: Loan
+) -> None:
+    templates.write(page=templates.fragment("{{ loan.reader }}", "card", "loan"))
+
+    def lend_to_the_next() -> None:
+        Loan.objects.update(reader="Bea")
+
+    check_noticed(view_of(templates, Loan.objects.get, "loan"), lend_to_the_next, "Ann", "Bea")
+
+
+@pytest.fixture
+def title(book: Book) -> Iterator[Title]:
+    view = Title._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE VIEW {view} AS SELECT id, title FROM library_book")
+        yield Title.objects.get()
+        cursor.execute(f"DROP VIEW {view}")
+
+
+def test_an_instance_of_a_view_is_noticed(templates: Templates, title: Title) -> None:
+    templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
+
+    check_noticed(view_of(templates, Title.objects.get), rename, "Maps", "Atlas")
+
+
 def test_another_row_of_the_table_leaves_a_card_as_it_is(
     templates: Templates, book: Book, tick: Counter
 ) -> None:
@@ -115,6 +141,44 @@ def test_rows_that_were_fetched_with_the_instance_are_noticed(
 
     assert before == "sea"
     assert shown() in {"landsea", "sealand"}
+
+
+@pytest.fixture
+def loan() -> Iterator[Loan]:
+    loan = Loan.objects.create(number=7, reader="Ann")
+    read_log()
+    yield loan
+    loan.delete()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    place = Place.objects.create(name="North")
+    read_log()
+    yield place
+    Place.objects.all().delete()
+
+
+def look_for_branch() -> Place:
+    place = Place.objects.get()
+    hasattr(place, "branch")
+    return place
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: Place.objects.select_related("branch").get(), look_for_branch]
+)
+def test_a_row_that_was_not_there_when_the_instance_came_is_noticed(
+    templates: Templates, place: Place, read: Callable[[], Place]
+) -> None:
+    """The instance remembers that the other side of a one-to-one relation is empty."""
+    body = "{% if place.branch %}open{% endif %}"
+    templates.write(page=templates.fragment(body, "card", "place"))
+
+    def open_branch() -> None:
+        Branch(place_ptr=place, rooms=7).save_base(raw=True)  # leaves the place's row as it is
+
+    check_noticed(view_of(templates, read, "place"), open_branch, "", "open")
 
 
 def test_a_figure_that_came_with_the_instance_is_noticed(
@@ -166,6 +230,22 @@ def test_an_instance_that_is_told_by_its_key_is_noticed(templates: Templates, bo
     templates.write(page=templates.fragment("{{ book.title }}", "card", "book.pk"))
 
     check_noticed(view_of(templates, Book.objects.get, "book"), rename, "Maps", "Atlas")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: Book.objects.values("id", "title").get(),
+        lambda: Book.objects.values_list("id", "title", named=True).get(),
+    ],
+    ids=["dict", "named tuple"],
+)
+def test_values_of_a_row_are_not_told_by_their_id(
+    templates: Templates, book: Book, read: Callable[[], Any]
+) -> None:
+    templates.write(page=templates.fragment("{{ book.title }}", "card", "book.id"))
+
+    check_noticed(view_of(templates, read, "book"), rename, "Maps", "Atlas")
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
 from tests.conftest import empty_cache
-from tests.library.models import Author, Book, Branch, Card, Place, Subject, Untracked
+from tests.library.models import Author, Book, Branch, Card, Loan, Place, Subject, Untracked
 
 VENDORS = [
     "default",
     pytest.param("postgres", marks=pytest.mark.postgres),
     pytest.param("mariadb", marks=pytest.mark.mariadb),
 ]
-MODELS = (Book.subjects.through, Book, Author, Subject, Branch, Place, Card, Untracked)
+MODELS = (Book.subjects.through, Book, Author, Subject, Branch, Place, Card, Loan, Untracked)
 
 
 @dataclass

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from cachelayers import invalidate
 from cachelayers.dashboard.history import read_log
 from cachelayers.dashboard.invalidating import invalidate_and_find
 from tests.invalidation.conftest import Site
-from tests.library.models import Author
+from tests.library.models import Author, Loan
 
 
 def test_an_operator_invalidates_a_row_and_finds_it_in_the_log(site: Site) -> None:
@@ -39,3 +40,19 @@ def test_many_rows_at_once_are_found_all(site: Site) -> None:
     rows = invalidate_and_find(list(authors))
 
     assert len(set(rows[site.database])) == len(authors) + 1
+
+
+def test_a_row_is_found_whose_key_the_database_writes_in_another_way(site: Site) -> None:
+    loans = Loan.objects.using(site.database)
+    loan = loans.create(number=7, reader="Ada")
+
+    def reader() -> str:
+        return loans.get(pk=7).reader
+
+    site.settle()
+    site.visit("reader", reader)
+    assert site.is_hit("reader", reader)
+
+    invalidate(loan)
+
+    assert not site.is_hit("reader", reader)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import models
+from django.utils.functional import cached_property
 
 from cachelayers import invalidates
 
@@ -33,6 +35,10 @@ class Book(models.Model):
     def __str__(self) -> str:
         return self.title
 
+    @cached_property
+    def loud_title(self) -> str:
+        return self.title.upper()
+
 
 class Place(models.Model):
     name = models.CharField(max_length=50)
@@ -51,6 +57,39 @@ class Card(models.Model):
 
     def __str__(self) -> str:
         return self.holder
+
+
+class MaskedNumber(models.IntegerField):  # type: ignore[type-arg] # the class takes none
+    """A number that addresses do not give away: Python knows it otherwise than the database."""
+
+    MASK = 0x5A5A
+
+    def from_db_value(self, value: int | None, *args: object) -> int | None:
+        return None if value is None else value ^ self.MASK
+
+    def get_prep_value(self, value: Any) -> int | None:
+        return None if value is None else int(value) ^ self.MASK
+
+
+class Loan(models.Model):
+    number = MaskedNumber(primary_key=True)
+    reader = models.CharField(max_length=50)
+
+    def __str__(self) -> str:
+        return self.reader
+
+
+class Title(models.Model):
+    """A row of a view, which a test makes."""
+
+    title = models.CharField(max_length=50)
+
+    class Meta:
+        managed = False
+        db_table = "library_title_view"
+
+    def __str__(self) -> str:
+        return self.title
 
 
 class Untracked(models.Model):

@@ -88,7 +88,14 @@ def call_in_jinja(name: str, path: object) -> str:
     return environment.from_string(f"{{{{ {name}(path) }}}}").render(path=path)
 
 
-@pytest.fixture(params=[call_in_django, call_in_jinja], ids=["django", "jinja2"])
+def write_in_jinja(name: str, path: object) -> str:
+    environment = Environment(extensions=["cachelayers.jinja.CacheLayersExtension"])
+    return environment.from_string(f"{{% {name} path %}}").render(path=path)
+
+
+@pytest.fixture(
+    params=[call_in_django, call_in_jinja, write_in_jinja], ids=["django", "jinja2", "jinja2-tag"]
+)
 def call(request: pytest.FixtureRequest) -> Call:
     """A function that renders one tag or function in a template, with a path."""
     function: Call = request.param

@@ -43,9 +43,14 @@ def test_a_folder_of_the_callers_own(tmp_path: Path) -> None:
 
 
 def test_as_name_keeps_the_url_in_the_context() -> None:
-    text = "{% load cachelayers %}{% hashed_static 'img/car.jpg' as url %}[{{ url }}]"
+    text = "{% hashed_static 'img/car.jpg' as url %}[{{ url }}]"
+    in_jinja = Environment(extensions=["cachelayers.jinja.CacheLayersExtension"])
 
-    assert Template(text).render(Context()) == f"[/static/img/car.jpg?cache_id={CAR}]"
+    for shown in (
+        Template("{% load cachelayers %}" + text).render(Context()),
+        in_jinja.from_string(text).render(),
+    ):
+        assert shown == f"[/static/img/car.jpg?cache_id={CAR}]"
 
 
 def test_both_engines_escape_the_url() -> None:
@@ -56,6 +61,7 @@ def test_both_engines_escape_the_url() -> None:
     for shown in (
         Template(in_django).render(Context({"path": path})),
         in_jinja.from_string("{{ hashed_static(path) }}").render(path=path),
+        in_jinja.from_string("{% hashed_static path %}").render(path=path),
     ):
         assert "&amp;cache_id=" in shown
         assert not set("<>'\"") & set(shown)

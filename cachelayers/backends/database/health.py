@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 
+from cachelayers.masking import without_secrets
 from cachelayers.stats import counts
 
 logger = logging.getLogger("cachelayers.backends.database")
@@ -63,7 +64,8 @@ class Report:
             return
         self._next_at = now + REPORT_EVERY_SECONDS
         since, self._unreported = self._unreported, 0
-        logger.log(self.level, "CACHES[%r]: %s (%d since the last report)", self.alias, text, since)
+        said = without_secrets(text)
+        logger.log(self.level, "CACHES[%r]: %s (%d since the last report)", self.alias, said, since)
         if cause is not None:
             logger.debug("CACHES[%r]: the error in full", self.alias, exc_info=cause)
 

@@ -20,6 +20,7 @@ from cachelayers.conf import database_alias_of
 from cachelayers.entries.compression import load_compression
 from cachelayers.entries.serializers import load_serializer
 from cachelayers.entries.values import COMPRESSION_FLAGS
+from cachelayers.masking import without_password
 
 SUPPORTED_VENDORS = ("sqlite", "postgresql", "mysql")  # MariaDB's vendor is "mysql" in Django
 
@@ -48,11 +49,12 @@ def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Itera
 def find_location_problems(where: str, location: str) -> Iterator[Problem]:
     """Yield what is wrong with the database that the cache names."""
     database = database_alias_of({"LOCATION": location})
-    if database not in settings.DATABASES:
+    if not isinstance(database, str) or database not in settings.DATABASES:
+        shown = without_password(str(database))  # it may be a database's address
         yield Problem(
             "cachelayers.E001",
-            f"{where} LOCATION is {database!r}, which is not in DATABASES.",
-            f"Name one of {', '.join(map(repr, settings.DATABASES))}, or add {database!r} there.",
+            f"{where} LOCATION is {shown!r}, which is not in DATABASES.",
+            f"Name one of {', '.join(map(repr, settings.DATABASES))}, or add {shown!r} there.",
         )
     elif (vendor := connections[database].vendor) not in SUPPORTED_VENDORS:
         yield Problem(

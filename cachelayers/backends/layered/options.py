@@ -12,6 +12,7 @@ from cachelayers.backends.layered.bus.making import LOG
 from cachelayers.backends.layered.layers.making import CORE_REDIS, DJANGO_REDIS, names
 from cachelayers.backends.settings import Problem, find_common_problems, is_number
 from cachelayers.conf import backend_of
+from cachelayers.masking import without_password
 
 WITHOUT_BUS_SECONDS = 5.0
 WITH_BUS_SECONDS = 60.0
@@ -45,9 +46,10 @@ def find_problems(
     ``backend``: the class of LayeredCache, which may not be its own layer.
     """
     if location:
+        shown = without_password(str(location))
         yield Problem(
             "cachelayers.E003",
-            f"{where} LOCATION is {location!r}, and a LayeredCache has none.",
+            f"{where} LOCATION is {shown!r}, and a LayeredCache has none.",
             "Leave it out: its layers have theirs.",
         )
     known = LayeredOptions.__dataclass_fields__

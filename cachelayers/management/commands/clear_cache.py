@@ -21,6 +21,7 @@ from cachelayers.clearing.plans import (
 )
 from cachelayers.conf import package_settings
 from cachelayers.management.invalidating import plan_invalidations
+from cachelayers.masking import without_secrets
 from cachelayers.suggestions import unknown_name
 
 
@@ -63,10 +64,11 @@ class Command(BaseCommand):
         """Declare the options."""
         parser.add_argument(
             "--cache",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="ALIAS",
-            help="An alias of CACHES; can be repeated.",
+            help="One or several aliases of CACHES.",
         )
         parser.add_argument("--all", action="store_true", help="Every alias of CACHES.")
         parser.add_argument(
@@ -87,24 +89,27 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--tag",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="TAG",
-            help="Everything with this tag, in every cache, as invalidate() does; can be repeated.",
+            help="Everything with this tag, in every cache, as invalidate() does; one or several.",
         )
         parser.add_argument(
             "--model",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="APP.MODEL",
-            help="Everything made from this model's table, in every cache; can be repeated.",
+            help="Everything made from this model's table, in every cache; one or several.",
         )
         parser.add_argument(
             "--fragment",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="NAME",
-            help="Every variant of the fragment of this name, in every cache; can be repeated.",
+            help="Every variant of the fragment of this name, in every cache; one or several.",
         )
         parser.add_argument(
             "--any-tag",
@@ -138,10 +143,12 @@ class Command(BaseCommand):
         """Announce each alias; the second list names those that failed already here."""
         clearings: list[Clearing] = []
         failed: list[str] = []
+        # Before the first word: a name that is wrong is all there is to say.
+        invalidations = list(
+            plan_invalidations(choice.tags, choice.models, choice.fragments, any_tag=choice.any_tag)
+        )
         self.stdout.write("To be removed:")
-        for each in plan_invalidations(
-            choice.tags, choice.models, choice.fragments, any_tag=choice.any_tag
-        ):
+        for each in invalidations:
             clearings.append(each)
             self._announce(choice, each)
         for alias in aliases_of(choice):
@@ -207,7 +214,8 @@ class Command(BaseCommand):
         return not cleared.left
 
     def _report_failure(self, alias: str, error: Exception) -> None:
-        self.stderr.write(f"{alias}: failed: {type(error).__name__}: {error}")
+        text = without_secrets(f"{type(error).__name__}: {error}")
+        self.stderr.write(f"{alias}: failed: {text}")
 
 
 def check_choice(options: dict[str, Any]) -> Choice:

@@ -119,14 +119,17 @@ class Command(BaseCommand):
         self._progress: Progress = NoProgress()
         self._options = options
         run = Run(wanted, visitor_of(options), run_options(options), self)
+        code = None
         try:
             with without_logged_pages(), ended_by_sigterm():
                 self._carry_out(run, options)
         except KeyboardInterrupt as error:
-            self._report(run, options, is_interrupted=True)
             code = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
-            raise CommandError("Interrupted.", returncode=code) from None
-        self._report(run, options)
+        # Out here nothing holds what was interrupted any more: a view's cursor is closed now, and
+        # not, with a traceback on the screen, after its connection.
+        self._report(run, options, is_interrupted=code is not None)
+        if code is not None:
+            raise CommandError("Interrupted.", returncode=code)
         self._check_result(run, options)
 
     def _say_why_nothing(self, options: dict[str, Any]) -> None:

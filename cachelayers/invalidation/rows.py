@@ -1,0 +1,97 @@
+"""Depend on rows that were read before: instances, what came with them, all that a unit has seen.
+
+What is read in a compute is noticed as it is read. What a view hands in is not: it is looked at.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import NoneType
+from typing import Any
+
+from django.db import DatabaseError
+from django.db.models import Model
+from django.utils.functional import LazyObject, empty
+
+from cachelayers.invalidation.capture import Capture
+from cachelayers.invalidation.invalidate import tags_of_row
+
+PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
+
+
+def add_instances(capture: Capture, instances: Sequence[Model]) -> None:
+    """Depend on instances; where one holds more than its row, on all that was read until now."""
+    are_clear = [add_instance(capture, instance) for instance in instances]
+    if not all(are_clear):
+        add_all_seen(capture)
+
+
+def add_all_seen(capture: Capture) -> None:
+    """Depend on all that was read until now."""
+    capture.is_unstorable |= capture.unit.has_seen_unshareable
+    for dependency in capture.seen_before():
+        capture.add_dependency(dependency)
+
+
+def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) -> bool:
+    """Depend on an instance's row, and on those read with it. Tell whether that is all it holds."""
+    if any(instance is one for one in path):
+        return True
+    try:
+        tags_by_database = tags_of_row(instance)
+    except DatabaseError:  # it could not be asked what is a view
+        capture.is_unstorable = True
+        return False
+    for database, tags in tags_by_database.items():
+        capture.note_tags(database, tags)
+        for reading in capture.unit.positions_around(database):
+            capture.add(database, reading, tags)  # it may have been read there, so earlier
+    is_clear = attributes_of_row(type(instance)).issuperset(vars(instance))
+    for name, related in list(instance._state.fields_cache.items()):
+        if isinstance(related, Model):
+            is_clear &= add_instance(capture, related, [*path, instance])
+        else:  # none: of a foreign key the row says so, of a row elsewhere it does not
+            is_clear &= name in foreign_keys_of(type(instance))
+    return is_clear
+
+
+@lru_cache(maxsize=1024)
+def attributes_of_row(model: type[Model]) -> frozenset[str]:
+    """Return the attributes of an instance that holds its row and nothing else."""
+    return frozenset({"_state", *(field.attname for field in model._meta.concrete_fields)})
+
+
+@lru_cache(maxsize=1024)
+def foreign_keys_of(model: type[Model]) -> frozenset[str]:
+    """Return the names of the fields by which a row says itself what it is related to."""
+    return frozenset(field.name for field in model._meta.concrete_fields if field.is_relation)
+
+
+def rows_in(value: object) -> Iterator[Model]:
+    """Yield the instances in what has a spelling, and so an end: a container, what a list adds."""
+    value = without_laziness(value)
+    if isinstance(value, Model):
+        yield value
+        return
+    if isinstance(value, (type, enum.Enum)):
+        return  # a name in the code. What its class holds leads to all other code.
+    parts: list[Any] = [object.__getstate__(value)]
+    if isinstance(value, Mapping):
+        parts += [*value.keys(), *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts += value
+    for part in parts:
+        if type(part) not in PLAIN:
+            yield from rows_in(part)
+
+
+def without_laziness(value: Any) -> object:
+    """Return what a lazy object stands for, or None for one that was not used yet.
+
+    To ask a lazy object for its class would be to use it.
+    """
+    if not issubclass(type(value), LazyObject):
+        return value
+    return None if value._wrapped is empty else value._wrapped

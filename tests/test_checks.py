@@ -1,0 +1,101 @@
+"""Settings that cannot work are told by the system checks, with place, value and cure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connections
+from pytest_django import Settings
+
+from cachelayers import checks
+from cachelayers.checks import check_caches, check_declared_words, check_package_settings
+from tests.library.models import Untracked
+from tests.settings import database_cache
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        (["airports"], "E006"),
+        ({"TRAK": ["airports"]}, "E007"),
+        ({"TIMEOUT": "5"}, "E008"),
+        ({"TIMEOUT": float("nan")}, "E008"),
+        ({"LATE_COMMIT_SECONDS": 0}, "E008"),
+        ({"LONGEST_TIMEOUT": None}, "E008"),
+        ({"LEASE_SECONDS": True}, "E008"),
+        ({"ALIAS": "nowhere"}, "E009"),
+        ({"ALIAS": ["default"]}, "E009"),
+        ({"TRACK": "airports"}, "E010"),
+        ({"TRACK": ["airprts"]}, "E010"),
+        ({"TRACK": ["airports.Airprt"]}, "E010"),
+        ({"TRACK": [None]}, "E010"),
+        ({"TASK_QUEUE": ["celery"]}, "E016"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_told_with_the_cure(
+    settings: Settings, given: Any, number: str
+) -> None:
+    settings.CACHELAYERS = given
+
+    [message] = check_package_settings(None)
+
+    assert message.id == f"cachelayers.{number}"
+    assert message.msg.startswith("CACHELAYERS")
+    assert message.hint
+
+
+def test_a_model_that_declares_words_and_is_not_tracked_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "declaring_models", lambda: [Untracked])
+    settings.CACHELAYERS = {"TRACK": ["airports"]}
+
+    [message] = check_declared_words(None)
+
+    assert message.id == "cachelayers.E011"
+    assert message.hint == "Add 'library.Untracked' to CACHELAYERS['TRACK']."
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"LOCATION": ["default"]}, "LOCATION is \"['default']\", which is not in DATABASES"),
+        ({"KEY_PREFIX": None}, "KEY_PREFIX is None"),
+        ({"VERSION": "2"}, "VERSION is '2'"),
+        ({"KEY_FUNCTION": "no.such.function"}, "KEY_FUNCTION is 'no.such.function'"),
+        ({"KEY_FUNCTION": 7}, "KEY_FUNCTION is 7"),
+    ],
+)
+def test_a_cache_that_cannot_be_made_is_told_as_a_whole(
+    settings: Settings, wrong: dict[str, Any], words: str
+) -> None:
+    settings.CACHES = {"default": {**database_cache("default"), **wrong}}
+
+    [error] = [message for message in check_caches(None) if message.is_serious()]
+
+    assert error.msg.startswith(f"CACHES['default'] {words}")
+    assert error.hint
+
+
+def test_an_sqlite_that_is_too_old_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "OLDEST_SQLITE", (99, 0, 0))
+    settings.CACHES = {"default": database_cache("default")}
+
+    [error] = [message for message in check_caches(None) if message.is_serious()]
+
+    assert error.id == "cachelayers.E005"
+
+
+def test_a_database_of_another_vendor_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")
+    settings.CACHES = {"default": database_cache("default")}
+
+    [error] = [message for message in check_caches(None) if message.is_serious()]
+
+    assert error.id == "cachelayers.E002"
+    assert "'oracle'" in error.msg
