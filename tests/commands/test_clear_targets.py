@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import pytest
 from django.core.cache import caches
+from django.db import connection
 from django.template.loader import render_to_string
 from pytest_django import Settings
 
 from cachelayers import cached, invalidate, recall, unit_of_work
 from cachelayers.backends.database.strict import StrictTable
-from cachelayers.clearing.neighbours import neighbours
+from cachelayers.clearing.neighbours import neighbours, place_of
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation import words
 from tests.commands.runs import Run, RunCommand
@@ -445,3 +446,29 @@ def test_what_else_is_in_the_redis_is_counted_and_shown(
     assert "1 of its keys are sessions: users may be logged out" in result.out
     assert caches["logins"].get("other") == 1
     caches["logins"].clear()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("redis://localhost", "redis://127.0.0.1:6379/0"),
+        ("redis:///1", "redis://localhost/?db=1"),
+        (["host:1", "host:2"], ("host:1", "host:2")),
+    ],
+)
+def test_one_place_may_be_written_in_several_ways(one: Any, other: Any) -> None:
+    assert place_of({"LOCATION": one}) == place_of({"LOCATION": other})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_before_the_first_migrate_the_words_of_the_code_are_known(
+    clear: RunCommand, visited: None
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE cachelayers_invalidation RENAME TO away")
+        try:
+            result = clear("--tag=test home page", "--dry-run")
+        finally:
+            cursor.execute("ALTER TABLE away RENAME TO cachelayers_invalidation")
+
+    assert result.error is None

@@ -198,6 +198,22 @@ def test_a_warmer_without_every_is_never_due_and_to_ask_for_it_is_an_error(
     assert run("warm_cache", "--due").out == "Nothing is due.\n"
 
 
+def test_a_warmer_that_is_named_is_run_when_it_is_due_in_its_shard(
+    run: RunCommand, small_site: Records
+) -> None:
+    @warmer("hourly", every=3600)
+    def hourly() -> Iterable[str]:
+        return ["/page/1/"]
+
+    first, second = (run("warm_cache", "--due", "hourly", "--shard=1/1") for _ in range(2))
+    other = run("warm_cache", "--due", "hourly", "--shard=1/2")
+
+    assert "1 warmed" in first.out
+    assert second.out == "Nothing is due.\n"
+    assert other.out != second.out
+    assert small_site.paths[0] == "/page/1/"
+
+
 def test_what_never_ran_is_not_resumed(run: RunCommand, small_site: Records) -> None:
     register("pages", "/page/1/")
 

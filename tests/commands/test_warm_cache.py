@@ -477,6 +477,12 @@ def test_a_standard_input_that_is_no_text_is_an_error(
     assert "--urls - cannot be read" in result.message
 
 
+def test_a_name_that_holds_what_was_typed_is_near() -> None:
+    message = unknown_name("warmer", "map", ["the large map of all airports", "pages"])
+
+    assert message.endswith("Did you mean 'the large map of all airports'?")
+
+
 def test_more_names_than_can_be_shown_are_cut() -> None:
     names = [f"warmer {number}" for number in range(MOST_SHOWN + 1)]
 
