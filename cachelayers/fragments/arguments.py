@@ -44,7 +44,7 @@ def spell_arguments(arguments: Sequence[object]) -> str:
         models: set[Any] = {type(one) for one in arguments if issubclass(type(one), Model)}
         encoders.update({model: speller_of_rows(model) for model in models})
         try:
-            return "".join([spell_argument(argument, {}) for argument in arguments])
+            return "".join([encoders.get(type(one), spell_alone)(one) for one in arguments])
         except RecursionError:
             raise Unstable("it is nested too deeply, or contains itself") from None
 
@@ -89,8 +89,8 @@ def items_of(value: object) -> Iterable[object]:
     return value if isinstance(value, Collection) else ()
 
 
-def spell_container(value: object) -> str:
-    """Spell a container, in which there may be rows."""
+def spell_alone(value: object) -> str:
+    """Spell an argument of any kind, in which there may be rows."""
     return spell_argument(value, {})
 
 
@@ -98,8 +98,6 @@ def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
     """Return what spells the rows of a model as spell_argument() does, but more quickly."""
     own, key_name = attributes_of_row(model), model._meta.pk.attname
     beginnings: dict[str | None, str] = {}
-    if inspect.getattr_static(model, "pk") is not inspect.getattr_static(Model, "pk"):
-        key_name = ""  # its class finds it in a way of its own
 
     def spell_row(instance: Model) -> str:
         # Not in functions of their own: it is asked of each row of a list that is shown.
@@ -176,5 +174,5 @@ def is_memo(model: type[Model], name: str) -> bool:
 # Of the types that were met; spell() looks for that of a model's class step by step.
 encoders: dict[type, Callable[[Any], str]] = {
     **ENCODERS,
-    **dict.fromkeys((list, tuple, dict, set, frozenset), spell_container),
+    **dict.fromkeys((list, tuple, dict, set, frozenset), spell_alone),
 }

@@ -11,6 +11,7 @@ from django.core.paginator import Paginator
 from django.db.models import Case, Prefetch, Value, When
 from django.utils.functional import SimpleLazyObject
 
+from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.keys import make_key
 from tests.fragments.engines import Templates
 from tests.library.models import Author, Book, Subject
@@ -91,6 +92,33 @@ def test_a_row_that_came_with_another_one_tells_what_was_added_to_it(
         return Book.objects.prefetch_related(Prefetch("author", authors)).get()
 
     assert [templates.render("page", book=read(mark)) for mark in ("one", "two")] == ["one", "two"]
+
+
+def test_a_row_that_came_with_one_that_came_with_another_tells_what_was_added_to_it(
+    book: Book,
+) -> None:
+    def read(mark: str) -> Author:
+        author = Author.objects.get(pk=book.author_id)
+        between: Any = Book.objects.get()
+        between.author = Author.objects.annotate(mark=Value(mark)).get(pk=book.author_id)
+        author._state.fields_cache["latest"] = between
+        return author
+
+    assert key_of(read("one")) == key_of(read("one")) != key_of(read("two"))
+
+
+def test_a_row_of_another_database_is_another_one(book: Book) -> None:
+    elsewhere = Book.objects.get()
+    elsewhere._state.db = "elsewhere"
+
+    assert key_of(elsewhere) != key_of(book)
+
+
+def test_a_row_that_was_not_saved_has_no_key(book: Book) -> None:
+    key_of(book)  # what is known of its model by then changes nothing
+
+    with pytest.raises(Unstable, match="not been saved"):
+        key_of(Book(pk=book.pk, title="Maps"))
 
 
 def test_a_row_that_came_with_another_one_is_not_looked_for_in_the_key(book: Book) -> None:
