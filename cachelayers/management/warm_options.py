@@ -158,9 +158,9 @@ def check_sitemap(url: str, visitor: Visitor) -> None:
 
 def read_lines(name: str) -> list[str]:
     """The lines of a file, or of the standard input where the name is ``-``."""
-    if name == STANDARD_INPUT:
-        return sys.stdin.read().splitlines()
     try:
+        if name == STANDARD_INPUT:
+            return sys.stdin.read().splitlines()
         return Path(name).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"--urls {name} cannot be read: {error}") from None

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from django.core.cache import BaseCache, cache, caches
+from django.db import connection
 from pytest_django import Settings
 
+from cachelayers.management.commands import prune_cache
 from tests.commands.fakes import PatternCache
 from tests.commands.runs import Run, RunCommand
 from tests.environment import server_port
@@ -74,6 +76,10 @@ def test_an_unknown_alias_is_an_error_with_the_nearest_names(
     [
         (["--cache=default", "--all"], "--cache and --all contradict each other"),
         (["--prefix=a", "--expired"], "--prefix and --expired cannot be combined"),
+        (["--static", "--cache=default"], "--static cannot be combined"),
+        (["--static", "--expired"], "--static cannot be combined"),
+        (["--static", "--all"], "--static cannot be combined"),
+        (["--static", "--tag=news"], "--tag, --model and --fragment are for every cache"),
         (["--prefix="], "--prefix is empty, which is every key"),
     ],
 )
@@ -364,6 +370,19 @@ def test_it_warns_where_sessions_live_in_the_cache(clear: RunCommand, settings: 
     assert result.out.count("sessions are kept in it: users may be logged out") == 1
 
 
+@pytest.mark.parametrize("part", ["--prefix=a", "--expired"])
+def test_it_does_not_warn_of_sessions_where_only_a_part_goes(
+    clear: RunCommand, settings: Settings, part: str
+) -> None:
+    settings.CACHES = {"default": database_cache("default")}
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+
+    result = clear("--all", part, "--dry-run")
+
+    assert result.error is None
+    assert "logged out" not in result.out
+
+
 def test_it_warns_of_sessions_in_a_layer_too(clear: RunCommand, settings: Settings) -> None:
     settings.CACHES = {
         "default": layered_cache("memory", "table"),
@@ -397,3 +416,65 @@ def test_aliases_without_a_location_are_not_taken_for_one_cache(
     result = clear("--cache=default", "--dry-run")
 
     assert "Note" not in result.out
+
+
+def test_where_there_is_nothing_to_remove_it_says_so_and_asks_nothing(
+    run: RunCommand, settings: Settings
+) -> None:
+    settings.CACHES = {"default": LOCMEM}
+
+    result = run("clear_cache", "--expired")
+
+    assert result.error is None
+    assert result.out.splitlines()[-1] == "  nothing"
+
+
+# prune_cache
+
+
+@pytest.fixture
+def one_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site with one database, in which its only cache is too."""
+    settings.CACHES = {"default": database_cache("default")}
+    monkeypatch.setattr(prune_cache, "connections", {"default": connection})
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("table", "failure"),
+    [
+        ("cachelayers_entry", "default: its entries were not pruned: "),
+        ("cachelayers_timing", "default: its statistics were not pruned: "),
+        ("cachelayers_logstate", "default: its log was not pruned: "),
+    ],
+)
+def test_what_cannot_be_pruned_is_a_failure_and_the_rest_is_pruned(
+    run: RunCommand, one_database: None, table: str, failure: str
+) -> None:
+    everything = ["rows of the log", "expired entries", "rows of statistics"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+        try:
+            result = run("prune_cache")
+        finally:
+            cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+
+    assert result.message.startswith(failure)
+    assert "\n" not in result.message
+    assert len([words for words in everything if words in result.out]) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("table", ["cachelayers_invalidation", "cachelayers_statistics"])
+def test_what_there_is_not_in_a_database_is_not_pruned_there(
+    run: RunCommand, one_database: None, table: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+        try:
+            result = run("prune_cache")
+        finally:
+            cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+
+    assert result.error is None
+    assert "default: 0 expired entries" in result.out

@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import pytest
 from django.core.cache import caches
+from django.db import connection
 from django.template.loader import render_to_string
 from pytest_django import Settings
 
 from cachelayers import cached, invalidate, recall, unit_of_work
 from cachelayers.backends.database.strict import StrictTable
-from cachelayers.clearing.neighbours import neighbours
+from cachelayers.clearing.neighbours import neighbours, place_of
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation import words
 from tests.commands.runs import Run, RunCommand
@@ -218,6 +219,27 @@ def test_an_unknown_fragment_is_an_error_with_the_nearest_ones(
 
     assert "There is no fragment 'meny'. Did you mean 'menu'?" in result.message
     assert "add --any-tag" in result.message
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fragment_that_only_the_log_knows_is_known(clear: RunCommand) -> None:
+    invalidate("fragment:worked-out")
+
+    assert clear("--fragment=worked-out").error is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_word_that_only_the_site_s_views_declare_is_known(
+    clear: RunCommand, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_urls.py").write_text(
+        "from cachelayers import cached\nurlpatterns = []\n"
+        "@cached(tags=['a late word'])\ndef late(): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ROOT_URLCONF = "late_urls"
+
+    assert clear("--tag=a late word").error is None
 
 
 def test_a_fragment_whose_name_a_template_works_out_can_be_invalidated_all_the_same(
@@ -424,3 +446,29 @@ def test_what_else_is_in_the_redis_is_counted_and_shown(
     assert "1 of its keys are sessions: users may be logged out" in result.out
     assert caches["logins"].get("other") == 1
     caches["logins"].clear()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("redis://localhost", "redis://127.0.0.1:6379/0"),
+        ("redis:///1", "redis://localhost/?db=1"),
+        (["host:1", "host:2"], ("host:1", "host:2")),
+    ],
+)
+def test_one_place_may_be_written_in_several_ways(one: Any, other: Any) -> None:
+    assert place_of({"LOCATION": one}) == place_of({"LOCATION": other})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_before_the_first_migrate_the_words_of_the_code_are_known(
+    clear: RunCommand, visited: None
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE cachelayers_invalidation RENAME TO away")
+        try:
+            result = clear("--tag=test home page", "--dry-run")
+        finally:
+            cursor.execute("ALTER TABLE away RENAME TO cachelayers_invalidation")
+
+    assert result.error is None

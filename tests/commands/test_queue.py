@@ -126,6 +126,23 @@ def test_a_queue_that_is_named_and_not_there_is_an_error(
     )
 
 
+@needs_django_tasks
+@pytest.mark.parametrize(
+    "configured",
+    [{"other": IMMEDIATE["default"]}, {"default": {**IMMEDIATE["default"], "QUEUES": ["other"]}}],
+)
+def test_a_queue_of_django_that_does_not_take_it_is_an_error_and_the_warmer_stays_due(
+    run: RunCommand, site: Records, settings: Settings, configured: dict[str, Any]
+) -> None:
+    settings.TASKS = configured
+
+    result = run("warm_cache", "--due", "--enqueue")
+
+    assert result.message.startswith("TASKS does not take the task: ")
+    assert run_of("pages").queued_at is None
+    assert site.paths == []
+
+
 def test_a_queue_that_nobody_knows_is_found_by_the_checks(settings: Settings) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "TASK_QUEUE": "rq"}
 
@@ -187,6 +204,40 @@ def test_the_options_of_the_command_reach_the_worker(
     [request] = site.requests
     assert request.headers["Accept-Language"] == "fr"
     assert request.headers["X-Market"] == "north"
+
+
+@needs_django_tasks
+def test_what_is_put_there_is_the_command_as_it_was_typed(
+    run: RunCommand, site: Records, settings: Settings
+) -> None:
+    settings.TASKS = DUMMY
+    typed = [
+        *("--concurrency=3", "--time-limit=7", "--only-missing", "--rate=2.5", "--shard=1/2"),
+        *("--base-url=http://127.0.0.1:8000", "--language=fr", "--header=X-Market: north"),
+    ]
+
+    run("warm_cache", "pages", "--enqueue", *typed)
+    run("warm_cache", "pages", "--enqueue")
+
+    from django.tasks import default_task_backend
+
+    queued: Any = default_task_backend
+    assert [result.args for result in queued.results] == [
+        ["pages", typed],
+        ["pages", ["--concurrency=1", "--time-limit=300"]],
+    ]
+
+
+@needs_django_tasks
+def test_what_has_ended_is_put_there_again(
+    run: RunCommand, site: Records, settings: Settings
+) -> None:
+    run("warm_cache", "pages")
+    settings.TASKS = DUMMY
+
+    start_in_background("pages")
+
+    assert run_of("pages").state is RunState.QUEUED
 
 
 # In a process
@@ -256,6 +307,21 @@ def test_the_options_of_the_caller_reach_the_process(own_site: BaseCache) -> Non
 
     [failure] = wait_for("squares", RunState.INTERRUPTED).failures
     assert failure.reason.endswith("error: unrecognized arguments: --faster")
+
+
+def test_a_process_that_dies_says_nothing_of_a_run_that_another_one_has_taken_over(
+    own_site: BaseCache,
+) -> None:
+    source = warmer_source("squares")
+    claim(source, time_limit=60)
+
+    background.note_death(source, "a token of before", 1, "killed")
+
+    assert run_of("squares").is_running
+    assert not run_of("squares").failures
+    WarmerRun.objects.all().delete()
+    background.note_death(source, "a token of before", 1, "killed")
+    assert not WarmerRun.objects.exists()
 
 
 def test_a_process_that_cannot_be_started_is_no_run(

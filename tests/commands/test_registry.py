@@ -71,6 +71,10 @@ def test_the_decorator_without_its_name_says_what_is_missing() -> None:
         decorator(one_page)
 
 
+async def returns_asynchronously() -> list[str]:
+    return []
+
+
 async def yields_asynchronously() -> AsyncIterator[str]:
     yield "/"
 
@@ -83,6 +87,7 @@ def needs_an_argument(country: str) -> list[str]:
     ("function", "message"),
     [
         (yields_asynchronously, "async function"),
+        (returns_asynchronously, "async function"),
         (needs_an_argument, "with arguments"),
         ("no function", "is no function"),
     ],

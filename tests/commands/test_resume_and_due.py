@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from django.db import connection
 
 from cachelayers import warmer
 from cachelayers.models import WarmerRun
@@ -194,6 +195,45 @@ def test_a_warmer_without_every_is_never_due_and_to_ask_for_it_is_an_error(
 
     assert result.message.startswith("The warmer 'when asked' is never due")
     assert warmers_with_runs()[0].due_at is None
+    assert run("warm_cache", "--due").out == "Nothing is due.\n"
+
+
+def test_a_warmer_that_is_named_is_run_when_it_is_due_in_its_shard(
+    run: RunCommand, small_site: Records
+) -> None:
+    @warmer("hourly", every=3600)
+    def hourly() -> Iterable[str]:
+        return ["/page/1/"]
+
+    first, second = (run("warm_cache", "--due", "hourly", "--shard=1/1") for _ in range(2))
+    other = run("warm_cache", "--due", "hourly", "--shard=1/2")
+
+    assert "1 warmed" in first.out
+    assert second.out == "Nothing is due.\n"
+    assert other.out != second.out
+    assert small_site.paths[0] == "/page/1/"
+
+
+def test_what_never_ran_is_not_resumed(run: RunCommand, small_site: Records) -> None:
+    register("pages", "/page/1/")
+
+    result = run("warm_cache", "--resume")
+
+    assert result.error is None
+    assert small_site.paths == []
+
+
+@pytest.mark.parametrize("option", ["--due", "--resume"])
+def test_where_nothing_is_known_of_runs_it_says_how_to_know(run: RunCommand, option: str) -> None:
+    register("pages", "/page/1/")
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {WarmerRun._meta.db_table} RENAME TO away")
+        try:
+            result = run("warm_cache", option)
+        finally:
+            cursor.execute(f"ALTER TABLE away RENAME TO {WarmerRun._meta.db_table}")
+
+    assert "run manage.py migrate" in result.message
 
 
 @pytest.mark.parametrize(
@@ -203,6 +243,7 @@ def test_a_warmer_without_every_is_never_due_and_to_ask_for_it_is_an_error(
         (["--due", "--resume"], "Leave out one of the two"),
         (["--enqueue", "--static"], "--enqueue is for warmers"),
         (["--enqueue", "--dry-run"], "--enqueue is for warmers"),
+        (["--enqueue", "--resume"], "--enqueue is for warmers"),
     ],
 )
 def test_options_that_contradict_each_other_are_an_error(

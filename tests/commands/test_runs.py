@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
+from cachelayers.management.warm_words import NO_WARMERS
 from cachelayers.models import WarmerRun
-from cachelayers.warming import Target, records
+from cachelayers.warming import RecallTarget, Target, records
+from cachelayers.warming.items import describe_callable, recall_item
 from cachelayers.warming.outcomes import Outcome, State
 from cachelayers.warming.records import AlreadyRunning, claim
 from cachelayers.warming.runs import (
@@ -299,3 +301,35 @@ def test_everything_about_runs_is_written_whatever_the_case_of_an_item(run: RunC
 
 def fail_with(text: str) -> None:
     raise ValueError(text)
+
+
+def test_the_latest_run_is_the_first_and_what_only_waits_the_last(run: RunCommand) -> None:
+    for name in ("first", "waits", "second"):
+        register(name)
+        run("warm_cache", name)
+    for started, name in ((1, "first"), (None, "waits"), (2, "second")):
+        WarmerRun.objects.filter(source=warmer_source(name).key).update(started=started)
+
+    assert [one.source.name for one in last_runs()] == ["second", "first", "waits"]
+
+
+def test_the_list_of_a_shard_tells_the_shard_s_runs(run: RunCommand) -> None:
+    register("pages")
+    run("warm_cache", "--shard=1/2")
+
+    [of_shard] = json.loads(run("warm_cache", "--list", "--shard=1/2", "--json").out)
+    [whole] = json.loads(run("warm_cache", "--list", "--json").out)
+
+    assert of_shard["last_run"] is not None
+    assert whole["last_run"] is None
+
+
+def test_a_list_without_warmers_says_how_to_write_one(run: RunCommand) -> None:
+    assert run("warm_cache", "--list").out == f"{NO_WARMERS}\n"
+
+
+def test_what_is_called_is_named_with_all_that_it_is_given() -> None:
+    target = RecallTarget("key", dict, using="other")
+
+    assert describe_callable(partial(dict, 1, two=2)) == "builtins.dict(1, two=2)"
+    assert recall_item(target).label == "other: key"

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from threading import Barrier, get_ident
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from django.core.cache import cache, caches
 from pytest_django import Settings
 
+from cachelayers.suggestions import MOST_SHOWN, unknown_name
 from cachelayers.warming import Target, warmer
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
@@ -465,6 +467,29 @@ def test_a_file_that_is_no_text_is_an_error(run: RunCommand, tmp_path: Path) -> 
     assert "cannot be read" in result.message
 
 
+def test_a_standard_input_that_is_no_text_is_an_error(
+    run: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"/page/\xff\xfe/"), encoding="utf-8"))
+
+    result = run("warm_cache", "--urls=-")
+
+    assert "--urls - cannot be read" in result.message
+
+
+def test_a_name_that_holds_what_was_typed_is_near() -> None:
+    message = unknown_name("warmer", "map", ["the large map of all airports", "pages"])
+
+    assert message.endswith("Did you mean 'the large map of all airports'?")
+
+
+def test_more_names_than_can_be_shown_are_cut() -> None:
+    names = [f"warmer {number}" for number in range(MOST_SHOWN + 1)]
+
+    assert unknown_name("warmer", "zzz", names[:-1]).endswith(f"{names[-2]!r}.")
+    assert unknown_name("warmer", "zzz", names).endswith(f"{names[-2]!r} ....")
+
+
 def test_warmers_run_beside_a_file_only_if_they_are_named(
     run: RunCommand, small_site: Records, tmp_path: Path
 ) -> None:
@@ -518,7 +543,7 @@ def test_failures_in_threads_are_reported_like_any_other(run: RunCommand) -> Non
     assert "2 warmed, 0 already warm, 2 failed" in result.out
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "65", "many", "1.5", ""])
+@pytest.mark.parametrize("number", ["0", "-1", "65", "many", "1.5", "", "9" * 5000])
 def test_a_concurrency_out_of_bounds_is_an_error(run: RunCommand, number: str) -> None:
     result = run("warm_cache", f"--concurrency={number}")
 

@@ -18,6 +18,7 @@ from cachelayers import invalidate, samples
 from cachelayers.management.commands import cache_stats
 from cachelayers.models import Invalidation, Timing
 from cachelayers.statistics import advice, flush, timings
+from cachelayers.statistics.writing import own_connection
 from cachelayers.tracing import Trace, TracedRecall
 from tests.library.models import Author, Book
 from tests.settings import database_cache, memory_cache
@@ -152,6 +153,23 @@ def test_the_last_change_of_a_table_counts() -> None:
     assert written() == {"q": (2, 0, 1)}
 
 
+def test_a_change_of_long_ago_does_not_count() -> None:
+    at = int(time.time() * 1000) - HOUR * 1000
+    Invalidation.objects.create(tag="table:library_author", at=at)
+    for _ in range(2):
+        done("q", tables=AUTHORS)
+
+    assert written() == {"q": (2, 1, 0)}
+
+
+def test_any_number_of_tables_is_looked_up() -> None:
+    invalidate(Author)
+    tables = {("default", f"a_table_{number}") for number in range(timings.TAGS_PER_STATEMENT)}
+    one = samples.Sample("query", "q", "", 0, 1.0, AUTHORS | tables, time.time())
+
+    assert set(timings.last_changes([one], own_connection)) == AUTHORS
+
+
 def test_tables_are_those_that_are_known_and_the_hour_is_whole() -> None:
     done("q", tables=AUTHORS)
     done("q")
@@ -191,6 +209,26 @@ def test_a_recall_of_a_row_depends_on_its_table() -> None:
     one = TracedRecall("default", "author:42", 0, "fresh", tags=tags)
 
     assert samples.tables_of(one) == AUTHORS
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "name"),
+    [
+        ("fragment:card:0f", "fragment", "card"),
+        ("fragment:a:b:0f", "fragment", "a:b"),
+        ("fragment:card", "fragment", "card"),
+        ("fragment", "recall", "fragment"),
+        ("busiest:FR", "recall", "busiest"),
+    ],
+)
+def test_what_is_kept_is_named_by_what_comes_before_its_arguments(
+    key: str, kind: str, name: str
+) -> None:
+    assert samples.name_of(key) == (kind, name)
+
+
+def test_code_without_a_file_is_none_of_the_project() -> None:
+    assert not samples.is_of_project("<string>")
 
 
 def test_a_function_began_with_its_first_query() -> None:

@@ -227,6 +227,10 @@ def test_it_looks_again_until_it_is_interrupted() -> None:
     assert "Traceback" not in errors
 
 
+def test_a_table_without_a_line_is_left_out(statistics_table: str) -> None:
+    assert "\n\n\n" not in output_of()
+
+
 # --advise
 
 
