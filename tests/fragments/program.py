@@ -105,11 +105,14 @@ def edit_for(seconds: str) -> int:
     return number
 
 
-def render_for(seconds: str) -> dict[str, Any]:
-    """Render the page again and again, and compare it with what is there before and after."""
+def render_for(seconds: str, least_pages: str) -> dict[str, Any]:
+    """Render the page again and again, and compare it with what is there before and after.
+
+    So many times at least, for on a busy machine the time is soon over.
+    """
     end = time.monotonic() + float(seconds)
     found: dict[str, Any] = {"pages": 0, "made": 0, "stale": [], "unseen": []}
-    while time.monotonic() < end:
+    while time.monotonic() < end or found["pages"] < int(least_pages):
         before = titles().split()
         page = render()
         after = titles().split()
