@@ -137,22 +137,16 @@ def of_model(model: Model) -> str:
 
 def of_row(row: Row, *, is_named: bool) -> str:
     """Say what is made of a row, and of queries that may have found it."""
-    names = {"row": row, "models": row._meta.verbose_name_plural}
-    if not is_named:
-        return (
-            _(
-                "Every entry that was made from this row, and those made from queries on"
-                " %(models)s, which may have found it."
-            )
-            % names
-        )
-    return (
-        _(
+    text = _(
+        "Every entry that was made from this row, and those made from queries on %(models)s,"
+        " which may have found it."
+    )
+    if is_named:
+        text = _(
             "Every entry that was made from this row (%(row)s), and those made from queries on"
             " %(models)s, which may have found it."
         )
-        % names
-    )
+    return text % {"row": row, "models": row._meta.verbose_name_plural}
 
 
 def preview_of_alias(choice: Choice, alias: str) -> Touched:
