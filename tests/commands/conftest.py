@@ -13,7 +13,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from cachelayers.models import WarmerRun
 from cachelayers.warming import registered_warmers, registry
-from tests.commands.runs import Run, RunCommand
+from tests.commands.runs import OpenTerminal, Run, RunCommand, Terminal
 from tests.commands.small_site.records import Records, records
 from tests.conftest import empty_cache
 
@@ -74,3 +74,17 @@ def run() -> RunCommand:
         return Run(out=out.getvalue(), err=err.getvalue(), error=error)
 
     return run_command
+
+
+@pytest.fixture
+def open_terminal(own_caches: BaseCache) -> Iterator[OpenTerminal]:
+    """A function that runs a command on a terminal of its own; ended with the test."""
+    terminals: list[Terminal] = []
+
+    def start(*arguments: str) -> Terminal:
+        terminals.append(Terminal(*arguments))
+        return terminals[-1]
+
+    yield start
+    for terminal in terminals:
+        terminal.close()

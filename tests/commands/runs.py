@@ -130,3 +130,6 @@ class Terminal:
             return False
         self.screen += piece.decode(errors="replace")
         return bool(piece)
+
+
+OpenTerminal = Callable[..., Terminal]

@@ -1,29 +1,11 @@
 """The commands in a process of their own, on a terminal and without one."""
 
 import re
-from collections.abc import Callable, Iterator
 
 import pytest
 from django.core.cache import BaseCache
 
-from tests.commands.runs import CTRL_C, CTRL_D, Terminal, run_without_terminal
-
-OpenTerminal = Callable[..., Terminal]
-
-
-@pytest.fixture
-def open_terminal(own_caches: BaseCache) -> Iterator[OpenTerminal]:
-    """A function that runs a command on a terminal of its own; ended with the test."""
-    terminals: list[Terminal] = []
-
-    def start(*arguments: str) -> Terminal:
-        terminals.append(Terminal(*arguments))
-        return terminals[-1]
-
-    yield start
-    for terminal in terminals:
-        terminal.close()
-
+from tests.commands.runs import CTRL_C, CTRL_D, OpenTerminal, run_without_terminal
 
 # warm_cache
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
 
 import pytest
 from django.core.cache import BaseCache
@@ -13,25 +12,10 @@ from django.core.cache import BaseCache
 from cachelayers.models import WarmerRun
 from cachelayers.warming.runs import RunState
 from tests.commands.recorded import run_of
-from tests.commands.runs import Terminal, run_without_terminal
+from tests.commands.runs import OpenTerminal, run_without_terminal
 
-OpenTerminal = Callable[..., Terminal]
 # Every item is a line, and what was warmed is written down by then.
 SLOW = ("warm_cache", "slow squares", "-v2")
-
-
-@pytest.fixture
-def open_terminal(own_caches: BaseCache) -> Iterator[OpenTerminal]:
-    """A function that runs a command on a terminal of its own; ended with the test."""
-    terminals: list[Terminal] = []
-
-    def start(*arguments: str) -> Terminal:
-        terminals.append(Terminal(*arguments))
-        return terminals[-1]
-
-    yield start
-    for terminal in terminals:
-        terminal.close()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -62,14 +62,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument(
-            "--cache",
-            action="extend",
-            nargs="+",
-            default=[],
-            metavar="ALIAS",
-            help="One or several aliases of CACHES.",
-        )
+        add_names(parser, "--cache", "ALIAS", "One or several aliases of CACHES.")
         parser.add_argument("--all", action="store_true", help="Every alias of CACHES.")
         parser.add_argument(
             "--prefix",
@@ -87,29 +80,23 @@ class Command(BaseCommand):
             action="store_true",
             help="Only the ids of static files, in the alias that CACHELAYERS['ALIAS'] names.",
         )
-        parser.add_argument(
+        add_names(
+            parser,
             "--tag",
-            action="extend",
-            nargs="+",
-            default=[],
-            metavar="TAG",
-            help="Everything with this tag, in every cache, as invalidate() does; one or several.",
+            "TAG",
+            "Everything with this tag, in every cache, as invalidate() does; one or several.",
         )
-        parser.add_argument(
+        add_names(
+            parser,
             "--model",
-            action="extend",
-            nargs="+",
-            default=[],
-            metavar="APP.MODEL",
-            help="Everything made from this model's table, in every cache; one or several.",
+            "APP.MODEL",
+            "Everything made from this model's table, in every cache; one or several.",
         )
-        parser.add_argument(
+        add_names(
+            parser,
             "--fragment",
-            action="extend",
-            nargs="+",
-            default=[],
-            metavar="NAME",
-            help="Every variant of the fragment of this name, in every cache; one or several.",
+            "NAME",
+            "Every variant of the fragment of this name, in every cache; one or several.",
         )
         parser.add_argument(
             "--any-tag",
@@ -216,6 +203,11 @@ class Command(BaseCommand):
     def _report_failure(self, alias: str, error: Exception) -> None:
         text = without_secrets(f"{type(error).__name__}: {error}")
         self.stderr.write(f"{alias}: failed: {text}")
+
+
+def add_names(parser: ArgumentParser, option: str, metavar: str, text: str) -> None:
+    """Declare an option that takes one name or several, and may be given again."""
+    parser.add_argument(option, action="extend", nargs="+", default=[], metavar=metavar, help=text)
 
 
 def check_choice(options: dict[str, Any]) -> Choice:
