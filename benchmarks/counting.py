@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.options import parse_options
 from benchmarks.outage import layered, table
 from benchmarks.report import print_outcomes, print_table
-from benchmarks.targets import Outcome
+from benchmarks.targets import Outcome, at_most
 
 MOST_US = 1.0  # that counting may add to a call
 COUNTS_ONE = re.compile(r"^\s*self\._cell\.\w+ \+= (1|len\(found\))$\n", re.MULTILINE)
@@ -191,16 +191,7 @@ def median_us(call: Callable[[], Any], rounds: int) -> float:
 
 def judge(costs: Sequence[Cost]) -> list[Outcome]:
     """Say whether counting costs little."""
-    return [
-        Outcome(
-            promise=f"counting: {cost.operation}",
-            wanted=f"at most {MOST_US:g} us",
-            found=cost.added_us,
-            is_reached=cost.added_us <= MOST_US,
-            remark="" if cost.added_us <= MOST_US else f"{cost.added_us / MOST_US:.1%} of it",
-        )
-        for cost in costs
-    ]
+    return [at_most(f"counting: {cost.operation}", MOST_US, " us", cost.added_us) for cost in costs]
 
 
 def show(costs: Sequence[Cost], apart: dict[str, float]) -> None:

@@ -22,7 +22,7 @@ from benchmarks.machines import close_connections
 from benchmarks.options import parse_options
 from benchmarks.peers import is_importable
 from benchmarks.report import percentile, print_outcomes, print_table
-from benchmarks.targets import Outcome
+from benchmarks.targets import Outcome, at_most
 from benchmarks.values import build_values
 from tests.servers import Redis, find_missing
 
@@ -194,16 +194,7 @@ def judge(found: Found) -> list[Outcome]:
         *((f"{DOWN}: {hit}, against {WITHOUT}", MOST_RATIO, "x", ratios[hit]) for hit in HITS),
         ("Redis is back: seconds until it is used", MOST_SECONDS, " s", max(found.back_seconds)),
     ]
-    return [
-        Outcome(
-            promise=promise,
-            wanted=f"at most {most:g}{unit}",
-            found=value,
-            is_reached=value <= most,
-            remark="" if value <= most else f"{value / most:.1%} of it",
-        )
-        for promise, most, unit, value in promised
-    ]
+    return [at_most(*each) for each in promised]
 
 
 def show(found: Found) -> None:

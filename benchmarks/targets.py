@@ -37,6 +37,18 @@ class Outcome:
     remark: str = ""
 
 
+def at_most(promise: str, most: float, unit: str, found: float | None) -> Outcome:
+    """Return the outcome of a figure that is to be small. ``unit``: as it stands behind one."""
+    is_reached = found is not None and found <= most
+    return Outcome(
+        promise=promise,
+        wanted=f"at most {most:g}{unit}",
+        found=found,
+        is_reached=is_reached,
+        remark="" if is_reached or found is None else f"{found / most:.1%} of it",
+    )
+
+
 TARGETS = (
     Target(database="sqlite", operation="get hit", against=DJANGO, ratio=4),
     Target(database="sqlite", operation="get hit", against=DISKCACHE, ratio=1.2),
@@ -98,12 +110,11 @@ def judge(target: Target, kind: str, found: float) -> Outcome:
 def judge_growth(growths: Iterable[Growth]) -> list[Outcome]:
     """Say whether a set in our large tables costs little more than in our small ones."""
     return [
-        Outcome(
-            promise=f"{growth.peer.database}: set existing, {growth.large_rows:,} rows to 1,000",
-            wanted=f"at most {MOST_GROWTH:g}x",
-            found=growth.ratio,
-            is_reached=growth.ratio <= MOST_GROWTH,
-            remark="" if growth.ratio <= MOST_GROWTH else f"{growth.ratio / MOST_GROWTH:.1%} of it",
+        at_most(
+            f"{growth.peer.database}: set existing, {growth.large_rows:,} rows to 1,000",
+            MOST_GROWTH,
+            "x",
+            growth.ratio,
         )
         for growth in growths
         if growth.peer.name == OURS

@@ -29,7 +29,7 @@ from benchmarks.fragments.contenders import (
 from benchmarks.fragments.world import PLACES, REDIS, ROWS, made_world
 from benchmarks.options import parse_options
 from benchmarks.report import print_outcomes, print_table
-from benchmarks.targets import Outcome
+from benchmarks.targets import Outcome, at_most
 
 MOST_TIMES_A_HIT = 1.5  # a fragment against Django's `{% cache %}`, in the same cache
 LEAST_TIMES_AS_QUICK = 5.0  # a list of fragments, against single ones of Django's, on Redis
@@ -199,6 +199,7 @@ def judge(found: Found) -> list[Outcome]:
         at_most(
             f"{name}: a hit, {ROWS} a page, against {DJANGO.name}",
             MOST_TIMES_A_HIT,
+            "x",
             found.ratio(place, ROWS, FRAGMENT.name),
         )
         for place, name in PLACES.items()
@@ -225,18 +226,6 @@ def judge(found: Found) -> list[Outcome]:
         if contender in OURS
     ]
     return [outcome for outcome in outcomes if outcome.found is not None]
-
-
-def at_most(promise: str, most: float, value: float | None) -> Outcome:
-    """Return the outcome of a figure that is to be small."""
-    is_reached = value is not None and value <= most
-    return Outcome(
-        promise=promise,
-        wanted=f"at most {most:g}x",
-        found=value,
-        is_reached=is_reached,
-        remark="" if is_reached or value is None else f"{value / most:.1%} of it",
-    )
 
 
 def judge_list(ratio: float | None) -> Outcome:
