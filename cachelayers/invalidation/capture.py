@@ -87,16 +87,6 @@ _running: dict[int, Capture] = {}
 
 
 @contextmanager
-def apart_from_captures() -> Iterator[None]:
-    """Do something that nothing around it depends on, such as a refresh in the background."""
-    token = _capture.set(None)
-    try:
-        yield
-    finally:
-        _capture.reset(token)
-
-
-@contextmanager
 def capturing(capture: Capture) -> Iterator[None]:
     """Have ``capture`` notice what the block reads, and hand it on to the one around it."""
     outer = capture.outer = _capture.get()

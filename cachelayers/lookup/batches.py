@@ -19,7 +19,7 @@ from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flows import run
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
-from cachelayers.lookup.faults import report, report_failed_refresh
+from cachelayers.lookup.faults import has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.flights import begin_or_join, land
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
@@ -260,7 +260,7 @@ def compute_and_store(
                 steps = make_entry(one.policy, one.compute, unit)
                 value, envelope = yield from part_of(one, steps)
             except Exception as error:
-                if before.state is State.MISSING:
+                if before.state is State.MISSING or has_lost_transaction(error):
                     raise
                 report_failed_refresh(one.policy, error)
                 failures.append(error)

@@ -1,7 +1,10 @@
 """The flow of a recall, as steps: fresh, stale, missing. Carried out by recall; does no I/O itself.
 
-Fresh: return it. Stale: one caller refreshes in the background, everybody gets it at once. Missing
-or invalid: one caller of each process asks for the lease, and one process computes.
+Fresh: return it. Stale: one caller refreshes it, and everybody else gets it at once. Missing or
+invalid: one caller of each process asks for the lease, and one process computes.
+
+A refresh runs where its caller stands, not in a thread and not after the response: the language, the
+tenant and the settings of the database session are known to be right there and nowhere else.
 """
 
 from __future__ import annotations
@@ -20,8 +23,7 @@ from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
 from cachelayers.invalidation.words import note_words
-from cachelayers.lookup.background import StartRefresh
-from cachelayers.lookup.faults import report_failed_refresh
+from cachelayers.lookup.faults import has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
 from cachelayers.lookup.peeking import UNREAD
@@ -110,11 +112,9 @@ def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) 
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
     if found.envelope is not None and found.state is State.STALE:
-        if policy.is_refreshed_by_caller:
-            return (yield from refresh_or_serve(policy, compute, unit, found.envelope))
-        yield from start_refresh(policy, compute)
+        return (yield from refresh_or_serve(policy, compute, unit, found.envelope))
     if found.envelope is not None:
-        note_found(policy, found.envelope, "fresh" if found.state is State.FRESH else "stale")
+        note_found(policy, found.envelope, "fresh")
         return found.value
     return (yield from compute_once(policy, compute, unit))
 
@@ -148,15 +148,6 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNRE
     return Found(state, envelope.value, envelope)
 
 
-def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
-    """Have the entry refreshed in the background, if nobody else does so already."""
-    lease = Lease()
-    if not (yield TakeLease(policy, lease.token, lease.seconds)):
-        return
-    if not (yield StartRefresh(policy, refresh_steps(policy, compute, lease))):
-        yield DropLease(policy)
-
-
 def refresh_or_serve(
     policy: Policy, compute: Callable[[], Any], unit: Unit, stale: Envelope
 ) -> Steps:
@@ -169,14 +160,24 @@ def refresh_or_serve(
     if not (yield TakeLease(policy, lease.token, lease.seconds)):
         note_found(policy, stale, "stale")
         return stale.value
+    keeps_lease = False
     try:
-        value = yield from compute_and_store(policy, compute, unit)
-    except Exception as error:  # noqa: BLE001 - whatever a user's code raises; all is logged
+        # Somebody may have refreshed it between the caller's look at it and the lease.
+        found = yield from find(policy, unit, shared=True)
+        if found.envelope is not None and found.state is State.FRESH:
+            note_found(policy, found.envelope, "waited")
+            return found.value
+        return (yield from compute_and_store(policy, compute, unit))
+    except Exception as error:
+        if has_lost_transaction(error):
+            raise
+        keeps_lease = True
         report_failed_refresh(policy, error)
         note_found(policy, stale, "stale")
         return stale.value
-    yield from give_back(policy, lease)
-    return value
+    finally:
+        if not keeps_lease:
+            yield from give_back(policy, lease)
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
@@ -237,20 +238,6 @@ def give_back(policy: Policy, lease: Lease) -> Steps:
     """Drop the lease, if it is still this caller's: it may have run out meanwhile."""
     if lease.is_young() or (yield ReadLease(policy)) == lease.token:
         yield DropLease(policy)
-
-
-def refresh_steps(
-    policy: Policy, compute: Callable[[], Any], lease: Lease
-) -> Callable[[Unit], Steps]:
-    """Return the flow of a refresh in the background, which begins with a unit of its own."""
-
-    def steps(unit: Unit) -> Steps:
-        # Somebody may have refreshed it between the caller's look at it and the lease.
-        if (yield from find(policy, unit, shared=True)).state is not State.FRESH:
-            yield from compute_and_store(policy, compute, unit)
-        yield from give_back(policy, lease)
-
-    return steps
 
 
 def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
