@@ -68,7 +68,7 @@ class Wanted:
 def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     """Do as peek() does for many keys, in one bulk read."""
     unit = current_unit()
-    if unit is None or unit.is_dirty():
+    if unit is None or unit.is_over or unit.is_dirty():
         return [(MISS, UNREAD)] * len(keys)
     stored = read_many(alias, keys)
     layer = take_layer() if going_on else ""

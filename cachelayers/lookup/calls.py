@@ -44,8 +44,8 @@ def recall(
 
     ``timeout``: seconds for which it is fresh; None: as long as nothing that it was made from
     changes. ``stale``: seconds after that in which it is still served to others while the caller
-    that found it so computes it anew. ``tags``: words that invalidate() may name. ``using``: an alias of CACHES. With
-    ``capture=False`` only its words and its key invalidate it.
+    that found it so computes it anew. ``tags``: words that invalidate() may name. ``using``: an
+    alias of CACHES. With ``capture=False`` only its words and its key invalidate it.
 
     What ``compute`` raises is raised here, and nothing is stored. Raises TypeError or ValueError
     for arguments that mean nothing, MissingTable where the log was not migrated yet.

@@ -40,7 +40,7 @@ def report_failed_refresh(policy: Policy, error: Exception) -> None:
 
 
 def has_lost_transaction(error: Exception) -> bool:
-    """Tell whether a statement failed in the caller's transaction, which cannot go on after that."""
+    """Tell whether a statement failed in the caller's transaction, which cannot go on then."""
     return isinstance(error, django.db.Error) and any(
         connection.in_atomic_block for connection in connections.all(initialized_only=True)
     )

@@ -3,8 +3,8 @@
 Fresh: return it. Stale: one caller refreshes it, and everybody else gets it at once. Missing or
 invalid: one caller of each process asks for the lease, and one process computes.
 
-A refresh runs where its caller stands, not in a thread and not after the response: the language, the
-tenant and the settings of the database session are known to be right there and nowhere else.
+A refresh runs where its caller stands, not in a thread and not after the response: only there are
+the language, the tenant and the settings of the database session known to be right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, unseal
-from cachelayers.invalidation.capture import Capture, capturing, current_capture
+from cachelayers.invalidation.capture import Capture, capturing
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
@@ -26,7 +26,7 @@ from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.faults import has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
-from cachelayers.lookup.peeking import UNREAD
+from cachelayers.lookup.peeking import UNREAD, hand_over
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     AwaitLanding,
@@ -139,11 +139,7 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNRE
         if not (yield Vouch(unit, dependency)):
             note_invalid(policy, dependency)
             return OUTDATED
-    if outer := current_capture():
-        for dependency in dependencies:
-            outer.add_dependency(unit.confirm(dependency))
-    else:
-        unit.note_seen([unit.confirm(dependency) for dependency in dependencies])
+    hand_over(unit, dependencies)
     state = State.FRESH if envelope.is_fresh(now) else State.STALE
     return Found(state, envelope.value, envelope)
 
