@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def make_project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeProject]:
+def make_project(tmp_path: Path, request: pytest.FixtureRequest) -> MakeProject:
     """Return a function that makes a project on "sqlite", "postgres" or "mariadb"."""
     made: list[Project] = []
 
