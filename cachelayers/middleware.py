@@ -95,7 +95,8 @@ def stream_within(unit: Unit, response: StreamingHttpResponse) -> None:
     response.streaming_content = (
         AsyncParts(unit, content) if response.is_async else Parts(unit, content)
     )
-    response._resource_closers.append(end)
+    closers: list[Callable[[], None]] = cast(Any, response)._resource_closers
+    closers.append(end)
     # A client that goes away, and a server that closes nothing.
     weakref.finalize(response, end).atexit = False
 

@@ -43,6 +43,7 @@ from cachelayers.lookup.steps import (
     Vouch,
     dependencies_of,
 )
+from cachelayers.lookup.unread import refuse_response
 from cachelayers.tracing import going_on, take_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
@@ -242,6 +243,7 @@ def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> St
     began = time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
+    refuse_response(f"recall({policy.key!r})", value)  # in tests too, which mostly come this way
     note_computed(policy, capture, time.perf_counter() - began, is_storable=False)
     return value
 
@@ -269,7 +271,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-        yield ReadUnread(value)
+        yield ReadUnread(policy, value)
     seconds = time.perf_counter() - clock
     envelope = None
     if is_worth_storing(policy, capture, unit):

@@ -57,7 +57,7 @@ def visit(key: str, compute: Callable[[], Any]) -> Any:
 
 
 def is_kept(key: str) -> bool:
-    return visit(key, lambda: "computed anew") != "computed anew"
+    return bool(visit(key, lambda: "computed anew") != "computed anew")
 
 
 def closing(work: Callable[[], Any]) -> Callable[[], Any]:

@@ -93,10 +93,10 @@ def test_a_response_that_is_closed_before_its_end_ends_the_unit() -> None:
     next(response.streaming_content)
     [unit] = seen
     assert unit is not None
-    assert not unit.has_ended
-
+    was_over = unit.has_ended
     response.close()
 
+    assert not was_over
     assert unit.has_ended
 
 
@@ -105,11 +105,11 @@ def test_a_response_that_nobody_closes_ends_the_unit_when_it_is_gone() -> None:
     next(iter(response))
     [unit] = seen
     assert unit is not None
-    assert not unit.has_ended
-
+    was_over = unit.has_ended
     del response
     gc.collect()
 
+    assert not was_over
     assert unit.has_ended
 
 
@@ -141,10 +141,10 @@ def test_what_streams_for_long_asks_the_log_for_each_recall(
     next(content)
     [unit] = seen
     assert unit is not None
-    assert not unit.is_over
-
+    was_over = unit.is_over
     monkeypatch.setattr(unit, "began", time.monotonic() - units.AGE_SECONDS - 1)
     next(content)
 
+    assert not was_over
     assert unit.is_over
     response.close()
