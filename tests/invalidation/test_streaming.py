@@ -93,11 +93,11 @@ def test_a_response_that_is_closed_before_its_end_ends_the_unit() -> None:
     next(response.streaming_content)
     [unit] = seen
     assert unit is not None
-    was_over = unit.has_ended
+    states = [unit.has_ended]
     response.close()
+    states.append(unit.has_ended)
 
-    assert not was_over
-    assert unit.has_ended
+    assert states == [False, True]
 
 
 def test_a_response_that_nobody_closes_ends_the_unit_when_it_is_gone() -> None:
@@ -105,12 +105,12 @@ def test_a_response_that_nobody_closes_ends_the_unit_when_it_is_gone() -> None:
     next(iter(response))
     [unit] = seen
     assert unit is not None
-    was_over = unit.has_ended
+    states = [unit.has_ended]
     del response
     gc.collect()
+    states.append(unit.has_ended)
 
-    assert not was_over
-    assert unit.has_ended
+    assert states == [False, True]
 
 
 def test_a_part_that_fails_leaves_no_unit_in_the_thread() -> None:
