@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from django.db import DatabaseError, connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
-from cachelayers.entries.envelope import FORMAT, LENGTH
+from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.entries.envelope import is_sealed
 from cachelayers.invalidation.capture import current_capture, listening_captures, running_captures
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.units import Unit, current_unit
@@ -50,7 +51,9 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     except CACHE_ERRORS as error:
         report(alias, "get", error)
         return MISS, None
-    except UNREADABLE:
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+        raise_if_callers(error)
+        report_unreadable(alias, error)
         return MISS, None
     value = judge(unit, stored, is_shown_only=is_shown_only)
     if value is not MISS:
@@ -60,7 +63,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
 
 def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
-    if type(stored) not in (list, tuple) or len(stored) != LENGTH or stored[0] != FORMAT:
+    if not is_sealed(stored):
         return MISS
     _, value, fresh_until, _, dependencies, _, _ = stored
     try:
@@ -71,7 +74,8 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     except (TypeError, ValueError):  # it was tampered with
         return MISS
     if running_captures or not is_shown_only:
-        hand_over(unit, [Dependency(*dependency) for dependency in dependencies])
+        found = [Dependency(*dependency) for dependency in dependencies]
+        hand_over(unit, found, is_shown_only=is_shown_only)
     return value
 
 
@@ -106,11 +110,13 @@ def refresh(unit: Unit, database: str) -> bool:
     return database in unit.refreshed
 
 
-def hand_over(unit: Unit, dependencies: Iterable[Dependency]) -> None:
+def hand_over(
+    unit: Unit, dependencies: Iterable[Dependency], *, is_shown_only: bool = False
+) -> None:
     """Have what is made around an entry, or after it, depend on what that was made of."""
     confirmed = [unit.confirm(dependency) for dependency in dependencies]
     for capture in listening_captures():
         for dependency in confirmed:
             capture.add_dependency(dependency)
-    if current_capture() is None:
+    if not is_shown_only and current_capture() is None:
         unit.note_seen(confirmed)
