@@ -392,12 +392,13 @@ def missing_log_messages(
 
 
 def tenant_messages() -> Iterator[CheckMessage]:
-    """Yield an error where each tenant would have a log of its own (django-tenants)."""
+    """Yield a warning where each tenant has a log of its own (django-tenants)."""
     names = {"cachelayers", "cachelayers.apps.CacheLayersConfig"}
     if names.intersection(getattr(settings, "TENANT_APPS", ())):
-        yield Error(
-            "TENANT_APPS names cachelayers: a change in a schema that tenants share would be"
-            " logged for one of them only.",
-            hint="Name it in SHARED_APPS alone: one log is for all schemas.",
-            id="cachelayers.E025",
+        yield checks.Warning(
+            "TENANT_APPS names cachelayers: each tenant has a log of its own. A process reads a log"
+            " anew whenever the tenant changes, and a table that tenants share has triggers for"
+            " each of them.",
+            hint="Name cachelayers in SHARED_APPS alone: one log serves all schemas.",
+            id="cachelayers.W027",
         )

@@ -16,7 +16,6 @@ from uuid import UUID
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
-from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import NEVER, log_of
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement
 from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, row_tag, table_tag
@@ -334,9 +333,7 @@ def version_of(alias: str) -> Version:
     return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
 
 
-def by_bare_name(
-    tables: Iterable[TrackedTable], vendor: str
-) -> dict[str, list[TrackedTable]]:
+def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[TrackedTable]]:
     """Return the tables by their names in lower case, as statements have them.
 
     Several may have one name, in two schemas or by their case. PostgreSQL cuts names off.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.db import connections
@@ -14,7 +13,6 @@ from cachelayers.invalidation.triggers import (
     guarded_tables,
     install_triggers,
     receive_post_migrate,
-    remove_triggers,
 )
 from tests.invalidation.conftest import Site
 from tests.invalidation.test_triggers import last_id, logged
@@ -147,10 +145,8 @@ def test_a_log_that_was_dropped_by_hand_leaves_tables_writable(site: Site) -> No
     elsewhere(site, "ALTER TABLE cachelayers_invalidation RENAME TO cachelayers_lost")
     try:
         if site.database == "default":
-            elsewhere(site, *recreate_triggers_of_old(site))
-            assert "cachelayers.W026" in {
-                one.id for one in checks.trigger_messages(site.database)
-            }
+            elsewhere(site, *triggers_of_before(site))
+            assert "cachelayers.W026" in {one.id for one in checks.trigger_messages(site.database)}
             receive_post_migrate(None, using=site.database)
         elsewhere(site, "INSERT INTO library_loan (number, reader) VALUES (9, 'Cid')")
         assert Loan.objects.using(site.database).count() == 1
@@ -159,7 +155,7 @@ def test_a_log_that_was_dropped_by_hand_leaves_tables_writable(site: Site) -> No
         forget_databases()
 
 
-def recreate_triggers_of_old(site: Site) -> list[str]:
+def triggers_of_before(site: Site) -> list[str]:
     """Return the statements after which triggers write to a log that is not there.
 
     SQLite has them follow a log that is renamed.
@@ -169,11 +165,9 @@ def recreate_triggers_of_old(site: Site) -> list[str]:
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'cachel%'"
         )
         found = cursor.fetchall()
+    lost = '"cachelayers_lost"'
     return [
         one
         for name, sql in found
-        for one in (
-            f'DROP TRIGGER "{name}"',
-            sql.replace("cachelayers_lost", "cachelayers_invalidation").replace('"cachelayers_invalidation"', "cachelayers_invalidation"),
-        )
+        for one in (f'DROP TRIGGER "{name}"', sql.replace(lost, "cachelayers_invalidation"))
     ]

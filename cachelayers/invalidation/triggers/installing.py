@@ -147,9 +147,7 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
     )
 
 
-def wanted_triggers(
-    connection: BaseDatabaseWrapper, *, everywhere: bool = False
-) -> list[Trigger]:
+def wanted_triggers(connection: BaseDatabaseWrapper, *, everywhere: bool = False) -> list[Trigger]:
     """Return the triggers that tracked tables are to have, as far as the tables are there."""
     tables = tracked_tables(connection.alias).values()
     vendor = VENDORS[connection.vendor]

@@ -85,8 +85,7 @@ def triggers_of(
         body = f"BEGIN {WITHOUT_LOG} INSERT INTO {quote(LOG)} (tag, at) VALUES {values}; END"
         name = name_for(event, table.name, body)
         creation = (
-            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {place.sql}"
-            f" FOR EACH ROW {body}"
+            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {place.sql} FOR EACH ROW {body}"
         )
         installed = Installed(name, place.name, (event.upper(), "AFTER", body))
         yield Trigger(table.name, installed, place.bare, (creation,))

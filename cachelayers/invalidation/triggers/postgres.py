@@ -134,16 +134,15 @@ def triggers_of(place: Place, schema: str, quote: Callable[[str], str]) -> Itera
             if event == "replica"
             else f"AFTER {event.upper()} ON {place.sql}{referencing} FOR EACH STATEMENT"
         )
-        creation = [
-            # As its owner: whoever may write the table need not be allowed to write the log.
+        # As its owner: whoever may write the table need not be allowed to write the log.
+        make_function = (
             f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql"
-            f" SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {literal(body)}",
-            f"CREATE TRIGGER {quote(name)} {moment} EXECUTE FUNCTION {function}()",
-        ]
+            f" SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {literal(body)}"
+        )
+        make_trigger = f"CREATE TRIGGER {quote(name)} {moment} EXECUTE FUNCTION {function}()"
+        creation = [make_function, make_trigger]
         if mode in ENABLE:
-            creation.append(
-                f"ALTER TABLE {place.sql} ENABLE {ENABLE[mode]}TRIGGER {quote(name)}"
-            )
+            creation.append(f"ALTER TABLE {place.sql} ENABLE {ENABLE[mode]}TRIGGER {quote(name)}")
         installed = Installed(name, place.name, (kind, mode, body))
         yield Trigger(place.table.name, installed, place.bare, tuple(creation))
 
