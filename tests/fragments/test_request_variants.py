@@ -28,9 +28,8 @@ Visit = Callable[[int], Any]
 
 def visit(path: str = "/", **extra: Any) -> HttpRequest:
     """Return a request as a page without sessions gets it."""
-    request: Any = RequestFactory().get(path, **extra)
-    request._messages = []
-    return request
+    request = RequestFactory().get(path, **extra)
+    return with_attributes(request, _messages=[])
 
 
 def with_attributes(request: HttpRequest, **attributes: Any) -> HttpRequest:
