@@ -28,6 +28,7 @@ from cachelayers.invalidation.tracked import (
 from cachelayers.invalidation.triggers import OWN_NAME, Guard, read_guard
 
 MOST_FOOTPRINTS = 5_000
+MOST_DATABASES = 100  # or schemas of one
 LONGEST_POSTGRES_NAME = 63  # bytes
 LONGEST_REMEMBERED = 20_000  # characters of a statement
 MOST_ROWS = 100  # that one write logs one by one
@@ -353,12 +354,15 @@ _databases: dict[tuple[object, ...], Database] = {}
 def database_of(connection: BaseDatabaseWrapper) -> Database:
     """Return what this process knows of the database behind a connection.
 
-    Tests have an alias mean another database than before.
+    Tests have an alias mean another database than before; django-tenants has it mean another
+    schema with each request.
     """
-    settings = connection.settings_dict
-    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"]
+    settings, schema = connection.settings_dict, getattr(connection, "schema_name", None)
+    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"], schema
     found = _databases.get(place)
     if found is None:
+        if len(_databases) >= MOST_DATABASES:
+            _databases.clear()
         found = _databases.setdefault(place, Database())
     return found
 
