@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -22,6 +23,7 @@ from cachelayers.conf import (
     backend_of,
     cache_databases,
     database_alias_of,
+    database_caches,
     is_own_database,
     shares_its_file,
 )
@@ -34,6 +36,7 @@ from cachelayers.invalidation.tracked import (
 )
 from cachelayers.invalidation.triggers import guarded_tables
 from cachelayers.invalidation.words import declaring_models
+from cachelayers.models import Entry
 
 # Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LEASE_SECONDS")
@@ -49,6 +52,7 @@ def register_all() -> None:
     checks.register(check_package_settings)
     checks.register(check_declared_words, Tags.models)
     checks.register(check_triggers, Tags.database)
+    checks.register(check_tables, Tags.database)
 
 
 def check_caches(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -335,6 +339,40 @@ def check_triggers(
 ) -> list[CheckMessage]:
     """Check that the database itself logs every write to the tracked tables."""
     return [message for database in databases or () for message in trigger_messages(database)]
+
+
+def check_tables(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Check that the tables of caches exist; not by the command that is about to make them.
+
+    A warning: an error would keep `migrate` from it.
+    """
+    if sys.argv[1:2] == ["migrate"]:
+        return []
+    return [
+        checks.Warning(
+            f"DATABASES[{database!r}] has no table {Entry._meta.db_table!r}, in which"
+            f" {names_of_caches_in(database)} keep their entries: reads are misses, and writes are"
+            " skipped.",
+            hint=f"Run `manage.py migrate --database={database}`.",
+            id="cachelayers.W045",
+        )
+        for database in databases or ()
+        if database in cache_databases()
+        and Entry._meta.db_table not in connections[database].introspection.table_names()
+    ]
+
+
+def names_of_caches_in(database: str) -> str:
+    """Return how the caches with entries in a database are called."""
+    return ", ".join(
+        f"CACHES[{alias!r}]"
+        for alias, params in database_caches()
+        if database_alias_of(params) == database
+    )
 
 
 def trigger_messages(database: str) -> Iterator[CheckMessage]:

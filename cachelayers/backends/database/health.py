@@ -9,6 +9,7 @@ import logging
 import time
 
 from cachelayers.masking import without_secrets
+from cachelayers.models import Entry
 from cachelayers.stats import counts
 
 logger = logging.getLogger("cachelayers.backends.database")
@@ -23,21 +24,40 @@ MOST_DISTRUSTED = 10_000
 
 
 class Pause:
-    """How long one kind of operation is skipped after slow failures: 1, 2, 4, 4 ... seconds."""
+    """How long one kind of operation is skipped after slow failures: 1, 2, 4, 4 ... seconds.
+
+    Longer than what was waited for, so that callers spend less time waiting than not. After it one
+    caller tries, while the others go on without.
+    """
 
     def __init__(self) -> None:
         """Begin without one."""
         self.until = 0.0  # of time.monotonic(); 0: no pause
         self._next_seconds = FIRST_PAUSE_SECONDS
+        self._waited_seconds = 0.0
 
     @property
     def is_on(self) -> bool:
         """Tell whether operations are to be skipped now."""
         return self.until != 0.0 and time.monotonic() < self.until
 
-    def begin(self) -> None:
+    def takes_try(self) -> bool:
+        """Tell whether the caller is to try now: all may without a pause, after one a single one.
+
+        For as long as that one may wait, it is the only one.
+        """
+        if self.until == 0.0:
+            return True
+        now = time.monotonic()
+        if now < self.until:
+            return False
+        self.until = now + self._waited_seconds
+        return True
+
+    def begin(self, waited_seconds: float = 0.0) -> None:
         """Pause, longer each time in a row."""
-        self.until = time.monotonic() + self._next_seconds
+        self._waited_seconds = waited_seconds
+        self.until = time.monotonic() + max(self._next_seconds, 2 * waited_seconds)
         self._next_seconds = min(self._next_seconds * 2, LONGEST_PAUSE_SECONDS)
 
     def end(self) -> None:
@@ -123,12 +143,30 @@ class Health:
     def note_failure(
         self, operation: str, error: BaseException, pause: Pause, *, seconds: float
     ) -> None:
-        """Report a failed operation, and pause its like if it was slow to fail."""
+        """Report a failed operation, and pause its like if it was slow to fail.
+
+        Where reads are, writes are too: each would be waited for in vain by itself.
+        """
         if seconds >= SLOW_FAILURE_SECONDS:
-            pause.begin()
+            pause.begin(seconds)
+            if pause is self.reads:
+                self.writes.begin(seconds)
             self.is_troubled = True
         self.faults.tell(
             f"{operation} failed in DATABASES[{self.database!r}]: {type(error).__name__}: {error}."
             " Until it works again reads are misses and writes are skipped.",
             error,
         )
+
+    def note_missing_table(self, error: BaseException) -> None:
+        """Report that nobody has made the table yet."""
+        self.faults.tell(missing_table_text(self.alias, self.database), error)
+
+
+def missing_table_text(alias: str, database: str) -> str:
+    """Return what is said of a table, or a whole file, that nobody has made yet."""
+    return (
+        f"the entries of CACHES[{alias!r}] belong into the table {Entry._meta.db_table!r} of"
+        f" DATABASES[{database!r}], which does not exist. Until then reads are misses and writes"
+        f" are skipped. Create it with: python manage.py migrate --database={database}"
+    )
