@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import time
 from importlib import import_module
 
@@ -18,9 +17,6 @@ from cachelayers.masking import without_secrets
 logger = logging.getLogger("cachelayers.invalidation")
 
 REPORT_EVERY_SECONDS = 60.0
-
-# What unpickling raises for an entry of code that has changed since.
-UNREADABLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, EOFError)
 
 
 def said_by(error: BaseException) -> str:
