@@ -97,6 +97,23 @@ def is_cut(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
     return bool(driver.closed)
 
 
+def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a statement now is part of a transaction of the caller's."""
+    return connection.in_atomic_block or (
+        # Not connected yet, `autocommit` says nothing.
+        connection.connection is not None and not connection.autocommit
+    )
+
+
+def restore_transaction(connection: BaseDatabaseWrapper, undo: str) -> None:
+    """Put the caller's transaction on PostgreSQL right where a statement of ours has broken it."""
+    driver = connection.connection
+    if driver is None or connection.needs_rollback or not is_broken(driver):
+        return
+    with suppress(django.db.Error), connection.wrap_database_errors:
+        driver.cursor().execute(undo)
+
+
 class Unfinished(NamedTuple):
     """A statement in flight: psycopg's generator, and what that waits for."""
 

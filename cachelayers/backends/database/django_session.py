@@ -9,14 +9,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeVar, cast
 
 from django.db import DataError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.functional import cached_property
 
-from cachelayers.answers import answered_within, connect_within, is_broken, is_cut
+from cachelayers.answers import (
+    answered_within,
+    connect_within,
+    is_cut,
+    is_in_transaction,
+    restore_transaction,
+)
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.limits import largest_packet_bytes, packet_bytes
 from cachelayers.backends.database.statements import (
@@ -161,20 +167,13 @@ class DjangoSession:
             # A lock is waited for once; everything else is to take no time.
             savepoints.enter_context(answered_within(connection, self.busy_seconds, limit.undo))
             if limit.undo and self._is_quiet():  # the savepoint travels with the statement
-                savepoints.callback(self._undo, limit)
+                savepoints.callback(restore_transaction, connection, limit.undo)
                 return perform(limit)
             if not connection.in_atomic_block:
                 # Two, where the caller handles transactions by hand: there the outer makes none.
                 savepoints.enter_context(transaction.atomic(connection.alias))
             savepoints.enter_context(transaction.atomic(connection.alias))
             return perform(limit)
-
-    def _undo(self, limit: Limit) -> None:
-        """Put the caller's transaction right where the statement has broken it."""
-        driver = self.connection.connection
-        if driver is not None and not self.connection.needs_rollback and is_broken(driver):
-            with suppress(*DATABASE_ERRORS), self.connection.wrap_database_errors:
-                driver.cursor().execute(limit.undo)
 
     def _execute(
         self,
@@ -271,12 +270,4 @@ def has_psycopg3(connection: BaseDatabaseWrapper) -> bool:
     """Tell whether PostgreSQL's driver is psycopg 3."""
     return (
         connection.vendor == "postgresql" and cast(Any, connection).Database.__name__ == "psycopg"
-    )
-
-
-def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a statement now is part of a transaction of the caller's."""
-    return connection.in_atomic_block or (
-        # Not connected yet, `autocommit` says nothing.
-        connection.connection is not None and not connection.autocommit
     )

@@ -16,10 +16,11 @@ from django.core.exceptions import SynchronousOnlyOperation
 from cachelayers.answers import in_a_thread
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.hand import Hand
-from cachelayers.backends.database.health import REPORT_EVERY_SECONDS, Health, Pause, logger
+from cachelayers.backends.database.health import REPORT_EVERY_SECONDS, Health, logger
 from cachelayers.backends.database.rebuild import replace_file
 from cachelayers.backends.database.table import EntryTable, Row
 from cachelayers.entries.keys import Place
+from cachelayers.pauses import Pause
 
 Answer = TypeVar("Answer")
 
