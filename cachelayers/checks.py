@@ -12,7 +12,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
-from django.db import connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.backends.configured import ConfiguredCache
@@ -20,6 +20,7 @@ from cachelayers.backends.layered import LayeredCache
 from cachelayers.backends.layered.layers.making import is_local_alias
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
 from cachelayers.conf import (
+    LOG_AS_BUS,
     SETTING_NAMES,
     backend_of,
     cache_databases,
@@ -84,6 +85,15 @@ def cache_messages() -> Iterator[CheckMessage]:
 def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield a warning where processes are not told of each other's writes, with the bound."""
     layers = options.get("LAYERS", ())
+    if options.get("BUS") == LOG_AS_BUS and not holds_a_table(layers):
+        yield checks.Warning(
+            f"{where} has the log as BUS and no DatabaseCache among its LAYERS: each write of the"
+            f" cache writes a row into DATABASES[{DEFAULT_DB_ALIAS!r}], and waits for those who"
+            " write there.",
+            hint="Set BUS to the alias of a Redis, or add a DatabaseCache to LAYERS: the log of its"
+            " database is the bus then.",
+            id="cachelayers.W051",
+        )
     if options.get("BUS") is not None or not isinstance(layers, (list, tuple)):
         return
     local = [alias for alias in layers if is_local_alias(alias)]
@@ -96,6 +106,12 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
             " for what only recall, @cached and fragments keep, silence this.",
             id="cachelayers.W006",
         )
+
+
+def holds_a_table(layers: Any) -> bool:
+    """Tell whether any of the aliases in LAYERS is a DatabaseCache."""
+    tables = {alias for alias, _ in database_caches()}
+    return isinstance(layers, (list, tuple)) and any(alias in tables for alias in layers)
 
 
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
