@@ -175,9 +175,12 @@ def renamed(monkeypatch: pytest.MonkeyPatch, table: str) -> Any:
     return Renamed()
 
 
+WHOLE = """
+CREATE TABLE one.library_loan (number INTEGER PRIMARY KEY, reader VARCHAR(50))
+PARTITION BY RANGE (number)
+"""
 PARTITIONED = (
-    "CREATE TABLE one.library_loan (number INTEGER PRIMARY KEY, reader VARCHAR(50))"
-    + " PARTITION BY RANGE (number)",
+    WHOLE,
     "CREATE TABLE one.low PARTITION OF one.library_loan FOR VALUES FROM (0) TO (100)",
 )
 
