@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from cachelayers.entries.spelling import Unstable, spell
@@ -12,9 +13,11 @@ from cachelayers.fragments.locale import (
     current_language,
     current_time_zone,
 )
+from cachelayers.fragments.markup import NAME
 from cachelayers.invalidation.units import current_unit
 
 USER = "user"
+ACTIVE = frozenset({LANGUAGE, TIME_ZONE})  # is the same everywhere in a template
 
 
 class Locale(NamedTuple):
@@ -32,6 +35,9 @@ class Place(Protocol):
     def users(self) -> Iterable[Any]:
         """Return who may be meant by its user: those of its requests, and what is so called."""
 
+    def spelling_of(self, name: str) -> str:
+        """Return the spelling of what it has under a name; Unstable where that has none."""
+
 
 class Anywhere:
     """A place of which only what is active is asked."""
@@ -41,6 +47,10 @@ class Anywhere:
     def users(self) -> Iterable[Any]:
         """Return nobody."""
         return ()
+
+    def spelling_of(self, name: str) -> str:
+        """Say that there is none."""
+        raise Unstable(f"there is no {name!r}")
 
 
 ANYWHERE = Anywhere()
@@ -57,7 +67,20 @@ def place_in(dimensions: frozenset[str], place: Place) -> str:
         found += current_time_zone() if locale is None else locale.time_zone
     if USER in dimensions:
         found += "".join([f"\0{identity_of(user)}" for user in place.users()])
-    return found
+    return found + "".join(
+        [f"\0{name}\0{place.spelling_of(name)}" for name in names_in(dimensions)]
+    )
+
+
+@lru_cache(maxsize=4096)
+def names_in(dimensions: frozenset[str]) -> list[str]:
+    """Return the names that dimensions are of, in an order that is always the same."""
+    return sorted(one.removeprefix(NAME) for one in dimensions if one.startswith(NAME))
+
+
+def needs_place(dimensions: frozenset[str]) -> bool:
+    """Tell whether more must be asked than what is active."""
+    return not dimensions <= ACTIVE
 
 
 def current_locale() -> Locale:
