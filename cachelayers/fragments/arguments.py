@@ -449,6 +449,13 @@ def spell_alone(value: object) -> str:
     return Speller().spell(value)
 
 
+def spell_added(row: Model, met: Mapping[int, object]) -> str:
+    """Spell what was added to a row. ``met``: what is told otherwise, by its id."""
+    speller = Speller()
+    speller._met.update({key: (number, one) for number, (key, one) in enumerate(met.items())})
+    return speller.spell_added(row)
+
+
 def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
     """Return what spells the rows of a model as spell_alone() does, but more quickly."""
     own, key_name = attributes_of_row(model), model._meta.pk.attname

@@ -15,8 +15,9 @@ from django.db.models import Model
 
 from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.arguments import Speller
-from cachelayers.fragments.secrets import TOKEN_NAMES, attribute, isinstance_of_request
+from cachelayers.fragments.secrets import TOKEN_NAMES, attribute
 from cachelayers.invalidation.rows import without_laziness
+from cachelayers.request_access import is_request as is_one_of_django
 
 CONSTANTS = frozenset({"True", "False", "None"})
 LOOP = "forloop."
@@ -97,7 +98,7 @@ def is_known_otherwise(name: str, value: Any) -> bool:
 
 def is_request(value: Any) -> bool:
     """Tell a request, or what an API framework has put around one."""
-    return isinstance_of_request(value) or isinstance_of_request(attribute(value, "_request"))
+    return is_one_of_django(value) or is_one_of_django(attribute(value, "_request"))
 
 
 def value_in(dictionaries: Sequence[Mapping[str, Any]], name: str) -> Any:

@@ -47,17 +47,17 @@ from cachelayers.fragments.places import (
     ANYWHERE,
     USER,
     Place,
-    current_locale,
     needs_place,
     place_in,
 )
-from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy, requests_in
+from cachelayers.fragments.secrets import TOKEN_NAMES, requests_in
 from cachelayers.fragments.seen import add_dependencies
 from cachelayers.fragments.watching import Watch
 from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.rows import without_laziness
 from cachelayers.invalidation.units import current_unit
 from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
+from cachelayers.request_access import is_lazy, unobserved
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -337,7 +337,7 @@ def make(fragment: Fragment) -> Making:
     request = None if unit is None else unit.request
     requests = requests_in(block.names, block.request, request)
     watch = Watch(block, requests)
-    block.locale = current_locale()
+    block.remembered = watch.remembered
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
     if (around := current_rendering()) is not None:
@@ -345,6 +345,8 @@ def make(fragment: Fragment) -> Making:
             around.note(name, value, context)
     watch.look_for_secrets(text)
     rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
+    if USER in rendering.dimensions:
+        watch.remember_users()
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
     secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen, requests)])
     reasons = [*dict.fromkeys(rendering.obstacles)]
@@ -361,12 +363,14 @@ def make(fragment: Fragment) -> Making:
     if any(is_request(value) for value in seen.values()):
         named.append(HOLDS_MORE)
     if capture is not None and not add_dependencies(
-        capture, named, fragment.arguments, markup.dimensions
+        capture, named, [*fragment.arguments, *watch.objects], markup.dimensions
     ):
         reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
     for reason in reasons:
         refuse(fragment, reason)
-    if capture is not None and any(one.method not in SAFE_METHODS for one in requests):
+    with unobserved():
+        is_answering_form = any(one.method not in SAFE_METHODS for one in requests)
+    if capture is not None and is_answering_form:
         # A form writes into an instance what was typed, before it looks whether all is right.
         capture.is_unstorable = True
     return Making(markup, capture, bool(reasons))

@@ -15,9 +15,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from cachelayers.invalidation.capture import listening_captures
+from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
 from cachelayers.invalidation.log import Dependency, write_tags
 from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation.triggers import follow_schema
 from cachelayers.invalidation.units import Unit, current_unit, is_written_to, running_units
 from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
@@ -29,7 +31,7 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
     connection: BaseDatabaseWrapper = context["connection"]
     text = text_of(sql, connection)
-    footprint = database_of(connection.alias).footprint(connection, text)
+    footprint = database_of(connection).footprint(connection, text)
     if footprint.effect is Effect.NONE:
         return execute(sql, params, many, context)
     if footprint.effect is Effect.READ:
@@ -130,17 +132,39 @@ def perform_write(
     """Run a write, and log what no trigger logs, in the same transaction."""
     if footprint.is_own_write:
         note_write(connection)
+    # executemany() may be given an iterator, which can be read once only.
+    tags = footprint.write_tags(params if not many else list_of(params), many=many)
+    if footprint.effect is Effect.SCHEMA:
+        return change_schema(connection, footprint, tags, execute)
+    if not tags:
+        return execute()
+    with one_transaction(connection, footprint):
+        write_tags(connection, tags)
+        return execute()
+
+
+def change_schema(
+    connection: BaseDatabaseWrapper,
+    footprint: Footprint,
+    tags: list[str],
+    execute: Callable[[], Any],
+) -> Any:
+    """Run a change of the schema, with its rows in the log and triggers that fit it.
+
+    Not in one transaction that is begun here: MySQL commits a change at once, SQLite's editor is
+    in one already. Where it is in none, its rows in the log are there before it is: once more.
+    """
+    is_one = transaction_of(connection).is_open() and connection.features.can_rollback_ddl
     try:
-        # executemany() may be given an iterator, which can be read once only.
-        tags = footprint.write_tags(params if not many else list_of(params), many=many)
-        if not tags:
-            return execute()
-        with one_transaction(connection, footprint):
-            write_tags(connection, tags)
-            return execute()
+        write_tags(connection, tags)
+        result = execute()
     finally:
-        if footprint.effect is Effect.SCHEMA:
-            database_of(connection.alias).forget()
+        database_of(connection).note_change(footprint.changed_names)
+    if footprint.is_followed:
+        follow_schema(connection, footprint.changed_names)
+    if not is_one and LOG not in footprint.changed_names:
+        write_tags(connection, tags)
+    return result
 
 
 def list_of(params: Any) -> Any:
@@ -153,11 +177,10 @@ def one_transaction(
 ) -> AbstractContextManager[None]:
     """Make a write and its rows in the log one, where the caller has no transaction.
 
-    Not a change of the schema: MySQL commits it at once, SQLite's editor is in one already. And
-    not a write on SQLite whose rows are still to be fetched: a commit would take them away. There,
-    triggers log in the same statement.
+    Not for a write on SQLite whose rows are still to be fetched: a commit would take them away.
+    There, triggers log in the same statement.
     """
-    if transaction_of(connection).is_open() or footprint.effect is Effect.SCHEMA:
+    if transaction_of(connection).is_open():
         return nullcontext()
     if connection.vendor == "sqlite" and footprint.returns_rows:
         return nullcontext()
