@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +12,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
-from django.db import connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.backends.configured import ConfiguredCache
@@ -19,10 +20,12 @@ from cachelayers.backends.layered import LayeredCache
 from cachelayers.backends.layered.layers.making import is_local_alias
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
 from cachelayers.conf import (
+    LOG_AS_BUS,
     SETTING_NAMES,
     backend_of,
     cache_databases,
     database_alias_of,
+    database_caches,
     is_own_database,
     package_settings,
     shares_its_file,
@@ -37,10 +40,10 @@ from cachelayers.invalidation.tracked import (
 )
 from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
 from cachelayers.invalidation.words import declaring_models
-from cachelayers.models import Invalidation
+from cachelayers.models import Entry, Invalidation
 
 # Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.
-SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LEASE_SECONDS")
+SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
 FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
@@ -53,6 +56,7 @@ def register_all() -> None:
     checks.register(check_package_settings)
     checks.register(check_declared_words, Tags.models)
     checks.register(check_triggers, Tags.database)
+    checks.register(check_tables, Tags.database)
     checks.register(check_shared_files, Tags.database)
 
 
@@ -81,6 +85,15 @@ def cache_messages() -> Iterator[CheckMessage]:
 def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield a warning where processes are not told of each other's writes, with the bound."""
     layers = options.get("LAYERS", ())
+    if options.get("BUS") == LOG_AS_BUS and not holds_a_table(layers):
+        yield checks.Warning(
+            f"{where} has the log as BUS and no DatabaseCache among its LAYERS: each write of the"
+            f" cache writes a row into DATABASES[{DEFAULT_DB_ALIAS!r}], and waits for those who"
+            " write there.",
+            hint="Set BUS to the alias of a Redis, or add a DatabaseCache to LAYERS: the log of its"
+            " database is the bus then.",
+            id="cachelayers.W051",
+        )
     if options.get("BUS") is not None or not isinstance(layers, (list, tuple)):
         return
     local = [alias for alias in layers if is_local_alias(alias)]
@@ -93,6 +106,12 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
             " for what only recall, @cached and fragments keep, silence this.",
             id="cachelayers.W006",
         )
+
+
+def holds_a_table(layers: Any) -> bool:
+    """Tell whether any of the aliases in LAYERS is a DatabaseCache."""
+    tables = {alias for alias, _ in database_caches()}
+    return isinstance(layers, (list, tuple)) and any(alias in tables for alias in layers)
 
 
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
@@ -361,6 +380,40 @@ def check_triggers(
 ) -> list[CheckMessage]:
     """Check that the database itself logs every write to the tracked tables."""
     return [message for database in databases or () for message in trigger_messages(database)]
+
+
+def check_tables(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Check that the tables of caches exist; not by the command that is about to make them.
+
+    A warning: an error would keep `migrate` from it.
+    """
+    if sys.argv[1:2] == ["migrate"]:
+        return []
+    return [
+        checks.Warning(
+            f"DATABASES[{database!r}] has no table {Entry._meta.db_table!r}, in which"
+            f" {names_of_caches_in(database)} keep their entries: reads are misses, and writes are"
+            " skipped.",
+            hint=f"Run `manage.py migrate --database={database}`.",
+            id="cachelayers.W045",
+        )
+        for database in databases or ()
+        if database in cache_databases()
+        and Entry._meta.db_table not in connections[database].introspection.table_names()
+    ]
+
+
+def names_of_caches_in(database: str) -> str:
+    """Return how the caches with entries in a database are called."""
+    return ", ".join(
+        f"CACHES[{alias!r}]"
+        for alias, params in database_caches()
+        if database_alias_of(params) == database
+    )
 
 
 def trigger_messages(database: str) -> Iterator[CheckMessage]:

@@ -14,13 +14,13 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayers.invalidation.capture import listening_captures
+from cachelayers.invalidation.capture import is_captured_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
-from cachelayers.invalidation.log import Dependency, write_tags
+from cachelayers.invalidation.log import write_tags
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
-from cachelayers.invalidation.units import Unit, current_unit, is_written_to, running_units
+from cachelayers.invalidation.units import is_written_to, living_unit, running_units
 from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
 
@@ -49,6 +49,10 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     return perform_write(
         connection, footprint, params, many, lambda: execute(sql, params, many, context)
     )
+
+
+# Our own statements on the log go past it.
+notice.is_cachelayers_notice = True  # type: ignore[attr-defined]
 
 
 def time_read(
@@ -83,12 +87,12 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
     """Before a read: fix the unit's position, or add to what the captures depend on."""
     if footprint.is_own_write:
         note_write(connection)
+    if footprint.tables and not is_captured_here():
+        unit, tags = living_unit(), footprint.read_tags(params)
+        for one in running_units() if unit is None else [unit]:
+            one.note_read(connection, tags)
     captures = listening_captures()
     if not captures:
-        if footprint.tables:
-            unit = current_unit()
-            for one in running_units() if unit is None else [unit]:
-                note_read_of_unit(one, connection, footprint.read_tags(params))
         return
     tags = footprint.read_tags(params)
     is_unstorable = bool(tags) and is_written_to(connection)
@@ -101,20 +105,12 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
         counts.add(connection.alias, "untracked_reads")
 
 
-def note_read_of_unit(unit: Unit, connection: BaseDatabaseWrapper, tags: list[str]) -> None:
-    """Before a read outside of any recall: what is made of it later depends on it."""
-    unit.note_read(connection.alias)
-    reading = unit.position(connection.alias)
-    dependency = Dependency(connection.alias, *reading, tags)
-    unit.note_seen([dependency], is_shareable=not is_written_to(connection))
-
-
 def note_write(connection: BaseDatabaseWrapper) -> None:
     """Remember that this thread's transaction, and its unit of work, have written."""
     is_open = transaction_of(connection).is_open()
     if is_open:
         transaction_of(connection).mark_dirty()
-    unit = current_unit()
+    unit = living_unit()
     if unit is not None:
         unit.note_write(connection)
     if is_open:
