@@ -261,8 +261,10 @@ class Database:
         is_schema = statement.kind is Kind.SCHEMA
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
         # A procedure, a block of code: what it writes is not in its text.
+        # Something new beside what there is changes nothing.
         is_unknown = bool(statement.names & catalogue.functions) or not (
             statement.names & (catalogue.tables | catalogue.views.keys())
+            or (is_schema and "create" in statement.names)
         )
         touched = everything if is_far_reaching or is_unknown else tables
         return Footprint(
@@ -338,6 +340,61 @@ def version_of(alias: str) -> Version:
     return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
 
 
+# Words of SQL that name nothing without quotes, and are in other statements too.
+RESERVED = frozenset(
+    [
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "asc",
+        "by",
+        "cascade",
+        "check",
+        "column",
+        "constraint",
+        "create",
+        "default",
+        "delete",
+        "desc",
+        "distinct",
+        "drop",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+        "insert",
+        "into",
+        "is",
+        "join",
+        "key",
+        "limit",
+        "not",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+        "references",
+        "select",
+        "set",
+        "table",
+        "to",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "where",
+        "with",
+    ]
+)
+
+
 def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
     """Return the names of a statement but those of a new table's columns, in lower case.
 
@@ -346,9 +403,11 @@ def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
     found, depth, before = set(), 0, ""
     for token in read_tokens(text, vendor):
         depth += (token.text == "(") - (token.text == ")")
-        if token.is_name and (depth == 0 or before == "references"):
-            found.add(token.text.lower())
-        before = token.text.lower()
+        name = token.text.lower()
+        is_word = name in RESERVED and not token.is_quoted
+        if token.is_name and not is_word and (depth == 0 or before == "references"):
+            found.add(name)
+        before = name
     return frozenset(found)
 
 
