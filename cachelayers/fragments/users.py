@@ -24,8 +24,8 @@ from cachelayers.entries.spelling import (
     spell_str,
     unwrap_lazy_object,
 )
-from cachelayers.fragments.arguments import spell_added, spell_arguments
-from cachelayers.invalidation.rows import attributes_of_row, rows_in
+from cachelayers.fragments.arguments import DEEPEST_RELATION, is_bare, spell_arguments
+from cachelayers.invalidation.rows import attributes_of_row
 
 NOBODY = "N"
 # What Django itself keeps in an instance. It follows from the rows, or from how a login was made.
@@ -37,16 +37,17 @@ def identity_of(user: Any) -> str:
     user = unwrap_lazy_object(user)
     if user is None:
         return NOBODY
-    attributes = getattr(user, "__dict__", {})
     if isinstance(user, Model):
+        own = attributes_of_row(type(user))
         beginning = spell_instance(user) + spell_related(user)
-        row = attributes_of_row(type(user))
-        added = {name: value for name, value in attributes.items() if name not in row}
     else:
+        own = frozenset()
         beginning = spell_str(path_of_class(type(user))) + spell_key(user)
-        added = dict(attributes)
-    added = {name: value for name, value in added.items() if name not in MEMOS}
-    return f"{beginning}{spell_additions(user, added)}"
+    attributes = getattr(user, "__dict__", {})
+    if own.issuperset(attributes):
+        return beginning
+    added = {name: attributes[name] for name in attributes.keys() - own - MEMOS}
+    return beginning + spell_additions(user, added) if added else beginning
 
 
 def spell_key(user: Any) -> str:
@@ -58,16 +59,15 @@ def spell_key(user: Any) -> str:
 
 
 def spell_related(user: Model) -> str:
-    """Spell what was added to the rows that came with the user's."""
+    """Spell the rows that came with the user's, where something was added to them."""
     related = user._state.fields_cache
-    return spell_all(
-        "+",
+    return "".join(
         [
-            spell_str(name) + text
+            spell_str(name) + spell_arguments([row])
             for name in sorted(related)
-            for row in rows_in(related[name])
-            if (text := spell_added(row, {id(user): user}))
-        ],
+            if (row := unwrap_lazy_object(related[name])) is not None
+            and not is_bare(row, DEEPEST_RELATION)
+        ]
     )
 
 
@@ -87,9 +87,8 @@ def spell_addition(user: object, value: object) -> str:
         names = spell([*value.keywords])
         return spell_all("&", [names, *(spell_addition(user, one) for one in bound)])
     if type(value) is MethodType:
-        return spell_all(
-            "m", [spell_addition(user, value.__func__), spell_addition(user, value.__self__)]
-        )
+        bound = [value.__func__, value.__self__]
+        return spell_all("m", [spell_addition(user, one) for one in bound])
     if type(value) is FunctionType:
         return spell_function(value)
     spell(value)  # Unstable for what only has a text

@@ -300,3 +300,29 @@ def test_a_link_belongs_to_the_prefix_and_the_urls_that_it_was_made_by(
 
     assert shown == ["/one/", "/two/"] * 2
     assert tick.since() == 3
+
+
+def test_a_row_of_a_list_keeps_what_an_earlier_one_remembered_on_the_request(
+    templates: Templates, tick: Counter
+) -> None:
+    """The first remembers a text of this request, which all others show."""
+    body = templates.show("tick")
+    body += (
+        "{% greeting %}" if isinstance(templates, DjangoTemplates) else "{{ greeting(request) }}"
+    )
+    templates.write(page=templates.fragments(body, "row", "number in numbers"))
+
+    def new(number: int) -> HttpRequest:
+        return visit(HTTP_COOKIE=f"name={number}")
+
+    shown = shown_to_two(templates, new, tick=tick, numbers=[1, 2, 3], greeting=greeting)
+
+    assert shown == ["000", "111"] * 2
+
+
+def greeting(request: Any) -> str:
+    """Remember on the request what a cookie says."""
+    if not hasattr(request, "_greeting"):
+        request._greeting = request.COOKIES["name"]
+    text: str = request._greeting
+    return text
