@@ -117,7 +117,7 @@ def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
     return spell_row
 
 
-def is_bare(instance: object, depth: int) -> bool:
+def is_bare(instance: Any, depth: int) -> bool:
     """Tell whether it is a row to which nothing was added, nor to those that came with it."""
     if not issubclass(type(instance), Model):  # a lazy object is told by what it stands for
         return False

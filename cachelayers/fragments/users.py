@@ -39,7 +39,9 @@ def identity_of(user: Any) -> str:
         return NOBODY
     if isinstance(user, Model):
         own = attributes_of_row(type(user))
-        beginning = spell_instance(user) + spell_related(user)
+        beginning = spell_instance(user)
+        if user._state.fields_cache:
+            beginning += spell_related(user)
     else:
         own = frozenset()
         beginning = spell_str(path_of_class(type(user))) + spell_key(user)
