@@ -121,7 +121,8 @@ def is_bare(instance: Any, depth: int) -> bool:
     """Tell whether it is a row to which nothing was added, nor to those that came with it."""
     if not issubclass(type(instance), Model):  # a lazy object is told by what it stands for
         return False
-    if not attributes_of_row(type(instance)).issuperset(instance.__dict__):
+    model: Any = type(instance)
+    if not attributes_of_row(model).issuperset(instance.__dict__):
         return False
     for one in instance._state.fields_cache.values():
         if one is not None and not (depth and is_bare(one, depth - 1)):
