@@ -6,25 +6,24 @@ by a middleware. It is not in the row, and another session of the same user may 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from types import FunctionType, MethodType
 from typing import Any
 
 from django.db.models import Model
 
 from cachelayers.entries.spelling import (
     Unstable,
-    find_by_name,
-    path_of,
     path_of_class,
     spell,
-    spell_all,
     spell_instance,
     spell_str,
     unwrap_lazy_object,
 )
-from cachelayers.fragments.arguments import DEEPEST_RELATION, is_bare, spell_arguments
+from cachelayers.fragments.arguments import (
+    DEEPEST_RELATION,
+    Speller,
+    is_bare,
+    spell_arguments,
+)
 from cachelayers.invalidation.rows import attributes_of_row
 
 NOBODY = "N"
@@ -48,8 +47,10 @@ def identity_of(user: Any) -> str:
     attributes = getattr(user, "__dict__", {})
     if own.issuperset(attributes):
         return beginning
+    speller = Speller()
+    speller.meet(user)  # a function that is hung on the user may hold the user
     added = {name: attributes[name] for name in attributes.keys() - own - MEMOS}
-    return beginning + spell_additions(user, added) if added else beginning
+    return beginning + speller.spell_attributes(added) if added else beginning
 
 
 def spell_key(user: Any) -> str:
@@ -71,34 +72,3 @@ def spell_related(user: Model) -> str:
             and not is_bare(row, DEEPEST_RELATION)
         ]
     )
-
-
-def spell_additions(user: object, added: Mapping[str, object]) -> str:
-    """Spell what code has set on the instance."""
-    parts = [spell_str(name) + spell_addition(user, value) for name, value in sorted(added.items())]
-    return spell_all("+", parts)
-
-
-def spell_addition(user: object, value: object) -> str:
-    """Spell a value, or a function that is found by its name, with what is bound to it."""
-    value = unwrap_lazy_object(value)
-    if value is user:
-        return "@"
-    if type(value) is partial:
-        bound = [value.func, *value.args, *value.keywords.values()]
-        names = spell([*value.keywords])
-        return spell_all("&", [names, *(spell_addition(user, one) for one in bound)])
-    if type(value) is MethodType:
-        bound = [value.__func__, value.__self__]
-        return spell_all("m", [spell_addition(user, one) for one in bound])
-    if type(value) is FunctionType:
-        return spell_function(value)
-    spell(value)  # Unstable for what only has a text
-    return spell_arguments([value])
-
-
-def spell_function(function: FunctionType) -> str:
-    """Spell a function by its name; Unstable where it holds values that the name does not say."""
-    if find_by_name(function.__module__, function.__qualname__) is not function:
-        raise Unstable(f"the function {function.__qualname__} cannot be found under its name")
-    return spell_str(path_of(function))
