@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
+from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import NEVER, log_of
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement, read_tokens
 from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, row_tag, table_tag
@@ -165,6 +166,8 @@ class Database:
         """
         self._changed_names |= names
         self._footprints = {}
+        if LOG in names:  # whether there is one concerns every statement
+            self.forget()
 
     def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
         """Return what a statement means."""
