@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from django.db import DatabaseError
 
 from cachelayers.invalidation.log import Dependency, Reading
-from cachelayers.invalidation.tags import without_many_rows
+from cachelayers.invalidation.tags import CLOCK, without_many_rows
 from cachelayers.invalidation.units import Unit, current_unit
 
 
@@ -27,6 +27,8 @@ class Capture:
         self.is_unstorable = False
         # It was made from tables that are not tracked: only its timeout bounds its age.
         self.is_untracked = False
+        # It was made of the time, or of chance: only a timeout bounds its age too.
+        self.asks_clock = False
         self.outer: Capture | None = None  # the one around it, while it captures
         self._positions: dict[str, Reading] = {}
         self._tags: dict[str, dict[str, None]] = {}
@@ -49,13 +51,16 @@ class Capture:
             self.is_unstorable = True
         elif reading.watermark < known.watermark:
             self._positions[database] = reading
-        self._tags.setdefault(database, {}).update(dict.fromkeys(tags))
+        known_tags = self._tags.setdefault(database, {})
+        known_tags.update(dict.fromkeys(tags))
+        self.asks_clock |= CLOCK in known_tags
 
     def take_over(self, inner: Capture) -> None:
         """Depend on what a nested recall depends on."""
         self.is_unstorable |= inner.is_unstorable
         if self.collects:
             self.is_untracked |= inner.is_untracked
+            self.asks_clock |= inner.asks_clock
             for dependency in inner.dependencies():
                 self.add_dependency(dependency)
 

@@ -6,9 +6,10 @@ noticing for every statement, so the answers are remembered by text.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,12 @@ from uuid import UUID
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
+from cachelayers.invalidation.details import Details, load_details
 from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.functions import HARMLESS, Source
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement
-from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
-from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
+from cachelayers.invalidation.tags import CLOCK, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tracked import VENDORS, KeyKind, TrackedTable, tracked_tables
 from cachelayers.invalidation.triggers import guarded_tables
 
 MOST_FOOTPRINTS = 5_000
@@ -27,6 +30,8 @@ LONGEST_REMEMBERED = 20_000  # characters of a statement
 MOST_ROWS = 100  # that one write logs one by one
 # Another process may have created a view or dropped a trigger.
 CATALOGUE_SECONDS = 60.0
+FRESH_SECONDS = 1.0  # so young a catalogue is not loaded again for a name that is not in it
+SYSTEM_TABLES = frozenset({"dual", "pg_type"})  # which hold no data, and which Django reads
 
 
 class Effect(Enum):
@@ -36,6 +41,7 @@ class Effect(Enum):
     READ = auto()
     WRITE = auto()
     SCHEMA = auto()
+    BEGIN = auto()  # a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +73,22 @@ class Footprint:
     is_own_write: bool = False
     unlogged: tuple[TrackedTable, ...] = ()
     returns_rows: bool = False
+    # Why what is made of its outcome cannot be kept; "": it can.
+    doubt: str = ""
+    is_logged: bool = False  # there is a log of its database
+    asks_clock: bool = False  # or chance: what is made of its outcome is kept for a time only
+    # Whether its outcome depends on rows that there were before; and whether it gives any of them.
+    reads: bool = True
+    gives_rows: bool = True
 
     def read_tags(self, parameters: Any) -> list[str]:
-        """Return what a read depends on."""
+        """Return what its outcome depends on."""
+        clock = [CLOCK] if self.asks_clock else []
         if self.rows is not None:
             tags = self.rows.tags(parameters)
             if tags is not None:
-                return [*tags, all_rows_tag(self.rows.table.name)]
-        return [table_tag(table.name) for table in self.tables]
+                return [*tags, all_rows_tag(self.rows.table.name), *clock]
+        return [*(table_tag(table.name) for table in self.tables), *clock]
 
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
         """Return what has to be logged for a write, apart from what triggers log."""
@@ -100,20 +114,23 @@ class Footprint:
 
 
 NOTHING = Footprint(Effect.NONE)
+BEGIN = Footprint(Effect.BEGIN)
+UNTRACKED = Footprint(Effect.READ, is_untracked=True)
 
 
 def key_text(table: TrackedTable, value: Any) -> str | None:
     """Return the text of a key in tags, or None for what may not be compared as it is written."""
     if table.key_kind is None:
         return None
+    # Exactly these types: others may be compared, or written, otherwise than their text says.
     if table.key_kind is KeyKind.INTEGER:
-        return str(int(value)) if isinstance(value, int) else None
+        return str(value) if type(value) is int else None
     if table.key_kind is KeyKind.TEXT:
-        return str(value) if isinstance(value, str) else None
-    if isinstance(value, UUID):
+        return value if type(value) is str else None
+    if type(value) is UUID:
         return value.hex
     try:
-        return UUID(value).hex if isinstance(value, str) else None
+        return UUID(value).hex if type(value) is str else None
     except ValueError:
         return None
 
@@ -125,9 +142,14 @@ class Database:
         """Know nothing."""
         self._footprints: dict[str, Footprint] = {}
         self._tables: Mapping[str, TrackedTable] = {}
+        self._by_name: Mapping[str, list[TrackedTable]] = {}
         self._catalogue: Catalogue | None = None
+        self._details = Details()
         self._guarded: frozenset[str] = frozenset()
         self._load_again_at = 0.0  # of time.monotonic()
+        # Temporary tables that statements have created, and whether any has changed the role.
+        self._temporary: set[str] = set()
+        self._changes_roles = False
 
     def forget(self) -> None:
         """Look at the database again before the next statement."""
@@ -136,13 +158,18 @@ class Database:
 
     def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
         """Return what a statement means."""
+        if connection.vendor not in VENDORS:
+            return UNTRACKED
         self._follow_settings(connection)
         found = self._footprints.get(text)
         # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
         # only reads the log with each request, and should not parse that statement each time.
-        if found is NOTHING or (found is not None and time.monotonic() < self._load_again_at):
+        if found is not None and (found is NOTHING or time.monotonic() < self._load_again_at):
             return found
-        found = self._work_out(connection, parse_statement(text, connection.vendor))
+        statement = parse_statement(
+            text, connection.vendor, has_backslashes=reads_backslashes(connection, text)
+        )
+        found = self._work_out(connection, statement)
         if len(text) <= LONGEST_REMEMBERED:
             if len(self._footprints) >= MOST_FOOTPRINTS:
                 self._footprints = {}
@@ -155,29 +182,63 @@ class Database:
         catalogue, name = self._current_catalogue(connection), bare_name(view)
         return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
 
+    def is_key_odd(self, connection: BaseDatabaseWrapper, table: TrackedTable) -> bool:
+        """Tell whether the database compares a table's keys otherwise than as they are written."""
+        self._follow_settings(connection)
+        self._current_catalogue(connection)
+        return table.name in self._details.odd_keys
+
     def _follow_settings(self, connection: BaseDatabaseWrapper) -> None:
         tables = tracked_tables(connection.alias)
         if tables is not self._tables:
             self._tables = tables
+            by_name: dict[str, list[TrackedTable]] = {}
+            for table in tables.values():
+                by_name.setdefault(bare_name(table.name), []).append(table)
+            self._by_name = by_name
             self.forget()
 
     def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
-        is_own = statement.is_own and statement.kind is not Kind.SCHEMA
-        if is_own or statement.kind is Kind.NEUTRAL:
+        if statement.changes_role and not self._changes_roles:
+            self._changes_roles = True  # from now on, row-level security may apply
+            self._footprints = {}
+        if statement.is_own and statement.kind is not Kind.SCHEMA:
             return NOTHING
+        if statement.kind is Kind.NEUTRAL:
+            return BEGIN if statement.begins else self._neutral(statement)
         if not self._tables:
-            is_read = statement.kind is Kind.READ
-            return Footprint(Effect.READ, is_untracked=True) if is_read else NOTHING
-        catalogue = self._current_catalogue(connection)
-        if LOG not in catalogue.tables:
-            # Not migrated yet: nothing is cached, and nothing can be said of what is read.
-            self._load_again_at = 0.0
-            is_read = statement.kind is Kind.READ
-            return Footprint(Effect.READ if is_read else Effect.NONE, is_untracked=is_read)
-        tables = self._tables_named(statement.names, catalogue)
-        if statement.kind is Kind.READ:
-            return self._read(statement, catalogue, tables)
-        return self._write(connection.vendor, statement, catalogue, tables)
+            return self._untracked(statement)
+        catalogue = self._catalogue_with(connection, statement.tables_read)
+        if statement.temporary is not None:
+            self._temporary.add(statement.temporary)
+        statement = with_views(statement, catalogue, self._details, connection.vendor)
+        footprint = (self._read if statement.kind is Kind.READ else self._write)(
+            connection.vendor, statement, catalogue
+        )
+        return replace(
+            footprint,
+            doubt=self._doubt_of(statement, footprint, catalogue),
+            is_logged=LOG in catalogue.tables,
+            asks_clock=Source.CLOCK in statement.sources,
+            reads=statement.reads,
+            gives_rows=statement.kind is Kind.READ
+            or (statement.reads and statement.returns_rows)
+            or bool(statement.doubt),
+        )
+
+    def _neutral(self, statement: Statement) -> Footprint:
+        return Footprint(Effect.READ, doubt=statement.doubt) if statement.doubt else NOTHING
+
+    def _untracked(self, statement: Statement) -> Footprint:
+        """Return what a statement means in a database where nothing is tracked."""
+        if statement.kind is not Kind.READ:
+            return NOTHING
+        return Footprint(
+            Effect.READ,
+            is_untracked=True,
+            doubt=next(iter(doubts_by_text(statement)), ""),
+            asks_clock=Source.CLOCK in statement.sources,
+        )
 
     def _tables_named(
         self, found: frozenset[str], catalogue: Catalogue
@@ -186,50 +247,79 @@ class Database:
         names = set(found)
         for name in found & catalogue.views.keys():
             names |= catalogue.views[name]
-        by_name = {bare_name(table.name): table for table in self._tables.values()}
-        return tuple(by_name[name] for name in sorted(names & by_name.keys()))
+        return tuple(
+            table for name in sorted(names & self._by_name.keys()) for table in self._by_name[name]
+        )
 
-    def _read(
-        self, statement: Statement, catalogue: Catalogue, tables: tuple[TrackedTable, ...]
-    ) -> Footprint:
-        tracked = {bare_name(table.name) for table in self._tables.values()}
+    def _read(self, vendor: str, statement: Statement, catalogue: Catalogue) -> Footprint:
         named = set(statement.unqualified & (catalogue.tables | catalogue.views.keys()))
         for view in statement.names & catalogue.views.keys():
             named |= catalogue.views[view]
             named.discard(view)
-        calls = bool(statement.unqualified & catalogue.functions)
+        # What a function of the users' reads is not in the text; and it may write.
+        calls = bool(statement.names & self._functions(catalogue))
+        tables = self._tables_named(statement.names, catalogue)
         return Footprint(
             Effect.READ,
-            tables,
-            self._rows_of(statement, tables),
-            is_untracked=calls or bool(named - tracked),
-            is_own_write=calls,  # a function may write
+            tuple(self._tables.values()) if calls else tables,
+            None if calls else self._rows_of(statement, tables),
+            is_untracked=calls or bool(named - self._by_name.keys()),
+            is_own_write=calls,
         )
 
-    def _write(
-        self,
-        vendor: str,
-        statement: Statement,
-        catalogue: Catalogue,
-        tables: tuple[TrackedTable, ...],
-    ) -> Footprint:
+    def _write(self, vendor: str, statement: Statement, catalogue: Catalogue) -> Footprint:
         everything = tuple(self._tables.values())
+        tables = self._tables_named(statement.names, catalogue)
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
         # A procedure, a block of code: what it writes is not in its text.
-        is_unknown = bool(statement.names & catalogue.functions) or not (
-            statement.names & (catalogue.tables | catalogue.views.keys())
-        )
+        calls = bool(statement.names & self._functions(catalogue))
+        is_unknown = calls or not statement.names & (catalogue.tables | catalogue.views.keys())
         touched = everything if is_far_reaching or is_unknown else tables
         return Footprint(
             Effect.SCHEMA if statement.kind is Kind.SCHEMA else Effect.WRITE,
-            tables,
+            everything if calls else tables,
             None if touched is everything else self._rows_of(statement, tables),
             is_own_write=bool(touched),
             unlogged=tuple(
                 table for table in touched if not self._has_trigger_for(vendor, statement, table)
-            ),
+            )
+            if LOG in catalogue.tables
+            else (),
             returns_rows=statement.returns_rows,
         )
+
+    def _functions(self, catalogue: Catalogue) -> frozenset[str]:
+        return catalogue.functions | self._details.functions.keys()
+
+    def _doubt_of(self, statement: Statement, footprint: Footprint, catalogue: Catalogue) -> str:
+        """Return why what is made of a statement's outcome cannot be kept; "": it can."""
+        doubts = [*doubts_by_text(statement), *self._doubts_of_names(statement, catalogue)]
+        if footprint.tables and LOG not in catalogue.tables:
+            doubts.append("its database has no log of changes: run `migrate` for it")
+        return next(iter(doubts), "")
+
+    def _doubts_of_names(self, statement: Statement, catalogue: Catalogue) -> Iterable[str]:
+        details = self._details
+        temporary = statement.tables_read & (details.temporary | self._temporary)
+        unknown = statement.tables_read - catalogue.tables - catalogue.views.keys() - SYSTEM_TABLES
+        secured = details.secured if self._changes_roles else details.secured_now
+        behind_views = frozenset[str]().union(
+            *(catalogue.views[name] for name in statement.names & catalogue.views.keys())
+        )
+        impure = statement.calls & (details.impure - HARMLESS)
+        bodiless = [
+            name
+            for name in sorted(statement.names & self._functions(catalogue))
+            if details.functions.get(name) is None
+        ]
+        if names := sorted(temporary):
+            yield f"{names[0]} is a temporary table"
+        if names := sorted(unknown - temporary):
+            yield f"{names[0]} is no table or view that the catalogue shows"
+        if names := sorted((statement.names & secured) | (behind_views & details.secured)):
+            yield f"who may see which rows of {names[0]} is decided by row-level security"
+        if names := sorted(impure) or bodiless:
+            yield f"what the function {names[0]}() reads is not known"
 
     def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
         """Tell whether the database itself logs what this statement does to a table."""
@@ -247,14 +337,25 @@ class Database:
         is_key = (
             table.key_kind is not None
             and table.key_column is not None
+            and table.name not in self._details.odd_keys
             and lookup.table.lower() == bare_name(table.name)
             and lookup.column.lower() == table.key_column.lower()
         )
         return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
 
+    def _catalogue_with(self, connection: BaseDatabaseWrapper, names: frozenset[str]) -> Catalogue:
+        """Return the catalogue, loaded again where a table is not in it that is read."""
+        catalogue = self._current_catalogue(connection)
+        is_young = self._load_again_at - time.monotonic() > CATALOGUE_SECONDS - FRESH_SECONDS
+        if is_young or names <= catalogue.tables | catalogue.views.keys() | SYSTEM_TABLES:
+            return catalogue
+        self._catalogue = None
+        return self._current_catalogue(connection)
+
     def _current_catalogue(self, connection: BaseDatabaseWrapper) -> Catalogue:
         if self._catalogue is None or time.monotonic() >= self._load_again_at:
             self._catalogue = load_catalogue(connection)
+            self._details = load_details(connection, self._tables.values())
             has_log = LOG in self._catalogue.tables
             self._guarded = guarded_tables(connection) if has_log else frozenset()
             self._footprints = {}
@@ -262,9 +363,45 @@ class Database:
         return self._catalogue
 
 
+def reads_backslashes(connection: BaseDatabaseWrapper, text: str) -> bool | None:
+    """Tell whether the session reads backslashes in strings; None: it is not known here."""
+    if "\\" not in text or connection.vendor != "postgresql":
+        return None
+    return connection.connection.info.parameter_status("standard_conforming_strings") != "on"
+
+
+def doubts_by_text(statement: Statement) -> Iterable[str]:
+    """Yield why a statement is not fully understood, as far as its text tells."""
+    if statement.doubt:
+        yield statement.doubt
+    for source in (Source.SQL, Source.SESSION):
+        if source in statement.sources:
+            yield f"it {source.value}"
+
+
+def with_views(
+    statement: Statement, catalogue: Catalogue, details: Details, vendor: str
+) -> Statement:
+    """Return the statement with what is in the views and functions that it names."""
+    calls, sources, names = statement.calls, statement.sources, statement.names
+    bodies = {**details.views, **details.functions}
+    open_names, seen = set(statement.names & bodies.keys()), set()
+    while open_names:
+        seen.add(name := open_names.pop())
+        inner = parse_statement(bodies[name] or "", vendor)
+        calls, sources = calls | inner.calls, sources | inner.sources
+        found = inner.names & bodies.keys()
+        names |= found & details.functions.keys()
+        open_names |= found - seen
+    return replace(statement, calls=calls, sources=sources, names=names)
+
+
 def bare_name(table: str) -> str:
     """Return a table's name in lower case, without a schema that was written into it."""
-    return table.rpartition('"."')[2].lower()
+    return QUALIFIED.split(table)[-1].strip('"`').lower()
+
+
+QUALIFIED = re.compile(r"""["`]\.["`]""")
 
 
 _databases: dict[str, Database] = {}

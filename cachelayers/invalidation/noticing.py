@@ -14,11 +14,14 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayers.invalidation.capture import listening_captures
+from cachelayers.invalidation.capture import Capture, listening_captures
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
+from cachelayers.invalidation.functions import Source
 from cachelayers.invalidation.log import Dependency, write_tags
+from cachelayers.invalidation.reports import warn_once
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.units import Unit, current_unit, is_written_to, running_units
+from cachelayers.invalidation.unnoticed import note_begin, noticed_changes
 from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
 
@@ -33,7 +36,7 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     if footprint.effect is Effect.NONE:
         return execute(sql, params, many, context)
     if footprint.effect is Effect.READ:
-        note_read(connection, footprint, params)
+        note_read(connection, footprint, text, params)
         if (work := current_work()) is not None:
             return time_read(
                 work,
@@ -44,6 +47,11 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
                 lambda: execute(sql, params, many, context),
             )
         return execute(sql, params, many, context)
+    if footprint.effect is Effect.BEGIN:
+        note_begin(connection)
+        return execute(sql, params, many, context)
+    if footprint.reads:
+        note_read(connection, footprint, text, None if many else params)
     return perform_write(
         connection, footprint, params, many, lambda: execute(sql, params, many, context)
     )
@@ -77,34 +85,56 @@ def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:
     return str(sql.as_string(connection.connection) if hasattr(sql, "as_string") else sql)
 
 
-def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any) -> None:
+def note_read(
+    connection: BaseDatabaseWrapper, footprint: Footprint, text: str, params: Any
+) -> None:
     """Before a read: fix the unit's position, or add to what the captures depend on."""
-    if footprint.is_own_write:
+    if footprint.effect is Effect.READ and footprint.is_own_write:
         note_write(connection)
     captures = listening_captures()
-    if not captures:
-        if footprint.tables:
-            unit = current_unit()
-            for one in running_units() if unit is None else [unit]:
-                note_read_of_unit(one, connection, footprint.read_tags(params))
-        return
+    if captures:
+        note_read_of_captures(captures, connection, footprint, text, params)
+    elif footprint.gives_rows and (footprint.tables or footprint.doubt or footprint.asks_clock):
+        unit = current_unit()
+        for one in running_units() if unit is None else [unit]:
+            note_read_of_unit(one, connection, footprint, params)
+
+
+def note_read_of_captures(
+    captures: list[Capture],
+    connection: BaseDatabaseWrapper,
+    footprint: Footprint,
+    text: str,
+    params: Any,
+) -> None:
+    """Before a read within recalls: what they make depends on it, or cannot be kept."""
     tags = footprint.read_tags(params)
-    is_unstorable = bool(tags) and is_written_to(connection)
+    is_unstorable = bool(footprint.doubt) or (bool(tags) and is_written_to(connection))
     for capture in captures:
         capture.is_unstorable |= is_unstorable
         capture.is_untracked |= footprint.is_untracked
-        if tags:
+        capture.asks_clock |= footprint.asks_clock
+        if tags and footprint.is_logged:
             capture.note_tags(connection.alias, tags)
-    if footprint.is_untracked:
+    if footprint.is_untracked or footprint.doubt or footprint.asks_clock:
         counts.add(connection.alias, "untracked_reads")
+    if footprint.doubt:
+        warn_once(connection, text, f"is not kept: {footprint.doubt}")
+    elif footprint.asks_clock:
+        warn_once(connection, text, f"is kept for its timeout only: it {Source.CLOCK.value}")
 
 
-def note_read_of_unit(unit: Unit, connection: BaseDatabaseWrapper, tags: list[str]) -> None:
+def note_read_of_unit(
+    unit: Unit, connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
+) -> None:
     """Before a read outside of any recall: what is made of it later depends on it."""
-    unit.note_read(connection.alias)
-    reading = unit.position(connection.alias)
-    dependency = Dependency(connection.alias, *reading, tags)
-    unit.note_seen([dependency], is_shareable=not is_written_to(connection))
+    unit.has_seen_unknown |= bool(footprint.doubt)
+    tags = footprint.read_tags(params)
+    if footprint.tables:
+        unit.note_read(connection.alias)
+        reading = unit.position(connection.alias)
+        dependency = Dependency(connection.alias, *reading, tags)
+        unit.note_seen([dependency], is_shareable=not is_written_to(connection))
 
 
 def note_write(connection: BaseDatabaseWrapper) -> None:
@@ -133,11 +163,12 @@ def perform_write(
     try:
         # executemany() may be given an iterator, which can be read once only.
         tags = footprint.write_tags(params if not many else list_of(params), many=many)
-        if not tags:
-            return execute()
-        with one_transaction(connection, footprint):
-            write_tags(connection, tags)
-            return execute()
+        with noticed_changes(connection):
+            if not tags:
+                return execute()
+            with one_transaction(connection, footprint):
+                write_tags(connection, tags)
+                return execute()
     finally:
         if footprint.effect is Effect.SCHEMA:
             database_of(connection.alias).forget()
@@ -165,8 +196,8 @@ def one_transaction(
 
 
 def watch_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Receive connection_created."""
-    if notice not in connection.execute_wrappers:
+    """Receive connection_created, also from the nameless connection that makes databases."""
+    if connection.alias in connections.settings and notice not in connection.execute_wrappers:
         # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
         connection.execute_wrappers.insert(0, notice)
 

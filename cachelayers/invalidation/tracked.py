@@ -16,6 +16,7 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
 
 EVERYTHING = "*"
+VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # of databases that can have a log
 # Tables that Django writes for itself: a session or a log line changes with every request.
 BOOKKEEPING = frozenset({"admin", "contenttypes", "sessions", "cachelayers"})
 
@@ -43,6 +44,9 @@ class UnknownTarget(LookupError):
     """A name in TRACK that is no app and no model."""
 
 
+NO_TABLES: Mapping[str, TrackedTable] = {}
+
+
 def tracked_models() -> frozenset[Model]:
     """Return the concrete models that TRACK names, with their parents and many-to-many tables."""
     return _tracked_models(package_settings().TRACK)
@@ -50,6 +54,8 @@ def tracked_models() -> frozenset[Model]:
 
 def tracked_tables(database: str) -> Mapping[str, TrackedTable]:
     """Return the tables in a database whose writes are logged, by name."""
+    if connections[database].vendor not in VENDORS:
+        return NO_TABLES
     return _tracked_tables(package_settings().TRACK, database)
 
 
