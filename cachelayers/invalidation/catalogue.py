@@ -12,7 +12,8 @@ from itertools import pairwise
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.driver import rows_of
-from cachelayers.invalidation.statements import names_of, read_tokens
+from cachelayers.invalidation.statements import names_of
+from cachelayers.invalidation.tokens import read_tokens
 
 OUR_PREFIX = "cachelayers_"  # of triggers
 

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.functions import PURE_ON_SQLITE
-from cachelayers.invalidation.statements import read_tokens
+from cachelayers.invalidation.tokens import read_tokens
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import literal
 

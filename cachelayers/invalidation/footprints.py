@@ -367,7 +367,8 @@ def reads_backslashes(connection: BaseDatabaseWrapper, text: str) -> bool | None
     """Tell whether the session reads backslashes in strings; None: it is not known here."""
     if "\\" not in text or connection.vendor != "postgresql":
         return None
-    return connection.connection.info.parameter_status("standard_conforming_strings") != "on"
+    status = connection.connection.info.parameter_status("standard_conforming_strings")
+    return bool(status != "on")
 
 
 def doubts_by_text(statement: Statement) -> Iterable[str]:

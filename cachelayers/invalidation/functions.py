@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import pairwise
 
-from cachelayers.invalidation.tokens import Sort, Token
+from cachelayers.invalidation.tokens import Sort, Token, names
 
 
 class Source(Enum):
@@ -70,60 +70,23 @@ WORDS: dict[str, dict[str, Source]] = {
     "sqlite": by_name(CLOCK="current_date current_time current_timestamp"),
 }
 # Variables of MySQL that Django asks for when it first needs to know the server.
-SERVER_SETTINGS = frozenset(
-    [
-        "sql_mode",
-        "default_storage_engine",
-        "sql_auto_is_null",
-        "lower_case_table_names",
-        "version",
-        "max_allowed_packet",
-        "transaction_isolation",
-        "tx_isolation",
-    ]
+SERVER_SETTINGS = names(
+    "sql_mode default_storage_engine sql_auto_is_null lower_case_table_names version "
+    "max_allowed_packet transaction_isolation tx_isolation"
 )
 # SQLite's functions of a time: of the present one where it is not a column's.
 SQLITE_TIMES = frozenset({"date", "time", "datetime", "julianday", "unixepoch", "timediff"})
 POSTGRES_TIMES = frozenset({"now", "today", "tomorrow", "yesterday"})  # as in DATE 'today'
 # Volatile on PostgreSQL, and yet what they return says nothing.
-HARMLESS = frozenset(
-    [
-        "set_config",
-        "pg_sleep",
-        "pg_sleep_for",
-        "pg_sleep_until",
-        "pg_notify",
-        "setseed",
-        "pg_advisory_lock",
-        "pg_advisory_xact_lock",
-        "pg_advisory_lock_shared",
-        "pg_advisory_xact_lock_shared",
-    ]
+HARMLESS = names(
+    "set_config pg_sleep pg_sleep_for pg_sleep_until pg_notify setseed pg_advisory_lock "
+    "pg_advisory_xact_lock pg_advisory_lock_shared pg_advisory_xact_lock_shared"
 )
 # Of SQLite's extensions, and of Django's: no less pure for not being said to be deterministic.
-PURE_ON_SQLITE = frozenset(
-    [
-        "bm25",
-        "highlight",
-        "snippet",
-        "match",
-        "matchinfo",
-        "offsets",
-        "optimize",
-        "fts3_tokenizer",
-        "fts5",
-        "fts5_source_id",
-        "rtreecheck",
-        "rtreedepth",
-        "rtreenode",
-        "any_value",
-        "stddev_pop",
-        "stddev_samp",
-        "var_pop",
-        "var_samp",
-        "rand",
-        "load_extension",
-    ]
+PURE_ON_SQLITE = names(
+    "bm25 highlight snippet match matchinfo offsets optimize fts3_tokenizer fts5 "
+    "fts5_source_id rtreecheck rtreedepth rtreenode any_value stddev_pop stddev_samp var_pop "
+    "var_samp rand load_extension"
 )
 
 
@@ -166,14 +129,12 @@ def more_on_postgres(tokens: Sequence[Token]) -> Iterator[Source]:
 
 def more_on_mysql(tokens: Sequence[Token]) -> Iterator[Source]:
     """Yield the session for variables, and for sequences in MariaDB's words."""
-    words = [token.word for token in tokens]
-    for at, word in enumerate(words):
-        if (word == "@" and words[at - 1] != "@" and words[at + 1 : at + 2] != ["@"]) or (
-            word == "@" and words[at - 1] == "@" and not SERVER_SETTINGS & {*words[at + 1 : at + 2]}
-        ):
+    words = ["", *(token.word for token in tokens), "", ""]
+    for before, word, after in zip(words, words[1:], words[2:], strict=False):
+        if word == "@" and after != "@" and not (before == "@" and after in SERVER_SETTINGS):
             yield Source.SESSION
-    if any(word == "value" and before in {"next", "previous"} for before, word in pairwise(words)):
-        yield Source.SESSION
+        if word == "value" and before in {"next", "previous"}:
+            yield Source.SESSION
 
 
 def more_on_sqlite(tokens: Sequence[Token]) -> Iterator[Source]:

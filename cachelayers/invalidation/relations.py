@@ -9,74 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachelayers.invalidation.tokens import Token
+from cachelayers.invalidation.tokens import Token, names
 
 # After which names no longer are tables, until the next FROM or JOIN.
-END_OF_TABLES = frozenset(
-    [
-        "select",
-        "where",
-        "group",
-        "having",
-        "order",
-        "limit",
-        "window",
-        "union",
-        "intersect",
-        "except",
-        "offset",
-        "fetch",
-        "for",
-        "returning",
-        "set",
-        "values",
-        "when",
-    ]
+END_OF_TABLES = names(
+    "select where group having order limit window union intersect except offset fetch for "
+    "returning set values when"
 )
 BEFORE_TABLE_NAME = frozenset({"only", "lateral", "rows"})
 # Words that a parenthesis may follow without being called.
-NO_CALLS = frozenset(
-    [
-        "in",
-        "as",
-        "any",
-        "all",
-        "some",
-        "exists",
-        "from",
-        "join",
-        "and",
-        "or",
-        "not",
-        "on",
-        "where",
-        "select",
-        "by",
-        "values",
-        "over",
-        "filter",
-        "with",
-        "materialized",
-        "union",
-        "except",
-        "intersect",
-        "lateral",
-        "only",
-        "using",
-        "when",
-        "then",
-        "else",
-        "case",
-        "like",
-        "is",
-        "between",
-        "returning",
-        "having",
-        "limit",
-        "set",
-        "into",
-        "recursive",
-    ]
+NO_CALLS = names(
+    "in as any all some exists from join and or not on where select by values over filter "
+    "with materialized union except intersect lateral only using when then else case like is "
+    "between returning having limit set into recursive"
 )
 
 

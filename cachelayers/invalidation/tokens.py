@@ -44,6 +44,11 @@ class Token(NamedTuple):
         return self.text.lower() if self.sort in {Sort.WORD, Sort.SIGN} else ""
 
 
+def names(text: str) -> frozenset[str]:
+    """Return the words of a text, for lists of them."""
+    return frozenset(text.split())
+
+
 BLOCK = "block"  # a comment whose end is looked for by itself: PostgreSQL nests them
 # One alternative per thing that hides what is in it, then what counts. Each is linear in time.
 LINE_COMMENT = {
