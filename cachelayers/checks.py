@@ -27,6 +27,7 @@ from cachelayers.conf import (
 )
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.tracked import (
+    VENDORS,
     UnknownTarget,
     models_named,
     tracked_models,
@@ -48,6 +49,7 @@ def register_all() -> None:
     checks.register(check_caches, Tags.caches)
     checks.register(check_package_settings)
     checks.register(check_declared_words, Tags.models)
+    checks.register(check_databases)
     checks.register(check_triggers, Tags.database)
 
 
@@ -328,6 +330,23 @@ def check_declared_words(
     ]
 
 
+def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the databases are such that their changes can be noticed."""
+    given = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(given, Mapping) or not given.get("TRACK"):
+        return []
+    return [
+        checks.Warning(
+            f"DATABASES[{alias!r}] is of the vendor {connections[alias].vendor!r}, whose changes"
+            " cannot be noticed: what is made of its tables is kept until its timeout.",
+            hint="Give such values a short timeout, or silence this if none are cached.",
+            id="cachelayers.W030",
+        )
+        for alias in connections
+        if connections[alias].vendor not in {*VENDORS, "unknown"}
+    ]
+
+
 def check_triggers(
     app_configs: Sequence[AppConfig] | None,
     databases: Sequence[str] | None = None,
@@ -340,6 +359,8 @@ def check_triggers(
 def trigger_messages(database: str) -> Iterator[CheckMessage]:
     """Yield a warning where tables have no triggers; before the first migrate there are none."""
     connection = connections[database]
+    if connection.vendor not in VENDORS:
+        return
     tables = set(connection.introspection.table_names())
     if LOG not in tables:
         return

@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.details import Details, load_details
 from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.functions import HARMLESS, Source
+from cachelayers.invalidation.functions import KNOWN_FUNCTIONS, Source
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement
 from cachelayers.invalidation.tags import CLOCK, all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import VENDORS, KeyKind, TrackedTable, tracked_tables
@@ -306,7 +306,7 @@ class Database:
         behind_views = frozenset[str]().union(
             *(catalogue.views[name] for name in statement.names & catalogue.views.keys())
         )
-        impure = statement.calls & (details.impure - HARMLESS)
+        impure = (statement.calls & details.impure) - KNOWN_FUNCTIONS
         bodiless = [
             name
             for name in sorted(statement.names & self._functions(catalogue))

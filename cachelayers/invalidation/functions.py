@@ -82,6 +82,7 @@ HARMLESS = names(
     "set_config pg_sleep pg_sleep_for pg_sleep_until pg_notify setseed pg_advisory_lock "
     "pg_advisory_xact_lock pg_advisory_lock_shared pg_advisory_xact_lock_shared"
 )
+KNOWN_FUNCTIONS = HARMLESS.union(*FUNCTIONS.values())
 # Of SQLite's extensions, and of Django's: no less pure for not being said to be deterministic.
 PURE_ON_SQLITE = names(
     "bm25 highlight snippet match matchinfo offsets optimize fts3_tokenizer fts5 "

@@ -32,6 +32,7 @@ class Level:
     is_call: bool = False  # `EXTRACT(YEAR FROM x)` names no table
     lists_tables: bool = False
     expects_table: bool = False
+    is_table: bool = False  # all of it stands where a table may
 
 
 class TableReader:
@@ -81,12 +82,13 @@ class TableReader:
         level = self._levels[-1]
         if word == "(":
             is_call = before is not None and before.is_name and before.word not in NO_CALLS
-            self._levels.append(Level(is_call, expects_table=level.expects_table))
+            expects = level.expects_table
+            self._levels.append(Level(is_call, expects_table=expects, is_table=expects))
         elif word == ")":
             if len(self._levels) > 1:
                 self._levels.pop()
             self._levels[-1].expects_table = False
-            self._levels[-1].lists_tables |= level.expects_table or level.lists_tables
+            self._levels[-1].lists_tables |= level.is_table
         elif word == "from":
             is_distinct = before is not None and before.word == "distinct"
             level.expects_table = not level.is_call and not is_distinct

@@ -92,6 +92,8 @@ def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any)
     SQLite rebuilds a table to alter it, and the new one has no triggers until now.
     """
     connection = connections[using]
+    if connection.vendor not in VENDORS:
+        return
     tables = plain_tables(connection)
     if LOG not in tables:
         return
