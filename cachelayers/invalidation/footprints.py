@@ -6,7 +6,6 @@ noticing for every statement, so the answers are remembered by text.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,17 +17,24 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.details import Details, load_details
-from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.functions import KNOWN_FUNCTIONS, Source
+from cachelayers.invalidation.log import NEVER, log_of
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement
-from cachelayers.invalidation.tags import CLOCK, all_rows_tag, row_tag, table_tag
-from cachelayers.invalidation.tracked import VENDORS, KeyKind, TrackedTable, tracked_tables
-from cachelayers.invalidation.triggers import guarded_tables
+from cachelayers.invalidation.tags import CLOCK, SCHEMA_TAG, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tracked import (
+    LOGGED_VENDORS,
+    KeyKind,
+    TrackedTable,
+    tracked_tables,
+    without_schema,
+)
+from cachelayers.invalidation.triggers import OWN_NAME, Guard, read_guard
 
 MOST_FOOTPRINTS = 5_000
+LONGEST_POSTGRES_NAME = 63  # bytes
 LONGEST_REMEMBERED = 20_000  # characters of a statement
 MOST_ROWS = 100  # that one write logs one by one
-# Another process may have created a view or dropped a trigger.
+# Another program may have created a view or dropped a trigger; what Django does is in the log.
 CATALOGUE_SECONDS = 60.0
 FRESH_SECONDS = 1.0  # so young a catalogue is not loaded again for a name that is not in it
 SYSTEM_TABLES = frozenset({"dual", "pg_type"})  # which hold no data, and which Django reads
@@ -73,6 +79,13 @@ class Footprint:
     is_own_write: bool = False
     unlogged: tuple[TrackedTable, ...] = ()
     returns_rows: bool = False
+    # A change of the schema: the names it may have given a new meaning to, and whether there is a
+    # log to tell others of it.
+    changed_names: frozenset[str] = frozenset()
+    is_logged_change: bool = False
+    is_followed: bool = False  # a change of the schema: by triggers
+    is_by_schema: bool = False  # a read of tables that views stand for
+
     # Why what is made of its outcome cannot be kept; "": it can.
     doubt: str = ""
     is_logged: bool = False  # there is a log of its database
@@ -83,17 +96,22 @@ class Footprint:
 
     def read_tags(self, parameters: Any) -> list[str]:
         """Return what its outcome depends on."""
-        clock = [CLOCK] if self.asks_clock else []
+        more = [CLOCK] if self.asks_clock else []
         if self.rows is not None:
             tags = self.rows.tags(parameters)
             if tags is not None:
-                return [*tags, all_rows_tag(self.rows.table.name), *clock]
-        return [*(table_tag(table.name) for table in self.tables), *clock]
+                return [*tags, all_rows_tag(self.rows.table.name), *more]
+        if self.is_by_schema:
+            more.append(SCHEMA_TAG)
+        return [*(table_tag(table.name) for table in self.tables), *more]
 
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
         """Return what has to be logged for a write, apart from what triggers log."""
-        if not self.unlogged:
-            return []
+        if self.is_logged_change:
+            return [SCHEMA_TAG, *self._tags_written(parameters, many=many)]
+        return self._tags_written(parameters, many=many) if self.unlogged else []
+
+    def _tags_written(self, parameters: Any, *, many: bool) -> list[str]:
         tags = [table_tag(table.name) for table in self.unlogged]
         rows = self._rows_written(parameters, many=many)
         if rows is None:
@@ -145,8 +163,13 @@ class Database:
         self._by_name: Mapping[str, list[TrackedTable]] = {}
         self._catalogue: Catalogue | None = None
         self._details = Details()
-        self._guarded: frozenset[str] = frozenset()
+        self._guard = NO_GUARD
         self._load_again_at = 0.0  # of time.monotonic()
+        self._loaded_for: Version = None
+        # What statements of this process have given a new meaning since.
+        self._changed_names: set[str] = set()
+        # Tables that have triggers, or had before they were renamed: another may take the name.
+        self._guarded_names: set[str] = set()
         # Temporary tables that statements have created, and whether any has changed the role.
         self._temporary: set[str] = set()
         self._changes_roles = False
@@ -156,15 +179,23 @@ class Database:
         self._catalogue = None
         self._footprints = {}
 
+    def note_change(self, names: frozenset[str]) -> None:
+        """After a change of the schema: look again before the next statement with those names.
+
+        Not at once: a run of migrations has one such statement after the other.
+        """
+        self._changed_names |= names
+        self._footprints = {}
+
     def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
         """Return what a statement means."""
-        if connection.vendor not in VENDORS:
+        if connection.vendor not in LOGGED_VENDORS:
             return UNTRACKED
         self._follow_settings(connection)
         found = self._footprints.get(text)
         # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
         # only reads the log with each request, and should not parse that statement each time.
-        if found is not None and (found is NOTHING or time.monotonic() < self._load_again_at):
+        if found is NOTHING or (found is not None and self._is_current(connection.alias)):
             return found
         statement = parse_statement(
             text, connection.vendor, has_backslashes=reads_backslashes(connection, text)
@@ -179,23 +210,22 @@ class Database:
     def tables_behind(self, connection: BaseDatabaseWrapper, view: str) -> tuple[TrackedTable, ...]:
         """Return the tracked tables that a view shows; none for what is no view."""
         self._follow_settings(connection)
-        catalogue, name = self._current_catalogue(connection), bare_name(view)
+        name = without_schema(view).lower()
+        catalogue = self._current_catalogue(connection, frozenset({name}))
         return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
 
     def is_key_odd(self, connection: BaseDatabaseWrapper, table: TrackedTable) -> bool:
         """Tell whether the database compares a table's keys otherwise than as they are written."""
         self._follow_settings(connection)
-        self._current_catalogue(connection)
+        name = without_schema(table.name).lower()
+        self._current_catalogue(connection, frozenset({name}))
         return table.name in self._details.odd_keys
 
     def _follow_settings(self, connection: BaseDatabaseWrapper) -> None:
         tables = tracked_tables(connection.alias)
         if tables is not self._tables:
             self._tables = tables
-            by_name: dict[str, list[TrackedTable]] = {}
-            for table in tables.values():
-                by_name.setdefault(bare_name(table.name), []).append(table)
-            self._by_name = by_name
+            self._by_name = by_bare_name(tables.values(), connection.vendor)
             self.forget()
 
     def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
@@ -205,39 +235,34 @@ class Database:
         if statement.is_own and statement.kind is not Kind.SCHEMA:
             return NOTHING
         if statement.kind is Kind.NEUTRAL:
-            return BEGIN if statement.begins else self._neutral(statement)
+            return BEGIN if statement.begins else neutral(statement)
         if not self._tables:
-            return self._untracked(statement)
-        catalogue = self._catalogue_with(connection, statement.tables_read)
+            return untracked(statement)
+        if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
+            # Triggers of ours: who makes or drops them logs what that means.
+            return Footprint(Effect.SCHEMA, changed_names=statement.names, reads=False)
+        return self._tracked(connection, statement)
+
+    def _tracked(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
+        """Return what a statement means in a database with tracked tables."""
+        catalogue = self._catalogue_with(connection, statement)
         if statement.temporary is not None:
             self._temporary.add(statement.temporary)
         statement = with_views(statement, catalogue, self._details, connection.vendor)
-        footprint = (self._read if statement.kind is Kind.READ else self._write)(
-            connection.vendor, statement, catalogue
-        )
+        if statement.kind is Kind.READ:
+            footprint = self._read(statement, catalogue)
+        elif statement.kind is Kind.SCHEMA and not catalogue.has_log:
+            footprint = Footprint(Effect.SCHEMA, changed_names=statement.names)
+        else:
+            footprint = self._write(connection.vendor, statement, catalogue)
+        gives_rows = statement.kind is Kind.READ or (statement.reads and statement.returns_rows)
         return replace(
             footprint,
             doubt=self._doubt_of(statement, footprint, catalogue),
-            is_logged=LOG in catalogue.tables,
+            is_logged=catalogue.has_log,
             asks_clock=Source.CLOCK in statement.sources,
             reads=statement.reads,
-            gives_rows=statement.kind is Kind.READ
-            or (statement.reads and statement.returns_rows)
-            or bool(statement.doubt),
-        )
-
-    def _neutral(self, statement: Statement) -> Footprint:
-        return Footprint(Effect.READ, doubt=statement.doubt) if statement.doubt else NOTHING
-
-    def _untracked(self, statement: Statement) -> Footprint:
-        """Return what a statement means in a database where nothing is tracked."""
-        if statement.kind is not Kind.READ:
-            return NOTHING
-        return Footprint(
-            Effect.READ,
-            is_untracked=True,
-            doubt=next(iter(doubts_by_text(statement)), ""),
-            asks_clock=Source.CLOCK in statement.sources,
+            gives_rows=gives_rows or bool(statement.doubt),
         )
 
     def _tables_named(
@@ -251,7 +276,7 @@ class Database:
             table for name in sorted(names & self._by_name.keys()) for table in self._by_name[name]
         )
 
-    def _read(self, vendor: str, statement: Statement, catalogue: Catalogue) -> Footprint:
+    def _read(self, statement: Statement, catalogue: Catalogue) -> Footprint:
         named = set(statement.unqualified & (catalogue.tables | catalogue.views.keys()))
         for view in statement.names & catalogue.views.keys():
             named |= catalogue.views[view]
@@ -265,27 +290,33 @@ class Database:
             None if calls else self._rows_of(statement, tables),
             is_untracked=calls or bool(named - self._by_name.keys()),
             is_own_write=calls,
+            is_by_schema=calls or bool(statement.names & catalogue.views.keys()),
         )
 
     def _write(self, vendor: str, statement: Statement, catalogue: Catalogue) -> Footprint:
         everything = tuple(self._tables.values())
         tables = self._tables_named(statement.names, catalogue)
+        is_schema = statement.kind is Kind.SCHEMA
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
         # A procedure, a block of code: what it writes is not in its text.
         calls = bool(statement.names & self._functions(catalogue))
         is_unknown = calls or not statement.names & (catalogue.tables | catalogue.views.keys())
         touched = everything if is_far_reaching or is_unknown else tables
+        unlogged = tuple(
+            table
+            for table in touched
+            if catalogue.has_log and not self._has_trigger_for(vendor, statement, table)
+        )
         return Footprint(
-            Effect.SCHEMA if statement.kind is Kind.SCHEMA else Effect.WRITE,
+            Effect.SCHEMA if is_schema else Effect.WRITE,
             everything if calls else tables,
             None if touched is everything else self._rows_of(statement, tables),
             is_own_write=bool(touched),
-            unlogged=tuple(
-                table for table in touched if not self._has_trigger_for(vendor, statement, table)
-            )
-            if LOG in catalogue.tables
-            else (),
+            unlogged=unlogged,
             returns_rows=statement.returns_rows,
+            changed_names=statement.names if is_schema else frozenset(),
+            is_logged_change=is_schema,
+            is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
         )
 
     def _functions(self, catalogue: Catalogue) -> frozenset[str]:
@@ -294,7 +325,7 @@ class Database:
     def _doubt_of(self, statement: Statement, footprint: Footprint, catalogue: Catalogue) -> str:
         """Return why what is made of a statement's outcome cannot be kept; "": it can."""
         doubts = [*doubts_by_text(statement), *self._doubts_of_names(statement, catalogue)]
-        if footprint.tables and LOG not in catalogue.tables:
+        if footprint.tables and not catalogue.has_log:
             doubts.append("its database has no log of changes: run `migrate` for it")
         return next(iter(doubts), "")
 
@@ -323,7 +354,7 @@ class Database:
 
     def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
         """Tell whether the database itself logs what this statement does to a table."""
-        if table.name not in self._guarded or statement.kind is Kind.SCHEMA:
+        if table.name not in self._guard.tables or statement.kind is Kind.SCHEMA:
             return False
         if vendor == "sqlite" and statement.replaces:
             return False  # the row that gives way to the new one is deleted without a trigger
@@ -338,29 +369,59 @@ class Database:
             table.key_kind is not None
             and table.key_column is not None
             and table.name not in self._details.odd_keys
-            and lookup.table.lower() == bare_name(table.name)
+            and lookup.table.lower() == without_schema(table.name).lower()
             and lookup.column.lower() == table.key_column.lower()
         )
         return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
 
-    def _catalogue_with(self, connection: BaseDatabaseWrapper, names: frozenset[str]) -> Catalogue:
+    def _catalogue_with(self, connection: BaseDatabaseWrapper, statement: Statement) -> Catalogue:
         """Return the catalogue, loaded again where a table is not in it that is read."""
-        catalogue = self._current_catalogue(connection)
+        catalogue = self._current_catalogue(connection, statement.names)
         is_young = self._load_again_at - time.monotonic() > CATALOGUE_SECONDS - FRESH_SECONDS
-        if is_young or names <= catalogue.tables | catalogue.views.keys() | SYSTEM_TABLES:
+        known = catalogue.tables | catalogue.views.keys() | SYSTEM_TABLES
+        if is_young or statement.tables_read <= known:
             return catalogue
         self._catalogue = None
-        return self._current_catalogue(connection)
+        return self._current_catalogue(connection, statement.names)
 
-    def _current_catalogue(self, connection: BaseDatabaseWrapper) -> Catalogue:
-        if self._catalogue is None or time.monotonic() >= self._load_again_at:
+    def _is_current(self, alias: str) -> bool:
+        return time.monotonic() < self._load_again_at and self._loaded_for == version_of(alias)
+
+    def _current_catalogue(
+        self, connection: BaseDatabaseWrapper, names: frozenset[str]
+    ) -> Catalogue:
+        """Return the catalogue as it is now, as far as some names are concerned."""
+        if (
+            self._catalogue is None
+            or not self._is_current(connection.alias)
+            or not names.isdisjoint(self._changed_names)
+        ):
+            self._loaded_for = version_of(connection.alias)
+            self._changed_names = set()
             self._catalogue = load_catalogue(connection)
             self._details = load_details(connection, self._tables.values())
-            has_log = LOG in self._catalogue.tables
-            self._guarded = guarded_tables(connection) if has_log else frozenset()
+            self._guard = read_guard(connection) if self._catalogue.has_log else NO_GUARD
+            self._guarded_names |= self._guard.places
             self._footprints = {}
             self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
         return self._catalogue
+
+
+def neutral(statement: Statement) -> Footprint:
+    """Return the meaning of a statement that neither reads nor writes rows of a table."""
+    return Footprint(Effect.READ, doubt=statement.doubt) if statement.doubt else NOTHING
+
+
+def untracked(statement: Statement) -> Footprint:
+    """Return the meaning of a statement in a database where nothing is tracked."""
+    if statement.kind is not Kind.READ:
+        return NOTHING
+    return Footprint(
+        Effect.READ,
+        is_untracked=True,
+        doubt=next(iter(doubts_by_text(statement)), ""),
+        asks_clock=Source.CLOCK in statement.sources,
+    )
 
 
 def reads_backslashes(connection: BaseDatabaseWrapper, text: str) -> bool | None:
@@ -397,20 +458,51 @@ def with_views(
     return replace(statement, calls=calls, sources=sources, names=names)
 
 
-def bare_name(table: str) -> str:
-    """Return a table's name in lower case, without a schema that was written into it."""
-    return QUALIFIED.split(table)[-1].strip('"`').lower()
+NO_GUARD = Guard(frozenset(), frozenset(), frozenset())
+Version = tuple[str, int, float] | None
 
 
-QUALIFIED = re.compile(r"""["`]\.["`]""")
+def version_of(alias: str) -> Version:
+    """Return what changes when this process reads in the log that a schema was changed.
+
+    As long as older transactions may still be committed after that row, with each look at the log.
+    """
+    log = log_of(alias)
+    known = log.known
+    if known is None:
+        return None
+    last = known.last.get(SCHEMA_TAG, NEVER)
+    return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
 
 
-_databases: dict[str, Database] = {}
+def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[TrackedTable]]:
+    """Return the tables by their names in lower case, as statements have them.
+
+    Several may have one name, in two schemas or by their case. PostgreSQL cuts names off.
+    """
+    found: dict[str, list[TrackedTable]] = {}
+    for table in tables:
+        name = without_schema(table.name)
+        cut = name.encode()[:LONGEST_POSTGRES_NAME].decode(errors="ignore")
+        for one in {name.lower(), cut.lower() if vendor == "postgresql" else name.lower()}:
+            found.setdefault(one, []).append(table)
+    return found
 
 
-def database_of(alias: str) -> Database:
-    """Return what this process knows of the database of an alias."""
-    return _databases.setdefault(alias, Database())
+_databases: dict[tuple[object, ...], Database] = {}
+
+
+def database_of(connection: BaseDatabaseWrapper) -> Database:
+    """Return what this process knows of the database behind a connection.
+
+    Tests have an alias mean another database than before.
+    """
+    settings = connection.settings_dict
+    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"]
+    found = _databases.get(place)
+    if found is None:
+        found = _databases.setdefault(place, Database())
+    return found
 
 
 def forget_databases() -> None:
