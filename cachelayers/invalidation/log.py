@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayers.conf import package_settings
 from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
 from cachelayers.invalidation.following import TagFollower
-from cachelayers.locks import ForkSafeLock
+from cachelayers.locks import ForkSafeLock, no_fork_within
 
 logger = logging.getLogger("cachelayers.invalidation")
 
@@ -194,7 +194,7 @@ class ProcessLog:
 
     def _look_up(self, tags: Sequence[str]) -> list[tuple[Any, ...]]:
         connection = connections[self.database]
-        with connection.cursor() as cursor:
+        with no_fork_within(connection.vendor), connection.cursor() as cursor:
             cursor.execute(self._dialect(connection).look_up(len(tags)), tags)
             return list(cursor.fetchall())
 
@@ -209,7 +209,7 @@ class ProcessLog:
         dialect = self._dialect(connection)
         statement = dialect.refresh if known else dialect.first_refresh
         for _ in range(2):
-            with connection.cursor() as cursor:
+            with no_fork_within(connection.vendor), connection.cursor() as cursor:
                 cursor.execute(statement, [known.watermark] if known else [])
                 if rows := cursor.fetchall():
                     return list(rows)
