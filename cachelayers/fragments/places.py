@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
-from cachelayers.entries.spelling import spell, spell_all, spell_str
+from cachelayers.entries.spelling import Unstable, spell, spell_all, spell_str
 from cachelayers.fragments.arguments import spell_arguments
 from cachelayers.fragments.locale import (
     LANGUAGE,
@@ -16,6 +16,7 @@ from cachelayers.fragments.locale import (
     current_time_zone,
     current_urls,
 )
+from cachelayers.fragments.markup import NAME
 from cachelayers.fragments.users import identity_of
 from cachelayers.invalidation.units import current_unit
 from cachelayers.request_access import (
@@ -38,6 +39,9 @@ class Place(Protocol):
     def users(self) -> Iterable[Any]:
         """Return who may be meant by its user: those of its requests, and what is so called."""
 
+    def spelling_of(self, name: str) -> str:
+        """Return the spelling of what it has under a name; Unstable where that has none."""
+
     def requests(self) -> Iterable[Any]:
         """Return the requests that it is rendered for."""
 
@@ -50,6 +54,10 @@ class Anywhere:
     def users(self) -> Iterable[Any]:
         """Return nobody."""
         return ()
+
+    def spelling_of(self, name: str) -> str:
+        """Say that there is none."""
+        raise Unstable(f"there is no {name!r}")
 
     def requests(self) -> Iterable[Any]:
         """Return none."""
@@ -117,7 +125,14 @@ def part_of_requests(name: str) -> Part:
     return part
 
 
+def part_of_name(name: str) -> Part:
+    """Return what spells what a template has under a name."""
+    path = name.removeprefix(NAME)
+    return lambda place: place.spelling_of(path)
+
+
 PARTS: dict[str, Callable[[str], Part]] = {
+    kind_of(NAME): part_of_name,
     **dict.fromkeys(ACTIVE, part_of_active),
     USER: part_of_users,
     **dict.fromkeys(REQUEST_KINDS, part_of_requests),
