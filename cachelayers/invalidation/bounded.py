@@ -97,6 +97,9 @@ def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
 @contextmanager
 def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Leave our own execute wrapper out, to which our own statements mean nothing."""
+    # First: a connection that is made within the block would get the wrapper for that block only.
+    if connection.connection is None and not connection.in_atomic_block:
+        connection.ensure_connection()
     usual = connection.execute_wrappers
     connection.execute_wrappers = [
         one for one in usual if not getattr(one, "is_cachelayers_notice", False)
