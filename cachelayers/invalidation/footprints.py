@@ -21,6 +21,7 @@ from cachelayers.invalidation.functions import KNOWN_FUNCTIONS, Source
 from cachelayers.invalidation.log import NEVER, log_of
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement
 from cachelayers.invalidation.tags import CLOCK, SCHEMA_TAG, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tokens import read_tokens
 from cachelayers.invalidation.tracked import (
     LOGGED_VENDORS,
     KeyKind,
@@ -31,6 +32,7 @@ from cachelayers.invalidation.tracked import (
 from cachelayers.invalidation.triggers import OWN_NAME, Guard, read_guard
 
 MOST_FOOTPRINTS = 5_000
+MOST_DATABASES = 100  # or schemas of one
 LONGEST_POSTGRES_NAME = 63  # bytes
 LONGEST_REMEMBERED = 20_000  # characters of a statement
 MOST_ROWS = 100  # that one write logs one by one
@@ -79,9 +81,10 @@ class Footprint:
     is_own_write: bool = False
     unlogged: tuple[TrackedTable, ...] = ()
     returns_rows: bool = False
-    # A change of the schema: the names it may have given a new meaning to, and whether there is a
-    # log to tell others of it.
+    # A change of the schema: all that it names, the tables and views among it that may mean
+    # something new, and whether there is a log to tell others of it.
     changed_names: frozenset[str] = frozenset()
+    renewed_names: frozenset[str] = frozenset()
     is_logged_change: bool = False
     is_followed: bool = False  # a change of the schema: by triggers
     is_by_schema: bool = False  # a read of tables that views stand for
@@ -201,6 +204,9 @@ class Database:
             text, connection.vendor, has_backslashes=reads_backslashes(connection, text)
         )
         found = self._work_out(connection, statement)
+        if found.effect is Effect.SCHEMA:
+            renewed = names_outside_parentheses(text, connection.vendor)
+            found = replace(found, changed_names=statement.names, renewed_names=renewed)
         if len(text) <= LONGEST_REMEMBERED:
             if len(self._footprints) >= MOST_FOOTPRINTS:
                 self._footprints = {}
@@ -240,7 +246,7 @@ class Database:
             return untracked(statement)
         if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
             # Triggers of ours: who makes or drops them logs what that means.
-            return Footprint(Effect.SCHEMA, changed_names=statement.names, reads=False)
+            return Footprint(Effect.SCHEMA, reads=False)
         return self._tracked(connection, statement)
 
     def _tracked(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
@@ -252,7 +258,7 @@ class Database:
         if statement.kind is Kind.READ:
             footprint = self._read(statement, catalogue)
         elif statement.kind is Kind.SCHEMA and not catalogue.has_log:
-            footprint = Footprint(Effect.SCHEMA, changed_names=statement.names)
+            footprint = Footprint(Effect.SCHEMA)
         else:
             footprint = self._write(connection.vendor, statement, catalogue)
         gives_rows = statement.kind is Kind.READ or (statement.reads and statement.returns_rows)
@@ -299,8 +305,12 @@ class Database:
         is_schema = statement.kind is Kind.SCHEMA
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
         # A procedure, a block of code: what it writes is not in its text.
+        # Something new beside what there is changes nothing.
         calls = bool(statement.names & self._functions(catalogue))
-        is_unknown = calls or not statement.names & (catalogue.tables | catalogue.views.keys())
+        is_unknown = calls or not (
+            statement.names & (catalogue.tables | catalogue.views.keys())
+            or (is_schema and "create" in statement.names)
+        )
         touched = everything if is_far_reaching or is_unknown else tables
         unlogged = tuple(
             table
@@ -314,7 +324,6 @@ class Database:
             is_own_write=bool(touched),
             unlogged=unlogged,
             returns_rows=statement.returns_rows,
-            changed_names=statement.names if is_schema else frozenset(),
             is_logged_change=is_schema,
             is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
         )
@@ -475,6 +484,77 @@ def version_of(alias: str) -> Version:
     return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
 
 
+# Words of SQL that name nothing without quotes, and are in other statements too.
+RESERVED = frozenset(
+    [
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "asc",
+        "by",
+        "cascade",
+        "check",
+        "column",
+        "constraint",
+        "create",
+        "default",
+        "delete",
+        "desc",
+        "distinct",
+        "drop",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+        "insert",
+        "into",
+        "is",
+        "join",
+        "key",
+        "limit",
+        "not",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+        "references",
+        "select",
+        "set",
+        "table",
+        "to",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "where",
+        "with",
+    ]
+)
+
+
+def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
+    """Return the names of a statement but those of a new table's columns, in lower case.
+
+    A table that others refer to is one whose deletions reach far from then on.
+    """
+    found, depth, before = set(), 0, ""
+    for token in read_tokens(text, vendor):
+        depth += (token.word == "(") - (token.word == ")")
+        name = token.text.lower()
+        is_word = name in RESERVED and not token.is_quoted
+        if token.is_name and not is_word and (depth == 0 or before == "references"):
+            found.add(name)
+        before = name
+    return frozenset(found)
+
+
 def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[TrackedTable]]:
     """Return the tables by their names in lower case, as statements have them.
 
@@ -495,12 +575,15 @@ _databases: dict[tuple[object, ...], Database] = {}
 def database_of(connection: BaseDatabaseWrapper) -> Database:
     """Return what this process knows of the database behind a connection.
 
-    Tests have an alias mean another database than before.
+    Tests have an alias mean another database than before; django-tenants has it mean another
+    schema with each request.
     """
-    settings = connection.settings_dict
-    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"]
+    settings, schema = connection.settings_dict, getattr(connection, "schema_name", None)
+    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"], schema
     found = _databases.get(place)
     if found is None:
+        if len(_databases) >= MOST_DATABASES:
+            _databases.clear()
         found = _databases.setdefault(place, Database())
     return found
 

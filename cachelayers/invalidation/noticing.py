@@ -59,6 +59,10 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     )
 
 
+# Our own statements on the log go past it.
+notice.is_cachelayers_notice = True  # type: ignore[attr-defined]
+
+
 def time_read(
     work: Work,
     connection: BaseDatabaseWrapper,
@@ -179,7 +183,7 @@ def change_schema(
         write_tags(connection, tags)
         result = execute()
     finally:
-        database_of(connection).note_change(footprint.changed_names)
+        database_of(connection).note_change(footprint.renewed_names)
     if footprint.is_followed:
         follow_schema(connection, footprint.changed_names)
     if not is_one and LOG not in footprint.changed_names:
@@ -209,7 +213,10 @@ def one_transaction(
 
 def watch_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Receive connection_created, also from the nameless connection that makes databases."""
-    if connection.alias in connections.settings and notice not in connection.execute_wrappers:
+    if connection.alias not in connections.settings:
+        return
+    transaction_of(connection)  # from now on it is known when a transaction may have begun
+    if notice not in connection.execute_wrappers:
         # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
         connection.execute_wrappers.insert(0, notice)
 

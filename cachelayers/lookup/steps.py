@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, raise_if_never_made
+from cachelayers.backends.faults import CACHE_ERRORS, report_unreadable_log
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries.envelope import Envelope, seal, unseal
 from cachelayers.flows import Step
@@ -150,7 +150,7 @@ class DatabaseStep:
         try:
             return self.look()
         except django.db.Error as error:
-            raise_if_never_made(self.database, error)
+            report_unreadable_log(self.database, error)
             return False
 
     async def arun(self) -> bool:
@@ -242,7 +242,8 @@ class AwaitLanding:
         self.flight, self.seconds = flight, seconds
 
     def run(self) -> None:
-        self.flight.landed.wait(self.seconds)
+        if not self.flight.is_of_this_thread():
+            self.flight.landed.wait(self.seconds)
 
     async def arun(self) -> None:
         # Looked at, not waited for: the flight may be one of another thread or event loop.
