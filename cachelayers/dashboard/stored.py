@@ -69,7 +69,7 @@ def read_row(kind: int, number: int | None, data: bytes) -> Stored:
 
 
 def read_bytes(data: bytes) -> Stored:
-    """Return what bytes are that may be a pickle, JSON or neither; very many are shown as they are."""
+    """Return what bytes are that may be a pickle, JSON or neither; very many, as they are."""
     if len(data) > MOST_BYTES_READ:
         return Stored(written(data))
     if data.startswith(PICKLE_HEAD):
