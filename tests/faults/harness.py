@@ -18,7 +18,7 @@ from typing import Any
 
 from django.core.cache.backends.base import BaseCache
 
-TRICKLE_SECONDS = 0.05  # between two bytes
+TRICKLE_SECONDS = 0.01  # between two bytes
 CHUNK = 65_536
 
 
