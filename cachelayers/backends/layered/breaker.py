@@ -68,7 +68,7 @@ class Breaker:
             layer_failed.send_robust(type(self), alias=self.alias, error=error)
 
     def note_duration(self, operation: str, seconds: float, limit_seconds: float) -> None:
-        """Open after calls that were answered, and took too long: several in a row, or one by far."""
+        """Open after answers that took too long: several in a row, or one by far."""
         if seconds <= limit_seconds:
             self._slow_calls = 0
             return
