@@ -17,6 +17,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
+from cachelayers.invalidation.bounded import execute_in_time, fetch_in_time
 from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
 from cachelayers.invalidation.following import TagFollower
 from cachelayers.locks import ForkSafeLock
@@ -193,10 +194,8 @@ class ProcessLog:
         return all(at < position for at in found.values())
 
     def _look_up(self, tags: Sequence[str]) -> list[tuple[Any, ...]]:
-        connection = connections[self.database]
-        with connection.cursor() as cursor:
-            cursor.execute(self._dialect(connection).look_up(len(tags)), tags)
-            return list(cursor.fetchall())
+        statement = self._dialect(connections[self.database]).look_up(len(tags))
+        return fetch_in_time(self.database, statement, tags)
 
     def _remember_older(self, known: Known, positions: dict[str, int]) -> None:
         with self._lock:
@@ -209,10 +208,9 @@ class ProcessLog:
         dialect = self._dialect(connection)
         statement = dialect.refresh if known else dialect.first_refresh
         for _ in range(2):
-            with connection.cursor() as cursor:
-                cursor.execute(statement, [known.watermark] if known else [])
-                if rows := cursor.fetchall():
-                    return list(rows)
+            parameters = [known.watermark] if known else []
+            if rows := fetch_in_time(self.database, statement, parameters):
+                return rows
             write_state(connection, dialect)
         raise LookupError(f"{STATE} of DATABASES[{self.database!r}] cannot be written.")
 
@@ -266,8 +264,16 @@ def is_in_snapshot(connection: BaseDatabaseWrapper) -> bool:
     return connection.in_atomic_block or not connection.get_autocommit()
 
 
+def write_tags_in_time(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
+    """Log tags that are told again where that fails."""
+    dialect = dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
+    for start in range(0, len(tags), TAGS_PER_STATEMENT):
+        part = tags[start : start + TAGS_PER_STATEMENT]
+        execute_in_time(connection.alias, dialect.insert(len(part)), part)
+
+
 def write_tags(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
-    """Log tags, in the caller's transaction if there is one."""
+    """Log tags, in the caller's transaction if there is one; a part of what the caller writes."""
     dialect = dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
     with connection.cursor() as cursor:
         for start in range(0, len(tags), TAGS_PER_STATEMENT):

@@ -24,6 +24,10 @@ class Transaction:
             self._connection.connection is not None and not self._connection.autocommit
         )
 
+    def is_still(self, number: int) -> bool:
+        """Tell whether the transaction of a number goes on."""
+        return self.number == number and self.is_open()
+
     @property
     def is_dirty(self) -> bool:
         """Tell whether the open transaction has written to tracked tables."""

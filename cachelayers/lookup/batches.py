@@ -14,12 +14,13 @@ from typing import Any
 
 from django.core.cache import caches
 
-from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
+from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flows import run
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
-from cachelayers.lookup.faults import report, report_failed_refresh
+from cachelayers.lookup.faults import has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.flights import begin_or_join, land
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
@@ -68,7 +69,7 @@ class Wanted:
 def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     """Do as peek() does for many keys, in one bulk read."""
     unit = current_unit()
-    if unit is None or unit.is_dirty():
+    if unit is None or unit.is_over or unit.is_dirty():
         return [(MISS, UNREAD)] * len(keys)
     stored = read_many(alias, keys)
     layer = take_layer() if going_on else ""
@@ -260,7 +261,7 @@ def compute_and_store(
                 steps = make_entry(one.policy, one.compute, unit)
                 value, envelope = yield from part_of(one, steps)
             except Exception as error:
-                if before.state is State.MISSING:
+                if before.state is State.MISSING or has_lost_transaction(error):
                     raise
                 report_failed_refresh(one.policy, error)
                 failures.append(error)
@@ -294,6 +295,16 @@ def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[
     except CACHE_ERRORS as error:
         report(alias, "get_many", error)
         return {}
-    except UNREADABLE:
-        return {}
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+        raise_if_callers(error)
+        report_unreadable(alias, error)
+        return {} if len(keys) == 1 else read_singly(alias, keys, shared=shared)
+    return found
+
+
+def read_singly(alias: str, keys: Sequence[str], *, shared: bool) -> dict[str, Any]:
+    """Return what can be read, where one of several values cannot."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        found.update(read_many(alias, [key], shared=shared))
     return found

@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import django.db
@@ -17,7 +16,8 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE, raise_if_never_made
+from cachelayers.backends.faults import CACHE_ERRORS, report_unreadable_log
+from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries.envelope import Envelope, seal, unseal
 from cachelayers.flows import Step
 from cachelayers.invalidation.log import Dependency, log_of
@@ -81,14 +81,22 @@ class ReadEntry(CacheStep):
             self.operation = "get_shared"
 
     def run(self) -> Envelope | None:
-        with suppress(*UNREADABLE):
+        try:
             return unseal(super().run())
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+            self._report(error)
         return None
 
     async def arun(self) -> Envelope | None:
-        with suppress(*UNREADABLE):
+        try:
             return unseal(await super().arun())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._report(error)
         return None
+
+    def _report(self, error: Exception) -> None:
+        raise_if_callers(error)
+        report_unreadable(self.policy.alias, error)
 
 
 class StoreEntry(CacheStep):
@@ -142,7 +150,7 @@ class DatabaseStep:
         try:
             return self.look()
         except django.db.Error as error:
-            raise_if_never_made(self.database, error)
+            report_unreadable_log(self.database, error)
             return False
 
     async def arun(self) -> bool:
@@ -212,19 +220,19 @@ class Compute:
 
 
 class ReadUnread:
-    """Have a value read what it has left for later."""
+    """Have a value read what it has left for later; refuse one that no cache may be given."""
 
-    def __init__(self, value: object) -> None:
-        self.value = value
+    def __init__(self, policy: Policy, value: object) -> None:
+        self.where, self.value = f"recall({policy.key!r})", value
 
     def run(self) -> None:
-        read_all(self.value)
+        read_all(self.where, self.value)
 
     async def arun(self) -> None:
         try:
-            read_all(self.value)
+            read_all(self.where, self.value)
         except SynchronousOnlyOperation:  # a query that is to be run, as in few values
-            await sync_to_async(read_all)(self.value)
+            await sync_to_async(read_all)(self.where, self.value)
 
 
 class AwaitLanding:

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from cachelayers.backends.faults import raise_if_never_made
 from cachelayers.backends.layered.bus.base import Apply, Bus, Events, names_of
 from cachelayers.exceptions import NotNow
-from cachelayers.invalidation.log import is_in_snapshot, log_of, write_tags
+from cachelayers.invalidation.log import is_in_snapshot, log_of, write_tags_in_time
 from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.transactions import transaction_of
@@ -27,6 +27,7 @@ class LogBus(Bus):
     """
 
     is_transactional = True
+    costs_a_write = True
 
     def __init__(self, cache: str) -> None:
         """``cache``: the alias of the LayeredCache, which the tags begin with."""
@@ -86,12 +87,12 @@ class LogBus(Bus):
         tags = [key_tag(self.cache, name) for name in names or [EVERYTHING]]
         connection = connections[self.database]
         if not is_in_snapshot(connection):
-            write_tags(connection, tags)
+            write_tags_in_time(connection, tags)
             return True
         try:
             # A savepoint: what fails here is not to break the caller's transaction.
             with transaction.atomic(self.database):
-                write_tags(connection, tags)
+                write_tags_in_time(connection, tags)
         except django.db.Error as error:
             raise NotNow(f"{type(error).__name__}: {error}") from error
         transaction_of(connection).mark_dirty()  # the ids of its rows may be given to others
