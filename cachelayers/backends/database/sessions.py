@@ -14,9 +14,9 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.backends.database.django_session import DjangoSession, Written
+from cachelayers.backends.database.files_of_tests import keep_apart
 from cachelayers.backends.database.sqlite_file import FileConnection, FileIdentity
 from cachelayers.backends.database.statements import Statements, flatten, statements_for
-from cachelayers.backends.database.test_runs import keep_apart
 from cachelayers.conf import shares_its_file
 from cachelayers.models import Entry
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from django.db import connections
 
 from cachelayers.conf import is_own_database
+from cachelayers.test_runs import is_test_run
 
 _names_of_site: dict[str, str] = {}  # by alias, before any test runner has changed them
 _names_given: dict[str, str] = {}  # by alias, by keep_apart() in this process or its parent
@@ -39,21 +39,13 @@ def keep_apart(database: str) -> None:
         give_file(database)
 
 
-def is_test_run() -> bool:
-    """Tell whether Django's test environment is set up, by whichever runner."""
-    utils = sys.modules.get("django.test.utils")  # not imported for a site that runs no tests
-    return utils is not None and hasattr(utils._TestState, "saved_data")
-
-
-def is_kept_apart(database: str) -> bool:
-    """Tell whether no other process uses the database: a bus has nobody to tell."""
-    return database in _names_given
-
-
 def names_file_of_site(database: str) -> bool:
     """Tell whether an alias names an SQLite file that is no test's."""
     connection = connections[database]
-    name, test_name = str(connection.settings_dict["NAME"]), connection.settings_dict["TEST"]["NAME"]
+    name, test_name = (
+        str(connection.settings_dict["NAME"]),
+        connection.settings_dict["TEST"]["NAME"],
+    )
     return (
         connection.vendor == "sqlite"
         and name == _names_of_site.get(database)
