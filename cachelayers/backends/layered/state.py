@@ -18,7 +18,7 @@ from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.backends.layered.recent import Recent
 from cachelayers.entries.envelope import is_sealed
-from cachelayers.locks import ForkSafeLock, fork_count
+from cachelayers.locks import ForkSafeLock, ForkSafeTurn, fork_count
 from cachelayers.stats import cell_of
 
 LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
@@ -51,7 +51,7 @@ class State:
         self._looker: int | None = None  # the thread that looks
         self._recent = Recent()
         self._lock = ForkSafeLock()
-        self._look_lock = ForkSafeLock()
+        self._look_lock = ForkSafeTurn()
 
     def needs_look(self, began: float) -> bool:
         """Tell whether a unit of work that began then is to look at the bus first."""
@@ -88,11 +88,7 @@ class State:
 
     # The memory of this process
 
-    def begin(self) -> int:
-        """Take a number before reading or writing shared layers."""
-        return self._recent.number
-
-    def keep(self, locals_: Sequence[Layer], since: int, entries: Mapping[str, Kept]) -> None:
+    def keep(self, locals_: Sequence[Layer], since: float, entries: Mapping[str, Kept]) -> None:
         """Put what was read from shared layers into memory, but nothing that was written since."""
         if not locals_ or not entries:
             return
@@ -105,7 +101,7 @@ class State:
             for layer in locals_:
                 write_or_drop(layer, fresh)
 
-    def replace(self, locals_: Sequence[Layer], since: int, entries: Mapping[str, Kept]) -> None:
+    def replace(self, locals_: Sequence[Layer], since: float, entries: Mapping[str, Kept]) -> None:
         """Put what was written to shared layers into memory.
 
         What somebody else has written meanwhile goes: who was the last, only the layers know.
