@@ -12,6 +12,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayers.exceptions import NotNow
 
 
+class OwnStatements:
+    """Whether ``assertNumQueries`` counts them."""
+
+    are_counted = False
+
+
 class ForbiddenByTest(NotNow, django.db.OperationalError):
     """The test allows no queries; the next one may, so nothing is out of order."""
 
@@ -20,6 +26,11 @@ def is_test_run() -> bool:
     """Tell whether Django's test environment is set up, by whichever runner."""
     utils = sys.modules.get("django.test.utils")  # not imported for a site that runs no tests
     return utils is not None and hasattr(utils._TestState, "saved_data")
+
+
+def count_own_statements() -> None:
+    """From now on, count the cache's own statements too, for tests of what the cache costs."""
+    OwnStatements.are_counted = True
 
 
 @contextmanager
@@ -33,7 +44,8 @@ def apart_from_test(connection: BaseDatabaseWrapper) -> Iterator[None]:
     if not is_test_run():
         yield
         return
-    are_counted, connection.force_debug_cursor = connection.force_debug_cursor, False
+    are_counted = connection.force_debug_cursor
+    connection.force_debug_cursor = are_counted and OwnStatements.are_counted
     try:
         yield
     except (AssertionError, RuntimeError) as error:
