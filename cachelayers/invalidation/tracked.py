@@ -16,6 +16,7 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
 
 EVERYTHING = "*"
+LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # of databases that can have a log
 # Tables that Django writes for itself: a session or a log line changes with every request.
 BOOKKEEPING = frozenset({"admin", "contenttypes", "sessions", "cachelayers"})
 
@@ -41,6 +42,9 @@ class TrackedTable:
 
 class UnknownTarget(LookupError):
     """A name in TRACK that is no app and no model."""
+
+
+NO_TABLES: Mapping[str, TrackedTable] = {}
 
 
 def tracked_models() -> frozenset[Model]:
@@ -130,8 +134,10 @@ def concrete_parts(model: Model) -> Iterator[Model]:
 @lru_cache(maxsize=64)
 def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, TrackedTable]:
     if database not in connections.settings:
-        return {}  # Django's own connection to the server, by which it makes test databases
+        return NO_TABLES  # Django's own connection to the server, by which it makes test databases
     vendor = connections[database].vendor
+    if vendor not in LOGGED_VENDORS:
+        return NO_TABLES
     return {
         model._meta.db_table: describe(model, vendor)
         for model in sorted(_tracked_models(track), key=lambda model: model._meta.db_table)
