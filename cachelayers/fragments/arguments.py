@@ -106,13 +106,17 @@ class Speller:
         met = self._met.get(id(value))
         if met is not None:
             return f"@{met[0]};"
-        self._met[id(value)] = len(self._met), value
+        self.meet(value)
         if cls in EXACT_KINDS:
             return EXACT_KINDS[cls](self, value)
         for kinds, spell_kind in KINDS:
             if issubclass(cls, kinds):
                 return spell_kind(self, value)
         return self._spell_by_class(value)
+
+    def meet(self, value: object) -> None:
+        """Spell a value by a number where it is met again."""
+        self._met[id(value)] = len(self._met), value
 
     def spell_all(self, kind: str, values: Iterable[object]) -> str:
         """Spell several values."""
@@ -164,13 +168,14 @@ class Speller:
                 parts.append(spell_str(name) + text)
         return spell_all("+", parts) if parts else ""
 
-    def _spell_related(self, related: object) -> str:
+    def _spell_related(self, found: object) -> str:
         """Spell what came with a row; of an argument what was added to that only."""
+        related = unwrap_lazy_object(found)
         if self._is_named or not isinstance(related, Model):
             return "" if related is None else self.spell(related)
         if id(related) in self._met:
             return ""
-        self._met[id(related)] = len(self._met), related
+        self.meet(related)
         return self.spell_added(related)
 
     def _spell_fields(self, row: Model) -> str:
@@ -479,11 +484,12 @@ def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
     return spell_row
 
 
-def is_bare(instance: object, depth: int) -> bool:
+def is_bare(instance: Any, depth: int) -> bool:
     """Tell whether it is a row to which nothing was added, nor to those that came with it."""
-    if not isinstance(instance, Model):
+    if not issubclass(type(instance), Model):  # a lazy object is told by what it stands for
         return False
-    if not attributes_of_row(type(instance)).issuperset(instance.__dict__):
+    model: Any = type(instance)
+    if not attributes_of_row(model).issuperset(instance.__dict__):
         return False
     for one in instance._state.fields_cache.values():
         if one is not None and not (depth and is_bare(one, depth - 1)):

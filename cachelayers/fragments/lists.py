@@ -71,6 +71,19 @@ class Listing:
             self._spellings = spell_each(self.arguments)
         return finish_keys(self.given.name, self._spellings, texts, place)
 
+    def keys_again(
+        self, dimensions: frozenset[str], made: Sequence[list[Making]]
+    ) -> list[str | Unstable]:
+        """Return the keys of all items; of those that were made with what they were made of."""
+        keys = self.keys(dimensions)
+        for number, making in enumerate(made):
+            if making:
+                try:
+                    keys[number] = self.fragment(number).key(dimensions)
+                except Unstable as error:
+                    keys[number] = error
+        return keys
+
 
 def serve_list(listing: Listing) -> str:
     """Return the texts of all items, one after the other."""
@@ -125,7 +138,7 @@ def find_or_make(
         dimensions = dimensions.union(*signposts.values())
         listing.memory.learn(dimensions)
         open_ones = list(signposts)
-        keys = listing.keys(dimensions)
+        keys = listing.keys_again(dimensions, made)
         peeked = peek(listing, [keys[number] for number in open_ones])
     return found
 

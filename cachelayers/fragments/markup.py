@@ -133,8 +133,9 @@ def rendering_of(rendering: Rendering | None) -> Iterator[None]:
 
 def pack(markup: Markup) -> Any:
     """Return what is kept: the text alone, where that is all there is."""
-    if len(markup.pieces) == 1 and not markup.templates:
-        return markup.pieces[0]
+    if len(markup.pieces) == 1 and not markup.templates and isinstance(markup.pieces[0], str):
+        # Not as the safe text that Django renders: a hit is quickest with a plain one.
+        return str.__str__(markup.pieces[0])
     pieces = [piece if isinstance(piece, str) else list(piece) for piece in markup.pieces]
     return [PARTS, pieces, dict(markup.templates)]
 

@@ -35,6 +35,7 @@ from cachelayers.fragments.sources import (
     source_around,
     source_of_libraries,
 )
+from cachelayers.invalidation.rows import without_laziness
 
 COUNT = "_cachelayers_fragments"  # of a parser
 NO_NAMES: Mapping[str, Any] = {}
@@ -315,7 +316,7 @@ def looking_up_anew(state: RenderContext) -> Iterator[None]:
 def note_given_templates(values: Iterable[Any]) -> None:
     """Note templates that were not looked for but given as objects."""
     rendering = current_rendering()
-    for value in values:
+    for value in map(without_laziness, values):
         template = getattr(value, "template", value) if isinstance(value, Backend) else value
         if rendering is None or not isinstance(template, Template):
             continue

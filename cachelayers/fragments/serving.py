@@ -421,7 +421,7 @@ def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
     found = set()
     users = [user for user in block.users() if user is not None]
     for name, value in seen.items():
-        shown = value.user if isinstance(value, PermWrapper) else value
+        shown = value.user if issubclass(type(value), PermWrapper) else value
         is_user = name == "user" or any(shown is user for user in users)
         if is_user and shown is not ABSENT and not is_lazy(shown) and name not in block.told:
             found.add(USER)
@@ -433,6 +433,7 @@ def secrets_of_names(seen: Mapping[str, Any], requests: Sequence[Any]) -> list[s
     values = [without_laziness(value) for value in seen.values()]
     found = ["messages"] if any(isinstance(value, BaseStorage) for value in values) else []
     # Django gives it to Jinja2 as a lazy text, whose use is seen in the request, if that is known.
-    if not requests and any(isinstance(seen.get(name), Promise) for name in TOKEN_NAMES):
+    tokens = [type(seen.get(name)) for name in TOKEN_NAMES]
+    if not requests and any(issubclass(one, Promise) for one in tokens):
         found.append("the CSRF token")
     return found

@@ -7,7 +7,6 @@ entry is valid as long as none of its tags is in the log at or after its positio
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.bounded import execute_in_time, fetch_in_time
 from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
 from cachelayers.invalidation.following import TagFollower
+from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.locks import ForkSafeLock
 
 logger = logging.getLogger("cachelayers.invalidation")
@@ -81,7 +81,7 @@ class ProcessLog:
     def refresh(self) -> Reading:
         """Read what is new, in one statement; raise what the database raises."""
         connection = connections[self.database]
-        known, now = self.known, time.monotonic()
+        known, now = self.known, transaction_of(connection).sees_as_of()
         rows = self._fetch(connection, known)
         if known is not None and not self._continues(connection, known, rows[0]):
             rows = self._fetch(connection, None)

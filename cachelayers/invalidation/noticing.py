@@ -185,6 +185,7 @@ def one_transaction(
 
 def watch_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Receive connection_created."""
+    transaction_of(connection)  # from now on it is known when a transaction may have begun
     if notice not in connection.execute_wrappers:
         # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
         connection.execute_wrappers.insert(0, notice)
