@@ -67,3 +67,16 @@ def greeting(context: Context) -> str:
 def prefix() -> str:
     """Show what links begin with."""
     return get_script_prefix()
+
+
+@register.simple_tag(takes_context=True)
+def jot(context: Context, value: str) -> str:
+    """Remember something for another tag of the page."""
+    context.render_context["remembered"] = value
+    return ""
+
+
+@register.simple_tag(takes_context=True)
+def jotted(context: Context) -> str:
+    """Show what another tag has remembered."""
+    return str(context.render_context.get("remembered"))
