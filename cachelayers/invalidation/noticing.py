@@ -155,7 +155,7 @@ def change_schema(
         write_tags(connection, tags)
         result = execute()
     finally:
-        database_of(connection).note_change(footprint.changed_names)
+        database_of(connection).note_change(footprint.renewed_names)
     if footprint.is_followed:
         follow_schema(connection, footprint.changed_names)
     if not is_one and LOG not in footprint.changed_names:

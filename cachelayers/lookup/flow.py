@@ -18,13 +18,13 @@ from uuid import uuid4
 
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, unseal
+from cachelayers.flights import Flight, begin_or_join, land
 from cachelayers.invalidation.capture import Capture, capturing
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
 from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.faults import has_lost_transaction, report_failed_refresh
-from cachelayers.lookup.flights import Flight, begin_or_join, land
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
 from cachelayers.lookup.peeking import UNREAD, hand_over
 from cachelayers.lookup.policy import Policy
