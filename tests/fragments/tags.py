@@ -40,27 +40,9 @@ def call(context: Context, function: Callable[[], str]) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def page_of_wrapped(context: Context) -> str:
-    """Show what a wrapped request says."""
-    return str(context["wrap"](context["request"]).GET["page"])
-
-
-@register.simple_tag(takes_context=True)
-def remember(context: Context) -> str:
-    """Call what the context has under this name, with the request."""
-    return str(context["remember"](context["request"]))
-
-
-@register.simple_tag(takes_context=True)
-def in_thread(context: Context) -> str:
-    """Call what the context has under this name, with the request."""
-    return str(context["in_thread"](context["request"]))
-
-
-@register.simple_tag(takes_context=True)
-def greeting(context: Context) -> str:
-    """Call what the context has under this name, with the request."""
-    return str(context["greeting"](context["request"]))
+def ask(context: Context, name: str) -> str:
+    """Call what the context has under a name, with the request."""
+    return str(context[name](context["request"]))
 
 
 @register.simple_tag
