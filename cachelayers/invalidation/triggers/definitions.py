@@ -23,6 +23,7 @@ class Place(NamedTuple):
     bare: str  # alone, in lower case
     within: tuple[str, ...] = ()  # tracked tables of their own whose rows are also its
     is_in_sight: bool = True  # this connection's statements mean it
+    is_partition: bool = False
 
 
 class Installed(NamedTuple):

@@ -61,7 +61,8 @@ WITH RECURSIVE named (name, oid, is_meant) AS (
   SELECT f.name, f.is_meant, f.root, i.inhrelid
   FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
 )
-SELECT f.name, f.is_meant, f.root, f.oid, format('%I.%I', n.nspname, c.relname), c.relname,
+SELECT f.name, f.is_meant, f.root, f.oid, format('%I.%I', n.nspname, c.relname),
+  c.relname, c.relispartition,
   ARRAY(SELECT a.attname::text FROM pg_index x
         JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
         WHERE x.indrelid = f.root AND x.indisprimary)
@@ -75,7 +76,7 @@ FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_proc p ON p.oid = t.tgfoid
 LEFT JOIN pg_class l ON l.oid = to_regclass('{log}')
-WHERE NOT t.tgisinternal AND left(t.tgname, 12) = 'cachelayers_'
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND left(t.tgname, 12) = 'cachelayers_'
   AND COALESCE(p.pronamespace = l.relnamespace, pg_table_is_visible(c.oid))
 """
 LEFTOVERS = """
@@ -111,9 +112,9 @@ def places_of(
     for _, _, root, oid, *_ in rows:
         if oid in roots and oid != root:
             within.setdefault(root, set()).add(roots[oid])
-    for name, is_meant, root, _, sql, bare, keys in rows:
+    for name, is_meant, root, _, sql, bare, is_partition, keys in rows:
         table, others = fit_key(by_name[name], keys), tuple(sorted(within.get(root, ())))
-        yield Place(table, sql, sql, bare.lower(), others, is_in_sight=is_meant)
+        yield Place(table, sql, sql, bare.lower(), others, is_meant, is_partition)
 
 
 def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
@@ -127,6 +128,8 @@ def triggers_of(place: Place, schema: str, quote: Callable[[str], str]) -> Itera
     """Yield the triggers of one table; the log is in a schema."""
     target = f"{quote(schema)}.{quote(LOG)}"
     for event, (kind, mode) in KINDS.items():
+        if event == "replica" and place.is_partition:
+            continue  # PostgreSQL itself gives it the whole table's trigger for each row
         body = function_body(event, place, target)
         name = name_for(event, place.table.name, body)
         transitions = TRANSITIONS.get(event)
