@@ -15,6 +15,7 @@ from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
 from cachelayers.entries.envelope import FORMAT, LENGTH
 from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.faults import report
 from cachelayers.lookup.observing import note_peeked
@@ -77,7 +78,12 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
 
 def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
     """Tell whether an entry is valid, by what one reading of the log for the unit has told."""
-    for database, incarnation, position, tags in dependencies:
+    unit.forget_old_readings()
+    is_routed = are_there_routers()
+    for made_from, incarnation, position, tags in dependencies:
+        database = made_from
+        if is_routed:
+            database = database_to_ask(unit, made_from, incarnation, tags)
         if database not in unit.refreshed and not refresh(unit, database):
             return False
         known = log_of(database).known
@@ -95,9 +101,9 @@ def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
     return True
 
 
-def refresh(unit: Unit, database: str) -> bool:
+def refresh(unit: Unit, database: str | None) -> bool:
     """Read the log for a unit that has not done so; tell whether it could."""
-    if database not in connections.settings:
+    if database is None or database not in connections.settings:
         return False
     try:
         unit.refresh(database)

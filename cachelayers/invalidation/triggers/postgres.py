@@ -93,7 +93,7 @@ def log_tags(target: str, query: str) -> str:
     return (
         f"INSERT INTO {target} (position, tag, at)"
         f" SELECT pg_current_xact_id()::text::bigint, tag, {NOW_MS['postgresql']}"
-        f" FROM ({query}) AS tags (tag) ON CONFLICT DO NOTHING;"
+        f" FROM ({query}) AS tags (tag) ON CONFLICT (position, tag) DO NOTHING;"
     )
 
 
