@@ -10,7 +10,7 @@ export PYTHON PORT
 
 python = .venv/bin/python
 
-.PHONY: help demo demo-site test lint bench consistency clean
+.PHONY: help demo demo-site test test-world lint bench consistency clean
 
 help:
 	@echo "make demo    set up the demo site with real data, measure it, serve it on 127.0.0.1:$(PORT)"
@@ -18,6 +18,7 @@ help:
 	@echo "              REDIS=yes: with a Redis of its own between memory and table)"
 	@echo "make test    get PostgreSQL, MariaDB, Redis, memcached and Chromium, and run the whole suite"
 	@echo "             (PYTEST_ARGUMENTS='-k incr': a part of it)"
+	@echo "make test-world   test new projects with other packages, as their authors would"
 	@echo "make lint    check style, types and the imports between the floors of the house"
 	@echo "make bench   measure the cache against its peers, side by side"
 	@echo "             (BENCH_ARGUMENTS=--quick: in a minute)"
@@ -59,6 +60,11 @@ test:
 	@.ci/get-servers browser
 	@.ci/make-env test
 	@$(python) -m pytest -n auto $(PYTEST_ARGUMENTS)
+
+test-world:
+	@.ci/get-servers
+	@.ci/make-env world .ci/venvs/world
+	@.ci/venvs/world/bin/python -m pytest -c world/pytest.ini -n auto world $(PYTEST_ARGUMENTS)
 
 lint:
 	@.ci/make-env test

@@ -49,6 +49,7 @@ def register_all() -> None:
     checks.register(check_package_settings)
     checks.register(check_declared_words, Tags.models)
     checks.register(check_triggers, Tags.database)
+    checks.register(check_shared_files, Tags.database)
 
 
 def check_caches(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -125,7 +126,29 @@ def sqlite_messages(database: str) -> Iterator[CheckMessage]:
             hint="Use a Python that is built with a newer SQLite.",
             id="cachelayers.E005",
         )
-    if shares_its_file(database):
+
+
+def check_shared_files(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Check that SQLite files of the application do not hold entries too.
+
+    With the checks of databases, which `migrate` runs: it is advice, and other packages compare
+    the list of all other checks with what they expect.
+    """
+    return [
+        message
+        for database in cache_databases()
+        if database in (databases or ())
+        for message in shared_file_messages(database)
+    ]
+
+
+def shared_file_messages(database: str) -> Iterator[CheckMessage]:
+    """Yield a warning where the application's SQLite file holds entries too."""
+    if connections[database].vendor == "sqlite" and shares_its_file(database):
         yield checks.Warning(
             f"DATABASES[{database!r}] is an SQLite file that holds the application's tables and a"
             " DatabaseCache. SQLite lets one connection write at a time, so pages and cache wait"

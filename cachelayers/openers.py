@@ -33,7 +33,9 @@ def open_for_requests() -> None:
     context variable comes back.
     """
     if MIDDLEWARE not in settings.MIDDLEWARE:
-        settings.MIDDLEWARE = [MIDDLEWARE, *settings.MIDDLEWARE]
+        given: Any = settings.MIDDLEWARE  # a list, or a tuple, as the project has it
+        others = (MIDDLEWARE, *given)
+        settings.MIDDLEWARE = others if isinstance(given, tuple) else list(others)
 
 
 def open_for_commands() -> None:

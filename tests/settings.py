@@ -150,6 +150,8 @@ CACHES = {
     "sqlite_memory": database_cache("sqlite_memory"),
     "memory": memory_cache(),
     "memory_table": patient(layered_cache("memory", "sqlite", bus="log")),
+    # Without a bus, whose writes would have the processes wait for each other.
+    "memory_table_alone": patient(layered_cache("memory", "sqlite")),
     "files": {
         "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
         "LOCATION": str(FOLDER / "files"),

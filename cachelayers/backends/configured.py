@@ -17,11 +17,17 @@ from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.alias import find_alias
 from cachelayers.backends.async_twins import AsyncTwins
-from cachelayers.backends.settings import Problem
+from cachelayers.backends.settings import Problem, as_number
 
 # What Django's own validation warns of; found by one search instead of a loop over the key.
 find_odd_character = re.compile(r"[\x00-\x20\x7f]").search
 MEMCACHED_KEY_LENGTH = 250
+
+
+def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cache's settings with numbers for the texts that environment variables give."""
+    given = {name: as_number(params[name]) for name in ("TIMEOUT", "VERSION") if name in params}
+    return {**params, **given}
 
 
 class ConfiguredCache(AsyncTwins):
@@ -39,7 +45,7 @@ class ConfiguredCache(AsyncTwins):
         problems = self.find_problems(f"CACHES[{self.alias!r}]", location, params)
         self._problem = next(map(str, problems), None)
         # Django's own constructor looks into OPTIONS and imports KEY_FUNCTION, whatever they are.
-        super().__init__({} if self._problem else dict(params))
+        super().__init__({} if self._problem else with_numbers(params))
         self._has_plain_keys = type(self).make_key is BaseCache.make_key
         if self._problem is None:
             self._assemble(location, params.get("OPTIONS", {}))
@@ -60,16 +66,14 @@ class ConfiguredCache(AsyncTwins):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise ImproperlyConfigured(problem)
 
-    def _made_key(self, key: str, version: int | None) -> str:
-        """Return the full key; raise InvalidCacheKey for one that cannot be."""
-        if not isinstance(key, str):
-            raise InvalidCacheKey(
-                f"CACHES[{self.alias!r}]: the key {key!r} is of type {type(key).__name__}."
-                " Give a string, for example str(key)."
-            )
+    def _made_key(self, key: Any, version: int | None) -> str:
+        """Return the full key; raise InvalidCacheKey for one that cannot be.
+
+        A key that is no string counts as its str(), as in every Django cache.
+        """
         if self._has_plain_keys and self.key_func is default_key_func:
             # The same, without two calls: they take as long as it takes to find a row.
-            made = f"{self.key_prefix}:{self.version if version is None else version}:{key}"
+            made = f"{self.key_prefix}:{self.version if version is None else version}:{key!s}"
         else:
             made = self.make_key(key, version)
         if not isinstance(made, str):
@@ -90,9 +94,11 @@ class ConfiguredCache(AsyncTwins):
         seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
         if seconds is None:
             return None
-        if not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-            raise TypeError(
-                f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number of seconds."
-                " Give seconds, or None for an entry that never expires."
-            )
-        return seconds
+        if isinstance(seconds, (int, float)) and math.isfinite(seconds):
+            return seconds
+        if hasattr(seconds, "__float__") and math.isfinite(seconds):
+            return float(seconds)  # of numpy's numbers, or a Decimal
+        raise TypeError(
+            f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number of seconds."
+            " Give seconds, or None for an entry that never expires."
+        )

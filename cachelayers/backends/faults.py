@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from importlib import import_module
 
 import django.db
@@ -12,9 +11,6 @@ from cachelayers.backends.database.faults import Fault, fault_of
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.masking import without_secrets
-
-# What unpickling raises for an entry of code that has changed since.
-UNREADABLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, EOFError)
 
 
 def said_by(error: BaseException) -> str:

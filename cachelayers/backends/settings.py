@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from django.core.cache.backends.base import get_key_func
@@ -40,7 +41,7 @@ def find_common_problems(
             f"Known are {', '.join(sorted(SETTINGS_KEYS))}; a cache's own options go into OPTIONS.",
         )
     timeout = params.get("TIMEOUT")
-    if timeout is not None and not is_number(timeout):
+    if timeout is not None and not is_number(as_number(timeout)):
         yield Problem(
             "cachelayers.E004",
             f"{where} TIMEOUT is {timeout!r}.",
@@ -70,7 +71,7 @@ def find_key_problems(where: str, params: Mapping[str, Any]) -> Iterator[Problem
     function = params.get("KEY_FUNCTION")
     if not isinstance(prefix, str):
         yield Problem("cachelayers.E004", f"{where} KEY_PREFIX is {prefix!r}.", "Give a text.")
-    if not is_whole(version):
+    if not is_whole(as_number(version)):
         yield Problem(
             "cachelayers.E004", f"{where} VERSION is {version!r}.", "Give a whole number."
         )
@@ -88,6 +89,15 @@ def unmet_bound_demand(value: Any) -> str | None:
     """Return what a bound asks for, where ``value`` is none."""
     met = value is None or (is_whole(value) and value > 0)
     return None if met else "Give a whole number above 0, or None for no bound."
+
+
+def as_number(value: Any) -> Any:
+    """Return the number that a text stands for, as environment variables give it."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(value)
+    return value
 
 
 def is_whole(value: Any) -> bool:

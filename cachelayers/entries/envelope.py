@@ -12,6 +12,7 @@ from typing import Any
 
 FORMAT = "cachelayers:1"
 LENGTH = 7
+ENVELOPE_TYPES = (list, tuple)  # as sealed, and as the memory cache keeps it
 SECONDS = 6  # where in it the time of computing is
 
 
@@ -63,8 +64,16 @@ def unseal(stored: Any) -> Envelope | None:
 
 
 def is_sealed(stored: Any) -> bool:
-    """Tell an envelope from everything else that may be in a cache."""
-    return isinstance(stored, (list, tuple)) and len(stored) == LENGTH and stored[0] == FORMAT
+    """Tell an envelope from everything else that may be in a cache.
+
+    By exact types first: what a user's object answers to a comparison may be no truth value.
+    """
+    return (
+        type(stored) in ENVELOPE_TYPES
+        and len(stored) == LENGTH
+        and type(stored[0]) is str
+        and stored[0] == FORMAT
+    )
 
 
 def is_whole(stored: Any) -> bool:

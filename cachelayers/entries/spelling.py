@@ -209,10 +209,15 @@ def spell_unlisted(value: Any) -> str:
 
 
 def unwrap_lazy_object(value: Any) -> object:
-    """Return what a lazy object, such as request.user, stands for: it has the same key."""
-    if value._wrapped is empty:
-        value._setup()
-    found: object = value._wrapped
+    """Return what a lazy object, such as request.user, stands for: it has the same key.
+
+    A lazy object may stand for another one: middleware wraps request.user, which is one.
+    """
+    while issubclass(type(value), LazyObject):
+        if value._wrapped is empty:
+            value._setup()
+        value = value._wrapped
+    found: object = value
     return found
 
 

@@ -29,7 +29,7 @@ from cachelayers.fragments.markup import (
     current_rendering,
     rendering_of,
 )
-from cachelayers.fragments.places import Locale, users_of
+from cachelayers.fragments.places import requests_of, users_of
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.invalidation.rows import without_laziness
 
@@ -73,7 +73,7 @@ class JinjaBlock:
         ``names``: those that stand in the block, with their values. ``item``: those that only this
         block of a list has.
         """
-        self.locale: Locale | None = None
+        self.remembered: Mapping[str, str] = {}
         self.told = tag.told | item.keys()
         self._tag, self._context, self._caller = tag, context, caller
         self._shown, self._item = {**names, **item}, item
@@ -98,6 +98,10 @@ class JinjaBlock:
     def users(self) -> list[Any]:
         """Return who may be meant by its user."""
         return users_of(self._known("user"), self.request, self._known("view"))
+
+    def requests(self) -> list[Any]:
+        """Return the requests that it is rendered for."""
+        return requests_of(self.request, self._known("view"))
 
     def _known(self, name: str) -> Any:
         # Not by the context's own ways, which note what is asked for.

@@ -1,4 +1,4 @@
-"""Notice that a block asks for the active language or time zone. Used by watching.
+"""Notice that a block asks for the active language, time zone or URLconf. Used by watching.
 
 Django gives no signal for it. Every translation, date and number goes through one object of its own
 that holds what is active, and through no other way; so that object is looked at through another.
@@ -10,11 +10,15 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Final
 
+from django.urls import base as urls
 from django.utils import timezone, translation
 from django.utils.translation import trans_real
 
+from cachelayers.entries.spelling import Unstable
+
 LANGUAGE = "language"
 TIME_ZONE = "time zone"
+URLS = "urls"  # the URLconf and the prefix of the script, by which URLs are made
 NOTHING: Final = object()  # is active
 Known = tuple[int, Any]  # by which thread, and what
 
@@ -67,10 +71,16 @@ class Noted:
 
 def note_locale() -> None:
     """See to it that it is noticed. Looked at each time: overridden settings renew the objects."""
-    modules: tuple[tuple[Any, str], ...] = ((trans_real, LANGUAGE), (timezone, TIME_ZONE))
-    for module, dimension in modules:
-        if not isinstance(module._active, Noted):
-            module._active = Noted(module._active, dimension)
+    holders: tuple[tuple[Any, str, str], ...] = (
+        (trans_real, "_active", LANGUAGE),
+        (timezone, "_active", TIME_ZONE),
+        (urls, "_urlconfs", URLS),
+        (urls, "_prefixes", URLS),
+    )
+    for module, name, dimension in holders:
+        holder = getattr(module, name)
+        if not isinstance(holder, Noted):
+            setattr(module, name, Noted(holder, dimension))
 
 
 note_locale()  # before the first block is rendered too: hits ask as well
@@ -84,3 +94,12 @@ def current_language() -> str:
 def current_time_zone() -> str:
     """Return the active time zone; two of one name may differ."""
     return repr(timezone.get_current_timezone())
+
+
+def current_urls() -> str:
+    """Return what URLs are made by. A URLconf may be a module, a list or the path of a module."""
+    urlconf = urls.get_urlconf()
+    name = urlconf if isinstance(urlconf, str) else getattr(urlconf, "__name__", None)
+    if urlconf is not None and name is None:
+        raise Unstable("the URLconf has no name")
+    return f"{urls.get_script_prefix()}\n{name or ''}"

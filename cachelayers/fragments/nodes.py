@@ -21,7 +21,7 @@ from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
 from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
-from cachelayers.fragments.places import Locale, users_of
+from cachelayers.fragments.places import requests_of, users_of
 from cachelayers.fragments.seen import NotedNames, Seen, unnoted
 from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
@@ -183,7 +183,7 @@ class DjangoBlock:
         ``item``: names that only this block of a list has.
         """
         self.told = told
-        self.locale: Locale | None = None
+        self.remembered: Mapping[str, str] = {}
         self._nodes, self._context, self._item = nodes, context, item
         self._known_templates, self._holes = known_templates, holes
 
@@ -207,6 +207,10 @@ class DjangoBlock:
         """Return who may be meant by its user."""
         named = self._item["user"] if "user" in self._item else self._context.get("user")
         return users_of(named, self.request, self._context.get("view"))
+
+    def requests(self) -> list[Any]:
+        """Return the requests that it is rendered for."""
+        return requests_of(self.request, self._context.get("view"))
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""

@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.http import HttpRequest
 from django.middleware.csrf import CSRF_SECRET_LENGTH, CSRF_TOKEN_LENGTH
-from django.utils.functional import LazyObject
+
+from cachelayers.request_access import is_lazy, is_request, own_attributes, real, unobserved
 
 SHORTEST_SECRET = 8  # characters; what is shorter may be in a text by chance
 TOKEN_NAMES = frozenset({"csrf_token", "csrf_input"})
-SECRET_VARIABLES = frozenset({"HTTP_COOKIE", "HTTP_AUTHORIZATION", "CSRF_COOKIE"})
-SECRET_HEADERS = frozenset({"cookie", "authorization"})
 TOKEN_CHARACTERS = string.ascii_letters + string.digits
-TOKEN = re.compile(rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{CSRF_TOKEN_LENGTH}}}(?![0-9A-Za-z])")
-
-
-class NotedMapping(MutableMapping[str, Any]):
-    """The headers of a request, or their variables, which notes that a private one is read."""
-
-    def __init__(self, mapping: Any, secrets: frozenset[str], note: Callable[[], None]) -> None:
-        """Stand in front of ``mapping``, into which everything is written."""
-        self._mapping, self._secrets, self._note = mapping, secrets, note
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._secrets or (isinstance(name, str) and name.lower() in self._secrets):
-            self._note()
-        return self._mapping[name]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._mapping, name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._mapping
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._mapping[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self._mapping[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._mapping)
-
-    def __len__(self) -> int:
-        return len(self._mapping)
+NUMBERS = {letter: number for number, letter in enumerate(TOKEN_CHARACTERS)}
+# A token may stand beside other letters, so each place is one where it may begin.
+TOKEN = re.compile(rf"(?=([0-9A-Za-z]{{{CSRF_TOKEN_LENGTH}}}))")
 
 
 def requests_in(names: Mapping[str, Any], request: Any, of_unit: Any) -> list[Any]:
@@ -61,23 +29,16 @@ def requests_in(names: Mapping[str, Any], request: Any, of_unit: Any) -> list[An
         for one in (value, attribute(value, "request")):
             inner = attribute(one, "_request")
             for candidate in (one, inner):
-                if isinstance_of_request(candidate):
+                if is_request(candidate):
                     found[id(candidate)] = candidate
-            if isinstance_of_request(inner):  # as those of API frameworks are
+            if is_request(inner):  # as those of API frameworks are
                 found[id(one)] = one
     return list(found.values())
 
 
-def isinstance_of_request(value: Any) -> bool:
-    """Tell a request, without asking a lazy object what it is."""
-    return issubclass(type(value), HttpRequest)
-
-
 def attribute(value: Any, name: str) -> Any:
     """Return what an object itself holds under a name; properties are not asked."""
-    with suppress(TypeError):  # it has no attributes of its own
-        return vars(value).get(name)
-    return None
+    return own_attributes(value).get(name)
 
 
 def secret_candidates(names: Mapping[str, Any], requests: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -85,21 +46,10 @@ def secret_candidates(names: Mapping[str, Any], requests: list[Any]) -> Iterator
 
     Django's own, django-csp's and others' are found by their names.
     """
-    for mapping in (names, *(vars(request) for request in requests)):
+    for mapping in (names, *map(own_attributes, requests)):
         for name in list(mapping):
             if isinstance(name, str) and ("nonce" in name.lower() or name in TOKEN_NAMES):
                 yield name.lower(), mapping[name]
-
-
-def real(stand_in: Any) -> Any:
-    """Return what something stands for that fragments around have put there, without using it."""
-    while True:
-        if issubclass(type(stand_in), NotedMapping):  # a lazy object is used by being asked
-            stand_in = stand_in._mapping
-        elif is_lazy(stand_in) and "_real" in vars(stand_in):
-            stand_in = vars(stand_in)["_real"]
-        else:
-            return stand_in
 
 
 def text_of(value: Any) -> str | None:
@@ -111,7 +61,8 @@ def text_of(value: Any) -> str | None:
 
 def session_key_of(request: Any) -> str | None:
     """Return the key of a request's session, if there is one."""
-    return text_of(getattr(real(getattr(request, "session", None)), "session_key", None))
+    session = real(own_attributes(request).get("session"))
+    return text_of(getattr(session, "session_key", None))
 
 
 def has_form_field(text: str) -> bool:
@@ -121,25 +72,21 @@ def has_form_field(text: str) -> bool:
 
 def has_token(text: str, request: Any) -> bool:
     """Tell whether a text holds a token of a request, which is another one each time it is made."""
-    secret = real(getattr(request, "META", {})).get("CSRF_COOKIE")
+    with unobserved():
+        secret = getattr(request, "META", {}).get("CSRF_COOKIE")
     if not isinstance(secret, str) or len(secret) != CSRF_SECRET_LENGTH:
         return False
-    return secret in text or any(unmask(token) == secret for token in TOKEN.findall(text))
+    return secret in text or any(is_made_of(secret, token) for token in TOKEN.findall(text))
 
 
-def unmask(token: str) -> str:
-    """Return the secret that a token is made of: its halves are a mask and the masked secret.
+def is_made_of(secret: str, token: str) -> bool:
+    """Tell whether a token is made of a secret: its halves are a mask and the masked secret.
 
-    As django.middleware.csrf makes it; a token that is none gives some other text.
+    As django.middleware.csrf makes it.
     """
-    mask, masked = token[:CSRF_SECRET_LENGTH], token[CSRF_SECRET_LENGTH:]
-    indexes = [
-        TOKEN_CHARACTERS.index(letter) - TOKEN_CHARACTERS.index(of_mask)
-        for letter, of_mask in zip(masked, mask, strict=True)
-    ]
-    return "".join([TOKEN_CHARACTERS[index] for index in indexes])
-
-
-def is_lazy(value: Any) -> bool:
-    """Tell a lazy object, such as request.user, from what it stands for."""
-    return issubclass(type(value), LazyObject) and "_setupfunc" in value.__dict__
+    return all(
+        NUMBERS[of_mask] + NUMBERS[letter] - NUMBERS[masked] in (0, len(TOKEN_CHARACTERS))
+        for of_mask, letter, masked in zip(
+            token[:CSRF_SECRET_LENGTH], secret, token[CSRF_SECRET_LENGTH:], strict=True
+        )
+    )

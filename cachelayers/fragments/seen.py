@@ -18,7 +18,7 @@ from django.template.loader_tags import BlockNode
 from django.utils.functional import Promise
 
 from cachelayers.fragments.places import USER
-from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy
+from cachelayers.fragments.secrets import TOKEN_NAMES
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.rows import (
     add_all_seen,
@@ -26,6 +26,7 @@ from cachelayers.invalidation.rows import (
     without_laziness,
 )
 from cachelayers.lookup import add_given
+from cachelayers.request_access import is_lazy
 
 CONSTANTS = frozenset({"True", "False", "None", "STATIC_URL", "MEDIA_URL"})
 # In a key whenever they are asked for: see locale.

@@ -35,8 +35,8 @@ from cachelayers.fragments.markup import (
     unpack,
     unpack_signpost,
 )
-from cachelayers.fragments.places import ANYWHERE, USER, Place, current_locale, place_in
-from cachelayers.fragments.secrets import TOKEN_NAMES, is_lazy, requests_in
+from cachelayers.fragments.places import ANYWHERE, USER, Place, needs_place, place_in
+from cachelayers.fragments.secrets import TOKEN_NAMES, requests_in
 from cachelayers.fragments.seen import (
     NAMES_OF_LANGUAGE,
     NAMES_OF_TIME_ZONE,
@@ -47,6 +47,7 @@ from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.rows import without_laziness
 from cachelayers.invalidation.units import current_unit
 from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
+from cachelayers.request_access import is_lazy, unobserved
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -132,7 +133,7 @@ def look_first(
     It takes nothing of what a Fragment needs beyond. None where nothing was looked for.
     """
     dimensions = memory.dimensions
-    if USER in dimensions:
+    if needs_place(dimensions):
         return None
     try:
         key = make_key(given.name, arguments, texts_in(texts, dimensions, ANYWHERE))
@@ -307,13 +308,15 @@ def make(fragment: Fragment, key: str) -> Making:
     request = None if unit is None else unit.request
     requests = requests_in(block.names, block.request, request)
     watch = Watch(block, requests)
-    block.locale = current_locale()
+    block.remembered = watch.remembered
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
     if (around := current_rendering()) is not None:
         around.seen.update(rendering.seen)
     watch.look_for_secrets(text)
     rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
+    if USER in rendering.dimensions:
+        watch.remember_users()
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
     markup = rendering.finish(text)
     secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen, requests)])
@@ -321,12 +324,18 @@ def make(fragment: Fragment, key: str) -> Making:
     if secrets:
         reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
     if capture is not None and not add_dependencies(
-        capture, seen, block.told, fragment.arguments, markup.dimensions
+        capture,
+        seen,
+        block.told,
+        [*fragment.arguments, *watch.objects],
+        markup.dimensions,
     ):
         reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
     for reason in reasons:
         refuse(fragment, key, reason)
-    if capture is not None and any(one.method not in SAFE_METHODS for one in requests):
+    with unobserved():
+        is_answering_form = any(one.method not in SAFE_METHODS for one in requests)
+    if capture is not None and is_answering_form:
         # A form writes into an instance what was typed, before it looks whether all is right.
         capture.is_unstorable = True
     return Making(markup, capture)

@@ -1,48 +1,62 @@
 """Notice what a block reads of the request it is rendered for: its user, language, secrets.
 
-What depends on the user or the locale gets them into its key. What holds a secret is for this one
-response, and not kept at all.
+What selects a variant gets into its key. What holds a secret is for this one response, and not kept
+at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol
 
-from django.utils.functional import SimpleLazyObject, empty
+from django.utils.functional import LazyObject, empty
 
-from cachelayers.fragments.locale import LANGUAGE, asked, note_locale
-from cachelayers.fragments.places import USER, user_of
+from cachelayers.entries.spelling import Unstable
+from cachelayers.fragments.locale import asked, note_locale
+from cachelayers.fragments.places import (
+    USER,
+    Place,
+    current_locale,
+    part_of_requests,
+    spelled_users,
+)
 from cachelayers.fragments.secrets import (
-    SECRET_HEADERS,
-    SECRET_VARIABLES,
-    NotedMapping,
-    attribute,
     has_form_field,
     has_token,
-    is_lazy,
-    real,
     secret_candidates,
     session_key_of,
     text_of,
 )
+from cachelayers.fragments.users import identity_of
+from cachelayers.invalidation.rows import PLAIN
+from cachelayers.request_access import (
+    KNOWN_ATTRIBUTES,
+    PRIVATE_NAME,
+    current_observer,
+    is_lazy,
+    is_observed,
+    observing,
+    own_attributes,
+    real,
+    secret_of,
+    unobserved,
+    watching_requests,
+)
 
-CSRF_FLAG = "CSRF_COOKIE_NEEDS_UPDATE"  # set by each use of the token
 OTHER_USER = "the user of a request that only another object holds"
+OTHER_REQUEST = "a request that only another object holds"
 Note = Callable[[], None]
+SetUp = Callable[[], Any]
 
 
-class Watched(Protocol):
+class Watched(Place, Protocol):
     """What is rendered."""
 
     @property
     def names(self) -> Mapping[str, Any]:
         """What the template knows."""
-
-    def users(self) -> Iterable[Any]:
-        """Return who may be meant by its user."""
 
 
 class Watch:
@@ -52,9 +66,21 @@ class Watch:
         """``requests``: all that the block may get at; one may wrap another."""
         self._block = block
         self._requests = requests
-        self._users_in_key = list(block.users())
         self.dimensions: set[str] = set()
         self.secrets: list[str] = []
+        # Values of dimensions as they were when they were first read.
+        self.remembered: dict[str, str] = current_locale()
+        # What was read of the request and is more than a number or text: there may be rows in it.
+        self.objects: list[object] = []
+        with unobserved():
+            self._users = list(block.users())
+            self._requests_in_key = list(block.requests())
+        self._known_users = [one for user in self._users for one in layers_of(user)]
+        self._identities: dict[int, str] = {}  # by the id of a user
+        self._lazy_ids: set[int] = set()
+        self._written: set[tuple[int, str]] = set()
+        self._clean_ups = ExitStack()
+        self._outer = current_observer()
         # To find out who the user is is no use of the session by the block, but is one by the view.
         self._sessions_that_found_users: list[Any] = []
 
@@ -62,67 +88,172 @@ class Watch:
     def watching(self) -> Iterator[None]:
         """Notice what the block reads."""
         note_locale()
-        with ExitStack() as stack:
-            for value, note in self._lazy_objects():
-                stack.enter_context(standing_in_itself(value, note))
+        self._identify_plain_users()
+        with self._clean_ups as stack:
             for request in self._requests:
-                self._watch_request(stack, request)
+                session = real(own_attributes(request).get("session"))
+                if hasattr(session, "accessed"):
+                    stack.enter_context(self._watching_session(session))
+            for value, set_up_anew in self._lazy_objects():
+                stack.enter_context(standing_in_itself(value, set_up_anew))
+            stack.enter_context(watching_requests(self._requests, self))
             stack.enter_context(self._watching_locale())
+            stack.enter_context(observing(self))
             yield
 
     def look_for_secrets(self, text: str) -> None:
-        """Find in what was rendered what is good for one response only, by its text."""
-        for name, value in self._secret_candidates():
+        """Find in what was rendered what is good for one response only, by its text.
+
+        It may have been handed out before the block began.
+        """
+        for name, value in secret_candidates(self._block.names, self._requests):
             known = text_of(value)
             if known is not None and known in text:
-                self._note_secret(name_of_secret(name))
+                self.note_private(name_of_secret(name))
         for request in self._requests:
             if (key := session_key_of(request)) is not None and key in text:
-                self._note_secret("the session")
+                self.note_private("the session")
         has_tokens = any(has_token(text, request) for request in self._requests)
         if has_tokens or has_form_field(text):
-            self._note_secret("the CSRF token")
+            self.note_private("the CSRF token")
 
-    def _lazy_objects(self) -> list[tuple[Any, Callable[[Callable[[], Any]], Any]]]:
+    # As an observer of requests
+
+    def note_value(self, request: Any, variant: str) -> None:
+        """Note a public value of a request: it selects the variant."""
+        if self._outer is not None:
+            self._outer.note_value(request, variant)
+        name = variant.partition(":")[2]
+        if variant in self.remembered or (id(request), name) in self._written:
+            return
+        is_of_another = not any(request is one for one in self._requests_in_key)
+        if is_of_another and is_observed(request):  # else it was copied by the block
+            self.note_private(OTHER_REQUEST)
+            return
+        self._remember_value(request, variant)
+
+    def note_private(self, what: str) -> None:
+        """Note a value that is for one response only."""
+        if self._outer is not None:
+            self._outer.note_private(what)
+        if what not in self.secrets:
+            self.secrets.append(what)
+
+    def note_user(self, user: Any) -> None:
+        """Note that the user was read."""
+        if self._outer is not None:
+            self._outer.note_user(user)
+        self.dimensions.add(USER)
+        # The template need not know of the request that a form, say, was given.
+        if not any(user is one for one in self._known_users):
+            self.note_private(OTHER_USER)
+
+    def note_written(self, request: Any, name: str) -> None:
+        """Note that the block has set an attribute of a request."""
+        if self._outer is not None:
+            self._outer.note_written(request, name)
+        self._written.add((id(request), name))
+
+    def at_the_end(self, clean_up: Note) -> None:
+        """Call something when the block has been rendered."""
+        self._clean_ups.callback(clean_up)
+
+    def has_lazy_object(self, value: Any) -> bool:
+        """Tell whether the first use of a lazy object is noticed."""
+        return id(value) in self._lazy_ids
+
+    # Values
+
+    def _remember_value(self, request: Any, variant: str) -> None:
+        try:
+            self.remembered[variant] = part_of_requests(variant)(self._block)
+        except Unstable as error:
+            self.note_private(f"{described(variant)} ({error})")
+            return
+        self.dimensions.add(variant)
+        kind, _, name = variant.partition(":")
+        value = own_attributes(request).get(name) if kind == "request" else None
+        if type(value) not in PLAIN:
+            self.objects.append(value)
+
+    def _identify_plain_users(self) -> None:
+        """Spell users before the block can add anything to them."""
+        for user in self._users:
+            if not is_lazy(user):
+                self._identify(user)
+
+    def _identify(self, user: Any) -> None:
+        with suppress(Unstable), unobserved():  # the key says why
+            self._identities[id(user)] = identity_of(user)
+
+    def remember_users(self) -> None:
+        """Remember who the users were before the block added something to them."""
+        with suppress(Unstable), unobserved():
+            self.remembered[USER] = spelled_users(
+                [self._identities.get(id(user)) or identity_of(user) for user in self._users]
+            )
+
+    # Lazy objects
+
+    def _lazy_objects(self) -> list[tuple[Any, Callable[[SetUp], Any]]]:
         """Return the lazy objects to watch, each once, with what is done at their first use."""
-        found: dict[int, tuple[Any, Callable[[Callable[[], Any]], Any]]] = {}
-        for user in [*self._block.users(), *(user_of(request) for request in self._requests)]:
-            if is_lazy(user):
-                found[id(user)] = user, partial(self._set_up_user, user)
-        for name, value in self._secret_candidates():
+        found: dict[int, tuple[Any, Callable[[SetUp], Any]]] = {}
+        users_of_requests = [
+            user
+            for request in self._requests
+            for name in ("user", "_user")
+            if (user := own_attributes(request).get(name)) is not None
+        ]
+        for user in [*self._users, *users_of_requests]:
+            for one in layers_of(user):
+                if is_lazy(one):
+                    found.setdefault(id(one), (one, partial(self._set_up_user, one)))
+        for name, value in secret_candidates(self._block.names, self._requests):
             if is_lazy(value):
                 found.setdefault(id(value), (value, self._set_up_secret(name_of_secret(name))))
+        for request in self._requests:
+            for name, value in list(own_attributes(request).items()):
+                if is_lazy(value) and name not in KNOWN_ATTRIBUTES:
+                    set_up = partial(self._set_up_value, request, name, value)
+                    found.setdefault(id(value), (value, set_up))
+        self._lazy_ids |= found.keys()
         return list(found.values())
 
-    def _secret_candidates(self) -> Iterator[tuple[str, Any]]:
-        return secret_candidates(self._block.names, self._requests)
+    def _set_up_user(self, user: Any, set_up: SetUp) -> Any:
+        """Find out who the user is; that this reads the session is not the block's doing."""
+        self.note_user(user)
+        sessions = [real(own_attributes(request).get("session")) for request in self._requests]
+        before = [getattr(session, "accessed", None) for session in sessions]
+        with unobserved():
+            found = user._wrapped = set_up()
+        for session, was_accessed in zip(sessions, before, strict=True):
+            if was_accessed is False and session.accessed:
+                session.accessed = False
+                self._sessions_that_found_users.append(session)
+        self._known_users += layers_of(found)
+        self._identify(user)
+        return found
 
-    def _watch_request(self, stack: ExitStack, request: Any) -> None:
-        """Watch what a request holds; each of it is put back when the block has been rendered."""
-        session = getattr(request, "session", None)
-        if hasattr(real(session), "accessed"):
-            stack.enter_context(self._watching_session(real(session)))
-        note_token = self._noting("the CSRF token")
-        stack.enter_context(watching_csrf(request, note_token))
-        stand_ins: list[tuple[str, Any, Note]] = [
-            ("session", session, self._noting("the session")),
-            ("_messages", getattr(request, "_messages", None), self._noting("messages")),
-            ("COOKIES", getattr(request, "COOKIES", None), self._noting("a cookie")),
-            ("LANGUAGE_CODE", getattr(request, "LANGUAGE_CODE", None), self._note_language),
-        ]
-        if not is_lazy(user := user_of(request)):
-            # As API frameworks and tests put there.
-            stand_ins.append(("user", user, partial(self._note_user, user)))
-        for name, value, note in stand_ins:
-            if value is not None:
-                stack.enter_context(standing_in(request, name, lazily(value, note), value, note))
-        # In this order: the headers are made of all variables when they are first asked for.
-        for name, secrets in (("headers", SECRET_HEADERS), ("META", SECRET_VARIABLES)):
-            mapping = getattr(request, name, None)
-            if isinstance(mapping, Mapping):
-                note = self._noting("the headers of the request")
-                noted = NotedMapping(mapping, secrets, note)
-                stack.enter_context(standing_in(request, name, noted, mapping, note))
+    def _set_up_value(self, request: Any, name: str, value: Any, set_up: SetUp) -> Any:
+        """Make what a middleware has put on the request as a lazy object.
+
+        A text is taken for a secret of this response, as a nonce is.
+        """
+        with unobserved():
+            found = value._wrapped = set_up()
+        if type(found) is str or PRIVATE_NAME.search(name):
+            self.note_private(secret_of(name))
+        else:
+            self.note_value(request, f"request:{name}")
+        return found
+
+    def _set_up_secret(self, what: str) -> Callable[[SetUp], Any]:
+        def set_up_anew(set_up: SetUp) -> Any:
+            self.note_private(what)
+            with unobserved():
+                return set_up()
+
+        return set_up_anew
 
     @contextmanager
     def _watching_session(self, session: Any) -> Iterator[None]:
@@ -132,7 +263,7 @@ class Watch:
             yield
         finally:
             if session.accessed:
-                self._note_secret("the session")
+                self.note_private("the session")
             has_found_user = any(session is one for one in self._sessions_that_found_users)
             session.accessed = session.accessed or before or has_found_user
 
@@ -149,110 +280,33 @@ class Watch:
             if around is not None:
                 around |= found
 
-    def _note_user(self, user: Any) -> None:
-        self.dimensions.add(USER)
-        # The template need not know of the request that a form, say, was given.
-        if not any(user is one for one in self._users_in_key):
-            self._note_secret(OTHER_USER)
-
-    def _set_up_user(self, user: Any, set_up: Callable[[], Any]) -> Any:
-        """Find out who the user is; that this reads the session is not the block's doing."""
-        self._note_user(user)
-        with ExitStack() as stack:
-            for request in self._requests:
-                session = getattr(request, "session", None)
-                if is_lazy(session):
-                    note = self._noting("the session")
-                    found_before = real(session)
-                    stack.enter_context(
-                        standing_in(request, "session", found_before, session, note)
-                    )
-            sessions: list[Any] = [getattr(request, "session", None) for request in self._requests]
-            before = [getattr(session, "accessed", None) for session in sessions]
-            found = set_up()
-            for session, was_accessed in zip(sessions, before, strict=True):
-                if was_accessed is False and session.accessed:
-                    session.accessed = False
-                    self._sessions_that_found_users.append(session)
-        return found
-
-    def _set_up_secret(self, what: str) -> Callable[[Callable[[], Any]], Any]:
-        def set_up_anew(set_up: Callable[[], Any]) -> Any:
-            self._note_secret(what)
-            return set_up()
-
-        return set_up_anew
-
-    def _noting(self, what: str) -> Note:
-        return lambda: self._note_secret(what)
-
-    def _note_language(self) -> None:
-        self.dimensions.add(LANGUAGE)
-
-    def _note_secret(self, what: str) -> None:
-        if what not in self.secrets:
-            self.secrets.append(what)
-
 
 def name_of_secret(name: str) -> str:
     """Return what stands under a name, for people."""
     return "a CSP nonce" if "nonce" in name else "the CSRF token"
 
 
-# One kind of thing each
+def described(variant: str) -> str:
+    """Return what a variant reads, for people."""
+    kind, _, name = variant.partition(":")
+    return {"request": f"request.{name}", "match": f"request.resolver_match.{name}"}.get(
+        kind, f"{name or 'the query'} of the request"
+    )
+
+
+def layers_of(value: Any) -> list[Any]:
+    """Return a lazy object, with the lazy objects and the value that it was found to stand for."""
+    found = []
+    while value is not empty and value is not None:
+        found.append(value)
+        if not issubclass(type(value), LazyObject):
+            break
+        value = value._wrapped
+    return found
 
 
 @contextmanager
-def watching_csrf(request: Any, note: Note) -> Iterator[None]:
-    """Notice by the flag that each use of the token sets that it was used."""
-    variables = getattr(request, "META", {})
-    before = variables.pop(CSRF_FLAG, None)
-    try:
-        yield
-    finally:
-        if CSRF_FLAG in variables:
-            note()
-        elif before is not None:
-            variables[CSRF_FLAG] = before
-
-
-def lazily(value: Any, note: Note) -> Any:
-    """Return a lazy object that stands for a value and notes its first use."""
-
-    def give() -> Any:
-        note()
-        return value
-
-    stand_in = SimpleLazyObject(give)
-    vars(stand_in)["_real"] = value
-    return stand_in
-
-
-@contextmanager
-def standing_in(request: Any, name: str, stand_in: Any, value: Any, note: Note) -> Iterator[None]:
-    """Have something stand in for a value in an attribute of a request.
-
-    Where it cannot be set, it is watched in the request that this one wraps, if there is one.
-    Otherwise its use cannot be seen, and is noted at once.
-    """
-    try:
-        setattr(request, name, stand_in)
-    except AttributeError:
-        if attribute(request, "_request") is None:
-            note()
-        yield
-        return
-    try:
-        yield
-    finally:
-        if vars(request).get(name, getattr(request, name, None)) is stand_in:
-            setattr(request, name, value)  # a log-in, say, has put another one there
-
-
-@contextmanager
-def standing_in_itself(
-    value: Any, set_up_anew: Callable[[Callable[[], Any]], Any]
-) -> Iterator[None]:
+def standing_in_itself(value: Any, set_up_anew: Callable[[SetUp], Any]) -> Iterator[None]:
     """Have a lazy object set itself up anew at its first use, whoever holds it."""
     wrapped, set_up = value._wrapped, value._setupfunc
 

@@ -16,14 +16,12 @@ from uuid import uuid4
 from django.core.cache import caches
 from django.core.exceptions import SynchronousOnlyOperation
 
-from cachelayers.backends.faults import UNREADABLE, UNWELL
 from cachelayers.conf import package_settings
 from cachelayers.hashing.files import Digest, Stamp
 from cachelayers.lookup.faults import report
 
 TOKEN_KEY: Final = "cachelayers:static:token"  # noqa: S105 - a name, and no secret
 ENTRY = re.compile(r"(?P<token>[0-9a-f]{32}):(?P<digest>[0-9a-f]{96})")
-FAILURES: tuple[type[BaseException], ...] = (*UNWELL, *UNREADABLE)
 # After a failure: a page with fifty files must not wait fifty times for a cache that is down.
 REST_SECONDS = 10.0
 
@@ -70,7 +68,7 @@ class SharedDigest:
             found = caches[alias].get_many([TOKEN_KEY, self.key])
         except SynchronousOnlyOperation:
             return None  # a template rendered by async code, and a cache in a database
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - down, never made, or not to be decoded
             rest.begin()
             report(alias, "reading ids of static files", error)
             return None
@@ -90,7 +88,7 @@ class SharedDigest:
                 cache.set(self.key, f"{token}:{digest.hex}", timeout=settings.LONGEST_TIMEOUT)
         except SynchronousOnlyOperation:
             return
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - as above
             rest.begin()
             report(settings.ALIAS, "keeping ids of static files", error)
 

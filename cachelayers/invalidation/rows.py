@@ -44,7 +44,8 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
         for reading in capture.unit.positions_around(database):
             capture.add(database, reading, tags)  # it may have been read there, so earlier
     is_clear = attributes_of_row(type(instance)).issuperset(vars(instance))
-    for name, related in list(instance._state.fields_cache.items()):
+    for name, found in list(instance._state.fields_cache.items()):
+        related = without_laziness(found)
         if isinstance(related, Model):
             is_clear &= add_instance(capture, related, [*path, instance])
         else:  # none: of a foreign key the row says so, of a row elsewhere it does not
@@ -87,6 +88,6 @@ def without_laziness(value: Any) -> object:
 
     To ask a lazy object for its class would be to use it.
     """
-    if not issubclass(type(value), LazyObject):
-        return value
-    return None if value._wrapped is empty else value._wrapped
+    while issubclass(type(value), LazyObject):
+        value = value._wrapped  # it may be another lazy object
+    return None if value is empty else value

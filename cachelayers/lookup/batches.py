@@ -14,7 +14,8 @@ from typing import Any
 
 from django.core.cache import caches
 
-from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
+from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flows import run
@@ -294,6 +295,16 @@ def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[
     except CACHE_ERRORS as error:
         report(alias, "get_many", error)
         return {}
-    except UNREADABLE:
-        return {}
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+        raise_if_callers(error)
+        report_unreadable(alias, error)
+        return {} if len(keys) == 1 else read_singly(alias, keys, shared=shared)
+    return found
+
+
+def read_singly(alias: str, keys: Sequence[str], *, shared: bool) -> dict[str, Any]:
+    """Return what can be read, where one of several values cannot."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        found.update(read_many(alias, [key], shared=shared))
     return found

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from django.db import DatabaseError, connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE
-from cachelayers.entries.envelope import FORMAT, LENGTH
+from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.entries.envelope import is_sealed
 from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
@@ -50,7 +51,9 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     except CACHE_ERRORS as error:
         report(alias, "get", error)
         return MISS, None
-    except UNREADABLE:
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+        raise_if_callers(error)
+        report_unreadable(alias, error)
         return MISS, None
     value = judge(unit, stored, is_shown_only=is_shown_only)
     if value is not MISS:
@@ -60,7 +63,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
 
 def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
-    if type(stored) not in (list, tuple) or len(stored) != LENGTH or stored[0] != FORMAT:
+    if not is_sealed(stored):
         return MISS
     _, value, fresh_until, _, dependencies, _, _ = stored
     try:

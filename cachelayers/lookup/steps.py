@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import django.db
@@ -17,7 +16,8 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, UNREADABLE, raise_if_never_made
+from cachelayers.backends.faults import CACHE_ERRORS, raise_if_never_made
+from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries.envelope import Envelope, seal, unseal
 from cachelayers.flows import Step
 from cachelayers.invalidation.log import Dependency, log_of
@@ -82,14 +82,22 @@ class ReadEntry(CacheStep):
             self.operation = "get_shared"
 
     def run(self) -> Envelope | None:
-        with suppress(*UNREADABLE):
+        try:
             return unseal(super().run())
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+            self._report(error)
         return None
 
     async def arun(self) -> Envelope | None:
-        with suppress(*UNREADABLE):
+        try:
             return unseal(await super().arun())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._report(error)
         return None
+
+    def _report(self, error: Exception) -> None:
+        raise_if_callers(error)
+        report_unreadable(self.policy.alias, error)
 
 
 class StoreEntry(CacheStep):

@@ -1,4 +1,4 @@
-"""Which keys our caches warn of, as Django's do. LayeredCache makes every key portable instead."""
+"""Which keys our caches warn of, as Django's do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.core.cache.backends.base import BaseCache, CacheKeyWarning
 
-from tests.contract.fixtures import single_backend
+from tests.contract.fixtures import SINGLE
 
-pytestmark = single_backend
+pytestmark = pytest.mark.parametrize("cache_alias", [*SINGLE, "memory_table"], indirect=True)
 
 
 @pytest.mark.parametrize("key", ["a b", "null\x00", "tab\t", "x" * 251])

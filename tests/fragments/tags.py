@@ -7,6 +7,7 @@ from typing import Any
 
 from django import template
 from django.template import Context, Template
+from django.urls import get_script_prefix
 
 register = template.Library()
 
@@ -36,3 +37,27 @@ def show_own_item() -> dict[str, Any]:
 def call(context: Context, function: Callable[[], str]) -> str:
     """Call a function of the context."""
     return function()
+
+
+@register.simple_tag(takes_context=True)
+def page_of_wrapped(context: Context) -> str:
+    """Show what a wrapped request says."""
+    return str(context["wrap"](context["request"]).GET["page"])
+
+
+@register.simple_tag(takes_context=True)
+def remember(context: Context) -> str:
+    """Call what the context has under this name, with the request."""
+    return str(context["remember"](context["request"]))
+
+
+@register.simple_tag(takes_context=True)
+def in_thread(context: Context) -> str:
+    """Call what the context has under this name, with the request."""
+    return str(context["in_thread"](context["request"]))
+
+
+@register.simple_tag
+def prefix() -> str:
+    """Show what links begin with."""
+    return get_script_prefix()

@@ -18,8 +18,8 @@ from django.utils.functional import LazyObject, SimpleLazyObject
 
 from cachelayers import unit_of_work
 from cachelayers.fragments import serving
-from cachelayers.fragments.secrets import real
 from cachelayers.lookup.steps import TakeLease
+from cachelayers.request_access import real
 from tests.fragments.conftest import Counter, NewRequest, respond
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import counted

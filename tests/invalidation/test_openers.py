@@ -10,14 +10,15 @@ from typing import Any
 import celery
 import django
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.http import HttpRequest, HttpResponse
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
 from cachelayers.invalidation.units import Unit, current_unit
-from cachelayers.openers import MIDDLEWARE
+from cachelayers.openers import MIDDLEWARE, open_for_requests
 
 seen: list[Unit | None] = []
 
@@ -44,6 +45,14 @@ def _nothing_seen() -> Iterator[None]:
 
 def test_the_middleware_stands_in_front_without_being_asked(settings: Any) -> None:
     assert settings.MIDDLEWARE[0] == MIDDLEWARE
+
+
+@pytest.mark.parametrize("given", [["one"], ("one",)], ids=["list", "tuple"])
+def test_the_middleware_setting_keeps_its_type(given: Any) -> None:
+    with override_settings(MIDDLEWARE=given):
+        open_for_requests()
+
+        assert type(given)((MIDDLEWARE, "one")) == settings.MIDDLEWARE
 
 
 @pytest.mark.urls(__name__)

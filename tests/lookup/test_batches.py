@@ -338,11 +338,11 @@ def test_without_a_lease_stale_ones_are_served_as_they_are(
 def test_stale_ones_that_cannot_be_computed_are_not_tried_again_at_once(
     computed: Computed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store_as_another("bad 1", "bad 2")
+    store_as_another("bad-1", "bad-2")
     pass_time(monkeypatch, FRESH_SECONDS + 1)
 
-    assert [computed.recall("bad 1", "bad 2") for _ in range(2)] == [["another's"] * 2] * 2
-    assert computed.keys == ["bad 1", "bad 2"]
+    assert [computed.recall("bad-1", "bad-2") for _ in range(2)] == [["another's"] * 2] * 2
+    assert computed.keys == ["bad-1", "bad-2"]
     assert caplog.text.count("its refresh failed") == 2
 
 

@@ -41,7 +41,7 @@ def wrap(kept: Kept) -> Stored:
 
 def unwrap(stored: Any) -> Kept | None:
     """Return the entry; None for what no LayeredCache has stored."""
-    if not isinstance(stored, (tuple, list)):
+    if type(stored) not in (tuple, list):
         return None
     if not stored:
         return DETOUR
@@ -50,7 +50,7 @@ def unwrap(stored: Any) -> Kept | None:
     value, expires = stored
     if expires is None:
         return Kept(value, NEVER)
-    return Kept(value, expires) if isinstance(expires, (int, float)) else None
+    return Kept(value, expires) if type(expires) in (int, float) else None
 
 
 def native_seconds(kept: Kept) -> float | None:

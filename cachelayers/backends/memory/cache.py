@@ -12,10 +12,11 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
 from cachelayers.backends.async_twins import Answer, Parameters
 from cachelayers.backends.configured import ConfiguredCache
-from cachelayers.backends.memory.freezing import Frozen, freeze
+from cachelayers.backends.memory.freezing import Content, Frozen, freeze, thaw
 from cachelayers.backends.memory.options import MemoryOptions, find_problems
-from cachelayers.backends.memory.store import MOST_READS, Content, MemoryStore
+from cachelayers.backends.memory.store import MOST_READS, MemoryStore
 from cachelayers.backends.settings import Problem
+from cachelayers.backends.unreadable import decoded, report_unreadable
 from cachelayers.entries.keys import LEASE_SUFFIX
 from cachelayers.locks import ForkSafeLock
 from cachelayers.stats import cell_of
@@ -27,7 +28,8 @@ NEVER: Final = math.inf
 class MemoryCache(ConfiguredCache):
     """A cache in this process's memory, bounded in bytes; gone with the process.
 
-    Caches with the same LOCATION share their entries; without one, each alias has its own.
+    Caches with the same LOCATION share their entries, and the smallest of their bounds counts;
+    without one, each alias has its own.
     """
 
     @staticmethod
@@ -37,7 +39,7 @@ class MemoryCache(ConfiguredCache):
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Take the store of this location, and its dictionary: a read goes there directly."""
-        self.store = store_of(location or self.alias, MemoryOptions(**options), self.alias)
+        self.store = store_of(location, self.alias, MemoryOptions(**options))
         self._records = self.store.records
         self._cell = cell_of(self.alias)
 
@@ -48,7 +50,7 @@ class MemoryCache(ConfiguredCache):
         # Not in functions of their own: a call takes as long as all of this.
         if self._has_plain_keys and self.key_func is default_key_func:
             version = self.version if version is None else version
-            record = self._records.get(f"{self.key_prefix}:{version}:{key}")
+            record = self._records.get(f"{self.key_prefix}:{version}:{key!s}")
         else:
             record = self._records.get(self._made_key(key, version))
         if record is not None and (content := record.content) is not None:
@@ -57,7 +59,13 @@ class MemoryCache(ConfiguredCache):
                 if record.reads < MOST_READS:
                     record.reads += 1
                 self._cell.hits += 1
-                return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
+                if not is_pickled:
+                    return value
+                try:
+                    return pickle.loads(value)  # noqa: S301 - our own memory
+                except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+                    report_unreadable(self.alias, error)
+                    self._cell.hits -= 1
         self._made_key(key, version)  # what is wrong with a key is said where nothing was found
         self._cell.misses += 1
         return default
@@ -65,10 +73,7 @@ class MemoryCache(ConfiguredCache):
     def get_shared(self, key: str) -> Any:
         """Return the value of a live entry, or None; not counted, as a second look need not be."""
         content = self.store.live(self._made_key(key, None), time.time())
-        if content is None:
-            return None
-        value, is_pickled, _ = content
-        return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
+        return None if content is None else decoded(self.alias, thaw, content)
 
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``; not counted either."""
@@ -131,7 +136,7 @@ class MemoryCache(ConfiguredCache):
         if not expires:
             return not self.has_key(key, version)
         is_added = self.store.add(name, frozen, expires, time.time())
-        if is_added and not key.endswith(LEASE_SUFFIX):
+        if is_added and not name.endswith(LEASE_SUFFIX):
             self._cell.sets += 1
         return is_added
 
@@ -162,10 +167,9 @@ class MemoryCache(ConfiguredCache):
         Raises ValueError where there is no live entry, and TypeError where it is no number.
         """
 
-        def add_up(content: Content) -> tuple[Frozen, float]:
-            value, is_pickled, expires = content
-            number = pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
-            return freeze(number + delta), expires
+        def add_up(content: Content) -> tuple[Frozen, float] | None:
+            found = decoded(self.alias, lambda: [thaw(content)])
+            return None if found is None else (freeze(found[0] + delta), content[2])
 
         frozen = self.store.change(self._made_key(key, version), time.time(), add_up)
         if frozen is None:
@@ -193,18 +197,23 @@ class MemoryCache(ConfiguredCache):
         return time.time() + seconds if seconds > 0 else 0.0
 
 
-_stores: dict[tuple[str, MemoryOptions], MemoryStore] = {}
+_stores: dict[tuple[str, MemoryOptions | None], MemoryStore] = {}
 _stores_lock = ForkSafeLock()
 
 
-def store_of(location: str, options: MemoryOptions, alias: str) -> MemoryStore:
-    """Return the store of a location, made when first asked for; evictions are that alias's."""
-    known = location, options
+def store_of(location: str, alias: str, options: MemoryOptions) -> MemoryStore:
+    """Return the store of a location, or where there is none, of an alias with these options.
+
+    It is made when first asked for. Evictions are counted for the alias that asked first.
+    """
+    known = (location, None) if location else (alias, options)
     with _stores_lock:
         if known not in _stores:
-            cell = cell_of(alias)
-            _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES, cell)
-        return _stores[known]
+            _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES, cell_of(alias))
+        store = _stores[known]
+    if location:
+        store.bound(alias, options.MAX_BYTES, options.MAX_ENTRIES)
+    return store
 
 
 def known_stores() -> dict[str, MemoryStore]:

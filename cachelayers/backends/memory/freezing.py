@@ -30,6 +30,7 @@ MOST_ITEMS = 1_000  # of tuples that are looked through; a larger one is cheaper
 # A value as it is kept, whether that is its pickle, and how many bytes of memory it takes. A plain
 # tuple: a named one takes longer to make than a small value to store.
 Frozen = tuple[Any, bool, int]
+Content = tuple[Any, bool, float]  # value, whether it is pickled, when it expires by time.time()
 
 
 def freeze(value: Any) -> Frozen:
@@ -44,6 +45,12 @@ def freeze(value: Any) -> Frozen:
             return value, False, size
     data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     return data, True, getsizeof(data)
+
+
+def thaw(content: Content) -> Any:
+    """Return what a reader gets of a stored value; raise whatever unpickling raises."""
+    value, is_pickled, _ = content
+    return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
 
 
 def size_of_immutable(value: Any, items_left: list[int]) -> int | None:

@@ -16,9 +16,9 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from cachelayers.backends.memory.freezing import Frozen
+from cachelayers.backends.memory.freezing import Content, Frozen
 from cachelayers.stats import Cell
 
 SMALL_PART: Final = 0.1  # of the bounds, for the queue of the new ones
@@ -28,8 +28,7 @@ MOST_DEAD: Final = 1_000  # records in the queues whose entry was deleted, beyon
 # Of a record, its tuple, its name's text object, its places in the dictionary and the queue.
 RECORD_BYTES: Final = 300
 
-Content = tuple[Any, bool, float]  # value, whether it is pickled, when it expires by time.time()
-Change = Callable[[Content], tuple[Frozen, float]]
+Change = Callable[[Content], tuple[Frozen, float] | None]
 
 
 class Record:
@@ -96,6 +95,7 @@ class MemoryStore:
         """Begin empty. ``cell``: where evictions are counted."""
         self._cell = Cell() if cell is None else cell
         self.max_bytes, self.max_entries = max_bytes, max_entries
+        self._bounds: dict[str, tuple[int, int | None]] = {}
         self.records: dict[str, Record] = {}  # never replaced: readers hold on to it
         self.evictions = 0
         self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
@@ -107,6 +107,15 @@ class MemoryStore:
     def bytes(self) -> int:
         """Return what all entries take."""
         return self._small.bytes + self._main.bytes
+
+    def bound(self, alias: str, max_bytes: int, max_entries: int | None) -> None:
+        """Take the bounds of one of the caches that share this store: the smallest count."""
+        with self.lock:
+            self._bounds[alias] = max_bytes, max_entries
+            entries = [one for _, one in self._bounds.values() if one is not None]
+            self.max_bytes = min(one for one, _ in self._bounds.values())
+            self.max_entries = min(entries, default=None)
+            self._evict()
 
     def put(self, name: str, frozen: Frozen, expires: float) -> bool:
         """Store a value; return whether it has its place: it may be larger than the store."""
@@ -127,16 +136,21 @@ class MemoryStore:
         self,
         name: str,
         now: float,
-        change: Callable[[tuple[Any, bool, float]], tuple[Frozen, float]],
+        change: Change,
     ) -> Frozen | None:
-        """Replace a live entry by what ``change`` makes of it, as one step; None: there is none."""
+        """Replace a live entry by what ``change`` makes of it, as one step.
+
+        None: there is none, or none of which ``change`` could make anything.
+        """
         with self.lock:
             content = self.live(name, now)
             if content is None:
                 return None
-            frozen, expires = change(content)
-            self._put(name, frozen, expires)
-            return frozen
+            changed = change(content)
+            if changed is None:
+                return None
+            self._put(name, *changed)
+            return changed[0]
 
     def touch(self, name: str, expires: float, now: float) -> bool:
         """Give a live entry another expiry."""

@@ -13,7 +13,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from cachelayers.backends.database.cache import DatabaseCache
 from cachelayers.backends.database.strict import StrictTable
 from cachelayers.backends.layered.layers.base import Layer
-from cachelayers.backends.layered.layers.memcached import MemcachedLayer
+from cachelayers.backends.layered.layers.memcached import ForgivingSerde, MemcachedLayer
 from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.layers.plain import PlainLayer
 from cachelayers.backends.layered.layers.redis import RedisLayer, access_of
@@ -41,6 +41,8 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
     if issubclass(backend, MemoryCache):
         return MemoryLayer(alias, backend(location, params, alias))
     limited = with_time_limits(backend, params, limit_seconds)
+    if names(backend, PYMEMCACHE):
+        limited["OPTIONS"]["serde"] = ForgivingSerde(alias, serde_of(limited["OPTIONS"]))
     cache: BaseCache = cast(Any, backend)(location, limited)
     if access := access_of(cache):
         return RedisLayer(alias, cache, access)
@@ -71,6 +73,13 @@ def with_time_limits(backend: type, params: Mapping[str, Any], seconds: float) -
         }
         options = given | options
     return {**params, "OPTIONS": options}
+
+
+def serde_of(options: Mapping[str, Any]) -> Any:
+    """Return what turns values into bytes for a PyMemcacheCache with these OPTIONS."""
+    from pymemcache.serde import pickle_serde
+
+    return options.get("serde") or pickle_serde
 
 
 def names(backend: type, path: str) -> bool:

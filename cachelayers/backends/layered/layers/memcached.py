@@ -9,9 +9,10 @@ from typing import Any
 
 from django.core.cache.backends.base import BaseCache
 
-from cachelayers.backends.faults import UNREADABLE, errors_named
+from cachelayers.backends.faults import errors_named
 from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer
+from cachelayers.backends.unreadable import decoded
 from cachelayers.stats import counts
 
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
@@ -36,10 +37,7 @@ class MemcachedLayer(ChangingLayer):
     def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
         """Return what is there, by one command for each server."""
         keys = {self.cache.make_key(name): name for name in names}
-        try:
-            found = self._client.get_many(list(keys))
-        except UNREADABLE:
-            found = self._readable(list(keys))
+        found = self._client.get_many(list(keys))
         entries = {keys[key]: unwrap(stored) for key, stored in found.items()}
         return {name: kept for name, kept in entries.items() if kept is not None}
 
@@ -111,22 +109,8 @@ class MemcachedLayer(ChangingLayer):
 
     def _gets(self, key: str) -> tuple[Any, Any]:
         """Return what is stored and the token of compare-and-set."""
-        try:
-            stored, token = self._client.gets(key) or (None, None)
-        except UNREADABLE:
-            self._client.delete(key)
-            return None, None
+        stored, token = self._client.gets(key) or (None, None)
         return stored, token
-
-    def _readable(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Read one by one, because one of them cannot be unpickled."""
-        found = {}
-        for key in keys:
-            try:
-                found[key] = self._client.get(key)
-            except UNREADABLE:
-                continue
-        return found
 
     def _write_singly(self, entries: Mapping[str, Kept], seconds: int) -> list[str]:
         """Write what can be written, and delete what the others should have replaced."""
@@ -140,6 +124,22 @@ class MemcachedLayer(ChangingLayer):
                 self._client.set(key, wrap(DETOUR), seconds_of(DETOUR))
                 refused.append(name)
         return refused
+
+
+class ForgivingSerde:
+    """What turns values into bytes and back, as pymemcache calls it; bad bytes are a miss."""
+
+    def __init__(self, alias: str, serde: Any) -> None:
+        """``serde``: the one that the cache would use."""
+        self._alias, self._serde = alias, serde
+
+    def serialize(self, key: Any, value: Any) -> Any:
+        """Return the bytes and their flags."""
+        return self._serde.serialize(key, value)
+
+    def deserialize(self, key: Any, value: Any, flags: int) -> Any:
+        """Return the value, or None."""
+        return decoded(self._alias, self._serde.deserialize, key, value, flags)
 
 
 def by_expiry(entries: Mapping[str, Kept]) -> dict[int, dict[str, Kept]]:

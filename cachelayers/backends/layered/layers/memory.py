@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,8 +10,8 @@ from cachelayers.backends.layered.kept import Kept
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer
 from cachelayers.backends.layered.layers.plain import perform_here
 from cachelayers.backends.memory.cache import MemoryCache
-from cachelayers.backends.memory.freezing import Frozen, freeze
-from cachelayers.backends.memory.store import Content
+from cachelayers.backends.memory.freezing import Content, Frozen, freeze, thaw
+from cachelayers.backends.unreadable import decoded
 
 
 class MemoryLayer(ChangingLayer):
@@ -31,8 +30,9 @@ class MemoryLayer(ChangingLayer):
         found = {}
         for name in names:
             content = self.store.read(name, now)
-            if content is not None:
-                found[name] = kept_of(content)
+            kept = None if content is None else decoded(self.alias, kept_of, content)
+            if kept is not None:
+                found[name] = kept
         return found
 
     def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
@@ -59,8 +59,11 @@ class MemoryLayer(ChangingLayer):
         """Replace a live entry."""
         result: list[Kept] = []
 
-        def replace(content: Content) -> tuple[Frozen, float]:
-            result.append(change(kept_of(content)))
+        def replace(content: Content) -> tuple[Frozen, float] | None:
+            kept = decoded(self.alias, kept_of, content)
+            if kept is None:
+                return None
+            result.append(change(kept))
             return freeze(result[-1].value), result[-1].expires
 
         self.store.change(name, time.time(), replace)
@@ -85,5 +88,4 @@ class MemoryLayer(ChangingLayer):
 
 def kept_of(content: Content) -> Kept:
     """Return a stored value as it was given."""
-    value, is_pickled, expires = content
-    return Kept(pickle.loads(value) if is_pickled else value, expires)  # noqa: S301 - our memory
+    return Kept(thaw(content), content[2])

@@ -13,9 +13,10 @@ from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.async_twins import AsyncTwins
-from cachelayers.backends.faults import UNREADABLE
+from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer
+from cachelayers.backends.unreadable import report_unreadable
 from cachelayers.locks import ForkSafeLock
 
 _change_lock = ForkSafeLock()
@@ -37,8 +38,11 @@ class PlainLayer(ChangingLayer):
         """Return what is there; what cannot be unpickled is not."""
         try:
             return unwrapped(self.cache.get_many(names))
-        except UNREADABLE:
+        except CACHE_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
             if len(names) == 1:
+                report_unreadable(self.alias, error)
                 return {}
             return {name: kept for one in names for name, kept in self.read_many([one]).items()}
 
@@ -68,8 +72,16 @@ class PlainLayer(ChangingLayer):
             return True
 
     def add_to_empty(self, name: str, kept: Kept) -> bool:
-        """Write natively."""
-        return self.cache.add(name, wrap(kept), native_seconds(kept))
+        """Write natively, or over an entry that cannot even be looked at."""
+        stored, seconds = wrap(kept), native_seconds(kept)
+        try:
+            return self.cache.add(name, stored, seconds)
+        except CACHE_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - a value that cannot be written is raised next
+            self.cache.set(name, stored, seconds)
+            report_unreadable(self.alias, error)
+            return True
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
         """Read and write, with the lock held."""
@@ -96,7 +108,9 @@ class PlainLayer(ChangingLayer):
     async def _read_many_async(self, names: Sequence[str]) -> dict[str, Kept]:
         try:
             return unwrapped(await self.cache.aget_many(names))
-        except UNREADABLE:
+        except CACHE_ERRORS:
+            raise
+        except Exception:  # noqa: BLE001 - as in read_many(), which finds out which one it is
             return await sync_to_async(self.read_many)(names)
 
     async def _write_many_async(
@@ -118,12 +132,20 @@ class PlainLayer(ChangingLayer):
 
     async def _fill_async(self, entries: Mapping[str, Kept]) -> None:
         for name, kept in entries.items():
-            await self.cache.aadd(name, wrap(kept), native_seconds(kept))
+            await self._add_to_empty_async(name, kept)
 
     async def _add_async(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
-        if await self.cache.aadd(name, wrap(kept), native_seconds(kept)):
+        if await self._add_to_empty_async(name, kept):
             return True
         return await sync_to_async(self.add)(name, kept)
+
+    async def _add_to_empty_async(self, name: str, kept: Kept) -> bool:
+        try:
+            return await self.cache.aadd(name, wrap(kept), native_seconds(kept))
+        except CACHE_ERRORS:
+            raise
+        except Exception:  # noqa: BLE001 - as in add_to_empty(), which finds out what it is
+            return await sync_to_async(self.add_to_empty)(name, kept)
 
     def close(self) -> None:
         """Close it, as Django does at the end of a request."""

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from django.core.cache.backends.base import BaseCache
 
-from cachelayers.backends.faults import UNREADABLE
 from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer
+from cachelayers.backends.unreadable import decoded
 
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
 SCAN_COUNT = 1_000
@@ -264,10 +264,7 @@ class RedisLayer(ChangingLayer):
             number += 1
 
     def _kept(self, data: bytes) -> Kept | None:
-        try:
-            return unwrap(self.access.decode(data))
-        except (*UNREADABLE, ValueError, TypeError):  # of another serializer, or of old code
-            return None
+        return unwrap(decoded(self.alias, self.access.decode, data))
 
 
 def milliseconds(kept: Kept) -> int | None:

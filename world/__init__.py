@@ -1,0 +1,1 @@
+"""Projects as users have them: made by ``django-admin``, run by their own commands."""

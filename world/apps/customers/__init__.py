@@ -1,0 +1,1 @@
+"""Who has a site here: one schema each."""

@@ -1,0 +1,1 @@
+"""Functions that ask packages with a cache of their own."""

@@ -1,0 +1,1 @@
+"""Work that queues do, each by a worker that runs for days."""

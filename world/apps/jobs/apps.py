@@ -1,0 +1,7 @@
+"""The app's settings."""
+
+from django.apps import AppConfig
+
+
+class JobsConfig(AppConfig):
+    name = "jobs"

@@ -1,0 +1,1 @@
+"""A small shop, with the tests that its author wrote."""

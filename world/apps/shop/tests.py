@@ -1,0 +1,77 @@
+"""What a user writes who knows Django's tests and nothing of the cache's inside."""
+
+from django.contrib.auth import get_user_model
+from django.core.cache import cache
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
+from shop.cached_functions import computed, product_names, square
+from shop.models import Order, Product
+
+
+class FunctionTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.tea = Product.objects.create(name="tea")
+
+    def test_a_cached_function_sees_what_the_test_writes(self):
+        self.assertEqual(product_names(), ["tea"])
+
+        Product.objects.create(name="cake")
+        self.assertEqual(product_names(), ["cake", "tea"])
+
+        Product.objects.filter(pk=self.tea.pk).update(name="green tea")
+        self.assertEqual(product_names(), ["cake", "green tea"])
+
+    def test_nothing_of_another_test_is_left(self):
+        self.assertEqual(product_names(), ["tea"])
+
+
+class PageTests(TestCase):
+    def setUp(self):
+        cache.clear()
+        self.ann = get_user_model().objects.create_user("ann")
+        self.bob = get_user_model().objects.create_user("bob")
+
+    def test_a_page_without_a_cache_makes_its_own_queries_only(self):
+        with self.assertNumQueries(1):
+            self.assertContains(self.client.get("/shop/plain/"), "0 products")
+
+    def test_a_page_without_a_cache_makes_its_own_queries_only_after_writes(self):
+        Product.objects.create(name="tea")
+        with self.assertNumQueries(1):
+            self.assertContains(self.client.get("/shop/plain/"), "1 products")
+
+    def test_each_sees_orders_of_his_own(self):
+        Order.objects.create(owner=self.ann, product=Product.objects.create(name="tea"))
+        Order.objects.create(owner=self.bob, product=Product.objects.create(name="cake"))
+
+        for _ in range(2):
+            for user, name in ((self.ann, "[tea]"), (self.bob, "[cake]")):
+                self.client.force_login(user)
+                self.assertEqual(self.client.get("/shop/orders/").content.decode().strip(), name)
+
+    def test_a_page_shows_what_was_saved(self):
+        tea = Product.objects.create(name="tea")
+        self.assertContains(self.client.get("/shop/names/"), "tea")
+        tea.name = "cake"
+        tea.save()
+        self.assertContains(self.client.get("/shop/names/"), "cake")
+
+
+class CommittedTests(TransactionTestCase):
+    def test_a_function_is_computed_once_until_a_row_changes(self):
+        computed.clear()
+        Product.objects.create(name="tea")
+
+        self.assertEqual([product_names() for _ in range(3)], [["tea"]] * 3)
+        self.assertEqual(computed, ["product_names"])
+        Product.objects.update(name="cake")
+        self.assertEqual(product_names(), ["cake"])
+
+    def test_a_value_is_kept(self):
+        cache.set("greeting", "hello")
+        self.assertEqual(cache.get("greeting"), "hello")
+
+
+class PureTests(SimpleTestCase):
+    def test_a_function_that_reads_no_database_needs_none(self):
+        self.assertEqual([square(7), square(7)], [49, 49])

@@ -1,0 +1,10 @@
+"""The shop's addresses."""
+
+from django.urls import path
+from shop import views
+
+urlpatterns = [
+    path("plain/", views.plain),
+    path("names/", views.names),
+    path("orders/", views.orders),
+]
