@@ -44,10 +44,9 @@ def test_a_transaction_begun_in_sql_is_one(site: Site) -> None:
         rename(site, "never")
         within = site.recall("author", lambda: name_of(site))
         site.execute("ROLLBACK")
-    stored_by_it = site.visit("author", lambda: name_of(site))
     elsewhere(lambda: rename(site, "Anna"))
 
-    assert (within, stored_by_it) == ("never", "Ann")
+    assert within == "never"
     assert site.visit("author", lambda: name_of(site)) == "Anna"
 
 
@@ -180,11 +179,12 @@ def test_a_log_without_statistics_is_read_by_its_index(site: Site) -> None:
         )
         cursor.execute("DELETE FROM pg_statistic WHERE starelid = %s::regclass", [LOG])
         plans = []
-        for statement, parameters in (
+        asked: list[tuple[str, Any]] = [
             (dialect.refresh, [2**60, [1, 2]]),
             (dialect.first_refresh, []),
             (dialect.look_up(1), ["word:1"]),
-        ):
+        ]
+        for statement, parameters in asked:
             cursor.execute(f"EXPLAIN {statement}", parameters)
             plans.append("\n".join(row for (row,) in cursor.fetchall()))
         transaction.set_rollback(True, site.database)
