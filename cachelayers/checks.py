@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,29 +11,35 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.backends.configured import ConfiguredCache
 from cachelayers.backends.layered import LayeredCache
 from cachelayers.backends.layered.layers.making import is_local_alias
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
 from cachelayers.conf import (
+    LOG_AS_BUS,
     SETTING_NAMES,
     backend_of,
     cache_databases,
     database_alias_of,
+    database_caches,
     is_own_database,
+    package_settings,
     shares_its_file,
 )
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.tracked import (
+    EVERYTHING,
     UnknownTarget,
+    models_known_by,
     models_named,
     tracked_models,
-    tracked_tables,
 )
-from cachelayers.invalidation.triggers import guarded_tables
+from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
 from cachelayers.invalidation.words import declaring_models
+from cachelayers.models import Invalidation
 
 # Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LEASE_SECONDS")
@@ -77,6 +83,15 @@ def cache_messages() -> Iterator[CheckMessage]:
 def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield a warning where processes are not told of each other's writes, with the bound."""
     layers = options.get("LAYERS", ())
+    if options.get("BUS") == LOG_AS_BUS and not holds_a_table(layers):
+        yield checks.Warning(
+            f"{where} has the log as BUS and no DatabaseCache among its LAYERS: each write of the"
+            f" cache writes a row into DATABASES[{DEFAULT_DB_ALIAS!r}], and waits for those who"
+            " write there.",
+            hint="Set BUS to the alias of a Redis, or add a DatabaseCache to LAYERS: the log of its"
+            " database is the bus then.",
+            id="cachelayers.W051",
+        )
     if options.get("BUS") is not None or not isinstance(layers, (list, tuple)):
         return
     local = [alias for alias in layers if is_local_alias(alias)]
@@ -89,6 +104,12 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
             " for what only recall, @cached and fragments keep, silence this.",
             id="cachelayers.W006",
         )
+
+
+def holds_a_table(layers: Any) -> bool:
+    """Tell whether any of the aliases in LAYERS is a DatabaseCache."""
+    tables = {alias for alias, _ in database_caches()}
+    return isinstance(layers, (list, tuple)) and any(alias in tables for alias in layers)
 
 
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
@@ -181,6 +202,7 @@ def check_package_settings(
         *alias_messages(given),
         *statistics_messages(given),
         *track_messages(given.get("TRACK", ())),
+        *tenant_messages(),
     ]
 
 
@@ -325,7 +347,7 @@ def track_messages(track: Any) -> Iterator[CheckMessage]:
     for target in track:
         try:
             models_named(target)
-        except (UnknownTarget, TypeError):
+        except UnknownTarget:
             yield Error(
                 f"CACHELAYERS['TRACK'] names {target!r}, which is no installed app or model.",
                 hint="Write 'app_label', 'app_label.Model', or '*' for everything.",
@@ -337,8 +359,6 @@ def check_declared_words(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Check that models which declare words are tracked."""
-    if any(message.id == "cachelayers.E010" for message in check_package_settings(None)):
-        return []
     return [
         Error(
             f"{model._meta.label} declares words with @invalidates, and is not tracked.",
@@ -361,12 +381,15 @@ def check_triggers(
 
 
 def trigger_messages(database: str) -> Iterator[CheckMessage]:
-    """Yield a warning where tables have no triggers; before the first migrate there are none."""
+    """Yield what keeps a database from logging; before the first migrate it has no log yet."""
     connection = connections[database]
+    if connection.vendor not in VENDORS:
+        return
     tables = set(connection.introspection.table_names())
     if LOG not in tables:
+        yield from missing_log_messages(connection, tables)
         return
-    lacking = sorted((tracked_tables(database).keys() & tables) - guarded_tables(connection))
+    lacking = sorted(read_guard(connection).lacking)
     if lacking:
         named = ", ".join(lacking[:3]) + (" and others" if len(lacking) > 3 else "")
         yield checks.Warning(
@@ -376,4 +399,46 @@ def trigger_messages(database: str) -> Iterator[CheckMessage]:
             hint="Run `manage.py migrate`. If it cannot create triggers, grant its user TRIGGER"
             " (MariaDB, MySQL) or make it the tables' owner (PostgreSQL), and run it again.",
             id="cachelayers.W005",
+        )
+
+
+def missing_log_messages(
+    connection: BaseDatabaseWrapper, tables: Collection[str]
+) -> Iterator[CheckMessage]:
+    """Yield what is wrong in a database that has no log."""
+    where = f"DATABASES[{connection.alias!r}]"
+    if has_triggers(connection):
+        yield checks.Warning(
+            f"{where} has triggers of cachelayers, and no table {LOG} that they could write to."
+            " On SQLite, every write to their tables fails.",
+            hint="Run `manage.py migrate`, which removes them.",
+            id="cachelayers.W026",
+        )
+    if router.allow_migrate_model(connection.alias, Invalidation):
+        return
+    for target in package_settings().TRACK:
+        there = sorted(
+            {model._meta.db_table for model in models_known_by(target)}.intersection(tables)
+        )
+        if there:
+            kind, number = (checks.Warning, "W025") if target == EVERYTHING else (Error, "E026")
+            yield kind(
+                f"CACHELAYERS['TRACK'] names {target!r}, and {where} holds {there[0]} without the"
+                " table of cachelayers that logs changes: values made from it may be stale.",
+                hint="Let allow_migrate of DATABASE_ROUTERS answer True or None for cachelayers"
+                f" there, and run `manage.py migrate --database {connection.alias}`.",
+                id=f"cachelayers.{number}",
+            )
+
+
+def tenant_messages() -> Iterator[CheckMessage]:
+    """Yield a warning where each tenant has a log of its own (django-tenants)."""
+    names = {"cachelayers", "cachelayers.apps.CacheLayersConfig"}
+    if names.intersection(getattr(settings, "TENANT_APPS", ())):
+        yield checks.Warning(
+            "TENANT_APPS names cachelayers: each tenant has a log of its own. A process reads a log"
+            " anew whenever the tenant changes, and a table that tenants share has triggers for"
+            " each of them.",
+            hint="Name cachelayers in SHARED_APPS alone: one log serves all schemas.",
+            id="cachelayers.W027",
         )

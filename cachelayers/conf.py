@@ -16,6 +16,8 @@ from django.utils.module_loading import import_string
 
 DAY_SECONDS = 24 * 60 * 60
 
+LOG_AS_BUS = "log"  # what BUS of a LayeredCache is where the log of invalidations is its bus
+
 
 @dataclass(frozen=True, slots=True)
 class PackageSettings:

@@ -5,20 +5,24 @@ The first is put in front of all other middleware when Django starts, the second
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 from cachelayers.hashing.markers import MARKERS
 from cachelayers.hashing.urls import PARAMETER, current_id
-from cachelayers.invalidation.units import unit_of_work
+from cachelayers.invalidation.units import AGE_SECONDS, Unit, begin_unit, end_unit, within_unit
 from cachelayers.samples import Work, is_sampling, note_view, sampling
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -32,29 +36,106 @@ def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponseBase:
-            with unit_of_work(request):
-                response: Awaitable[HttpResponseBase] = get_response(request)
+            with unit_until_sent(request) as finish:
                 if not is_sampling():
-                    return await response
+                    return finish(await get_response(request))
                 with sampling() as work:
-                    answered = await response
-                note_request(work, request, answered)
-                return answered
+                    response: HttpResponseBase = await get_response(request)
+                note_request(work, request, response)
+                return finish(response)
 
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        with unit_of_work(request):
-            response: HttpResponseBase
+        with unit_until_sent(request) as finish:
             if not is_sampling():
-                response = get_response(request)
-                return response
+                return finish(get_response(request))
             with sampling() as work:
-                response = get_response(request)
+                response: HttpResponseBase = get_response(request)
             note_request(work, request, response)
-            return response
+            return finish(response)
 
     return answer
+
+
+@contextmanager
+def unit_until_sent(request: HttpRequest) -> Iterator[Callable[[Any], HttpResponseBase]]:
+    """Begin a unit of work that ends with the block, or when its response has been streamed.
+
+    Gives a function that is to be called with the response, and returns it.
+    """
+    unit = begin_unit(request)
+    streamed = False
+
+    def finish(response: HttpResponseBase) -> HttpResponseBase:
+        nonlocal streamed
+        # A file is read by the server, often without Python. No code of the site runs meanwhile.
+        if isinstance(response, StreamingHttpResponse) and not is_file(response):
+            streamed = True
+            stream_within(unit, response)
+        return response
+
+    try:
+        with within_unit(unit):
+            yield finish
+    finally:
+        if not streamed:
+            end_unit(unit)
+
+
+def is_file(response: StreamingHttpResponse) -> bool:
+    """Tell whether a response is a file."""
+    return getattr(response, "file_to_stream", None) is not None
+
+
+def stream_within(unit: Unit, response: StreamingHttpResponse) -> None:
+    """Have what makes the parts of a response run within a unit, which ends with the response."""
+    end = partial(end_unit, unit)
+    content: Any = response.streaming_content
+    response.streaming_content = (
+        AsyncParts(unit, content) if response.is_async else Parts(unit, content)
+    )
+    closers: list[Callable[[], None]] = cast(Any, response)._resource_closers
+    closers.append(end)
+    # A client that goes away, and a server that closes nothing.
+    weakref.finalize(response, end).atexit = False
+
+
+class Parts(Iterator[Any]):
+    """The parts of a response, each made within a unit of work."""
+
+    def __init__(self, unit: Unit, parts: Iterable[Any]) -> None:
+        self._unit, self._parts = unit, iter(parts)
+
+    def __next__(self) -> Any:
+        """Return the next one."""
+        with a_part_within(self._unit, StopIteration):
+            return next(self._parts)
+
+
+class AsyncParts(AsyncIterator[Any]):
+    """The parts of an async response, each made within a unit of work."""
+
+    def __init__(self, unit: Unit, parts: AsyncIterator[Any]) -> None:
+        self._unit, self._parts = unit, parts
+
+    async def __anext__(self) -> Any:
+        """Return the next one."""
+        with a_part_within(self._unit, StopAsyncIteration):
+            return await anext(self._parts)
+
+
+@contextmanager
+def a_part_within(unit: Unit, no_more: type[Exception]) -> Iterator[None]:
+    """Have one part made within a unit. One that streams for long asks the log for each recall."""
+    if time.monotonic() - unit.began > AGE_SECONDS:
+        unit.grow_old()
+    with within_unit(unit):
+        try:
+            yield
+        except no_more:
+            end_unit(unit)
+            raise
 
 
 def note_request(work: Work, request: HttpRequest, response: HttpResponseBase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
@@ -11,11 +12,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from cachelayers.invalidation.units import Unit, unit_of_work
+from cachelayers.invalidation.units import AgingUnit, OwnUnit, Unit, unit_of_work
 
 MIDDLEWARE = "cachelayers.middleware.unit_of_work_middleware"
-# They go on for ever, or until somebody stops them: one position would be too old for them.
+# They last until somebody stops them, and have no unit. Others that last have one that grows old.
 ENDLESS_COMMANDS = frozenset({"runserver", "shell", "testserver", "test", "dbshell"})
+# Not `__wrapped__`, which every wrapper has. A wrapper around ours takes this over, and rightly.
+OURS = "_begins_cachelayers_unit"
 
 
 def open_units() -> None:
@@ -41,36 +44,43 @@ def open_for_requests() -> None:
 def open_for_commands() -> None:
     """Wrap the one method that runs every management command; there is no signal for it."""
     execute = BaseCommand.execute
-    if hasattr(execute, "__wrapped__"):
+    if hasattr(execute, OURS):
         return
 
     @functools.wraps(execute)
     def execute_in_unit(self: BaseCommand, *arguments: Any, **options: Any) -> Any:
         if type(self).__module__.rpartition(".")[2] in ENDLESS_COMMANDS:
             return execute(self, *arguments, **options)
-        with unit_of_work():
+        with unit_of_work(kind=AgingUnit):
             return execute(self, *arguments, **options)
 
+    setattr(execute_in_unit, OURS, True)
     BaseCommand.execute = execute_in_unit  # type: ignore[method-assign]
 
 
-class OpenUnits:
-    """The units of tasks that have begun and not ended, by the id of the task."""
+class OpenUnits(threading.local):
+    """The units of this thread's tasks that have begun and not ended, the outermost first.
+
+    By the id of the task, and not by it alone: a broker may deliver one task twice, to two threads.
+    """
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._open: dict[str, AbstractContextManager[Unit]] = {}
+        """Begin with none, in each thread."""
+        self._open: list[tuple[str, AbstractContextManager[Unit]]] = []
 
     def begin(self, task_id: str) -> None:
         """Begin the unit of a task."""
-        unit = self._open[task_id] = unit_of_work()
+        unit = unit_of_work(kind=OwnUnit)
         unit.__enter__()
+        self._open.append((task_id, unit))
 
     def end(self, task_id: str) -> None:
-        """End it."""
-        unit = self._open.pop(task_id, None)
-        if unit is not None:
+        """End it, and those within it whose end nobody has told."""
+        while any(name == task_id for name, _ in self._open):
+            name, unit = self._open.pop()
             unit.__exit__(None, None, None)
+            if name == task_id:
+                break
 
 
 tasks = OpenUnits()

@@ -62,7 +62,7 @@ def test_a_model_that_declares_words_and_is_not_tracked_is_told(
     [
         ({"LOCATION": ["default"]}, "LOCATION is \"['default']\", which is not in DATABASES"),
         ({"KEY_PREFIX": None}, "KEY_PREFIX is None"),
-        ({"VERSION": "2"}, "VERSION is '2'"),
+        ({"VERSION": "two"}, "VERSION is 'two'"),
         ({"KEY_FUNCTION": "no.such.function"}, "KEY_FUNCTION is 'no.such.function'"),
         ({"KEY_FUNCTION": 7}, "KEY_FUNCTION is 7"),
     ],

@@ -132,6 +132,8 @@ def describe(kind: str, rest: str, model: type[models.Model] | None, key: str) -
         return _("fragment %s") % rest.removeprefix(FRAGMENT)
     if kind == "word":
         return _("word %s") % rest
+    if kind == "schema":
+        return _("the schema")
     alias, _colon, cached = rest.partition(":")
     # The key itself, which may be long, stands in the tag beside it.
     return (_("every key of %s") if cached == "*" else _("a key of %s")) % alias

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import MethodType
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
@@ -11,6 +13,7 @@ from asgiref.sync import iscoroutinefunction
 from cachelayers.decorators.functions import (
     CachedClassMethod,
     CachedFunction,
+    CachedMethod,
     CachedStaticMethod,
 )
 from cachelayers.decorators.keeping import Keeping, Words
@@ -86,12 +89,24 @@ def cached(
     }
 
     def decorate(function: Any) -> Any:
+        if (bound := bound_method(function)) is not None:
+            return CachedMethod(decorate(bound.__func__), bound.__self__)
         kind, plain = unwrap_method(function)
         where = check_function(plain, has_key=key is not None)
         check_options(where, **options)
         return kind(Keeping(plain, **options))
 
     return decorate if function is None else decorate(function)
+
+
+def bound_method(function: Any) -> MethodType | None:
+    """Return the bound method that a function is, or that Django's method_decorator makes of it.
+
+    That gives a decorator a partial of the method, named like it, at each call.
+    """
+    if isinstance(function, partial) and not (function.args or function.keywords):
+        function = function.func
+    return function if isinstance(function, MethodType) else None
 
 
 def unwrap_method(function: Any) -> tuple[type[CachedFunction[..., Any]], Any]:

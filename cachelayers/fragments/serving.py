@@ -177,7 +177,6 @@ class Fragment:
             (*remembered_tags((word_of(given.name),)), *given.words),
             collects=True,
             accepts=self.accepts,
-            is_refreshed_by_caller=True,
         )
 
     def accepts(self, kept: Any) -> bool:

@@ -22,6 +22,7 @@ from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
 MISSING = "there is no such template"
+OURS = "_notes_for_cachelayers"  # not `__wrapped__`, which the wrapper of any other package has too
 _digests: WeakKeyDictionary[Template, str] = WeakKeyDictionary()
 
 
@@ -142,7 +143,7 @@ def note_lookups(engine: Engine) -> None:
     a tag, go through this one method.
     """
     find = engine.find_template
-    if hasattr(find, "__wrapped__"):
+    if hasattr(find, OURS):
         return
 
     @functools.wraps(find)
@@ -155,6 +156,7 @@ def note_lookups(engine: Engine) -> None:
             rendering.templates[name] = ""  # its digest is made when the fragment is finished
         return found
 
+    setattr(find_and_note, OURS, True)
     engine.find_template = find_and_note  # type: ignore[method-assign]
 
 

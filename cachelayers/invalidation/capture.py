@@ -5,15 +5,19 @@ The wrapper around every statement adds to it; recall stores it with the value.
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop, current_task
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import get_ident
 
 from django.db import DatabaseError
 
 from cachelayers.invalidation.log import Dependency, Reading
 from cachelayers.invalidation.tags import without_many_rows
-from cachelayers.invalidation.units import Unit, current_unit
+from cachelayers.invalidation.units import Unit, living_unit
+
+Place = tuple[int, int]  # thread, and task or 0
 
 
 class Capture:
@@ -28,8 +32,17 @@ class Capture:
         # It was made from tables that are not tracked: only its timeout bounds its age.
         self.is_untracked = False
         self.outer: Capture | None = None  # the one around it, while it captures
+        self._place: Place | None = None  # where it captures
         self._positions: dict[str, Reading] = {}
         self._tags: dict[str, dict[str, None]] = {}
+
+    def begin(self, outer: Capture | None) -> None:
+        """Capture what is read here from now on; ``outer``: the one around it."""
+        self.outer, self._place = outer, here()
+
+    def is_here(self) -> bool:
+        """Tell whether it captures in this thread and task; a copied context may name it too."""
+        return self._place == here() and id(self) in running_captures
 
     def note_tags(self, database: str, tags: Iterable[str]) -> None:
         """Depend on tags whose data is about to be read."""
@@ -83,51 +96,61 @@ class Capture:
 
 
 _capture: ContextVar[Capture | None] = ContextVar("cachelayers_capture", default=None)
-_running: dict[int, Capture] = {}
-
-
-@contextmanager
-def apart_from_captures() -> Iterator[None]:
-    """Do something that nothing around it depends on, such as a refresh in the background."""
-    token = _capture.set(None)
-    try:
-        yield
-    finally:
-        _capture.reset(token)
+running_captures: dict[int, Capture] = {}
 
 
 @contextmanager
 def capturing(capture: Capture) -> Iterator[None]:
     """Have ``capture`` notice what the block reads, and hand it on to the one around it."""
-    outer = capture.outer = _capture.get()
+    outer, takers = current_capture(), listening_captures()
+    capture.begin(outer)
     token = _capture.set(capture)
-    _running[id(capture)] = capture
+    running_captures[id(capture)] = capture
     try:
         yield
     finally:
-        del _running[id(capture)]
+        del running_captures[id(capture)]
         _capture.reset(token)
-        if outer is not None:
-            outer.take_over(capture)
-        else:
+        for taker in takers:
+            taker.take_over(capture)
+        if outer is None:
             capture.unit.note_seen(capture.dependencies(), is_shareable=not capture.is_unstorable)
 
 
+def here() -> Place:
+    """Return the thread, and in async code the task, that this runs in."""
+    # Without an event loop there is no task to ask for, and asking takes an exception.
+    task = None if _get_running_loop() is None else current_task()
+    return get_ident(), 0 if task is None else id(task)
+
+
 def current_capture() -> Capture | None:
-    """Return the innermost capture of this context."""
-    return _capture.get()
+    """Return the innermost capture of this context, if it still captures."""
+    capture = _capture.get()
+    return capture if capture is not None and id(capture) in running_captures else None
+
+
+def is_captured_here() -> bool:
+    """Tell whether a capture of this very thread and task listens."""
+    capture = _capture.get()
+    return capture is not None and capture.is_here()
 
 
 def listening_captures() -> list[Capture]:
-    """Return the captures that a statement run here may belong to.
+    """Return the captures that what is read here may belong to.
 
-    A thread that was started without the context, as a pool does, cannot be told from one that has
-    nothing to do with any capture. So it counts for all that run: a tag too many costs a miss, a
-    tag too few a stale value.
+    The capture of the context, where it captures in this very thread and task. Elsewhere the
+    context was copied, maybe for an earlier compute, maybe on behalf of several: a batch of a
+    DataLoader, a pool of threads. Such a place cannot be told from one that has nothing to do with
+    any capture, so it counts for all that run: a tag too many costs a miss, a tag too few a stale
+    value.
     """
+    if not running_captures:  # as almost always
+        return []
     capture = _capture.get()
-    if capture is not None:
+    if capture is not None and capture.is_here():
         return [capture]
-    if _running and current_unit() is None:
-        return list(_running.values())
-    return []
+    unit = living_unit()
+    if capture is None and unit is not None and unit.is_independent:
+        return []
+    return list(running_captures.values())

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.statements import names_of, read_tokens
 
@@ -26,6 +27,7 @@ class Catalogue:
     functions: frozenset[str]  # of the users', procedures too
     # Tables a write to which changes others: by triggers that are not ours, rules, or cascades.
     far_reaching: frozenset[str]
+    has_log: bool  # where the statements of the connection mean it
 
 
 def load_catalogue(connection: BaseDatabaseWrapper) -> Catalogue:
@@ -77,6 +79,7 @@ def load_sqlite(connection: BaseDatabaseWrapper) -> Catalogue:
         expand({view: (names & known) - {view} for view, names in views.items()}),
         frozenset(),
         frozenset(far),
+        LOG in tables,
     )
 
 
@@ -102,7 +105,7 @@ def referenced_tables(sql: str) -> set[str]:
 
 # PostgreSQL
 
-POSTGRES = """
+POSTGRES = f"""
 SELECT c.relkind::text, c.relname, NULL
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'm', 'v')
@@ -114,6 +117,16 @@ JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
   AND d.refclassid = 'pg_class'::regclass
 JOIN pg_class t ON t.oid = d.refobjid AND t.oid <> v.oid
 WHERE v.relkind = 'v'
+UNION ALL
+-- Rows of a partition, and of a table that inherits, are rows of another too.
+SELECT 'uses', c.relname, p.relname FROM pg_inherits i
+JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+WHERE p.relkind IN ('r', 'p')
+UNION ALL
+SELECT 'far', p.relname, NULL FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+WHERE p.relkind IN ('r', 'p')
+UNION ALL
+SELECT 'log', '{LOG}', NULL WHERE to_regclass('{LOG}') IS NOT NULL
 UNION ALL
 SELECT 'function', p.proname, NULL FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
@@ -146,6 +159,7 @@ def load_postgres(connection: BaseDatabaseWrapper) -> Catalogue:
         expand(views),
         frozenset(name for name, _ in by_kind.get("function", [])),
         frozenset(name for name, _ in by_kind.get("far", [])),
+        "log" in by_kind,
     )
 
 
@@ -183,4 +197,5 @@ def load_mysql(connection: BaseDatabaseWrapper) -> Catalogue:
         expand({view: (names & known) - {view} for view, names in views.items()}),
         frozenset(name for name, _ in by_kind.get("function", [])),
         frozenset(name for name, _ in by_kind.get("far", [])),
+        LOG in tables,
     )

@@ -7,7 +7,7 @@ noticing for every statement, so the answers are remembered by text.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -16,16 +16,22 @@ from uuid import UUID
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
-from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.log import NEVER, log_of
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement
-from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
-from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
-from cachelayers.invalidation.triggers import guarded_tables
+from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tracked import (
+    KeyKind,
+    TrackedTable,
+    tracked_tables,
+    without_schema,
+)
+from cachelayers.invalidation.triggers import OWN_NAME, Guard, read_guard
 
 MOST_FOOTPRINTS = 5_000
+LONGEST_POSTGRES_NAME = 63  # bytes
 LONGEST_REMEMBERED = 20_000  # characters of a statement
 MOST_ROWS = 100  # that one write logs one by one
-# Another process may have created a view or dropped a trigger.
+# Another program may have created a view or dropped a trigger; what Django does is in the log.
 CATALOGUE_SECONDS = 60.0
 
 
@@ -67,6 +73,12 @@ class Footprint:
     is_own_write: bool = False
     unlogged: tuple[TrackedTable, ...] = ()
     returns_rows: bool = False
+    # A change of the schema: the names it may have given a new meaning to, and whether there is a
+    # log to tell others of it.
+    changed_names: frozenset[str] = frozenset()
+    is_logged_change: bool = False
+    is_followed: bool = False  # a change of the schema: by triggers
+    is_by_schema: bool = False  # a read of tables that views stand for
 
     def read_tags(self, parameters: Any) -> list[str]:
         """Return what a read depends on."""
@@ -74,12 +86,16 @@ class Footprint:
             tags = self.rows.tags(parameters)
             if tags is not None:
                 return [*tags, all_rows_tag(self.rows.table.name)]
-        return [table_tag(table.name) for table in self.tables]
+        tags = [table_tag(table.name) for table in self.tables]
+        return [*tags, SCHEMA_TAG] if self.is_by_schema else tags
 
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
         """Return what has to be logged for a write, apart from what triggers log."""
-        if not self.unlogged:
-            return []
+        if self.is_logged_change:
+            return [SCHEMA_TAG, *self._tags_written(parameters, many=many)]
+        return self._tags_written(parameters, many=many) if self.unlogged else []
+
+    def _tags_written(self, parameters: Any, *, many: bool) -> list[str]:
         tags = [table_tag(table.name) for table in self.unlogged]
         rows = self._rows_written(parameters, many=many)
         if rows is None:
@@ -125,13 +141,27 @@ class Database:
         """Know nothing."""
         self._footprints: dict[str, Footprint] = {}
         self._tables: Mapping[str, TrackedTable] = {}
+        self._by_name: Mapping[str, list[TrackedTable]] = {}
         self._catalogue: Catalogue | None = None
-        self._guarded: frozenset[str] = frozenset()
+        self._guard = NO_GUARD
         self._load_again_at = 0.0  # of time.monotonic()
+        self._loaded_for: Version = None
+        # What statements of this process have given a new meaning since.
+        self._changed_names: set[str] = set()
+        # Tables that have triggers, or had before they were renamed: another may take the name.
+        self._guarded_names: set[str] = set()
 
     def forget(self) -> None:
         """Look at the database again before the next statement."""
         self._catalogue = None
+        self._footprints = {}
+
+    def note_change(self, names: frozenset[str]) -> None:
+        """After a change of the schema: look again before the next statement with those names.
+
+        Not at once: a run of migrations has one such statement after the other.
+        """
+        self._changed_names |= names
         self._footprints = {}
 
     def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
@@ -140,7 +170,7 @@ class Database:
         found = self._footprints.get(text)
         # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
         # only reads the log with each request, and should not parse that statement each time.
-        if found is NOTHING or (found is not None and time.monotonic() < self._load_again_at):
+        if found is NOTHING or (found is not None and self._is_current(connection.alias)):
             return found
         found = self._work_out(connection, parse_statement(text, connection.vendor))
         if len(text) <= LONGEST_REMEMBERED:
@@ -152,13 +182,15 @@ class Database:
     def tables_behind(self, connection: BaseDatabaseWrapper, view: str) -> tuple[TrackedTable, ...]:
         """Return the tracked tables that a view shows; none for what is no view."""
         self._follow_settings(connection)
-        catalogue, name = self._current_catalogue(connection), bare_name(view)
+        name = without_schema(view).lower()
+        catalogue = self._current_catalogue(connection, frozenset({name}))
         return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
 
     def _follow_settings(self, connection: BaseDatabaseWrapper) -> None:
         tables = tracked_tables(connection.alias)
         if tables is not self._tables:
             self._tables = tables
+            self._by_name = by_bare_name(tables.values(), connection.vendor)
             self.forget()
 
     def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
@@ -168,10 +200,15 @@ class Database:
         if not self._tables:
             is_read = statement.kind is Kind.READ
             return Footprint(Effect.READ, is_untracked=True) if is_read else NOTHING
-        catalogue = self._current_catalogue(connection)
-        if LOG not in catalogue.tables:
+        if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
+            # Triggers of ours: who makes or drops them logs what that means.
+            return Footprint(Effect.SCHEMA, changed_names=statement.names)
+        catalogue = self._current_catalogue(connection, statement.names)
+        if not catalogue.has_log:
             # Not migrated yet: nothing is cached, and nothing can be said of what is read.
             self._load_again_at = 0.0
+            if statement.kind is Kind.SCHEMA:
+                return Footprint(Effect.SCHEMA, changed_names=statement.names)
             is_read = statement.kind is Kind.READ
             return Footprint(Effect.READ if is_read else Effect.NONE, is_untracked=is_read)
         tables = self._tables_named(statement.names, catalogue)
@@ -186,13 +223,13 @@ class Database:
         names = set(found)
         for name in found & catalogue.views.keys():
             names |= catalogue.views[name]
-        by_name = {bare_name(table.name): table for table in self._tables.values()}
-        return tuple(by_name[name] for name in sorted(names & by_name.keys()))
+        return tuple(
+            table for name in sorted(names & self._by_name.keys()) for table in self._by_name[name]
+        )
 
     def _read(
         self, statement: Statement, catalogue: Catalogue, tables: tuple[TrackedTable, ...]
     ) -> Footprint:
-        tracked = {bare_name(table.name) for table in self._tables.values()}
         named = set(statement.unqualified & (catalogue.tables | catalogue.views.keys()))
         for view in statement.names & catalogue.views.keys():
             named |= catalogue.views[view]
@@ -202,8 +239,9 @@ class Database:
             Effect.READ,
             tables,
             self._rows_of(statement, tables),
-            is_untracked=calls or bool(named - tracked),
+            is_untracked=calls or bool(named - self._by_name.keys()),
             is_own_write=calls,  # a function may write
+            is_by_schema=bool(statement.names & catalogue.views.keys()),
         )
 
     def _write(
@@ -214,6 +252,7 @@ class Database:
         tables: tuple[TrackedTable, ...],
     ) -> Footprint:
         everything = tuple(self._tables.values())
+        is_schema = statement.kind is Kind.SCHEMA
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
         # A procedure, a block of code: what it writes is not in its text.
         is_unknown = bool(statement.names & catalogue.functions) or not (
@@ -221,7 +260,7 @@ class Database:
         )
         touched = everything if is_far_reaching or is_unknown else tables
         return Footprint(
-            Effect.SCHEMA if statement.kind is Kind.SCHEMA else Effect.WRITE,
+            Effect.SCHEMA if is_schema else Effect.WRITE,
             tables,
             None if touched is everything else self._rows_of(statement, tables),
             is_own_write=bool(touched),
@@ -229,11 +268,14 @@ class Database:
                 table for table in touched if not self._has_trigger_for(vendor, statement, table)
             ),
             returns_rows=statement.returns_rows,
+            changed_names=statement.names if is_schema else frozenset(),
+            is_logged_change=is_schema,
+            is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
         )
 
     def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
         """Tell whether the database itself logs what this statement does to a table."""
-        if table.name not in self._guarded or statement.kind is Kind.SCHEMA:
+        if table.name not in self._guard.tables or statement.kind is Kind.SCHEMA:
             return False
         if vendor == "sqlite" and statement.replaces:
             return False  # the row that gives way to the new one is deleted without a trigger
@@ -247,32 +289,78 @@ class Database:
         is_key = (
             table.key_kind is not None
             and table.key_column is not None
-            and lookup.table.lower() == bare_name(table.name)
+            and lookup.table.lower() == without_schema(table.name).lower()
             and lookup.column.lower() == table.key_column.lower()
         )
         return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
 
-    def _current_catalogue(self, connection: BaseDatabaseWrapper) -> Catalogue:
-        if self._catalogue is None or time.monotonic() >= self._load_again_at:
+    def _is_current(self, alias: str) -> bool:
+        return time.monotonic() < self._load_again_at and self._loaded_for == version_of(alias)
+
+    def _current_catalogue(
+        self, connection: BaseDatabaseWrapper, names: frozenset[str]
+    ) -> Catalogue:
+        """Return the catalogue as it is now, as far as some names are concerned."""
+        if (
+            self._catalogue is None
+            or not self._is_current(connection.alias)
+            or not names.isdisjoint(self._changed_names)
+        ):
+            self._loaded_for = version_of(connection.alias)
+            self._changed_names = set()
             self._catalogue = load_catalogue(connection)
-            has_log = LOG in self._catalogue.tables
-            self._guarded = guarded_tables(connection) if has_log else frozenset()
+            self._guard = read_guard(connection) if self._catalogue.has_log else NO_GUARD
+            self._guarded_names |= self._guard.places
             self._footprints = {}
             self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
         return self._catalogue
 
 
-def bare_name(table: str) -> str:
-    """Return a table's name in lower case, without a schema that was written into it."""
-    return table.rpartition('"."')[2].lower()
+NO_GUARD = Guard(frozenset(), frozenset(), frozenset())
+Version = tuple[str, int, float] | None
 
 
-_databases: dict[str, Database] = {}
+def version_of(alias: str) -> Version:
+    """Return what changes when this process reads in the log that a schema was changed.
+
+    As long as older transactions may still be committed after that row, with each look at the log.
+    """
+    log = log_of(alias)
+    known = log.known
+    if known is None:
+        return None
+    last = known.last.get(SCHEMA_TAG, NEVER)
+    return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
 
 
-def database_of(alias: str) -> Database:
-    """Return what this process knows of the database of an alias."""
-    return _databases.setdefault(alias, Database())
+def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[TrackedTable]]:
+    """Return the tables by their names in lower case, as statements have them.
+
+    Several may have one name, in two schemas or by their case. PostgreSQL cuts names off.
+    """
+    found: dict[str, list[TrackedTable]] = {}
+    for table in tables:
+        name = without_schema(table.name)
+        cut = name.encode()[:LONGEST_POSTGRES_NAME].decode(errors="ignore")
+        for one in {name.lower(), cut.lower() if vendor == "postgresql" else name.lower()}:
+            found.setdefault(one, []).append(table)
+    return found
+
+
+_databases: dict[tuple[object, ...], Database] = {}
+
+
+def database_of(connection: BaseDatabaseWrapper) -> Database:
+    """Return what this process knows of the database behind a connection.
+
+    Tests have an alias mean another database than before.
+    """
+    settings = connection.settings_dict
+    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"]
+    found = _databases.get(place)
+    if found is None:
+        found = _databases.setdefault(place, Database())
+    return found
 
 
 def forget_databases() -> None:

@@ -10,7 +10,7 @@ from django.db.models import Model
 
 from cachelayers.invalidation.footprints import database_of, key_text
 from cachelayers.invalidation.log import write_tags
-from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag, word_tag
+from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, row_tag, table_tag, word_tag
 from cachelayers.invalidation.tracked import (
     TrackedTable,
     concrete_parts,
@@ -18,7 +18,7 @@ from cachelayers.invalidation.tracked import (
     tracked_tables,
 )
 from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation.units import living_unit
 
 Target = str | Model | type[Model]
 
@@ -50,7 +50,7 @@ def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
         connection = connections[database]
         write_tags(connection, list(dict.fromkeys(some)))
         transaction_of(connection).mark_dirty()
-        if unit := current_unit():
+        if unit := living_unit():
             unit.note_write(connection)
 
 
@@ -116,8 +116,8 @@ def tags_of_row(instance: Model) -> dict[str, list[str]]:
     tracked, connection = tracked_tables(database), connections[database]
     found = []
     for part in concrete_parts(type(instance)):
-        behind = database_of(database).tables_behind(connection, part._meta.db_table)
-        found += [table_tag(table.name) for table in behind]
+        behind = database_of(connection).tables_behind(connection, part._meta.db_table)
+        found += [*(table_tag(table.name) for table in behind), *([SCHEMA_TAG] if behind else [])]
         table = tracked.get(part._meta.db_table)
         if table is None:
             continue

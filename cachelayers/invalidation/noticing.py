@@ -14,11 +14,13 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayers.invalidation.capture import listening_captures
+from cachelayers.invalidation.capture import is_captured_here, listening_captures
+from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
-from cachelayers.invalidation.log import Dependency, write_tags
+from cachelayers.invalidation.log import write_tags
 from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import Unit, current_unit, is_written_to, running_units
+from cachelayers.invalidation.triggers import follow_schema
+from cachelayers.invalidation.units import is_written_to, living_unit, running_units
 from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
 
@@ -29,7 +31,7 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
     connection: BaseDatabaseWrapper = context["connection"]
     text = text_of(sql, connection)
-    footprint = database_of(connection.alias).footprint(connection, text)
+    footprint = database_of(connection).footprint(connection, text)
     if footprint.effect is Effect.NONE:
         return execute(sql, params, many, context)
     if footprint.effect is Effect.READ:
@@ -81,12 +83,12 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
     """Before a read: fix the unit's position, or add to what the captures depend on."""
     if footprint.is_own_write:
         note_write(connection)
+    if footprint.tables and not is_captured_here():
+        unit, tags = living_unit(), footprint.read_tags(params)
+        for one in running_units() if unit is None else [unit]:
+            one.note_read(connection, tags)
     captures = listening_captures()
     if not captures:
-        if footprint.tables:
-            unit = current_unit()
-            for one in running_units() if unit is None else [unit]:
-                note_read_of_unit(one, connection, footprint.read_tags(params))
         return
     tags = footprint.read_tags(params)
     is_unstorable = bool(tags) and is_written_to(connection)
@@ -99,20 +101,12 @@ def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any
         counts.add(connection.alias, "untracked_reads")
 
 
-def note_read_of_unit(unit: Unit, connection: BaseDatabaseWrapper, tags: list[str]) -> None:
-    """Before a read outside of any recall: what is made of it later depends on it."""
-    unit.note_read(connection.alias)
-    reading = unit.position(connection.alias)
-    dependency = Dependency(connection.alias, *reading, tags)
-    unit.note_seen([dependency], is_shareable=not is_written_to(connection))
-
-
 def note_write(connection: BaseDatabaseWrapper) -> None:
     """Remember that this thread's transaction, and its unit of work, have written."""
     is_open = transaction_of(connection).is_open()
     if is_open:
         transaction_of(connection).mark_dirty()
-    unit = current_unit()
+    unit = living_unit()
     if unit is not None:
         unit.note_write(connection)
     if is_open:
@@ -130,17 +124,39 @@ def perform_write(
     """Run a write, and log what no trigger logs, in the same transaction."""
     if footprint.is_own_write:
         note_write(connection)
+    # executemany() may be given an iterator, which can be read once only.
+    tags = footprint.write_tags(params if not many else list_of(params), many=many)
+    if footprint.effect is Effect.SCHEMA:
+        return change_schema(connection, footprint, tags, execute)
+    if not tags:
+        return execute()
+    with one_transaction(connection, footprint):
+        write_tags(connection, tags)
+        return execute()
+
+
+def change_schema(
+    connection: BaseDatabaseWrapper,
+    footprint: Footprint,
+    tags: list[str],
+    execute: Callable[[], Any],
+) -> Any:
+    """Run a change of the schema, with its rows in the log and triggers that fit it.
+
+    Not in one transaction that is begun here: MySQL commits a change at once, SQLite's editor is
+    in one already. Where it is in none, its rows in the log are there before it is: once more.
+    """
+    is_one = transaction_of(connection).is_open() and connection.features.can_rollback_ddl
     try:
-        # executemany() may be given an iterator, which can be read once only.
-        tags = footprint.write_tags(params if not many else list_of(params), many=many)
-        if not tags:
-            return execute()
-        with one_transaction(connection, footprint):
-            write_tags(connection, tags)
-            return execute()
+        write_tags(connection, tags)
+        result = execute()
     finally:
-        if footprint.effect is Effect.SCHEMA:
-            database_of(connection.alias).forget()
+        database_of(connection).note_change(footprint.changed_names)
+    if footprint.is_followed:
+        follow_schema(connection, footprint.changed_names)
+    if not is_one and LOG not in footprint.changed_names:
+        write_tags(connection, tags)
+    return result
 
 
 def list_of(params: Any) -> Any:
@@ -153,11 +169,10 @@ def one_transaction(
 ) -> AbstractContextManager[None]:
     """Make a write and its rows in the log one, where the caller has no transaction.
 
-    Not a change of the schema: MySQL commits it at once, SQLite's editor is in one already. And
-    not a write on SQLite whose rows are still to be fetched: a commit would take them away. There,
-    triggers log in the same statement.
+    Not for a write on SQLite whose rows are still to be fetched: a commit would take them away.
+    There, triggers log in the same statement.
     """
-    if transaction_of(connection).is_open() or footprint.effect is Effect.SCHEMA:
+    if transaction_of(connection).is_open():
         return nullcontext()
     if connection.vendor == "sqlite" and footprint.returns_rows:
         return nullcontext()

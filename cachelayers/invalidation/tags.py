@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 WORD = "word:"
+# What the names in a database stand for: which tables a view reads, what a trigger writes.
+SCHEMA_TAG = "schema:"
 LONGEST_TAG = 255
 LONGEST_WORD = 200
 LONGEST_KEY_TEXT = 100  # of a row; longer keys have no tag of their own

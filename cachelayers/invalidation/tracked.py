@@ -49,13 +49,23 @@ def tracked_models() -> frozenset[Model]:
 
 
 def tracked_tables(database: str) -> Mapping[str, TrackedTable]:
-    """Return the tables in a database whose writes are logged, by name."""
-    return _tracked_tables(package_settings().TRACK, database)
+    """Return the tables whose writes are logged where a database has them, by name.
+
+    Not those that routers would migrate: a tenant, a replica or another team's database has tables
+    that nobody migrates from here, and they change all the same.
+    """
+    if database not in connections.settings:
+        return {}  # Django's own connection to the server, by which it makes test databases
+    return _tracked_tables(package_settings().TRACK, connections[database].vendor)
 
 
 def tracked_databases() -> list[str]:
-    """Return the aliases of DATABASES that hold tracked tables."""
-    return [database for database in connections if tracked_tables(database)]
+    """Return the aliases of DATABASES in which routers let tracked tables be made."""
+    return [
+        database
+        for database in connections
+        if any(router.allow_migrate_model(database, model) for model in tracked_models())
+    ]
 
 
 def log_database() -> str:
@@ -64,22 +74,30 @@ def log_database() -> str:
 
 
 def models_named(target: str) -> list[Model]:
-    """Return the models that one name in TRACK stands for; UnknownTarget where there is none."""
+    """Return the models that one name in TRACK stands for; UnknownTarget where there is none.
+
+    Of all apps, also where a test has some of them only: their tables are there, and change.
+    """
     if target == EVERYTHING:
         return [
             model
-            for config in apps.get_app_configs()
-            if config.label not in BOOKKEEPING
-            for model in config.get_models(include_auto_created=True)
+            for label in apps.all_models
+            if label not in BOOKKEEPING
+            for model in models_of_app(label)
         ]
-    try:
-        if "." not in target:
-            return list(apps.get_app_config(target).get_models(include_auto_created=True))
-        model = apps.get_model(target)
-    except (LookupError, ValueError) as error:
-        raise UnknownTarget(target) from error
+    label, _, name = str(target).partition(".")
+    if not name and (label in apps.app_configs or label in apps.all_models):
+        return models_of_app(label)
+    model = apps.all_models.get(label, {}).get(name.lower())
+    if model is None:
+        raise UnknownTarget(target)
     through = [cast(Any, field.remote_field).through for field in model._meta.local_many_to_many]
     return [model, *(other for other in through if other._meta.auto_created)]
+
+
+def models_of_app(label: str) -> list[Model]:
+    """Return all models of an app, with the tables of their many-to-many fields."""
+    return list(apps.all_models.get(label, {}).values())
 
 
 @lru_cache(maxsize=8)
@@ -87,10 +105,18 @@ def _tracked_models(track: tuple[str, ...]) -> frozenset[Model]:
     return frozenset(
         part
         for target in track
-        for model in models_named(target)
+        for model in models_known_by(target)
         for part in concrete_parts(model)
         if part._meta.app_label != "cachelayers"
     )
+
+
+def models_known_by(target: str) -> list[Model]:
+    """Return the models that one name in TRACK stands for; a check tells of those that are none."""
+    try:
+        return models_named(target)
+    except UnknownTarget:
+        return []
 
 
 def concrete_parts(model: Model) -> Iterator[Model]:
@@ -104,21 +130,29 @@ def concrete_parts(model: Model) -> Iterator[Model]:
 
 
 @lru_cache(maxsize=64)
-def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, TrackedTable]:
+def _tracked_tables(track: tuple[str, ...], vendor: str) -> Mapping[str, TrackedTable]:
     return {
-        model._meta.db_table: describe(model, database)
+        model._meta.db_table: describe(model, vendor)
         for model in sorted(_tracked_models(track), key=lambda model: model._meta.db_table)
-        if router.allow_migrate_model(database, model)
     }
 
 
-def describe(model: Model, database: str) -> TrackedTable:
+def describe(model: Model, vendor: str) -> TrackedTable:
     """Return a model's table; two models may share one, and then have the same key."""
     key = model._meta.pk
-    kind = kind_of(key, connections[database].vendor) if key is not None else None
+    kind = kind_of(key, vendor) if key is not None else None
     return TrackedTable(
         model._meta.db_table, key.column if key is not None and kind else None, kind
     )
+
+
+def without_schema(table: str) -> str:
+    """Return a table's name without a schema that was written into it, as in `"public"."t"`.
+
+    >>> without_schema('"public"."t"')
+    't'
+    """
+    return table.rpartition('"."')[2].strip('"')
 
 
 def kind_of(key: models.Field[Any, Any], vendor: str) -> KeyKind | None:

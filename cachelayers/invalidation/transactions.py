@@ -29,6 +29,10 @@ class Transaction:
             return False
         return not connection.autocommit or is_begun_in_sql(connection)
 
+    def is_still(self, number: int) -> bool:
+        """Tell whether the transaction of a number goes on."""
+        return self.number == number and self.is_open()
+
     @property
     def is_dirty(self) -> bool:
         """Tell whether the open transaction has written to tracked tables."""

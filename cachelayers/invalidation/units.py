@@ -6,8 +6,9 @@ async code and threads that were started with the context copied share it.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import get_ident
@@ -29,9 +30,9 @@ from cachelayers.stats import pulse
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
 MOST_SEEN = 500  # dependencies that a unit notes before it merges them
-LONGEST_READING_SECONDS = (
-    5.0  # after which a unit reads the log again: some last as long as a process
-)
+# After which a unit reads the log again: some last as long as a process.
+LONGEST_READING_SECONDS = 5.0
+AGE_SECONDS = 1.0  # after which a unit that may last is too old for its position to be of use
 
 
 class Moment(NamedTuple):
@@ -48,22 +49,34 @@ class Moment(NamedTuple):
 class Unit:
     """What one unit of work has read of the logs, and which of them it has written to."""
 
+    # No compute of another thread can have begun it: a request is one, or a task.
+    is_independent = False
+    # It has ended, though a thread or task that it started still has it in its context.
+    has_ended = False
+    # Its position is too old: each recall within it is a unit of its own, and reads the log.
+    is_over = False
+
     def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
         """Begin; nothing is read before the first recall. ``request``: what it answers, if any."""
         self.parent = parent
         self.request: Any = request
         if request is None and parent is not None:
             self.request = parent.request
+        self.is_independent |= request is not None or (parent is not None and parent.is_independent)
         # Nobody has noticed what was read before it.
         self.is_of_one_recall = False
-        self.began = time.monotonic()
-        self.reads_again_at = self.began + LONGEST_READING_SECONDS
+        self.began = time.monotonic()  # what was looked at before does not count
+        self.reads_again_at = time.monotonic() + LONGEST_READING_SECONDS
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
         self.refreshed: set[str] = set()  # databases whose log was read since they were written to
         self._dirt: dict[str, Moment] = {}
         self._unreadable: dict[str, Moment] = {}
         self._seen: list[Dependency] = []
+        # By database: the number of the transaction that it began in, and tags that were read there
+        # when the log was not.
+        self._transactions_before: dict[str, int] = {}
+        self._unplaced: dict[str, dict[str, None]] = {}
         self._caches: dict[tuple[int, str], BaseCache] = {}
         # It has read what was not committed then: nobody else may see what is made of it.
         self.has_seen_unshareable = False
@@ -72,6 +85,7 @@ class Unit:
             if transaction.is_open():
                 # What it reads may be older than what is known now.
                 self._began_with.pop(connection.alias, None)
+                self._transactions_before[connection.alias] = transaction.number
             if transaction.is_dirty:
                 self._dirt[connection.alias] = Moment(transaction, transaction.number)
 
@@ -90,10 +104,20 @@ class Unit:
         """Ask Django for them again."""
         self._caches.clear()
 
+    def end(self) -> None:
+        """Answer nothing any more."""
+        self.has_ended = True
+        self.grow_old()
+
+    def grow_old(self) -> None:
+        """Be of no use any more to what goes on within it for long."""
+        self.is_over = True
+        self.began = math.inf
+
     def needs_refresh(self, database: str) -> bool:
         """Tell whether refresh() would read the log."""
         self.forget_old_readings()
-        return database not in self.refreshed
+        return self.is_over or database not in self.refreshed
 
     def forget_old_readings(self) -> None:
         """Have the log read again, if it was read some seconds ago.
@@ -122,6 +146,8 @@ class Unit:
                 transaction = transaction_of(connection)
                 self._unreadable[database] = Moment(transaction, transaction.number)
             raise
+        if database in self._unplaced:
+            reading = self._place(database, reading)
         self._positions.setdefault(database, reading)
         self.refreshed.add(database)
         prune_now_and_then(database)
@@ -168,15 +194,40 @@ class Unit:
             return dependency
         return dependency._replace(position=reading.watermark)
 
-    def note_read(self, database: str) -> None:
-        """Fix the position, because a tracked table is about to be read outside of any recall."""
-        if database not in self._positions:
-            if reading := self._began_with.get(database):
-                self._positions.setdefault(database, reading)
-                return
-            with suppress(DatabaseError):  # the read itself will tell
-                self.refresh(database)
-            self._positions.setdefault(database, NOWHERE)  # nothing made of it can be stored
+    def note_read(self, connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
+        """Before a read of tracked tables outside of any recall: what is made of it depends on it.
+
+        Reads no log where the unit began within a transaction, as each does in a test: mostly
+        nothing is ever made of it. The log is read when something is.
+        """
+        database = connection.alias
+        self.has_seen_unshareable |= is_written_to(connection)
+        if database in self._positions:
+            self.note_seen([Dependency(database, *self._positions[database], tags)])
+        elif database in self._transactions_before:
+            self._unplaced.setdefault(database, {}).update(dict.fromkeys(tags))
+        else:
+            self._fix_position_before_read(database)
+            self.note_seen([Dependency(database, *self.position(database), tags)])
+
+    def _fix_position_before_read(self, database: str) -> None:
+        if reading := self._began_with.get(database):
+            self._positions.setdefault(database, reading)
+            return
+        with suppress(DatabaseError):  # the read itself will tell
+            self.refresh(database)
+        self._positions.setdefault(database, NOWHERE)  # nothing made of it can be stored
+
+    def _place(self, database: str, reading: Reading) -> Reading:
+        """Return the position of what was read before the log was.
+
+        Within one transaction of SQLite all that is read is of one moment, the log too.
+        """
+        connection = connections[database]
+        began_in = self._transactions_before[database]
+        if connection.vendor == "sqlite" and transaction_of(connection).is_still(began_in):
+            return reading
+        return NOWHERE
 
     def note_seen(self, dependencies: Iterable[Dependency], *, is_shareable: bool = True) -> None:
         """Remember what was read outside of any recall, or by an outermost one.
@@ -186,14 +237,20 @@ class Unit:
         self._seen.extend(dependencies)
         self.has_seen_unshareable |= not is_shareable
         if len(self._seen) > MOST_SEEN:
-            self.seen()
+            self._merge_seen()
 
     def seen(self) -> list[Dependency]:
         """Return all that was read since the unit began, and in those around it."""
+        for database, tags in list(self._unplaced.items()):
+            self._seen.append(Dependency(database, *self.position(database), list(tags)))
+            tags.clear()
+        self._merge_seen()
+        return [*self._seen, *(self.parent.seen() if self.parent is not None else ())]
+
+    def _merge_seen(self) -> None:
         with _merging:  # in place: what another thread adds meanwhile stands behind it
             count = len(self._seen)
             self._seen[:count] = merge(self._seen[:count])
-        return [*self._seen, *(self.parent.seen() if self.parent is not None else ())]
 
     def has_seen_uncommitted(self) -> bool:
         """Tell whether it, or one around it, has read what was not committed then."""
@@ -220,6 +277,40 @@ class Unit:
             if dirt.is_gone():
                 self._dirt.pop(database, None)
         return bool(self._dirt)
+
+
+class OwnUnit(Unit):
+    """The unit of a task: nothing that goes on elsewhere has begun it."""
+
+    is_independent = True
+
+
+class AgingUnit(OwnUnit):
+    """The unit of a command, which may be a worker that goes on for days.
+
+    Nobody can list the commands that do. So each of their units soon is too old to answer.
+    """
+
+    _began = 0.0
+    _is_over = False
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether it is."""
+        return self._is_over or time.monotonic() - self._began > AGE_SECONDS
+
+    @is_over.setter
+    def is_over(self, is_over: bool) -> None:
+        self._is_over = is_over
+
+    @property
+    def began(self) -> float:
+        """Return since when what was looked at counts: while it is old, nothing does."""
+        return math.inf if self.is_over else self._began
+
+    @began.setter
+    def began(self, began: float) -> None:
+        self._began = began
 
 
 _merging = ForkSafeLock()
@@ -268,36 +359,64 @@ def forget_caches(*, setting: str, **kwargs: Any) -> None:
 setting_changed.connect(forget_caches, dispatch_uid="cachelayers.invalidation.forget_caches")
 
 
+def living_unit() -> Unit | None:
+    """Return the innermost unit of work, if there is one that has not ended."""
+    unit = _unit.get()
+    return None if unit is None or unit.has_ended else unit
+
+
 @contextmanager
-def unit_of_work(request: Any = None) -> Iterator[Unit]:
+def unit_of_work(request: Any = None, *, kind: type[Unit] = Unit) -> Iterator[Unit]:
     """Begin a unit of work. Requests, tasks and management commands begin one by themselves.
 
     Everything that recall() gives within it reflects, for every tracked table it was made from,
     what had been committed before the unit began, and the unit's own writes. Long-running loops
-    open one for each turn. Works around async code as well. ``request``: what it answers; that is
-    for the middleware.
+    open one for each turn. Works around async code as well. ``request``: what it answers, and
+    ``kind``: of unit; both are for those who begin one by themselves.
     """
-    unit = Unit(_unit.get(), request)
-    token = _unit.set(unit)
-    _running[id(unit)] = unit
+    unit = begin_unit(request, kind)
     try:
-        yield unit
+        with within_unit(unit):
+            yield unit
     finally:
-        del _running[id(unit)]
+        end_unit(unit)
+
+
+def begin_unit(request: Any = None, kind: type[Unit] = Unit) -> Unit:
+    """Begin a unit that ends elsewhere than it begins, by end_unit()."""
+    unit = kind(_unit.get(), request)
+    _running[id(unit)] = unit
+    return unit
+
+
+@contextmanager
+def within_unit(unit: Unit) -> Iterator[None]:
+    """Work within a unit that has begun."""
+    token = _unit.set(unit)
+    try:
+        yield
+    finally:
         _unit.reset(token)
+
+
+def end_unit(unit: Unit) -> None:
+    """End a unit; once is enough."""
+    if _running.pop(id(unit), None) is not None:
+        unit.end()
         if pulse.is_asleep:
             pulse.beat()
 
 
 @contextmanager
 def some_unit() -> Iterator[Unit]:
-    """Give the current unit, or where there is none, one for this block."""
+    """Give the current unit, or where there is none of use, one for this block."""
     unit = _unit.get()
-    if unit is not None:
+    if unit is not None and not unit.is_over:
         yield unit
         return
+    is_noticed = unit is not None and not unit.has_ended
     with unit_of_work() as unit:
-        unit.is_of_one_recall = True
+        unit.is_of_one_recall = not is_noticed
         yield unit
 
 

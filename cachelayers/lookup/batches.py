@@ -20,7 +20,7 @@ from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flows import run
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
-from cachelayers.lookup.faults import report, report_failed_refresh
+from cachelayers.lookup.faults import has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.flights import begin_or_join, land
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
@@ -69,7 +69,7 @@ class Wanted:
 def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     """Do as peek() does for many keys, in one bulk read."""
     unit = current_unit()
-    if unit is None or unit.is_dirty():
+    if unit is None or unit.is_over or unit.is_dirty():
         return [(MISS, UNREAD)] * len(keys)
     stored = read_many(alias, keys)
     layer = take_layer() if going_on else ""
@@ -261,7 +261,7 @@ def compute_and_store(
                 steps = make_entry(one.policy, one.compute, unit)
                 value, envelope = yield from part_of(one, steps)
             except Exception as error:
-                if before.state is State.MISSING:
+                if before.state is State.MISSING or has_lost_transaction(error):
                     raise
                 report_failed_refresh(one.policy, error)
                 failures.append(error)

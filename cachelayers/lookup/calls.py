@@ -43,9 +43,9 @@ def recall(
     """Return the value under ``key``, or compute and store it.
 
     ``timeout``: seconds for which it is fresh; None: as long as nothing that it was made from
-    changes. ``stale``: seconds after that in which it is still served while it is refreshed in the
-    background. ``tags``: words that invalidate() may name. ``using``: an alias of CACHES. With
-    ``capture=False`` only its words and its key invalidate it.
+    changes. ``stale``: seconds after that in which it is still served to others while the caller
+    that found it so computes it anew. ``tags``: words that invalidate() may name. ``using``: an
+    alias of CACHES. With ``capture=False`` only its words and its key invalidate it.
 
     What ``compute`` raises is raised here, and nothing is stored. Raises TypeError or ValueError
     for arguments that mean nothing, MissingTable where the log was not migrated yet.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
+import django.db
+from django.db import connections
+
 from cachelayers.lookup.policy import Policy
 from cachelayers.masking import without_secrets
 from cachelayers.stats import counts
@@ -34,3 +37,10 @@ def report_failed_refresh(policy: Policy, error: Exception) -> None:
     """Count and log an exception of the user's code, while its stale value is served on."""
     counts.add(policy.alias, "failed_refreshes")
     logger.error("recall(%r): its refresh failed.", policy.key, exc_info=error)
+
+
+def has_lost_transaction(error: Exception) -> bool:
+    """Tell whether a statement failed in the caller's transaction, which cannot go on then."""
+    return isinstance(error, django.db.Error) and any(
+        connection.in_atomic_block for connection in connections.all(initialized_only=True)
+    )

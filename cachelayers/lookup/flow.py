@@ -1,7 +1,10 @@
 """The flow of a recall, as steps: fresh, stale, missing. Carried out by recall; does no I/O itself.
 
-Fresh: return it. Stale: one caller refreshes in the background, everybody gets it at once. Missing
-or invalid: one caller of each process asks for the lease, and one process computes.
+Fresh: return it. Stale: one caller refreshes it, and everybody else gets it at once. Missing or
+invalid: one caller of each process asks for the lease, and one process computes.
+
+A refresh runs where its caller stands, not in a thread and not after the response: only there are
+the language, the tenant and the settings of the database session known to be right.
 """
 
 from __future__ import annotations
@@ -15,16 +18,15 @@ from uuid import uuid4
 
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, unseal
-from cachelayers.invalidation.capture import Capture, capturing, current_capture
+from cachelayers.invalidation.capture import Capture, capturing
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
 from cachelayers.invalidation.words import note_words
-from cachelayers.lookup.background import StartRefresh
-from cachelayers.lookup.faults import report_failed_refresh
+from cachelayers.lookup.faults import has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.flights import Flight, begin_or_join, land
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
-from cachelayers.lookup.peeking import UNREAD
+from cachelayers.lookup.peeking import UNREAD, hand_over
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     AwaitLanding,
@@ -41,6 +43,7 @@ from cachelayers.lookup.steps import (
     Vouch,
     dependencies_of,
 )
+from cachelayers.lookup.unread import refuse_response
 from cachelayers.tracing import going_on, take_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
@@ -110,11 +113,9 @@ def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) 
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
     if found.envelope is not None and found.state is State.STALE:
-        if policy.is_refreshed_by_caller:
-            return (yield from refresh_or_serve(policy, compute, unit, found.envelope))
-        yield from start_refresh(policy, compute)
+        return (yield from refresh_or_serve(policy, compute, unit, found.envelope))
     if found.envelope is not None:
-        note_found(policy, found.envelope, "fresh" if found.state is State.FRESH else "stale")
+        note_found(policy, found.envelope, "fresh")
         return found.value
     return (yield from compute_once(policy, compute, unit))
 
@@ -139,22 +140,9 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNRE
         if not (yield Vouch(unit, dependency)):
             note_invalid(policy, dependency)
             return OUTDATED
-    if outer := current_capture():
-        for dependency in dependencies:
-            outer.add_dependency(unit.confirm(dependency))
-    else:
-        unit.note_seen([unit.confirm(dependency) for dependency in dependencies])
+    hand_over(unit, dependencies)
     state = State.FRESH if envelope.is_fresh(now) else State.STALE
     return Found(state, envelope.value, envelope)
-
-
-def start_refresh(policy: Policy, compute: Callable[[], Any]) -> Steps:
-    """Have the entry refreshed in the background, if nobody else does so already."""
-    lease = Lease()
-    if not (yield TakeLease(policy, lease.token, lease.seconds)):
-        return
-    if not (yield StartRefresh(policy, refresh_steps(policy, compute, lease))):
-        yield DropLease(policy)
 
 
 def refresh_or_serve(
@@ -169,14 +157,24 @@ def refresh_or_serve(
     if not (yield TakeLease(policy, lease.token, lease.seconds)):
         note_found(policy, stale, "stale")
         return stale.value
+    keeps_lease = False
     try:
-        value = yield from compute_and_store(policy, compute, unit)
-    except Exception as error:  # noqa: BLE001 - whatever a user's code raises; all is logged
+        # Somebody may have refreshed it between the caller's look at it and the lease.
+        found = yield from find(policy, unit, shared=True)
+        if found.envelope is not None and found.state is State.FRESH:
+            note_found(policy, found.envelope, "waited")
+            return found.value
+        return (yield from compute_and_store(policy, compute, unit))
+    except Exception as error:
+        if has_lost_transaction(error):
+            raise
+        keeps_lease = True
         report_failed_refresh(policy, error)
         note_found(policy, stale, "stale")
         return stale.value
-    yield from give_back(policy, lease)
-    return value
+    finally:
+        if not keeps_lease:
+            yield from give_back(policy, lease)
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
@@ -239,26 +237,13 @@ def give_back(policy: Policy, lease: Lease) -> Steps:
         yield DropLease(policy)
 
 
-def refresh_steps(
-    policy: Policy, compute: Callable[[], Any], lease: Lease
-) -> Callable[[Unit], Steps]:
-    """Return the flow of a refresh in the background, which begins with a unit of its own."""
-
-    def steps(unit: Unit) -> Steps:
-        # Somebody may have refreshed it between the caller's look at it and the lease.
-        if (yield from find(policy, unit, shared=True)).state is not State.FRESH:
-            yield from compute_and_store(policy, compute, unit)
-        yield from give_back(policy, lease)
-
-    return steps
-
-
 def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Compute without storing; what is around it depends on the same."""
     capture = Capture(unit, collects=policy.collects)
     began = time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
+    refuse_response(f"recall({policy.key!r})", value)  # in tests too, which mostly come this way
     note_computed(policy, capture, time.perf_counter() - began, is_storable=False)
     return value
 
@@ -286,7 +271,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-        yield ReadUnread(value)
+        yield ReadUnread(policy, value)
     seconds = time.perf_counter() - clock
     envelope = None
     if is_worth_storing(policy, capture, unit):

@@ -6,6 +6,7 @@ What it does not find, the flow does, with what was read here.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from django.db import DatabaseError, connections
 from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries.envelope import is_sealed
-from cachelayers.invalidation.capture import Capture, current_capture
+from cachelayers.invalidation.capture import current_capture, listening_captures, running_captures
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit, current_unit
@@ -42,7 +43,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     that may be kept is made of the value, but by a capture that is told of it.
     """
     unit = current_unit()
-    if unit is None or unit.is_dirty():
+    if unit is None or unit.is_over or unit.is_dirty():
         return MISS, UNREAD
     if going_on:
         take_layer()  # of an earlier look
@@ -73,9 +74,9 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
             return MISS
     except (TypeError, ValueError):  # it was tampered with
         return MISS
-    capture = current_capture()
-    if capture is not None or not is_shown_only:
-        hand_over(unit, capture, dependencies)
+    if running_captures or not is_shown_only:
+        found = [Dependency(*dependency) for dependency in dependencies]
+        hand_over(unit, found, is_shown_only=is_shown_only)
     return value
 
 
@@ -115,11 +116,13 @@ def refresh(unit: Unit, database: str | None) -> bool:
     return database in unit.refreshed
 
 
-def hand_over(unit: Unit, capture: Capture | None, dependencies: Any) -> None:
+def hand_over(
+    unit: Unit, dependencies: Iterable[Dependency], *, is_shown_only: bool = False
+) -> None:
     """Have what is made around an entry, or after it, depend on what that was made of."""
-    confirmed = [unit.confirm(Dependency(*dependency)) for dependency in dependencies]
-    if capture is None:
+    confirmed = [unit.confirm(dependency) for dependency in dependencies]
+    for capture in listening_captures():
+        for dependency in confirmed:
+            capture.add_dependency(dependency)
+    if not is_shown_only and current_capture() is None:
         unit.note_seen(confirmed)
-        return
-    for dependency in confirmed:
-        capture.add_dependency(dependency)

@@ -41,9 +41,6 @@ class Policy:
     collects: bool
     # Whether a valid value is one that the caller can use; None: each is.
     accepts: Callable[[Any], bool] | None = None
-    # A stale entry is refreshed by the caller that found it, not in the background: what it is made
-    # with, such as a request, ends with the caller.
-    is_refreshed_by_caller: bool = False
 
     @property
     def cache(self) -> BaseCache:

@@ -229,19 +229,19 @@ class Compute:
 
 
 class ReadUnread:
-    """Have a value read what it has left for later."""
+    """Have a value read what it has left for later; refuse one that no cache may be given."""
 
-    def __init__(self, value: object) -> None:
-        self.value = value
+    def __init__(self, policy: Policy, value: object) -> None:
+        self.where, self.value = f"recall({policy.key!r})", value
 
     def run(self) -> None:
-        read_all(self.value)
+        read_all(self.where, self.value)
 
     async def arun(self) -> None:
         try:
-            read_all(self.value)
+            read_all(self.where, self.value)
         except SynchronousOnlyOperation:  # a query that is to be run, as in few values
-            await sync_to_async(read_all)(self.value)
+            await sync_to_async(read_all)(self.where, self.value)
 
 
 class AwaitLanding:

@@ -86,7 +86,9 @@ def test_what_can_work_is_not_reported(bus: str) -> None:
         },
     }
     with override_settings(CACHES=configured):
-        assert list(cache_messages()) == []
+        found = [one.id for one in cache_messages()]
+    # Without a table, the log as bus is in the site's database.
+    assert found == (["cachelayers.W051"] if bus == "log" else [])
 
 
 @pytest.mark.parametrize(("timeout", "bound"), [(None, "5.0 seconds"), (2, "2 seconds")])

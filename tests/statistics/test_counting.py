@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,7 @@ from cachelayers.stats import Figures, cell_of, figures_of_process
 from cachelayers.tracing import tracing
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
-from tests.statistics.helpers import await_truth, counted, run_async, seconds_of
+from tests.statistics.helpers import counted, run_async, seconds_of
 
 
 @pytest.mark.usefixtures("statistics_table")
@@ -143,10 +142,13 @@ def test_a_stale_value_that_is_served_is_counted(monkeypatch: pytest.MonkeyPatch
     recall("counted:3", lambda: 1, using="sqlite", timeout=5, stale=600)
     monkeypatch.setattr(time, "time", lambda: now + 60)
 
-    recall("counted:3", lambda: 2, using="sqlite", timeout=5, stale=600)
+    def find_stale() -> int:
+        return recall("counted:3", lambda: 3, using="sqlite", timeout=5, stale=600)
+
+    recall("counted:3", find_stale, using="sqlite", timeout=5, stale=600)
 
     assert counted("sqlite")["stale"] == 1
-    await_truth(lambda: counted("sqlite")["computed"] == 2)  # the refresh in the background
+    assert counted("sqlite")["computed"] == 2
 
 
 @pytest.mark.usefixtures("statistics_table")
@@ -155,8 +157,7 @@ def test_a_stale_value_that_its_caller_cannot_refresh_is_counted(
 ) -> None:
     caches["sqlite"].clear()
     now = time.time()
-    made = make_policy("counted:6", int, 5, 600, (), "sqlite", True)
-    policy = replace(made, is_refreshed_by_caller=True)
+    policy = make_policy("counted:6", int, 5, 600, (), "sqlite", True)
     recall_by(policy, lambda: 1)
     monkeypatch.setattr(time, "time", lambda: now + 60)
 

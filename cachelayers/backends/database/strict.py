@@ -8,8 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import connections
 
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
+from cachelayers.backends.database.events import Events
 from cachelayers.backends.database.guard import FAILED
 from cachelayers.backends.database.table import NEVER_MS, Row
+from cachelayers.conf import is_own_database, shares_its_file
 from cachelayers.entries.keys import Place
 from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64
 from cachelayers.exceptions import CacheUnavailable, NotNow
@@ -102,6 +104,12 @@ class StrictTable(TableCache):
         """Delete the entries whose key begins so."""
         made = self.make_key(prefix).encode("utf-8", "surrogatepass")
         self._carry_out("delete_many", self._table.delete_all, made)
+
+    def events(self) -> Events | None:
+        """Return the events beside the entries; None: this is no SQLite file of the cache's own."""
+        is_own_file = is_own_database(self.database) and not shares_its_file(self.database)
+        is_sqlite = connections[self.database].vendor == "sqlite"
+        return Events(self._table.sessions) if is_sqlite and is_own_file else None
 
     @property
     def database(self) -> str:

@@ -43,6 +43,8 @@ class LayeredCache(ConfiguredCache):
     A layer that fails is skipped; reads that no layer can answer are misses.
     """
 
+    has_layers = True  # for conf, which may not import this class
+
     @classmethod
     def find_problems(
         cls, where: str, location: str, params: Mapping[str, Any]

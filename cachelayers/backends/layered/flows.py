@@ -136,7 +136,7 @@ class Flows(Agreement):
 
     def _need_no_bus(self, entries: Entries) -> bool:
         """Tell whether an event would cost a write that nobody needs: tags are checked anyway."""
-        return self.bus.is_transactional and all(is_sealed(one.value) for one in entries.values())
+        return self.bus.costs_a_write and all(is_sealed(one.value) for one in entries.values())
 
     def delete(self, names: Sequence[str]) -> Flow:
         """Delete, from the bottom up; return whether any was there, as far as it is known."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from django.conf import settings
 
-from cachelayers.backends.layered.bus.making import LOG
 from cachelayers.backends.layered.layers.making import CORE_REDIS, DJANGO_REDIS, names
 from cachelayers.backends.settings import Problem, find_common_problems, is_number
-from cachelayers.conf import backend_of
+from cachelayers.conf import LOG_AS_BUS, backend_of
 from cachelayers.masking import without_password
 
 WITHOUT_BUS_SECONDS = 5.0
@@ -124,14 +123,14 @@ def is_layered(alias: str, backend: type) -> bool:
 
 def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
     """Yield what is wrong with BUS."""
-    if bus is None or bus == LOG:
+    if bus is None or bus == LOG_AS_BUS:
         return
     place = f"{where} OPTIONS BUS is {bus!r}"
     if not isinstance(bus, str) or bus not in settings.CACHES:
         yield Problem(
             "cachelayers.E013",
             f"{place}, which is not in CACHES.",
-            f"Give the alias of a Redis, {LOG!r} for the table of invalidations, or None.",
+            f"Give the alias of a Redis, {LOG_AS_BUS!r} for the table of invalidations, or None.",
         )
         return
     backend = backend_of(settings.CACHES[bus])
@@ -146,7 +145,7 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
         yield Problem(
             "cachelayers.E013",
             f"{place}, which is no Redis but a {backend.__name__}.",
-            f"Give the alias of a Redis, {LOG!r} for the table of invalidations, or None.",
+            f"Give the alias of a Redis, {LOG_AS_BUS!r} for the table of invalidations, or None.",
         )
 
 

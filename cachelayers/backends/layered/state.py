@@ -36,7 +36,7 @@ class State:
         self.alias = alias
         self.options = options
         self.cell = cell_of(alias)
-        self.bus: Bus | StreamPosition = make_bus(options.BUS, alias)
+        self.bus: Bus | StreamPosition = make_bus(options.BUS, alias, options.LAYERS)
         self.epochs: Record = {}
         self.heads: Mapping[str, str] = {}  # by layer; a layer that is out has none
         self.looked_at = float("-inf")  # of time.monotonic(); when the last look at the bus began

@@ -4,17 +4,29 @@
 should be after each migrate.
 """
 
+from cachelayers.invalidation.triggers.definitions import OWN_NAME
 from cachelayers.invalidation.triggers.installing import (
+    VENDORS,
+    Guard,
+    follow_schema,
     guarded_tables,
+    has_triggers,
     install_triggers,
+    read_guard,
     receive_post_migrate,
     receive_pre_migrate,
     remove_triggers,
 )
 
 __all__ = [
+    "OWN_NAME",
+    "VENDORS",
+    "Guard",
+    "follow_schema",
     "guarded_tables",
+    "has_triggers",
     "install_triggers",
+    "read_guard",
     "receive_post_migrate",
     "receive_pre_migrate",
     "remove_triggers",

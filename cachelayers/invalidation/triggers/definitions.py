@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import NamedTuple
+
+from cachelayers.invalidation.tracked import TrackedTable
 
 PREFIX = "cachelayers_"  # of every trigger and function of ours
+OWN_NAME = re.compile(rf"{PREFIX}[a-z]+_[0-9a-f]{{16}}\Z")
+
+
+class Place(NamedTuple):
+    """A table of the database that holds rows of a tracked table."""
+
+    table: TrackedTable  # with the key that the database's own table has
+    name: str  # as the database's catalogue has it: what a trigger there is compared by
+    sql: str  # as a statement names it
+    bare: str  # alone, in lower case
+    within: tuple[str, ...] = ()  # tracked tables of their own whose rows are also its
+
+
+class Installed(NamedTuple):
+    """All that makes a trigger the right one: where it is, and what it does there."""
+
+    name: str
+    place: str
+    facts: tuple[object, ...]  # its text, and whether it fires
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One trigger: its name has a digest of its text, so that a name tells whether it is right."""
+    """A trigger that is to be."""
 
-    name: str
     table: str
+    installed: Installed
+    bare_place: str  # the table's name alone, in lower case
     creation: tuple[str, ...]  # statements, in order
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A trigger of ours that is there."""
+
+    installed: Installed
+    bare_place: str
+    # Whether this connection's statements mean that table; others are for those that do.
+    is_in_sight: bool
+    removal: str
 
 
 def name_for(event: str, *texts: str) -> str:
     """Return the name of a trigger with that text."""
     digest = blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
     return f"{PREFIX}{event}_{digest}"
+
+
+def fit_key(table: TrackedTable, key_columns: Collection[str]) -> TrackedTable:
+    """Return the table with its key as far as the database has it; without one all rows count.
+
+    Old and new code run side by side while a deploy lasts. A column that is not there would make
+    every write fail, and one that only the new code takes for the key names no row of the old's.
+    """
+    if table.key_column in key_columns:
+        return table
+    return replace(table, key_column=None, key_kind=None)
 
 
 def literal(text: str) -> str:

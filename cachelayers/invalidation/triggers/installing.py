@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -12,24 +14,75 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.incarnations import ensure_state
 from cachelayers.invalidation.log import logger, write_tags
-from cachelayers.invalidation.tags import all_rows_tag, table_tag
-from cachelayers.invalidation.tracked import TrackedTable, tracked_tables
+from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, table_tag
+from cachelayers.invalidation.tracked import tracked_tables, without_schema
 from cachelayers.invalidation.triggers import mysql, postgres, sqlite
-from cachelayers.invalidation.triggers.definitions import Trigger
+from cachelayers.invalidation.triggers.definitions import Found, Trigger
 
 VENDORS: dict[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgres, "mysql": mysql}
 LOG_MIGRATION = "0002_invalidation_log"
 
 
+@dataclass(slots=True)
+class Repair:
+    """What was not as it should be."""
+
+    tables: set[str] = field(default_factory=set)  # tracked ones whose writes were not logged
+    problems: list[str] = field(default_factory=list)  # what could not be done, a line per table
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What the database itself logs."""
+
+    tables: frozenset[str]  # tracked ones of which every write is logged
+    lacking: frozenset[str]  # tables where a trigger is missing, as the database names them
+    places: frozenset[str]  # all that have a trigger of ours, bare and in lower case
+
+
 def install_triggers(connection: BaseDatabaseWrapper) -> list[str]:
     """Drop what should not be there, create what is missing; return what could not be done."""
-    names = plain_tables(connection)
-    tables = [one for one in tracked_tables(connection.alias).values() if one.name in names]
-    wanted = {trigger.name: trigger for trigger in wanted_triggers(connection, tables)}
-    found = dict(VENDORS[connection.vendor].existing(connection))
-    for name in found.keys() - wanted.keys():
-        run(connection, VENDORS[connection.vendor].drop(connection, name, found[name]))
-    return list(create(connection, [wanted[name] for name in wanted if name not in found]))
+    return put_right(connection).problems
+
+
+def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = None) -> Repair:
+    """Give tables the triggers they should have; of names in lower case only, where they are given.
+
+    A trigger is the right one by its name, its table and what it does there: tables are renamed
+    with their triggers on them, and columns within.
+    """
+    wanted = {trigger.installed: trigger for trigger in wanted_triggers(connection)}
+    chosen = {one: trigger for one, trigger in wanted.items() if is_among(trigger, names)}
+    places = {installed.place for installed in chosen}
+    taken = {installed.name for installed in chosen}  # a table was renamed with its triggers on it
+    there = set()
+    for found in list(VENDORS[connection.vendor].existing(connection)):
+        if found.installed in wanted:
+            there.add(found.installed)
+        elif (
+            found.installed.place in places
+            or (found.is_in_sight and found.installed.name in taken)
+            or is_meant(found, names)
+        ):
+            run(connection, [found.removal])
+    lacking = [trigger for installed, trigger in chosen.items() if installed not in there]
+    repair = Repair({trigger.table for trigger in lacking})
+    repair.problems += create(connection, lacking)
+    if names is None:
+        run(connection, VENDORS[connection.vendor].leftovers(connection))
+    return repair
+
+
+def is_among(trigger: Trigger, names: Collection[str] | None) -> bool:
+    """Tell whether a trigger is of one of the tables that are to be put right."""
+    if names is None:
+        return True
+    return trigger.bare_place in names or without_schema(trigger.table).lower() in names
+
+
+def is_meant(found: Found, names: Collection[str] | None) -> bool:
+    """Tell whether a trigger that is not wanted is to go."""
+    return found.is_in_sight if names is None else found.bare_place in names
 
 
 def create(connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]) -> Iterable[str]:
@@ -47,66 +100,104 @@ def create(connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]) -> Iter
 
 def run(connection: BaseDatabaseWrapper, statements: Iterable[str]) -> None:
     """Run statements in one transaction, where the database can."""
-    with transaction.atomic(connection.alias), connection.cursor() as cursor:
+    with one_change(connection), connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
 
 
+def one_change(connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
+    """Make changes of the schema one, where the database can."""
+    return (
+        transaction.atomic(connection.alias)
+        if connection.features.can_rollback_ddl
+        else nullcontext()
+    )
+
+
 def remove_triggers(connection: BaseDatabaseWrapper) -> None:
-    """Drop every trigger of ours."""
+    """Drop every trigger that writes to this log, and what belongs to it."""
     vendor = VENDORS[connection.vendor]
-    for name, table in vendor.existing(connection):
-        run(connection, vendor.drop(connection, name, table))
+    for found in list(vendor.existing(connection)):
+        run(connection, [found.removal])
+    run(connection, vendor.leftovers(connection))
+
+
+def has_triggers(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a database has triggers of ours."""
+    return any(True for _ in VENDORS[connection.vendor].existing(connection))
 
 
 def guarded_tables(connection: BaseDatabaseWrapper) -> frozenset[str]:
-    """Return the tracked tables all of whose triggers are there, and right.
+    """Return the tracked tables all of whose triggers are there, and right."""
+    return read_guard(connection).tables
+
+
+def read_guard(connection: BaseDatabaseWrapper) -> Guard:
+    """Return what the database itself logs.
 
     Only where the log is there: what a trigger is to be depends on where it is.
     """
-    found = {name for name, _ in VENDORS[connection.vendor].existing(connection)}
-    if not found:
-        return frozenset()
-    tables = tracked_tables(connection.alias)
-    wanted = wanted_triggers(connection, tables.values())
-    lacking = {trigger.table for trigger in wanted if trigger.name not in found}
-    return frozenset(tables.keys() - lacking)
+    found = list(VENDORS[connection.vendor].existing(connection))
+    there = {one.installed for one in found}
+    wanted = wanted_triggers(connection, everywhere=True)
+    lacking = [trigger for trigger in wanted if trigger.installed not in there]
+    return Guard(
+        frozenset({trigger.table for trigger in wanted} - {trigger.table for trigger in lacking}),
+        frozenset(trigger.installed.place for trigger in lacking),
+        frozenset(one.bare_place for one in found),
+    )
 
 
-def wanted_triggers(
-    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
-) -> list[Trigger]:
-    """Return the triggers that tables are to have."""
-    return list(VENDORS[connection.vendor].triggers_for(connection, tables))
+def wanted_triggers(connection: BaseDatabaseWrapper, *, everywhere: bool = False) -> list[Trigger]:
+    """Return the triggers that tracked tables are to have, as far as the tables are there."""
+    tables = tracked_tables(connection.alias).values()
+    vendor = VENDORS[connection.vendor]
+    places = vendor.places_of(connection, tables, everywhere=everywhere)
+    return list(vendor.triggers_for(connection, places))
 
 
-def plain_tables(connection: BaseDatabaseWrapper) -> set[str]:
-    """Return the names of what is a table; a view has no triggers of ours."""
-    with connection.cursor() as cursor:
-        found = connection.introspection.get_table_list(cursor)
-    return {table.name for table in found if table.type in {"t", "p"}}
+def follow_schema(connection: BaseDatabaseWrapper, names: Collection[str]) -> None:
+    """After a change of the schema: have the tables it names go on with triggers that fit them.
 
-
-def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
-    """Receive post_migrate: install, and invalidate what migrations may have changed unlogged.
-
-    SQLite rebuilds a table to alter it, and the new one has no triggers until now.
+    At once: a trigger that asks for a column which was renamed would make every write fail.
     """
-    connection = connections[using]
-    tables = plain_tables(connection)
-    if LOG not in tables:
-        return
-    ensure_state(connection)
-    for problem in install_triggers(connection):
+    try:
+        with one_change(connection):
+            problems = put_right(connection, names).problems
+    except DatabaseError as error:
+        problems = [str(error)]
+    warn(connection.alias, problems)
+
+
+def warn(database: str, problems: Iterable[str]) -> None:
+    """Say which triggers there are not."""
+    for problem in problems:
         logger.warning(
             "DATABASES[%r]: no trigger could be created for %s. Writes through Django are logged"
             " all the same; those of other programs are not.",
-            using,
+            database,
             problem,
         )
-    if plan:
-        names = [name for name in tracked_tables(using) if name in tables]
-        write_tags(connection, [tag(name) for name in names for tag in (table_tag, all_rows_tag)])
+
+
+def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
+    """Receive post_migrate: install, and invalidate what may have changed unlogged.
+
+    By migrations, or while a trigger was missing. Where the log is gone, so are its triggers:
+    SQLite could not write to a table that has one.
+    """
+    connection = connections[using]
+    if connection.vendor not in VENDORS:
+        return
+    if LOG not in connection.introspection.table_names():
+        remove_triggers(connection)
+        return
+    ensure_state(connection)
+    repair = put_right(connection)
+    warn(using, repair.problems)
+    names = sorted(tracked_tables(using) if plan else repair.tables)
+    tags = [tag(name) for name in names for tag in (table_tag, all_rows_tag)]
+    write_tags(connection, [*tags, SCHEMA_TAG] if tags else [])
 
 
 def receive_pre_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:

@@ -5,7 +5,7 @@ So the trigger of a row that others hang on by ON DELETE or ON UPDATE logs those
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -13,56 +13,95 @@ from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
-from cachelayers.invalidation.triggers.definitions import Trigger, mysql_literal, name_for
+from cachelayers.invalidation.triggers.definitions import (
+    Found,
+    Installed,
+    Place,
+    Trigger,
+    fit_key,
+    mysql_literal,
+    name_for,
+)
 
 ROWS_OF_EVENT = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
+# Where there is no log, a write goes on without it.
+WITHOUT_LOG = "DECLARE CONTINUE HANDLER FOR 1146 BEGIN END;"
 CASCADES = """
 SELECT referenced_table_name, table_name FROM information_schema.referential_constraints
 WHERE constraint_schema = DATABASE()
   AND (delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION'))
 """
+TABLES = """
+SELECT t.table_name, c.column_name FROM information_schema.tables t
+LEFT JOIN information_schema.columns c ON c.table_schema = t.table_schema
+  AND c.table_name = t.table_name AND c.column_key = 'PRI'
+WHERE t.table_schema = DATABASE() AND t.table_type = 'BASE TABLE'
+"""
+EXISTING = """
+SELECT trigger_name, event_object_table, event_manipulation, action_timing, action_statement
+FROM information_schema.triggers
+WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'
+"""
 
 
-def triggers_for(
-    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
-) -> Iterable[Trigger]:
+def places_of(
+    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
+) -> Iterator[Place]:
+    """Yield where the tracked tables are."""
+    keys: dict[str, set[str]] = {}
+    for name, column in rows_of(connection, TABLES):
+        keys.setdefault(name, set()).add(column)
+    ignores_case = connection.features.ignores_table_name_case
+    there = {name.lower() if ignores_case else name: name for name in keys}
+    for table in tables:
+        plain = table.name.strip("`")
+        name = there.get(plain.lower() if ignores_case else plain)
+        if name is not None:
+            sql = connection.ops.quote_name(name)
+            yield Place(fit_key(table, keys[name]), name, sql, name.lower())
+
+
+def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
     """Yield the triggers that tables are to have."""
     children = read_cascades(connection)
     tracked = tracked_tables(connection.alias)
-    for table in tables:
-        reached = tables_swept_with(children, table.name)
+    for place in places:
+        reached = tables_swept_with(children, place.name)
         swept = [name for name in sorted(tracked) if name.lower() in reached]
-        yield from triggers_of(table, swept, connection.ops.quote_name)
+        yield from triggers_of(place, swept, connection.ops.quote_name)
 
 
 def triggers_of(
-    table: TrackedTable, swept: Iterable[str], quote: Callable[[str], str]
-) -> Iterable[Trigger]:
+    place: Place, swept: Iterable[str], quote: Callable[[str], str]
+) -> Iterator[Trigger]:
     """Yield the triggers of one table, which log the tables swept with it too."""
+    table = place.table
     for event, rows in ROWS_OF_EVENT.items():
         tags = list(tags_of(table, rows, quote("x")[0]))
         if event != "insert":
             for other in swept:
                 tags += [mysql_literal(table_tag(other)), mysql_literal(all_rows_tag(other))]
         values = ", ".join(f"({tag}, {NOW_MS['mysql']})" for tag in tags)
-        body = f"INSERT INTO {quote(LOG)} (tag, at) VALUES {values}"
+        body = f"BEGIN {WITHOUT_LOG} INSERT INTO {quote(LOG)} (tag, at) VALUES {values}; END"
         name = name_for(event, table.name, body)
         creation = (
-            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
-            f" FOR EACH ROW {body}"
+            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {place.sql} FOR EACH ROW {body}"
         )
-        yield Trigger(name, table.name, (creation,))
+        installed = Installed(name, place.name, (event.upper(), "AFTER", body))
+        yield Trigger(table.name, installed, place.bare, (creation,))
 
 
-def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterable[str]:
+def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterator[str]:
     """Yield the expressions of the tags that a change of one row logs."""
     yield mysql_literal(table_tag(table.name))
-    if table.key_column is not None:
-        for row in rows:
-            column = f"{row}.{mark}{table.key_column}{mark}"
-            is_uuid = table.key_kind is KeyKind.UUID
-            text = f"LOWER(REPLACE({column}, '-', ''))" if is_uuid else column
-            yield f"CONCAT({mysql_literal(row_tag(table.name, ''))}, {text})"
+    if table.key_column is None:
+        yield mysql_literal(all_rows_tag(table.name))
+        return
+    for row in rows:
+        column = f"{row}.{mark}{table.key_column}{mark}"
+        is_uuid = table.key_kind is KeyKind.UUID
+        text = f"LOWER(REPLACE({column}, '-', ''))" if is_uuid else column
+        yield f"CONCAT({mysql_literal(row_tag(table.name, ''))}, {text})"
 
 
 def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
@@ -84,15 +123,13 @@ def tables_swept_with(children: Mapping[str, set[str]], table: str) -> set[str]:
     return reached
 
 
-def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
-    """Return name and table of every trigger of ours."""
-    statement = (
-        "SELECT trigger_name, event_object_table FROM information_schema.triggers"
-        " WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'"
-    )
-    return [(name, table) for name, table in rows_of(connection, statement)]
+def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
+    """Yield every trigger of ours."""
+    for name, table, event, timing, body in rows_of(connection, EXISTING):
+        removal = f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"
+        yield Found(Installed(name, table, (event, timing, body)), table.lower(), True, removal)
 
 
-def drop(connection: BaseDatabaseWrapper, name: str, table: str) -> list[str]:
-    """Return the statements that drop a trigger."""
-    return [f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"]
+def leftovers(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the statements that remove what triggers have left behind: nothing here."""
+    return []

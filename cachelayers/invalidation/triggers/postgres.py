@@ -1,16 +1,31 @@
-"""Triggers on PostgreSQL: once per statement, with the rows it has changed as a table."""
+"""Triggers on PostgreSQL: once per statement, with the rows it has changed as a table.
+
+Logical replication applies rows and no statements, so there each table has one more, for each row
+of a session that replicates. A partition, or a table that inherits from a tracked one, may be
+written to by its own name: it has triggers too, which log the tracked table.
+
+The functions are beside the log, and are shared by tables of one name in several schemas.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
-from cachelayers.invalidation.tracked import KeyKind, TrackedTable
-from cachelayers.invalidation.triggers.definitions import Trigger, literal, name_for
+from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_schema
+from cachelayers.invalidation.triggers.definitions import (
+    Found,
+    Installed,
+    Place,
+    Trigger,
+    fit_key,
+    literal,
+    name_for,
+)
 
 BULK_ROWS = 100  # one statement logs that many rows; of more it logs "all rows"
 TRANSITIONS = {
@@ -18,74 +33,174 @@ TRANSITIONS = {
     "update": ("OLD TABLE AS changed", "NEW TABLE AS changed_to"),
     "delete": ("OLD TABLE AS changed",),
 }
+# What pg_trigger.tgtype says of them, and which sessions they are for.
+KINDS = {
+    "insert": (4, "O"),
+    "update": (16, "O"),
+    "delete": (8, "O"),
+    "truncate": (32, "A"),
+    "replica": (1 + 4 + 8 + 16, "R"),
+}
+ENABLE = {"A": "ALWAYS ", "R": "REPLICA "}
+SYSTEM = "('pg_catalog', 'information_schema')"
+# A name means what to_regclass says, as in a statement of this connection. `everywhere` means the
+# tables of that name in other schemas too, unless those have a log of their own.
+PLACES = """
+WITH RECURSIVE named (name, oid) AS (
+  SELECT v.name, to_regclass(v.quoted)::oid FROM (VALUES {names}) AS v (name, quoted, bare)
+  UNION
+  SELECT v.name, c.oid FROM (VALUES {names}) AS v (name, quoted, bare)
+  JOIN pg_class c ON c.relname = v.bare::name JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE {everywhere} AND c.relpersistence <> 't' AND n.nspname NOT IN {system}
+    AND NOT EXISTS (SELECT FROM pg_class l WHERE l.relname = '{log}'
+                    AND l.relnamespace = c.relnamespace AND l.oid <> to_regclass('{log}'))
+), family (name, root, oid) AS (
+  SELECT name, oid, oid FROM named WHERE oid IS NOT NULL
+  UNION
+  SELECT f.name, f.root, i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
+)
+SELECT f.name, f.root, f.oid, format('%I.%I', n.nspname, c.relname), c.relname,
+  ARRAY(SELECT a.attname::text FROM pg_index x
+        JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
+        WHERE x.indrelid = f.root AND x.indisprimary)
+FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+"""
+EXISTING = """
+SELECT t.tgname, format('%I.%I', n.nspname, c.relname), t.tgtype, t.tgenabled::text, p.prosrc,
+  c.relname, pg_table_is_visible(c.oid)
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = t.tgfoid
+LEFT JOIN pg_class l ON l.oid = to_regclass('{log}')
+WHERE NOT t.tgisinternal AND left(t.tgname, 12) = 'cachelayers_'
+  AND COALESCE(p.pronamespace = l.relnamespace, pg_table_is_visible(c.oid))
+"""
+LEFTOVERS = """
+SELECT p.oid::regprocedure::text FROM pg_proc p
+LEFT JOIN pg_class l ON l.oid = to_regclass('{log}')
+WHERE p.proname ~ '^cachelayers_[a-z]+_[0-9a-f]{{16}}$'
+  AND COALESCE(p.pronamespace = l.relnamespace, pg_function_is_visible(p.oid))
+  AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = p.oid)
+"""
 
 
-def triggers_for(
-    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
-) -> Iterable[Trigger]:
-    """Yield the triggers that tables are to have, each with a function of its own."""
+def places_of(
+    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
+) -> Iterator[Place]:
+    """Yield where the tracked tables are, with their partitions and what inherits from them."""
+    by_name = {table.name: table for table in tables}
+    if not by_name:
+        return
+    statement = PLACES.format(
+        names=", ".join(
+            f"({literal(name)}, {literal(connection.ops.quote_name(name))},"
+            f" {literal(without_schema(name))})"
+            for name in by_name
+        ),
+        everywhere="true" if everywhere else "false",
+        system=SYSTEM,
+        log=LOG,
+    )
+    rows = rows_of(connection, statement)
+    roots = {oid: name for name, root, oid, *_ in rows if root == oid}
+    within: dict[int, set[str]] = {}
+    for _, root, oid, *_ in rows:
+        if oid in roots and oid != root:
+            within.setdefault(root, set()).add(roots[oid])
+    for name, root, _, sql, bare, keys in rows:
+        others = sorted(within.get(root, ()))
+        yield Place(fit_key(by_name[name], keys), sql, sql, bare.lower(), tuple(others))
+
+
+def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
+    """Yield the triggers that tables are to have."""
     schema = schema_of_log(connection)
-    for table in tables:
-        yield from triggers_of(table, schema, connection.ops.quote_name)
+    for place in places:
+        yield from triggers_of(place, schema, connection.ops.quote_name)
 
 
-def triggers_of(table: TrackedTable, schema: str, quote: Callable[[str], str]) -> Iterable[Trigger]:
+def triggers_of(place: Place, schema: str, quote: Callable[[str], str]) -> Iterator[Trigger]:
     """Yield the triggers of one table; the log is in a schema."""
     target = f"{quote(schema)}.{quote(LOG)}"
-    for event in ("insert", "update", "delete", "truncate"):
-        body = function_body(event, table, target)
-        name = name_for(event, table.name, body)
+    for event, (kind, mode) in KINDS.items():
+        body = function_body(event, place, target)
+        name = name_for(event, place.table.name, body)
         transitions = TRANSITIONS.get(event)
         referencing = f" REFERENCING {' '.join(transitions)}" if transitions else ""
         function = f"{quote(schema)}.{quote(name)}"
+        moment = (
+            f"AFTER INSERT OR UPDATE OR DELETE ON {place.sql} FOR EACH ROW"
+            if event == "replica"
+            else f"AFTER {event.upper()} ON {place.sql}{referencing} FOR EACH STATEMENT"
+        )
         # As its owner: whoever may write the table need not be allowed to write the log.
         make_function = (
             f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql"
             f" SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {literal(body)}"
         )
-        make_trigger = (
-            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
-            f"{referencing} FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+        make_trigger = f"CREATE TRIGGER {quote(name)} {moment} EXECUTE FUNCTION {function}()"
+        creation = [make_function, make_trigger]
+        if mode in ENABLE:
+            creation.append(f"ALTER TABLE {place.sql} ENABLE {ENABLE[mode]}TRIGGER {quote(name)}")
+        installed = Installed(name, place.name, (kind, mode, body))
+        yield Trigger(place.table.name, installed, place.bare, tuple(creation))
+
+
+def function_body(event: str, place: Place, target: str) -> str:
+    """Return the function that one kind of statement runs after it.
+
+    Where there is no log, a write goes on without it.
+    """
+    table = place.table
+    swept = [tag for name in place.within for tag in (table_tag(name), all_rows_tag(name))]
+    everything = [table_tag(table.name), all_rows_tag(table.name), *swept]
+    whole = log_tags(target, values_of(everything))
+    is_by_row = table.key_column is not None and event != "truncate"
+    if event == "truncate" or (event == "replica" and not is_by_row):
+        work = whole
+    elif not is_by_row:
+        work = f"IF EXISTS (SELECT 1 FROM changed) THEN {whole} END IF;"
+    else:
+        rows = log_tags(
+            target,
+            f"SELECT {literal(row_tag(table.name, ''))} || key FROM unnest(keys) AS key"
+            f" UNION ALL {values_of([table_tag(table.name), *swept])}",
         )
-        yield Trigger(name, table.name, (make_function, make_trigger))
-
-
-def function_body(event: str, table: TrackedTable, target: str) -> str:
-    """Return the function that one kind of statement runs after it."""
-    everything = f"({literal(table_tag(table.name))}), ({literal(all_rows_tag(table.name))})"
-    whole = log_tags(target, f"VALUES {everything}")
-    if event == "truncate":
-        return f"BEGIN {whole} RETURN NULL; END"
-    only_table = log_tags(target, f"VALUES ({literal(table_tag(table.name))})")
-    if table.key_column is None:
-        return f"BEGIN IF EXISTS (SELECT 1 FROM changed) THEN {only_table} END IF; RETURN NULL; END"
-    keys = keys_changed(event, table)
-    rows = log_tags(
-        target,
-        f"SELECT {literal(row_tag(table.name, ''))} || key FROM unnest(keys) AS key"
-        f" UNION ALL SELECT {literal(table_tag(table.name))}",
-    )
+        work = (
+            f"SELECT array_agg(key) INTO keys FROM ({keys_changed(event, table)}) AS chosen;"
+            " IF keys IS NULL THEN RETURN NULL; END IF;"
+            f" IF cardinality(keys) > {BULK_ROWS} THEN {whole} ELSE {rows} END IF;"
+        )
     return (
-        "DECLARE keys text[]; BEGIN"
-        f" SELECT array_agg(key) INTO keys FROM ({keys} LIMIT {BULK_ROWS + 1}) AS chosen;"
-        " IF keys IS NULL THEN RETURN NULL; END IF;"
-        f" IF cardinality(keys) > {BULK_ROWS} THEN {whole} ELSE {rows} END IF;"
-        " RETURN NULL; END"
+        f"{'DECLARE keys text[]; ' if is_by_row else ''}BEGIN"
+        f" IF to_regclass({literal(target)}) IS NULL THEN RETURN NULL; END IF;"
+        f" {work} RETURN NULL; END"
     )
+
+
+def values_of(tags: Iterable[str]) -> str:
+    """Return the query of some tags."""
+    return f"VALUES {', '.join(f'({literal(tag)})' for tag in tags)}"
 
 
 def keys_changed(event: str, table: TrackedTable) -> str:
-    """Return the query of the keys of the rows that a statement has changed, each once."""
+    """Return the query of the keys of the rows that were changed, each once."""
     column = '"' + str(table.key_column).replace('"', '""') + '"'
-    text = f"{column}::text"
-    if table.key_kind is KeyKind.UUID:
-        text = f"lower(replace({text}, '-', ''))"
-    parts = [f"SELECT {text} AS key FROM changed"]
+
+    def text(of: str) -> str:
+        plain = f"{of}{column}::text"
+        return f"lower(replace({plain}, '-', ''))" if table.key_kind is KeyKind.UUID else plain
+
+    if event == "replica":  # the row that is not there is NULL
+        both = f"SELECT {text('OLD.')} AS key UNION SELECT {text('NEW.')}"
+        return f"SELECT key FROM ({both}) AS changed WHERE key IS NOT NULL"
     if event == "update":
-        parts.append(f"SELECT {text} FROM changed_to")
-    return (
-        " UNION ".join(parts) if len(parts) > 1 else f"SELECT DISTINCT {text} AS key FROM changed"
-    )
+        return (
+            f"SELECT {text('')} AS key FROM changed UNION SELECT {text('')} FROM changed_to"
+            f" LIMIT {BULK_ROWS + 1}"
+        )
+    return f"SELECT DISTINCT {text('')} AS key FROM changed LIMIT {BULK_ROWS + 1}"
 
 
 def log_tags(target: str, query: str) -> str:
@@ -107,20 +222,24 @@ def schema_of_log(connection: BaseDatabaseWrapper) -> str:
     return str(schema)
 
 
-def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
-    """Return name and table of every trigger of ours that is enabled."""
-    statement = (
-        "SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-        " WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')"
-        " AND left(t.tgname, 12) = 'cachelayers_' AND pg_table_is_visible(c.oid)"
-    )
-    return [(name, table) for name, table in rows_of(connection, statement)]
+def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
+    """Yield every trigger that logs to the log of this connection, in whichever schema it is.
 
-
-def drop(connection: BaseDatabaseWrapper, name: str, table: str) -> list[str]:
-    """Return the statements that drop a trigger and its function."""
+    Without a log, those on the tables that its statements mean.
+    """
     quote = connection.ops.quote_name
-    return [
-        f"DROP TRIGGER IF EXISTS {quote(name)} ON {quote(table)}",
-        f"DROP FUNCTION IF EXISTS {quote(schema_of_log(connection))}.{quote(name)}()",
-    ]
+    for name, place, kind, mode, body, bare, is_in_sight in rows_of(
+        connection, EXISTING.format(log=LOG)
+    ):
+        yield Found(
+            Installed(name, place, (kind, mode, body)),
+            bare.lower(),
+            is_in_sight,
+            f"DROP TRIGGER IF EXISTS {quote(name)} ON {place}",
+        )
+
+
+def leftovers(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the statements that remove functions of ours which no trigger runs any more."""
+    functions = rows_of(connection, LEFTOVERS.format(log=LOG))
+    return [f"DROP FUNCTION IF EXISTS {function}" for (function,) in functions]

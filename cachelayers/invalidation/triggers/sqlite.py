@@ -2,43 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.driver import rows_of
-from cachelayers.invalidation.tags import row_tag, table_tag
+from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
-from cachelayers.invalidation.triggers.definitions import Trigger, literal, name_for
+from cachelayers.invalidation.triggers.definitions import (
+    Found,
+    Installed,
+    Place,
+    Trigger,
+    fit_key,
+    literal,
+    name_for,
+)
 
 ROWS_OF_EVENT = {"insert": ("NEW",), "update": ("NEW", "OLD"), "delete": ("OLD",)}
+KEYS = """
+SELECT m.name, k.name FROM sqlite_master m JOIN pragma_table_info(m.name) k ON k.pk > 0
+WHERE m.type = 'table'
+"""
+# Of an expression the column has no name.
+UNIQUES = """
+SELECT m.name, i.name, c.name, c.coll FROM sqlite_master m
+JOIN pragma_index_list(m.name) i ON i."unique" AND i.origin <> 'pk'
+JOIN pragma_index_xinfo(i.name) c ON c.key
+WHERE m.type = 'table' ORDER BY m.name, i.name, c.seqno
+"""
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL %'"
+EXISTING = """
+SELECT name, tbl_name, sql FROM sqlite_master
+WHERE type = 'trigger' AND substr(name, 1, 12) = 'cachelayers_'
+"""
 
 
-def triggers_for(
-    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
-) -> Iterable[Trigger]:
-    """Yield the triggers that tables are to have."""
+class UniqueColumn(NamedTuple):
+    """A column of a unique index, and how that compares it."""
+
+    name: str | None
+    collation: str
+
+
+def places_of(
+    connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
+) -> Iterator[Place]:
+    """Yield where the tracked tables are."""
+    keys: dict[str, set[str]] = {}
+    for table, column in rows_of(connection, KEYS):
+        keys.setdefault(table.lower(), set()).add(column)
+    there = {name.lower(): name for (name,) in rows_of(connection, TABLES)}
     for table in tables:
-        yield from triggers_of(table, connection.ops.quote_name)
+        lower = table.name.strip('"').lower()
+        if (name := there.get(lower)) is not None:
+            fitting = fit_key(table, keys.get(lower, ()))
+            yield Place(fitting, name, connection.ops.quote_name(name), name.lower())
 
 
-def triggers_of(table: TrackedTable, quote: Callable[[str], str]) -> Iterable[Trigger]:
+def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
+    """Yield the triggers that tables are to have."""
+    uniques = read_uniques(connection)
+    for place in places:
+        yield from triggers_of(place, uniques.get(place.name, ()), connection.ops.quote_name)
+
+
+def triggers_of(
+    place: Place, uniques: Iterable[Sequence[UniqueColumn]], quote: Callable[[str], str]
+) -> Iterator[Trigger]:
     """Yield the triggers of one table."""
     for event, rows in ROWS_OF_EVENT.items():
-        body = " ".join(log_tag(tag) for tag in tags_of(table, rows))
-        name = name_for(event, table.name, body)
-        creation = (
-            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote(table.name)}"
-            f" FOR EACH ROW BEGIN {body} END"
-        )
-        yield Trigger(name, table.name, (creation,))
+        body = " ".join(log_tag(tag) for tag in tags_of(place.table, rows))
+        yield trigger(event, f"AFTER {event.upper()} ON {place.sql} FOR EACH ROW", body, place)
+    named = [columns for columns in uniques if all(column.name for column in columns)]
+    if place.table.key_column is None or not named:
+        return
+    body = log_row_in_the_way(place.table, place.sql, named)
+    columns = ", ".join(
+        sorted({quote(str(column.name)) for columns in named for column in columns})
+    )
+    yield trigger("inway", f"BEFORE INSERT ON {place.sql} FOR EACH ROW", body, place)
+    yield trigger("upway", f"BEFORE UPDATE OF {columns} ON {place.sql} FOR EACH ROW", body, place)
 
 
-def tags_of(table: TrackedTable, rows: Sequence[str]) -> Iterable[str]:
+def trigger(event: str, moment: str, body: str, place: Place) -> Trigger:
+    """Return a trigger; SQLite keeps the statement as it is."""
+    name = name_for(event, place.table.name, body)
+    creation = f'CREATE TRIGGER "{name}" {moment} BEGIN {body} END'
+    installed = Installed(name, place.name, (creation,))
+    return Trigger(place.table.name, installed, place.bare, (creation,))
+
+
+def tags_of(table: TrackedTable, rows: Sequence[str]) -> Iterator[str]:
     """Yield the expressions of the tags that a change of one row logs; NULL logs nothing."""
     yield literal(table_tag(table.name))
     if table.key_column is None:
+        yield literal(all_rows_tag(table.name))
         return
     first, *others = [f'{row}."{table.key_column}"' for row in rows]
     yield row_expression(table, first)
@@ -52,6 +113,26 @@ def row_expression(table: TrackedTable, column: str) -> str:
     return f"{literal(row_tag(table.name, ''))} || {text}"
 
 
+def log_row_in_the_way(
+    table: TrackedTable, sql: str, uniques: Iterable[Sequence[UniqueColumn]]
+) -> str:
+    """Return the statement that logs the rows which REPLACE may take away.
+
+    It deletes them without a trigger. Those with the same primary key are the row that comes.
+    """
+    conditions = " OR ".join(
+        "("
+        + " AND ".join(f'o."{one.name}" = NEW."{one.name}" COLLATE {one.collation}' for one in some)
+        + ")"
+        for some in uniques
+    )
+    key = f'"{table.key_column}"'
+    return (
+        f"INSERT INTO {LOG} (tag, at) SELECT {row_expression(table, f'o.{key}')},"
+        f" {NOW_MS['sqlite']} FROM {sql} AS o WHERE ({conditions}) AND o.{key} IS NOT NEW.{key};"
+    )
+
+
 def log_tag(tag: str) -> str:
     """Return the statement that logs the tag of an expression; none where it is NULL."""
     return (
@@ -60,15 +141,22 @@ def log_tag(tag: str) -> str:
     )
 
 
-def existing(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
-    """Return name and table of every trigger of ours."""
-    statement = (
-        "SELECT name, tbl_name FROM sqlite_master"
-        " WHERE type = 'trigger' AND substr(name, 1, 12) = 'cachelayers_'"
-    )
-    return [(name, table) for name, table in rows_of(connection, statement)]
+def read_uniques(connection: BaseDatabaseWrapper) -> Mapping[str, list[list[UniqueColumn]]]:
+    """Return the columns of each unique index but the primary key's, by table."""
+    found: dict[str, dict[str, list[UniqueColumn]]] = {}
+    for table, index, column, collation in rows_of(connection, UNIQUES):
+        columns = found.setdefault(table, {}).setdefault(index, [])
+        columns.append(UniqueColumn(column, collation))
+    return {table: list(indexes.values()) for table, indexes in found.items()}
 
 
-def drop(connection: BaseDatabaseWrapper, name: str, table: str) -> list[str]:
-    """Return the statements that drop a trigger."""
-    return [f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"]
+def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
+    """Yield every trigger of ours."""
+    for name, table, sql in rows_of(connection, EXISTING):
+        installed = Installed(name, table, (sql,))
+        yield Found(installed, table.lower(), True, f'DROP TRIGGER IF EXISTS "{name}"')
+
+
+def leftovers(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the statements that remove what triggers have left behind: nothing here."""
+    return []

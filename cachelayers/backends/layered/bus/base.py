@@ -34,6 +34,7 @@ class Bus(ABC):
 
     # Whether appending is part of the caller's transaction, which may be rolled back.
     is_transactional = False
+    costs_a_write = False  # of its own, beside that of the entry
 
     def __init__(self, alias: str) -> None:
         """``alias``: what the breaker is called."""

@@ -28,6 +28,7 @@ class LogBus(Bus):
     """
 
     is_transactional = True
+    costs_a_write = True
 
     def __init__(self, cache: str) -> None:
         """``cache``: the alias of the LayeredCache, which the tags begin with."""

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cachelayers.backends.database.events import Events
 from cachelayers.backends.layered.bus.base import Bus, NoBus
+from cachelayers.backends.layered.bus.file import FileBus
 from cachelayers.backends.layered.bus.log import LogBus
 from cachelayers.backends.layered.bus.stream import StreamBus, StreamPosition
 from cachelayers.backends.layered.layers.base import Layer
 from cachelayers.backends.layered.layers.making import make_layer
 from cachelayers.backends.layered.layers.redis import RedisLayer
+from cachelayers.backends.layered.layers.table import TableLayer
+from cachelayers.conf import LOG_AS_BUS, database_caches
 
-LOG = "log"
 
-
-def make_bus(name: str | None, cache: str) -> Bus | StreamPosition:
-    """Return what all threads share of the bus of a LayeredCache."""
+def make_bus(name: str | None, cache: str, layers: Sequence[str]) -> Bus | StreamPosition:
+    """Return what all threads share of the bus of a LayeredCache with these layers."""
     if name is None:
         return NoBus()
-    return LogBus(cache) if name == LOG else StreamPosition(name)
+    if name == LOG_AS_BUS:
+        events = events_beside(layers)
+        return LogBus(cache) if events is None else FileBus(cache, events)
+    return StreamPosition(name)
+
+
+def events_beside(layers: Sequence[str]) -> Events | None:
+    """Return the table of events beside that of a layer, where it is a file of the cache's own."""
+    for alias, _ in database_caches():
+        if alias in layers:
+            layer = make_layer(alias, 0.0)
+            return layer.table.events() if isinstance(layer, TableLayer) else None
+    return None
 
 
 def connect_bus(

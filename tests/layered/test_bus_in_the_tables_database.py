@@ -1,0 +1,108 @@
+"""The log as bus is in the table's own database: a write does not wait for the site's writers."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import caches
+from django.db import connections
+from django.test import override_settings
+
+from cachelayers import unit_of_work
+from cachelayers.backends.layered import breaker
+from cachelayers.backends.layered.bus import base, file
+from cachelayers.checks import cache_messages
+from cachelayers.invalidation.dialects import LOG
+from tests.layered.conftest import Stack, forget_processes
+from tests.layered.helpers import elsewhere
+from tests.settings import layered_cache, memory_cache
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def cache() -> Iterator[Any]:
+    configured = {
+        "apart": layered_cache("apart-memory", "sqlite", bus="log"),
+        "apart-memory": memory_cache(),
+    }
+    with override_settings(CACHES={**settings.CACHES, **configured}):
+        caches["apart"].clear()
+        yield caches["apart"]
+        breaker._breakers.clear()
+        forget_processes()
+
+
+def rows_in_the_sites_log() -> int:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM {LOG}")
+        return int(cursor.fetchone()[0])
+
+
+def test_a_write_leaves_no_row_in_the_sites_log_and_others_hear_of_it(
+    cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set("key", "old")
+    with unit_of_work():
+        assert cache.get("key") == "old"
+    before = rows_in_the_sites_log()
+    stack = Stack("apart", None, None)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "_token", "another process")
+        elsewhere(stack, lambda other: other.set("key", "new"))
+
+    assert rows_in_the_sites_log() == before
+    with unit_of_work():
+        assert cache.get("key") == "new"
+
+
+def test_a_write_does_not_wait_for_who_writes_to_the_site(cache: Any) -> None:
+    cache.set("key", "old")
+    site = sqlite3.connect(settings.DATABASES["default"]["NAME"], isolation_level=None)
+    site.execute("BEGIN EXCLUSIVE")
+    try:
+        began = time.monotonic()
+        cache.set("key", "new")
+        cache.delete("other")
+        assert time.monotonic() - began < 1
+        assert not cache._flows.bus.breaker.is_open
+    finally:
+        site.execute("ROLLBACK")
+        site.close()
+    assert cache.get("key") == "new"
+
+
+def test_events_are_bounded_and_a_file_that_is_another_one_makes_memory_forget(
+    cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "ONE_IN", 1)
+    monkeypatch.setattr(file, "EVENTS_KEPT", 5)
+    for number in range(20):
+        cache.set(f"key-{number}", number)
+    table = cache._flows.bus.table
+    assert len(table.read(0, 100)) <= 6
+
+    with unit_of_work():
+        assert cache.get("key-1") == 1
+    newest = table.newest()
+    table._write("DELETE FROM cachelayers_event WHERE id >= %s", [newest.id])
+
+    with unit_of_work():
+        assert cache.get("key-1") == 1
+    assert any(name.endswith("key-1") for name in caches["apart-memory"].store.records)  # type: ignore[attr-defined]
+
+
+def test_without_a_table_among_the_layers_a_check_says_where_the_events_go() -> None:
+    configured = {
+        "m": memory_cache(),
+        "f": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
+        "l": layered_cache("m", "f", bus="log"),
+    }
+    with override_settings(CACHES=configured):
+        assert [one.id for one in cache_messages()] == ["cachelayers.W051"]
