@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -39,10 +40,10 @@ from cachelayers.invalidation.tracked import (
 )
 from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
 from cachelayers.invalidation.words import declaring_models
-from cachelayers.models import Invalidation
+from cachelayers.models import Entry, Invalidation
 
 # Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.
-SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LEASE_SECONDS")
+SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
 FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
@@ -55,6 +56,7 @@ def register_all() -> None:
     checks.register(check_package_settings)
     checks.register(check_declared_words, Tags.models)
     checks.register(check_triggers, Tags.database)
+    checks.register(check_tables, Tags.database)
     checks.register(check_shared_files, Tags.database)
 
 
@@ -378,6 +380,40 @@ def check_triggers(
 ) -> list[CheckMessage]:
     """Check that the database itself logs every write to the tracked tables."""
     return [message for database in databases or () for message in trigger_messages(database)]
+
+
+def check_tables(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Check that the tables of caches exist; not by the command that is about to make them.
+
+    A warning: an error would keep `migrate` from it.
+    """
+    if sys.argv[1:2] == ["migrate"]:
+        return []
+    return [
+        checks.Warning(
+            f"DATABASES[{database!r}] has no table {Entry._meta.db_table!r}, in which"
+            f" {names_of_caches_in(database)} keep their entries: reads are misses, and writes are"
+            " skipped.",
+            hint=f"Run `manage.py migrate --database={database}`.",
+            id="cachelayers.W045",
+        )
+        for database in databases or ()
+        if database in cache_databases()
+        and Entry._meta.db_table not in connections[database].introspection.table_names()
+    ]
+
+
+def names_of_caches_in(database: str) -> str:
+    """Return how the caches with entries in a database are called."""
+    return ", ".join(
+        f"CACHES[{alias!r}]"
+        for alias, params in database_caches()
+        if database_alias_of(params) == database
+    )
 
 
 def trigger_messages(database: str) -> Iterator[CheckMessage]:

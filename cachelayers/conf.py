@@ -29,6 +29,7 @@ class PackageSettings:
     # MySQL and MariaDB only: how long a transaction may stay open after it has written.
     LATE_COMMIT_SECONDS: float = 10
     LONGEST_TIMEOUT: float = 30 * DAY_SECONDS  # the log is kept for so long, and entries are too
+    LOG_SECONDS: float = 2  # that a statement on the log may take, before all is computed
     LEASE_SECONDS: float = 10  # after which a computing process is taken for dead
     # Of fragments: another one makes them all anew, as changed code outside of tag libraries needs.
     DEPLOY_SALT: str = ""

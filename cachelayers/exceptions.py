@@ -34,5 +34,8 @@ class StaticFileError(CacheLayersError, ValueError):
         self.name = name
 
 
-class MissingTable(ImproperlyConfigured):
-    """The table of a DatabaseCache does not exist yet; the text names the command that makes it."""
+class MissingTable(CacheUnavailable, ImproperlyConfigured):
+    """The tables of a cache or of the log do not exist; the text names the command that makes them.
+
+    Raised to operators only, as CacheUnavailable is.
+    """

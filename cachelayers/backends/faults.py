@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from importlib import import_module
 
 import django.db
@@ -11,6 +13,10 @@ from cachelayers.backends.database.faults import Fault, fault_of
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.masking import without_secrets
+
+logger = logging.getLogger("cachelayers.invalidation")
+
+REPORT_EVERY_SECONDS = 60.0
 
 
 def said_by(error: BaseException) -> str:
@@ -64,3 +70,25 @@ def raise_if_never_made(database: str, error: django.db.Error) -> None:
             f"The log of invalidations is not in DATABASES[{database!r}] yet."
             f" Create it with: python manage.py migrate cachelayers --database={database}"
         ) from error
+
+
+_next_report_at: dict[str, float] = {}
+
+
+def report_unreadable_log(database: str, error: django.db.Error) -> None:
+    """Log, at most once a minute, that the log could not be read."""
+    now = time.monotonic()
+    if now < _next_report_at.get(database, 0.0):
+        return
+    _next_report_at[database] = now + REPORT_EVERY_SECONDS
+    said = f"{type(error).__name__}: {said_by(error)}"
+    try:
+        raise_if_never_made(database, error)
+    except MissingTable as missing:
+        said = str(missing)
+    logger.error(
+        "The log of invalidations in DATABASES[%r] could not be read, and values that were made"
+        " from its tables are computed until it can be: %s",
+        database,
+        said,
+    )

@@ -19,8 +19,8 @@ from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
+from cachelayers.invalidation.bounded import fetch_in_time
 from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
-from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.transactions import transaction_of
 
 SAFE_IN_JSON = 2**53  # ids above lose digits in JavaScript
@@ -42,7 +42,9 @@ def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
     where = tuple(str(connection.settings_dict[name]) for name in ("HOST", "PORT", "NAME", "USER"))
     known = _knows_server.get(where)
     if known is None and hasattr(whole, "may_ask_server"):
-        known = _knows_server[where] = bool(rows_of(connection, whole.may_ask_server)[0][0])
+        known = _knows_server[where] = bool(
+            fetch_in_time(connection.alias, whole.may_ask_server, [])[0][0]
+        )
     if known is False:
         return dialect_for(connection.vendor, late_commit_seconds, knows_server=False)
     return whole
@@ -71,26 +73,27 @@ def place_of(connection: BaseDatabaseWrapper, place: str) -> str:
 
 def ensure_state(connection: BaseDatabaseWrapper) -> None:
     """Have a log with a state that is its own: `flush` empties its table too."""
-    replace_state(connection, "")
+    replace_state(connection.alias, "")
 
 
 def begin_anew(connection: BaseDatabaseWrapper) -> None:
     """Give the log a new incarnation, which makes every entry invalid."""
-    replace_state(connection, None)
+    replace_state(connection.alias, None)
 
 
-def replace_state(connection: BaseDatabaseWrapper, was: str | None) -> None:
+def replace_state(database: str, was: str | None) -> None:
     """Begin a new incarnation after ``was``, if nobody else has; None: after whichever it is.
 
     Its floor is the ground: one of a lost time would lift the watermark above ids still to come.
     """
+    connection = connections[database]
     if connection.vendor != "sqlite" and is_in_snapshot(connection):
         # The caller's transaction may be rolled back, and may not see what others have begun.
         with ThreadPoolExecutor(1, "cachelayers-log") as thread:
-            thread.submit(replace_in_thread, connection.alias, was).result()
+            thread.submit(replace_in_thread, database, was).result()
         return
     dialect = dialect_of(connection)
-    with transaction.atomic(connection.alias), locked(connection, dialect) as cursor:
+    with transaction.atomic(database), locked(connection, dialect) as cursor:
         if was is None or not is_settled(connection, cursor, dialect, was):
             cursor.execute(f"DELETE FROM {STATE}")
             if dialect.forget_rows:
@@ -106,7 +109,7 @@ def replace_state(connection: BaseDatabaseWrapper, was: str | None) -> None:
 def replace_in_thread(database: str, was: str | None) -> None:
     """Do the same in a thread, which has a connection of its own."""
     try:
-        replace_state(connections[database], was)
+        replace_state(database, was)
     finally:
         connections[database].close()
 

@@ -12,9 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.answers import outside_event_loop
+from cachelayers.invalidation.bounded import (
+    execute_in_time,
+    fetch_in_time,
+    limited_transaction,
+)
 from cachelayers.invalidation.dialects import Unseen
 from cachelayers.invalidation.following import TagFollower
 from cachelayers.invalidation.incarnations import (
@@ -40,6 +46,7 @@ __all__ = [
     "log_of",
     "logger",
     "write_tags",
+    "write_tags_in_time",
 ]
 logger = logging.getLogger("cachelayers.invalidation")
 
@@ -250,12 +257,10 @@ class ProcessLog:
         self, connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any]
     ) -> list[Row]:
         """Run a statement that reads the log, and has it read where it may."""
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            rows = [Row(*row) for row in cursor.fetchall()]
+        rows = [Row(*row) for row in fetch_in_time(self.database, statement, parameters)]
         if rows and rows[0].is_blind and not is_in_snapshot(connection):
             # By default every statement is a transaction that is serializable. This one is not.
-            with transaction.atomic(self.database), connection.cursor() as cursor:
+            with limited_transaction(connection), connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
                 cursor.execute(statement, parameters)
                 rows = [Row(*row) for row in cursor.fetchall()]
@@ -298,14 +303,12 @@ class ProcessLog:
         One that a dump or a fixture has brought along stands beside it, or was begun elsewhere, or
         has positions that this server has not reached.
         """
-        head = rows[0]
+        head, highest = rows[0], max(row.position or 0 for row in rows)
         is_copy = mirrored_by(connection) is not None  # of what its original has looked at
-        is_beyond = dialect_of(connection).is_beyond
-        is_here = is_copy or head.origin == place_of(connection, head.place)
-        return is_here and not any(
-            row.incarnation != head.incarnation
-            or is_beyond(row.floor, row.position or 0, row.snapshot)
-            for row in rows
+        return (
+            (is_copy or head.origin == place_of(connection, head.place))
+            and all(row.incarnation == head.incarnation for row in rows)
+            and not dialect_of(connection).is_beyond(head.floor, highest, head.snapshot)
         )
 
     def _renew(self, connection: BaseDatabaseWrapper, was: str) -> None:
@@ -331,7 +334,7 @@ class ProcessLog:
                 " after a restore. It begins anew, and every entry made before is computed again.",
                 self.database,
             )
-        replace_state(connection, was)
+        outside_event_loop(replace_state, self.database, was)
 
     def _continues(self, connection: BaseDatabaseWrapper, known: Known, row: Row) -> bool:
         """Tell whether this is still the log that was known.
@@ -375,8 +378,16 @@ class ProcessLog:
             follower.take(logged, read.watermark, begins_anew=begins_anew)
 
 
+def write_tags_in_time(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
+    """Log tags that are told again where that fails."""
+    dialect = dialect_of(connection)
+    for start in range(0, len(tags), TAGS_PER_STATEMENT):
+        part = tags[start : start + TAGS_PER_STATEMENT]
+        execute_in_time(connection.alias, dialect.insert(len(part)), part)
+
+
 def write_tags(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
-    """Log tags, in the caller's transaction if there is one."""
+    """Log tags, in the caller's transaction if there is one; a part of what the caller writes."""
     dialect = dialect_of(connection)
     with connection.cursor() as cursor:
         for start in range(0, len(tags), TAGS_PER_STATEMENT):

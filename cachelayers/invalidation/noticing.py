@@ -51,6 +51,10 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     )
 
 
+# Our own statements on the log go past it.
+notice.is_cachelayers_notice = True  # type: ignore[attr-defined]
+
+
 def time_read(
     work: Work,
     connection: BaseDatabaseWrapper,

@@ -14,6 +14,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
+from cachelayers.invalidation.bounded import limited_transaction
 from cachelayers.invalidation.dialects import LOG, NOW_MS, STATE, Dialect
 from cachelayers.invalidation.incarnations import dialect_of, is_in_snapshot, mirrored_by
 from cachelayers.invalidation.log import logger
@@ -47,7 +48,8 @@ def prune_now_and_then(database: str) -> None:
     if is_replica(connection) or is_in_snapshot(connection):
         return
     try:
-        prune_step(connection)
+        with limited_transaction(connection):
+            prune_step(connection)
     except DatabaseError as error:
         logger.warning("The log of DATABASES[%r] was not pruned: %s", database, error)
 

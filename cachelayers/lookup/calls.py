@@ -48,7 +48,7 @@ def recall(
     alias of CACHES. With ``capture=False`` only its words and its key invalidate it.
 
     What ``compute`` raises is raised here, and nothing is stored. Raises TypeError or ValueError
-    for arguments that mean nothing, MissingTable where the log was not migrated yet.
+    for arguments that mean nothing.
     """
     return recall_by(make_policy(key, compute, timeout, stale, tags, using, capture), compute)
 

@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, raise_if_never_made
+from cachelayers.backends.faults import CACHE_ERRORS, report_unreadable_log
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries.envelope import Envelope, seal, unseal
 from cachelayers.flows import Step
@@ -151,7 +151,7 @@ class DatabaseStep:
         try:
             return self.look()
         except django.db.Error as error:
-            raise_if_never_made(self.database, error)
+            report_unreadable_log(self.database, error)
             return False
 
     async def arun(self) -> bool:

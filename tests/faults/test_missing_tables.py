@@ -1,8 +1,10 @@
-"""A table that was never made: an error that names the alias, the table and the command."""
+"""A table that nobody has made: a miss, one line that names the command, and a check."""
 
 from __future__ import annotations
 
+import io
 import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,68 +15,65 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections, transaction
 
+from cachelayers.backends.faults import _next_report_at
 from cachelayers.exceptions import MissingTable
-from tests.faults.conftest import OpenCache, sqlite_settings
+from cachelayers.lookup import recall
+from tests.faults.conftest import OpenCache, Reports, sqlite_settings
+from tests.faults.test_servers import WHILE_DOWN, everything
 from tests.servers import Server
 
-OPERATIONS: list[Callable[[BaseCache], Any]] = [
-    lambda cache: cache.get("a"),
-    lambda cache: cache.set("a", 1),
-    lambda cache: cache.add("a", 1),
-    lambda cache: cache.touch("a"),
-    lambda cache: cache.delete("a"),
-    lambda cache: cache.has_key("a"),
-    lambda cache: cache.incr("a"),
-    lambda cache: cache.get_many(["a"]),
-    lambda cache: cache.set_many({"a": 1}),
-    lambda cache: cache.delete_many(["a"]),
-    lambda cache: cache.clear(),
-]
+COMMAND = r"manage.py migrate( cachelayers)? --database=bare"
 
 
 @pytest.fixture
-def unmigrated_sqlite(open_cache: OpenCache, sqlite_path: Path) -> BaseCache:
-    sqlite_path.touch()
-    return open_cache("bare", sqlite_settings(sqlite_path), migrate=False)
+def bare_file(open_cache: OpenCache, tmp_path: Path) -> BaseCache:
+    """Return a cache in a file that has no tables."""
+    path = tmp_path / "bare.sqlite3"
+    path.touch()
+    # Its own Health: what was reported a moment ago is not reported again.
+    return open_cache("bare", sqlite_settings(path), migrate=False, BUSY_SECONDS=unique_seconds())
 
 
 @pytest.fixture
-def unmigrated_server(open_cache: OpenCache, server: Server) -> BaseCache:
+def bare_server(open_cache: OpenCache, server: Server) -> BaseCache:
     server.create_database("bare")  # type: ignore[attr-defined] # both kinds have it
-    return open_cache("bare", server.database_settings("bare"), migrate=False)  # type: ignore[attr-defined] # both kinds have it
+    settings = server.database_settings("bare")  # type: ignore[attr-defined] # both kinds have it
+    return open_cache("bare", settings, migrate=False, BUSY_SECONDS=unique_seconds())
 
 
-def assert_helpful(error: BaseException) -> None:
-    text = str(error)
-    assert isinstance(error, ImproperlyConfigured)
-    assert "'bare'" in text
-    assert "cachelayers_entry" in text
-    assert re.search(r"manage.py migrate( cachelayers)? --database=bare", text)
+def unique_seconds() -> float:
+    return 0.3 + uuid.uuid4().int % 10**6 / 10**9
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_missing_table_in_a_file_says_how_to_make_it(
-    unmigrated_sqlite: BaseCache, operation: Callable[[BaseCache], Any]
+@pytest.fixture(autouse=True)
+def _unreported() -> None:
+    _next_report_at.clear()
+
+
+def test_a_missing_table_in_a_file_is_a_miss_and_one_line(
+    bare_file: BaseCache, reports: Reports
 ) -> None:
-    with pytest.raises(MissingTable) as caught:
-        operation(unmigrated_sqlite)
+    answers = everything(bare_file)
 
-    assert_helpful(caught.value)
-
-
-def test_a_missing_table_on_a_server_says_how_to_make_it(unmigrated_server: BaseCache) -> None:
-    for operation in OPERATIONS:
-        with pytest.raises(MissingTable) as caught:
-            operation(unmigrated_server)
-        assert_helpful(caught.value)
+    assert answers == WHILE_DOWN
+    assert len(reports.texts) == 1
+    assert re.search(COMMAND, reports.texts[0])
+    assert "cachelayers_entry" in reports.texts[0]
 
 
-def test_a_missing_table_does_not_break_the_transaction_around_it(
-    unmigrated_server: BaseCache,
+def test_a_missing_table_on_a_server_is_a_miss_and_one_line(
+    bare_server: BaseCache, reports: Reports
 ) -> None:
+    answers = everything(bare_server)
+
+    assert answers == WHILE_DOWN
+    assert len(reports.texts) == 1
+    assert re.search(COMMAND, reports.texts[0])
+
+
+def test_a_missing_table_does_not_break_the_transaction_around_it(bare_server: BaseCache) -> None:
     with transaction.atomic("bare"):
-        with pytest.raises(MissingTable):
-            unmigrated_server.set("a", 1)
+        bare_server.set("a", 1)
         with connections["bare"].cursor() as cursor:
             cursor.execute("SELECT 1")
             found = cursor.fetchone()
@@ -82,11 +81,69 @@ def test_a_missing_table_does_not_break_the_transaction_around_it(
     assert found == (1,)
 
 
-def test_the_cache_works_as_soon_as_the_table_is_made(unmigrated_sqlite: BaseCache) -> None:
-    with pytest.raises(MissingTable):
-        unmigrated_sqlite.set("a", 1)
+def test_the_cache_works_as_soon_as_the_table_is_made(bare_file: BaseCache) -> None:
+    bare_file.set("a", 1)
 
     call_command("migrate", "cachelayers", database="bare", verbosity=0)
 
-    unmigrated_sqlite.set("a", 1)
-    assert unmigrated_sqlite.get("a") == 1
+    bare_file.set("a", 1)
+    assert bare_file.get("a") == 1
+
+
+@pytest.mark.parametrize(
+    "operation", [lambda cache: cache.clear_entries(), lambda cache: cache.count_entries()]
+)
+def test_an_operator_is_told_how_to_make_it(
+    bare_file: BaseCache, operation: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(MissingTable, match=COMMAND) as caught:
+        operation(bare_file)
+
+    assert isinstance(caught.value, ImproperlyConfigured)
+
+
+def test_a_file_of_the_caches_own_is_made_when_it_is_missing(
+    open_cache: OpenCache, tmp_path: Path
+) -> None:
+    path = tmp_path / "fresh disk" / "cache.sqlite3"
+    path.parent.mkdir()
+    cache = open_cache("fresh", sqlite_settings(path), migrate=False)
+
+    first = cache.get("a")
+    cache.set("a", 1)
+
+    assert first is None
+    assert cache.get("a") == 1
+    call_command("migrate", "cachelayers", database="fresh", verbosity=0)  # finds nothing to do
+    assert cache.get("a") == 1
+
+
+def test_a_folder_that_is_missing_is_a_miss(
+    open_cache: OpenCache, tmp_path: Path, reports: Reports
+) -> None:
+    cache = open_cache("nowhere", sqlite_settings(tmp_path / "no" / "c.sqlite3"), migrate=False)
+
+    assert everything(cache) == WHILE_DOWN
+    assert reports.texts
+
+
+def test_a_check_says_that_a_table_is_missing(bare_file: BaseCache) -> None:
+    said = io.StringIO()
+
+    call_command("check", databases=["bare"], stderr=said)
+
+    assert "cachelayers.W045" in said.getvalue()
+    assert "CACHES['bare']" in said.getvalue()
+    call_command("migrate", "cachelayers", database="bare", verbosity=0)
+    call_command("check", databases=["bare"], stderr=(silence := io.StringIO()))
+    assert "cachelayers.W045" not in silence.getvalue()
+
+
+def test_values_are_computed_where_cache_and_log_are_missing(
+    bare_file: BaseCache, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachelayers.lookup.policy.log_database", lambda: "bare", raising=False)
+
+    found = [recall("country:FR", lambda: "France", using="bare", tags=["a"]) for _ in range(2)]
+
+    assert found == ["France", "France"]

@@ -90,9 +90,18 @@ class Server(ABC):
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing answers."""
         os.killpg(self.pid, signal.SIGSTOP)
+        self._signal_children(signal.SIGSTOP)
 
     def resume(self) -> None:
+        self._signal_children(signal.SIGCONT)
         os.killpg(self.pid, signal.SIGCONT)
+
+    def _signal_children(self, number: signal.Signals) -> None:
+        """Signal its processes too: each of PostgreSQL's is a process group of its own."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        for pid in children.read_text().split() if children.exists() else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), number)
 
     def remove(self) -> None:
         """Kill it and delete its folder."""

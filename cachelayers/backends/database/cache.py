@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
+from cachelayers.answers import outside_event_loop
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
-from cachelayers.backends.database.faults import DATABASE_ERRORS
+from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.guard import FAILED
+from cachelayers.backends.database.health import missing_table_text
 from cachelayers.backends.database.table import NEVER_MS, ListedRow, Row, WholeRow
 from cachelayers.entries.keys import LEASE_SUFFIX, Place
 from cachelayers.entries.values import (
@@ -19,7 +21,7 @@ from cachelayers.entries.values import (
     SMALLEST_INT64,
     Undecodable,
 )
-from cachelayers.exceptions import CacheUnavailable
+from cachelayers.exceptions import CacheUnavailable, MissingTable
 
 Answer = TypeVar("Answer")
 
@@ -268,8 +270,11 @@ class DatabaseCache(TableCache):
     def _carry_out(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return what the operation returns; raise CacheUnavailable where it fails."""
         try:
-            return operation(*arguments)
+            return outside_event_loop(operation, *arguments)
         except DATABASE_ERRORS as error:
+            if fault_of(error) is Fault.MISSING_TABLE:
+                said = missing_table_text(self.alias, self._table.database)
+                raise MissingTable(said) from error
             raise CacheUnavailable(
                 f"CACHES[{self.alias!r}] in DATABASES[{self._table.database!r}] failed:"
                 f" {type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
 """Run one statement in Django's connection of an alias, within the caller's transaction if any.
 
-Used by sessions. Outside a transaction a conflict is tried again; every statement has a time limit
-where the database knows one.
+Used by sessions. Outside a transaction a conflict is tried again. Every statement has a time limit,
+by the database where that knows one, and by how long its answer is waited for.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from django.db import DataError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.functional import cached_property
 
-from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
-from cachelayers.backends.database.limits import (
-    Limit,
-    largest_packet_bytes,
-    limit_alone,
-    limit_in_transaction,
-    packet_bytes,
+from cachelayers.answers import (
+    answered_within,
+    connect_within,
+    is_cut,
+    is_in_transaction,
+    restore_transaction,
 )
+from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.limits import largest_packet_bytes, packet_bytes
 from cachelayers.backends.database.statements import (
     PostgresStatements,
     Statements,
     flatten,
     statements_for,
 )
+from cachelayers.conf import is_own_database
 from cachelayers.invalidation.noticing import notice
+from cachelayers.limits import Limit, limit_alone, limit_in_transaction
 from cachelayers.models import Entry
 
 ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
@@ -100,40 +103,77 @@ class DjangoSession:
         connection = self.connection
         columns = [list(column) for column in zip(*rows, strict=True)]
         with ExitStack() as stack:
-            if not connection.in_atomic_block:
-                stack.enter_context(transaction.atomic(connection.alias))
+            driver = cast(Any, connection.connection)
+            stack.enter_context(connection.wrap_database_errors)
+            if not is_in_transaction(connection):
+                stack.enter_context(driver.transaction())
             if limit.before:
                 self._execute(Limit(), limit.alone_before(), (), no_answer)
-            with connection.wrap_database_errors:
-                statement = cast(PostgresStatements, self.sql).upsert_columns
-                Cursor(connection.connection).execute(statement, columns)
+            Cursor(driver).execute(cast(PostgresStatements, self.sql).upsert_columns, columns)
             if limit.after:
                 self._execute(Limit(), limit.alone_after(), (), no_answer)
 
     def _attempt(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
         """Perform within the caller's transaction, or alone and again after a conflict."""
-        connection = self.connection
-        if connection.in_atomic_block or not connection.get_autocommit():
-            limit = limit_in_transaction(connection, self.busy_seconds)
-            # A savepoint of the cache's own: what fails here must not break what the caller does.
-            # Two, where the caller handles transactions by hand: there the outer one makes none.
-            with ExitStack() as savepoints:
-                if not connection.in_atomic_block:
-                    savepoints.enter_context(transaction.atomic(connection.alias))
-                savepoints.enter_context(transaction.atomic(connection.alias))
-                return perform(limit)
-        limit = limit_alone(connection, self.busy_seconds, in_bulk=in_bulk)
         attempt = 1
         while True:
-            was_connected = connection.connection is not None
+            was_connected = self.connection.connection is not None
             try:
-                return perform(limit)
+                return self._perform(perform, in_bulk=in_bulk)
             except DATABASE_ERRORS as error:
-                if attempt == ATTEMPTS or not worth_another_try(connection, error, was_connected):
+                if is_in_transaction(self.connection) or attempt == ATTEMPTS:
+                    raise
+                if was_connected and is_cut(self.connection, error):
+                    return self._perform_anew(perform, in_bulk=in_bulk)
+                if fault_of(error) is not Fault.CONFLICT:
                     raise
             # Jitter, or two that met in a deadlock would meet in the next one.
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - not a secret
             attempt += 1
+
+    def _perform_anew(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
+        """Perform on another connection: the server has ended this one, as a restart does.
+
+        The application's is left as it is. The application is to hear of it, for what it had SET is
+        gone; Django makes a new one when the request ends.
+        """
+        usual = self.connection
+        if is_own_database(usual.alias):
+            usual.close()
+            return self._perform(perform, in_bulk=in_bulk)
+        self.connection = usual.copy()
+        try:
+            return self._perform(perform, in_bulk=in_bulk)
+        finally:
+            self.connection.close()
+            self.connection = usual
+
+    def _perform(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
+        """Perform once."""
+        if self.connection.connection is None and not self.connection.in_atomic_block:
+            connect_within(self.connection, self.busy_seconds)
+        if is_in_transaction(self.connection):
+            return self._perform_in_transaction(perform)
+        # A statement in bulk takes as long as it takes, while the server is at it.
+        seconds = float("inf") if in_bulk else self.busy_seconds
+        with answered_within(self.connection, seconds):
+            return perform(limit_alone(self.connection, self.busy_seconds, in_bulk=in_bulk))
+
+    def _perform_in_transaction(self, perform: Callable[[Limit], Answer]) -> Answer:
+        """Perform behind a savepoint: what fails here must not break what the caller does."""
+        connection = self.connection
+        limit = limit_in_transaction(connection, self.busy_seconds)
+        with ExitStack() as savepoints:
+            # A lock is waited for once; everything else is to take no time.
+            savepoints.enter_context(answered_within(connection, self.busy_seconds, limit.undo))
+            if limit.undo and self._is_quiet():  # the savepoint travels with the statement
+                savepoints.callback(restore_transaction, connection, limit.undo)
+                return perform(limit)
+            if not connection.in_atomic_block:
+                # Two, where the caller handles transactions by hand: there the outer makes none.
+                savepoints.enter_context(transaction.atomic(connection.alias))
+            savepoints.enter_context(transaction.atomic(connection.alias))
+            return perform(limit)
 
     def _execute(
         self,
@@ -147,7 +187,7 @@ class DjangoSession:
         limited = f"{limit.before}{statement}{limit.after}"
         if self._is_quiet():
             with connection.wrap_database_errors:
-                cursor = self._driver_cursor
+                cursor = self._cursor()
                 cursor.execute(limited, parameters)
                 for _ in range(limit.answers_before):
                     cursor.nextset()
@@ -167,19 +207,22 @@ class DjangoSession:
         """
         connection = cast(Any, self.connection)  # the stubs lack the attributes of health checks
         driver_connection = connection.connection
-        if (
+        return not (
             driver_connection is None
             or connection.vendor == "sqlite"
             or any(wrapper is not notice for wrapper in connection.execute_wrappers)
             or connection.queries_logged
             or connection.needs_rollback
             or (connection.health_check_enabled and not connection.health_check_done)
-        ):
-            return False
+        )
+
+    def _cursor(self) -> Any:
+        """Return the driver's cursor, one for each of its connections."""
+        driver_connection = self.connection.connection
         if driver_connection is not self._driver_connection:
+            self._driver_cursor = cast(Any, driver_connection).cursor()
             self._driver_connection = driver_connection
-            self._driver_cursor = driver_connection.cursor()
-        return True
+        return self._driver_cursor
 
     def _refuse_what_cuts_the_connection(self, parameters: Sequence[Any]) -> None:
         """Raise DataError for more bytes than MySQL takes in one packet.
@@ -228,19 +271,3 @@ def has_psycopg3(connection: BaseDatabaseWrapper) -> bool:
     return (
         connection.vendor == "postgresql" and cast(Any, connection).Database.__name__ == "psycopg"
     )
-
-
-def worth_another_try(
-    connection: BaseDatabaseWrapper, error: BaseException, was_connected: bool
-) -> bool:
-    """Tell whether the same statement may well succeed now.
-
-    After a conflict, or when the connection turns out to have been cut meanwhile (a restarted
-    server): it is closed here, so that the next attempt makes a new one.
-    """
-    if fault_of(error) is Fault.CONFLICT:
-        return True
-    if connection.vendor == "sqlite":
-        return False
-    connection.close_if_unusable_or_obsolete()
-    return was_connected and connection.connection is None

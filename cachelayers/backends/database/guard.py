@@ -11,14 +11,16 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, TypeVar
 
+from django.core.exceptions import SynchronousOnlyOperation
+
+from cachelayers.answers import in_a_thread
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.hand import Hand
-from cachelayers.backends.database.health import REPORT_EVERY_SECONDS, Health, Pause, logger
+from cachelayers.backends.database.health import REPORT_EVERY_SECONDS, Health, logger
 from cachelayers.backends.database.rebuild import replace_file
 from cachelayers.backends.database.table import EntryTable, Row
 from cachelayers.entries.keys import Place
-from cachelayers.exceptions import MissingTable
-from cachelayers.models import Entry
+from cachelayers.pauses import Pause
 
 Answer = TypeVar("Answer")
 
@@ -45,16 +47,17 @@ class Guard:
     def attempt(
         self, name: str, operation: Callable[..., Answer], *arguments: object
     ) -> Answer | Failed:
-        """Return what the operation returns, or FAILED; raise only MissingTable."""
+        """Return what the operation returns, or FAILED."""
         if self.health.is_troubled and self._must_skip(name):
             return FAILED
         began = time.monotonic()
         try:
-            answer = operation(*arguments)
+            try:
+                answer = operation(*arguments)
+            except SynchronousOnlyOperation:
+                answer = in_a_thread(operation, *arguments)
         except DATABASE_ERRORS as error:
-            self._raise_if_never_made(error)
-            pause, seconds = self._pause_of(name), time.monotonic() - began
-            self.health.note_failure(name, error, pause, seconds=seconds)
+            self._note_failure(name, error, time.monotonic() - began)
             self._begin_lost_file_anew(error)
             return FAILED
         if self.health.is_troubled:
@@ -83,7 +86,7 @@ class Guard:
 
     def _must_skip(self, name: str) -> bool:
         """Tell whether an operation is not even to be tried now; settle what can be settled."""
-        if self._pause_of(name).is_on:
+        if not self._pause_of(name).takes_try():
             return True
         if self.health.distrusts_any:
             self._settle()
@@ -110,37 +113,30 @@ class Guard:
             return
         self.health.trust_again(ids, everything=everything)
 
-    def _raise_if_never_made(self, error: BaseException) -> None:
-        """Raise MissingTable for a table, or a whole file, that nobody has made yet."""
-        fault = fault_of(error)
-        if fault is Fault.NO_FILE:
-            is_lost = self.table.sessions.own_file_in_use() is not None
-            if is_lost or not self.table.is_file_missing():
-                return
-        elif fault is not Fault.MISSING_TABLE:
-            return
-        database = self.table.database
-        raise MissingTable(
-            f"CACHES[{self.health.alias!r}] keeps its entries in the table"
-            f" {Entry._meta.db_table!r} of DATABASES[{database!r}], which does not exist."
-            f" Create it with: python manage.py migrate cachelayers --database={database}"
-        ) from error
+    def _note_failure(self, name: str, error: BaseException, seconds: float) -> None:
+        """Report a failure, and what is to be done where nobody has made the table yet."""
+        if fault_of(error) is Fault.MISSING_TABLE:
+            self.health.note_missing_table(error)
+        else:
+            self.health.note_failure(name, error, self._pause_of(name), seconds=seconds)
 
     def _begin_lost_file_anew(self, error: BaseException) -> None:
-        """Replace an SQLite file of the cache's own that is corrupt or gone.
+        """Make an SQLite file of the cache's own that is missing, corrupt or gone.
 
         Where that fails, it is not tried again at every operation.
         """
         fault = fault_of(error)
         if fault is Fault.NO_FILE and not self.table.is_file_missing():
             return
-        lost = self.table.sessions.own_file_in_use()
-        if fault not in {Fault.CORRUPT, Fault.NO_FILE} or lost is None:
+        sessions = self.table.sessions
+        if fault not in {Fault.CORRUPT, Fault.NO_FILE} or not sessions.is_on_own_file():
             return
         if time.monotonic() < self._replace_at:
             return
         try:
-            replace_file(self.table.database, lost)
-        except (OSError, *DATABASE_ERRORS):
+            replace_file(self.table.database, sessions.file_in_use())
+        except BlockingIOError:  # another process is at it
+            self._replace_at = time.monotonic() + SETTLE_EVERY_SECONDS / 10
+        except Exception:  # noqa: BLE001 - whatever migrations, files and databases raise
             self._replace_at = time.monotonic() + REPORT_EVERY_SECONDS
-            logger.exception("CACHES[%r]: its file could not be begun anew.", self.health.alias)
+            logger.exception("CACHES[%r]: its file could not be made.", self.health.alias)

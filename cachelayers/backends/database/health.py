@@ -9,41 +9,14 @@ import logging
 import time
 
 from cachelayers.masking import without_secrets
+from cachelayers.models import Entry
+from cachelayers.pauses import SLOW_FAILURE_SECONDS, Pause
 from cachelayers.stats import counts
 
 logger = logging.getLogger("cachelayers.backends.database")
 
 REPORT_EVERY_SECONDS = 60.0
-# A failure that took this long would make a page of many cache calls slow, so further calls are
-# skipped for a while. Quick failures (a value that is too large, a full disk) cost nobody much.
-SLOW_FAILURE_SECONDS = 0.05
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 4.0
 MOST_DISTRUSTED = 10_000
-
-
-class Pause:
-    """How long one kind of operation is skipped after slow failures: 1, 2, 4, 4 ... seconds."""
-
-    def __init__(self) -> None:
-        """Begin without one."""
-        self.until = 0.0  # of time.monotonic(); 0: no pause
-        self._next_seconds = FIRST_PAUSE_SECONDS
-
-    @property
-    def is_on(self) -> bool:
-        """Tell whether operations are to be skipped now."""
-        return self.until != 0.0 and time.monotonic() < self.until
-
-    def begin(self) -> None:
-        """Pause, longer each time in a row."""
-        self.until = time.monotonic() + self._next_seconds
-        self._next_seconds = min(self._next_seconds * 2, LONGEST_PAUSE_SECONDS)
-
-    def end(self) -> None:
-        """Go back to normal after a success."""
-        self.until = 0.0
-        self._next_seconds = FIRST_PAUSE_SECONDS
 
 
 class Report:
@@ -123,12 +96,30 @@ class Health:
     def note_failure(
         self, operation: str, error: BaseException, pause: Pause, *, seconds: float
     ) -> None:
-        """Report a failed operation, and pause its like if it was slow to fail."""
+        """Report a failed operation, and pause its like if it was slow to fail.
+
+        Where reads are, writes are too: each would be waited for in vain by itself.
+        """
         if seconds >= SLOW_FAILURE_SECONDS:
-            pause.begin()
+            pause.begin(seconds)
+            if pause is self.reads:
+                self.writes.begin(seconds)
             self.is_troubled = True
         self.faults.tell(
             f"{operation} failed in DATABASES[{self.database!r}]: {type(error).__name__}: {error}."
             " Until it works again reads are misses and writes are skipped.",
             error,
         )
+
+    def note_missing_table(self, error: BaseException) -> None:
+        """Report that nobody has made the table yet."""
+        self.faults.tell(missing_table_text(self.alias, self.database), error)
+
+
+def missing_table_text(alias: str, database: str) -> str:
+    """Return what is said of a table, or a whole file, that nobody has made yet."""
+    return (
+        f"the entries of CACHES[{alias!r}] belong into the table {Entry._meta.db_table!r} of"
+        f" DATABASES[{database!r}], which does not exist. Until then reads are misses and writes"
+        f" are skipped. Create it with: python manage.py migrate --database={database}"
+    )

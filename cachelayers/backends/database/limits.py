@@ -1,82 +1,15 @@
-"""Make a statement give up in time where the database has a way to say so. Used by sessions."""
+"""Tell how large a statement MySQL takes. Used by sessions."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 ESCAPED_BYTES = b"\0\n\r\x1a\"'\\"  # by MySQL's driver, each with one more byte
 STATEMENT_BYTES = 64 * 2**10  # room for the statement itself
-
-
-class Limit(NamedTuple):
-    """What stands around a statement to limit it, and how many answers come before its own."""
-
-    before: str = ""
-    after: str = ""
-    answers_before: int = 0
-
-    def alone_before(self) -> str:
-        """Return what stands before, as a message of its own."""
-        return self.before.rstrip("; ")
-
-    def alone_after(self) -> str:
-        """Return what stands after, as a message of its own."""
-        return self.after.lstrip("; ")
-
-
-def limit_alone(connection: BaseDatabaseWrapper, seconds: float, *, in_bulk: bool) -> Limit:
-    """Return the limit for a statement outside a transaction; it costs no round trip.
-
-    A statement ``in_bulk`` (clear, prune) may take its time, but may not wait longer for a lock.
-    MySQL and SQLite have no such form: there the alias's own options bound the wait.
-    """
-    if takes_several_statements(connection):
-        # Two statements in one message are one transaction, so LOCAL ends with ours.
-        setting = "lock_timeout" if in_bulk else "statement_timeout"
-        return Limit(f"SET LOCAL {setting} = {milliseconds(seconds)}; ", answers_before=1)
-    return limit_on_mariadb(connection, seconds, in_bulk=in_bulk)
-
-
-def limit_in_transaction(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
-    """Return the limit for how long a statement in the caller's transaction waits for a lock.
-
-    On PostgreSQL LOCAL would last until the transaction's end, so what was there before is put
-    back in the same message; where the statement fails, the savepoint does that.
-    """
-    if takes_several_statements(connection):
-        remember = "SELECT set_config('cachelayers.before', current_setting('lock_timeout'), true)"
-        restore = "SELECT set_config('lock_timeout', current_setting('cachelayers.before'), true)"
-        limit = f"SET LOCAL lock_timeout = {milliseconds(seconds)}"
-        return Limit(f"{remember}; {limit}; ", f"; {restore}", answers_before=2)
-    return limit_on_mariadb(connection, seconds, in_bulk=True)
-
-
-def limit_on_mariadb(connection: BaseDatabaseWrapper, seconds: float, *, in_bulk: bool) -> Limit:
-    """Return the limit as MariaDB's prefix; elsewhere none."""
-    if connection.vendor != "mysql" or not cast(Any, connection).mysql_is_mariadb:
-        return Limit()
-    if not in_bulk:
-        # Ends a wait for a lock too; one setting costs half as much as three.
-        return Limit(f"SET STATEMENT max_statement_time = {seconds} FOR ")
-    whole = max(1, round(seconds))  # these two take whole seconds
-    return Limit(
-        f"SET STATEMENT innodb_lock_wait_timeout = {whole}, lock_wait_timeout = {whole} FOR "
-    )
-
-
-def takes_several_statements(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether one message may hold several statements: not where psycopg binds apart."""
-    options = connection.settings_dict["OPTIONS"]
-    return connection.vendor == "postgresql" and not options.get("server_side_binding")
-
-
-def milliseconds(seconds: float) -> int:
-    """Return a time as PostgreSQL wants it: 0 would mean for ever."""
-    return max(1, round(seconds * 1000))
 
 
 _largest_packets: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""Put a new, empty SQLite file in the place of a corrupt or vanished one of the cache's own.
+"""Put a new, empty SQLite file in the place of a missing or corrupt one of the cache's own.
 
 Called by guard. Everything in it can be computed again, so a new file is the whole repair; a
 corrupt one is set aside for whoever wants to know what happened.
@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO
 
@@ -32,30 +33,31 @@ logger = logging.getLogger("cachelayers.backends.database")
 SIDE_FILES = ("-wal", "-shm")  # a new file must not meet the old one's write-ahead log
 
 
-def replace_file(database: str, lost: FileIdentity) -> None:
-    """Put a new file in the place of one that is corrupt or gone, and was this cache's alone.
+def replace_file(database: str, lost: FileIdentity | None) -> None:
+    """Put a new file in the place of one that is missing or corrupt, and is this cache's alone.
 
-    ``lost`` is the file that was in use. Where another one is at its path by now, another thread or
-    process was first, and all that is left to do is to open that one.
-    Raises OSError or a database error where it cannot be done.
+    ``lost`` is the file that was in use; None: there was none yet. Where another one is at its path
+    by now, another thread or process was first, and all that is left to do is to open that one.
+    Raises OSError or a database error where it cannot be done, or another one is at it.
     """
     path = plain_path_of(str(connections[database].settings_dict["NAME"]))
     with locked(f"{path}.lock"):
         found = identity_of(path)
-        if found == lost:
+        if found is not None and found == lost:
             aside = set_aside(path)
             logger.error("%s is corrupt: set aside as %s, to begin anew.", path, aside)
         if found in {lost, None}:
             make_new_file(database, path)
-            logger.error("%s was begun anew: it is empty now.", path)
+            logger.error("%s was made: it is empty now.", path)
     look_at_files_again()
 
 
 @contextmanager
 def locked(path: str) -> Iterator[IO[str]]:
-    """Hold a lock over all processes of this host; the first one that has it rebuilds."""
+    """Hold a lock over all processes of this host, or raise BlockingIOError: nobody waits."""
     with Path(path).open("w") as file:
-        locks.lock(file, locks.LOCK_EX)
+        if not locks.lock(file, locks.LOCK_EX | locks.LOCK_NB):
+            raise BlockingIOError(f"another process makes {path.removesuffix('.lock')}")
         try:
             yield file
         finally:
@@ -63,7 +65,9 @@ def locked(path: str) -> Iterator[IO[str]]:
 
 
 def set_aside(path: str) -> str:
-    """Rename the file and its side files; return the new name."""
+    """Rename the file and its side files; return the new name. Only the newest ones are kept."""
+    for older in Path(path).parent.glob(f"{escape(Path(path).name)}.corrupt-*"):
+        older.unlink()
     aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
     Path(path).rename(aside)
     for suffix in SIDE_FILES:

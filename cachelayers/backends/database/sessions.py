@@ -82,12 +82,15 @@ class Sessions:
         self._local.held = Held(connection, configured, name, alone, joined)
         return self.current()
 
-    def own_file_in_use(self) -> FileIdentity | None:
-        """Return which SQLite file this thread last had open, if it holds nothing but entries."""
+    def is_on_own_file(self) -> bool:
+        """Tell whether this thread uses an SQLite file that holds nothing but entries."""
         session = self.current()
-        if isinstance(session, FileSession) and session.is_own_file:
-            return session.identity
-        return None
+        return isinstance(session, FileSession) and session.is_own_file
+
+    def file_in_use(self) -> FileIdentity | None:
+        """Return which SQLite file this thread last had open; None: none yet."""
+        session = self.current()
+        return session.identity if isinstance(session, FileSession) else None
 
     def _sqlite_session(self, connection: BaseDatabaseWrapper, name: str) -> Session:
         """Return a session on the file, or Django's where the database is only in memory."""

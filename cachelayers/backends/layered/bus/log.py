@@ -12,7 +12,7 @@ from cachelayers.backends.faults import raise_if_never_made
 from cachelayers.backends.layered.bus.base import Apply, Bus, Events, names_of
 from cachelayers.exceptions import NotNow
 from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
-from cachelayers.invalidation.log import log_of, write_tags
+from cachelayers.invalidation.log import log_of, write_tags_in_time
 from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.transactions import transaction_of
@@ -90,12 +90,12 @@ class LogBus(Bus):
         tags = [key_tag(self.cache, name) for name in names or [EVERYTHING]]
         connection = connections[self.database]
         if not is_in_snapshot(connection):
-            write_tags(connection, tags)
+            write_tags_in_time(connection, tags)
             return True
         try:
             # A savepoint: what fails here is not to break the caller's transaction.
             with transaction.atomic(self.database):
-                write_tags(connection, tags)
+                write_tags_in_time(connection, tags)
         except django.db.Error as error:
             raise NotNow(f"{type(error).__name__}: {error}") from error
         transaction_of(connection).mark_dirty()  # the ids of its rows may be given to others

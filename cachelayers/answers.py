@@ -1,0 +1,318 @@
+"""Wait for a server's answer no longer than allowed, on Django's connection of an alias.
+
+A server that is frozen, or cut off, ends no statement by its own time limit. Used by the table's
+sessions and by the log, around their own statements only.
+
+What was not answered in time stays in flight: the connection is the application's, with its SET and
+its transaction, and its next statement first waits for that answer, as it would have waited without
+us. Only a connection to a database that is the cache's own is closed.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import select
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+
+import django.db
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.conf import is_own_database
+
+# A server that works ends the statement by its own limit, which is better: the answer comes.
+GRACE_SECONDS = 0.25
+# Numbers of errors of a cut connection.
+MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
+POSTGRES_IN_ERROR = 3  # PQTRANS_INERROR
+# Methods of MySQL's driver that talk to the server.
+MYSQL_TALKING = ("query", "commit", "rollback", "autocommit", "ping")
+
+Answer = TypeVar("Answer")
+Parameters = ParamSpec("Parameters")
+
+
+class Unanswered(django.db.OperationalError):
+    """The server has not answered in time.
+
+    Not raised by the driver, so that Django does not ask the same server whether it is usable.
+    """
+
+
+@contextmanager
+def answered_within(
+    connection: BaseDatabaseWrapper, seconds: float, undo: str = ""
+) -> Iterator[None]:
+    """Raise Unanswered where statements in the block are not answered in time.
+
+    ``undo``: what is to be run in the caller's transaction if the late answer is an error.
+    """
+    driver = connection.connection
+    answers = answers_on(driver)
+    if answers is None:  # SQLite answers by itself; other drivers, by their own limits
+        yield
+        return
+    answers.begin(time.monotonic() + seconds + GRACE_SECONDS, undo)
+    try:
+        yield
+    except Unanswered:
+        if not connection.in_atomic_block and is_own_database(connection.alias):
+            connection.close()
+        raise
+    finally:
+        answers.end()
+
+
+def connect_within(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    """Connect, and wait no longer for that than allowed: drivers take whole seconds."""
+    if connection.vendor == "sqlite":
+        return
+    usual = connection.settings_dict
+    options = usual["OPTIONS"]
+    limit = max(1, math.ceil(seconds))
+    known = options.get("connect_timeout")
+    limited = limit if known is None else min(limit, int(known))
+    # In a copy: the threads share the settings of an alias.
+    connection.settings_dict = {**usual, "OPTIONS": {**options, "connect_timeout": limited}}
+    try:
+        connection.ensure_connection()
+    finally:
+        connection.settings_dict = usual
+
+
+def is_cut(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
+    """Tell, without asking the server, whether a connection was ended by it."""
+    driver = connection.connection
+    if driver is None or connection.vendor == "sqlite":
+        return False
+    if connection.vendor == "mysql":
+        return bool(error.args) and error.args[0] in MYSQL_LOST
+    return bool(driver.closed)
+
+
+def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a statement now is part of a transaction of the caller's."""
+    return connection.in_atomic_block or (
+        # Not connected yet, `autocommit` says nothing.
+        connection.connection is not None and not connection.autocommit
+    )
+
+
+def restore_transaction(connection: BaseDatabaseWrapper, undo: str) -> None:
+    """Put the caller's transaction on PostgreSQL right where a statement of ours has broken it."""
+    driver = connection.connection
+    if driver is None or connection.needs_rollback or not is_broken(driver):
+        return
+    with suppress(django.db.Error), connection.wrap_database_errors:
+        driver.cursor().execute(undo)
+
+
+class Unfinished(NamedTuple):
+    """A statement in flight: psycopg's generator, and what that waits for."""
+
+    generator: Generator[Any, Any, Any]
+    wants: Any
+    undo: str
+
+
+class PsycopgAnswers:
+    """What is waited for on one connection of psycopg, in whose ``wait`` all of it passes."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = weakref.ref(driver)
+        self._deadline: float | None = None
+        self._undo = ""
+        self._unfinished: Unfinished | None = None
+
+    def begin(self, deadline: float, undo: str) -> None:
+        """Limit what is waited for from now on."""
+        self._deadline, self._undo = deadline, undo
+        cast(Any, self._driver()).wait = self.wait
+
+    def end(self) -> None:
+        """Limit nothing any more; what is in flight is still to be waited for."""
+        self._deadline = None
+        driver = self._driver()
+        if driver is not None and self._unfinished is None:
+            driver.__dict__.pop("wait", None)
+
+    def wait(self, generator: Generator[Any, Any, Any], *arguments: Any, **keywords: Any) -> Any:
+        """Do as psycopg's own, after what is in flight has come to its end."""
+        if self._unfinished is not None:
+            self._finish(*arguments, **keywords)
+        return self._wait(self._followed(generator), *arguments, **keywords)
+
+    def _wait(self, generator: Generator[Any, Any, Any], *arguments: Any, **keywords: Any) -> Any:
+        driver = cast(Any, self._driver())
+        return type(driver).wait(driver, generator, *arguments, **keywords)
+
+    def _finish(self, *arguments: Any, **keywords: Any) -> None:
+        """Wait for the answer that was late, and have the transaction as it was before."""
+        late, self._unfinished = cast(Unfinished, self._unfinished), None
+        driver = cast(Any, self._driver())
+        with suppress(_psycopg_error()):  # told before
+            self._wait(self._followed(late.generator, late), *arguments, **keywords)
+        if late.undo and is_broken(driver):
+            from psycopg.generators import execute
+
+            driver.pgconn.send_query(late.undo.encode())
+            self._wait(execute(driver.pgconn), *arguments, **keywords)
+        if self._deadline is None:
+            driver.__dict__.pop("wait", None)
+
+    def _followed(
+        self, generator: Generator[Any, Any, Any], late: Unfinished | None = None
+    ) -> Generator[Any, Any, Any]:
+        """Pass on what a generator waits for, until the time is over."""
+        try:
+            wants = next(generator) if late is None else late.wants
+            while True:
+                ready = yield wants
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    undo = self._undo if late is None else late.undo
+                    self._unfinished = Unfinished(generator, wants, undo)
+                    raise Unanswered("the server has not answered in time")
+                wants = generator.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+def is_broken(driver: Any) -> bool:
+    """Tell whether a transaction on a connection of PostgreSQL takes no statements any more."""
+    if hasattr(driver, "info"):
+        status = driver.info.transaction_status
+    else:
+        status = driver.get_transaction_status()  # psycopg 2
+    return int(status) == POSTGRES_IN_ERROR
+
+
+def _psycopg_error() -> type[BaseException]:
+    from psycopg import Error
+
+    return Error
+
+
+class MySQLAnswers:
+    """The same on a connection of mysqlclient, for the first byte of an answer."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = weakref.ref(driver)
+        self._deadline = float("inf")
+        self._is_in_flight = False
+
+    def begin(self, deadline: float, undo: str) -> None:
+        """Limit what is waited for from now on. MySQL undoes the statement alone by itself."""
+        self._deadline = deadline
+        cast(Any, self._driver()).query = self.query
+
+    def end(self) -> None:
+        """Limit nothing any more; what is in flight is still to be waited for."""
+        driver = self._driver()
+        if driver is None:
+            return
+        self._deadline = float("inf")
+        for name in MYSQL_TALKING:
+            driver.__dict__.pop(name, None)
+            if self._is_in_flight:
+                setattr(driver, name, self._after_answer(name))
+
+    def query(self, query: bytes | bytearray) -> None:
+        """Send a statement, and wait for the answer."""
+        driver = cast(Any, self._driver())
+        self._finish(driver)
+        driver.send_query(bytes(query))
+        self._await(driver)
+        driver.read_query_result()
+
+    def _after_answer(self, name: str) -> Callable[..., Any]:
+        def talk(*arguments: Any) -> Any:
+            driver = cast(Any, self._driver())
+            self._finish(driver)
+            self.end()
+            return getattr(driver, name)(*arguments)
+
+        return talk
+
+    def _finish(self, driver: Any) -> None:
+        """Wait for the answer that was late, and take it away."""
+        if not self._is_in_flight:
+            return
+        self._await(driver)
+        self._is_in_flight = False
+        with suppress(driver.Error):  # told before
+            driver.read_query_result()
+            driver.store_result()
+
+    def _await(self, driver: Any) -> None:
+        self._is_in_flight = True
+        seconds = self._deadline - time.monotonic()
+        poll = select.poll()
+        poll.register(driver.fileno(), select.POLLIN)
+        if not poll.poll(None if seconds == float("inf") else max(0, seconds * 1000)):
+            raise Unanswered("the server has not answered in time")
+        self._is_in_flight = False
+
+
+Answers = PsycopgAnswers | MySQLAnswers
+
+
+def answers_on(driver: Any) -> Answers | None:
+    """Return what bounds the waits on a driver's connection; None: nothing does."""
+    known: Answers | None = getattr(driver, "_cachelayers_answers", None)
+    if known is None and (kind := KINDS.get(type(driver).__module__.partition(".")[0])) is not None:
+        known = driver._cachelayers_answers = kind(driver)
+    return known
+
+
+KINDS: dict[str, type[PsycopgAnswers | MySQLAnswers]] = {
+    "psycopg": PsycopgAnswers,
+    "MySQLdb": MySQLAnswers,
+}
+
+
+def outside_event_loop(
+    function: Callable[Parameters, Answer],
+    *arguments: Parameters.args,
+    **keywords: Parameters.kwargs,
+) -> Answer:
+    """Call a function; where Django refuses it, because an event loop runs here, in a thread."""
+    try:
+        return function(*arguments, **keywords)
+    except SynchronousOnlyOperation:
+        return in_a_thread(function, *arguments, **keywords)
+
+
+def in_a_thread(
+    function: Callable[Parameters, Answer],
+    *arguments: Parameters.args,
+    **keywords: Parameters.kwargs,
+) -> Answer:
+    """Call a function in a thread of its own, with connections of its own, and wait for it.
+
+    Whoever calls what blocks from async code has the event loop wait, as for any other cache.
+    """
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+    context = contextvars.copy_context()
+
+    def perform() -> None:
+        try:
+            answers.append(context.run(function, *arguments, **keywords))
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=perform, name="cachelayers-outside-event-loop")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return answers[0]

@@ -1,0 +1,114 @@
+"""Run our own statements on a log within a time limit, and none for a while after a slow failure.
+
+Not the inserts that are part of a user's write: those take as long as the write itself may.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import django.db
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.answers import (
+    answered_within,
+    connect_within,
+    is_in_transaction,
+    outside_event_loop,
+    restore_transaction,
+)
+from cachelayers.conf import package_settings
+from cachelayers.limits import Limit, limit_alone, limit_in_transaction, milliseconds
+from cachelayers.pauses import SLOW_FAILURE_SECONDS, Pause
+
+
+class LogPaused(django.db.OperationalError):
+    """The log was too slow a moment ago, and is not asked now."""
+
+
+_pauses: dict[str, Pause] = {}
+
+
+def fetch_in_time(database: str, statement: str, parameters: Sequence[Any]) -> list[Any]:
+    """Run a statement on the log of a DATABASES alias, and return its rows."""
+    with paused_after_slow_failure(database):
+        return outside_event_loop(_run, database, statement, parameters, has_rows=True)
+
+
+def execute_in_time(database: str, statement: str, parameters: Sequence[Any]) -> None:
+    """Run a statement on the log that returns nothing."""
+    with paused_after_slow_failure(database):
+        outside_event_loop(_run, database, statement, parameters, has_rows=False)
+
+
+@contextmanager
+def paused_after_slow_failure(database: str) -> Iterator[None]:
+    """Raise LogPaused instead of waiting once more for what was waited for in vain."""
+    pause = _pauses.get(database) or _pauses.setdefault(database, Pause())
+    if not pause.takes_try():
+        raise LogPaused(f"the log in DATABASES[{database!r}] was too slow a moment ago")
+    began = time.monotonic()
+    try:
+        yield
+    except django.db.Error:
+        if (seconds := time.monotonic() - began) >= SLOW_FAILURE_SECONDS:
+            pause.begin(seconds)
+        raise
+    if pause.until:
+        pause.end()
+
+
+def _run(database: str, statement: str, parameters: Sequence[Any], *, has_rows: bool) -> list[Any]:
+    connection, seconds = connections[database], package_settings().LOG_SECONDS
+    if connection.connection is None and not connection.in_atomic_block:
+        connect_within(connection, seconds)
+    limit = limit_for(connection, seconds)
+    with ExitStack() as stack:
+        stack.enter_context(answered_within(connection, seconds, limit.undo))
+        if limit.undo:
+            stack.callback(restore_transaction, connection, limit.undo)
+        stack.enter_context(unnoticed(connection))
+        cursor = stack.enter_context(connection.cursor())
+        cursor.execute(f"{limit.before}{statement}{limit.after}", parameters)
+        for _ in range(limit.answers_before):
+            cast(Any, cursor).nextset()
+        return list(cursor.fetchall()) if has_rows else []
+
+
+def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
+    """Return the limit that fits: within a transaction, for the wait for a lock."""
+    if is_in_transaction(connection):
+        return limit_in_transaction(connection, seconds)
+    return limit_alone(connection, seconds, in_bulk=False)
+
+
+@contextmanager
+def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Leave our own execute wrapper out, to which our own statements mean nothing."""
+    usual = connection.execute_wrappers
+    connection.execute_wrappers = [
+        one for one in usual if not getattr(one, "is_cachelayers_notice", False)
+    ]
+    try:
+        yield
+    finally:
+        connection.execute_wrappers = usual
+
+
+@contextmanager
+def limited_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Open a transaction of our own whose statements together wait no longer than allowed."""
+    seconds = package_settings().LOG_SECONDS
+    with (
+        paused_after_slow_failure(connection.alias),
+        answered_within(connection, seconds),
+        transaction.atomic(connection.alias),
+    ):
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {milliseconds(seconds)}")
+        yield
