@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from cachelayers.fragments.jinja_blocks import (
     show_fragments,
     show_hole,
 )
-from cachelayers.fragments.jinja_sources import names_in_macros, note_all
+from cachelayers.fragments.jinja_sources import note_all
 from cachelayers.fragments.keys import digest_of
 from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
 
@@ -30,6 +30,27 @@ ITEMS = "_cachelayers_items"  # the variable of a template that holds what is lo
 COMPILING = "_cachelayers_compiling"  # of a parser
 MOST_TAGS = 1_000  # remembered; templates that are made from strings may be any number
 OF_MACRO = ("caller", "varargs", "kwargs")
+LOOP_NAME = "loop"
+# What may be asked of a loop, and what tells it from others. Others go on from use to use.
+TELLING_OF_LOOP = {
+    **{
+        name: name
+        for name in (
+            "index",
+            "index0",
+            "revindex",
+            "revindex0",
+            "first",
+            "last",
+            "length",
+            "depth",
+            "depth0",
+            "previtem",
+            "nextitem",
+        )
+    },
+    "cycle": "index0",
+}
 # Tags that write what is in them as it is. Not {% autoescape %}: a macro outside does not know it.
 PLAIN_TAGS = frozenset({"block", "for", "fragment", "fragments", "if", "uncached", "with"})
 REFERRING = (nodes.Include, nodes.Import, nodes.FromImport)
@@ -73,7 +94,6 @@ class CacheLayersExtension(Extension):
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Remember the source that is about to be compiled."""
         self._compiled.digest = digest_of(source)
-        self._compiled.names_in_macros = names_in_macros(source)
         return source
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
@@ -122,7 +142,7 @@ class CacheLayersExtension(Extension):
         number = compiling.next_number()
         block = f"_cachelayers_block_{number}"
         renamed = rename_of_macro(body, block)
-        asked = [name for name in names_in(body) if name not in parts.names]
+        asked = {name: one for name, one in names_in(body).items() if name not in parts.names}
         own_holes = {one: hole for one, hole in holes.items() if one >= first}
         shown = self.call_method(
             "_show_fragments" if is_list else "_show_fragment",
@@ -131,10 +151,9 @@ class CacheLayersExtension(Extension):
                 nodes.Const((parser.name, line, number, self._compiled.digest)),
                 nodes.Const(tuple(constant_names(body))),
                 nodes.Const(tuple(told_by(parts.given[1:]))),
-                nodes.Const(tuple(self._called(body))),
                 nodes.List(parts.given),
                 nodes.Dict(parts.options),
-                dictionary_of({name: nodes.Name(name, "load") for name in asked}),
+                dictionary_of(asked),
                 dictionary_of({n: nodes.Name(hole.name, "load") for n, hole in own_holes.items()}),
                 nodes.Name(block, "load"),
                 *([nodes.Const(parts.names), nodes.Name(ITEMS, "load")] if is_list else []),
@@ -158,23 +177,17 @@ class CacheLayersExtension(Extension):
             nodes.If(nodes.Name(ITEMS, "load"), compiled, [], otherwise, lineno=line),
         ]
 
-    def _called(self, body: Sequence[nodes.Node]) -> frozenset[str]:
-        """Return what macros of the template may ask for, if a block calls any."""
-        names: frozenset[str] = self._compiled.names_in_macros
-        return names if find_all(body, nodes.Call) else frozenset()
-
     def _tag(
         self,
         place: tuple[str | None, int, int, str],
         named: Sequence[str],
         told: Sequence[str],
-        called: Sequence[str],
     ) -> Tag:
         tag = self._tags.get(place)
         if tag is None:
             if len(self._tags) >= MOST_TAGS:
                 self._tags.clear()
-            tag = self._tags[place] = Tag(*place, named, frozenset(told), frozenset(called))
+            tag = self._tags[place] = Tag(*place, named, frozenset(told))
         return tag
 
     def _show_fragment(
@@ -183,10 +196,9 @@ class CacheLayersExtension(Extension):
         place: tuple[str | None, int, int, str],
         named: Sequence[str],
         told: Sequence[str],
-        called: Sequence[str],
         *parts: Any,
     ) -> str:
-        return show_fragment(self._tag(place, named, told, called), context, *parts)
+        return show_fragment(self._tag(place, named, told), context, *parts)
 
     def _show_fragments(
         self,
@@ -194,10 +206,9 @@ class CacheLayersExtension(Extension):
         place: tuple[str | None, int, int, str],
         named: Sequence[str],
         told: Sequence[str],
-        called: Sequence[str],
         *parts: Any,
     ) -> str:
-        return show_fragments(self._tag(place, named, told, called), context, *parts)
+        return show_fragments(self._tag(place, named, told), context, *parts)
 
     # {% uncached %} ... {% enduncached %}
 
@@ -316,10 +327,43 @@ def dictionary_of(expressions: Mapping[Any, nodes.Expr]) -> nodes.Dict:
     return nodes.Dict([nodes.Pair(nodes.Const(key), value) for key, value in expressions.items()])
 
 
-def names_in(body: Sequence[nodes.Node]) -> list[str]:
-    """Return the names that stand in a block, but the extension's own."""
-    found = {name.name for name in find_all(body, nodes.Name) if name.ctx == "load"}
-    return sorted(name for name in found if not name.startswith("_cachelayers"))
+def names_in(body: Sequence[nodes.Node]) -> dict[str, nodes.Expr]:
+    """Return the names that stand in a block, and what of the loop around it, with their values.
+
+    But the extension's own, other than what stands for a macro's ``caller`` and the like.
+    """
+    names = sorted({name.name for name in find_all(body, nodes.Name) if name.ctx == "load"})
+    found: dict[str, nodes.Expr] = {
+        name: nodes.Name(name, "load")
+        for name in names
+        if name != LOOP_NAME and (not name.startswith("_cachelayers") or name.endswith(OF_MACRO))
+    }
+    for attribute in uses_of_loop(body):
+        loop = nodes.Name(LOOP_NAME, "load")
+        if attribute in TELLING_OF_LOOP:
+            name = f"{LOOP_NAME}.{TELLING_OF_LOOP[attribute]}"
+            value = nodes.Getattr(loop, TELLING_OF_LOOP[attribute], "load")
+            is_there = nodes.Test(loop, "defined", [], [], None, None)
+            found[name] = nodes.CondExpr(is_there, value, nodes.Const(None))
+        else:
+            found[LOOP_NAME] = loop
+    return found
+
+
+def uses_of_loop(body: Iterable[nodes.Node]) -> Iterator[str]:
+    """Yield what a block asks of the loop around it; nothing for the loop as a whole."""
+    for node in body:
+        if isinstance(node, nodes.Name):
+            if node.name == LOOP_NAME and node.ctx == "load":
+                yield ""
+        elif isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+            if node.node.name == LOOP_NAME:
+                yield node.attr
+        elif isinstance(node, nodes.For):
+            # In its body the name stands for itself.
+            yield from uses_of_loop([node.iter, *node.else_])
+        else:
+            yield from uses_of_loop(node.iter_child_nodes())
 
 
 def constant_names(body: Sequence[nodes.Node]) -> Iterator[str]:
@@ -333,10 +377,8 @@ def constant_names(body: Sequence[nodes.Node]) -> Iterator[str]:
 
 
 def told_by(arguments: Sequence[nodes.Expr]) -> Iterator[str]:
-    """Yield the names whose values arguments are, or the primary keys of: ``book``, ``book.pk``."""
+    """Yield the names whose values arguments are."""
     for argument in arguments:
-        if isinstance(argument, nodes.Getattr) and argument.attr in {"pk", "id"}:
-            argument = argument.node  # noqa: PLW2901 - what it is the key of
         if isinstance(argument, nodes.Name):
             yield argument.name
 

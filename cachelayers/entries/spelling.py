@@ -245,6 +245,9 @@ def spell_instance(value: Model) -> str:
 @lru_cache(maxsize=1024)
 def beginning_of_row(model: type[Model], database: str | None) -> str:
     """Spell what the rows of a model in a database have in common."""
+    if database is None:
+        # As an editor's preview of what is not published: it has the key of a row, not its values.
+        raise Unstable("it was not read from a database")
     return f"o{spell_str(model._meta.label)}{spell(database)}"
 
 

@@ -1,38 +1,67 @@
-"""Spell what a fragment was given: values, rows with what was added to them, texts. Used by keys.
+"""Spell what a fragment was given or has looked at, each thing by its value. Used by keys.
 
-A row is told by its key, since changes to it are noticed. What a view has hung on it is not of the
-row: another request may have hung something else there.
+An argument that is a row is told by its key, since changes to it are noticed, and by what was added
+to it: another request may have hung something else there. What the block found by its name is told
+by all that it holds. What has no value that is the same in every process has no spelling.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import enum
+import functools
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import FunctionType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any, cast
 
-from django.db.models import Model, QuerySet
+from django.conf import LazySettings
+from django.core.exceptions import EmptyResultSet
+from django.core.paginator import Page, Paginator
+from django.db import connections
+from django.db.models import Model, Prefetch, QuerySet
+from django.db.models.fields.files import FieldFile
 from django.db.models.manager import BaseManager
-from django.utils.functional import LazyObject
+from django.db.models.query import RawQuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template import Template
+from django.template.base import Node
+from django.template.loader_tags import BlockNode
+from django.utils.functional import LazyObject, Promise
 
 from cachelayers.entries.spelling import (
     ENCODERS,
+    PLAIN_VALUE,
+    STATIC_C_TYPE,
     Unstable,
     beginning_of_row,
+    find_by_name,
+    path_of,
+    path_of_class,
     spell,
     spell_all,
     spell_instance,
+    spell_lazy_text,
+    spell_member,
     spell_str,
     unwrap_lazy_object,
 )
-from cachelayers.invalidation.rows import attributes_of_row, rows_in
+from cachelayers.invalidation.rows import attributes_of_row
 
-ADDRESS = re.compile(r" at 0x[0-9a-f]+>", re.IGNORECASE)  # of an object without a text of its own
 PREFETCHED = "_prefetched_objects_cache"  # what prefetch_related() has read, by name
 DEEPEST_RELATION = 5  # instances that came with one another; with more it is looked at closely
-Seen = dict[int, object]  # what was looked at before, by id; held, for ids are given again
+MOST_PARTS = 20_000  # of one value: a walk through a whole registry is no key
+CONTAINERS = (tuple, list, set, frozenset, dict)
+MEMOS_OF_PAGES = frozenset({"count", "num_pages", "page_range"})  # worked out from the rest
+NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 
 def spell_arguments(arguments: Sequence[object]) -> str:
@@ -46,56 +75,394 @@ def spell_arguments(arguments: Sequence[object]) -> str:
         try:
             return "".join([encoders.get(type(one), spell_alone)(one) for one in arguments])
         except RecursionError:
-            raise Unstable("it is nested too deeply, or contains itself") from None
+            raise Unstable("it is nested too deeply") from None
 
 
-def spell_argument(value: object, seen: Seen) -> str:
-    """Spell an argument; what has no spelling is told by its text, as by Django's own tag.
+class Speller:
+    """Spells one value with all that is in it."""
 
-    And by what is in it, since the text of a page of a list is its number.
-    """
-    if issubclass(type(value), LazyObject):
-        value = unwrap_lazy_object(value)
-    if issubclass(type(value), BaseManager):
-        value = value.all()  # type: ignore[attr-defined] # as mypy does not know by then
-    if isinstance(value, Model):
-        return spell_instance(value) + spell_added(value, seen)
-    if isinstance(value, QuerySet):
-        value = list(value)
-    try:
-        spelling = spell(value)
-    except (Unstable, RecursionError):
-        return spell_by_text(value, seen)
-    added = [spell_added(row, seen) for row in rows_in(value)]
-    return spelling + spell_all("+", [spell_str(one) for one in added]) if any(added) else spelling
+    def __init__(self, *, is_named: bool = False) -> None:
+        """``is_named``: a row is told by all of its fields, a query that was not run by its SQL."""
+        self._is_named = is_named
+        # What was met before, with its number, by id; held, for ids are given again.
+        self._met: dict[int, tuple[int, object]] = {}
+        self._count = 0
+        self.rows: list[Model] = []
+        # Whether the spelling says all: code may know more, and what it knows may have been read.
+        self.is_all = True
 
+    def spell(self, value: Any) -> str:
+        """Return the spelling; Unstable where there is none."""
+        self._count += 1
+        if self._count > MOST_PARTS:
+            raise Unstable("it holds too much")
+        cls = type(value)
+        if cls in ENCODERS and cls not in CONTAINERS:
+            return ENCODERS[cls](value)
+        if issubclass(cls, LazySettings):
+            return "settings;"
+        if issubclass(cls, LazyObject):
+            return self.spell(unwrap_lazy_object(value))
+        met = self._met.get(id(value))
+        if met is not None:
+            return f"@{met[0]};"
+        self.meet(value)
+        if cls in EXACT_KINDS:
+            return EXACT_KINDS[cls](self, value)
+        for kinds, spell_kind in KINDS:
+            if issubclass(cls, kinds):
+                return spell_kind(self, value)
+        return self._spell_by_class(value)
 
-def spell_by_text(value: object, seen: Seen) -> str:
-    """Spell a value by its text and its items."""
-    text = str(value)
-    if ADDRESS.search(text):
+    def meet(self, value: object) -> None:
+        """Spell a value by a number where it is met again."""
+        self._met[id(value)] = len(self._met), value
+
+    def spell_all(self, kind: str, values: Iterable[object]) -> str:
+        """Spell several values."""
+        return spell_all(kind, [self.spell(value) for value in values])
+
+    def spell_items(self, kind: str, values: Mapping[Any, Any]) -> str:
+        """Spell a mapping, in its own order: a loop shows it."""
+        return self.spell_all(kind, [part for item in values.items() for part in item])
+
+    def spell_set(self, values: Iterable[object]) -> str:
+        """Spell a set, whose order differs between processes."""
+        return spell_all("e", sorted(self.spell(value) for value in values))
+
+    def spell_attributes(self, values: Mapping[str, Any]) -> str:
+        """Spell what an object holds by its names."""
+        parts = []
+        for name, value in sorted(values.items()):
+            try:
+                parts.append(spell_str(name) + self.spell(value))
+            except Unstable as error:
+                raise Unstable(f"of its {name!r}, {error}") from None
+        return spell_all("+", parts)
+
+    # Rows and queries
+
+    def spell_row(self, row: Model) -> str:
+        """Spell a row and what was added to it."""
+        self.rows.append(row)
+        spelling = spell_instance(row)
+        if self._is_named:
+            spelling += self._spell_fields(row)
+        return spelling + self.spell_added(row)
+
+    def spell_added(self, row: Model) -> str:
+        """Spell what was added to a row, and to those that came with it; nothing where that is all.
+
+        By `annotate()`, `Prefetch` or hand: whether the user of this request likes the book.
+        """
+        if not self._is_named and is_bare(row, DEEPEST_RELATION):
+            return ""
+        own, model = attributes_of_row(type(row)), type(row)
+        parts = [
+            spell_str(name) + text
+            for name, value in sorted(vars(row).items())
+            if name not in own and (text := self._spell_attribute(model, name, value))
+        ]
+        for name, related in sorted(row._state.fields_cache.items()):
+            if text := self._spell_related(related):
+                parts.append(spell_str(name) + text)
+        return spell_all("+", parts) if parts else ""
+
+    def _spell_related(self, found: object) -> str:
+        """Spell what came with a row; of an argument what was added to that only."""
+        related = unwrap_lazy_object(found)
+        if self._is_named or not isinstance(related, Model):
+            return "" if related is None else self.spell(related)
+        if id(related) in self._met:
+            return ""
+        self.meet(related)
+        return self.spell_added(related)
+
+    def _spell_fields(self, row: Model) -> str:
+        own = attributes_of_row(type(row))
+        values = {name: value for name, value in vars(row).items() if name in own}
+        del values["_state"]
+        for name, value in values.items():
+            if isinstance(value, FieldFile):
+                values[name] = value.name  # what the field holds before it is first used
+        return self.spell_attributes(values)
+
+    def _spell_attribute(self, model: type[Model], name: str, value: object) -> str:
+        """Spell what an instance has beside its row; nothing for a helper that each has."""
+        if name == PREFETCHED:
+            value = {of: list(rows) for of, rows in cast("Any", value).items()}
+        try:
+            return self.spell(value)
+        except Unstable as error:
+            # A helper that the model's own code gives to each instance tells it from no other.
+            if type(value) is types_at_birth(model).get(name, Model):
+                return ""
+            raise Unstable(f"of its {name!r}, {error}") from None
+
+    def spell_query(self, rows: QuerySet[Any]) -> str:
+        """Spell a query: where it was not run, and is no argument, by its SQL; else by its rows."""
+        if not self._is_named or rows._result_cache is not None:
+            return self.spell_all("l", list(rows))
+        return self._spell_unread(rows)
+
+    def _spell_unread(self, rows: QuerySet[Any]) -> str:
+        query: Any = rows
+        text, parameters = sql_of(query)
+        return self.spell_all(
+            "Q",
+            [
+                query.model._meta.label,
+                query.db,
+                text,
+                list(parameters),
+                path_of_class(type(query)),
+                path_of_class(query._iterable_class),
+                [self._lookup(one) for one in query._prefetch_related_lookups],
+                query._sticky_filter,
+                [
+                    [field.name, list(known.values())]
+                    for field, known in query._known_related_objects.items()
+                ],
+            ],
+        )
+
+    @staticmethod
+    def _lookup(lookup: Any) -> Any:
+        if not isinstance(lookup, Prefetch):
+            return lookup
+        return [lookup.prefetch_through, lookup.prefetch_to, lookup.queryset, lookup.to_attr]
+
+    def spell_raw(self, rows: RawQuerySet[Any]) -> str:
+        """Spell a query that was written by hand."""
+        query: Any = rows
+        if not self._is_named or query._result_cache is not None:
+            return self.spell_all("l", list(query))
+        parts = [query.model, query.db, query.raw_query, query.params, query.translations]
+        return self.spell_all("R", parts)
+
+    def spell_manager(self, manager: Any) -> str:
+        """Spell a manager by all of its rows."""
+        return self.spell(manager.all())
+
+    def spell_page(self, page: Page[Any]) -> str:
+        """Spell a page of a list, and the list."""
+        rest = {
+            name: value
+            for name, value in vars(page).items()
+            if name not in {"object_list", "paginator"}
+        }
+        parts = [type(page), rest, page.object_list]
+        return self.spell_all("G", parts) + self.spell_paginator(page.paginator)
+
+    def spell_paginator(self, paginator: Paginator[Any]) -> str:
+        """Spell how a list is divided; a query without reading all of it."""
+        values = {**vars(paginator)}
+        listed = values.pop("object_list", None)
+        for name in MEMOS_OF_PAGES & values.keys():
+            del values[name]
+        spelling = self.spell_all("V", [type(paginator), values])
+        if isinstance(listed, QuerySet) and listed._result_cache is None:
+            return spelling + self._spell_unread(listed)
+        return spelling + self.spell(listed)
+
+    # Code
+
+    def spell_function(self, function: FunctionType) -> str:
+        """Spell a function by its name, or where it has none by its code and what that holds."""
+        self.is_all = self.is_all and holds_nothing(function)
+        if find_by_name(function.__module__, function.__qualname__) is function:
+            return f"U{spell_str(path_of(function))}"
+        cells = function.__closure__ or ()
+        held = [contents_of(cell) for cell in cells]
+        return self.spell_all(
+            "U",
+            [
+                f"{function.__module__}:{function.__qualname__}",
+                code_parts(function.__code__),
+                held,
+                function.__defaults__,
+                function.__kwdefaults__,
+            ],
+        )
+
+    def spell_method(self, method: MethodType) -> str:
+        """Spell a method by its function and what it is bound to."""
+        return self.spell_all("B", [method.__func__, method.__self__])
+
+    def spell_builtin(self, function: BuiltinFunctionType) -> str:
+        """Spell a function that is written in C."""
+        of = function.__self__
+        if of is None or isinstance(of, ModuleType):
+            return f"b{spell_str(f'{function.__module__}:{function.__qualname__}')}"
+        return self.spell_all("B", [function.__name__, of])
+
+    def spell_partial(self, partial: functools.partial[Any]) -> str:
+        """Spell a function with some of its arguments."""
+        return self.spell_all("A", [partial.func, partial.args, partial.keywords])
+
+    def spell_module(self, module: ModuleType) -> str:
+        """Spell a module by its name."""
+        self.is_all = False
+        return f"Y{spell_str(module.__name__)}"
+
+    def spell_template(self, template: Template) -> str:
+        """Spell a template by what it says."""
+        return spell_all("H", [spell(str(template.origin.name)), spell(str(template.source))])
+
+    def spell_block(self, block: BlockNode) -> str:
+        """Spell a block: which one it is; the templates are in the key anyway."""
+        return f"K{spell_str(str(block.name))}"
+
+    def spell_file(self, file: FieldFile) -> str:
+        """Spell the file of a field by its name, and where that is."""
+        name: Any = file.name
+        return self.spell_all("L", [type(file), name, type(file.storage)])
+
+    # Everything else
+
+    def refuse(self, value: object) -> str:
+        """Refuse what is of this response, or goes on from one use to the next."""
         raise Unstable(f"a {type(value).__qualname__} has no stable key")
-    parts = []
-    if id(value) not in seen:
-        seen[id(value)] = value
-        parts = [spell_argument(item, seen) for item in items_of(value)]
-    return f"?{spell_str(type(value).__qualname__)}{spell_str(text)}{spell_all('', parts)}"
+
+    def _spell_by_class(self, value: Any) -> str:
+        """Spell an object by its class and what it holds."""
+        cls = type(value)
+        plain, state = "", None
+        for base in cls.__mro__:
+            if base in PLAIN_VALUE:
+                plain = self._spell_plain(base, PLAIN_VALUE[base](value))
+                state = object.__getstate__(value)  # its attributes
+                break
+            if base is not object and base.__flags__ & STATIC_C_TYPE:
+                raise Unstable(f"a {cls.__qualname__} has no stable key")
+        else:
+            if cls is object:
+                raise Unstable("an object has no stable key")
+            self.is_all = False
+            state = state_of(value)
+        return f"c{self._spell_class(cls)}{plain}{self._spell_state(state)}"
+
+    def _spell_plain(self, base: type, plain: Any) -> str:
+        if base is dict:
+            return self.spell_items("m", plain)
+        if base in (set, frozenset):
+            return self.spell_set(plain)
+        return self.spell_all("l", plain) if base in (tuple, list) else ENCODERS[base](plain)
+
+    def _spell_class(self, cls: Any) -> str:
+        if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+            # A named tuple may be made where it is used, as those of a query's rows are.
+            return self.spell_all("T", [cls.__qualname__, cls._fields])
+        return spell_str(path_of_class(cls))
+
+    def _spell_state(self, state: Any) -> str:
+        if isinstance(state, tuple) and len(state) == 2:
+            attributes, slots = state
+            if isinstance(slots, dict) and isinstance(attributes, (dict, type(None))):
+                state = {**(attributes or {}), **slots}
+        if isinstance(state, dict) and all(isinstance(name, str) for name in state):
+            return self.spell_attributes(state)
+        return self.spell(state)
 
 
-def items_of(value: object) -> Iterable[object]:
-    """Return what is in a container of whatever kind; nothing for what is none."""
-    if isinstance(value, Mapping):
-        return [*value.keys(), *value.values()]
-    return value if isinstance(value, Collection) else ()
+def state_of(value: Any) -> Any:
+    """Return what an object holds, as it is pickled with; Unstable where that cannot be told."""
+    try:
+        return value.__getstate__()
+    except Exception as error:
+        raise Unstable(f"a {type(value).__qualname__} does not tell what it holds") from error
+
+
+def sql_of(query: Any) -> tuple[str, Sequence[Any]]:
+    """Return what a query will ask for, without asking."""
+    try:
+        compiler = query.query.chain().get_compiler(connection=connections[query.db])
+        text, parameters = compiler.as_sql()
+    except EmptyResultSet:
+        return "", ()
+    except Exception as error:
+        raise Unstable(f"the SQL of a query cannot be made ({error})") from error
+    return str(text), parameters
+
+
+def code_parts(code: Any) -> list[Any]:
+    """Return what tells the code of one function from that of another."""
+    constants = [code_parts(one) if hasattr(one, "co_code") else one for one in code.co_consts]
+    return [code.co_filename, code.co_firstlineno, code.co_code, constants, code.co_names]
+
+
+def contents_of(cell: Any) -> Any:
+    """Return what a variable of a function around another holds."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return Ellipsis  # nothing yet
+
+
+def holds_nothing(function: FunctionType) -> bool:
+    """Tell a function that is code only. A closure, or a default, may hold what was read."""
+    return not (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
+
+
+def add_kinds(kinds: Iterable[Kind]) -> None:
+    """Have values of more kinds spelled, such as those of another template engine."""
+    KINDS[:0] = kinds
+
+
+Kind = tuple[Any, Callable[[Any, Any], str]]
+KINDS: list[Kind] = [
+    (Model, Speller.spell_row),
+    (enum.Enum, lambda speller, value: spell_member(value)),
+    (Promise, lambda speller, value: spell_lazy_text(value)),
+    (QuerySet, Speller.spell_query),
+    (RawQuerySet, Speller.spell_raw),
+    (BaseManager, Speller.spell_manager),
+    (Page, Speller.spell_page),
+    (Paginator, Speller.spell_paginator),
+    (type, lambda speller, value: f"C{spell_str(path_of_class(value))}"),
+    (FunctionType, Speller.spell_function),
+    (MethodType, Speller.spell_method),
+    (BuiltinFunctionType, Speller.spell_builtin),
+    (functools.partial, Speller.spell_partial),
+    (ModuleType, Speller.spell_module),
+    (Template, Speller.spell_template),
+    (BlockNode, Speller.spell_block),
+    (FieldFile, Speller.spell_file),
+    ((HttpRequest, HttpResponseBase, Node, Iterator), Speller.refuse),
+]
+EXACT_KINDS: Mapping[type, Callable[[Speller, Any], str]] = {
+    list: lambda speller, value: speller.spell_all("l", value),
+    tuple: lambda speller, value: speller.spell_all("t", value),
+    set: lambda speller, value: speller.spell_set(value),
+    frozenset: lambda speller, value: speller.spell_set(value),
+    dict: lambda speller, value: speller.spell_items("m", value),
+    OrderedDict: lambda speller, value: speller.spell_items("mo", value),
+    MappingProxyType: lambda speller, value: speller.spell_items("mp", value),
+    defaultdict: lambda speller, value: (
+        speller.spell_items("md", value) + speller.spell(value.default_factory)
+    ),
+    deque: lambda speller, value: speller.spell_all("ld", [value.maxlen, *value]),
+    SimpleNamespace: lambda speller, value: f"n{speller.spell_attributes(vars(value))}",
+    type({}.keys()): lambda speller, value: speller.spell_all("lk", value),
+    type({}.values()): lambda speller, value: speller.spell_all("lv", value),
+    type({}.items()): lambda speller, value: speller.spell_all("li", value),
+}
 
 
 def spell_alone(value: object) -> str:
     """Spell an argument of any kind, in which there may be rows."""
-    return spell_argument(value, {})
+    return Speller().spell(value)
+
+
+def spell_added(row: Model, met: Mapping[int, object]) -> str:
+    """Spell what was added to a row. ``met``: what is told otherwise, by its id."""
+    speller = Speller()
+    speller._met.update({key: (number, one) for number, (key, one) in enumerate(met.items())})
+    return speller.spell_added(row)
 
 
 def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
-    """Return what spells the rows of a model as spell_argument() does, but more quickly."""
+    """Return what spells the rows of a model as spell_alone() does, but more quickly."""
     own, key_name = attributes_of_row(model), model._meta.pk.attname
     beginnings: dict[str | None, str] = {}
 
@@ -112,16 +479,17 @@ def speller_of_rows(model: type[Model]) -> Callable[[Model], str]:
                     if beginning is None:
                         beginning = beginnings[state.db] = beginning_of_row(model, state.db)
                     return beginning + ENCODERS.get(type(key), spell)(key)
-        return spell_instance(instance) + spell_added(instance, {})
+        return spell_alone(instance)
 
     return spell_row
 
 
-def is_bare(instance: object, depth: int) -> bool:
+def is_bare(instance: Any, depth: int) -> bool:
     """Tell whether it is a row to which nothing was added, nor to those that came with it."""
-    if not isinstance(instance, Model):
+    if not issubclass(type(instance), Model):  # a lazy object is told by what it stands for
         return False
-    if not attributes_of_row(type(instance)).issuperset(instance.__dict__):
+    model: Any = type(instance)
+    if not attributes_of_row(model).issuperset(instance.__dict__):
         return False
     for one in instance._state.fields_cache.values():
         if one is not None and not (depth and is_bare(one, depth - 1)):
@@ -129,50 +497,22 @@ def is_bare(instance: object, depth: int) -> bool:
     return True
 
 
-def spell_added(instance: Model, seen: Seen) -> str:
-    """Spell what was added to a row, and to those that came with it; nothing where that is all.
-
-    By `annotate()`, `Prefetch` or hand: whether the user of this request likes the book.
-    """
-    if id(instance) in seen or is_bare(instance, DEEPEST_RELATION):
-        return ""
-    seen[id(instance)] = instance
-    row, model = attributes_of_row(type(instance)), type(instance)
-    parts = [
-        spell_str(name) + text
-        for name, value in sorted(vars(instance).items())
-        if name not in row and (text := spell_attribute(model, name, value, seen))
-    ]
-    for name, related in sorted(instance._state.fields_cache.items()):
-        parts += [
-            spell_str(name) + text for one in rows_in(related) if (text := spell_added(one, seen))
-        ]
-    return spell_all("+", parts) if parts else ""
-
-
-def spell_attribute(model: type[Model], name: str, value: object, seen: Seen) -> str:
-    """Spell what an instance has beside its row; nothing for what its own code keeps there."""
-    if is_memo(model, name):
-        return ""
-    if name == PREFETCHED:
-        value = {of: list(rows) for of, rows in cast(Any, value).items()}
+@lru_cache(maxsize=1024)
+def types_at_birth(model: type[Model]) -> Mapping[str, type]:
+    """Return what kind of things a model's own code gives to each instance, by their names."""
     try:
-        return spell_argument(value, seen)
-    except Unstable:
-        if name.startswith("_"):
-            return ""
-        raise
-
-
-@lru_cache(maxsize=4096)
-def is_memo(model: type[Model], name: str) -> bool:
-    """Tell whether a class has a descriptor that keeps its value in its instances."""
-    found = inspect.getattr_static(model, name, None)
-    return hasattr(found, "__get__") and not isinstance(found, FunctionType)
+        fresh = model.from_db(
+            None,
+            [field.attname for field in model._meta.concrete_fields],
+            [None] * len(model._meta.concrete_fields),
+        )
+    except Exception:  # noqa: BLE001 - whatever a model does when it is made
+        return NO_ATTRIBUTES
+    return {name: type(value) for name, value in vars(fresh).items()}
 
 
 # Of the types that were met; spell() looks for that of a model's class step by step.
 encoders: dict[type, Callable[[Any], str]] = {
     **ENCODERS,
-    **dict.fromkeys((list, tuple, dict, set, frozenset), spell_alone),
+    **dict.fromkeys(CONTAINERS, spell_alone),
 }

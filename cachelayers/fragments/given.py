@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from cachelayers.conf import package_settings
 from cachelayers.fragments.keys import check_name
 from cachelayers.lookup import UNSET, cap_timeout, remembered_tags
 
+logger = logging.getLogger("cachelayers.fragments")
 # Django's own tag uses the cache of this alias, where there is one.
 FRAGMENTS_ALIAS = "template_fragments"
 OPTION_NAMES = ("timeout", "stale", "tags", "using")
@@ -44,8 +46,15 @@ class Options:
         self.told = frozenset(filter(None, map(name_told_by, arguments)))
         self._name, self._options = name, options
         self._is_constant = all(is_constant(part) for part in (name, *options.values()))
+        self._warned: set[str] = set()
         # What constants come to, and the settings that it was worked out with.
         self._given: tuple[Given, object] | None = None
+
+    def warn_of_missing(self, context: Context, where: str) -> None:
+        """Say once of arguments that nothing is there under their names."""
+        for argument in self.arguments:
+            if is_missing(argument, context):
+                warn_of_missing(where, str(argument), self._warned)
 
     def read(self, context: Context, where: str) -> Given:
         """Return the values of the parts; TemplateSyntaxError for those that mean nothing."""
@@ -60,11 +69,31 @@ class Options:
 
 
 def name_told_by(argument: FilterExpression) -> str | None:
-    """Return the name whose value an argument is, or the primary key of: ``book``, ``book.pk``."""
+    """Return the name whose value an argument is, if it is just a name; or what of a loop it is."""
     path = getattr(argument.var, "lookups", None)
-    if argument.filters or not path or path[1:] not in ((), ("pk",), ("id",)):
+    if argument.filters or not path or (len(path) > 1 and path[0] != "forloop"):
         return None
-    return str(path[0])
+    return ".".join(map(str, path))
+
+
+def warn_of_missing(where: str, argument: object, warned: set[str]) -> None:
+    """Say once of an argument that nothing is there under its name."""
+    if str(argument) not in warned:
+        warned.add(str(argument))
+        logger.warning(
+            "%s: the argument %r of the fragment does not exist. Check how it is spelled.",
+            where,
+            str(argument),
+        )
+
+
+def is_missing(argument: FilterExpression, context: Context) -> bool:
+    """Tell whether what an argument begins with is not there."""
+    path = getattr(argument.var, "lookups", None)
+    if not path or path[0] in context:
+        return False
+    # A default is written for a name that may be missing.
+    return not any(function.__name__.startswith("default") for function, _ in argument.filters)
 
 
 def is_constant(part: FilterExpression) -> bool:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import Template, Undefined
-from jinja2.runtime import Context
-from jinja2.utils import missing
+from jinja2.environment import TemplateModule
+from jinja2.runtime import BlockReference, Context, Macro, TemplateReference
+from jinja2.utils import Cycler, Joiner, Namespace, missing
 
-from cachelayers.fragments.given import check_given
+from cachelayers.fragments.arguments import (
+    Speller,
+    add_kinds,
+    code_parts,
+    contents_of,
+    encoders,
+)
+from cachelayers.fragments.given import check_given, warn_of_missing
 from cachelayers.fragments.jinja_sources import (
     are_unchanged,
     code_of,
@@ -25,16 +34,19 @@ from cachelayers.fragments.markup import (
     NAMELESS,
     Hole,
     HoleLost,
+    Rendering,
     Templates,
     current_rendering,
     rendering_of,
 )
+from cachelayers.fragments.names import ABSENT, LOOP, Names, Spelled
 from cachelayers.fragments.places import requests_of, users_of
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.invalidation.rows import without_laziness
 
 Call = Callable[..., str]
 NO_NAMES: Mapping[str, Any] = {}
+OF_ENVIRONMENT = Spelled("environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +58,7 @@ class Tag:
     number: int  # of the tag in its template
     source: str  # a digest of the template's
     named: Sequence[str]  # the templates that stand between the tags
-    told: AbstractSet[str]  # the names that are arguments, or whose keys are
-    called: AbstractSet[str]  # the names that macros may ask for which it calls
+    told: AbstractSet[str]  # the names that are arguments
     memory: Memory = field(default_factory=Memory)
 
     @property
@@ -79,6 +90,46 @@ class JinjaBlock:
         self._shown, self._item = {**names, **item}, item
         self._holes = {hole_of(tag.source, number).name: hole for number, hole in holes.items()}
         self.known_templates: frozenset[str] = frozenset()
+        self._around = current_rendering()
+        self._names = Names(self._find)
+
+    def of_item(self, item: Mapping[str, Any]) -> JinjaBlock:
+        """Return the block of one item of a list, of which this is the place."""
+        block = copy(self)
+        block.told, block._item = self.told | item.keys(), item
+        block._shown = {**self._shown, **item}
+        return block
+
+    def _find(self, name: str) -> Any:
+        """Return what stands under a name around the block, or ABSENT."""
+        value = self._shown.get(name, missing)
+        if value is missing and not name.startswith(LOOP):
+            value = self._look_up(name)
+            if self._around is not None:
+                self._around.note(name, value, self._context)
+        return ABSENT if value is missing or is_undefined(value) else value
+
+    def _look_up(self, name: str) -> Any:
+        # Not by the context's own way, which notes what is asked for.
+        vars_, parent = self._context.vars, self._context.parent
+        return vars_[name] if name in vars_ else parent.get(name, missing)
+
+    def named(self, name: str) -> Spelled:
+        """Return the spelling of what stands under a name."""
+        value = self._find(name)
+        if value is not ABSENT and self._is_of_environment(name, value):
+            return OF_ENVIRONMENT
+        return self._names.spelled(name)
+
+    def spelling_of(self, name: str) -> str:
+        """Return the text of it."""
+        return self.named(name).text
+
+    def _is_of_environment(self, name: str, value: Any) -> bool:
+        """Tell code that the environment gives to all; texts and the like may be set anew."""
+        if self._context.environment.globals.get(name, missing) is not value:
+            return False
+        return callable(value) or type(value) not in encoders
 
     @property
     def own_holes(self) -> Container[tuple[str, int]]:
@@ -132,25 +183,52 @@ class JinjaBlock:
             if found is not None:
                 digests.append(found[0])
                 self.known_templates |= found[1]
-        return digest_of(*digests), f"jinja2,{context.eval_ctx.autoescape}"
+        return digest_of(*digests, str(tag.number)), f"jinja2,{context.eval_ctx.autoescape}"
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it."""
-        functions = self._context.environment.globals
-        asked = self._shown
-        if self._tag.called:
-            known = self.names
-            asked = {**{name: known[name] for name in self._tag.called & known.keys()}, **asked}
-        text = self.render_unnoticed()
         rendering = current_rendering()
-        noted = {} if rendering is None else rendering.seen
-        shown = {
-            name: value
-            for name, value in {**noted, **asked}.items()
-            if not is_undefined(value) and functions.get(name, missing) is not value
-        }
+        for name in self._shown:
+            self._note(name)
+        if rendering is not None:
+            rendering.note_name = self._note
+        text = self.render_unnoticed()
+        shown = {name: ABSENT if is_undefined(one) else one for name, one in self._shown.items()}
+        if rendering is not None:
+            rendering.note_name = None
+            for asked in rendering.asked:
+                self._add_asked(shown, rendering, *asked)
         self._note_given_templates(shown)
         return text, shown
+
+    def _note(self, name: str) -> None:
+        value = self._shown.get(name, missing)
+        if value is missing:
+            value = self._look_up(name)
+        if value is missing or not self._is_of_environment(name, value):
+            self._names.note(name)
+
+    def _add_asked(
+        self, shown: dict[str, Any], rendering: Rendering, name: str, value: Any, context: Context
+    ) -> None:
+        """Add a name that a template within has asked for, or a macro, to those that it shows.
+
+        What a context that was made within it has of its own comes from the block. What one that
+        was made before holds, and this one does not, cannot be found again.
+        """
+        if value is missing:
+            value = ABSENT
+        around = self._shown.get(name, missing)
+        if around is missing or around is not value:
+            around = self._look_up(name)
+        around = ABSENT if around is missing or is_undefined(around) else around
+        if around is value:
+            shown.setdefault(name, value)
+        elif not is_made_in(context, rendering) and not self._is_of_environment(name, value):
+            rendering.obstacles.append(
+                f"a macro in it looks up {name!r} where it comes from. Give it as an argument of"
+                " the macro"
+            )
 
     def _note_given_templates(self, shown: Mapping[str, Any]) -> None:
         rendering = current_rendering()
@@ -182,6 +260,50 @@ class JinjaBlock:
         return are_unchanged(self._context.environment, templates)
 
 
+def is_made_in(context: Any, rendering: Rendering) -> bool:
+    """Tell whether a context was made while a fragment was rendered, or one within it."""
+    made_in = getattr(context, "cachelayers_made_in", None)
+    while made_in is not None and made_in is not rendering:
+        made_in = made_in.around
+    return made_in is rendering
+
+
+def spell_macro(speller: Speller, macro: Macro) -> str:
+    """Spell a macro: its code, and the variables of its template that it holds.
+
+    What it looks up in a context is noted when it does.
+    """
+    function: Any = macro._func
+    held = [
+        [name, contents_of(cell)]
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        )
+        if name.startswith("l_")
+    ]
+    return speller.spell_all("J", [macro.name, code_parts(function.__code__), held])
+
+
+def spell_module(speller: Speller, module: TemplateModule) -> str:
+    """Spell what a template has exported, and what it says."""
+    exported = {name: value for name, value in vars(module).items() if name != "_body_stream"}
+    return speller.spell_all("I", [exported, list(module._body_stream)])
+
+
+add_kinds(
+    [
+        (Macro, spell_macro),
+        (TemplateModule, spell_module),
+        (BlockReference, lambda speller, value: f"super{value.name!r},{value._depth};"),
+        (TemplateReference, lambda speller, value: "self;"),
+        (Undefined, lambda speller, value: "-"),
+        (Template, lambda speller, value: speller.spell_all("h", [value.name, value.filename])),
+        ((Cycler, Joiner, Namespace), Speller.refuse),
+        (type(missing), lambda speller, value: "-"),
+    ]
+)
+
+
 def is_undefined(value: Any) -> bool:
     """Tell what stands for a name that nobody gives; isinstance() would use a lazy object."""
     return issubclass(type(value), Undefined)
@@ -199,8 +321,16 @@ def show_fragment(
     """Return a fragment's text, from the cache or rendered."""
     name, *arguments = given
     checked = check_given(tag.where, name, options)
+    note_missing(tag, arguments)
     block = JinjaBlock(tag, context, names, holes, caller)
     return serve(Fragment(tag.where, checked, arguments, block.texts(), block, tag.memory))
+
+
+def note_missing(tag: Tag, arguments: Sequence[object]) -> None:
+    """Say once of arguments that nothing is there under their names."""
+    for argument in arguments:
+        if is_undefined(argument):
+            warn_of_missing(tag.where, argument._undefined_name, tag.memory.warned)  # type: ignore[attr-defined] # of Undefined
 
 
 def show_fragments(
@@ -217,13 +347,12 @@ def show_fragments(
     """Return the texts of a list's items, from the cache or rendered."""
     name, *others = given
     checked = check_given(tag.where, name, options)
+    note_missing(tag, others)
     all_names = names_of_items(item_names, items)
     place = JinjaBlock(tag, context, names, holes, caller)
 
     def block_of(number: int) -> JinjaBlock:
-        block = JinjaBlock(tag, context, names, holes, caller, all_names[number])
-        block.known_templates = place.known_templates
-        return block
+        return place.of_item(all_names[number])
 
     return serve_list(
         Listing(

@@ -5,22 +5,18 @@ What sources does for Django's; see there for what is followed and what is noted
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from jinja2 import Environment, Template, TemplateNotFound, Undefined, meta
 from jinja2.runtime import Context
-from jinja2.utils import missing
 
 from cachelayers.fragments.code import digest_of_code
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
 MISSING = "there is no such template"
-MACRO = re.compile(r"\{%[-+]?\s*macro\b(.*?)\bendmacro\b", re.DOTALL)
-WORD = re.compile(r"[^\W\d]\w*")
 _codes: WeakKeyDictionary[Environment, str] = WeakKeyDictionary()
 _found: WeakKeyDictionary[Template, tuple[str, frozenset[str]]] = WeakKeyDictionary()
 
@@ -82,11 +78,6 @@ def _follow(environment: Environment, name: str, sources: dict[str, str]) -> Non
             _follow(environment, environment.join_path(referred, name), sources)
 
 
-def names_in_macros(source: str) -> frozenset[str]:
-    """Return every word in the macros of a template: the names that they may ask for, and more."""
-    return frozenset(word for macro in MACRO.findall(source) for word in WORD.findall(macro))
-
-
 # What an environment and a context tell the fragment that is rendered
 
 
@@ -130,12 +121,17 @@ class NotingLookups(Environment):
 class NotingNames(Context):
     """Mixed into the contexts of an environment: notes the names that are asked for."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Remember the fragment that it was made in."""
+        super().__init__(*args, **kwargs)
+        self.cachelayers_made_in = current_rendering()
+
     def resolve_or_missing(self, key: str) -> Any:
         """Note it, and look it up."""
         value = super().resolve_or_missing(key)
         rendering = current_rendering()
-        if rendering is not None and value is not missing:
-            rendering.seen.setdefault(key, value)
+        if rendering is not None:
+            rendering.note(key, value, self)
         return value
 
 

@@ -42,28 +42,43 @@ def make_key(name: str, arguments: Sequence[object], texts: tuple[str, ...]) -> 
 
     Raises Unstable where an argument has nothing that tells it from others.
     """
+    return finish_key(name, spell_arguments(arguments), texts)
+
+
+def finish_key(name: str, spelling: str, texts: tuple[str, ...], place: str = "") -> str:
+    """Return the key of a variant, of the spelling of its arguments.
+
+    ``place``: what else it is told by, which differs too much to be remembered as texts are.
+    """
     head, begun = beginning_of(name, texts)
-    return end_key(head, begun, arguments)
+    return end_key(head, begun, spelling + place)
 
 
-def make_keys(
-    name: str, arguments: Iterable[Sequence[object]], texts: tuple[str, ...]
+def finish_keys(
+    name: str, spellings: Iterable[str | Unstable], texts: tuple[str, ...], place: str = ""
 ) -> list[str | Unstable]:
     """Return the keys of many variants, in place of those that can have none the reason."""
     head, begun = beginning_of(name, texts)
-    keys: list[str | Unstable] = []
+    return [
+        one if isinstance(one, Unstable) else end_key(head, begun, one + place) for one in spellings
+    ]
+
+
+def spell_each(arguments: Iterable[Sequence[object]]) -> list[str | Unstable]:
+    """Return the spelling of each of several argument lists, or why there is none."""
+    spellings: list[str | Unstable] = []
     for some in arguments:
         try:
-            keys.append(end_key(head, begun, some))
+            spellings.append(spell_arguments(some))
         except Unstable as error:
-            keys.append(error)
-    return keys
+            spellings.append(error)
+    return spellings
 
 
-def end_key(head: str, begun: blake2b, arguments: Sequence[object]) -> str:
-    """Return a key, of what it begins with and the arguments."""
+def end_key(head: str, begun: blake2b, spelling: str) -> str:
+    """Return a key, of what it begins with and the spelling of the arguments."""
     digest = begun.copy()
-    digest.update(spell_arguments(arguments).encode("utf-8", "surrogatepass"))
+    digest.update(spelling.encode("utf-8", "surrogatepass"))
     return head + digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.given import Given
-from cachelayers.fragments.keys import make_keys
+from cachelayers.fragments.keys import finish_keys, spell_each
 from cachelayers.fragments.markup import current_rendering, unpack_signpost
 from cachelayers.fragments.places import Place
 from cachelayers.fragments.serving import (
@@ -23,8 +23,8 @@ from cachelayers.fragments.serving import (
     Memory,
     explain,
     make_kept,
+    parts_in,
     show,
-    texts_in,
 )
 from cachelayers.lookup import MISS, Wanted, peek_many, recall_many_after_peeking
 
@@ -43,6 +43,7 @@ class Listing:
     arguments: Sequence[Sequence[object]]  # of each item
     block_of: Callable[[int], Block]
     _fragments: dict[int, Fragment] = field(default_factory=dict)
+    _spellings: list[str | Unstable] | None = None
 
     def fragment(self, number: int) -> Fragment:
         """Return the fragment of an item; only those that are not just shown are made."""
@@ -61,10 +62,25 @@ class Listing:
     def keys(self, dimensions: frozenset[str]) -> list[str | Unstable]:
         """Return the keys of all items."""
         try:
-            texts = texts_in(self.texts, dimensions, self.place)
+            texts, place = parts_in(self.texts, dimensions, self.place)
         except Unstable as error:
             return [error] * len(self.arguments)
-        return make_keys(self.given.name, self.arguments, texts)
+        if self._spellings is None:
+            self._spellings = spell_each(self.arguments)
+        return finish_keys(self.given.name, self._spellings, texts, place)
+
+    def keys_again(
+        self, dimensions: frozenset[str], made: Sequence[list[Making]]
+    ) -> list[str | Unstable]:
+        """Return the keys of all items; of those that were made with what they were made of."""
+        keys = self.keys(dimensions)
+        for number, making in enumerate(made):
+            if making:
+                try:
+                    keys[number] = self.fragment(number).key(dimensions)
+                except Unstable as error:
+                    keys[number] = error
+        return keys
 
 
 def serve_list(listing: Listing) -> str:
@@ -114,7 +130,7 @@ def find_or_make(
         dimensions = dimensions.union(*signposts.values())
         listing.memory.learn(dimensions)
         open_ones = list(signposts)
-        keys = listing.keys(dimensions)
+        keys = listing.keys_again(dimensions, made)
         peeked = peek(listing, [keys[number] for number in open_ones])
     return found
 

@@ -15,10 +15,14 @@ from django.utils import timezone, translation
 from django.utils.translation import trans_real
 
 from cachelayers.entries.spelling import Unstable
+from cachelayers.invalidation.units import current_unit
 
 LANGUAGE = "language"
 TIME_ZONE = "time zone"
-URLS = "urls"  # the URLconf and the prefix of the script, by which URLs are made
+# What URLs are made by: the URLconf, the prefix of the script, and what the {% url %} tag asks the
+# request for.
+URLS = "urls"
+VALUES_IN_URLS = frozenset({"request:current_app", "request:resolver_match", "match:namespace"})
 NOTHING: Final = object()  # is active
 Known = tuple[int, Any]  # by which thread, and what
 
@@ -102,4 +106,9 @@ def current_urls() -> str:
     name = urlconf if isinstance(urlconf, str) else getattr(urlconf, "__name__", None)
     if urlconf is not None and name is None:
         raise Unstable("the URLconf has no name")
-    return f"{urls.get_script_prefix()}\n{name or ''}"
+    unit = current_unit()
+    request = None if unit is None else unit.request
+    app = getattr(request, "current_app", None)
+    match = getattr(request, "resolver_match", None)
+    namespace = None if match is None else match.namespace
+    return f"{urls.get_script_prefix()!r}{name!r}{app!r}{namespace!r}"

@@ -17,6 +17,7 @@ PARTS = "cachelayers:parts"
 SIGNPOST = "cachelayers:signpost"
 
 
+NAME = "name:"  # a dimension begins so that is the value of a name
 NAMELESS = "#"  # what stands for the name of a template that was made from a string begins so
 
 
@@ -62,8 +63,10 @@ class Markup(NamedTuple):
 class Rendering:
     """A fragment while it is rendered. Those within it tell it what they are made of."""
 
-    # What it has asked for by name, of what was there before it began.
-    seen: dict[str, Any] = field(default_factory=dict)
+    # What templates have asked for by name, with the contexts that they have asked. In Jinja2.
+    asked: list[tuple[str, Any, Any]] = field(default_factory=list)
+    # Spells what stands under a name, before the block does something with it.
+    note_name: Callable[[str], None] | None = None
 
     holes: list[Hole] = field(default_factory=list)
     templates: dict[str, str | None] = field(default_factory=dict)
@@ -72,7 +75,14 @@ class Rendering:
     own_holes: Container[tuple[str, int]] = ()
     # Why it cannot be kept, besides what is noticed of the request.
     obstacles: list[str] = field(default_factory=list)
+    around: Rendering | None = None  # of the fragment around it
     mark: str = field(default_factory=lambda: FRAGILE_MARK.format(token_hex()))
+
+    def note(self, name: str, value: Any, context: Any) -> None:
+        """Note that a name was asked for."""
+        self.asked.append((name, value, context))
+        if self.note_name is not None:
+            self.note_name(name)
 
     def leave_hole(self, hole: Hole) -> str:
         """Return what stands in the text for a hole."""
@@ -84,7 +94,8 @@ class Rendering:
     def adopt(self, markup: Markup) -> str:
         """Take over a fragment within this one, and return the text that stands for it."""
         self.templates.update(markup.templates)
-        self.dimensions |= markup.dimensions
+        # Names were looked up through what notes them. Those within mean others here.
+        self.dimensions |= {one for one in markup.dimensions if not one.startswith(NAME)}
         return markup.fill(self.leave_hole)
 
     def finish(self, text: str) -> Markup:
@@ -122,8 +133,9 @@ def rendering_of(rendering: Rendering | None) -> Iterator[None]:
 
 def pack(markup: Markup) -> Any:
     """Return what is kept: the text alone, where that is all there is."""
-    if len(markup.pieces) == 1 and not markup.templates:
-        return markup.pieces[0]
+    if len(markup.pieces) == 1 and not markup.templates and isinstance(markup.pieces[0], str):
+        # Not as the safe text that Django renders: a hit is quickest with a plain one.
+        return str.__str__(markup.pieces[0])
     pieces = [piece if isinstance(piece, str) else list(piece) for piece in markup.pieces]
     return [PARTS, pieces, dict(markup.templates)]
 

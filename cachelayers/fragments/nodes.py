@@ -6,6 +6,7 @@ from collections import ChainMap
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from django.template import Context, Engine, Node, NodeList, Origin, Template, TemplateSyntaxError
@@ -21,8 +22,9 @@ from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
 from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
+from cachelayers.fragments.names import Names, Spelled, value_in
 from cachelayers.fragments.places import requests_of, users_of
-from cachelayers.fragments.seen import NotedNames, Seen, unnoted
+from cachelayers.fragments.seen import FORLOOP, NotedLoop, NotedNames, Seen, unnoted
 from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
     are_unchanged,
@@ -33,7 +35,9 @@ from cachelayers.fragments.sources import (
     source_around,
     source_of_libraries,
 )
+from cachelayers.invalidation.rows import without_laziness
 
+COUNT = "_cachelayers_fragments"  # of a parser
 NO_NAMES: Mapping[str, Any] = {}
 
 
@@ -44,7 +48,10 @@ class Surroundings:
         """Read what is only known now."""
         self.origin = origin_of(parser)
         self.where = f"{self.origin}, line {token.lineno}"
-        self._digest = digest_of(source_around(parser), source_of_libraries(parser))
+        # Another tag of the file may have the same name and arguments, and other contents.
+        number = getattr(parser, COUNT, 0)
+        setattr(parser, COUNT, number + 1)
+        self._digest = digest_of(source_around(parser), source_of_libraries(parser), str(number))
         self._texts: dict[Hashable, tuple[tuple[str, ...], frozenset[str]]] = {}
 
     def texts(self, context: Context, nodes: NodeList) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -98,6 +105,8 @@ class FragmentNode(Node):
         where = self._surroundings.where
         given = self._options.read(context, where)
         arguments = [argument.resolve(context) for argument in self._options.arguments]
+        if not all(arguments):
+            self._options.warn_of_missing(context, where)
         texts, known = self._surroundings.texts(context, self.nodelist)
         first = look_first(given, arguments, texts, self._memory)
         if isinstance(first, str):
@@ -135,9 +144,10 @@ class FragmentsNode(Node):
         texts, known = self._surroundings.texts(context, self.nodelist)
 
         told = self._options.told | {*self._loop.names}
+        place = DjangoBlock(self.nodelist, context, known, self._holes, told)
 
         def block_of(number: int) -> DjangoBlock:
-            return DjangoBlock(self.nodelist, context, known, self._holes, told, items[number])
+            return place.of_item(items[number])
 
         return serve_list(
             Listing(
@@ -145,7 +155,7 @@ class FragmentsNode(Node):
                 given,
                 texts,
                 self._memory,
-                DjangoBlock(self.nodelist, context, known, self._holes, told),
+                place,
                 self._arguments(context, items),
                 block_of,
             )
@@ -161,6 +171,8 @@ class FragmentsNode(Node):
         for names in items:
             with context.push(**names):
                 others = [argument.resolve(context) for argument in self._options.arguments]
+                if not all(others):
+                    self._options.warn_of_missing(context, self._surroundings.where)
             found.append([*names.values(), *others])
         return found
 
@@ -186,6 +198,26 @@ class DjangoBlock:
         self.remembered: Mapping[str, str] = {}
         self._nodes, self._context, self._item = nodes, context, item
         self._known_templates, self._holes = known_templates, holes
+        self._around = [*context.dicts]
+        self._names = Names(self._find)
+
+    def of_item(self, item: Mapping[str, Any]) -> DjangoBlock:
+        """Return the block of one item of a list, of which this is the place."""
+        block = copy(self)
+        block._item = item
+        return block
+
+    def _find(self, name: str) -> Any:
+        """Return what stands under a name around the list, if it is one; or ABSENT."""
+        return value_in(self._around, name)
+
+    def named(self, name: str) -> Spelled:
+        """Return the spelling of what stands under a name."""
+        return self._names.spelled(name)
+
+    def spelling_of(self, name: str) -> str:
+        """Return the text of it."""
+        return self._names.spelled(name).text
 
     @property
     def request(self) -> Any:
@@ -214,16 +246,19 @@ class DjangoBlock:
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""
-        context, seen = self._context, Seen()
+        context, seen = self._context, Seen(self._names.note)
         names = context.dicts
-        around = [*names, dict(self._item)]
-        context.dicts = [*(NotedNames(some, seen) for some in around), {}]
+        loop = value_in(names, FORLOOP)
+        own = {FORLOOP: NotedLoop(loop if isinstance(loop, dict) else {}, FORLOOP, seen)}
+        context.dicts = [*(NotedNames(some, seen) for some in names), {**self._item}, own]
         try:
             with looking_up_anew(context.render_context):
                 text = self._nodes.render(context)
         finally:
             context.dicts = names
-        note_given_templates(seen.values.values())
+        if (rendering := current_rendering()) is not None:
+            rendering.obstacles += seen.obstacles
+        note_given_templates([*seen.values.values(), *self._item.values()])
         return text, seen.values
 
     def render_unnoticed(self) -> str:
@@ -281,7 +316,7 @@ def looking_up_anew(state: RenderContext) -> Iterator[None]:
 def note_given_templates(values: Iterable[Any]) -> None:
     """Note templates that were not looked for but given as objects."""
     rendering = current_rendering()
-    for value in values:
+    for value in map(without_laziness, values):
         template = getattr(value, "template", value) if isinstance(value, Backend) else value
         if rendering is None or not isinstance(template, Template):
             continue

@@ -6,44 +6,46 @@ counted the rows of a table; the fragment shows it without a statement of its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
-from types import FunctionType
 from typing import Any
 
-from django.contrib.auth.context_processors import PermWrapper
-from django.contrib.messages.storage.base import BaseStorage
-from django.db.models import Model, QuerySet
-from django.template.loader_tags import BlockNode
-from django.utils.functional import Promise
+from django.db.models import QuerySet
 
+from cachelayers.fragments.names import ABSENT, Spelled
 from cachelayers.fragments.places import USER
-from cachelayers.fragments.secrets import TOKEN_NAMES
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.rows import (
-    add_all_seen,
-    add_instance,
-    without_laziness,
-)
+from cachelayers.invalidation.rows import add_all_seen, add_instance, without_laziness
 from cachelayers.lookup import add_given
-from cachelayers.request_access import is_lazy
 
-CONSTANTS = frozenset({"True", "False", "None", "STATIC_URL", "MEDIA_URL"})
-# In a key whenever they are asked for: see locale.
-NAMES_OF_LANGUAGE = frozenset({"LANGUAGE_CODE", "LANGUAGE_BIDI"})
-NAMES_OF_TIME_ZONE = frozenset({"TIME_ZONE"})
+NoteName = Callable[[str], None]
+FORLOOP = "forloop"
 
 
 class Seen:
-    """The names that a block has asked for, of those that were there before it began."""
+    """What a block has asked for by name, of what was there before it began."""
 
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self.values: dict[str, Any] = {}
+    def __init__(self, note: NoteName) -> None:
+        """``note``: is called the first time that a name is asked for which is there."""
+        self.values: dict[str, Any] = {}  # ABSENT for a name that was not there
+        self.obstacles: dict[str, None] = {}  # why it cannot be kept
+        self._note = note
 
     def note(self, name: str, value: Any) -> None:
         """Note that a name was asked for."""
-        self.values.setdefault(name, value)
+        # Of the loop around it NotedLoop tells, which stands in front.
+        if name != FORLOOP and self.values.get(name, ABSENT) is ABSENT:
+            self.values[name] = value
+            self._note(name)
+
+    def note_absent(self, name: object) -> None:
+        """Note that a name was asked for which is not there, at least not in one place."""
+        if isinstance(name, str) and name != FORLOOP:
+            self.values.setdefault(name, ABSENT)
+
+    def note_write(self, name: object) -> None:
+        """Note that something was changed that was there before."""
+        self.obstacles[f"it sets {name!r}, which what comes after it may show"] = None
 
 
 class NotedNames(MutableMapping[str, Any]):
@@ -60,12 +62,18 @@ class NotedNames(MutableMapping[str, Any]):
         return value
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names
+        if name in self._names:
+            self._seen.note(str(name), self._names[str(name)])
+            return True
+        self._seen.note_absent(name)
+        return False
 
     def __setitem__(self, name: str, value: Any) -> None:
+        self._seen.note_write(name)
         self._names[name] = value
 
     def __delitem__(self, name: str) -> None:
+        self._seen.note_write(name)
         del self._names[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -73,6 +81,83 @@ class NotedNames(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+class NotedLoop(dict[Any, Any]):
+    """Stands for the loop around a block, and notes what is asked of it.
+
+    Loops within the block ask only whether there is one around them.
+    """
+
+    def __init__(self, loop: Any, path: str, seen: Seen) -> None:
+        """``loop``: Django's dictionary, empty where there is no loop."""
+        super().__init__()
+        self.loop, self._path, self._seen = loop, path, seen
+
+    def __getitem__(self, name: Any) -> Any:
+        path = f"{self._path}.{name}"
+        if not isinstance(name, str):
+            self._seen.note_write("the state of a tag in the loop around it")
+            return self.loop[name]
+        if name == "parentloop" and isinstance(self.loop.get(name), dict):
+            return NotedLoop(self.loop[name], path, self._seen)
+        if name not in self.loop:
+            self._seen.note(path, ABSENT)
+            raise KeyError(name)
+        self._seen.note(path, self.loop[name])
+        return self.loop[name]
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[name]
+        except KeyError:
+            return False
+        return True
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        """Note it, and return it."""
+        return self[name] if name in self else default  # noqa: SIM401 - that would be this method
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        self._seen.note_write("the state of a tag in the loop around it")
+        self.loop[name] = value
+
+    def setdefault(self, name: Any, default: Any = None) -> Any:
+        """Note it: it goes on from one use to the next."""
+        if name not in self:
+            self[name] = default
+        return self.loop[name]
+
+    def __bool__(self) -> bool:
+        self._seen.note(f"{self._path}.", self.loop)
+        return bool(self.loop)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._seen.note(f"{self._path}.", self.loop)
+        return iter(self.loop)
+
+    def __len__(self) -> int:
+        self._seen.note(f"{self._path}.", self.loop)
+        return len(self.loop)
+
+    def __repr__(self) -> str:
+        self._seen.note(f"{self._path}.", self.loop)
+        return repr(self.loop)
+
+    def keys(self) -> Any:
+        """Note all."""
+        self._seen.note(f"{self._path}.", self.loop)
+        return self.loop.keys()
+
+    def values(self) -> Any:
+        """Note all."""
+        self._seen.note(f"{self._path}.", self.loop)
+        return self.loop.values()
+
+    def items(self) -> Any:
+        """Note all."""
+        self._seen.note(f"{self._path}.", self.loop)
+        return self.loop.items()
 
 
 def unnoted(names: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -84,61 +169,30 @@ def unnoted(names: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
 
 def add_dependencies(
     capture: Capture,
-    seen: Mapping[str, Any],
-    told: AbstractSet[str],
+    names: Iterable[Spelled],
     arguments: Sequence[object],
     dimensions: AbstractSet[str],
 ) -> bool:
     """Have a capture depend on what a block has shown without reading it.
 
-    An argument is told by the key, and the rows in it by their tags. Anything else a view may have
-    made of all that was read until then, so the fragment depends on that: a string, a list, but
-    also a query that is made only now, since what it asks for may have been read. Returns False
-    where that cannot be known, because nobody has noticed what was read. ``told``: names that are
-    arguments.
+    An argument, or what it has looked up by name, is told by the key, and the rows in it by their
+    tags. What code knows, or a user, a view may have made of all that was read until then, so the
+    fragment depends on that. Returns False where that cannot be known, because nobody has noticed
+    what was read. ``names``: what stands under those that were asked for.
     """
     is_clear = USER not in dimensions
     for argument in arguments:
         is_clear &= add_argument(capture, argument)
-    for name, value in seen.items():
-        plain = without_laziness(value)
-        if isinstance(plain, Model):
-            is_clear &= add_instance(capture, plain)
-        is_clear &= holds_no_data(name, value) or (
-            name in told and is_told_by(arguments, value, plain)
-        )
+    for spelled in names:
+        for row in spelled.rows:
+            add_instance(capture, row)
+        is_clear &= spelled.is_all
     if is_clear:
         return True
     if capture.unit.is_of_one_recall:
         return False
     add_all_seen(capture)
     return True
-
-
-def is_told_by(arguments: Sequence[object], value: object, plain: object) -> bool:
-    """Tell whether an argument that stands for a name says all of its value.
-
-    The value itself does, and so does the key of a row. The `id` of anything else, such as the
-    dictionary that `values()` has made of a row, says nothing of the rest.
-    """
-    return isinstance(plain, Model) or any(value is argument for argument in arguments)
-
-
-def holds_no_data(name: str, value: Any) -> bool:
-    """Tell what Django itself or the site's code puts there from what a view has read."""
-    if name in CONSTANTS | TOKEN_NAMES | NAMES_OF_LANGUAGE | NAMES_OF_TIME_ZONE:
-        return is_lazy(value) or isinstance(value, (str, bool, type(None), Promise))
-    if name == "user" and is_lazy(value):
-        return True  # once it is used, the fragment depends on all that was read
-    plain = without_laziness(value)
-    if name == "block":
-        return isinstance(plain, BlockNode)
-    if isinstance(plain, (PermWrapper, BaseStorage)):
-        return True  # so it is with the first, and what uses the second is not kept
-    # A closure, or a default, may hold what was read when the function was made.
-    return isinstance(plain, FunctionType) and not (
-        plain.__closure__ or plain.__defaults__ or plain.__kwdefaults__
-    )
 
 
 def add_argument(capture: Capture, argument: object) -> bool:

@@ -19,10 +19,11 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import Promise
 
 from cachelayers.entries.spelling import Unstable
+from cachelayers.fragments.arguments import spell_arguments
 from cachelayers.fragments.given import Given
-from cachelayers.fragments.keys import make_key, word_of
-from cachelayers.fragments.locale import LANGUAGE, TIME_ZONE
+from cachelayers.fragments.keys import finish_key, make_key, word_of
 from cachelayers.fragments.markup import (
+    NAME,
     Hole,
     HoleLost,
     Markup,
@@ -35,13 +36,22 @@ from cachelayers.fragments.markup import (
     unpack,
     unpack_signpost,
 )
-from cachelayers.fragments.places import ANYWHERE, USER, Place, needs_place, place_in
-from cachelayers.fragments.secrets import TOKEN_NAMES, requests_in
-from cachelayers.fragments.seen import (
-    NAMES_OF_LANGUAGE,
-    NAMES_OF_TIME_ZONE,
-    add_dependencies,
+from cachelayers.fragments.names import (
+    ABSENT,
+    Spelled,
+    UnstableName,
+    is_known_otherwise,
+    is_request,
 )
+from cachelayers.fragments.places import (
+    ANYWHERE,
+    USER,
+    Place,
+    needs_place,
+    place_in,
+)
+from cachelayers.fragments.secrets import TOKEN_NAMES, requests_in
+from cachelayers.fragments.seen import add_dependencies
 from cachelayers.fragments.watching import Watch
 from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.rows import without_laziness
@@ -51,8 +61,9 @@ from cachelayers.request_access import is_lazy, unobserved
 
 logger = logging.getLogger("cachelayers.fragments")
 
-ROUNDS = 5  # of keys: each names at least one dimension more than the one before
+ROUNDS = 10  # of keys: each names at least one dimension more than the one before
 NO_DIMENSIONS: frozenset[str] = frozenset()
+HOLDS_MORE = Spelled("", is_all=False)  # than what is noticed: a view may have hung anything on it
 # A block that may not be kept is asked for again after a while: it need not be so for ever.
 SECRET_SECONDS = 60.0
 MOST_SECRETS = 1_000
@@ -72,7 +83,10 @@ class Block(Place, Protocol):
 
     @property
     def told(self) -> AbstractSet[str]:
-        """The names that are arguments, or whose keys are."""
+        """The names that are arguments."""
+
+    def named(self, name: str) -> Spelled:
+        """Return the spelling of what stands under a name; UnstableName where that has none."""
 
     @property
     def own_holes(self) -> Container[tuple[str, int]]:
@@ -136,7 +150,8 @@ def look_first(
     if needs_place(dimensions):
         return None
     try:
-        key = make_key(given.name, arguments, texts_in(texts, dimensions, ANYWHERE))
+        texts, _ = parts_in(texts, dimensions, ANYWHERE)
+        key = make_key(given.name, arguments, texts)
         if memory.is_secret(key):
             return None
         kept, stored = peek(given.alias, key, is_shown_only=True)
@@ -159,11 +174,14 @@ class Fragment:
     block: Block
     memory: Memory
     first_look: FirstLook | None = None
+    spelling: str | None = None  # of the arguments; what the block does to them is not in the key
 
     def key(self, dimensions: frozenset[str]) -> str:
         """Return the key of this request's variant; Unstable where it can have none."""
-        return make_key(
-            self.given.name, self.arguments, texts_in(self.texts, dimensions, self.block)
+        if self.spelling is None:
+            self.spelling = spell_arguments(self.arguments)
+        return finish_key(
+            self.given.name, self.spelling, *parts_in(self.texts, dimensions, self.block)
         )
 
     def policy(self, key: str) -> Policy:
@@ -196,9 +214,14 @@ class Fragment:
             logger.warning("%s: the fragment %r is not cached: %s.", self.where, name, reason)
 
 
-def texts_in(texts: tuple[str, ...], dimensions: frozenset[str], place: Place) -> tuple[str, ...]:
+def parts_in(
+    texts: tuple[str, ...], dimensions: frozenset[str], place: Place
+) -> tuple[tuple[str, ...], str]:
     """Return what belongs into keys, with what the place is in the dimensions."""
-    return (*texts, place_in(dimensions, place)) if dimensions else texts
+    if not dimensions:
+        return texts, ""
+    found = place_in(dimensions, place)
+    return (texts, f"\0{found}") if needs_place(dimensions) else ((*texts, found), "")
 
 
 @dataclass(slots=True)
@@ -207,6 +230,7 @@ class Making:
 
     markup: Markup
     capture: Capture | None
+    is_refused: bool  # it may not be kept
 
     def hand_over(self) -> Any:
         """Return what is kept, in a compute for the right key."""
@@ -251,6 +275,8 @@ def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
 
 def explain(error: Unstable | SynchronousOnlyOperation) -> str:
     """Return why a fragment cannot even be looked for."""
+    if isinstance(error, UnstableName):
+        return str(error)
     if isinstance(error, Unstable):
         return f"an argument makes no key, since {error}"
     return "it is rendered in an event loop; render in a thread (sync_to_async)"
@@ -290,20 +316,23 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
     """Render it, unless that was done already, and return what is kept under a key; or None."""
     if not made:
         try:
-            made.append(make(fragment, key))
+            made.append(make(fragment))
         except HoleLost:
-            refuse(fragment, key, "what is around {% uncached %} changes what is in it")
+            fragment.memory.note_secret(key)
+            refuse(fragment, "what is around {% uncached %} changes what is in it")
             return None
     [making] = made
     if making.markup.dimensions <= dimensions:
+        if making.is_refused:
+            fragment.memory.note_secret(key)
         return making.hand_over()
     return pack_signpost(making.markup.dimensions)
 
 
-def make(fragment: Fragment, key: str) -> Making:
+def make(fragment: Fragment) -> Making:
     """Render a fragment, and find out what it is made of and who may see it."""
     block, capture, unit = fragment.block, current_capture(), current_unit()
-    rendering = Rendering(own_holes=block.own_holes)
+    rendering = Rendering(own_holes=block.own_holes, around=current_rendering())
     request = None if unit is None else unit.request
     requests = requests_in(block.names, block.request, request)
     watch = Watch(block, requests)
@@ -311,52 +340,78 @@ def make(fragment: Fragment, key: str) -> Making:
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
     if (around := current_rendering()) is not None:
-        around.seen.update(rendering.seen)
+        for name, value, context in rendering.asked:
+            around.note(name, value, context)
     watch.look_for_secrets(text)
     rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
     if USER in rendering.dimensions:
         watch.remember_users()
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
-    markup = rendering.finish(text)
     secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen, requests)])
     reasons = [*dict.fromkeys(rendering.obstacles)]
     if secrets:
         reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
+    told, untold = spell_names(block, names_to_tell(fragment, seen))
+    rendering.dimensions |= {f"{NAME}{name}" for name in told}
+    if not reasons:
+        # Known in advance from now on, whereas other reasons may be of this time only.
+        rendering.dimensions |= {f"{NAME}{name}" for name in untold}
+        reasons += untold.values()
+    markup = rendering.finish(text)
+    named = [*told.values()]
+    if any(is_request(value) for value in seen.values()):
+        named.append(HOLDS_MORE)
     if capture is not None and not add_dependencies(
-        capture,
-        seen,
-        block.told,
-        [*fragment.arguments, *watch.objects],
-        markup.dimensions,
+        capture, named, [*fragment.arguments, *watch.objects], markup.dimensions
     ):
         reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
     for reason in reasons:
-        refuse(fragment, key, reason)
+        refuse(fragment, reason)
     with unobserved():
         is_answering_form = any(one.method not in SAFE_METHODS for one in requests)
     if capture is not None and is_answering_form:
         # A form writes into an instance what was typed, before it looks whether all is right.
         capture.is_unstorable = True
-    return Making(markup, capture)
+    return Making(markup, capture, bool(reasons))
 
 
-def refuse(fragment: Fragment, key: str, reason: str) -> None:
+def names_to_tell(fragment: Fragment, seen: Mapping[str, Any]) -> list[str]:
+    """Return the names that a block has looked up, without those whose values are arguments."""
+    told, arguments = fragment.block.told, fragment.arguments
+    return [
+        name
+        for name, value in seen.items()
+        if not is_known_otherwise(name, value)
+        and not (name in told and any(value is argument for argument in arguments))
+    ]
+
+
+def spell_names(block: Block, names: Sequence[str]) -> tuple[dict[str, Spelled], dict[str, str]]:
+    """Return what stands under names, and why that of some has no spelling."""
+    told, untold = {}, {}
+    for name in names:
+        try:
+            told[name] = block.named(name)
+        except UnstableName as error:
+            untold[name] = str(error)
+    return told, untold
+
+
+def refuse(fragment: Fragment, reason: str) -> None:
     """See to it that what is rendered now is not kept."""
     if (capture := current_capture()) is not None:
         capture.is_unstorable = True
-    fragment.memory.note_secret(key)
     fragment.warn_once(reason)
 
 
 def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
     """Return what a block depends on by having asked for a name that cannot be watched itself."""
-    found = {LANGUAGE} if seen.keys() & NAMES_OF_LANGUAGE else set()
-    found |= {TIME_ZONE} if seen.keys() & NAMES_OF_TIME_ZONE else set()
+    found = set()
     users = [user for user in block.users() if user is not None]
     for name, value in seen.items():
-        shown = value.user if isinstance(value, PermWrapper) else value
+        shown = value.user if issubclass(type(value), PermWrapper) else value
         is_user = name == "user" or any(shown is user for user in users)
-        if is_user and not is_lazy(shown) and name not in block.told:
+        if is_user and shown is not ABSENT and not is_lazy(shown) and name not in block.told:
             found.add(USER)
     return found
 
@@ -366,6 +421,7 @@ def secrets_of_names(seen: Mapping[str, Any], requests: Sequence[Any]) -> list[s
     values = [without_laziness(value) for value in seen.values()]
     found = ["messages"] if any(isinstance(value, BaseStorage) for value in values) else []
     # Django gives it to Jinja2 as a lazy text, whose use is seen in the request, if that is known.
-    if not requests and any(isinstance(seen.get(name), Promise) for name in TOKEN_NAMES):
+    tokens = [type(seen.get(name)) for name in TOKEN_NAMES]
+    if not requests and any(issubclass(one, Promise) for one in tokens):
         found.append("the CSRF token")
     return found

@@ -6,26 +6,25 @@ by a middleware. It is not in the row, and another session of the same user may 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from types import FunctionType, MethodType
 from typing import Any
 
 from django.db.models import Model
 
 from cachelayers.entries.spelling import (
     Unstable,
-    find_by_name,
-    path_of,
     path_of_class,
     spell,
-    spell_all,
     spell_instance,
     spell_str,
     unwrap_lazy_object,
 )
-from cachelayers.fragments.arguments import spell_added, spell_arguments
-from cachelayers.invalidation.rows import attributes_of_row, rows_in
+from cachelayers.fragments.arguments import (
+    DEEPEST_RELATION,
+    Speller,
+    is_bare,
+    spell_arguments,
+)
+from cachelayers.invalidation.rows import attributes_of_row
 
 NOBODY = "N"
 # What Django itself keeps in an instance. It follows from the rows, or from how a login was made.
@@ -37,16 +36,21 @@ def identity_of(user: Any) -> str:
     user = unwrap_lazy_object(user)
     if user is None:
         return NOBODY
-    attributes = getattr(user, "__dict__", {})
     if isinstance(user, Model):
-        beginning = spell_instance(user) + spell_related(user)
-        row = attributes_of_row(type(user))
-        added = {name: value for name, value in attributes.items() if name not in row}
+        own = attributes_of_row(type(user))
+        beginning = spell_instance(user)
+        if user._state.fields_cache:
+            beginning += spell_related(user)
     else:
+        own = frozenset()
         beginning = spell_str(path_of_class(type(user))) + spell_key(user)
-        added = dict(attributes)
-    added = {name: value for name, value in added.items() if name not in MEMOS}
-    return f"{beginning}{spell_additions(user, added)}"
+    attributes = getattr(user, "__dict__", {})
+    if own.issuperset(attributes):
+        return beginning
+    speller = Speller()
+    speller.meet(user)  # a function that is hung on the user may hold the user
+    added = {name: attributes[name] for name in attributes.keys() - own - MEMOS}
+    return beginning + speller.spell_attributes(added) if added else beginning
 
 
 def spell_key(user: Any) -> str:
@@ -58,46 +62,13 @@ def spell_key(user: Any) -> str:
 
 
 def spell_related(user: Model) -> str:
-    """Spell what was added to the rows that came with the user's."""
+    """Spell the rows that came with the user's, where something was added to them."""
     related = user._state.fields_cache
-    return spell_all(
-        "+",
+    return "".join(
         [
-            spell_str(name) + text
+            spell_str(name) + spell_arguments([row])
             for name in sorted(related)
-            for row in rows_in(related[name])
-            if (text := spell_added(row, {id(user): user}))
-        ],
+            if (row := unwrap_lazy_object(related[name])) is not None
+            and not is_bare(row, DEEPEST_RELATION)
+        ]
     )
-
-
-def spell_additions(user: object, added: Mapping[str, object]) -> str:
-    """Spell what code has set on the instance."""
-    parts = [spell_str(name) + spell_addition(user, value) for name, value in sorted(added.items())]
-    return spell_all("+", parts)
-
-
-def spell_addition(user: object, value: object) -> str:
-    """Spell a value, or a function that is found by its name, with what is bound to it."""
-    value = unwrap_lazy_object(value)
-    if value is user:
-        return "@"
-    if type(value) is partial:
-        bound = [value.func, *value.args, *value.keywords.values()]
-        names = spell([*value.keywords])
-        return spell_all("&", [names, *(spell_addition(user, one) for one in bound)])
-    if type(value) is MethodType:
-        return spell_all(
-            "m", [spell_addition(user, value.__func__), spell_addition(user, value.__self__)]
-        )
-    if type(value) is FunctionType:
-        return spell_function(value)
-    spell(value)  # Unstable for what only has a text
-    return spell_arguments([value])
-
-
-def spell_function(function: FunctionType) -> str:
-    """Spell a function by its name; Unstable where it holds values that the name does not say."""
-    if find_by_name(function.__module__, function.__qualname__) is not function:
-        raise Unstable(f"the function {function.__qualname__} cannot be found under its name")
-    return spell_str(path_of(function))

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from django.utils.functional import LazyObject, empty
 
 from cachelayers.entries.spelling import Unstable
-from cachelayers.fragments.locale import asked, note_locale
+from cachelayers.fragments.locale import URLS, VALUES_IN_URLS, asked, note_locale
 from cachelayers.fragments.places import (
     USER,
     Place,
     current_locale,
-    part_of_requests,
     spelled_users,
+    value_in,
 )
 from cachelayers.fragments.secrets import (
     has_form_field,
@@ -31,6 +31,7 @@ from cachelayers.fragments.secrets import (
 )
 from cachelayers.fragments.users import identity_of
 from cachelayers.invalidation.rows import PLAIN
+from cachelayers.invalidation.units import current_unit
 from cachelayers.request_access import (
     KNOWN_ATTRIBUTES,
     PRIVATE_NAME,
@@ -39,6 +40,7 @@ from cachelayers.request_access import (
     is_observed,
     observing,
     own_attributes,
+    reader_of,
     real,
     secret_of,
     unobserved,
@@ -69,13 +71,16 @@ class Watch:
         self.dimensions: set[str] = set()
         self.secrets: list[str] = []
         # Values of dimensions as they were when they were first read.
-        self.remembered: dict[str, str] = current_locale()
+        with unobserved():
+            self.remembered: dict[str, str] = current_locale()
         # What was read of the request and is more than a number or text: there may be rows in it.
         self.objects: list[object] = []
         with unobserved():
             self._users = list(block.users())
             self._requests_in_key = list(block.requests())
         self._known_users = [one for user in self._users for one in layers_of(user)]
+        unit = current_unit()
+        self._request_of_unit = None if unit is None else unit.request
         self._identities: dict[int, str] = {}  # by the id of a user
         self._lazy_ids: set[int] = set()
         self._written: set[tuple[int, str]] = set()
@@ -123,8 +128,10 @@ class Watch:
         """Note a public value of a request: it selects the variant."""
         if self._outer is not None:
             self._outer.note_value(request, variant)
-        name = variant.partition(":")[2]
-        if variant in self.remembered or (id(request), name) in self._written:
+        if variant in self.remembered or (id(request), variant) in self._written:
+            return
+        if variant in VALUES_IN_URLS and request is self._request_of_unit:
+            self.dimensions.add(URLS)
             return
         is_of_another = not any(request is one for one in self._requests_in_key)
         if is_of_another and is_observed(request):  # else it was copied by the block
@@ -152,7 +159,7 @@ class Watch:
         """Note that the block has set an attribute of a request."""
         if self._outer is not None:
             self._outer.note_written(request, name)
-        self._written.add((id(request), name))
+        self._written.add((id(request), f"request:{name}"))
 
     def at_the_end(self, clean_up: Note) -> None:
         """Call something when the block has been rendered."""
@@ -166,7 +173,8 @@ class Watch:
 
     def _remember_value(self, request: Any, variant: str) -> None:
         try:
-            self.remembered[variant] = part_of_requests(variant)(self._block)
+            with unobserved():
+                self.remembered[variant] = value_in(self._block.requests(), reader_of(variant))
         except Unstable as error:
             self.note_private(f"{described(variant)} ({error})")
             return

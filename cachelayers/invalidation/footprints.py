@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.log import NEVER, log_of
-from cachelayers.invalidation.statements import Kind, Statement, parse_statement
+from cachelayers.invalidation.statements import Kind, Statement, parse_statement, read_tokens
 from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import (
     KeyKind,
@@ -28,6 +28,7 @@ from cachelayers.invalidation.tracked import (
 from cachelayers.invalidation.triggers import OWN_NAME, Guard, read_guard
 
 MOST_FOOTPRINTS = 5_000
+MOST_DATABASES = 100  # or schemas of one
 LONGEST_POSTGRES_NAME = 63  # bytes
 LONGEST_REMEMBERED = 20_000  # characters of a statement
 MOST_ROWS = 100  # that one write logs one by one
@@ -73,9 +74,10 @@ class Footprint:
     is_own_write: bool = False
     unlogged: tuple[TrackedTable, ...] = ()
     returns_rows: bool = False
-    # A change of the schema: the names it may have given a new meaning to, and whether there is a
-    # log to tell others of it.
+    # A change of the schema: all that it names, the tables and views among it that may mean
+    # something new, and whether there is a log to tell others of it.
     changed_names: frozenset[str] = frozenset()
+    renewed_names: frozenset[str] = frozenset()
     is_logged_change: bool = False
     is_followed: bool = False  # a change of the schema: by triggers
     is_by_schema: bool = False  # a read of tables that views stand for
@@ -172,7 +174,11 @@ class Database:
         # only reads the log with each request, and should not parse that statement each time.
         if found is NOTHING or (found is not None and self._is_current(connection.alias)):
             return found
-        found = self._work_out(connection, parse_statement(text, connection.vendor))
+        statement = parse_statement(text, connection.vendor)
+        found = self._work_out(connection, statement)
+        if found.effect is Effect.SCHEMA:
+            renewed = names_outside_parentheses(text, connection.vendor)
+            found = replace(found, changed_names=statement.names, renewed_names=renewed)
         if len(text) <= LONGEST_REMEMBERED:
             if len(self._footprints) >= MOST_FOOTPRINTS:
                 self._footprints = {}
@@ -202,13 +208,13 @@ class Database:
             return Footprint(Effect.READ, is_untracked=True) if is_read else NOTHING
         if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
             # Triggers of ours: who makes or drops them logs what that means.
-            return Footprint(Effect.SCHEMA, changed_names=statement.names)
+            return Footprint(Effect.SCHEMA)
         catalogue = self._current_catalogue(connection, statement.names)
         if not catalogue.has_log:
             # Not migrated yet: nothing is cached, and nothing can be said of what is read.
             self._load_again_at = 0.0
             if statement.kind is Kind.SCHEMA:
-                return Footprint(Effect.SCHEMA, changed_names=statement.names)
+                return Footprint(Effect.SCHEMA)
             is_read = statement.kind is Kind.READ
             return Footprint(Effect.READ if is_read else Effect.NONE, is_untracked=is_read)
         tables = self._tables_named(statement.names, catalogue)
@@ -255,8 +261,10 @@ class Database:
         is_schema = statement.kind is Kind.SCHEMA
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
         # A procedure, a block of code: what it writes is not in its text.
+        # Something new beside what there is changes nothing.
         is_unknown = bool(statement.names & catalogue.functions) or not (
             statement.names & (catalogue.tables | catalogue.views.keys())
+            or (is_schema and "create" in statement.names)
         )
         touched = everything if is_far_reaching or is_unknown else tables
         return Footprint(
@@ -268,7 +276,6 @@ class Database:
                 table for table in touched if not self._has_trigger_for(vendor, statement, table)
             ),
             returns_rows=statement.returns_rows,
-            changed_names=statement.names if is_schema else frozenset(),
             is_logged_change=is_schema,
             is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
         )
@@ -333,6 +340,77 @@ def version_of(alias: str) -> Version:
     return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
 
 
+# Words of SQL that name nothing without quotes, and are in other statements too.
+RESERVED = frozenset(
+    [
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "asc",
+        "by",
+        "cascade",
+        "check",
+        "column",
+        "constraint",
+        "create",
+        "default",
+        "delete",
+        "desc",
+        "distinct",
+        "drop",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+        "insert",
+        "into",
+        "is",
+        "join",
+        "key",
+        "limit",
+        "not",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+        "references",
+        "select",
+        "set",
+        "table",
+        "to",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "where",
+        "with",
+    ]
+)
+
+
+def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
+    """Return the names of a statement but those of a new table's columns, in lower case.
+
+    A table that others refer to is one whose deletions reach far from then on.
+    """
+    found, depth, before = set(), 0, ""
+    for token in read_tokens(text, vendor):
+        depth += (token.text == "(") - (token.text == ")")
+        name = token.text.lower()
+        is_word = name in RESERVED and not token.is_quoted
+        if token.is_name and not is_word and (depth == 0 or before == "references"):
+            found.add(name)
+        before = name
+    return frozenset(found)
+
+
 def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[TrackedTable]]:
     """Return the tables by their names in lower case, as statements have them.
 
@@ -353,12 +431,15 @@ _databases: dict[tuple[object, ...], Database] = {}
 def database_of(connection: BaseDatabaseWrapper) -> Database:
     """Return what this process knows of the database behind a connection.
 
-    Tests have an alias mean another database than before.
+    Tests have an alias mean another database than before; django-tenants has it mean another
+    schema with each request.
     """
-    settings = connection.settings_dict
-    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"]
+    settings, schema = connection.settings_dict, getattr(connection, "schema_name", None)
+    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"], schema
     found = _databases.get(place)
     if found is None:
+        if len(_databases) >= MOST_DATABASES:
+            _databases.clear()
         found = _databases.setdefault(place, Database())
     return found
 

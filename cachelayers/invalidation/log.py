@@ -7,7 +7,6 @@ entry is valid as long as none of its tags is in the log at or after its positio
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ from cachelayers.invalidation.incarnations import (
     place_of,
     replace_state,
 )
+from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.locks import ForkSafeLock
 
 __all__ = [
@@ -128,7 +128,7 @@ class ProcessLog:
         LogUnreadable: where that must not be, or would be of no use.
         """
         connection = connections[self.database]
-        known, now = self.known, time.monotonic()
+        known, now = self.known, transaction_of(connection).sees_as_of()
         rows = self._fetch(connection, known)
         if known is not None and not self._continues(connection, known, rows[0]):
             rows = self._fetch(connection, None)

@@ -157,7 +157,7 @@ def change_schema(
         write_tags(connection, tags)
         result = execute()
     finally:
-        database_of(connection).note_change(footprint.changed_names)
+        database_of(connection).note_change(footprint.renewed_names)
     if footprint.is_followed:
         follow_schema(connection, footprint.changed_names)
     if not is_one:
@@ -187,6 +187,7 @@ def one_transaction(
 
 def watch_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Receive connection_created."""
+    transaction_of(connection)  # from now on it is known when a transaction may have begun
     if notice not in connection.execute_wrappers:
         # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
         connection.execute_wrappers.insert(0, notice)

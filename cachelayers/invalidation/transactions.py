@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -18,16 +19,38 @@ class Transaction:
         self._connection = connection
         self.number = 0
         self._dirty_number = -1
+        self._closed_at = float("-inf")  # of time.monotonic(): the last time that none was open
+        self._entries: set[str] = set()
+        self.is_open()
 
     def is_open(self) -> bool:
         """Tell whether statements take effect later than at once."""
         connection = self._connection
-        if connection.in_atomic_block:
-            return True
-        # None: not connected yet, and `autocommit` says nothing before
-        if connection.connection is None:
-            return False
-        return not connection.autocommit or is_begun_in_sql(connection)
+        is_open = connection.in_atomic_block or (
+            # None: not connected yet, and `autocommit` says nothing before
+            connection.connection is not None
+            and (not connection.autocommit or is_begun_in_sql(connection))
+        )
+        if not is_open:
+            self._closed_at = time.monotonic()
+        return is_open
+
+    def sees_as_of(self) -> float:
+        """Return a time, by time.monotonic(): what was committed before it is seen by a read now.
+
+        An open transaction may see what was there when it began, which was after the last time
+        that none was open.
+        """
+        self.is_open()
+        return self._closed_at
+
+    def note_entries(self, names: Iterable[str]) -> None:
+        """Remember entries of a cache that the open transaction has written."""
+        self._entries.update(names)
+
+    def has_written_entry(self, name: str) -> bool:
+        """Tell whether the open transaction has written an entry."""
+        return name in self._entries
 
     def is_still(self, number: int) -> bool:
         """Tell whether the transaction of a number goes on."""
@@ -45,6 +68,8 @@ class Transaction:
     def end(self) -> None:
         """Begin the next one."""
         self.number += 1
+        self._closed_at = time.monotonic()
+        self._entries = set()
 
 
 def transaction_of(connection: BaseDatabaseWrapper) -> Transaction:

@@ -71,7 +71,7 @@ class Unit:
         self._positions: dict[str, Reading] = {}
         self.refreshed: set[str] = set()  # databases whose log was read since they were written to
         self._dirt: dict[str, Moment] = {}
-        self._unreadable: dict[str, Moment] = {}
+        self._unreadable: dict[str, tuple[Moment, str]] = {}  # and why
         self._seen: list[Dependency] = []
         # By database: the number of the transaction that it began in, and tags that were read there
         # when the log was not.
@@ -141,10 +141,10 @@ class Unit:
         self._refuse_again(connection)
         try:
             reading = log_of(database).refresh()
-        except LogUnreadable:
+        except LogUnreadable as error:
             if is_in_snapshot(connection):
                 transaction = transaction_of(connection)
-                self._unreadable[database] = Moment(transaction, transaction.number)
+                self._unreadable[database] = Moment(transaction, transaction.number), str(error)
             raise
         if database in self._unplaced:
             reading = self._place(database, reading)
@@ -154,9 +154,9 @@ class Unit:
 
     def _refuse_again(self, connection: BaseDatabaseWrapper) -> None:
         """Raise LogUnreadable in a transaction in which that was raised: it costs a statement."""
-        moment = self._unreadable.get(connection.alias)
+        moment, reason = self._unreadable.get(connection.alias, (None, ""))
         if moment is not None and not moment.is_gone():
-            raise LogUnreadable("It was so a moment ago, in the same transaction.")
+            raise LogUnreadable(reason)
 
     def position(self, database: str) -> Reading:
         """Return the position with which everything is stored that this unit reads from now on.

@@ -11,10 +11,11 @@ from cachelayers.request_access.observers import (
     Observer,
     current_observer,
     is_observed,
+    is_silent,
     observing,
     unobserved,
 )
-from cachelayers.request_access.values import ABSENT, REQUEST_KINDS, kind_of, reader_of
+from cachelayers.request_access.values import ABSENT, REQUEST_KINDS, Reader, kind_of, reader_of
 from cachelayers.request_access.watched import (
     KNOWN_ATTRIBUTES,
     inner_requests,
@@ -35,11 +36,13 @@ __all__ = [
     "REQUEST_KINDS",
     "Nobody",
     "Observer",
+    "Reader",
     "current_observer",
     "inner_requests",
     "is_lazy",
     "is_observed",
     "is_request",
+    "is_silent",
     "kind_of",
     "lazily",
     "observing",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
@@ -39,6 +39,7 @@ class Nobody:
 
 _observer: ContextVar[Observer | Nobody | None] = ContextVar("cachelayers_observer", default=None)
 NOBODY = Nobody()
+SILENCE = nullcontext()
 
 
 @contextmanager
@@ -49,11 +50,6 @@ def observing(observer: Observer | Nobody) -> Iterator[None]:
         yield
     finally:
         _observer.reset(token)
-
-
-def unobserved() -> Any:
-    """Return a context manager within which nothing is reported."""
-    return observing(NOBODY)
 
 
 def current_observer() -> Observer | None:
@@ -98,6 +94,16 @@ def swap_back(target: Any, observer: Observer) -> None:
         if not swap.observers:
             del _swaps[id(target)]
             target.__class__ = swap.original
+
+
+def unobserved() -> AbstractContextManager[None]:
+    """Return a context manager within which nothing is reported."""
+    return SILENCE if is_silent() else observing(NOBODY)
+
+
+def is_silent() -> bool:
+    """Tell whether nothing is observed anywhere, as usually on a hit."""
+    return not _swaps and _observer.get() is None
 
 
 def is_observed(target: Any, observer: Observer | None = None) -> bool:

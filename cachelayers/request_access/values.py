@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from cachelayers.request_access.mappings import WHOLE_QUERY, secret_in
 
 Speller = Callable[[object], str]
 Reader = Callable[[Any, Speller], str]
 
+MISSING: Final = object()
 ABSENT = "-"  # no spelling begins so
 REQUEST = "request"
 QUERY = "get"
@@ -65,9 +66,8 @@ def reader_of_attribute(name: str) -> Reader:
     special = SPECIAL_ATTRIBUTES.get(name)
 
     def read(request: Any, spell: Speller) -> str:
-        try:
-            value = getattr(request, name)
-        except AttributeError:
+        value = getattr(request, name, MISSING)
+        if value is MISSING:
             return ABSENT
         if special is not None:
             value = special(value)

@@ -57,6 +57,12 @@ def in_thread(context: Context) -> str:
     return str(context["in_thread"](context["request"]))
 
 
+@register.simple_tag(takes_context=True)
+def greeting(context: Context) -> str:
+    """Call what the context has under this name, with the request."""
+    return str(context["greeting"](context["request"]))
+
+
 @register.simple_tag
 def prefix() -> str:
     """Show what links begin with."""

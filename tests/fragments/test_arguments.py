@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -127,12 +128,63 @@ def test_a_row_that_came_with_another_one_is_not_looked_for_in_the_key(book: Boo
     assert key_of(with_author) == key_of(Book.objects.get())
 
 
-def test_what_an_instance_has_worked_out_itself_leaves_it_as_it_is(book: Book) -> None:
+def test_what_was_put_in_place_of_what_an_instance_works_out_tells_it_from_others(
+    book: Book,
+) -> None:
+    def read(title: str) -> Any:
+        found: Any = Book.objects.get()
+        found.loud_title = title  # a cached property
+        return found
+
+    assert key_of(read("ONE")) == key_of(read("ONE")) != key_of(read("TWO"))
+
+
+def test_what_a_view_hangs_on_an_instance_without_a_value_of_its_own_makes_no_key(
+    book: Book,
+) -> None:
     again: Any = Book.objects.get()
-    again.loud_title  # noqa: B018 - a cached property
     again._lock = object()
 
-    assert key_of(again) == key_of(book)
+    with pytest.raises(Unstable, match="_lock"):
+        key_of(again)
+
+
+class Tracked(Book):
+    """A book with what field trackers and shops hang on each instance when it is made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title_before = self.__dict__.get("title")
+        self.tracker = Tracker(self)
+        self.lock = threading.Lock()
+
+    class Meta:
+        proxy = True
+        app_label = "library"
+
+
+class Tracker:
+    def __init__(self, instance: Any) -> None:
+        self.instance = instance
+
+
+def test_what_a_model_gives_to_each_instance_leaves_it_a_key(book: Book) -> None:
+    def read(mark: str) -> Any:
+        found: Any = Tracked.objects.get()
+        if mark:
+            found.tracker.mark = mark
+        return found
+
+    assert key_of(read("")) == key_of(read("")) != key_of(read("mine"))
+
+
+def test_a_row_that_is_a_draft_of_what_the_database_holds_has_no_key(book: Book) -> None:
+    """As an editor's preview is: with the key of the row, and other values."""
+    draft = Book(pk=book.pk, title="Draft")
+    draft._state.adding = False
+
+    with pytest.raises(Unstable, match="not read from a database"):
+        key_of(draft)
 
 
 def test_rows_that_were_hung_on_each_other_have_a_key(books: list[Book]) -> None:

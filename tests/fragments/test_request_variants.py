@@ -43,6 +43,31 @@ def matched(number: int) -> HttpRequest:
     return with_attributes(visit(), resolver_match=match)
 
 
+class Basket:
+    """What a shop's middleware puts on the request."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def __str__(self) -> str:
+        return "a basket"
+
+
+class Helper(Basket):
+    """What holds something that has no value, such as a lock or a connection."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.lock = object()
+
+
+def used(value: Any) -> Any:
+    """Return a lazy object that something earlier on the page has used."""
+    lazy: Any = SimpleLazyObject(lambda: value)
+    bool(lazy)
+    return lazy
+
+
 PUBLIC: dict[str, Visit] = {
     "request.path": lambda number: visit(f"/{number}/"),
     "request.get_full_path()": lambda number: visit(f"/?page={number}"),
@@ -64,6 +89,13 @@ PUBLIC: dict[str, Visit] = {
     "request.theme": lambda number: with_attributes(visit(), theme=["dark", "light"][number]),
     "request.urlconf": lambda number: with_attributes(visit(), urlconf=f"site{number}.urls"),
     "request.flags": lambda number: with_attributes(visit(), flags={"beta": bool(number)}),
+    "request.basket.total": lambda number: with_attributes(visit(), basket=Basket(number)),
+    "request.lazy_basket.total": lambda number: with_attributes(
+        visit(), lazy_basket=SimpleLazyObject(partial(Basket, number))
+    ),
+    "request.used_basket.total": lambda number: with_attributes(
+        visit(), used_basket=used(Basket(number))
+    ),
     "request.LANGUAGE_CODE": lambda number: with_attributes(visit(), LANGUAGE_CODE=f"x{number}"),
     "request.accepts('text/html')": lambda number: visit(
         HTTP_ACCEPT=["text/html", "image/*"][number]
@@ -109,36 +141,13 @@ def test_a_public_value_of_the_request_selects_the_variant(
     assert tick.since() == 2
 
 
-class Basket:
-    """What a shop's middleware puts on the request."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-
-    def __str__(self) -> str:
-        return "a basket"
-
-
-def used(value: Any) -> Any:
-    """Return a lazy object that something earlier on the page has used."""
-    lazy: Any = SimpleLazyObject(lambda: value)
-    bool(lazy)
-    return lazy
-
-
 PRIVATE: dict[str, Visit] = {
+    "request.helper.number": lambda number: with_attributes(visit(), helper=Helper(number)),
     "request.COOKIES.theme": lambda number: visit(HTTP_COOKIE=f"theme={number}"),
     "request.META.HTTP_X_API_KEY": lambda number: visit(HTTP_X_API_KEY=str(number)),
     "request.headers.Authorization": lambda number: visit(HTTP_AUTHORIZATION=str(number)),
     "request.environ.HTTP_COOKIE": lambda number: visit(HTTP_COOKIE=f"theme={number}"),
     "request.headers.items()": lambda number: visit(HTTP_REFERER=str(number)),
-    "request.basket.total": lambda number: with_attributes(visit(), basket=Basket(number)),
-    "request.lazy_basket.total": lambda number: with_attributes(
-        visit(), lazy_basket=SimpleLazyObject(partial(Basket, number))
-    ),
-    "request.used_basket.total": lambda number: with_attributes(
-        visit(), used_basket=used(Basket(number))
-    ),
     "request.csp_nonce": lambda number: with_attributes(visit(), csp_nonce=f"nonce{number}"),
     "request.serial": lambda number: with_attributes(
         visit(), serial=SimpleLazyObject(partial("text-{}".format, number))
@@ -300,3 +309,29 @@ def test_a_link_belongs_to_the_prefix_and_the_urls_that_it_was_made_by(
 
     assert shown == ["/one/", "/two/"] * 2
     assert tick.since() == 3
+
+
+def test_a_row_of_a_list_keeps_what_an_earlier_one_remembered_on_the_request(
+    templates: Templates, tick: Counter
+) -> None:
+    """The first remembers a text of this request, which all others show."""
+    body = templates.show("tick")
+    body += (
+        "{% greeting %}" if isinstance(templates, DjangoTemplates) else "{{ greeting(request) }}"
+    )
+    templates.write(page=templates.fragments(body, "row", "number in numbers"))
+
+    def new(number: int) -> HttpRequest:
+        return visit(HTTP_COOKIE=f"name={number}")
+
+    shown = shown_to_two(templates, new, tick=tick, numbers=[1, 2, 3], greeting=greeting)
+
+    assert shown == ["000", "111"] * 2
+
+
+def greeting(request: Any) -> str:
+    """Remember on the request what a cookie says."""
+    if not hasattr(request, "_greeting"):
+        request._greeting = request.COOKIES["name"]
+    text: str = request._greeting
+    return text

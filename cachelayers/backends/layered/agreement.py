@@ -17,6 +17,7 @@ from cachelayers.backends.layered.epochs import later_than, merged, record_name,
 from cachelayers.backends.layered.kept import NEVER, Kept
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.state import EPOCH_SECONDS, LOOK_SECONDS, State
+from cachelayers.entries.envelope import is_sealed
 from cachelayers.invalidation.units import current_unit
 
 
@@ -181,6 +182,8 @@ class Agreement:
                     break
             if removed is FAILED or removed is REFUSED:
                 answer = FAILED
+        if layer.is_transactional and not are_all_sealed(what):
+            yield Call(layer, "note_own", self.limit_seconds, names_in(with_head(head, what)))
         if answer is FAILED:
             yield from self._note_missed(layer)
         elif operation == "write_many" and answer is not REFUSED:
@@ -352,6 +355,11 @@ def with_head(head: str, what: Any) -> Any:
     if isinstance(what, Mapping):
         return {f"{head}{name}": kept for name, kept in what.items()}
     return [f"{head}{name}" for name in what]
+
+
+def are_all_sealed(what: Any) -> bool:
+    """Tell whether all that is written are entries of which the log says whether they hold."""
+    return isinstance(what, Mapping) and all(is_sealed(kept.value) for kept in what.values())
 
 
 def names_in(what: Any) -> Sequence[str]:

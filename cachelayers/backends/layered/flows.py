@@ -20,6 +20,7 @@ from cachelayers.backends.layered.layers import Layer
 from cachelayers.entries.envelope import is_sealed
 from cachelayers.entries.keys import LEASE_SUFFIX
 from cachelayers.flows import run
+from cachelayers.invalidation.units import current_unit
 from cachelayers.stats import cell_of
 from cachelayers.tracing import note_layer
 
@@ -38,7 +39,7 @@ class Flows(Agreement):
     def look_up(self, names: Sequence[str], *, is_counted: bool = False) -> Flow:
         """Return the live entries among names."""
         yield from self.look()
-        since, began, heads = self.state.begin(), time.monotonic(), self.state.heads
+        began, heads = time.monotonic(), self.state.heads
         found: dict[str, Kept] = {}
         missing: Sequence[str] = names
         lacking: list[tuple[Layer, Sequence[str]]] = []
@@ -54,10 +55,8 @@ class Flows(Agreement):
                 self.count_look(layer, len(live), len(missing))
             if live:
                 note_layer(layer.alias)
-            is_shared = bool(live) and bool(lacking) and not layer.is_local
-            is_quick = time.monotonic() - began < FILL_SECONDS
-            if is_shared and is_quick and not (yield from self.holds_back()):
-                yield from self._fill(lacking, heads, since, live)
+            if live and lacking and not layer.is_local:
+                yield from self._fill_from(layer, lacking, heads, began, live)
             lacking.append((layer, [name for name in missing if answer.get(name) is not DETOUR]))
             missing = [name for name in missing if name not in live]
         return found
@@ -78,11 +77,42 @@ class Flows(Agreement):
         cell = self.state.cell if layer is None else cell_of(self.state.alias, layer.alias)
         cell.sets += number
 
+    def _fill_from(
+        self,
+        layer: Layer,
+        lacking: Sequence[tuple[Layer, Sequence[str]]],
+        heads: Mapping[str, str],
+        began: float,
+        live: Entries,
+    ) -> Flow:
+        """Put what a layer has into those above it, unless it may be older than what was there.
+
+        A transaction that has written nothing sees what others see or saw: the time since which it
+        may not have seen their writes counts, not that of this read.
+        """
+        since = began
+        if layer.is_transactional:
+            head = heads.get(layer.alias, "")
+            view = yield Call(layer, "view", self.limit_seconds, [f"{head}{one}" for one in live])
+            if view is FAILED or view is REFUSED:
+                return
+            since = min(began, view[0])
+            names = {name[len(head) :] for name in view[1]}
+            live = {name: kept for name, kept in live.items() if name in names}
+        if live and time.monotonic() - since < FILL_SECONDS and not (yield from self._has_told()):
+            yield from self._fill(lacking, heads, since, live)
+
+    def _has_told(self) -> Flow:
+        """Tell whether events of this transaction are not heard by others yet."""
+        return self.bus.is_transactional and (
+            (yield Call(self.bus, "has_written", self.limit_seconds)) is True
+        )
+
     def _fill(
         self,
         lacking: Sequence[tuple[Layer, Sequence[str]]],
         heads: Mapping[str, str],
-        since: int,
+        since: float,
         entries: Entries,
     ) -> Flow:
         """Put entries into the layers above that lack them, for the time they still have."""
@@ -101,7 +131,7 @@ class Flows(Agreement):
     def set(self, entries: Entries) -> Flow:
         """Write entries, from the bottom up; return the names that no layer has taken."""
         yield from self.look()
-        since = self.state.begin()
+        since = time.monotonic()
         names = list(entries)
         refused = set(names)
         is_told = has_decider = False
@@ -123,7 +153,7 @@ class Flows(Agreement):
                 yield from self.write(layer, "bury", answer)
         if not is_told and not self._need_no_bus(entries):
             yield from self.tell(without_leases(names))
-        if (yield from self._is_undecided(names)):
+        if not self._are_vouched_for(entries) and (yield from self._is_undecided(names)):
             self.state.drop(self.locals, names)
         else:
             kept = {name: entries[name] for name in without_leases(names)}
@@ -133,6 +163,15 @@ class Flows(Agreement):
         refused = refused if self.shared else set()
         self.count_sets(None, len(names) - len(refused))
         return [name for name in names if name in refused]
+
+    def _are_vouched_for(self, entries: Entries) -> bool:
+        """Tell whether entries are as good after a rollback: the log says whether they hold.
+
+        They were made of what was committed, where the unit has written nothing.
+        """
+        unit = current_unit()
+        are_sealed = all(is_sealed(kept.value) for kept in entries.values())
+        return are_sealed and unit is not None and not unit.is_dirty()
 
     def _need_no_bus(self, entries: Entries) -> bool:
         """Tell whether an event would cost a write that nobody needs: tags are checked anyway."""

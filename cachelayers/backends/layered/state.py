@@ -88,11 +88,7 @@ class State:
 
     # The memory of this process
 
-    def begin(self) -> int:
-        """Take a number before reading or writing shared layers."""
-        return self._recent.number
-
-    def keep(self, locals_: Sequence[Layer], since: int, entries: Mapping[str, Kept]) -> None:
+    def keep(self, locals_: Sequence[Layer], since: float, entries: Mapping[str, Kept]) -> None:
         """Put what was read from shared layers into memory, but nothing that was written since."""
         if not locals_ or not entries:
             return
@@ -105,7 +101,7 @@ class State:
             for layer in locals_:
                 write_or_drop(layer, fresh)
 
-    def replace(self, locals_: Sequence[Layer], since: int, entries: Mapping[str, Kept]) -> None:
+    def replace(self, locals_: Sequence[Layer], since: float, entries: Mapping[str, Kept]) -> None:
         """Put what was written to shared layers into memory.
 
         What somebody else has written meanwhile goes: who was the last, only the layers know.

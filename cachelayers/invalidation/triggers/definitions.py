@@ -22,6 +22,7 @@ class Place(NamedTuple):
     sql: str  # as a statement names it
     bare: str  # alone, in lower case
     within: tuple[str, ...] = ()  # tracked tables of their own whose rows are also its
+    is_in_sight: bool = True  # this connection's statements mean it
 
 
 class Installed(NamedTuple):
@@ -36,10 +37,14 @@ class Installed(NamedTuple):
 class Trigger:
     """A trigger that is to be."""
 
-    table: str
     installed: Installed
-    bare_place: str  # the table's name alone, in lower case
+    place: Place
     creation: tuple[str, ...]  # statements, in order
+
+    @property
+    def table(self) -> str:
+        """Return the name of the tracked table."""
+        return self.place.table.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,6 @@ class Found:
 
     installed: Installed
     bare_place: str
-    # Whether this connection's statements mean that table; others are for those that do.
     is_in_sight: bool
     removal: str
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -51,21 +51,21 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     A trigger is the right one by its name, its table and what it does there: tables are renamed
     with their triggers on them, and columns within.
     """
-    wanted = {trigger.installed: trigger for trigger in wanted_triggers(connection)}
-    chosen = {one: trigger for one, trigger in wanted.items() if is_among(trigger, names)}
-    places = {installed.place for installed in chosen}
-    taken = {installed.name for installed in chosen}  # a table was renamed with its triggers on it
-    there = set()
-    for found in list(VENDORS[connection.vendor].existing(connection)):
-        if found.installed in wanted:
-            there.add(found.installed)
-        elif (
-            found.installed.place in places
-            or (found.is_in_sight and found.installed.name in taken)
-            or is_meant(found, names)
-        ):
-            run(connection, [found.removal])
-    lacking = [trigger for installed, trigger in chosen.items() if installed not in there]
+    found = list(VENDORS[connection.vendor].existing(connection))
+    # A statement may name a table of a schema that is not in sight.
+    wanted = wanted_triggers(connection, everywhere=names is not None)
+    chosen = list(choose(wanted, found, names))
+    right = {trigger.installed for trigger in wanted}
+    places = {trigger.installed.place for trigger in chosen}
+    taken = {trigger.installed.name for trigger in chosen}
+    for one in found:
+        is_renamed = one.installed.name in taken  # its table was, and another is to have its name
+        is_meant = is_renamed or names is None or one.bare_place in names
+        is_wrong = one.installed not in right
+        if is_wrong and (one.installed.place in places or (is_meant and one.is_in_sight)):
+            run(connection, [one.removal])
+    there = {one.installed for one in found}
+    lacking = [trigger for trigger in chosen if trigger.installed not in there]
     repair = Repair({trigger.table for trigger in lacking})
     repair.problems += create(connection, lacking)
     if names is None:
@@ -73,16 +73,18 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     return repair
 
 
-def is_among(trigger: Trigger, names: Collection[str] | None) -> bool:
-    """Tell whether a trigger is of one of the tables that are to be put right."""
-    if names is None:
-        return True
-    return trigger.bare_place in names or without_schema(trigger.table).lower() in names
-
-
-def is_meant(found: Found, names: Collection[str] | None) -> bool:
-    """Tell whether a trigger that is not wanted is to go."""
-    return found.is_in_sight if names is None else found.bare_place in names
+def choose(
+    wanted: Iterable[Trigger], found: Iterable[Found], names: Collection[str] | None
+) -> Iterator[Trigger]:
+    """Yield the triggers of the tables that are to be put right."""
+    known = {one.installed.place for one in found}
+    for trigger in wanted:
+        place = trigger.place
+        is_named = (
+            names is None or place.bare in names or without_schema(trigger.table).lower() in names
+        )
+        if is_named and (place.is_in_sight or place.name in known):
+            yield trigger
 
 
 def create(connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]) -> Iterable[str]:

@@ -88,7 +88,7 @@ def triggers_of(
             f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {place.sql} FOR EACH ROW {body}"
         )
         installed = Installed(name, place.name, (event.upper(), "AFTER", body))
-        yield Trigger(table.name, installed, place.bare, (creation,))
+        yield Trigger(installed, place, (creation,))
 
 
 def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterator[str]:

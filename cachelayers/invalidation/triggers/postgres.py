@@ -46,20 +46,22 @@ SYSTEM = "('pg_catalog', 'information_schema')"
 # A name means what to_regclass says, as in a statement of this connection. `everywhere` means the
 # tables of that name in other schemas too, unless those have a log of their own.
 PLACES = """
-WITH RECURSIVE named (name, oid) AS (
-  SELECT v.name, to_regclass(v.quoted)::oid FROM (VALUES {names}) AS v (name, quoted, bare)
+WITH RECURSIVE named (name, oid, is_meant) AS (
+  SELECT v.name, to_regclass(v.quoted)::oid, true FROM (VALUES {names}) AS v (name, quoted, bare)
   UNION
-  SELECT v.name, c.oid FROM (VALUES {names}) AS v (name, quoted, bare)
+  SELECT v.name, c.oid, false FROM (VALUES {names}) AS v (name, quoted, bare)
   JOIN pg_class c ON c.relname = v.bare::name JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE {everywhere} AND c.relpersistence <> 't' AND n.nspname NOT IN {system}
+  WHERE {everywhere} AND c.oid IS DISTINCT FROM to_regclass(v.quoted)::oid
+    AND c.relpersistence <> 't' AND n.nspname NOT IN {system}
     AND NOT EXISTS (SELECT FROM pg_class l WHERE l.relname = '{log}'
                     AND l.relnamespace = c.relnamespace AND l.oid <> to_regclass('{log}'))
-), family (name, root, oid) AS (
-  SELECT name, oid, oid FROM named WHERE oid IS NOT NULL
+), family (name, is_meant, root, oid) AS (
+  SELECT name, is_meant, oid, oid FROM named WHERE oid IS NOT NULL
   UNION
-  SELECT f.name, f.root, i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
+  SELECT f.name, f.is_meant, f.root, i.inhrelid
+  FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
 )
-SELECT f.name, f.root, f.oid, format('%I.%I', n.nspname, c.relname), c.relname,
+SELECT f.name, f.is_meant, f.root, f.oid, format('%I.%I', n.nspname, c.relname), c.relname,
   ARRAY(SELECT a.attname::text FROM pg_index x
         JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
         WHERE x.indrelid = f.root AND x.indisprimary)
@@ -95,7 +97,8 @@ def places_of(
     statement = PLACES.format(
         names=", ".join(
             f"({literal(name)}, {literal(connection.ops.quote_name(name))},"
-            f" {literal(without_schema(name))})"
+            # One whose name says the schema is nowhere else.
+            f" {literal('' if without_schema(name) != name else name)})"
             for name in by_name
         ),
         everywhere="true" if everywhere else "false",
@@ -103,14 +106,14 @@ def places_of(
         log=LOG,
     )
     rows = rows_of(connection, statement)
-    roots = {oid: name for name, root, oid, *_ in rows if root == oid}
+    roots = {oid: name for name, _, root, oid, *_ in rows if root == oid}
     within: dict[int, set[str]] = {}
-    for _, root, oid, *_ in rows:
+    for _, _, root, oid, *_ in rows:
         if oid in roots and oid != root:
             within.setdefault(root, set()).add(roots[oid])
-    for name, root, _, sql, bare, keys in rows:
-        others = sorted(within.get(root, ()))
-        yield Place(fit_key(by_name[name], keys), sql, sql, bare.lower(), tuple(others))
+    for name, is_meant, root, _, sql, bare, keys in rows:
+        table, others = fit_key(by_name[name], keys), tuple(sorted(within.get(root, ())))
+        yield Place(table, sql, sql, bare.lower(), others, is_in_sight=is_meant)
 
 
 def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
@@ -144,7 +147,7 @@ def triggers_of(place: Place, schema: str, quote: Callable[[str], str]) -> Itera
         if mode in ENABLE:
             creation.append(f"ALTER TABLE {place.sql} ENABLE {ENABLE[mode]}TRIGGER {quote(name)}")
         installed = Installed(name, place.name, (kind, mode, body))
-        yield Trigger(place.table.name, installed, place.bare, tuple(creation))
+        yield Trigger(installed, place, tuple(creation))
 
 
 def function_body(event: str, place: Place, target: str) -> str:

@@ -92,7 +92,7 @@ def trigger(event: str, moment: str, body: str, place: Place) -> Trigger:
     name = name_for(event, place.table.name, body)
     creation = f'CREATE TRIGGER "{name}" {moment} BEGIN {body} END'
     installed = Installed(name, place.name, (creation,))
-    return Trigger(place.table.name, installed, place.bare, (creation,))
+    return Trigger(installed, place, (creation,))
 
 
 def tags_of(table: TrackedTable, rows: Sequence[str]) -> Iterator[str]:

@@ -52,6 +52,10 @@ class Bus(ABC):
     def append(self, event: bytes) -> bool:
         """Tell the others; return whether that cannot be rolled back any more."""
 
+    def has_written(self) -> bool:
+        """Tell whether what others hear of may depend on a transaction that has written."""
+        return False
+
     def holds_back(self) -> bool:
         """Tell whether what is read and written now is not what others see."""
         return False

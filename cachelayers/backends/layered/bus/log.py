@@ -65,9 +65,7 @@ class LogBus(Bus):
                 log.refresh()
             else:
                 unit.refresh(self.database)
-            # What an open transaction sees may be older than what others have to see.
-            is_old = is_in_snapshot(connections[self.database])
-            as_of = float("-inf") if is_old else log.refreshed_at
+            as_of = log.refreshed_at
         events: list[Events] = []
 
         def take(tags: Sequence[str] | None) -> None:
@@ -100,6 +98,10 @@ class LogBus(Bus):
             raise NotNow(f"{type(error).__name__}: {error}") from error
         transaction_of(connection).mark_dirty()  # the ids of its rows may be given to others
         return False
+
+    def has_written(self) -> bool:
+        """Tell whether an open transaction has written."""
+        return transaction_of(connections[self.database]).is_dirty
 
     def holds_back(self) -> bool:
         """Tell whether a transaction is open, in which an older state may be seen."""

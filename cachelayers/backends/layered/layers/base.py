@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -72,6 +73,16 @@ class Layer(ABC):
     def server_id(self) -> str | None:
         """Return what changes when the server begins anew, where it can tell."""
         return None
+
+    def view(self, names: Sequence[str]) -> tuple[float, Sequence[str]]:
+        """Return how old what is read now may be, and which names may be put into other layers.
+
+        A time of time.monotonic(): every write that ended before it is seen.
+        """
+        return time.monotonic(), names
+
+    def note_own(self, names: Sequence[str]) -> None:  # noqa: B027 - most have no transactions
+        """Remember what was written within the caller's transaction."""
 
     def holds_back(self) -> bool:
         """Tell whether what is read and written now is not what others see."""

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from cachelayers.backends.database.strict import StrictTable, Timed, milliseconds, seconds
 from cachelayers.backends.layered.kept import DETOUR, DETOUR_SECONDS, Kept
 from cachelayers.backends.layered.layers.base import Layer
+from cachelayers.invalidation.transactions import transaction_of
 
 DETOUR_VALUE = b"\0cachelayers.detour"
 
@@ -69,6 +70,21 @@ class TableLayer(Layer):
     def clear_names(self, head: str) -> None:
         """Delete every entry whose name begins so."""
         self.table.delete_prefix(head)
+
+    def view(self, names: Sequence[str]) -> tuple[float, Sequence[str]]:
+        """Return how old what a transaction sees may be, and the names that it has not written."""
+        transaction_now = transaction_of(connections[self.table.database])
+        if not self.holds_back():
+            return time.monotonic(), names
+        if transaction_now.is_dirty:
+            return float("-inf"), ()
+        foreign = [name for name in names if not transaction_now.has_written_entry(name)]
+        return transaction_now.sees_as_of(), foreign
+
+    def note_own(self, names: Sequence[str]) -> None:
+        """Remember what was written within the caller's transaction."""
+        if self.holds_back():
+            transaction_of(connections[self.table.database]).note_entries(names)
 
     def holds_back(self) -> bool:
         """Tell whether the table is part of a transaction of the caller's."""

@@ -1,0 +1,132 @@
+"""A transaction that has written nothing uses all layers, and never puts an old value into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import caches
+from django.db import connection, connections, transaction
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from cachelayers import recall, unit_of_work
+from cachelayers.backends.layered import breaker
+from tests.layered.conftest import forget_processes
+from tests.library.models import Author
+from tests.settings import database_cache, layered_cache, memory_cache
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NUMBER = 20
+
+
+@pytest.fixture
+def cache() -> Iterator[Any]:
+    """A table in the site's own database, behind memory; the log of the same one as bus."""
+    configured = {
+        "joined": layered_cache("joined-memory", "joined-table", bus="log"),
+        "joined-memory": memory_cache(),
+        "joined-table": database_cache("default"),
+    }
+    with override_settings(CACHES={**settings.CACHES, **configured}):
+        caches["joined-memory"].clear()
+        caches["joined"].clear()
+        yield caches["joined"]
+        breaker._breakers.clear()
+        forget_processes()
+
+
+def visit() -> list[str]:
+    return [
+        recall(f"author-{number}", lambda: Author.objects.get().name, using="joined")
+        for number in range(NUMBER)
+    ]
+
+
+def statements_of_a_visit(*, atomic: bool) -> int:
+    with CaptureQueriesContext(connection) as queries, unit_of_work():
+        if atomic:
+            with transaction.atomic():
+                visit()
+        else:
+            visit()
+    return len([one for one in queries if one["sql"] not in {"BEGIN", "COMMIT"}])
+
+
+def test_a_visit_in_a_transaction_takes_about_as_many_statements_as_without(cache: Any) -> None:
+    Author.objects.create(name="Homer")
+    with unit_of_work(), transaction.atomic():
+        visit()
+
+    within = [statements_of_a_visit(atomic=True) for _ in range(2)][1]
+    without = [statements_of_a_visit(atomic=False) for _ in range(2)][1]
+
+    assert within <= without + 2
+
+
+def test_what_a_transaction_reads_and_recalls_is_put_into_memory(cache: Any) -> None:
+    Author.objects.create(name="Homer")
+    cache.set("plain", 1)
+    hear_of_it(cache)
+    cache._state.drop_everything(cache._flows.locals)
+
+    with unit_of_work(), transaction.atomic():
+        assert cache.get("plain") == 1
+        visit()
+
+    kept = " ".join(caches["joined-memory"].store.records)  # type: ignore[attr-defined]
+    assert "plain" in kept
+    assert "author-7" in kept
+
+
+def test_a_transaction_that_began_before_another_write_puts_no_old_value_into_memory(
+    cache: Any,
+) -> None:
+    with unit_of_work(), transaction.atomic():
+        # What this transaction sees may be as old as its beginning, and the write is younger.
+        run_in_thread(lambda: caches["joined"].set("key", 1))
+        caches["joined-memory"].clear()
+
+        cache.get("key")
+
+        assert not kept_in_memory("key")
+    hear_of_it(cache)
+    with unit_of_work(), transaction.atomic():
+        assert cache.get("key") == 1
+        assert kept_in_memory("key")
+
+
+def hear_of_it(cache: Any) -> None:
+    """Read the bus: what this process has written itself is told by it too."""
+    with unit_of_work():
+        cache.get("another")
+
+
+def run_in_thread(act: Callable[[], object]) -> None:
+    def act_and_close() -> None:
+        try:
+            act()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(act_and_close).result()
+
+
+def test_what_a_transaction_has_written_itself_is_in_no_memory_before_its_end(cache: Any) -> None:
+    cache.set("key", "old")
+    with unit_of_work(), transaction.atomic():
+        cache.set("key", "never")
+        assert cache.get("key") == "never"
+        assert not kept_in_memory("key")
+        transaction.set_rollback(True)
+    with unit_of_work():
+        assert cache.get("key") == "old"
+
+
+def kept_in_memory(key: str) -> bool:
+    records = caches["joined-memory"].store.records  # type: ignore[attr-defined]
+    return any(name.endswith(f":{key}") for name in records)
