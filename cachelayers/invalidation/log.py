@@ -7,6 +7,7 @@ entry is valid as long as none of its tags is in the log at or after its positio
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

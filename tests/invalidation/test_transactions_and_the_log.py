@@ -103,10 +103,7 @@ def test_serializable_transactions_that_recall_do_not_abort_each_other(site: Sit
         lambda: Subject.objects.using(site.database).create(word="x"),
     ]
     with ThreadPoolExecutor(2) as pool:
-        for done in [
-            pool.submit(elsewhere, lambda write=write: work(write))  # type: ignore[misc]
-            for write in writes
-        ]:
+        for done in [pool.submit(elsewhere, lambda write=write: work(write)) for write in writes]:
             done.result(60)
 
     assert Author.objects.using(site.database).count() == 3
