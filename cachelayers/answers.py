@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextvars
 import math
+import os
 import select
+import socket
 import threading
 import time
 import weakref
@@ -31,6 +33,7 @@ from cachelayers.conf import is_own_database
 GRACE_SECONDS = 0.25
 # Numbers of errors of a cut connection.
 MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
+MOST_BYTES_PEEKED = 65_536
 POSTGRES_IN_ERROR = 3  # PQTRANS_INERROR
 # Methods of MySQL's driver that talk to the server.
 MYSQL_TALKING = ("query", "commit", "rollback", "autocommit", "ping")
@@ -62,9 +65,12 @@ def answered_within(
     answers.begin(time.monotonic() + seconds + GRACE_SECONDS, undo)
     try:
         yield
-    except Unanswered:
-        if not connection.in_atomic_block and is_own_database(connection.alias):
+    except django.db.Error as error:
+        is_late = answers.is_ended or isinstance(error, Unanswered)
+        if is_late and not connection.in_atomic_block and is_own_database(connection.alias):
             connection.close()
+        if answers.is_ended:
+            raise Unanswered("the server has not answered in time") from error
         raise
     finally:
         answers.end()
@@ -130,6 +136,7 @@ class PsycopgAnswers:
         self._deadline: float | None = None
         self._undo = ""
         self._unfinished: Unfinished | None = None
+        self.is_ended = False  # the connection, because of half an answer: psycopg leaves that too
 
     def begin(self, deadline: float, undo: str) -> None:
         """Limit what is waited for from now on."""
@@ -200,12 +207,19 @@ def _psycopg_error() -> type[BaseException]:
 
 
 class MySQLAnswers:
-    """The same on a connection of mysqlclient, for the first byte of an answer."""
+    """The same on a connection of mysqlclient.
+
+    Until the first byte of an answer comes, the statement can be left in flight. After it the
+    driver reads until it has all; an answer that is not there as a whole then is bounded by a
+    timer, which ends the connection: half an answer is of no use to anybody.
+    """
 
     def __init__(self, driver: Any) -> None:
         self._driver = weakref.ref(driver)
         self._deadline = float("inf")
         self._is_in_flight = False
+        self._timer: threading.Timer | None = None
+        self.is_ended = False
 
     def begin(self, deadline: float, undo: str) -> None:
         """Limit what is waited for from now on. MySQL undoes the statement alone by itself."""
@@ -215,6 +229,11 @@ class MySQLAnswers:
     def end(self) -> None:
         """Limit nothing any more; what is in flight is still to be waited for."""
         driver = self._driver()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+            self._duplicate.close()
+            self._timer = None
         if driver is None:
             return
         self._deadline = float("inf")
@@ -255,9 +274,40 @@ class MySQLAnswers:
         seconds = self._deadline - time.monotonic()
         poll = select.poll()
         poll.register(driver.fileno(), select.POLLIN)
-        if not poll.poll(None if seconds == float("inf") else max(0, seconds * 1000)):
+        if seconds == float("inf"):
+            poll.poll()
+        elif not poll.poll(max(0, seconds * 1000)):
             raise Unanswered("the server has not answered in time")
+        elif self._timer is None and not is_whole_answer(driver.fileno()):
+            self._duplicate = socket.socket(fileno=os.dup(driver.fileno()))
+            self._timer = threading.Timer(max(0, seconds), self._end)
+            self._timer.daemon = True
+            self._timer.start()
         self._is_in_flight = False
+
+    def _end(self) -> None:
+        self.is_ended = True
+        with suppress(OSError):
+            self._duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def is_whole_answer(file_descriptor: int) -> bool:
+    """Tell, of what has come from a MySQL server, whether nothing is missing.
+
+    One packet, or a result's last one at the end; without looking at what is in between.
+    https://mariadb.com/kb/en/0-packet/
+    """
+    duplicate = socket.socket(fileno=os.dup(file_descriptor))
+    try:
+        came = duplicate.recv(MOST_BYTES_PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    finally:
+        duplicate.close()
+    if int.from_bytes(came[:3], "little") + 4 == len(came):
+        return True
+    is_end_of_file = came[-9:-6] == b"\x05\0\0" and came[-5:-4] == b"\xfe"
+    return is_end_of_file or (came[-11:-8] == b"\x07\0\0" and came[-7:-6] == b"\xfe")
 
 
 Answers = PsycopgAnswers | MySQLAnswers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 
@@ -12,25 +13,18 @@ class ForkSafeLock:
     """A lock that begins free in a forked child, whoever held it in the parent.
 
     A plain lock held by another thread while the process forks is held for ever in the child,
-    where that thread does not exist.
+    where that thread does not exist. A thread that holds it may take it again: a signal handler
+    runs in the middle of whatever it interrupts.
     """
 
     def __init__(self) -> None:
         """Begin free."""
-        self._lock = threading.Lock()
+        self.renew()
         _all_locks.add(self)
-
-    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; return whether it was had. ``timeout``: in seconds; below 0: none."""
-        return self._lock.acquire(blocking=blocking, timeout=timeout)
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
 
     def renew(self) -> None:
         """Forget who held it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -44,7 +38,28 @@ class ForkSafeLock:
         self._lock.release()
 
 
-_all_locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
+class ForkSafeTurn:
+    """A turn that one caller has at a time, and no caller twice; free in a forked child."""
+
+    def __init__(self) -> None:
+        """Begin free."""
+        self.renew()
+        _all_locks.add(self)
+
+    def renew(self) -> None:
+        """Forget whose it was."""
+        self._lock = threading.Lock()
+
+    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the turn; return whether it was had. ``timeout``: in seconds; below 0: none."""
+        return self._lock.acquire(blocking=blocking, timeout=timeout)
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+
+_all_locks: weakref.WeakSet[ForkSafeLock | ForkSafeTurn] = weakref.WeakSet()
 
 
 def renew_all_locks() -> None:
@@ -54,6 +69,66 @@ def renew_all_locks() -> None:
 
 
 os.register_at_fork(after_in_child=renew_all_locks)
+
+MOST_SECONDS_BEFORE_FORK = 1.0
+
+
+class ForkGate:
+    """Keeps the process from forking while any thread is in a block that no child may inherit.
+
+    SQLite's library has locks of its own, which a fork leaves held in the child.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nobody inside."""
+        self.renew()
+        os.register_at_fork(before=self.close, after_in_parent=self.open, after_in_child=self.renew)
+
+    def renew(self) -> None:
+        """Forget who was inside, in a child where they are not."""
+        self._changed = threading.Condition()
+        self._inside: dict[int, int] = {}
+
+    def close(self) -> None:
+        """Wait until all others are outside, though not for long, and let none in."""
+        self._changed.acquire()
+        own = threading.get_ident()
+        self._changed.wait_for(
+            lambda: not self._inside.keys() - {own}, timeout=MOST_SECONDS_BEFORE_FORK
+        )
+
+    def open(self) -> None:
+        """Let them in again."""
+        self._changed.release()
+
+    def __enter__(self) -> None:
+        own = threading.get_ident()
+        with self._changed:
+            self._inside[own] = self._inside.get(own, 0) + 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        own = threading.get_ident()
+        with self._changed:
+            left = self._inside.get(own, 1) - 1
+            if left:
+                self._inside[own] = left
+            else:
+                self._inside.pop(own, None)
+                self._changed.notify_all()
+
+
+_no_fork = ForkGate()
+
+
+def no_fork_within(vendor: str) -> AbstractContextManager[None]:
+    """Return a block in which no other thread forks, for a statement on a database of a vendor."""
+    return _no_fork if vendor == "sqlite" else nullcontext()
+
 
 _forks = 0
 

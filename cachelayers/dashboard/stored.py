@@ -20,6 +20,7 @@ from cachelayers.invalidation.transactions import transaction_of
 
 PICKLE_HEAD = b"\x80"
 MOST_TAGS_ASKED = 50
+MOST_BYTES_READ = 2**20  # objects of so many bytes may take a hundred times as much memory
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def read_row(kind: int, number: int | None, data: bytes) -> Stored:
 
 
 def read_bytes(data: bytes) -> Stored:
-    """Return what bytes are that may be a pickle, JSON or neither."""
+    """Return what bytes are that may be a pickle, JSON or neither; very many, as they are."""
+    if len(data) > MOST_BYTES_READ:
+        return Stored(written(data))
     if data.startswith(PICKLE_HEAD):
         try:
             return read_live(read_pickle(data))

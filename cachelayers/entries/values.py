@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from cachelayers.entries import signing
-from cachelayers.entries.compression import Compression, load_compression
+from cachelayers.entries.compression import LARGEST_BYTES, Compression, load_compression
 from cachelayers.entries.serializers import Serializer, load_serializer
 
 SMALLEST_INT64, LARGEST_INT64 = -(2**63), 2**63 - 1
@@ -82,7 +82,7 @@ class ValuePacker:
             form, data = int(Kind.DIGITS), b"%d" % value
         else:
             form, data = self.to_bytes(value)
-        if self.compress is not None and len(data) >= self.compression_min_bytes:
+        if self.compress is not None and self.compression_min_bytes <= len(data) <= LARGEST_BYTES:
             smaller = self.compress(data)
             if len(smaller) < len(data):
                 form, data = form | self.compression_flag, smaller
@@ -128,15 +128,15 @@ class ValuePacker:
             raise Undecodable("its signature does not match")
         return message
 
-    def decompressed(self, form: int, data: bytes) -> bytes:
-        """Return ``data`` as it was before compression."""
+    def decompressed(self, form: int, data: bytes, largest: int = LARGEST_BYTES) -> bytes:
+        """Return ``data`` as it was before compression, if that is not too large."""
         flag = form & (ZLIB | ZSTD)
         if not flag:
             return data
         try:
             if flag not in self._decompressions:
                 self._decompressions[flag] = load_compression(COMPRESSION_NAMES[flag])
-            return self._decompressions[flag].decompress(data)
+            return self._decompressions[flag].decompress(data, largest)
         except Exception as error:  # zlib.error, ZstdError, ImportError, EOFError, KeyError ...
             raise Undecodable(f"decompression failed: {error!r}") from error
 

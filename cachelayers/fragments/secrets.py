@@ -9,7 +9,8 @@ from typing import Any
 
 from django.middleware.csrf import CSRF_SECRET_LENGTH, CSRF_TOKEN_LENGTH
 
-from cachelayers.request_access import is_lazy, is_request, own_attributes, real, unobserved
+from cachelayers.invalidation.rows import without_laziness
+from cachelayers.request_access import is_request, own_attributes, real, unobserved
 
 SHORTEST_SECRET = 8  # characters; what is shorter may be in a text by chance
 TOKEN_NAMES = frozenset({"csrf_token", "csrf_input"})
@@ -54,9 +55,8 @@ def secret_candidates(names: Mapping[str, Any], requests: list[Any]) -> Iterator
 
 def text_of(value: Any) -> str | None:
     """Return the text of a secret that was made already; a lazy one is not made by looking."""
-    if is_lazy(value):
-        value = value._wrapped
-    return value if isinstance(value, str) and len(value) >= SHORTEST_SECRET else None
+    found = without_laziness(value)
+    return found if isinstance(found, str) and len(found) >= SHORTEST_SECRET else None
 
 
 def session_key_of(request: Any) -> str | None:

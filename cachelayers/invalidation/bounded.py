@@ -23,6 +23,7 @@ from cachelayers.answers import (
 )
 from cachelayers.conf import package_settings
 from cachelayers.limits import Limit, limit_alone, limit_in_transaction, milliseconds
+from cachelayers.locks import no_fork_within
 from cachelayers.pauses import SLOW_FAILURE_SECONDS, Pause
 
 
@@ -63,6 +64,13 @@ def paused_after_slow_failure(database: str) -> Iterator[None]:
 
 
 def _run(database: str, statement: str, parameters: Sequence[Any], *, has_rows: bool) -> list[Any]:
+    with no_fork_within(connections[database].vendor):
+        return _run_in_time(database, statement, parameters, has_rows=has_rows)
+
+
+def _run_in_time(
+    database: str, statement: str, parameters: Sequence[Any], *, has_rows: bool
+) -> list[Any]:
     connection, seconds = connections[database], package_settings().LOG_SECONDS
     if connection.connection is None and not connection.in_atomic_block:
         connect_within(connection, seconds)
@@ -89,6 +97,9 @@ def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
 @contextmanager
 def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Leave our own execute wrapper out, to which our own statements mean nothing."""
+    # First: a connection that is made within the block would get the wrapper for that block only.
+    if connection.connection is None and not connection.in_atomic_block:
+        connection.ensure_connection()
     usual = connection.execute_wrappers
     connection.execute_wrappers = [
         one for one in usual if not getattr(one, "is_cachelayers_notice", False)

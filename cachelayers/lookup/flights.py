@@ -15,6 +15,11 @@ class Flight:
         """Begin."""
         self.landed = threading.Event()
         self.is_stored = False
+        self._thread = threading.get_ident()
+
+    def is_of_this_thread(self) -> bool:
+        """Tell whether to wait for it would be to wait for oneself: in a signal handler, say."""
+        return self._thread == threading.get_ident()
 
 
 _flights: dict[Name, Flight] = {}

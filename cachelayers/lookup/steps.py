@@ -251,7 +251,8 @@ class AwaitLanding:
         self.flight, self.seconds = flight, seconds
 
     def run(self) -> None:
-        self.flight.landed.wait(self.seconds)
+        if not self.flight.is_of_this_thread():
+            self.flight.landed.wait(self.seconds)
 
     async def arun(self) -> None:
         # Looked at, not waited for: the flight may be one of another thread or event loop.

@@ -126,6 +126,27 @@ def test_what_a_block_works_out_of_the_user_is_no_other_user(
     assert tick.since() == 1
 
 
+@pytest.mark.parametrize("arguments", [(), ("book",)])
+def test_an_instance_that_holds_the_user_is_told_by_the_user(
+    templates: Templates, new_request: NewRequest, users: list[User], arguments: tuple[str, ...]
+) -> None:
+    """As a view writes `book.owner = request.user`, to show both."""
+    body = "{{ book.owner.username }}"
+    templates.write(page=templates.fragment(body, "card", *arguments))
+    author = Author.objects.create(name="Ann")
+    Book.objects.create(title="Maps", author=author)
+
+    def shown(user: User) -> str:
+        request = new_request(user)
+        verify(request, has_device=False)
+        with unit_of_work(request):
+            book: Any = Book.objects.get()
+            book.owner = request.user
+            return templates.render_here("page", request, book=book)
+
+    assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
+
+
 # Users in other objects
 
 
@@ -137,10 +158,11 @@ def wrapped_authors() -> list[Any]:
     return [SimpleLazyObject(lambda one=one: one) for one in inner]  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("arguments", [(), ("book",)])
 def test_an_instance_that_holds_a_lazy_object_is_shown(
-    templates: Templates, wrapped_authors: list[Any]
+    templates: Templates, wrapped_authors: list[Any], arguments: tuple[str, ...]
 ) -> None:
-    templates.write(page=templates.fragment("{{ book.author.name }}", "card", "book"))
+    templates.write(page=templates.fragment("{{ book.author.name }}", "card", *arguments))
     for author in wrapped_authors:
         Book.objects.create(title="Maps", author_id=author.pk)
 

@@ -336,11 +336,21 @@ def test_a_child_forked_while_others_hash_goes_on(
 
 def test_a_child_forked_while_another_thread_holds_the_lock_is_not_blocked(root: Path) -> None:
     build_cache_id("img/car.jpg")
-    memo.memo._lock.acquire()
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with memo.memo._lock:
+            is_held.set()
+            may_end.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(20)
     try:
         status = fork_and_hash(["img/car.jpg"], content=b"a car")
     finally:
-        memo.memo._lock.release()
+        may_end.set()
+        thread.join()
 
     assert status == 0
 

@@ -23,6 +23,8 @@ from cachelayers.entries.values import (
 )
 from cachelayers.exceptions import CacheUnavailable, MissingTable
 
+MOST_SHOWN_BYTES = 2**20  # of one value to an operator
+
 Answer = TypeVar("Answer")
 
 
@@ -257,10 +259,13 @@ class DatabaseCache(TableCache):
     def plain_data(self, row: WholeRow) -> tuple[int, bytes]:
         """Return the kind of a row's bytes, and them without signature and compression.
 
-        Nothing is deserialised. Raises Undecodable where it cannot be had or trusted.
+        Nothing is deserialised. Raises Undecodable where it cannot be had or trusted, or is larger
+        than anybody can read.
         """
         data = self._packer.verified(row.key, row.format, row.data)
-        return row.format & KIND_MASK, self._packer.decompressed(row.format, data)
+        if len(data) > MOST_SHOWN_BYTES:
+            raise Undecodable(f"it is larger than {MOST_SHOWN_BYTES} bytes")
+        return row.format & KIND_MASK, self._packer.decompressed(row.format, data, MOST_SHOWN_BYTES)
 
     @property
     def first_id(self) -> int:

@@ -19,6 +19,7 @@ class Fault(Enum):
     CORRUPT = auto()  # the file is no database any more, or not a sound one
     NO_FILE = auto()  # SQLite cannot open the file; it may be gone
     LOCKED = auto()  # somebody else held it for longer than the time limit
+    READ_ONLY = auto()  # the transaction is
     OTHER = auto()  # down, full, read-only, too large ...
 
 
@@ -26,6 +27,7 @@ SQLITE_FAULTS = {
     sqlite3.SQLITE_CORRUPT: Fault.CORRUPT,
     sqlite3.SQLITE_NOTADB: Fault.CORRUPT,
     sqlite3.SQLITE_CANTOPEN: Fault.NO_FILE,
+    sqlite3.SQLITE_READONLY: Fault.READ_ONLY,  # PRAGMA query_only, or the file itself
     sqlite3.SQLITE_BUSY: Fault.LOCKED,
     # Not BUSY: another connection of this process to a database in memory, for which SQLite's
     # busy time-out does not wait.
@@ -36,6 +38,7 @@ POSTGRES_FAULTS = {
     "40001": Fault.CONFLICT,  # serialization_failure
     "40P01": Fault.CONFLICT,  # deadlock_detected
     "42P01": Fault.MISSING_TABLE,  # undefined_table
+    "25006": Fault.READ_ONLY,  # read_only_sql_transaction
     "57014": Fault.LOCKED,  # query_canceled: the statement's time limit
     "55P03": Fault.LOCKED,  # lock_not_available: the lock's time limit
 }
@@ -44,6 +47,7 @@ MYSQL_FAULTS = {
     1213: Fault.CONFLICT,  # ER_LOCK_DEADLOCK
     1020: Fault.CONFLICT,  # ER_CHECKREAD: MariaDB's snapshot isolation
     1146: Fault.MISSING_TABLE,  # ER_NO_SUCH_TABLE
+    1792: Fault.READ_ONLY,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
     1205: Fault.LOCKED,  # ER_LOCK_WAIT_TIMEOUT
     1969: Fault.LOCKED,  # ER_STATEMENT_TIMEOUT (MariaDB)
     3024: Fault.LOCKED,  # ER_QUERY_TIMEOUT (MySQL)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from cachelayers.backends.database.table import EntryTable, SampledRow
 from cachelayers.entries.keys import IdRange
-from cachelayers.locks import ForkSafeLock
+from cachelayers.locks import ForkSafeTurn
 from cachelayers.stats import counts
 
 SLICE_ROWS = 256
@@ -57,7 +57,7 @@ class Hand:
         self._writes_left = 1 if self.is_bounded else MOST_WRITES_BETWEEN_SLICES
         self._bytes_left = self._bytes_between_slices()
         self._reads: set[int] = set()
-        self.lock = ForkSafeLock()
+        self.lock = ForkSafeTurn()
 
     def note_read(self, row_id: int) -> None:
         """Remember that a row was useful. Written with the next slice, never by the read itself."""

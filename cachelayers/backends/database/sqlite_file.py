@@ -38,7 +38,9 @@ class FileConnection:
     def __init__(self, path: str, busy_seconds: float, *, is_own_file: bool) -> None:
         """Remember where the file is; ``is_own_file`` allows its journal mode to be changed."""
         self.path = path
-        self.lock = threading.Lock()
+        # One that its thread may take again: a signal handler uses the connection it interrupts.
+        self.lock = threading.RLock()
+        self._is_busy = False
         self._busy_seconds = busy_seconds
         self.is_own_file = is_own_file
         self._connection: sqlite3.Connection | None = None
@@ -53,19 +55,31 @@ class FileConnection:
     ) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows. ``in_bulk`` changes nothing here."""
         with self.lock:
-            # fetchall(): a SELECT left unfinished keeps the WAL from being checkpointed.
-            cursor = self._open_cursor
-            if cursor is None or time.monotonic() >= self.check_identity_at:
-                cursor = self._cursor_on_current_file()
-            return cursor.execute(statement, parameters).fetchall()
+            if self._is_busy:
+                return self._cursor_apart().execute(statement, parameters).fetchall()
+            self._is_busy = True
+            try:
+                # fetchall(): a SELECT left unfinished keeps the WAL from being checkpointed.
+                cursor = self._open_cursor
+                if cursor is None or time.monotonic() >= self.check_identity_at:
+                    cursor = self._cursor_on_current_file()
+                return cursor.execute(statement, parameters).fetchall()
+            finally:
+                self._is_busy = False
 
     def execute(self, statement: str, parameters: Sequence[Any]) -> int:
         """Run a statement and return how many rows it touched."""
         with self.lock:
-            cursor = self._open_cursor
-            if cursor is None or time.monotonic() >= self.check_identity_at:
-                cursor = self._cursor_on_current_file()
-            return cursor.execute(statement, parameters).rowcount
+            if self._is_busy:
+                return self._cursor_apart().execute(statement, parameters).rowcount
+            self._is_busy = True
+            try:
+                cursor = self._open_cursor
+                if cursor is None or time.monotonic() >= self.check_identity_at:
+                    cursor = self._cursor_on_current_file()
+                return cursor.execute(statement, parameters).rowcount
+            finally:
+                self._is_busy = False
 
     def close(self) -> None:
         """Close; the next use opens it anew."""
@@ -82,6 +96,13 @@ class FileConnection:
     def __del__(self) -> None:
         """Close when the thread ends, which drops its last reference."""
         self.close_locked()
+
+    def _cursor_apart(self) -> sqlite3.Cursor:
+        """Return another cursor, for what interrupts a statement and must not take its rows."""
+        connection = self._connection
+        if connection is None:  # which is being opened just now
+            raise sqlite3.OperationalError("The connection is being opened.")
+        return connection.cursor()
 
     def _cursor_on_current_file(self) -> sqlite3.Cursor:
         """Return the one cursor, of a connection to the file that is at the path now."""
@@ -163,7 +184,7 @@ def look_at_files_again() -> None:
 
 
 _every_connection: weakref.WeakSet[FileConnection] = weakref.WeakSet()
-_every_connection_lock = threading.Lock()
+_every_connection_lock = threading.RLock()
 _held_for_fork: list[FileConnection] = []
 
 

@@ -58,7 +58,7 @@ class Statements:
         )
         self.slice = (
             f"SELECT id, expires, used, {self.size()} FROM {table}"
-            f" WHERE {between} ORDER BY id LIMIT {mark}"
+            f" WHERE {between} AND SUBSTR(full_key, 1, {mark}) = {mark} ORDER BY id LIMIT {mark}"
         )
 
     def contains(self) -> str:

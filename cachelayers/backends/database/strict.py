@@ -9,7 +9,8 @@ from django.db import connections
 
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.events import Events
-from cachelayers.backends.database.guard import FAILED
+from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.guard import FAILED, Failed
 from cachelayers.backends.database.table import NEVER_MS, Row
 from cachelayers.conf import is_own_database, shares_its_file
 from cachelayers.entries.keys import Place
@@ -130,10 +131,19 @@ class StrictTable(TableCache):
     def _carry_out(self, name: str, operation: Callable[..., Answer], *arguments: Any) -> Answer:
         if connections[self._table.database].needs_rollback:
             raise NotNow(f"{name}: the transaction in DATABASES[{self.database!r}] is broken")
-        answer = self._attempt(name, operation, *arguments)
+        answer: Answer | Failed = self._attempt(name, self._within_limits, operation, *arguments)
         if answer is FAILED:
             raise CacheUnavailable(f"{name} failed in DATABASES[{self._table.database!r}]")
         return answer
+
+    def _within_limits(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Carry out an operation; a transaction that is read-only is no outage of the table."""
+        try:
+            return operation(*arguments)
+        except DATABASE_ERRORS as error:
+            if self.is_in_transaction() and fault_of(error) is Fault.READ_ONLY:
+                raise NotNow("The transaction is read-only.") from error
+            raise
 
 
 def milliseconds(expires: float) -> int:

@@ -184,9 +184,14 @@ class EntryTable:
         return self.id_range.first, self.id_range.last, expired_at_ms, len(prefix), prefix
 
     def sample(self, first_id: int, rows: int) -> list[SampledRow]:
-        """Return up to ``rows`` rows from ``first_id`` on, in the order of their ids."""
+        """Return up to ``rows`` rows from ``first_id`` on, in the order of their ids.
+
+        Of this alias only: of 4,096 ranges of ids, another alias may have the same one.
+        """
         session = self.sessions.current()
-        found = session.fetch(session.sql.slice, (first_id, self.id_range.last, rows))
+        head = self.key_head
+        parameters = (first_id, self.id_range.last, len(head), head, rows)
+        found = session.fetch(session.sql.slice, parameters)
         return [SampledRow(*row) for row in found]
 
     def search(self, text: bytes, first_id: int, rows: int) -> list[ListedRow]:

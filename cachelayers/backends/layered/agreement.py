@@ -6,7 +6,7 @@ The lower half of the flows: one layer asked or written to, behind its breaker.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from cachelayers.backends.layered.breaker import Breaker
@@ -224,19 +224,12 @@ class Agreement:
         ``raised``: this process has just begun new ones.
         """
         name = record_name(self.state.alias)
-        records: dict[str, Mapping[str, int]] = {}
-        for layer in self.shared:
-            if layer.breaker.is_open:
-                continue
-            answer = yield Call(layer, "read_many", self.limit_seconds, [name])
-            if answer is not FAILED and answer is not REFUSED:
-                records[layer.alias] = record_of(answer[name].value if name in answer else None)
-                yield from self._watch_restarts(layer, records[layer.alias])
+        records, older = yield from self._read_each_record()
         self.state.compared_at = time.monotonic()
         if not records:
             self._begin_alone()
             return
-        agreed = self._agreed(records, raised=raised)
+        agreed = self._agreed(records, older, raised=raised)
         is_new = agreed != merged([*records.values(), self.state.epochs])
         if not any(records.values()):
             agreed = yield from self._found(records, agreed)
@@ -251,6 +244,22 @@ class Agreement:
             # Who has not heard of it would go on reading where nobody writes any more.
             yield from self.tell(None)
 
+    def _read_each_record(self) -> Flow:
+        """Return the record of each layer that can be reached, and those that may be older ones."""
+        name = record_name(self.state.alias)
+        records: dict[str, Mapping[str, int]] = {}
+        older: set[str] = set()
+        for layer in self.shared:
+            if layer.breaker.is_open:
+                continue
+            answer = yield Call(layer, "read_many", self.limit_seconds, [name])
+            if answer is not FAILED and answer is not REFUSED:
+                if (yield from self._is_doomed(layer)):
+                    older.add(layer.alias)
+                records[layer.alias] = record_of(answer[name].value if name in answer else None)
+                yield from self._watch_restarts(layer, records[layer.alias])
+        return records, older
+
     def _watch_restarts(self, layer: Layer, record: Mapping[str, int]) -> Flow:
         """Begin a new epoch where the server is another one: it may have come with old values."""
         server = yield Call(layer, "server_id", self.limit_seconds)
@@ -263,11 +272,17 @@ class Agreement:
         if known is not None and known != server and epoch > 0 and not is_settled:
             self.state.take_epochs({**self.state.epochs, layer.alias: -later_than(epoch)})
 
-    def _agreed(self, records: Mapping[str, Mapping[str, int]], *, raised: bool) -> dict[str, int]:
-        """Return the epochs that count from now on."""
+    def _agreed(
+        self, records: Mapping[str, Mapping[str, int]], older: Container[str], *, raised: bool
+    ) -> dict[str, int]:
+        """Return the epochs that count from now on.
+
+        ``older``: layers that a transaction sees as they were when it began. That their record is
+        behind means nothing.
+        """
         known = self.state.epochs
-        found = merged(records.values())
-        best = merged([found, known])
+        found = merged(record for alias, record in records.items() if alias not in older)
+        best = merged([*records.values(), known])
         for layer in self.shared:
             epoch = best.get(layer.alias, 0)
             # Somebody has written an older record over a later one: who has it may have used it.

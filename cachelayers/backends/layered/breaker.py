@@ -22,6 +22,7 @@ LONGEST_PAUSE_SECONDS = 3.0
 JITTER = 0.2  # part of the pause: the processes of a site do not all try at the same moment
 PROBE_SECONDS = 5.0  # after which a probe that never came back is forgotten
 SLOW_CALLS = 5  # in a row
+FAR_TOO_SLOW = 3  # times the limit: one such call is enough
 
 
 class Breaker:
@@ -67,12 +68,15 @@ class Breaker:
             layer_failed.send_robust(type(self), alias=self.alias, error=error)
 
     def note_duration(self, operation: str, seconds: float, limit_seconds: float) -> None:
-        """Open after several calls in a row that took too long, though they were answered."""
+        """Open after answers that took too long: several in a row, or one by far."""
         if seconds <= limit_seconds:
             self._slow_calls = 0
             return
         self._slow_calls += 1
-        if self._slow_calls >= SLOW_CALLS:
+        if seconds > FAR_TOO_SLOW * limit_seconds:  # the limit is for each piece of an answer
+            self._slow_calls = 0
+            self.fail(operation, TimeoutError(f"a call took {seconds:.1f} s"))
+        elif self._slow_calls >= SLOW_CALLS:
             self._slow_calls = 0
             self.fail(operation, TimeoutError(f"{SLOW_CALLS} calls took over {limit_seconds} s"))
 

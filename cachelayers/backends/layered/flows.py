@@ -134,6 +134,7 @@ class Flows(Agreement):
         since = time.monotonic()
         names = list(entries)
         refused = set(names)
+        refused_by: list[Layer] = []
         is_told = has_decider = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
@@ -148,12 +149,15 @@ class Flows(Agreement):
                 refused.intersection_update(answer)
                 self.count_sets(layer, len(entries) - len(answer))
                 is_told, has_decider = event is not None, True
+            if answer is REFUSED:
+                refused_by.append(layer)
             if answer and layer is not self.shared[-1] and isinstance(answer, list):
                 # What it does not take is below: nobody is to fill in what was there before.
                 yield from self.write(layer, "bury", answer)
         if not is_told and not self._need_no_bus(entries):
             yield from self.tell(without_leases(names))
-        if not self._are_vouched_for(entries) and (yield from self._is_undecided(names)):
+        is_vouched = self._are_vouched_for(entries)
+        if not is_vouched and (yield from self._is_undecided(names, refused_by)):
             self.state.drop(self.locals, names)
         else:
             kept = {name: entries[name] for name in without_leases(names)}
@@ -180,30 +184,33 @@ class Flows(Agreement):
     def delete(self, names: Sequence[str]) -> Flow:
         """Delete, from the bottom up; return whether any was there, as far as it is known."""
         yield from self.look()
-        found = False
-        is_told = False
+        refused_by: list[Layer] = []
+        is_told = found = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
             # Nobody fills the lowest layer, so there nothing needs to stand in the place.
             operation = "delete_many" if layer is self.shared[-1] else "bury"
             answer = yield from self.write(layer, operation, names, event)
             found = found or answer is True
+            if answer is REFUSED:
+                refused_by.append(layer)
             is_told = event is not None and answer is not FAILED and answer is not REFUSED
         if not is_told:
             yield from self.tell(without_leases(names))
-        yield from self._is_undecided(names)
+        yield from self._is_undecided(names, refused_by)
         return self.state.drop(self.locals, names) or found
 
-    def _is_undecided(self, names: Sequence[str]) -> Flow:
+    def _is_undecided(self, names: Sequence[str], refused_by: Sequence[Layer] = ()) -> Flow:
         """Tell whether a write may be undone; when it is not, it is told once more.
 
-        Others who heard of it before the commit have read the old value again.
+        Others who heard of it before the commit have read the old value again. What layers have
+        refused within the transaction, a read-only one say, is older than the write: it goes then.
         """
         for layer in self.shared:
             if layer.is_transactional and (
                 (yield Call(layer, "holds_back", self.limit_seconds)) is True
             ):
-                callback = partial(run, self._settle(layer, names))
+                callback = partial(run, self._settle(layer, names, refused_by))
                 yield Call(layer, "after_commit", self.limit_seconds, callback)
                 return True
         return (yield from self.holds_back())
@@ -324,8 +331,12 @@ class Flows(Agreement):
                 return kept
         return None
 
-    def _settle(self, decider: Layer, names: Sequence[str]) -> Flow:
+    def _settle(
+        self, decider: Layer, names: Sequence[str], refused_by: Sequence[Layer] = ()
+    ) -> Flow:
         """After one layer has decided: have the others look there, and tell the processes."""
+        for layer in refused_by:
+            yield from self.write(layer, "delete_many", names)
         is_told = self.event_for(decider, names) is not None
         for layer in reversed(self.shared):
             if layer is not decider:

@@ -18,7 +18,7 @@ from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.backends.layered.recent import Recent
 from cachelayers.entries.envelope import is_sealed
-from cachelayers.locks import ForkSafeLock, fork_count
+from cachelayers.locks import ForkSafeLock, ForkSafeTurn, fork_count
 from cachelayers.stats import cell_of
 
 LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
@@ -51,7 +51,7 @@ class State:
         self._looker: int | None = None  # the thread that looks
         self._recent = Recent()
         self._lock = ForkSafeLock()
-        self._look_lock = ForkSafeLock()
+        self._look_lock = ForkSafeTurn()
 
     def needs_look(self, began: float) -> bool:
         """Tell whether a unit of work that began then is to look at the bus first."""

@@ -16,7 +16,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from cachelayers.backends.memory.freezing import Content, Frozen
 from cachelayers.stats import Cell
@@ -28,6 +29,7 @@ MOST_DEAD: Final = 1_000  # records in the queues whose entry was deleted, beyon
 # Of a record, its tuple, its name's text object, its places in the dictionary and the queue.
 RECORD_BYTES: Final = 300
 
+T = TypeVar("T")
 Change = Callable[[Content], tuple[Frozen, float] | None]
 
 
@@ -100,7 +102,11 @@ class MemoryStore:
         self.evictions = 0
         self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
         self._dead = 0
-        self.lock = threading.Lock()
+        # One that its thread may take again: a signal handler comes in the middle of a change. What
+        # it wants to change is done when that is over.
+        self.lock = threading.RLock()
+        self._is_changing = False
+        self._later: deque[Callable[[], Any]] = deque()
         _stores.add(self)
 
     @property
@@ -120,17 +126,24 @@ class MemoryStore:
     def put(self, name: str, frozen: Frozen, expires: float) -> bool:
         """Store a value; return whether it has its place: it may be larger than the store."""
         with self.lock:
-            return self._put(name, frozen, expires)
+            if self._is_changing:
+                self._later.append(partial(self._put, name, frozen, expires))
+                return True
+            self._is_changing = True
+            try:
+                return self._put(name, frozen, expires)
+            finally:
+                self._end_change()
 
     def put_many(self, items: Mapping[str, Frozen], expires: float) -> list[str]:
         """Store values; return the names of those that are larger than the store."""
-        with self.lock:
-            return [name for name, frozen in items.items() if not self._put(name, frozen, expires)]
+        return self._change(lambda: self._put_many(items, expires), [])
 
     def add(self, name: str, frozen: Frozen, expires: float, now: float) -> bool:
         """Store a value where there is no live entry."""
-        with self.lock:
-            return self.live(name, now) is None and self._put(name, frozen, expires)
+        return self._change(
+            lambda: self.live(name, now) is None and self._put(name, frozen, expires), False
+        )
 
     def change(
         self,
@@ -142,40 +155,20 @@ class MemoryStore:
 
         None: there is none, or none of which ``change`` could make anything.
         """
-        with self.lock:
-            content = self.live(name, now)
-            if content is None:
-                return None
-            changed = change(content)
-            if changed is None:
-                return None
-            self._put(name, *changed)
-            return changed[0]
+        return self._change(lambda: self._replace(name, now, change), None)
 
     def touch(self, name: str, expires: float, now: float) -> bool:
         """Give a live entry another expiry."""
-        with self.lock:
-            content = self.live(name, now)
-            if content is None:
-                return False
-            self.records[name].content = (content[0], content[1], expires)
-            return True
+        return self._change(lambda: self._touch(name, expires, now), False)
 
     def delete(self, names: Iterable[str], now: float) -> int:
         """Delete entries; return how many were alive."""
-        with self.lock:
-            found = 0
-            for name in names:
-                found += self.live(name, now) is not None
-                self._remove(name)
-            return found
+        names = list(names)
+        return self._change(lambda: self._delete(names, now), 0)
 
     def clear(self) -> None:
         """Delete everything."""
-        with self.lock:
-            self.records.clear()
-            self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
-            self._dead = 0
+        self._change(self._clear, None)
 
     def read(self, name: str, now: float) -> Content | None:
         """Return the content of a live entry, which thereby was read once more."""
@@ -191,6 +184,56 @@ class MemoryStore:
         record = self.records.get(name)
         content = None if record is None else record.content
         return content if content is not None and content[2] > now else None
+
+    def _change(self, work: Callable[[], T], otherwise: T) -> T:
+        """Change entries, alone; ``otherwise``: what is said of a change that is done later."""
+        with self.lock:
+            if self._is_changing:
+                self._later.append(work)
+                return otherwise
+            self._is_changing = True
+            try:
+                return work()
+            finally:
+                self._end_change()
+
+    def _end_change(self) -> None:
+        """Do what was wanted meanwhile."""
+        try:
+            while self._later:
+                self._later.popleft()()
+        finally:
+            self._is_changing = False
+
+    def _put_many(self, items: Mapping[str, Frozen], expires: float) -> list[str]:
+        return [name for name, frozen in items.items() if not self._put(name, frozen, expires)]
+
+    def _replace(self, name: str, now: float, change: Change) -> Frozen | None:
+        content = self.live(name, now)
+        changed = None if content is None else change(content)
+        if changed is None:
+            return None
+        self._put(name, *changed)
+        return changed[0]
+
+    def _touch(self, name: str, expires: float, now: float) -> bool:
+        content = self.live(name, now)
+        if content is None:
+            return False
+        self.records[name].content = (content[0], content[1], expires)
+        return True
+
+    def _delete(self, names: Iterable[str], now: float) -> int:
+        found = 0
+        for name in names:
+            found += self.live(name, now) is not None
+            self._remove(name)
+        return found
+
+    def _clear(self) -> None:
+        self.records.clear()
+        self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
+        self._dead = 0
 
     def _put(self, name: str, frozen: Frozen, expires: float) -> bool:
         value, is_pickled, size = frozen

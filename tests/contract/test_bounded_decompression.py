@@ -1,0 +1,69 @@
+"""A few bytes that claim to be very many are a miss, and a large value of our own is not."""
+
+from __future__ import annotations
+
+import tracemalloc
+import zlib
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from django.db import connections
+
+from cachelayers.backends.database.cache import MOST_SHOWN_BYTES
+from cachelayers.entries.compression import LARGEST_BYTES, load_compression
+from cachelayers.entries.values import Undecodable, ValuePacker
+from tests.contract.fixtures import MakeCache
+
+KEY = b"key"
+
+
+def packer(compression: str) -> ValuePacker:
+    return ValuePacker(
+        serializer="pickle", compression=compression, compression_min_bytes=0, signed=False
+    )
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_bytes_that_claim_to_be_very_many_cannot_be_had(compression: str) -> None:
+    small = load_compression(compression).compress(bytes(LARGEST_BYTES + 1))
+    flag = packer(compression).compression_flag
+    tracemalloc.start()
+
+    with pytest.raises(Undecodable, match="larger"):
+        packer(compression).unpack(KEY, flag | 1, None, small)
+
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 3 * LARGEST_BYTES
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+@pytest.mark.parametrize("size", [0, 1, 100_000, LARGEST_BYTES, LARGEST_BYTES + 1])
+def test_what_is_packed_can_be_unpacked(compression: str, size: int) -> None:
+    value = bytes(size)
+
+    packed = packer(compression).pack(KEY, value)
+
+    assert packer(compression).unpack(KEY, *packed) == value
+
+
+def test_bytes_that_are_cut_off_cannot_be_had() -> None:
+    small = zlib.compress(b"a page" * 1000)[:-9]
+
+    with pytest.raises(Undecodable, match="cut off"):
+        packer("zlib").unpack(KEY, packer("zlib").compression_flag | 1, None, small)
+
+
+@pytest.mark.parametrize("cache_alias", ["sqlite"], indirect=True)
+def test_an_operator_is_not_shown_what_nobody_can_read(make_cache: MakeCache) -> None:
+    cache: BaseCache = make_cache(options={"COMPRESSION": "zlib"})
+    cache.set("page", "x" * (MOST_SHOWN_BYTES + 1))
+    operated: object = cache
+    place = cache._place("page", None)  # type: ignore[attr-defined] # the row's id
+    row = operated.look_at_entry(place.id)  # type: ignore[attr-defined] # a DatabaseCache
+
+    with pytest.raises(Undecodable, match="larger"):
+        operated.plain_data(row)  # type: ignore[attr-defined] # as above
+
+    assert len(cache.get("page")) == MOST_SHOWN_BYTES + 1
+    connections.close_all()
