@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextvars
 import math
-import os
 import select
 import socket
 import threading
@@ -218,8 +217,16 @@ class MySQLAnswers:
         self._driver = weakref.ref(driver)
         self._deadline = float("inf")
         self._is_in_flight = False
+        self._is_wrapped = False
         self._timer: threading.Timer | None = None
         self.is_ended = False
+        self._socket = socket.socket(fileno=driver.fileno())
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def __del__(self) -> None:
+        """Leave the socket to the driver, which closes it."""
+        self._socket.detach()
 
     def begin(self, deadline: float, undo: str) -> None:
         """Limit what is waited for from now on. MySQL undoes the statement alone by itself."""
@@ -232,11 +239,14 @@ class MySQLAnswers:
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join()
-            self._duplicate.close()
             self._timer = None
         if driver is None:
             return
         self._deadline = float("inf")
+        if not self._is_in_flight and not self._is_wrapped:
+            driver.__dict__.pop("query", None)
+            return
+        self._is_wrapped = self._is_in_flight
         for name in MYSQL_TALKING:
             driver.__dict__.pop(name, None)
             if self._is_in_flight:
@@ -247,7 +257,7 @@ class MySQLAnswers:
         driver = cast(Any, self._driver())
         self._finish(driver)
         driver.send_query(bytes(query))
-        self._await(driver)
+        self._await()
         driver.read_query_result()
 
     def _after_answer(self, name: str) -> Callable[..., Any]:
@@ -263,23 +273,19 @@ class MySQLAnswers:
         """Wait for the answer that was late, and take it away."""
         if not self._is_in_flight:
             return
-        self._await(driver)
-        self._is_in_flight = False
+        self._await()
         with suppress(driver.Error):  # told before
             driver.read_query_result()
             driver.store_result()
 
-    def _await(self, driver: Any) -> None:
+    def _await(self) -> None:
         self._is_in_flight = True
         seconds = self._deadline - time.monotonic()
-        poll = select.poll()
-        poll.register(driver.fileno(), select.POLLIN)
         if seconds == float("inf"):
-            poll.poll()
-        elif not poll.poll(max(0, seconds * 1000)):
+            self._poll.poll()
+        elif not self._poll.poll(max(0, seconds * 1000)):
             raise Unanswered("the server has not answered in time")
-        elif self._timer is None and not is_whole_answer(driver.fileno()):
-            self._duplicate = socket.socket(fileno=os.dup(driver.fileno()))
+        elif self._timer is None and not is_whole_answer(self._socket):
             self._timer = threading.Timer(max(0, seconds), self._end)
             self._timer.daemon = True
             self._timer.start()
@@ -288,22 +294,19 @@ class MySQLAnswers:
     def _end(self) -> None:
         self.is_ended = True
         with suppress(OSError):
-            self._duplicate.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def is_whole_answer(file_descriptor: int) -> bool:
+def is_whole_answer(connection: socket.socket) -> bool:
     """Tell, of what has come from a MySQL server, whether nothing is missing.
 
     One packet, or a result's last one at the end; without looking at what is in between.
     https://mariadb.com/kb/en/0-packet/
     """
-    duplicate = socket.socket(fileno=os.dup(file_descriptor))
     try:
-        came = duplicate.recv(MOST_BYTES_PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        came = connection.recv(MOST_BYTES_PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return False
-    finally:
-        duplicate.close()
     if int.from_bytes(came[:3], "little") + 4 == len(came):
         return True
     is_end_of_file = came[-9:-6] == b"\x05\0\0" and came[-5:-4] == b"\xfe"

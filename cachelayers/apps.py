@@ -17,11 +17,12 @@ class CacheLayersConfig(AppConfig):
     def ready(self) -> None:
         """Connect what listens."""
         from cachelayers import checks, openers
-        from cachelayers.backends.database import storage
+        from cachelayers.backends.database import files_of_tests, storage
         from cachelayers.invalidation import noticing, triggers
         from cachelayers.statistics import writing
 
         checks.register_all()
+        files_of_tests.remember_names()
         noticing.watch_all_connections()
         openers.open_units()
         writing.writer.connect()

@@ -55,6 +55,7 @@ def register_all() -> None:
     checks.register(check_caches, Tags.caches)
     checks.register(check_package_settings)
     checks.register(check_declared_words, Tags.models)
+    checks.register(check_databases)
     checks.register(check_triggers, Tags.database)
     checks.register(check_tables, Tags.database)
     checks.register(check_shared_files, Tags.database)
@@ -370,6 +371,23 @@ def check_declared_words(
         )
         for model in declaring_models()
         if model not in tracked_models()
+    ]
+
+
+def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the databases are such that their changes can be noticed."""
+    given = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(given, Mapping) or not given.get("TRACK"):
+        return []
+    return [
+        checks.Warning(
+            f"DATABASES[{alias!r}] is of the vendor {connections[alias].vendor!r}, whose changes"
+            " cannot be noticed: what is made of its tables is kept until its timeout.",
+            hint="Give such values a short timeout, or silence this if none are cached.",
+            id="cachelayers.W030",
+        )
+        for alias in connections
+        if connections[alias].vendor not in {*VENDORS, "unknown"}
     ]
 
 

@@ -202,6 +202,13 @@ def place_of(frame: FrameType | None) -> str:
     return ""
 
 
+def line_of_project(frame: FrameType | None) -> str:
+    """Return the innermost line of the project itself, as ``file:line``; "": none."""
+    while frame is not None and not is_of_project(frame.f_code.co_filename):
+        frame = frame.f_back
+    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
 @lru_cache(maxsize=4096)
 def is_of_project(filename: str) -> bool:
     """Tell the project's files from those of libraries, of Python and of this package."""

@@ -17,6 +17,7 @@ from django.core.management import call_command
 from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
+from cachelayers.test_runs import count_own_statements
 from tests import environment
 from tests.servers import SERVERS, MariaDB, Memcached, Postgres, Redis, ServerError
 
@@ -45,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if environment.is_owner():
         environment.make_run_folder()
     environment.worker_folder().mkdir(exist_ok=True)
+    count_own_statements()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

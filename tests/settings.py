@@ -63,7 +63,12 @@ TEMPLATES = [
 
 
 def sqlite_settings(name: object) -> dict[str, Any]:
-    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(name), "OPTIONS": {"timeout": 20}}
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(name),
+        "OPTIONS": {"timeout": 20},
+        "TEST": {"NAME": str(name)},  # it is one already
+    }
 
 
 def server_databases() -> dict[str, dict[str, Any]]:

@@ -52,7 +52,10 @@ def name_for(test: str, number: int) -> str:
 
 def install(project: Project, database: str, name: str) -> None:
     """Install cachelayers as README says, on the database."""
-    project.add_settings('INSTALLED_APPS += ["cachelayers"]', CACHELAYERS={"TRACK": ["*"]})
+    own: dict[str, Any] = {"TRACK": ["*"]}
+    if database == "mariadb":
+        own["LATE_COMMIT_SECONDS"] = 0  # no test leaves a transaction open beside another
+    project.add_settings('INSTALLED_APPS += ["cachelayers"]', CACHELAYERS=own)
     if database == "sqlite":
         project.add_settings(
             'DATABASES["cache"] = {"ENGINE": "django.db.backends.sqlite3",'

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from cachelayers.backends.alias import find_alias
 from cachelayers.backends.async_twins import AsyncTwins
 from cachelayers.backends.settings import Problem, as_number
+from cachelayers.backends.single_flight import SingleFlight
 
 # What Django's own validation warns of; found by one search instead of a loop over the key.
 find_odd_character = re.compile(r"[\x00-\x20\x7f]").search
@@ -30,7 +31,7 @@ def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
     return {**params, **given}
 
 
-class ConfiguredCache(AsyncTwins):
+class ConfiguredCache(AsyncTwins, SingleFlight):
     """A cache of one alias, put together from its settings."""
 
     def __init__(self, location: str, params: Mapping[str, Any], alias: str | None = None) -> None:

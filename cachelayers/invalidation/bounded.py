@@ -25,6 +25,7 @@ from cachelayers.conf import package_settings
 from cachelayers.limits import Limit, limit_alone, limit_in_transaction, milliseconds
 from cachelayers.locks import no_fork_within
 from cachelayers.pauses import SLOW_FAILURE_SECONDS, Pause
+from cachelayers.test_runs import apart_from_test
 
 
 class LogPaused(django.db.OperationalError):
@@ -72,10 +73,11 @@ def _run_in_time(
     database: str, statement: str, parameters: Sequence[Any], *, has_rows: bool
 ) -> list[Any]:
     connection, seconds = connections[database], package_settings().LOG_SECONDS
-    if connection.connection is None and not connection.in_atomic_block:
-        connect_within(connection, seconds)
-    limit = limit_for(connection, seconds)
     with ExitStack() as stack:
+        stack.enter_context(apart_from_test(connection))
+        if connection.connection is None and not connection.in_atomic_block:
+            connect_within(connection, seconds)
+        limit = limit_for(connection, seconds)
         stack.enter_context(answered_within(connection, seconds, limit.undo))
         if limit.undo:
             stack.callback(restore_transaction, connection, limit.undo)

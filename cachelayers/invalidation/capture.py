@@ -14,7 +14,7 @@ from threading import get_ident
 from django.db import DatabaseError
 
 from cachelayers.invalidation.log import Dependency, Reading
-from cachelayers.invalidation.tags import without_many_rows
+from cachelayers.invalidation.tags import CLOCK, without_many_rows
 from cachelayers.invalidation.units import Unit, living_unit
 
 Place = tuple[int, int]  # thread, and task or 0
@@ -31,6 +31,8 @@ class Capture:
         self.is_unstorable = False
         # It was made from tables that are not tracked: only its timeout bounds its age.
         self.is_untracked = False
+        # It was made of the time, or of chance: only a timeout bounds its age too.
+        self.asks_clock = False
         self.outer: Capture | None = None  # the one around it, while it captures
         self._place: Place | None = None  # where it captures
         self._positions: dict[str, Reading] = {}
@@ -62,13 +64,16 @@ class Capture:
             self.is_unstorable = True
         elif reading.watermark < known.watermark:
             self._positions[database] = reading
-        self._tags.setdefault(database, {}).update(dict.fromkeys(tags))
+        known_tags = self._tags.setdefault(database, {})
+        known_tags.update(dict.fromkeys(tags))
+        self.asks_clock |= CLOCK in known_tags
 
     def take_over(self, inner: Capture) -> None:
         """Depend on what a nested recall depends on."""
         self.is_unstorable |= inner.is_unstorable
         if self.collects:
             self.is_untracked |= inner.is_untracked
+            self.asks_clock |= inner.asks_clock
             for dependency in inner.dependencies():
                 self.add_dependency(dependency)
 

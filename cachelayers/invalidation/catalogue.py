@@ -13,7 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.driver import rows_of
-from cachelayers.invalidation.statements import names_of, read_tokens
+from cachelayers.invalidation.statements import names_of
+from cachelayers.invalidation.tokens import read_tokens
 
 OUR_PREFIX = "cachelayers_"  # of triggers
 

@@ -16,10 +16,14 @@ from uuid import UUID
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
+from cachelayers.invalidation.details import Details, load_details
+from cachelayers.invalidation.functions import KNOWN_FUNCTIONS, Source
 from cachelayers.invalidation.log import NEVER, log_of
-from cachelayers.invalidation.statements import Kind, Statement, parse_statement, read_tokens
-from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.statements import Kind, Statement, parse_statement
+from cachelayers.invalidation.tags import CLOCK, SCHEMA_TAG, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tokens import read_tokens
 from cachelayers.invalidation.tracked import (
+    LOGGED_VENDORS,
     KeyKind,
     TrackedTable,
     tracked_tables,
@@ -34,6 +38,8 @@ LONGEST_REMEMBERED = 20_000  # characters of a statement
 MOST_ROWS = 100  # that one write logs one by one
 # Another program may have created a view or dropped a trigger; what Django does is in the log.
 CATALOGUE_SECONDS = 60.0
+FRESH_SECONDS = 1.0  # so young a catalogue is not loaded again for a name that is not in it
+SYSTEM_TABLES = frozenset({"dual", "pg_type"})  # which hold no data, and which Django reads
 
 
 class Effect(Enum):
@@ -43,6 +49,7 @@ class Effect(Enum):
     READ = auto()
     WRITE = auto()
     SCHEMA = auto()
+    BEGIN = auto()  # a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +89,24 @@ class Footprint:
     is_followed: bool = False  # a change of the schema: by triggers
     is_by_schema: bool = False  # a read of tables that views stand for
 
+    # Why what is made of its outcome cannot be kept; "": it can.
+    doubt: str = ""
+    is_logged: bool = False  # there is a log of its database
+    asks_clock: bool = False  # or chance: what is made of its outcome is kept for a time only
+    # Whether its outcome depends on rows that there were before; and whether it gives any of them.
+    reads: bool = True
+    gives_rows: bool = True
+
     def read_tags(self, parameters: Any) -> list[str]:
-        """Return what a read depends on."""
+        """Return what its outcome depends on."""
+        more = [CLOCK] if self.asks_clock else []
         if self.rows is not None:
             tags = self.rows.tags(parameters)
             if tags is not None:
-                return [*tags, all_rows_tag(self.rows.table.name)]
-        tags = [table_tag(table.name) for table in self.tables]
-        return [*tags, SCHEMA_TAG] if self.is_by_schema else tags
+                return [*tags, all_rows_tag(self.rows.table.name), *more]
+        if self.is_by_schema:
+            more.append(SCHEMA_TAG)
+        return [*(table_tag(table.name) for table in self.tables), *more]
 
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
         """Return what has to be logged for a write, apart from what triggers log."""
@@ -118,20 +135,23 @@ class Footprint:
 
 
 NOTHING = Footprint(Effect.NONE)
+BEGIN = Footprint(Effect.BEGIN)
+UNTRACKED = Footprint(Effect.READ, is_untracked=True)
 
 
 def key_text(table: TrackedTable, value: Any) -> str | None:
     """Return the text of a key in tags, or None for what may not be compared as it is written."""
     if table.key_kind is None:
         return None
+    # Exactly these types: others may be compared, or written, otherwise than their text says.
     if table.key_kind is KeyKind.INTEGER:
-        return str(int(value)) if isinstance(value, int) else None
+        return str(value) if type(value) is int else None
     if table.key_kind is KeyKind.TEXT:
-        return str(value) if isinstance(value, str) else None
-    if isinstance(value, UUID):
+        return value if type(value) is str else None
+    if type(value) is UUID:
         return value.hex
     try:
-        return UUID(value).hex if isinstance(value, str) else None
+        return UUID(value).hex if type(value) is str else None
     except ValueError:
         return None
 
@@ -145,6 +165,7 @@ class Database:
         self._tables: Mapping[str, TrackedTable] = {}
         self._by_name: Mapping[str, list[TrackedTable]] = {}
         self._catalogue: Catalogue | None = None
+        self._details = Details()
         self._guard = NO_GUARD
         self._load_again_at = 0.0  # of time.monotonic()
         self._loaded_for: Version = None
@@ -152,6 +173,9 @@ class Database:
         self._changed_names: set[str] = set()
         # Tables that have triggers, or had before they were renamed: another may take the name.
         self._guarded_names: set[str] = set()
+        # Temporary tables that statements have created, and whether any has changed the role.
+        self._temporary: set[str] = set()
+        self._changes_roles = False
 
     def forget(self) -> None:
         """Look at the database again before the next statement."""
@@ -168,13 +192,17 @@ class Database:
 
     def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
         """Return what a statement means."""
+        if connection.vendor not in LOGGED_VENDORS:
+            return UNTRACKED
         self._follow_settings(connection)
         found = self._footprints.get(text)
         # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
         # only reads the log with each request, and should not parse that statement each time.
         if found is NOTHING or (found is not None and self._is_current(connection.alias)):
             return found
-        statement = parse_statement(text, connection.vendor)
+        statement = parse_statement(
+            text, connection.vendor, has_backslashes=reads_backslashes(connection, text)
+        )
         found = self._work_out(connection, statement)
         if found.effect is Effect.SCHEMA:
             renewed = names_outside_parentheses(text, connection.vendor)
@@ -192,6 +220,13 @@ class Database:
         catalogue = self._current_catalogue(connection, frozenset({name}))
         return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
 
+    def is_key_odd(self, connection: BaseDatabaseWrapper, table: TrackedTable) -> bool:
+        """Tell whether the database compares a table's keys otherwise than as they are written."""
+        self._follow_settings(connection)
+        name = without_schema(table.name).lower()
+        self._current_catalogue(connection, frozenset({name}))
+        return table.name in self._details.odd_keys
+
     def _follow_settings(self, connection: BaseDatabaseWrapper) -> None:
         tables = tracked_tables(connection.alias)
         if tables is not self._tables:
@@ -200,27 +235,41 @@ class Database:
             self.forget()
 
     def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
-        is_own = statement.is_own and statement.kind is not Kind.SCHEMA
-        if is_own or statement.kind is Kind.NEUTRAL:
+        if statement.changes_role and not self._changes_roles:
+            self._changes_roles = True  # from now on, row-level security may apply
+            self._footprints = {}
+        if statement.is_own and statement.kind is not Kind.SCHEMA:
             return NOTHING
+        if statement.kind is Kind.NEUTRAL:
+            return BEGIN if statement.begins else neutral(statement)
         if not self._tables:
-            is_read = statement.kind is Kind.READ
-            return Footprint(Effect.READ, is_untracked=True) if is_read else NOTHING
+            return untracked(statement)
         if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
             # Triggers of ours: who makes or drops them logs what that means.
-            return Footprint(Effect.SCHEMA)
-        catalogue = self._current_catalogue(connection, statement.names)
-        if not catalogue.has_log:
-            # Not migrated yet: nothing is cached, and nothing can be said of what is read.
-            self._load_again_at = 0.0
-            if statement.kind is Kind.SCHEMA:
-                return Footprint(Effect.SCHEMA)
-            is_read = statement.kind is Kind.READ
-            return Footprint(Effect.READ if is_read else Effect.NONE, is_untracked=is_read)
-        tables = self._tables_named(statement.names, catalogue)
+            return Footprint(Effect.SCHEMA, reads=False)
+        return self._tracked(connection, statement)
+
+    def _tracked(self, connection: BaseDatabaseWrapper, statement: Statement) -> Footprint:
+        """Return what a statement means in a database with tracked tables."""
+        catalogue = self._catalogue_with(connection, statement)
+        if statement.temporary is not None:
+            self._temporary.add(statement.temporary)
+        statement = with_views(statement, catalogue, self._details, connection.vendor)
         if statement.kind is Kind.READ:
-            return self._read(statement, catalogue, tables)
-        return self._write(connection.vendor, statement, catalogue, tables)
+            footprint = self._read(statement, catalogue)
+        elif statement.kind is Kind.SCHEMA and not catalogue.has_log:
+            footprint = Footprint(Effect.SCHEMA)
+        else:
+            footprint = self._write(connection.vendor, statement, catalogue)
+        gives_rows = statement.kind is Kind.READ or (statement.reads and statement.returns_rows)
+        return replace(
+            footprint,
+            doubt=self._doubt_of(statement, footprint, catalogue),
+            is_logged=catalogue.has_log,
+            asks_clock=Source.CLOCK in statement.sources,
+            reads=statement.reads,
+            gives_rows=gives_rows or bool(statement.doubt),
+        )
 
     def _tables_named(
         self, found: frozenset[str], catalogue: Catalogue
@@ -233,52 +282,84 @@ class Database:
             table for name in sorted(names & self._by_name.keys()) for table in self._by_name[name]
         )
 
-    def _read(
-        self, statement: Statement, catalogue: Catalogue, tables: tuple[TrackedTable, ...]
-    ) -> Footprint:
+    def _read(self, statement: Statement, catalogue: Catalogue) -> Footprint:
         named = set(statement.unqualified & (catalogue.tables | catalogue.views.keys()))
         for view in statement.names & catalogue.views.keys():
             named |= catalogue.views[view]
             named.discard(view)
-        calls = bool(statement.unqualified & catalogue.functions)
+        # What a function of the users' reads is not in the text; and it may write.
+        calls = bool(statement.names & self._functions(catalogue))
+        tables = self._tables_named(statement.names, catalogue)
         return Footprint(
             Effect.READ,
-            tables,
-            self._rows_of(statement, tables),
+            tuple(self._tables.values()) if calls else tables,
+            None if calls else self._rows_of(statement, tables),
             is_untracked=calls or bool(named - self._by_name.keys()),
-            is_own_write=calls,  # a function may write
-            is_by_schema=bool(statement.names & catalogue.views.keys()),
+            is_own_write=calls,
+            is_by_schema=calls or bool(statement.names & catalogue.views.keys()),
         )
 
-    def _write(
-        self,
-        vendor: str,
-        statement: Statement,
-        catalogue: Catalogue,
-        tables: tuple[TrackedTable, ...],
-    ) -> Footprint:
+    def _write(self, vendor: str, statement: Statement, catalogue: Catalogue) -> Footprint:
         everything = tuple(self._tables.values())
+        tables = self._tables_named(statement.names, catalogue)
         is_schema = statement.kind is Kind.SCHEMA
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
         # A procedure, a block of code: what it writes is not in its text.
         # Something new beside what there is changes nothing.
-        is_unknown = bool(statement.names & catalogue.functions) or not (
+        calls = bool(statement.names & self._functions(catalogue))
+        is_unknown = calls or not (
             statement.names & (catalogue.tables | catalogue.views.keys())
             or (is_schema and "create" in statement.names)
         )
         touched = everything if is_far_reaching or is_unknown else tables
+        unlogged = tuple(
+            table
+            for table in touched
+            if catalogue.has_log and not self._has_trigger_for(vendor, statement, table)
+        )
         return Footprint(
             Effect.SCHEMA if is_schema else Effect.WRITE,
-            tables,
+            everything if calls else tables,
             None if touched is everything else self._rows_of(statement, tables),
             is_own_write=bool(touched),
-            unlogged=tuple(
-                table for table in touched if not self._has_trigger_for(vendor, statement, table)
-            ),
+            unlogged=unlogged,
             returns_rows=statement.returns_rows,
             is_logged_change=is_schema,
             is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
         )
+
+    def _functions(self, catalogue: Catalogue) -> frozenset[str]:
+        return catalogue.functions | self._details.functions.keys()
+
+    def _doubt_of(self, statement: Statement, footprint: Footprint, catalogue: Catalogue) -> str:
+        """Return why what is made of a statement's outcome cannot be kept; "": it can."""
+        doubts = [*doubts_by_text(statement), *self._doubts_of_names(statement, catalogue)]
+        if footprint.tables and not catalogue.has_log:
+            doubts.append("its database has no log of changes: run `migrate` for it")
+        return next(iter(doubts), "")
+
+    def _doubts_of_names(self, statement: Statement, catalogue: Catalogue) -> Iterable[str]:
+        details = self._details
+        temporary = statement.tables_read & (details.temporary | self._temporary)
+        unknown = statement.tables_read - catalogue.tables - catalogue.views.keys() - SYSTEM_TABLES
+        secured = details.secured if self._changes_roles else details.secured_now
+        behind_views = frozenset[str]().union(
+            *(catalogue.views[name] for name in statement.names & catalogue.views.keys())
+        )
+        impure = (statement.calls & details.impure) - KNOWN_FUNCTIONS
+        bodiless = [
+            name
+            for name in sorted(statement.names & self._functions(catalogue))
+            if details.functions.get(name) is None
+        ]
+        if names := sorted(temporary):
+            yield f"{names[0]} is a temporary table"
+        if names := sorted(unknown - temporary):
+            yield f"{names[0]} is no table or view that the catalogue shows"
+        if names := sorted((statement.names & secured) | (behind_views & details.secured)):
+            yield f"who may see which rows of {names[0]} is decided by row-level security"
+        if names := sorted(impure) or bodiless:
+            yield f"what the function {names[0]}() reads is not known"
 
     def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
         """Tell whether the database itself logs what this statement does to a table."""
@@ -296,10 +377,21 @@ class Database:
         is_key = (
             table.key_kind is not None
             and table.key_column is not None
+            and table.name not in self._details.odd_keys
             and lookup.table.lower() == without_schema(table.name).lower()
             and lookup.column.lower() == table.key_column.lower()
         )
         return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
+
+    def _catalogue_with(self, connection: BaseDatabaseWrapper, statement: Statement) -> Catalogue:
+        """Return the catalogue, loaded again where a table is not in it that is read."""
+        catalogue = self._current_catalogue(connection, statement.names)
+        is_young = self._load_again_at - time.monotonic() > CATALOGUE_SECONDS - FRESH_SECONDS
+        known = catalogue.tables | catalogue.views.keys() | SYSTEM_TABLES
+        if is_young or statement.tables_read <= known:
+            return catalogue
+        self._catalogue = None
+        return self._current_catalogue(connection, statement.names)
 
     def _is_current(self, alias: str) -> bool:
         return time.monotonic() < self._load_again_at and self._loaded_for == version_of(alias)
@@ -316,11 +408,63 @@ class Database:
             self._loaded_for = version_of(connection.alias)
             self._changed_names = set()
             self._catalogue = load_catalogue(connection)
+            self._details = load_details(connection, self._tables.values())
             self._guard = read_guard(connection) if self._catalogue.has_log else NO_GUARD
             self._guarded_names |= self._guard.places
             self._footprints = {}
             self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
         return self._catalogue
+
+
+def neutral(statement: Statement) -> Footprint:
+    """Return the meaning of a statement that neither reads nor writes rows of a table."""
+    return Footprint(Effect.READ, doubt=statement.doubt) if statement.doubt else NOTHING
+
+
+def untracked(statement: Statement) -> Footprint:
+    """Return the meaning of a statement in a database where nothing is tracked."""
+    if statement.kind is not Kind.READ:
+        return NOTHING
+    return Footprint(
+        Effect.READ,
+        is_untracked=True,
+        doubt=next(iter(doubts_by_text(statement)), ""),
+        asks_clock=Source.CLOCK in statement.sources,
+    )
+
+
+def reads_backslashes(connection: BaseDatabaseWrapper, text: str) -> bool | None:
+    """Tell whether the session reads backslashes in strings; None: it is not known here."""
+    if "\\" not in text or connection.vendor != "postgresql":
+        return None
+    status = connection.connection.info.parameter_status("standard_conforming_strings")
+    return bool(status != "on")
+
+
+def doubts_by_text(statement: Statement) -> Iterable[str]:
+    """Yield why a statement is not fully understood, as far as its text tells."""
+    if statement.doubt:
+        yield statement.doubt
+    for source in (Source.SQL, Source.SESSION):
+        if source in statement.sources:
+            yield f"it {source.value}"
+
+
+def with_views(
+    statement: Statement, catalogue: Catalogue, details: Details, vendor: str
+) -> Statement:
+    """Return the statement with what is in the views and functions that it names."""
+    calls, sources, names = statement.calls, statement.sources, statement.names
+    bodies = {**details.views, **details.functions}
+    open_names, seen = set(statement.names & bodies.keys()), set()
+    while open_names:
+        seen.add(name := open_names.pop())
+        inner = parse_statement(bodies[name] or "", vendor)
+        calls, sources = calls | inner.calls, sources | inner.sources
+        found = inner.names & bodies.keys()
+        names |= found & details.functions.keys()
+        open_names |= found - seen
+    return replace(statement, calls=calls, sources=sources, names=names)
 
 
 NO_GUARD = Guard(frozenset(), frozenset(), frozenset())
@@ -402,7 +546,7 @@ def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
     """
     found, depth, before = set(), 0, ""
     for token in read_tokens(text, vendor):
-        depth += (token.text == "(") - (token.text == ")")
+        depth += (token.word == "(") - (token.word == ")")
         name = token.text.lower()
         is_word = name in RESERVED and not token.is_quoted
         if token.is_name and not is_word and (depth == 0 or before == "references"):

@@ -121,7 +121,8 @@ def tags_of_row(instance: Model) -> dict[str, list[str]]:
         table = tracked.get(part._meta.db_table)
         if table is None:
             continue
-        text = key_text_of(instance, part, table, database)
+        is_odd = database_of(connection).is_key_odd(connection, table)
+        text = None if is_odd else key_text_of(instance, part, table, database)
         if text is None:
             found.append(table_tag(table.name))
         else:

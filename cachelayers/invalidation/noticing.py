@@ -14,13 +14,16 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayers.invalidation.capture import is_captured_here, listening_captures
+from cachelayers.invalidation.capture import Capture, is_captured_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
+from cachelayers.invalidation.functions import Source
 from cachelayers.invalidation.log import write_tags
+from cachelayers.invalidation.reports import warn_once
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
 from cachelayers.invalidation.units import is_written_to, living_unit, running_units
+from cachelayers.invalidation.unnoticed import note_begin, noticed_changes
 from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
 
@@ -35,7 +38,7 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     if footprint.effect is Effect.NONE:
         return execute(sql, params, many, context)
     if footprint.effect is Effect.READ:
-        note_read(connection, footprint, params)
+        note_read(connection, footprint, text, params)
         if (work := current_work()) is not None:
             return time_read(
                 work,
@@ -46,6 +49,11 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
                 lambda: execute(sql, params, many, context),
             )
         return execute(sql, params, many, context)
+    if footprint.effect is Effect.BEGIN:
+        note_begin(connection)
+        return execute(sql, params, many, context)
+    if footprint.reads:
+        note_read(connection, footprint, text, None if many else params)
     return perform_write(
         connection, footprint, params, many, lambda: execute(sql, params, many, context)
     )
@@ -83,26 +91,45 @@ def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:
     return str(sql.as_string(connection.connection) if hasattr(sql, "as_string") else sql)
 
 
-def note_read(connection: BaseDatabaseWrapper, footprint: Footprint, params: Any) -> None:
+def note_read(
+    connection: BaseDatabaseWrapper, footprint: Footprint, text: str, params: Any
+) -> None:
     """Before a read: fix the unit's position, or add to what the captures depend on."""
-    if footprint.is_own_write:
+    if footprint.effect is Effect.READ and footprint.is_own_write:
         note_write(connection)
-    if footprint.tables and not is_captured_here():
-        unit, tags = living_unit(), footprint.read_tags(params)
+    if footprint.gives_rows and (footprint.tables or footprint.doubt) and not is_captured_here():
+        unit = living_unit()
         for one in running_units() if unit is None else [unit]:
-            one.note_read(connection, tags)
+            one.has_seen_unknown |= bool(footprint.doubt)
+            if footprint.tables:
+                one.note_read(connection, footprint.read_tags(params))
     captures = listening_captures()
-    if not captures:
-        return
+    if captures:
+        note_read_of_captures(captures, connection, footprint, text, params)
+
+
+def note_read_of_captures(
+    captures: list[Capture],
+    connection: BaseDatabaseWrapper,
+    footprint: Footprint,
+    text: str,
+    params: Any,
+) -> None:
+    """Before a read within recalls: what they make depends on it, or cannot be kept."""
     tags = footprint.read_tags(params)
-    is_unstorable = bool(tags) and is_written_to(connection)
+    is_unstorable = bool(footprint.doubt) or (bool(tags) and is_written_to(connection))
     for capture in captures:
         capture.is_unstorable |= is_unstorable
         capture.is_untracked |= footprint.is_untracked
-        if tags:
+        capture.asks_clock |= footprint.asks_clock
+        if tags and footprint.is_logged:
             capture.note_tags(connection.alias, tags)
-    if footprint.is_untracked:
+    if footprint.is_untracked or footprint.doubt or footprint.asks_clock:
         counts.add(connection.alias, "untracked_reads")
+    if footprint.doubt:
+        warn_once(connection, text, f"is not kept: {footprint.doubt}")
+    elif footprint.asks_clock:
+        warn_once(connection, text, f"is kept for its timeout only: it {Source.CLOCK.value}")
 
 
 def note_write(connection: BaseDatabaseWrapper) -> None:
@@ -132,11 +159,12 @@ def perform_write(
     tags = footprint.write_tags(params if not many else list_of(params), many=many)
     if footprint.effect is Effect.SCHEMA:
         return change_schema(connection, footprint, tags, execute)
-    if not tags:
-        return execute()
-    with one_transaction(connection, footprint):
-        write_tags(connection, tags)
-        return execute()
+    with noticed_changes(connection):
+        if not tags:
+            return execute()
+        with one_transaction(connection, footprint):
+            write_tags(connection, tags)
+            return execute()
 
 
 def change_schema(
@@ -186,7 +214,9 @@ def one_transaction(
 
 
 def watch_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Receive connection_created."""
+    """Receive connection_created, also from the nameless connection that makes databases."""
+    if connection.alias not in connections.settings:
+        return
     transaction_of(connection)  # from now on it is known when a transaction may have begun
     if notice not in connection.execute_wrappers:
         # First: `with connection.execute_wrapper(...)` takes the last one away at its end.

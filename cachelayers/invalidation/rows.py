@@ -23,7 +23,8 @@ PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is
 
 def add_all_seen(capture: Capture) -> None:
     """Depend on all that was read until now."""
-    capture.is_unstorable |= capture.unit.has_seen_uncommitted()
+    unit = capture.unit
+    capture.is_unstorable |= unit.has_seen_uncommitted() or unit.may_show_unknown()
     for dependency in capture.seen_before():
         capture.add_dependency(dependency)
 

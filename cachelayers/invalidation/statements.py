@@ -6,17 +6,18 @@ stale value. So everything that may be a name counts, and only what is certain n
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
 
+from cachelayers.invalidation.functions import Source, calls_in, sources_in
 from cachelayers.invalidation.lookups import KeyLookup, find_key_lookup
+from cachelayers.invalidation.relations import tables_read, tables_written
+from cachelayers.invalidation.tokens import Sort, Token, read_tokens, readings_of
 
-OWN_TABLES = frozenset({"cachelayers_invalidation", "cachelayers_logstate", "cachelayers_entry"})
+OWN_PREFIX = "cachelayers_"  # of every table of this package
 
 
 class Kind(IntEnum):
@@ -47,8 +48,10 @@ WRITING_WORDS = frozenset({"insert", "update", "delete", "merge", "into"})
 # `FOR UPDATE`, `ON UPDATE`, `DO UPDATE` are no writes of their own.
 BEFORE_NO_WRITE = frozenset({"for", "on", "key"})
 
-BEFORE_TABLES = frozenset({"from", "into", "update", "join", "table"})
-NO_TABLES = frozenset({"set", "select", "unnest", "values"})  # what may stand there instead
+# Those of an unknown kind, such as CALL, FETCH or COPY, say too little of what they do.
+UNDERSTOOD_WRITES = frozenset({"insert", "update", "delete", "replace", "merge", "truncate"})
+# Neutral for what others read, and yet they answer with what is no row of a table.
+SHOWING_WORDS = frozenset({"show", "pragma", "explain", "describe", "desc", "check"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,111 +62,152 @@ class Statement:
     names: frozenset[str]
     # Those that no dot precedes: a column is mostly qualified, a table is not.
     unqualified: frozenset[str]
+    tables_read: frozenset[str]  # the names after FROM and JOIN
+    calls: frozenset[str]  # the names of functions, and words that a parenthesis follows
+    sources: frozenset[Source]  # from where else than from tables it takes values
     key_lookup: KeyLookup | None
     replaces: bool  # a row that is in the way is deleted
     truncates: bool
     returns_rows: bool  # a write with RETURNING
-    is_own: bool  # of the cache itself
+    reads: bool  # its outcome may depend on rows that there were before
+    doubt: str  # why it is not fully understood; "": it is
+    temporary: str | None  # the name of the temporary table that it creates
+    changes_role: bool
+    begins: bool  # a transaction
+    is_own: bool  # it reads and writes nothing but this package's tables
 
 
-class Token(NamedTuple):
-    """A word, a quoted name or a sign."""
+def parse_statement(text: str, vendor: str, *, has_backslashes: bool | None = None) -> Statement:
+    """Return what can be told of a statement, or of several in one text.
 
-    text: str
-    is_quoted: bool = False
-
-    @property
-    def is_name(self) -> bool:
-        """Tell whether it may name something."""
-        return self.is_quoted or self.text[0].isalpha() or self.text[0] == "_"
-
-
-# One alternative per thing that hides what is in it, then what counts. Each is linear in time.
-TOKEN = re.compile(
-    r"""
-      (?P<space>\s+)
-    | (?P<comment>--[^\n]*|\#[^\n]*|/\*(?![!M])(?:[^*]|\*(?!/))*(?:\*/|\Z))
-    | (?P<dollar>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z))
-    | (?P<string>[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)|[nNbBxX]?'(?:[^']|'')*(?:'|\Z))
-    | "(?P<double>(?:[^"]|"")*)(?:"|\Z)
-    | `(?P<back>(?:[^`]|``)*)(?:`|\Z)
-    | \[(?P<bracket>[^\[\]\n]+)\]
-    | (?P<placeholder>%\(\w+\)s|%s|%%|\$\d+|\?\d*)
-    | (?P<word>[^\W\d][\w$]*)
-    | (?P<number>\d[\w.]*)
-    | (?P<sign>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def parse_statement(text: str, vendor: str) -> Statement:
-    """Return what can be told of a statement, or of several in one text."""
-    tokens = list(read_tokens(text, vendor))
-    words = [token.text.lower() for token in tokens if token.is_name and not token.is_quoted]
-    kind = max((kind_of(part) for part in split_statements(tokens)), default=Kind.NEUTRAL)
+    ``has_backslashes``: whether the session reads backslashes in strings; None: not known.
+    """
+    if vendor == "sqlite":
+        has_backslashes = False
+    elif vendor == "postgresql":
+        has_backslashes = bool(has_backslashes)
+    readings = readings_of(text, vendor, has_backslashes=has_backslashes)
+    tokens = [token for reading in readings for token in [*reading, END]]
+    parts = list(split_statements(tokens))
+    kind = max((kind_of(part) for part in parts), default=Kind.NEUTRAL)
     names, unqualified = names_in(tokens)
-    word_set = frozenset(words)
+    read = frozenset[str]().union(*(tables_read(part) for part in parts))
+    touched = read.union(*(tables_written(part) for part in parts))
+    words = frozenset(token.word for token in tokens if token.sort is Sort.WORD)
     return Statement(
         kind,
         names,
         unqualified,
-        find_key_lookup(text) if kind in {Kind.READ, Kind.WRITE} else None,
-        replaces="replace" in word_set and kind is Kind.WRITE,
-        truncates="truncate" in word_set,
-        returns_rows="returning" in word_set,
-        is_own=is_own(tokens, names),
+        read,
+        calls_in(tokens),
+        sources_in(tokens, vendor),
+        find_key_lookup(text) if kind in {Kind.READ, Kind.WRITE} and len(readings) == 1 else None,
+        replaces="replace" in words and kind is Kind.WRITE,
+        truncates="truncate" in words,
+        returns_rows="returning" in words,
+        reads=kind is not Kind.NEUTRAL and not all(is_plain_insert(part) for part in parts),
+        doubt=doubt_of(readings, parts, vendor),
+        temporary=temporary_in(tokens),
+        changes_role=changes_role(tokens, kind),
+        begins=bool(tokens) and tokens[0].word == "begin",
+        is_own=bool(touched) and all(name.startswith(OWN_PREFIX) for name in touched),
     )
 
 
-def read_tokens(text: str, vendor: str) -> Iterator[Token]:
-    """Yield words, names and signs; strings, comments, numbers and placeholders are passed over."""
-    if vendor == "mysql":
-        # There a backslash hides the quote after it; and "..." is a string, or a name: both.
-        text = re.sub(r"\\.", "  ", text, flags=re.DOTALL)
-        text = re.sub(r"/\*[!M]+\d*", " ", text)  # what MySQL runs and others take for a comment
-    elif "/*" in text:
-        text = without_nested_comments(text)
-    for match in TOKEN.finditer(text):
-        group = match.lastgroup
-        if group == "word" or group == "sign":
-            yield Token(match[0])
-        elif group in {"double", "back", "bracket"}:
-            name = match[group]
-            doubled = {"double": '""', "back": "``"}.get(group)
-            yield Token(name.replace(doubled, doubled[0]) if doubled else name, is_quoted=True)
-        elif group in {"placeholder", "number", "string", "dollar"}:
-            yield Token("?")
+END = Token(";", Sort.SIGN)
 
 
-def without_nested_comments(text: str) -> str:
-    """Return the text with block comments within block comments flattened, as PostgreSQL has them.
+def doubt_of(
+    readings: Sequence[Sequence[Token]], parts: Sequence[Sequence[Token]], vendor: str
+) -> str:
+    """Return why a statement is not fully understood; "": it is."""
+    if len(readings) > 1:
+        return "its strings or comments can be read in two ways"
+    for part in parts:
+        first = next((token.word for token in part if token.sort is Sort.WORD), "")
+        if first in SHOWING_WORDS:
+            return f"{first.upper()} shows what is no row of a table"
+        if first and first not in KIND_OF_FIRST_WORD.keys() | UNDERSTOOD_WRITES:
+            return f"{first.upper()} does not say what it reads"
+        if vendor == "postgresql" and has_unicode_name(part):
+            return "a name in it is written with escapes"
+    return ""
 
-    Only where all of them are closed; elsewhere the text is as it was, and shows more names.
-    """
-    flat = re.compile(r"/\*(?:(?!/\*|\*/).)*\*/", re.DOTALL)
-    for _ in range(8):
-        text, count = flat.subn(" ", text)
-        if not count:
-            break
-    return text
+
+def changes_role(tokens: Sequence[Token], kind: Kind) -> bool:
+    """Tell whether a statement may change the role on PostgreSQL: SET ROLE, or by set_config()."""
+    if kind is Kind.NEUTRAL:
+        return any(token.word in {"role", "authorization"} for token in tokens)
+    values = [token.text for token in tokens if token.sort is Sort.VALUE]
+    is_of_users = any("." in value for value in values)  # as in 'app.tenant'
+    return not is_of_users and "set_config" in calls_in(tokens)
 
 
-def split_statements(tokens: list[Token]) -> Iterator[list[Token]]:
+def has_unicode_name(tokens: Sequence[Token]) -> bool:
+    """Tell whether a name is written as `U&"..."`."""
+    return any(
+        letter.word == "u" and sign.word == "&" and name.is_quoted
+        for letter, sign, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
+    )
+
+
+def is_plain_insert(tokens: Sequence[Token]) -> bool:
+    """Tell whether a statement adds rows and asks for none: its outcome is what it was given."""
+    words = {token.word for token in tokens if token.sort is Sort.WORD}
+    first = next((token.word for token in tokens if token.sort is Sort.WORD), "")
+    reading = {"select", "with", "table", "conflict", "duplicate", "ignore", "or"}
+    return not first or (first == "insert" and not words & reading)
+
+
+def temporary_in(tokens: Sequence[Token]) -> str | None:
+    """Return the name of the temporary table that a statement creates, if it does."""
+    for at, (before, token) in enumerate(pairwise(tokens), start=2):
+        if token.word in {"temp", "temporary"} and before.word in BEFORE_TEMPORARY:
+            names = [one.text.lower() for one in tokens[at:] if one.word not in AFTER_TEMPORARY]
+            return names[2] if names[1:2] == ["."] else next(iter(names), None)
+    return None
+
+
+BEFORE_TEMPORARY = frozenset({"create", "replace", "into", "local", "global"})
+AFTER_TEMPORARY = frozenset({"table", "view", "recursive", "if", "not", "exists"})
+
+
+def names_in(tokens: Sequence[Token]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return all that may be names, and those that no dot precedes."""
+    names, unqualified = set(), set()
+    before = ""
+    for token in tokens:
+        if token.is_name:
+            name = token.text.lower()
+            names.add(name)
+            if before != ".":
+                unqualified.add(name)
+        before = token.word
+    return frozenset(names), frozenset(unqualified)
+
+
+@lru_cache(maxsize=512)
+def names_of(text: str, vendor: str) -> frozenset[str]:
+    """Return all that may be names in a text, such as a view's definition."""
+    return names_in(read_tokens(text, vendor))[0]
+
+
+def split_statements(tokens: Sequence[Token]) -> Iterator[list[Token]]:
     """Yield the tokens of each statement of the text."""
     part: list[Token] = []
     for token in tokens:
-        if token.text == ";" and not token.is_quoted:
+        if token.word == ";":
             yield part
             part = []
         else:
             part.append(token)
-    yield part
+    if part:
+        yield part
 
 
-def kind_of(tokens: list[Token]) -> Kind:
+def kind_of(tokens: Sequence[Token]) -> Kind:
     """Return what one statement does."""
-    words = [token.text.lower() for token in tokens if token.is_name and not token.is_quoted]
+    words = [token.word for token in tokens if token.sort is Sort.WORD]
     if not words:
         return Kind.NEUTRAL
     if words[0] in {"explain", "describe", "desc"} and words[1:2] in (["analyze"], ["analyse"]):
@@ -174,37 +218,3 @@ def kind_of(tokens: list[Token]) -> Kind:
             if word in WRITING_WORDS and before not in BEFORE_NO_WRITE:
                 return Kind.WRITE
     return kind
-
-
-def names_in(tokens: list[Token]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return all that may be names, and those that no dot precedes."""
-    names, unqualified = set(), set()
-    before = ""
-    for token in tokens:
-        if token.is_name:
-            name = token.text.lower()
-            names.add(name)
-            if before != ".":
-                unqualified.add(name)
-        before = "" if token.is_quoted else token.text
-    return frozenset(names), frozenset(unqualified)
-
-
-def is_own(tokens: list[Token], names: frozenset[str]) -> bool:
-    """Tell whether the first table that a statement names is the cache's own.
-
-    Its statements name no other table; one of the user's that does names it later or first.
-    """
-    if not names & OWN_TABLES:
-        return False
-    words = [token.text.lower() for token in tokens if token.is_name]
-    for before, word in pairwise(words):
-        if before in BEFORE_TABLES and word not in OWN_TABLES | NO_TABLES:
-            return False
-    return True
-
-
-@lru_cache(maxsize=512)
-def names_of(text: str, vendor: str) -> frozenset[str]:
-    """Return all that may be names in a text, such as a view's definition."""
-    return names_in(list(read_tokens(text, vendor)))[0]

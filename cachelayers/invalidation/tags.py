@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 WORD = "word:"
+# Of what was made of the time or of chance. It is never logged: it only says so of an entry.
+CLOCK = "clock:"
 # What the names in a database stand for: which tables a view reads, what a trigger writes.
 SCHEMA_TAG = "schema:"
 LONGEST_TAG = 255

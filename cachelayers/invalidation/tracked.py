@@ -16,6 +16,7 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
 
 EVERYTHING = "*"
+LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # of databases that can have a log
 # Tables that Django writes for itself: a session or a log line changes with every request.
 BOOKKEEPING = frozenset({"admin", "contenttypes", "sessions", "cachelayers"})
 
@@ -43,6 +44,9 @@ class UnknownTarget(LookupError):
     """A name in TRACK that is no app and no model."""
 
 
+NO_TABLES: Mapping[str, TrackedTable] = {}
+
+
 def tracked_models() -> frozenset[Model]:
     """Return the concrete models that TRACK names, with their parents and many-to-many tables."""
     return _tracked_models(package_settings().TRACK)
@@ -55,8 +59,11 @@ def tracked_tables(database: str) -> Mapping[str, TrackedTable]:
     that nobody migrates from here, and they change all the same.
     """
     if database not in connections.settings:
-        return {}  # Django's own connection to the server, by which it makes test databases
-    return _tracked_tables(package_settings().TRACK, connections[database].vendor)
+        return NO_TABLES  # Django's own connection to the server, by which it makes test databases
+    vendor = connections[database].vendor
+    if vendor not in LOGGED_VENDORS:
+        return NO_TABLES
+    return _tracked_tables(package_settings().TRACK, vendor)
 
 
 def tracked_databases() -> list[str]:

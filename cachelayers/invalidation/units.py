@@ -80,6 +80,8 @@ class Unit:
         self._caches: dict[tuple[int, str], BaseCache] = {}
         # It has read what was not committed then: nobody else may see what is made of it.
         self.has_seen_unshareable = False
+        # Outside of any recall it has run what is not understood: what is shown may be of it.
+        self.has_seen_unknown = False
         for connection in connections.all(initialized_only=True):
             transaction = transaction_of(connection)
             if transaction.is_open():
@@ -256,6 +258,13 @@ class Unit:
         """Tell whether it, or one around it, has read what was not committed then."""
         unit: Unit | None = self
         while unit is not None and not unit.has_seen_unshareable:
+            unit = unit.parent
+        return unit is not None
+
+    def may_show_unknown(self) -> bool:
+        """Tell whether it, or one around it, has read what nobody can tell changes of."""
+        unit: Unit | None = self
+        while unit is not None and not unit.has_seen_unknown:
             unit = unit.parent
         return unit is not None
 

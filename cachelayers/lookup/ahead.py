@@ -11,10 +11,10 @@ from typing import Any, Unpack
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
+from cachelayers.flights import begin_or_join, land
 from cachelayers.flows import arun, run
 from cachelayers.invalidation.units import Unit, unit_of_work
 from cachelayers.lookup.calls import Options
-from cachelayers.lookup.flights import begin_or_join, land
 from cachelayers.lookup.flow import (
     Lease,
     State,

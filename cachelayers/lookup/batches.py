@@ -18,10 +18,10 @@ from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, seal
+from cachelayers.flights import begin_or_join, land
 from cachelayers.flows import run
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
 from cachelayers.lookup.faults import has_lost_transaction, report, report_failed_refresh
-from cachelayers.lookup.flights import begin_or_join, land
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,

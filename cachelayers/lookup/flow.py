@@ -18,13 +18,14 @@ from uuid import uuid4
 
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, unseal
+from cachelayers.flights import Flight, begin_or_join, land
 from cachelayers.invalidation.capture import Capture, capturing
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
+from cachelayers.invalidation.unnoticed import has_unnoticed_writes
 from cachelayers.invalidation.words import note_words
 from cachelayers.lookup.faults import has_lost_transaction, report_failed_refresh
-from cachelayers.lookup.flights import Flight, begin_or_join, land
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
 from cachelayers.lookup.peeking import UNREAD, hand_over
 from cachelayers.lookup.policy import Policy
@@ -286,10 +287,12 @@ def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
     """Tell whether anybody may, and can, use the value that was computed."""
     if capture.is_unstorable or policy.timeout == 0 or unit.is_dirty():
         return False
-    return not any(
-        log_of(dependency.database).is_overtaken(dependency)
-        for dependency in capture.dependencies()
-    )
+    if capture.asks_clock and policy.timeout is None:
+        return False
+    dependencies = capture.dependencies()
+    if any(log_of(one.database).is_overtaken(one) for one in dependencies):
+        return False
+    return not has_unnoticed_writes(one.database for one in dependencies)
 
 
 def make_envelope(

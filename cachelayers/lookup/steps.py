@@ -19,12 +19,12 @@ from django.db import connections
 from cachelayers.backends.faults import CACHE_ERRORS, report_unreadable_log
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries.envelope import Envelope, seal, unseal
+from cachelayers.flights import Flight
 from cachelayers.flows import Step
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.faults import report
-from cachelayers.lookup.flights import Flight
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.unread import read_all
 

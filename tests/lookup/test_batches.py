@@ -13,9 +13,9 @@ from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
+from cachelayers.flights import begin_or_join, land
 from cachelayers.lookup import Policy, Wanted, refresh, steps
 from cachelayers.lookup.batches import policy_of, recall_many_after_peeking
-from cachelayers.lookup.flights import begin_or_join, land
 from cachelayers.lookup.flow import LOOKS_AT_NOBODY
 from tests.conftest import empty_cache
 from tests.library.models import Author

@@ -91,10 +91,16 @@ class Server(ABC):
         """Freeze it: connections stay open and nothing answers."""
         os.killpg(self.pid, signal.SIGSTOP)
         self._signal_children(signal.SIGSTOP)
+        self._wait_until(self._is_stopped, STOP_SECONDS)
 
     def resume(self) -> None:
         self._signal_children(signal.SIGCONT)
         os.killpg(self.pid, signal.SIGCONT)
+
+    def _is_stopped(self) -> bool:
+        """Tell whether all its threads have: one that has not may still answer."""
+        stats = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] in "Tt" for stat in stats)
 
     def _signal_children(self, number: signal.Signals) -> None:
         """Signal its processes too: each of PostgreSQL's is a process group of its own."""

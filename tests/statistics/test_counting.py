@@ -15,11 +15,11 @@ from django.core.cache import caches
 from django.db import connections
 from django.test import override_settings
 
-from cachelayers import arecall, recall, unit_of_work
+from cachelayers import arecall, flights, recall, unit_of_work
 from cachelayers.backends.layered import breaker
-from cachelayers.lookup import flights, recall_by
+from cachelayers.flights import Flight
+from cachelayers.lookup import recall_by
 from cachelayers.lookup.batches import Wanted, peek_many, recall_many_after_peeking
-from cachelayers.lookup.flights import Flight
 from cachelayers.lookup.policy import make_policy
 from cachelayers.stats import Figures, cell_of, figures_of_process
 from cachelayers.tracing import tracing

@@ -35,6 +35,7 @@ from cachelayers.conf import is_own_database
 from cachelayers.invalidation.noticing import notice
 from cachelayers.limits import Limit, limit_alone, limit_in_transaction
 from cachelayers.models import Entry
+from cachelayers.test_runs import apart_from_test
 
 ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
 LONGEST_PAUSE_SECONDS = 0.02
@@ -119,7 +120,8 @@ class DjangoSession:
         while True:
             was_connected = self.connection.connection is not None
             try:
-                return self._perform(perform, in_bulk=in_bulk)
+                with apart_from_test(self.connection):
+                    return self._perform(perform, in_bulk=in_bulk)
             except DATABASE_ERRORS as error:
                 if is_in_transaction(self.connection) or attempt == ATTEMPTS:
                     raise

@@ -21,6 +21,7 @@ from cachelayers.backends.database.rebuild import replace_file
 from cachelayers.backends.database.table import EntryTable, Row
 from cachelayers.entries.keys import Place
 from cachelayers.pauses import Pause
+from cachelayers.test_runs import ForbiddenByTest
 
 Answer = TypeVar("Answer")
 
@@ -47,7 +48,7 @@ class Guard:
     def attempt(
         self, name: str, operation: Callable[..., Answer], *arguments: object
     ) -> Answer | Failed:
-        """Return what the operation returns, or FAILED."""
+        """Return what the operation returns, or FAILED; raise what a test forbids, as Django's."""
         if self.health.is_troubled and self._must_skip(name):
             return FAILED
         began = time.monotonic()
@@ -56,6 +57,8 @@ class Guard:
                 answer = operation(*arguments)
             except SynchronousOnlyOperation:
                 answer = in_a_thread(operation, *arguments)
+        except ForbiddenByTest:
+            raise
         except DATABASE_ERRORS as error:
             self._note_failure(name, error, time.monotonic() - began)
             self._begin_lost_file_anew(error)

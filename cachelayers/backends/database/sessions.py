@@ -14,6 +14,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.backends.database.django_session import DjangoSession, Written
+from cachelayers.backends.database.files_of_tests import keep_apart
 from cachelayers.backends.database.sqlite_file import FileConnection, FileIdentity
 from cachelayers.backends.database.statements import Statements, flatten, statements_for
 from cachelayers.conf import shares_its_file
@@ -73,6 +74,7 @@ class Sessions:
 
     def _hold(self, connection: BaseDatabaseWrapper) -> Session:
         """Keep what this thread needs: looking Django's connection up takes as long as SQLite."""
+        keep_apart(self.database)
         configured = connections.settings[self.database]
         name = configured["NAME"]
         joined: Session = DjangoSession(connection, self.busy_seconds)

@@ -1,4 +1,4 @@
-"""One compute at a time for a missing entry, within this process. Used by steps."""
+"""One compute at a time for a missing entry, within this process. Used by recalls and caches."""
 
 from __future__ import annotations
 
