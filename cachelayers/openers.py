@@ -12,10 +12,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from cachelayers.invalidation.units import AgingUnit, OwnUnit, Unit, unit_of_work
+from cachelayers.invalidation.units import CommandUnit, OwnUnit, Unit, unit_of_work
 
 MIDDLEWARE = "cachelayers.middleware.unit_of_work_middleware"
-# They last until somebody stops them, and have no unit. Others that last have one that grows old.
+# They last until somebody stops them, and have no unit. Others may last too: see CommandUnit.
 ENDLESS_COMMANDS = frozenset({"runserver", "shell", "testserver", "test", "dbshell"})
 # Not `__wrapped__`, which every wrapper has. A wrapper around ours takes this over, and rightly.
 OURS = "_begins_cachelayers_unit"
@@ -51,7 +51,7 @@ def open_for_commands() -> None:
     def execute_in_unit(self: BaseCommand, *arguments: Any, **options: Any) -> Any:
         if type(self).__module__.rpartition(".")[2] in ENDLESS_COMMANDS:
             return execute(self, *arguments, **options)
-        with unit_of_work(kind=AgingUnit):
+        with unit_of_work(kind=CommandUnit):
             return execute(self, *arguments, **options)
 
     setattr(execute_in_unit, OURS, True)

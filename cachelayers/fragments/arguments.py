@@ -26,7 +26,7 @@ from django.conf import LazySettings
 from django.core.exceptions import EmptyResultSet
 from django.core.paginator import Page, Paginator
 from django.db import connections
-from django.db.models import Model, Prefetch, QuerySet
+from django.db.models import DEFERRED, Model, Prefetch, QuerySet
 from django.db.models.fields.files import FieldFile
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
@@ -61,6 +61,7 @@ DEEPEST_RELATION = 5  # instances that came with one another; with more it is lo
 MOST_PARTS = 20_000  # of one value: a walk through a whole registry is no key
 CONTAINERS = (tuple, list, set, frozenset, dict)
 MEMOS_OF_PAGES = frozenset({"count", "num_pages", "page_range"})  # worked out from the rest
+SCALARS = {kind: encoder for kind, encoder in ENCODERS.items() if kind not in CONTAINERS}
 NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 
@@ -97,8 +98,8 @@ class Speller:
         if self._count > MOST_PARTS:
             raise Unstable("it holds too much")
         cls = type(value)
-        if cls in ENCODERS and cls not in CONTAINERS:
-            return ENCODERS[cls](value)
+        if cls in SCALARS:
+            return SCALARS[cls](value)
         if issubclass(cls, LazySettings):
             return "settings;"
         if issubclass(cls, LazyObject):
@@ -158,6 +159,8 @@ class Speller:
         if not self._is_named and is_bare(row, DEEPEST_RELATION):
             return ""
         own, model = attributes_of_row(type(row)), type(row)
+        if not row._state.fields_cache and own.issuperset(vars(row)):
+            return ""
         parts = [
             spell_str(name) + text
             for name, value in sorted(vars(row).items())
@@ -179,13 +182,24 @@ class Speller:
         return self.spell_added(related)
 
     def _spell_fields(self, row: Model) -> str:
-        own = attributes_of_row(type(row))
-        values = {name: value for name, value in vars(row).items() if name in own}
-        del values["_state"]
-        for name, value in values.items():
-            if isinstance(value, FieldFile):
-                values[name] = value.name  # what the field holds before it is first used
-        return self.spell_attributes(values)
+        names, beginning = fields_of(type(row))
+        values = vars(row)
+        parts = [beginning]
+        for name in names:
+            value = values.get(name, DEFERRED)
+            encoder = SCALARS.get(type(value))
+            parts.append(self._spell_field(name, value) if encoder is None else encoder(value))
+        return "".join(parts)
+
+    def _spell_field(self, name: str, value: Any) -> str:
+        if value is DEFERRED:
+            return "~"  # the block reads it itself, if it does
+        if isinstance(value, FieldFile):
+            return spell(value.name)  # what the field holds before it is first used
+        try:
+            return self.spell(value)
+        except Unstable as error:
+            raise Unstable(f"of its {name!r}, {error}") from None
 
     def _spell_attribute(self, model: type[Model], name: str, value: object) -> str:
         """Spell what an instance has beside its row; nothing for a helper that each has."""
@@ -495,6 +509,13 @@ def is_bare(instance: Any, depth: int) -> bool:
         if one is not None and not (depth and is_bare(one, depth - 1)):
             return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def fields_of(model: type[Model]) -> tuple[list[str], str]:
+    """Return the names of a model's fields, and their spelling."""
+    names = sorted(attributes_of_row(model) - {"_state"})
+    return names, spell(names)
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from cachelayers.fragments.serving import (
     Making,
     Memory,
     explain,
+    follow_signposts,
     make_kept,
     parts_in,
     show,
@@ -116,6 +118,12 @@ def find_or_make(
     dimensions = listing.memory.dimensions
     open_ones: Sequence[int] = range(len(keys))
     found: Found = {}
+    if not listing.memory.has_rendered and len(keys) > 1:
+        # What tells the first one nearly always tells the others: they are stored at once then.
+        find_first(listing, keys, peeked, made)
+        dimensions = listing.memory.dimensions
+        keys = listing.keys(dimensions)
+        peeked = peek(listing, keys)
     for _ in range(ROUNDS):
         values = recall_round(listing, open_ones, keys, peeked, dimensions, made)
         signposts: dict[int, frozenset[str]] = {}
@@ -133,6 +141,21 @@ def find_or_make(
         keys = listing.keys_again(dimensions, made)
         peeked = peek(listing, [keys[number] for number in open_ones])
     return found
+
+
+def find_first(
+    listing: Listing,
+    keys: Sequence[str | Unstable],
+    peeked: Sequence[tuple[Any, Any]],
+    made: Sequence[list[Making]],
+) -> None:
+    """Render the first item that is missing, and keep it."""
+    read = iter(peeked)
+    for number, key in enumerate(keys):
+        if type(key) is str and next(read)[0] is MISS:
+            with suppress(Unstable):
+                follow_signposts(listing.fragment(number), made[number])
+            return
 
 
 def recall_round(

@@ -24,7 +24,15 @@ from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
 from cachelayers.fragments.names import Names, Spelled, value_in
 from cachelayers.fragments.places import requests_of, users_of
-from cachelayers.fragments.seen import FORLOOP, NotedLoop, NotedNames, Seen, unnoted
+from cachelayers.fragments.seen import (
+    FORLOOP,
+    NotedLoop,
+    NotedNames,
+    NotedState,
+    Seen,
+    is_loop,
+    unnoted,
+)
 from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
     are_unchanged,
@@ -252,7 +260,10 @@ class DjangoBlock:
         own = {FORLOOP: NotedLoop(loop if isinstance(loop, dict) else {}, FORLOOP, seen)}
         context.dicts = [*(NotedNames(some, seen) for some in names), {**self._item}, own]
         try:
-            with looking_up_anew(context.render_context):
+            with (
+                looking_up_anew(context.render_context),
+                noting_state(context.render_context, seen, is_in_loop=is_loop(loop)),
+            ):
                 text = self._nodes.render(context)
         finally:
             context.dicts = names
@@ -311,6 +322,18 @@ def looking_up_anew(state: RenderContext) -> Iterator[None]:
     finally:
         for names, kept in zip(places, found, strict=True):
             names.update(kept)
+
+
+@contextmanager
+def noting_state(state: RenderContext, seen: Seen, *, is_in_loop: bool) -> Iterator[None]:
+    """Note what tags remember beyond one use of the block; what they do is not taken back."""
+    before = state.dicts[-1]
+    noted = state.dicts[-1] = NotedState(before, seen, is_in_loop=is_in_loop)
+    try:
+        yield
+    finally:
+        state.dicts[-1] = before
+        before.update(noted)
 
 
 def note_given_templates(values: Iterable[Any]) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from django.db.models import QuerySet
+from django.template.base import Node
+from django.template.library import InclusionNode
+from django.template.loader_tags import BLOCK_CONTEXT_KEY, ExtendsNode, IncludeNode
 
 from cachelayers.fragments.names import ABSENT, Spelled
 from cachelayers.fragments.places import USER
@@ -20,6 +23,7 @@ from cachelayers.lookup import add_given
 
 NoteName = Callable[[str], None]
 FORLOOP = "forloop"
+KEPT_BY_DJANGO = frozenset({BLOCK_CONTEXT_KEY, ExtendsNode.context_key})
 
 
 class Seen:
@@ -42,6 +46,13 @@ class Seen:
         """Note that a name was asked for which is not there, at least not in one place."""
         if isinstance(name, str) and name != FORLOOP:
             self.values.setdefault(name, ABSENT)
+
+    def note_state(self, what: str) -> None:
+        """Note that a tag goes on from one use to the next."""
+        self.obstacles[
+            f"{what} in it goes on with what it did elsewhere in the page. Put all of that into one"
+            " fragment"
+        ] = None
 
     def note_write(self, name: object) -> None:
         """Note that something was changed that was there before."""
@@ -83,6 +94,56 @@ class NotedNames(MutableMapping[str, Any]):
         return len(self._names)
 
 
+class NotedState(dict[Any, Any]):
+    """What tags remember within a template, which notes what goes beyond one use of a block.
+
+    Of a tag within the block, such as `{% cycle %}`, that is what was there before; where the block
+    is in a loop, also what it leaves for the next use. Of anything else it is all.
+    """
+
+    def __init__(self, state: dict[Any, Any], seen: Seen, *, is_in_loop: bool) -> None:
+        """Take a copy of ``state``, in which the block goes on."""
+        super().__init__(state)
+        self._before, self._seen, self._is_in_loop = {**state}, seen, is_in_loop
+
+    def _note(self, key: object, *, is_write: bool) -> None:
+        if key in KEPT_BY_DJANGO or isinstance(key, (IncludeNode, InclusionNode)):
+            return
+        is_of_block = isinstance(key, Node) and key not in self._before
+        if not is_of_block or (is_write and self._is_in_loop):
+            what = getattr(key, "token", key) if isinstance(key, Node) else repr(key)
+            self._seen.note_state(str(getattr(what, "contents", what)))
+
+    def __getitem__(self, key: Any) -> Any:
+        self._note(key, is_write=False)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._note(key, is_write=False)
+        return super().__contains__(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Note it, and return it."""
+        self._note(key, is_write=False)
+        return super().get(key, default)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._note(key, is_write=True)
+        super().__setitem__(key, value)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Note it, and return it."""
+        self._note(key, is_write=key not in self._before)
+        return super().setdefault(key, default)
+
+
+def is_loop(loop: Any) -> bool:
+    """Tell a loop from what stands for none."""
+    while isinstance(loop, NotedLoop):
+        loop = loop.loop
+    return isinstance(loop, dict) and bool(loop)
+
+
 class NotedLoop(dict[Any, Any]):
     """Stands for the loop around a block, and notes what is asked of it.
 
@@ -97,7 +158,7 @@ class NotedLoop(dict[Any, Any]):
     def __getitem__(self, name: Any) -> Any:
         path = f"{self._path}.{name}"
         if not isinstance(name, str):
-            self._seen.note_write("the state of a tag in the loop around it")
+            self._seen.note_state("a tag")
             return self.loop[name]
         if name == "parentloop" and isinstance(self.loop.get(name), dict):
             return NotedLoop(self.loop[name], path, self._seen)
@@ -119,7 +180,7 @@ class NotedLoop(dict[Any, Any]):
         return self[name] if name in self else default  # noqa: SIM401 - that would be this method
 
     def __setitem__(self, name: Any, value: Any) -> None:
-        self._seen.note_write("the state of a tag in the loop around it")
+        self._seen.note_state("a tag")
         self.loop[name] = value
 
     def setdefault(self, name: Any, default: Any = None) -> Any:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -56,7 +57,7 @@ from cachelayers.fragments.watching import Watch
 from cachelayers.invalidation.capture import Capture, current_capture
 from cachelayers.invalidation.rows import without_laziness
 from cachelayers.invalidation.units import current_unit
-from cachelayers.lookup import MISS, Policy, peek, recall_after_peeking, remembered_tags
+from cachelayers.lookup import MISS, UNREAD, Policy, peek, recall_after_peeking, remembered_tags
 from cachelayers.request_access import is_lazy, unobserved
 
 logger = logging.getLogger("cachelayers.fragments")
@@ -113,6 +114,7 @@ class Memory:
     """What this process has learned of one tag: a shorter way to the right key."""
 
     dimensions: frozenset[str] = NO_DIMENSIONS
+    has_rendered: bool = False  # so that the dimensions of most variants are known
     warned: set[str] = field(default_factory=set)
     _secrets: dict[str, float] = field(default_factory=dict)
 
@@ -317,6 +319,7 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
     if not made:
         try:
             made.append(make(fragment))
+            fragment.memory.has_rendered = True
         except HoleLost:
             fragment.memory.note_secret(key)
             refuse(fragment, "what is around {% uncached %} changes what is in it")
@@ -326,7 +329,16 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
         if making.is_refused:
             fragment.memory.note_secret(key)
         return making.hand_over()
+    if not making.is_refused:
+        keep_before_signpost(fragment, dimensions | making.markup.dimensions, making)
     return pack_signpost(making.markup.dimensions)
+
+
+def keep_before_signpost(fragment: Fragment, dimensions: frozenset[str], making: Making) -> None:
+    """Store it under the right key before others are told of that: else they render it too."""
+    with suppress(Unstable):  # the user has no key, say
+        key = fragment.key(dimensions)
+        recall_after_peeking(fragment.policy(key), making.hand_over, UNREAD)
 
 
 def make(fragment: Fragment) -> Making:

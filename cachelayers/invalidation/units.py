@@ -32,7 +32,7 @@ NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
 MOST_SEEN = 500  # dependencies that a unit notes before it merges them
 # After which a unit reads the log again: some last as long as a process.
 LONGEST_READING_SECONDS = 5.0
-AGE_SECONDS = 1.0  # after which a unit that may last is too old for its position to be of use
+AGE_SECONDS = 1.0  # after which a response that is streamed is too old for its unit's position
 
 
 class Moment(NamedTuple):
@@ -294,32 +294,19 @@ class OwnUnit(Unit):
     is_independent = True
 
 
-class AgingUnit(OwnUnit):
-    """The unit of a command, which may be a worker that goes on for days.
+class CommandUnit(OwnUnit):
+    """The unit of a command, which may be a worker that takes one task after the other for days.
 
-    Nobody can list the commands that do. So each of their units soon is too old to answer.
+    Nobody can list the commands that do. So each recall within one is a unit of its own, and this
+    one only remembers what was read.
     """
 
-    _began = 0.0
-    _is_over = False
+    is_over = True
 
-    @property
-    def is_over(self) -> bool:
-        """Tell whether it is."""
-        return self._is_over or time.monotonic() - self._began > AGE_SECONDS
-
-    @is_over.setter
-    def is_over(self, is_over: bool) -> None:
-        self._is_over = is_over
-
-    @property
-    def began(self) -> float:
-        """Return since when what was looked at counts: while it is old, nothing does."""
-        return math.inf if self.is_over else self._began
-
-    @began.setter
-    def began(self, began: float) -> None:
-        self._began = began
+    def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
+        """Begin; what was looked at before never counts."""
+        super().__init__(parent, request)
+        self.began = math.inf
 
 
 _merging = ForkSafeLock()

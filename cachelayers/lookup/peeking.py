@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
-from cachelayers.entries.envelope import is_sealed
+from cachelayers.entries.envelope import ENVELOPE_TYPES, FORMAT, LENGTH
 from cachelayers.invalidation.capture import current_capture, listening_captures, running_captures
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
@@ -64,7 +64,13 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
 
 def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
-    if not is_sealed(stored):
+    # is_sealed(), in place: a call takes a tenth of what all of this takes.
+    if (
+        type(stored) not in ENVELOPE_TYPES
+        or len(stored) != LENGTH
+        or type(stored[0]) is not str
+        or stored[0] != FORMAT
+    ):
         return MISS
     _, value, fresh_until, _, dependencies, _, _ = stored
     try:

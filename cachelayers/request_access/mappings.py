@@ -11,13 +11,14 @@ from django.http.request import HttpHeaders
 
 from cachelayers.request_access.observers import Observer, observer_of, owner_of
 
-# What is in a header of such a name identifies its sender, or lets it in.
+# What is in a header of such a name identifies its sender, lets it in, or is another each time.
 PRIVATE_NAME = re.compile(
-    r"cookie|auth(?!ority)|token|secret|session|passw|credential|signature|jwt|csrf|nonce"
-    r"|api[-_]?key|(^|[-_])key([-_]|$)|cert|assertion",
+    r"cookie|auth(?!or(?!iz))|token|secret|session|passw|credential|signature|jwt|csrf|nonce"
+    r"|api[-_]?key|(^|[-_])(key|cert)([-_]|$)|assertion"
+    r"|request[-_]?id|trace(parent|[-_]?id)|correlation",
     re.IGNORECASE,
 )
-PUBLIC_NAMES = frozenset({"AUTH_TYPE", "CSP"})
+PUBLIC_NAMES = frozenset({"AUTH_TYPE"})
 CSRF_PREFIX = "CSRF"
 WHOLE_QUERY = "get"
 

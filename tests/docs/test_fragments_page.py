@@ -30,7 +30,7 @@ def test_the_running_example_runs_as_shown() -> None:
     for block in blocks:
         exec(block, shown)
 
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     assert shown["show"]("Dora") == "Ports by Anne, lent to Dora"
 
 

@@ -40,30 +40,25 @@ def call(context: Context, function: Callable[[], str]) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def page_of_wrapped(context: Context) -> str:
-    """Show what a wrapped request says."""
-    return str(context["wrap"](context["request"]).GET["page"])
-
-
-@register.simple_tag(takes_context=True)
-def remember(context: Context) -> str:
-    """Call what the context has under this name, with the request."""
-    return str(context["remember"](context["request"]))
-
-
-@register.simple_tag(takes_context=True)
-def in_thread(context: Context) -> str:
-    """Call what the context has under this name, with the request."""
-    return str(context["in_thread"](context["request"]))
-
-
-@register.simple_tag(takes_context=True)
-def greeting(context: Context) -> str:
-    """Call what the context has under this name, with the request."""
-    return str(context["greeting"](context["request"]))
+def ask(context: Context, name: str) -> str:
+    """Call what the context has under a name, with the request."""
+    return str(context[name](context["request"]))
 
 
 @register.simple_tag
 def prefix() -> str:
     """Show what links begin with."""
     return get_script_prefix()
+
+
+@register.simple_tag(takes_context=True)
+def jot(context: Context, value: str) -> str:
+    """Remember something for another tag of the page."""
+    context.render_context["remembered"] = value
+    return ""
+
+
+@register.simple_tag(takes_context=True)
+def jotted(context: Context) -> str:
+    """Show what another tag has remembered."""
+    return str(context.render_context.get("remembered"))

@@ -294,6 +294,47 @@ def test_what_a_tag_goes_on_with_from_one_use_to_the_next_is_not_kept(
     ]
 
 
+def test_what_one_fragment_remembers_for_another_is_there_and_neither_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    templates = DjangoTemplates()
+    templates.write(
+        page=templates.fragment("{% jot who %}", "first")
+        + templates.fragment("{% jotted %}", "second")
+    )
+
+    assert shown_to_each(templates, "who", ["ann", "bob"]) == ["ann", "bob"] * 2
+    assert caplog.text.count("'remembered' in it goes on with") == 2
+
+
+def test_a_cycle_within_the_block_is_kept_and_one_that_goes_on_from_use_to_use_is_not(
+    tick: Counter,
+) -> None:
+    templates = DjangoTemplates()
+    cycle = '{% cycle "a" "b" %}'
+    templates.write(
+        inside=templates.fragment("{{ tick }}" + templates.loop("n", "numbers", cycle), "list"),
+        around=templates.loop("n", "numbers", templates.fragment("{{ tick }}" + cycle, "row", "n")),
+    )
+
+    for page, rendered in (("inside", 1), ("around", 6)):
+        shown = [templates.render(page, numbers="xyz", tick=tick) for _ in range(2)]
+        assert shown == ["aba"] * 2
+        assert tick.since() == rendered
+
+
+def test_what_a_block_sets_for_what_comes_after_it_is_there_and_not_kept() -> None:
+    templates = DjangoTemplates()
+    cycle = '{% cycle "a" "b" as letter silent %}'
+    templates.write(
+        page='{% cycle "x" "y" as letter silent %}'
+        + templates.fragment(cycle, "block")
+        + "{{ letter }}"
+    )
+
+    assert [templates.render("page") for _ in range(3)] == ["a"] * 3
+
+
 # Jinja2
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.http import HttpRequest, QueryDict
 from django.test import RequestFactory
@@ -18,7 +19,7 @@ from django.utils.functional import SimpleLazyObject
 from rest_framework.request import Request
 
 from cachelayers import unit_of_work
-from tests.fragments.conftest import Counter
+from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import counted
 from tests.library.models import Author
@@ -110,6 +111,12 @@ def write(templates: Templates, expression: str) -> None:
     templates.write(page=counted(templates, f"{{{{ {expression} }}}}"))
 
 
+def ask(templates: Templates, name: str) -> str:
+    """Write a call of what stands under a name, with the request."""
+    is_django = isinstance(templates, DjangoTemplates)
+    return f"{{% ask '{name}' %}}" if is_django else f"{{{{ {name}(request) }}}}"
+
+
 def shown_to_two(templates: Templates, new: Visit, **names: Any) -> list[str]:
     """Return what two visitors see, twice each."""
     shown = []
@@ -195,9 +202,7 @@ def test_an_attribute_that_the_block_itself_sets_is_no_obstacle(
     templates: Templates, tick: Counter
 ) -> None:
     """As tags remember on the request what they have worked out."""
-    templates.write(page=counted(templates, "{{ remember(request) }}"))
-    if isinstance(templates, DjangoTemplates):
-        templates.write(page=counted(templates, "{% remember %}"))
+    templates.write(page=counted(templates, ask(templates, "remember")))
 
     shown = shown_to_two(templates, lambda number: visit(), tick=tick, remember=remember)
 
@@ -227,25 +232,26 @@ def remember(request: Any) -> str:
 # Other ways to the request
 
 
-def copied(request: HttpRequest) -> Any:
-    return copy.copy(request)
+def page_of_copy(request: HttpRequest) -> str:
+    return str(copy.copy(request).GET["page"])
 
 
-def deeply_copied_query(request: HttpRequest) -> Any:
-    return SimpleNamespace(GET=request.GET.copy())
+def page_of_wrapper(request: HttpRequest) -> str:
+    return str(Request(request).query_params["page"])
 
 
-@pytest.mark.parametrize("wrap", [copied, Request, deeply_copied_query])
+def page_of_copied_query(request: HttpRequest) -> str:
+    return str(request.GET.copy()["page"])
+
+
+@pytest.mark.parametrize("page_of", [page_of_copy, page_of_wrapper, page_of_copied_query])
 def test_the_query_is_noticed_through_copies_and_wrappers(
-    templates: Templates, tick: Counter, wrap: Callable[[Any], Any]
+    templates: Templates, tick: Counter, page_of: Callable[[Any], Any]
 ) -> None:
-    if isinstance(templates, JinjaTemplates):
-        templates.write(page=counted(templates, "{{ wrap(request).GET.page }}"))
-    else:
-        templates.write(page=counted(templates, "{% page_of_wrapped %}"))
+    templates.write(page=counted(templates, ask(templates, "page_of")))
     new = PUBLIC["request.GET.page"]
 
-    assert shown_to_two(templates, new, tick=tick, wrap=wrap) == ["0", "1"] * 2
+    assert shown_to_two(templates, new, tick=tick, page_of=page_of) == ["0", "1"] * 2
 
 
 def test_a_copy_of_the_query_is_an_ordinary_one(templates: Templates) -> None:
@@ -273,13 +279,26 @@ def test_a_request_of_rest_framework_tells_its_user_and_query(
 
 def test_a_thread_that_a_block_starts_is_noticed(templates: Templates, tick: Counter) -> None:
     """It does not know the context of the render."""
-    if isinstance(templates, DjangoTemplates):
-        templates.write(page=counted(templates, "{% in_thread %}"))
-    else:
-        templates.write(page=counted(templates, "{{ in_thread(request) }}"))
+    templates.write(page=counted(templates, ask(templates, "in_thread")))
     new = PRIVATE["request.COOKIES.theme"]
 
     assert shown_to_two(templates, new, tick=tick, in_thread=in_thread) == ["0", "1"] * 2
+
+
+def test_the_user_of_async_code_is_told(
+    templates: Templates, new_request: NewRequest, users: list[User]
+) -> None:
+    templates.write(page=templates.fragment(ask(templates, "async_name"), "card"))
+
+    def new(number: int) -> Any:
+        return new_request(users[number])
+
+    assert shown_to_two(templates, new, async_name=async_name) == ["ann", "bob"] * 2
+
+
+def async_name(request: Any) -> str:
+    """Find the user as async code does."""
+    return str(async_to_sync(request.auser)())
 
 
 def in_thread(request: Any) -> str:
@@ -316,9 +335,7 @@ def test_a_row_of_a_list_keeps_what_an_earlier_one_remembered_on_the_request(
 ) -> None:
     """The first remembers a text of this request, which all others show."""
     body = templates.show("tick")
-    body += (
-        "{% greeting %}" if isinstance(templates, DjangoTemplates) else "{{ greeting(request) }}"
-    )
+    body += ask(templates, "greeting")
     templates.write(page=templates.fragments(body, "row", "number in numbers"))
 
     def new(number: int) -> HttpRequest:

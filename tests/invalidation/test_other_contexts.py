@@ -17,10 +17,9 @@ from django.http import HttpRequest
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import arecall, recall, unit_of_work
-from cachelayers.invalidation import units
 from cachelayers.invalidation.capture import running_captures
 from cachelayers.invalidation.units import (
-    AgingUnit,
+    CommandUnit,
     OwnUnit,
     begin_unit,
     end_unit,
@@ -228,17 +227,14 @@ def test_two_async_recalls_at_once_may_share_a_unit() -> None:
 
 
 @pytest.mark.parametrize("store", ["sqlite", "memory_table"])
-def test_a_command_that_goes_on_asks_the_log_for_each_recall(
-    monkeypatch: pytest.MonkeyPatch, store: str
-) -> None:
-    monkeypatch.setattr(units, "AGE_SECONDS", -1)
+def test_a_command_that_goes_on_asks_the_log_for_each_recall(store: str) -> None:
     empty_cache(store)
 
     def current() -> str:
         found: str = recall("worker", lambda: name_of(1), using=store, timeout=None)
         return found
 
-    with unit_of_work(kind=AgingUnit):
+    with unit_of_work(kind=CommandUnit):
         found = [current(), current()]
         elsewhere(lambda: rename(1, "Anna"))
         found.append(current())
@@ -248,21 +244,17 @@ def test_a_command_that_goes_on_asks_the_log_for_each_recall(
     assert found == ["Ann", "Ann", "Anna", "Anja"]
 
 
-def test_a_command_s_plain_look_ups_see_what_others_have_written_meanwhile(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(units, "AGE_SECONDS", -1)
+def test_a_command_s_plain_look_ups_see_what_others_have_written_meanwhile() -> None:
     cache = empty_cache("memory_table")
-    with unit_of_work(kind=AgingUnit) as unit:
+    with unit_of_work(kind=CommandUnit) as unit:
         cache.set("key", "old")
         assert cache.get("key") == "old"
 
         assert unit.began > time.monotonic()
 
 
-def test_a_command_that_goes_on_keeps_what_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "AGE_SECONDS", -1)
-    with unit_of_work(kind=AgingUnit):
+def test_a_command_that_goes_on_keeps_what_it_computes() -> None:
+    with unit_of_work(kind=CommandUnit):
         name_of(1)
         elsewhere(lambda: rename(1, "Anna"))
         recall("worker", lambda: name_of(1), using="sqlite", timeout=None)
@@ -270,8 +262,8 @@ def test_a_command_that_goes_on_keeps_what_it_computes(monkeypatch: pytest.Monke
         assert is_kept("worker")
 
 
-def test_a_short_command_reads_the_log_once() -> None:
-    with unit_of_work(kind=AgingUnit) as unit:
+def test_a_block_in_a_command_reads_the_log_once() -> None:
+    with unit_of_work(kind=CommandUnit), unit_of_work() as unit:
         recall("worker", lambda: name_of(1), using="sqlite", timeout=None)
 
         assert not unit.is_over

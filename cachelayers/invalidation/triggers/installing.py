@@ -88,16 +88,17 @@ def choose(
 
 
 def create(connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]) -> Iterable[str]:
-    """Create triggers; yield what went wrong, one line per table."""
-    failed = set()
+    """Create triggers, those of one table at once; yield what went wrong, one line per table."""
+    statements: dict[str, list[str]] = {}
+    tables = {}
     for trigger in triggers:
-        if trigger.table in failed:
-            continue
+        tables[trigger.place.name] = trigger.table
+        statements.setdefault(trigger.place.name, []).extend(trigger.creation)
+    for place, some in statements.items():
         try:
-            run(connection, trigger.creation)
+            run(connection, some)
         except DatabaseError as error:  # mostly a privilege that is lacking
-            failed.add(trigger.table)
-            yield f"{trigger.table}: {error}".strip()
+            yield f"{tables[place]}: {error}".strip()
 
 
 def run(connection: BaseDatabaseWrapper, statements: Iterable[str]) -> None:
