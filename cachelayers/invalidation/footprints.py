@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.details import Details, load_details
+from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.functions import KNOWN_FUNCTIONS, Source
 from cachelayers.invalidation.log import NEVER, log_of
 from cachelayers.invalidation.statements import Kind, Statement, parse_statement
@@ -189,6 +190,8 @@ class Database:
         """
         self._changed_names |= names
         self._footprints = {}
+        if LOG in names:  # whether there is one concerns every statement
+            self.forget()
 
     def footprint(self, connection: BaseDatabaseWrapper, text: str) -> Footprint:
         """Return what a statement means."""

@@ -58,12 +58,7 @@ def tracked_tables(database: str) -> Mapping[str, TrackedTable]:
     Not those that routers would migrate: a tenant, a replica or another team's database has tables
     that nobody migrates from here, and they change all the same.
     """
-    if database not in connections.settings:
-        return NO_TABLES  # Django's own connection to the server, by which it makes test databases
-    vendor = connections[database].vendor
-    if vendor not in LOGGED_VENDORS:
-        return NO_TABLES
-    return _tracked_tables(package_settings().TRACK, vendor)
+    return _tracked_tables(package_settings().TRACK, database)
 
 
 def tracked_databases() -> list[str]:
@@ -137,7 +132,12 @@ def concrete_parts(model: Model) -> Iterator[Model]:
 
 
 @lru_cache(maxsize=64)
-def _tracked_tables(track: tuple[str, ...], vendor: str) -> Mapping[str, TrackedTable]:
+def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, TrackedTable]:
+    if database not in connections.settings:
+        return NO_TABLES  # Django's own connection to the server, by which it makes test databases
+    vendor = connections[database].vendor
+    if vendor not in LOGGED_VENDORS:
+        return NO_TABLES
     return {
         model._meta.db_table: describe(model, vendor)
         for model in sorted(_tracked_models(track), key=lambda model: model._meta.db_table)

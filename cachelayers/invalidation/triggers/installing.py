@@ -12,7 +12,8 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.log import ensure_state, logger, write_tags
+from cachelayers.invalidation.incarnations import ensure_state
+from cachelayers.invalidation.log import logger, write_tags
 from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, table_tag
 from cachelayers.invalidation.tracked import tracked_tables, without_schema
 from cachelayers.invalidation.triggers import mysql, postgres, sqlite
@@ -87,16 +88,17 @@ def choose(
 
 
 def create(connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]) -> Iterable[str]:
-    """Create triggers; yield what went wrong, one line per table."""
-    failed = set()
+    """Create triggers, those of one table at once; yield what went wrong, one line per table."""
+    statements: dict[str, list[str]] = {}
+    tables = {}
     for trigger in triggers:
-        if trigger.table in failed:
-            continue
+        tables[trigger.place.name] = trigger.table
+        statements.setdefault(trigger.place.name, []).extend(trigger.creation)
+    for place, some in statements.items():
         try:
-            run(connection, trigger.creation)
+            run(connection, some)
         except DatabaseError as error:  # mostly a privilege that is lacking
-            failed.add(trigger.table)
-            yield f"{trigger.table}: {error}".strip()
+            yield f"{tables[place]}: {error}".strip()
 
 
 def run(connection: BaseDatabaseWrapper, statements: Iterable[str]) -> None:
