@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     BigIntegerField = models.BigIntegerField[int, int]
 else:
     BigIntegerField = models.BigIntegerField
+
+
+class NothingToDump(models.Manager[Any]):
+    """Without rows: `dumpdata` asks each model's first manager for them.
+
+    What a cache holds, and how far its log has come, means nothing in another database. With
+    `dumpdata --all` it is dumped all the same, and loading it only makes the log begin anew.
+    """
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Return none."""
+        return super().get_queryset().none()
 
 
 class HashField(BigIntegerField):
@@ -43,6 +55,9 @@ class Entry(models.Model):
     # Last, so that SQLite reads the columns before it without following a long value's pages.
     data = models.BinaryField(_("data"), null=True, help_text=_("Every value but a whole number."))
 
+    dumped = NothingToDump()
+    objects = models.Manager()
+
     class Meta:
         db_table = "cachelayers_entry"
         verbose_name = _("cache entry")
@@ -69,6 +84,9 @@ class Invalidation(models.Model):
         _("at"), help_text=_("Milliseconds since 1970, by the clock of the database.")
     )
 
+    dumped = NothingToDump()
+    objects = models.Manager()
+
     class Meta:
         db_table = "cachelayers_invalidation"
         verbose_name = _("invalidation")
@@ -91,6 +109,15 @@ class LogState(models.Model):
     floor = models.BigIntegerField(
         _("floor"), help_text=_("The position below which rows have been pruned.")
     )
+    origin = models.CharField(
+        _("origin"),
+        max_length=200,
+        db_default="",
+        help_text=_("The server and database in which it began."),
+    )
+
+    dumped = NothingToDump()
+    objects = models.Manager()
 
     class Meta:
         db_table = "cachelayers_logstate"
@@ -148,6 +175,9 @@ class WarmerRun(models.Model):
         _("done"), null=True, help_text=_("What an interrupted run has warmed: 8 bytes each.")
     )
 
+    dumped = NothingToDump()
+    objects = models.Manager()
+
     class Meta:
         db_table = "cachelayers_warmerrun"
         verbose_name = _("run of a warmer")
@@ -182,6 +212,9 @@ class Statistic(models.Model):
     saved_us = models.BigIntegerField(_("time saved, in microseconds"), default=0)
     computing_us = models.BigIntegerField(_("time of computing, in microseconds"), default=0)
 
+    dumped = NothingToDump()
+    objects = models.Manager()
+
     class Meta:
         db_table = "cachelayers_statistics"
         verbose_name = _("statistics of a minute")
@@ -215,6 +248,9 @@ class Timing(models.Model):
         _("changed"), default=0, help_text=_("Made again, after what it reads had changed.")
     )
     tables = models.TextField(_("tables"), help_text=_("What it reads, separated by spaces."))
+
+    dumped = NothingToDump()
+    objects = models.Manager()
 
     class Meta:
         db_table = "cachelayers_timing"

@@ -9,12 +9,15 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
+from django.db import connections
 
 from cachelayers.backends import LayeredCache
 from cachelayers.backends.layered.layers.making import is_local_alias
 from cachelayers.clearing.neighbours import foreign_keys, neighbours
 from cachelayers.conf import backend_of
 from cachelayers.hashing.shared import forget_shared
+from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.incarnations import begin_anew, mirrored_by
 from cachelayers.masking import shown_location
 
 # What clear() of a foreign backend reaches, by the class that defines it. Strings, because
@@ -119,6 +122,20 @@ def plan_static(alias: str) -> Clearing:
     """Forget the ids of static files that processes share."""
     what = "the ids of static files; running servers keep those they know until they restart"
     return _clearing(alias, what, lambda: forget_shared(alias))
+
+
+def plan_log(database: str) -> Clearing | None:
+    """Have the log of a database begin anew, where it has one of its own."""
+    connection = connections[database]
+    if mirrored_by(connection) or LOG not in connection.introspection.table_names():
+        return None
+
+    def begin() -> Cleared:
+        begin_anew(connection)
+        return Cleared(done="begun anew")
+
+    what = "the log of invalidations begins anew: nothing that was computed before is valid"
+    return Clearing(alias=f"DATABASES[{database!r}]", what=what, run=begin)
 
 
 def notes(alias: str) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 from django.utils.functional import cached_property
 
@@ -10,7 +12,6 @@ from cachelayers.models import Invalidation, LogState
 
 LOG = Invalidation._meta.db_table
 STATE = LogState._meta.db_table
-STATE_ID = 1
 # Milliseconds since 1970 by the server's clock, at the moment of the statement or later: a long
 # statement's start would make its rows look settled before they are.
 NOW_MS = {
@@ -18,6 +19,23 @@ NOW_MS = {
     "postgresql": "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
     "mysql": "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
 }
+
+
+HIGHEST = 2**63 - 1  # of a position
+HEAD = 7  # columns of a reading that are the same in each of its rows
+
+
+class Unseen(NamedTuple):
+    """The rows that a reading could not see yet: from a position on, and those of some others."""
+
+    start: int
+    positions: tuple[int, ...] = ()
+
+    def is_within(self, other: Unseen) -> bool:
+        """Tell whether whoever has read all but this has read no less than all but the other."""
+        return self.start >= other.start and all(
+            position >= other.start or position in other.positions for position in self.positions
+        )
 
 
 class Dialect:
@@ -28,28 +46,67 @@ class Dialect:
     watermark = f"(SELECT COALESCE(MAX(id), 0) + 1 FROM {LOG})"
     # An index that begins with the tag and the empty position ends with the id.
     same_tag = "tag = %s AND position IS NULL"
+    new = "id >= %s"
+    all_from_watermark = f"id >= {watermark}"
+    key: tuple[str, ...] = ("id",)  # the columns that no two rows have alike
     ignore = ""
-    new_state = f"INSERT OR IGNORE INTO {STATE} (id, incarnation, floor) VALUES (1, %s, 0)"
+    # Which server and database this is, as far as SQL can tell; `place` may look at the state `s`,
+    # and is its origin where that fits.
+    here = place = "''"
+    snapshot = "NULL"
+    is_blind = "NULL"  # true: the rows of the log were left out
+    # Before the state is read to be replaced. On SQLite a deferred transaction that reads first is
+    # refused where somebody else writes meanwhile; this takes its lock.
+    lock = f"DELETE FROM {LOG} WHERE id IS NULL"
+    unlock = ""
+    # Positions of one log go on: rows that were there before its incarnation say nothing wrong.
+    forget_rows = ""
+    new_state = f"INSERT INTO {STATE} (id, incarnation, floor, origin) VALUES (%s, %s, 0, %s)"
 
     @cached_property
     def refresh(self) -> str:
-        """Read the state, the watermark and the rows from a position on; parameter: position.
+        """Read the state, the watermark and the rows that are new; parameters: see `new_since`.
 
-        Rows of (incarnation, floor, watermark, tag, position); the last two are NULL in the one
-        row where there is nothing new. No row at all: there is no state.
+        Rows of (incarnation, floor, watermark, origin, place, snapshot, is blind, tag, position);
+        the last two are NULL in the one row where there is nothing new. No row at all: there is no
+        state.
         """
-        return self._refresh_from("%s")
+        return self._refresh(self.new)
 
     @cached_property
     def first_refresh(self) -> str:
         """Read the same from the watermark on, for a process that knows nothing yet."""
-        return self._refresh_from(self._watermark_or_floor)
+        return self._refresh(self.all_from_watermark)
 
-    def _refresh_from(self, position: str) -> str:
+    def new_since(self, unseen: Unseen) -> Sequence[Any]:
+        """Return the parameters of `refresh`."""
+        return [unseen.start]
+
+    def unseen(self, watermark: int, snapshot: str | None) -> Unseen:
+        """Return what a reading has not seen, by its watermark and snapshot."""
+        return Unseen(watermark)
+
+    def is_beyond(self, floor: int, position: int, snapshot: str | None) -> bool:
+        """Tell whether a floor or a row's position is one that this server has not reached."""
+        return False
+
+    def _refresh(self, condition: str) -> str:
         return (
-            f"SELECT s.incarnation, s.floor, {self._watermark_or_floor}, l.tag, l.{self.position}"
-            f" FROM {STATE} s LEFT JOIN {LOG} l ON l.{self.position} >= {position} WHERE s.id = 1"
+            f"SELECT {self._head}, l.tag, l.position FROM {STATE} s LEFT JOIN (SELECT tag,"
+            f" {self.position} AS position FROM {LOG} WHERE {condition}{self._unless_blind}) l"
+            " ON 1 = 1"
         )
+
+    @cached_property
+    def _head(self) -> str:
+        return (
+            f"s.incarnation, s.floor, {self._watermark_or_floor}, s.origin, {self.place},"
+            f" {self.snapshot}, {self.is_blind}"
+        )
+
+    @cached_property
+    def _unless_blind(self) -> str:
+        return "" if self.is_blind == "NULL" else f" AND NOT ({self.is_blind})"
 
     @cached_property
     def _watermark_or_floor(self) -> str:
@@ -59,17 +116,15 @@ class Dialect:
     def look_up(self, count: int) -> str:
         """Read the state and the last position of ``count`` tags; parameters: the tags.
 
-        Rows of (incarnation, floor, watermark, tag number, position or NULL).
+        Rows that begin like those of `refresh` and end with (tag number, position or NULL).
         """
+        last = f"(SELECT MAX({self.position}) FROM {LOG} WHERE {self.same_tag})"
+        if self.is_blind != "NULL":
+            last = f"CASE WHEN NOT ({self.is_blind}) THEN {last} END"
         parts = " UNION ALL ".join(
-            f"SELECT {number} AS number, (SELECT MAX({self.position}) FROM {LOG}"
-            f" WHERE {self.same_tag}) AS last"
-            for number in range(count)
+            f"SELECT {number} AS number, {last} AS last" for number in range(count)
         )
-        return (
-            f"SELECT s.incarnation, s.floor, {self._watermark_or_floor}, t.number, t.last"
-            f" FROM {STATE} s CROSS JOIN ({parts}) t WHERE s.id = 1"
-        )
+        return f"SELECT {self._head}, t.number, t.last FROM {STATE} s CROSS JOIN ({parts}) t"
 
     def insert(self, count: int) -> str:
         """Log ``count`` tags; parameters: the tags."""
@@ -84,10 +139,66 @@ class PostgresDialect(Dialect):
     position = "position"
     watermark = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
     same_tag = "tag = %s"
-    ignore = " ON CONFLICT DO NOTHING"  # one row per transaction and tag
-    new_state = (
-        f"INSERT INTO {STATE} (id, incarnation, floor) VALUES (1, %s, 0) ON CONFLICT DO NOTHING"
+    # Not the id: its sequence may be behind the rows, as after a copy that has left it out.
+    key = ("position", "tag")
+    # With both ends: of a range that is open the planner, where it has no statistics, expects a
+    # third of all rows, and reads the whole table.
+    new = f"(position BETWEEN %s AND {HIGHEST} OR position = ANY(%s))"
+    all_from_watermark = f"position BETWEEN {watermark} AND {HIGHEST}"
+    ignore = " ON CONFLICT (position, tag) DO NOTHING"  # one row per transaction and tag
+    snapshot = (
+        "pg_current_snapshot()::text || ':' || COALESCE(pg_current_xact_id_if_assigned()::text, '')"
     )
+    # There every row that was read, and the gap behind the last, is a conflict with all writers.
+    is_blind = "current_setting('transaction_isolation') = 'serializable'"
+    lock = f"SELECT pg_advisory_xact_lock(hashtext('{STATE}'))"
+    # A foreign server's positions may be above those that are still to come.
+    forget_rows = f"DELETE FROM {LOG}"
+    # The folder of the database, and the table: both are new after a restore.
+    _database_and_table = (
+        f"reverse(split_part(reverse(pg_relation_filepath('{STATE}')), '/', 2))"
+        f" || ':' || '{STATE}'::regclass::oid::text"
+    )
+    may_ask_server = (
+        "SELECT COUNT(*) = 2 FROM pg_proc WHERE has_function_privilege(oid, 'execute') AND oid IN"
+        " (to_regprocedure('pg_control_system()'), to_regprocedure('pg_control_checkpoint()'))"
+    )
+
+    def __init__(self, *, knows_server: bool = True) -> None:
+        """``knows_server``: the role may ask for the server's own number and its timeline.
+
+        Another timeline is a backup, or a copy that has taken over: its last moments may be lost.
+        """
+        here = self._database_and_table
+        if knows_server:
+            is_ours = "FALSE"
+            here = (
+                "(pg_control_system()).system_identifier::text || ':' ||"
+                f" (pg_control_checkpoint()).timeline_id::text || ':' || {here}"
+            )
+        else:
+            is_ours = f"s.origin LIKE '%%:' || {here}"
+        self.here = here
+        # A copy in recovery follows a log that its original has looked at.
+        self.place = f"CASE WHEN pg_is_in_recovery() OR {is_ours} THEN s.origin ELSE {here} END"
+
+    def new_since(self, unseen: Unseen) -> Sequence[Any]:
+        return [unseen.start, list(unseen.positions)]
+
+    def unseen(self, watermark: int, snapshot: str | None) -> Unseen:
+        """Return exactly the transactions that were running, and those still to come.
+
+        A copy in recovery does not name the running ones; there, all from the first one on.
+        """
+        _, end, running, own = str(snapshot).split(":")
+        positions = [int(position) for position in running.split(",") if position]
+        if not positions and int(end) > watermark:
+            return Unseen(watermark)
+        return Unseen(int(end), tuple([*positions, int(own)] if own else positions))
+
+    def is_beyond(self, floor: int, position: int, snapshot: str | None) -> bool:
+        _, end, _, own = str(snapshot).split(":")
+        return floor > int(end) or (position >= int(end) and str(position) != own)
 
     def insert(self, count: int) -> str:
         """Log ``count`` tags under the id of the transaction; parameters: the tags."""
@@ -101,7 +212,9 @@ class MySQLDialect(Dialect):
     """MySQL and MariaDB show no watermark: rows count as settled when they are old enough."""
 
     vendor = "mysql"
-    new_state = f"INSERT IGNORE INTO {STATE} (id, incarnation, floor) VALUES (1, %s, 0)"
+    here = place = "CONCAT('mysql:', DATABASE())"
+    lock = f"SELECT GET_LOCK(CONCAT('{STATE}:', DATABASE()), 10)"
+    unlock = f"SELECT RELEASE_LOCK(CONCAT('{STATE}:', DATABASE()))"
 
     def __init__(self, late_commit_seconds: float) -> None:
         """A transaction may stay open for so long after it has written."""
@@ -111,11 +224,12 @@ class MySQLDialect(Dialect):
             f" WHERE at < {NOW_MS['mysql']} - {int(late_commit_seconds * 1000)}"
             " ORDER BY id DESC LIMIT 1), 1)"
         )
+        self.all_from_watermark = f"id >= {self.watermark}"
 
 
 @lru_cache(maxsize=8)
-def dialect_for(vendor: str, late_commit_seconds: float) -> Dialect:
+def dialect_for(vendor: str, late_commit_seconds: float, *, knows_server: bool = True) -> Dialect:
     """Return the dialect of a database's vendor."""
     if vendor == "postgresql":
-        return PostgresDialect()
+        return PostgresDialect(knows_server=knows_server)
     return MySQLDialect(late_commit_seconds) if vendor == "mysql" else Dialect()

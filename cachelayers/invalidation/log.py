@@ -7,25 +7,54 @@ entry is valid as long as none of its tags is in the log at or after its positio
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from uuid import uuid4
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.conf import package_settings
-from cachelayers.invalidation.bounded import execute_in_time, fetch_in_time
-from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
+from cachelayers.answers import outside_event_loop
+from cachelayers.invalidation.bounded import (
+    execute_in_time,
+    fetch_in_time,
+    limited_transaction,
+)
+from cachelayers.invalidation.dialects import Unseen
 from cachelayers.invalidation.following import TagFollower
+from cachelayers.invalidation.incarnations import (
+    LogUnreadable,
+    begin_anew,
+    dialect_of,
+    is_in_snapshot,
+    mirrored_by,
+    place_of,
+    replace_state,
+)
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.locks import ForkSafeLock
 
+__all__ = [
+    "NEVER",
+    "Dependency",
+    "LogUnreadable",
+    "ProcessLog",
+    "Reading",
+    "begin_anew",
+    "is_in_snapshot",
+    "known_readings",
+    "log_of",
+    "logger",
+    "write_tags",
+    "write_tags_in_time",
+]
 logger = logging.getLogger("cachelayers.invalidation")
 
 MOST_TAGS = 200_000  # remembered by a process, some 30 MB; beyond, all are forgotten
 TAGS_PER_STATEMENT = 100
+MOST_RENEWALS = 5  # of one log by one process in a minute
+NOTHING_SEEN = Unseen(0)
 NEVER = -1  # the position of a tag that is not in the log
 
 
@@ -34,6 +63,20 @@ class Reading(NamedTuple):
 
     incarnation: str
     watermark: int
+
+
+class Row(NamedTuple):
+    """One row of what a statement has read of a log; all but the last two say how the log is."""
+
+    incarnation: str
+    floor: int
+    watermark: int
+    origin: str
+    place: str  # where the connection leads; of the log's own place it is the origin
+    snapshot: str | None
+    is_blind: bool | None
+    tag: Any  # or None, or the number of the one that was asked for
+    position: int | None
 
 
 class Dependency(NamedTuple):
@@ -49,14 +92,15 @@ class Dependency(NamedTuple):
 class Known:
     """What has been read of one incarnation. Replaced as a whole, so that no reader mixes two.
 
-    Every row at or above ``known_from`` that the last refresh could see is in ``last``. What is
-    older is looked up when an older entry asks for it, and remembered in ``older``.
+    Every row at or above ``known_from`` but those of ``unseen`` is in ``last``. What is older is
+    looked up when an older entry asks for it, and remembered in ``older``.
     """
 
     incarnation: str
     known_from: int
     watermark: int
     floor: int
+    unseen: Unseen = NOTHING_SEEN
     last: dict[str, int] = field(default_factory=dict)
     older: dict[str, int] = field(default_factory=dict)
 
@@ -70,6 +114,7 @@ class ProcessLog:
         self.known: Known | None = None
         self.refreshed_at = float("-inf")  # of time.monotonic(), before the statement
         self._followers: list[TagFollower] = []
+        self._renewals: list[float] = []  # when, of late
         self._lock = ForkSafeLock()
 
     @property
@@ -79,20 +124,26 @@ class ProcessLog:
         return None if known is None else Reading(known.incarnation, known.watermark)
 
     def refresh(self) -> Reading:
-        """Read what is new, in one statement; raise what the database raises."""
+        """Read what is new, in one statement; raise what the database raises.
+
+        LogUnreadable: where that must not be, or would be of no use.
+        """
         connection = connections[self.database]
         known, now = self.known, transaction_of(connection).sees_as_of()
         rows = self._fetch(connection, known)
         if known is not None and not self._continues(connection, known, rows[0]):
             rows = self._fetch(connection, None)
-        incarnation, floor, watermark = rows[0][:3]
+        head = rows[0]
+        unseen = dialect_of(connection).unseen(head.watermark, head.snapshot)
         with self._lock:
-            self._take(Known(incarnation, watermark, watermark, floor), rows)
+            self._take(
+                Known(head.incarnation, head.watermark, head.watermark, head.floor, unseen), rows
+            )
             self.refreshed_at = max(self.refreshed_at, now)
-        return Reading(incarnation, watermark)
+        return Reading(head.incarnation, head.watermark)
 
     def peek(self) -> list[str] | None:
-        """Return the tags at or above the watermark without taking them for read.
+        """Return the tags that are new without taking them for read.
 
         For a transaction that has written: the ids of its rows may be given to others after a
         rollback. None: it is another log.
@@ -100,10 +151,11 @@ class ProcessLog:
         known = self.known
         if known is None:
             return None
-        rows = self._fetch(connections[self.database], known)
-        if rows[0][0] != known.incarnation:
+        connection = connections[self.database]
+        rows = self._read(connection, known)
+        if not rows or any(row.incarnation != known.incarnation for row in rows):
             return None
-        return [tag for *_, tag, _ in rows if tag is not None]
+        return [row.tag for row in rows if row.tag is not None]
 
     def follow(self) -> TagFollower:
         """Return what gathers new tags from now on."""
@@ -167,12 +219,15 @@ class ProcessLog:
     def _reaches(self, position: int) -> bool:
         """Tell whether the log has come as far as another process has read it.
 
-        If it has not, a backup was restored, and it is made a new log.
+        If it has not, a backup was restored, and it is made a new log; but in a transaction that
+        may merely see an older state.
         """
         connection = connections[self.database]
-        if is_in_snapshot(connection) or self.refresh().watermark >= position:
+        reading = self.refresh()
+        if reading.watermark >= position:
             return True
-        begin_anew(connection)
+        if not is_in_snapshot(connection):
+            self._renew(connection, reading.incarnation)
         return False
 
     def _vouches_before(self, known: Known, position: int, tags: Sequence[str]) -> bool:
@@ -184,18 +239,33 @@ class ProcessLog:
             part = unknown[start : start + TAGS_PER_STATEMENT]
             rows = self._look_up(part)
             # The floor may have risen since the refresh, and with it rows have gone.
-            if not rows or rows[0][0] != known.incarnation or position < rows[0][1]:
+            if not rows or any(row.incarnation != known.incarnation for row in rows):
+                return False
+            if rows[0].is_blind or position < rows[0].floor:
                 return False
             positions = {part[number]: NEVER if at is None else at for *_, number, at in rows}
             found.update(positions)
             # An older snapshot, within the caller's transaction, may lack what this process knows.
-            if rows[0][2] >= known.known_from:
+            if rows[0].watermark >= known.known_from:
                 self._remember_older(known, positions)
         return all(at < position for at in found.values())
 
-    def _look_up(self, tags: Sequence[str]) -> list[tuple[Any, ...]]:
-        statement = self._dialect(connections[self.database]).look_up(len(tags))
-        return fetch_in_time(self.database, statement, tags)
+    def _look_up(self, tags: Sequence[str]) -> list[Row]:
+        connection = connections[self.database]
+        return self._rows(connection, dialect_of(connection).look_up(len(tags)), tags)
+
+    def _rows(
+        self, connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any]
+    ) -> list[Row]:
+        """Run a statement that reads the log, and has it read where it may."""
+        rows = [Row(*row) for row in fetch_in_time(self.database, statement, parameters)]
+        if rows and rows[0].is_blind and not is_in_snapshot(connection):
+            # By default every statement is a transaction that is serializable. This one is not.
+            with limited_transaction(connection), connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
+                cursor.execute(statement, parameters)
+                rows = [Row(*row) for row in cursor.fetchall()]
+        return rows
 
     def _remember_older(self, known: Known, positions: dict[str, int]) -> None:
         with self._lock:
@@ -203,35 +273,86 @@ class ProcessLog:
                 known.older = {}
             known.older.update(positions)
 
-    def _fetch(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[tuple[Any, ...]]:
-        """Read state, watermark and the rows that are new; begin the log where there is none."""
-        dialect = self._dialect(connection)
-        statement = dialect.refresh if known else dialect.first_refresh
-        for _ in range(2):
-            parameters = [known.watermark] if known else []
-            if rows := fetch_in_time(self.database, statement, parameters):
-                return rows
-            write_state(connection, dialect)
-        raise LookupError(f"{STATE} of DATABASES[{self.database!r}] cannot be written.")
+    def _read(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[Row]:
+        """Read state, watermark and the rows that are new."""
+        dialect = dialect_of(connection)
+        if known is None:
+            return self._rows(connection, dialect.first_refresh, [])
+        return self._rows(connection, dialect.refresh, dialect.new_since(known.unseen))
 
-    def _continues(
-        self, connection: BaseDatabaseWrapper, known: Known, row: tuple[Any, ...]
-    ) -> bool:
+    def _fetch(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[Row]:
+        """Read the same, of a log that is at home here: it begins where there is none."""
+        rows = self._read(connection, known)
+        if not rows or not self._is_at_home(connection, rows):
+            self._renew(connection, rows[0].incarnation if rows else "")
+            rows = self._read(connection, None)
+            if not rows or not self._is_at_home(connection, rows):
+                raise LogUnreadable(
+                    f"The log in DATABASES[{self.database!r}] is another database's, and cannot be"
+                    " begun anew within this transaction."
+                )
+        if rows[0].is_blind:
+            raise LogUnreadable(
+                f"DATABASES[{self.database!r}]: nothing is cached within a transaction that is"
+                " serializable, since to read the log in it would be a conflict with every write."
+            )
+        return rows
+
+    def _is_at_home(self, connection: BaseDatabaseWrapper, rows: Sequence[Row]) -> bool:
+        """Tell whether this is one log, which was begun in this place.
+
+        One that a dump or a fixture has brought along stands beside it, or was begun elsewhere, or
+        has positions that this server has not reached.
+        """
+        head, highest = rows[0], max(row.position or 0 for row in rows)
+        is_copy = mirrored_by(connection) is not None  # of what its original has looked at
+        return (
+            (is_copy or head.origin == place_of(connection, head.place))
+            and all(row.incarnation == head.incarnation for row in rows)
+            and not dialect_of(connection).is_beyond(head.floor, highest, head.snapshot)
+        )
+
+    def _renew(self, connection: BaseDatabaseWrapper, was: str) -> None:
+        """Make it a new log, unless somebody else has; not again and again.
+
+        Two processes that do not agree on where they are would do so without end.
+        """
+        if original := mirrored_by(connection):
+            raise LogUnreadable(
+                f"DATABASES[{self.database!r}] follows {original!r}, and has an older log."
+            )
+        now = time.monotonic()
+        self._renewals = [at for at in self._renewals if now - at < 60]
+        if len(self._renewals) >= MOST_RENEWALS:
+            raise LogUnreadable(
+                f"The log in DATABASES[{self.database!r}] was begun anew {MOST_RENEWALS} times"
+                " within a minute. Do all processes reach the same database?"
+            )
+        self._renewals.append(now)
+        if was:
+            logger.warning(
+                "DATABASES[%r]: its log was begun in another database, or goes back in time, as"
+                " after a restore. It begins anew, and every entry made before is computed again.",
+                self.database,
+            )
+        outside_event_loop(replace_state, self.database, was)
+
+    def _continues(self, connection: BaseDatabaseWrapper, known: Known, row: Row) -> bool:
         """Tell whether this is still the log that was known.
 
         Where its positions ran backwards a backup was restored. Entries of the lost time may be
         anywhere, so it is made a new log, for which none of them counts.
         """
-        if row[0] != known.incarnation:
+        if row.incarnation != known.incarnation:
             return False
-        if row[2] >= known.watermark or is_in_snapshot(connection):
+        if row.watermark >= known.watermark or is_in_snapshot(connection):
             return True
         # Another thread may merely have read later than this one's statement did.
-        incarnation, _, watermark = self._fetch(connection, None)[0][:3]
-        if incarnation == known.incarnation and watermark >= known.watermark:
+        now = self._fetch(connection, None)[0]
+        if now.incarnation == known.incarnation and now.watermark >= known.watermark:
             return True
-        if incarnation == known.incarnation:
-            begin_anew(connection)
+        if now.incarnation == known.incarnation:
+            self._renew(connection, known.incarnation)
         return False
 
     def _take(self, read: Known, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -241,32 +362,26 @@ class ProcessLog:
         if known is None or begins_anew:
             known = read
         last = known.last
-        for _, _, _, tag, position in rows:
+        for *_, tag, position in rows:
             if tag is not None and position > last.get(tag, NEVER):
                 last[tag] = position
         known.floor = max(known.floor, read.floor)
         known.watermark = max(known.watermark, read.watermark)
+        if read.unseen.is_within(known.unseen):  # not that of an older statement
+            known.unseen = read.unseen
         if len(last) > MOST_TAGS:
             mark = known.watermark
             kept = {tag: position for tag, position in last.items() if position >= mark}
-            known = Known(known.incarnation, mark, mark, known.floor, kept)
+            known = Known(known.incarnation, mark, mark, known.floor, known.unseen, kept)
         self.known = known
         for follower in self._followers:
             logged = ((tag, position) for *_, tag, position in rows if tag is not None)
             follower.take(logged, read.watermark, begins_anew=begins_anew)
 
-    def _dialect(self, connection: BaseDatabaseWrapper) -> Dialect:
-        return dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
-
-
-def is_in_snapshot(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether statements may see an older state than the present one."""
-    return connection.in_atomic_block or not connection.get_autocommit()
-
 
 def write_tags_in_time(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
     """Log tags that are told again where that fails."""
-    dialect = dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
+    dialect = dialect_of(connection)
     for start in range(0, len(tags), TAGS_PER_STATEMENT):
         part = tags[start : start + TAGS_PER_STATEMENT]
         execute_in_time(connection.alias, dialect.insert(len(part)), part)
@@ -274,37 +389,11 @@ def write_tags_in_time(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> 
 
 def write_tags(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
     """Log tags, in the caller's transaction if there is one; a part of what the caller writes."""
-    dialect = dialect_for(connection.vendor, package_settings().LATE_COMMIT_SECONDS)
+    dialect = dialect_of(connection)
     with connection.cursor() as cursor:
         for start in range(0, len(tags), TAGS_PER_STATEMENT):
             part = tags[start : start + TAGS_PER_STATEMENT]
             cursor.execute(dialect.insert(len(part)), part)
-
-
-def write_state(connection: BaseDatabaseWrapper, dialect: Dialect) -> None:
-    """Begin a log that has no state: a new one, or one that was flushed."""
-    with transaction.atomic(connection.alias), connection.cursor() as cursor:
-        cursor.execute(dialect.new_state, [uuid4().hex])
-
-
-def ensure_state(connection: BaseDatabaseWrapper) -> None:
-    """Have a log with a state: `flush` empties its table too."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {STATE} WHERE id = 1")
-        if cursor.fetchall():
-            return
-    write_state(connection, dialect_for(connection.vendor, 0))
-
-
-def begin_anew(connection: BaseDatabaseWrapper) -> None:
-    """Give the log a new incarnation, which makes every entry invalid.
-
-    Its floor is the ground: one of a lost time would lift the watermark above ids still to come.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {STATE} SET incarnation = %s, floor = 0 WHERE id = 1", [uuid4().hex]
-        )
 
 
 _logs: dict[str, ProcessLog] = {}

@@ -179,6 +179,8 @@ def change_schema(
     in one already. Where it is in none, its rows in the log are there before it is: once more.
     """
     is_one = transaction_of(connection).is_open() and connection.features.can_rollback_ddl
+    if LOG in footprint.changed_names:
+        tags = []  # nothing can be logged in a log that is only half made
     try:
         write_tags(connection, tags)
         result = execute()
@@ -186,7 +188,7 @@ def change_schema(
         database_of(connection).note_change(footprint.renewed_names)
     if footprint.is_followed:
         follow_schema(connection, footprint.changed_names)
-    if not is_one and LOG not in footprint.changed_names:
+    if not is_one:
         write_tags(connection, tags)
     return result
 

@@ -7,14 +7,16 @@ above it in the same transaction; and whoever looks a tag up reads the floor in 
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
 from cachelayers.invalidation.bounded import limited_transaction
-from cachelayers.invalidation.dialects import LOG, NOW_MS, STATE, Dialect, dialect_for
+from cachelayers.invalidation.dialects import LOG, NOW_MS, STATE, Dialect
+from cachelayers.invalidation.incarnations import dialect_of, is_in_snapshot, mirrored_by
 from cachelayers.invalidation.log import logger
 
 ROWS_PER_STEP = 1_000  # a step is one short transaction
@@ -43,7 +45,7 @@ def prune_now_and_then(database: str) -> None:
     if random.randrange(ONE_IN):  # noqa: S311 - not a secret
         return
     connection = connections[database]
-    if is_replica(connection) or connection.in_atomic_block or not connection.get_autocommit():
+    if is_replica(connection) or is_in_snapshot(connection):
         return
     try:
         with limited_transaction(connection):
@@ -54,20 +56,24 @@ def prune_now_and_then(database: str) -> None:
 
 def is_replica(connection: BaseDatabaseWrapper) -> bool:
     """Tell whether the settings call a database another one's copy: that is pruned with it."""
-    return bool(connection.settings_dict["TEST"]["MIRROR"])
+    return mirrored_by(connection) is not None
 
 
 def prune_step(connection: BaseDatabaseWrapper) -> Pruned:
     """Delete some of what may go, in one transaction."""
     settings = package_settings()
-    dialect = dialect_for(connection.vendor, settings.LATE_COMMIT_SECONDS)
+    dialect = dialect_of(connection)
     with transaction.atomic(connection.alias):
+        if connection.vendor == "sqlite":
+            # Its lock first: who reads and then writes is refused if others write meanwhile.
+            with connection.cursor() as cursor:
+                cursor.execute(dialect.lock)
         watermark = read_watermark(connection, dialect)
-        redundant = delete_rows(connection, find_redundant(connection, dialect, watermark))
+        redundant = delete_rows(connection, dialect, find_redundant(connection, dialect, watermark))
         oldest = find_old(connection, dialect, watermark, settings.LONGEST_TIMEOUT)
         if oldest:
-            raise_floor(connection, max(position for _, position in oldest) + 1)
-        return Pruned(redundant, delete_rows(connection, [row_id for row_id, _ in oldest]))
+            raise_floor(connection, max(position for position, *_ in oldest) + 1)
+        return Pruned(redundant, delete_rows(connection, dialect, [key for _, *key in oldest]))
 
 
 def read_watermark(connection: BaseDatabaseWrapper, dialect: Dialect) -> int:
@@ -78,45 +84,59 @@ def read_watermark(connection: BaseDatabaseWrapper, dialect: Dialect) -> int:
     return int(rows[0][2]) if rows else 0
 
 
-def find_redundant(connection: BaseDatabaseWrapper, dialect: Dialect, watermark: int) -> list[int]:
-    """Return ids of rows that a newer one of the same tag makes redundant.
+def find_redundant(
+    connection: BaseDatabaseWrapper, dialect: Dialect, watermark: int
+) -> list[Sequence[Any]]:
+    """Return the keys of rows that a newer one of the same tag makes redundant.
 
     Both below the watermark: a newer one above it may not be seen by whoever reads now.
     """
     position = dialect.position
     statement = (
-        f"SELECT l.id FROM {LOG} l WHERE l.{position} < %s AND EXISTS ("
+        f"SELECT {columns(dialect, 'l.')} FROM {LOG} l WHERE l.{position} < %s AND EXISTS ("
         f"SELECT 1 FROM {LOG} n WHERE n.tag = l.tag AND n.{position} > l.{position}"
-        f" AND n.{position} < %s) ORDER BY l.id LIMIT {ROWS_PER_STEP}"
+        f" AND n.{position} < %s) ORDER BY {columns(dialect, 'l.')} LIMIT {ROWS_PER_STEP}"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [watermark, watermark])
-        return [row_id for (row_id,) in cursor.fetchall()]
+        return list(cursor.fetchall())
 
 
 def find_old(
     connection: BaseDatabaseWrapper, dialect: Dialect, watermark: int, seconds: float
-) -> list[tuple[int, int]]:
-    """Return id and position of rows that are older than any entry may get."""
+) -> list[Sequence[Any]]:
+    """Return position and key of rows that are older than any entry may get."""
     statement = (
-        f"SELECT id, {dialect.position} FROM {LOG} WHERE {dialect.position} < %s"
-        f" AND at < {NOW_MS[connection.vendor]} - %s ORDER BY id LIMIT {ROWS_PER_STEP}"
+        f"SELECT {dialect.position}, {columns(dialect)} FROM {LOG} WHERE {dialect.position} < %s"
+        f" AND at < {NOW_MS[connection.vendor]} - %s ORDER BY {columns(dialect)}"
+        f" LIMIT {ROWS_PER_STEP}"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [watermark, int(seconds * 1000)])
         return list(cursor.fetchall())
 
 
+def columns(dialect: Dialect, table: str = "") -> str:
+    """Return the names of the columns that no two rows have alike."""
+    return ", ".join(f"{table}{column}" for column in dialect.key)
+
+
 def raise_floor(connection: BaseDatabaseWrapper, floor: int) -> None:
     """Declare entries below a position invalid."""
     with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {STATE} SET floor = %s WHERE id = 1 AND floor < %s", [floor, floor])
+        cursor.execute(f"UPDATE {STATE} SET floor = %s WHERE floor < %s", [floor, floor])
 
 
-def delete_rows(connection: BaseDatabaseWrapper, row_ids: list[int]) -> int:
-    """Delete rows by their ids, in order: two that prune at once then meet no deadlock."""
-    if row_ids:
-        places = ", ".join(["%s"] * len(row_ids))
+def delete_rows(
+    connection: BaseDatabaseWrapper, dialect: Dialect, keys: Sequence[Sequence[Any]]
+) -> int:
+    """Delete rows by their keys, in order: two that prune at once then meet no deadlock."""
+    if keys:
+        place = f"({', '.join(['%s'] * len(dialect.key))})"
+        places = ", ".join([place] * len(keys))
         with connection.cursor() as cursor:
-            cursor.execute(f"DELETE FROM {LOG} WHERE id IN ({places})", sorted(row_ids))
-    return len(row_ids)
+            cursor.execute(
+                f"DELETE FROM {LOG} WHERE ({columns(dialect)}) IN ({places})",
+                [value for key in sorted(map(tuple, keys)) for value in key],
+            )
+    return len(keys)

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+BEGUN = frozenset({1, 2, 3})  # libpq's numbers: a statement runs, in a transaction, in a failed one
+
 
 class Transaction:
     """The transactions of one connection, one after the other."""
@@ -23,9 +25,11 @@ class Transaction:
 
     def is_open(self) -> bool:
         """Tell whether statements take effect later than at once."""
-        is_open = self._connection.in_atomic_block or (
+        connection = self._connection
+        is_open = connection.in_atomic_block or (
             # None: not connected yet, and `autocommit` says nothing before
-            self._connection.connection is not None and not self._connection.autocommit
+            connection.connection is not None
+            and (not connection.autocommit or is_begun_in_sql(connection))
         )
         if not is_open:
             self._closed_at = time.monotonic()
@@ -80,6 +84,21 @@ def transaction_of(connection: BaseDatabaseWrapper) -> Transaction:
         for name in ("commit", "rollback", "close"):
             setattr(connection, name, followed_by(getattr(connection, name), known.end))
     return cast(Transaction, known)
+
+
+def is_begun_in_sql(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether the driver knows of a transaction that Django does not: a BEGIN that was run.
+
+    The driver of MySQL does not tell.
+    """
+    driver: Any = connection.connection
+    if connection.vendor == "sqlite":
+        return bool(driver.in_transaction)
+    if connection.vendor == "postgresql":
+        # psycopg's own object for it takes longer to make; psycopg2 has no other.
+        status = getattr(driver, "pgconn", None) or driver.info
+        return status.transaction_status in BEGUN
+    return False
 
 
 def followed_by(method: Callable[..., Any], end: Callable[[], None]) -> Callable[..., Any]:

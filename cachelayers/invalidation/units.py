@@ -20,6 +20,7 @@ from django.core.signals import setting_changed
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
 from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readings, log_of
 from cachelayers.invalidation.prune import prune_now_and_then
 from cachelayers.invalidation.tags import without_many_rows
@@ -29,11 +30,13 @@ from cachelayers.stats import pulse
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
 MOST_SEEN = 500  # dependencies that a unit notes before it merges them
+# After which a unit reads the log again: some last as long as a process.
+LONGEST_READING_SECONDS = 5.0
 AGE_SECONDS = 1.0  # after which a response that is streamed is too old for its unit's position
 
 
-class Dirt(NamedTuple):
-    """A transaction that has written to tracked tables and may not have ended yet."""
+class Moment(NamedTuple):
+    """A transaction that may not have ended yet: one that has written to tracked tables, say."""
 
     transaction: Transaction
     number: int
@@ -63,10 +66,12 @@ class Unit:
         # Nobody has noticed what was read before it.
         self.is_of_one_recall = False
         self.began = time.monotonic()  # what was looked at before does not count
+        self.reads_again_at = time.monotonic() + LONGEST_READING_SECONDS
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
         self.refreshed: set[str] = set()  # databases whose log was read since they were written to
-        self._dirt: dict[str, Dirt] = {}
+        self._dirt: dict[str, Moment] = {}
+        self._unreadable: dict[str, tuple[Moment, str]] = {}  # and why
         self._seen: list[Dependency] = []
         # By database: the number of the transaction that it began in, and tags that were read there
         # when the log was not.
@@ -84,7 +89,7 @@ class Unit:
                 self._began_with.pop(connection.alias, None)
                 self._transactions_before[connection.alias] = transaction.number
             if transaction.is_dirty:
-                self._dirt[connection.alias] = Dirt(transaction, transaction.number)
+                self._dirt[connection.alias] = Moment(transaction, transaction.number)
 
     def cache(self, alias: str) -> BaseCache:
         """Return the cache of an alias, of which each thread has an object.
@@ -113,7 +118,18 @@ class Unit:
 
     def needs_refresh(self, database: str) -> bool:
         """Tell whether refresh() would read the log."""
+        self.forget_old_readings()
         return self.is_over or database not in self.refreshed
+
+    def forget_old_readings(self) -> None:
+        """Have the log read again, if it was read some seconds ago.
+
+        A command may be a loop that works off a queue; nobody knows the names of all of them.
+        """
+        now = time.monotonic()
+        if now >= self.reads_again_at:
+            self.reads_again_at = now + LONGEST_READING_SECONDS
+            self.refreshed.clear()
 
     def refresh(self, database: str) -> None:
         """Read the log, if that was not done yet since the unit began or wrote.
@@ -121,14 +137,28 @@ class Unit:
         Not within a transaction that has written: the ids of its own rows in the log may be given
         to others after a rollback, and would seem to have been read.
         """
-        if not self.needs_refresh(database) or is_written_to(connections[database]):
+        connection = connections[database]
+        if not self.needs_refresh(database) or is_written_to(connection):
             return
-        reading = log_of(database).refresh()
+        self._refuse_again(connection)
+        try:
+            reading = log_of(database).refresh()
+        except LogUnreadable as error:
+            if is_in_snapshot(connection):
+                transaction = transaction_of(connection)
+                self._unreadable[database] = Moment(transaction, transaction.number), str(error)
+            raise
         if database in self._unplaced:
             reading = self._place(database, reading)
         self._positions.setdefault(database, reading)
         self.refreshed.add(database)
         prune_now_and_then(database)
+
+    def _refuse_again(self, connection: BaseDatabaseWrapper) -> None:
+        """Raise LogUnreadable in a transaction in which that was raised: it costs a statement."""
+        moment, reason = self._unreadable.get(connection.alias, (None, ""))
+        if moment is not None and not moment.is_gone():
+            raise LogUnreadable(reason)
 
     def position(self, database: str) -> Reading:
         """Return the position with which everything is stored that this unit reads from now on.
@@ -245,7 +275,7 @@ class Unit:
         while unit is not None:
             unit.refreshed.discard(connection.alias)
             if transaction.is_open():
-                unit._dirt[connection.alias] = Dirt(transaction, transaction.number)
+                unit._dirt[connection.alias] = Moment(transaction, transaction.number)
             unit = unit.parent
 
     def is_dirty(self) -> bool:

@@ -17,6 +17,7 @@ from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries.envelope import ENVELOPE_TYPES, FORMAT, LENGTH
 from cachelayers.invalidation.capture import current_capture, listening_captures, running_captures
 from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.faults import report
 from cachelayers.lookup.observing import note_peeked
@@ -87,7 +88,12 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
 
 def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
     """Tell whether an entry is valid, by what one reading of the log for the unit has told."""
-    for database, incarnation, position, tags in dependencies:
+    unit.forget_old_readings()
+    is_routed = are_there_routers()
+    for made_from, incarnation, position, tags in dependencies:
+        database = made_from
+        if is_routed:
+            database = database_to_ask(unit, made_from, incarnation, tags)
         if database not in unit.refreshed and not refresh(unit, database):
             return False
         known = log_of(database).known
@@ -105,9 +111,9 @@ def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
     return True
 
 
-def refresh(unit: Unit, database: str) -> bool:
+def refresh(unit: Unit, database: str | None) -> bool:
     """Read the log for a unit that has not done so; tell whether it could."""
-    if database not in connections.settings:
+    if database is None or database not in connections.settings:
         return False
     try:
         unit.refresh(database)

@@ -22,6 +22,7 @@ from cachelayers.entries.envelope import Envelope, seal, unseal
 from cachelayers.flights import Flight
 from cachelayers.flows import Step
 from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.faults import report
 from cachelayers.lookup.policy import Policy
@@ -187,12 +188,20 @@ class Vouch(DatabaseStep):
         self.dependency = dependency
 
     def look(self) -> bool:
-        if self.database not in connections.settings:
+        database: str | None = self.database
+        if database not in connections.settings:
             return False
-        self.unit.refresh(self.database)
-        return log_of(self.database).vouches_for(*self.dependency[1:])
+        if are_there_routers():
+            _, incarnation, _, tags = self.dependency
+            database = database_to_ask(self.unit, self.database, incarnation, tags)
+        if database is None:
+            return False
+        self.unit.refresh(database)
+        return log_of(database).vouches_for(*self.dependency[1:])
 
     def is_known(self) -> bool:
+        if are_there_routers():
+            return False
         return not self.unit.needs_refresh(self.database) and log_of(self.database).knows_since(
             self.dependency.position
         )

@@ -8,6 +8,7 @@ from django.core.cache import BaseCache, cache, caches
 from django.db import connection
 from pytest_django import Settings
 
+from cachelayers.management.commands import clear_cache as command
 from cachelayers.management.commands import prune_cache
 from tests.commands.fakes import PatternCache
 from tests.commands.runs import Run, RunCommand
@@ -18,6 +19,12 @@ DATABASE = {"BACKEND": "cachelayers.backends.DatabaseCache", "LOCATION": "sqlite
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "locmem"}
 DOWN = {"BACKEND": "tests.commands.fakes.DownCache", "LOCATION": "down"}
 PATTERNS = {"BACKEND": "tests.commands.fakes.PatternCache", "LOCATION": "patterns"}
+
+
+@pytest.fixture(autouse=True)
+def _no_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the logs out: most of these tests have no database."""
+    monkeypatch.setattr(command, "plan_log", lambda database: None)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def check(databases: list[str], seconds: float) -> int:
         runs: dict[str, Findings] = {
             "readers and writers": Checker(database, store, seconds).run()(),
             "pruned meanwhile": Checker(database, store, seconds).run(others=("prune",))(),
+            "moved meanwhile": Checker(database, store, seconds).run(others=("move",))(),
             "in several layers": Checker(database, "layers", seconds).run()(),
             "forked": Checker(database, store, seconds).run(readers=0, others=("fork",) * 2)(),
         }

@@ -26,13 +26,14 @@ class Findings:
     recalls: int = 0
     writes: int = 0
     pruned: int = 0
+    moved: int = 0
     killed: int = 0
     stale: list[list[Any]] = field(default_factory=list)
     unseen: list[list[Any]] = field(default_factory=list)
 
     def add(self, one: dict[str, Any]) -> None:
         """Add one process's."""
-        for name in ("hits", "recalls", "writes", "pruned"):
+        for name in ("hits", "recalls", "writes", "pruned", "moved"):
             setattr(self, name, getattr(self, name) + one.get(name, 0))
         self.stale += one.get("stale", [])
         self.unseen += one.get("unseen", [])

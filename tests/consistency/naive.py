@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cachelayers.invalidation import dialects
+from cachelayers.invalidation import dialects, incarnations
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.log import Dependency, log_of
 
@@ -42,9 +42,13 @@ def take_ids_for_positions() -> None:
     class IdDialect(dialects.PostgresDialect):
         position = "id"
         watermark = dialects.Dialect.watermark
+        new = dialects.Dialect.new
+        all_from_watermark = dialects.Dialect.all_from_watermark
+        new_since = dialects.Dialect.new_since
+        unseen = dialects.Dialect.unseen
+        is_beyond = dialects.Dialect.is_beyond
 
-    def dialect_for(vendor: str, late_commit_seconds: float) -> Any:
+    def dialect_for(vendor: str, late_commit_seconds: float, **options: Any) -> Any:
         return IdDialect() if vendor == "postgresql" else dialects.Dialect()
 
-    for module in (dialects, __import__("cachelayers.invalidation.log", fromlist=["log"])):
-        module.dialect_for = dialect_for  # type: ignore[attr-defined]
+    vars(incarnations)["dialect_for"] = dialect_for

@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from typing import Any
+from uuid import uuid4
 
 import django
 
@@ -107,6 +108,27 @@ def prune_log(database: str, store: str, end: float, chance: random.Random) -> d
     return {"pruned": pruned}
 
 
+def move_log(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
+    """Do to the log what a restored dump does: it comes from elsewhere, or stands beside ours."""
+    moved = 0
+    while time.time() < end:
+        try:
+            with connections[database].cursor() as cursor:
+                cursor.execute(chance.choice(MOVES), [uuid4().hex])
+            moved += 1
+        except OperationalError:
+            continue
+        # A process that meets more of them in a minute takes no part in it any more.
+        time.sleep(max((end - time.time()) / 4, 0.5))
+    return {"moved": moved}
+
+
+MOVES = (
+    "UPDATE cachelayers_logstate SET origin = %s",
+    "INSERT INTO cachelayers_logstate (id, incarnation, floor) VALUES (1, %s, 900000000)",
+)
+
+
 def prepare(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
     """Make the rows."""
     shapes.fill(database)
@@ -124,6 +146,7 @@ ROLES = {
     "read": read,
     "fork": read_in_children,
     "prune": prune_log,
+    "move": move_log,
     "prepare": prepare,
     "clean": clean,
 }

@@ -90,6 +90,15 @@ def test_no_hit_is_stale_while_the_log_is_pruned(database: str) -> None:
 
 
 @pytest.mark.parametrize("database", DATABASES)
+def test_no_hit_is_stale_while_the_log_is_moved(database: str) -> None:
+    findings = expect_nothing_stale(
+        lambda seconds: Checker(database, STORES[database], seconds).run(others=("move",))()
+    )
+
+    assert findings.moved
+
+
+@pytest.mark.parametrize("database", DATABASES)
 def test_no_hit_is_stale_across_a_fork(database: str) -> None:
     expect_nothing_stale(
         lambda seconds: Checker(database, STORES[database], seconds).run(

@@ -199,16 +199,17 @@ def test_what_row_level_security_shows_to_one_is_kept_for_nobody(site: Site) -> 
         return visit
 
     site.execute(f"CREATE ROLE {role}")
-    site.execute(f"GRANT SELECT ON library_book TO {role}")
+    site.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
     site.execute("ALTER TABLE library_book ENABLE ROW LEVEL SECURITY")
     site.execute(f"CREATE POLICY library_own ON library_book FOR SELECT {policy}")
+    site.settle()
     try:
         assert site.visit("titles", as_reader_of("One")) == [("One",)]
         assert site.visit("titles", as_reader_of("Two")) == []
     finally:
         site.execute("DROP POLICY library_own ON library_book")
         site.execute("ALTER TABLE library_book DISABLE ROW LEVEL SECURITY")
-        site.execute(f"REVOKE ALL ON library_book FROM {role}")
+        site.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
         site.execute(f"DROP ROLE {role}")
 
 
@@ -326,7 +327,7 @@ def test_what_was_written_past_djangos_cursor_and_rolled_back_is_not_kept(
         return run(site, "SELECT MAX(shelf) FROM library_book")
 
     with unit_of_work(), transaction.atomic(site.database):
-        site.execute("SELECT 1")
+        site.recall("before", lambda: run(site, "SELECT name FROM library_author"))
         write(site)
         assert site.recall("highest", highest) == [(9,)]
         transaction.set_rollback(True, using=site.database)

@@ -12,7 +12,8 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.log import ensure_state, logger, write_tags
+from cachelayers.invalidation.incarnations import ensure_state
+from cachelayers.invalidation.log import logger, write_tags
 from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, table_tag
 from cachelayers.invalidation.tracked import tracked_tables, without_schema
 from cachelayers.invalidation.triggers import mysql, postgres, sqlite

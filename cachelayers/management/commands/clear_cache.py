@@ -2,13 +2,14 @@
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connections
 
 from cachelayers.clearing.plans import (
     Clearing,
@@ -16,6 +17,7 @@ from cachelayers.clearing.plans import (
     notes,
     plan_clear,
     plan_expired,
+    plan_log,
     plan_prefix,
     plan_static,
 )
@@ -149,9 +151,26 @@ class Command(BaseCommand):
                 failed.append(alias)
             else:
                 self._announce(choice, clearings[-1])
+        for each in self._plan_logs(choice, failed):
+            clearings.append(each)
+            self._announce(choice, each)
         if not clearings and not failed:
             self._nothing_to_do(choice)
         return clearings, failed
+
+    def _plan_logs(self, choice: Choice, failed: list[str]) -> Iterator[Clearing]:
+        """With everything else the logs go, also those that a dump has brought along."""
+        if not (choice.everything and choice.is_whole):
+            return
+        for database in connections:
+            try:
+                planned = plan_log(database)
+            except DatabaseError as error:
+                self._report_failure(f"DATABASES[{database!r}]", error)
+                failed.append(database)
+            else:
+                if planned is not None:
+                    yield planned
 
     def _announce(self, choice: Choice, clearing: Clearing) -> None:
         self.stdout.write(f"  {clearing.title}: {clearing.what}")

@@ -11,7 +11,8 @@ from django.db import connections, transaction
 from cachelayers.backends.faults import raise_if_never_made
 from cachelayers.backends.layered.bus.base import Apply, Bus, Events, names_of
 from cachelayers.exceptions import NotNow
-from cachelayers.invalidation.log import is_in_snapshot, log_of, write_tags_in_time
+from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
+from cachelayers.invalidation.log import log_of, write_tags_in_time
 from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.transactions import transaction_of
@@ -47,6 +48,8 @@ class LogBus(Bus):
             raise NotNow("The transaction is broken.")
         try:
             return self._read_log(apply)
+        except LogUnreadable as error:
+            raise NotNow(str(error)) from error
         except django.db.Error as error:
             raise_if_never_made(self.database, error)
             raise

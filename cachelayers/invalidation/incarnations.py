@@ -1,0 +1,136 @@
+"""Which log this is: its one row of state, where that is at home, and a new one where it is not.
+
+The state names the server and the database that it was begun in. Moved by a dump, a copied file, a
+fixture or replication, it is another log's, or stands beside ours: what it says of positions means
+nothing here, and all begins anew. Used by log, by triggers after `migrate`, and by clear_cache.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.conf import package_settings
+from cachelayers.invalidation.bounded import fetch_in_time
+from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
+from cachelayers.invalidation.transactions import transaction_of
+
+SAFE_IN_JSON = 2**53  # ids above lose digits in JavaScript
+
+
+class LogUnreadable(OperationalError):
+    """The log cannot be read here and now: nothing vouches for an entry, and nothing is stored."""
+
+
+_knows_server: dict[tuple[str, ...], bool] = {}  # by where a connection leads, and as whom
+
+
+def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
+    """Return the dialect of a connection's log."""
+    late_commit_seconds = package_settings().LATE_COMMIT_SECONDS
+    if connection.vendor != "postgresql":
+        return dialect_for(connection.vendor, late_commit_seconds)
+    whole = dialect_for(connection.vendor, late_commit_seconds)
+    where = tuple(str(connection.settings_dict[name]) for name in ("HOST", "PORT", "NAME", "USER"))
+    known = _knows_server.get(where)
+    if known is None and hasattr(whole, "may_ask_server"):
+        known = _knows_server[where] = bool(
+            fetch_in_time(connection.alias, whole.may_ask_server, [])[0][0]
+        )
+    if known is False:
+        return dialect_for(connection.vendor, late_commit_seconds, knows_server=False)
+    return whole
+
+
+def is_in_snapshot(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether statements may see an older state than the present one."""
+    return transaction_of(connection).is_open()
+
+
+def mirrored_by(connection: BaseDatabaseWrapper) -> str | None:
+    """Return the alias of the database that this one follows, as far as settings tell."""
+    mirror: str | None = connection.settings_dict["TEST"]["MIRROR"]
+    return mirror
+
+
+def place_of(connection: BaseDatabaseWrapper, place: str) -> str:
+    """Return where a log is at home; ``place``: as far as SQL tells."""
+    if connection.vendor != "sqlite":
+        return place
+    # A file that was put in the place of another has another number.
+    with suppress(OSError):
+        return f"sqlite:{os.stat(connection.settings_dict['NAME']).st_ino}"  # noqa: PTH116
+    return "sqlite:"
+
+
+def ensure_state(connection: BaseDatabaseWrapper) -> None:
+    """Have a log with a state that is its own: `flush` empties its table too."""
+    replace_state(connection.alias, "")
+
+
+def begin_anew(connection: BaseDatabaseWrapper) -> None:
+    """Give the log a new incarnation, which makes every entry invalid."""
+    replace_state(connection.alias, None)
+
+
+def replace_state(database: str, was: str | None) -> None:
+    """Begin a new incarnation after ``was``, if nobody else has; None: after whichever it is.
+
+    Its floor is the ground: one of a lost time would lift the watermark above ids still to come.
+    """
+    connection = connections[database]
+    if connection.vendor != "sqlite" and is_in_snapshot(connection):
+        # The caller's transaction may be rolled back, and may not see what others have begun.
+        with ThreadPoolExecutor(1, "cachelayers-log") as thread:
+            thread.submit(replace_in_thread, database, was).result()
+        return
+    dialect = dialect_of(connection)
+    with transaction.atomic(database), locked(connection, dialect) as cursor:
+        if was is None or not is_settled(connection, cursor, dialect, was):
+            cursor.execute(f"DELETE FROM {STATE}")
+            if dialect.forget_rows:
+                cursor.execute(dialect.forget_rows)
+            cursor.execute(f"SELECT {dialect.here}")
+            here = place_of(connection, cursor.fetchall()[0][0])
+            # An id of its own: the state in a dump of another log is neither taken for it nor
+            # refused.
+            number = random.randrange(2, SAFE_IN_JSON)  # noqa: S311 - not a secret
+            cursor.execute(dialect.new_state, [number, uuid4().hex, here])
+
+
+def replace_in_thread(database: str, was: str | None) -> None:
+    """Do the same in a thread, which has a connection of its own."""
+    try:
+        replace_state(database, was)
+    finally:
+        connections[database].close()
+
+
+@contextmanager
+def locked(connection: BaseDatabaseWrapper, dialect: Dialect) -> Iterator[Any]:
+    """Keep others from replacing the state meanwhile; give a cursor."""
+    with connection.cursor() as cursor:
+        cursor.execute(dialect.lock)
+        try:
+            yield cursor
+        finally:
+            if dialect.unlock:
+                cursor.execute(dialect.unlock)
+
+
+def is_settled(connection: BaseDatabaseWrapper, cursor: Any, dialect: Dialect, was: str) -> bool:
+    """Tell whether there is one state, of this place, and not that of an incarnation."""
+    cursor.execute(f"SELECT s.incarnation, s.origin, {dialect.place} FROM {STATE} s")
+    states = cursor.fetchall()
+    if len(states) != 1:
+        return False
+    [(incarnation, origin, place)] = states
+    return bool(incarnation != was and origin == place_of(connection, place))

@@ -1,0 +1,78 @@
+"""Databases that data is moved to: a copy of a file, a database on another server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management import call_command
+from django.db import connections
+
+from cachelayers.invalidation import log
+from tests.invalidation.conftest import Site
+from tests.servers import Postgres
+
+TABLES = ("library_*", "cachelayers_*")  # of a dump of the data alone
+
+
+@contextmanager
+def database(alias: str, configured: dict[str, Any]) -> Iterator[Site]:
+    """Add a database to DATABASES for a while; give a site on it."""
+    usual = connections.settings
+    one = {**usual["default"], "TEST": {**usual["default"]["TEST"]}, "OPTIONS": {}, **configured}
+    usual[alias] = one
+    try:
+        yield Site(alias)
+    finally:
+        connections[alias].close()
+        del connections[alias]
+        del usual[alias]
+        log._logs.pop(alias, None)
+
+
+def sqlite_file(path: Path) -> dict[str, Any]:
+    """Return the settings of a file."""
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path), "OPTIONS": {"timeout": 20}}
+
+
+def copy_file(to: Path) -> Path:
+    """Copy the site's file, as a backup does."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [str(to)])
+    return to
+
+
+def dump(server: Postgres, name: str, *options: str) -> str:
+    """Return what pg_dump writes of a database."""
+    tool = server.program_path("pg_dump")
+    return server.run_tool(tool, *address(server), *options, name)
+
+
+def load(server: Postgres, name: str, text: str) -> None:
+    """Have psql run a dump; the first error ends it."""
+    file = server.folder / f"{name}.sql"
+    file.write_text(text)
+    file.chmod(0o644)
+    psql = server.program_path("psql")
+    options = ["-qX", "-v", "ON_ERROR_STOP=1", "-f", str(file), "-d", name]
+    server.run_tool(psql, *address(server), *options)
+
+
+def address(server: Postgres) -> list[str]:
+    return ["-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres"]
+
+
+def spend_transactions(site: Site, count: int) -> None:
+    """Have a server give out so many ids of transactions."""
+    site.execute(
+        "DO $$ BEGIN FOR i IN 1.." + str(count) + " LOOP PERFORM pg_current_xact_id(); COMMIT;"
+        " END LOOP; END $$"
+    )
+
+
+def fixture_of(alias: str, path: Path, *options: str) -> Path:
+    """Dump a database with dumpdata."""
+    call_command("dumpdata", *options, database=alias, output=str(path), verbosity=0)
+    return path
