@@ -199,7 +199,7 @@ def test_what_row_level_security_shows_to_one_is_kept_for_nobody(site: Site) -> 
         return visit
 
     site.execute(f"CREATE ROLE {role}")
-    site.execute(f"GRANT SELECT ON library_book TO {role}")
+    site.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
     site.execute("ALTER TABLE library_book ENABLE ROW LEVEL SECURITY")
     site.execute(f"CREATE POLICY library_own ON library_book FOR SELECT {policy}")
     site.settle()
@@ -209,7 +209,7 @@ def test_what_row_level_security_shows_to_one_is_kept_for_nobody(site: Site) -> 
     finally:
         site.execute("DROP POLICY library_own ON library_book")
         site.execute("ALTER TABLE library_book DISABLE ROW LEVEL SECURITY")
-        site.execute(f"REVOKE ALL ON library_book FROM {role}")
+        site.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
         site.execute(f"DROP ROLE {role}")
 
 

@@ -33,6 +33,7 @@ from cachelayers.backends.database.statements import (
 )
 from cachelayers.conf import is_own_database
 from cachelayers.invalidation.noticing import notice
+from cachelayers.invalidation.unnoticed import noticed_changes
 from cachelayers.limits import Limit, limit_alone, limit_in_transaction
 from cachelayers.models import Entry
 from cachelayers.test_runs import apart_from_test
@@ -175,6 +176,8 @@ class DjangoSession:
                 # Two, where the caller handles transactions by hand: there the outer makes none.
                 savepoints.enter_context(transaction.atomic(connection.alias))
             savepoints.enter_context(transaction.atomic(connection.alias))
+            # The rows of the cache itself are no change of the data.
+            savepoints.enter_context(noticed_changes(connection))
             return perform(limit)
 
     def _execute(
