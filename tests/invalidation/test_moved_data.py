@@ -20,7 +20,7 @@ from cachelayers.invalidation.log import begin_anew, log_of
 from cachelayers.invalidation.prune import prune
 from tests import environment
 from tests.invalidation import moving
-from tests.invalidation.conftest import Site
+from tests.invalidation.conftest import Site, await_condition
 from tests.invalidation.test_units import name_of, rename
 from tests.library.models import Author
 from tests.servers import Postgres
@@ -40,12 +40,20 @@ ON_POSTGRES = pytest.mark.parametrize(
 
 def works(site: Site, name: str = "Anna") -> bool:
     """Tell whether a log is good for hits, and none of them is stale."""
+    settle(site)
     site.visit("works", lambda: name_of(site))
     has_hits = site.is_hit("works", lambda: name_of(site))
     rename(site, name)
-    site.settle()
+    settle(site)
     is_fresh: bool = site.visit("works", lambda: name_of(site)) == name
     return has_hits and is_fresh and site.is_hit("works", lambda: name_of(site))
+
+
+def settle(site: Site) -> None:
+    """Wait for what the server does by itself after a restore: its transactions are open too."""
+    site.settle()
+    if connections[site.database].vendor == "postgresql":
+        await_condition(site._is_settled)
 
 
 def forget_all() -> None:
