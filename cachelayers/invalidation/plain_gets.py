@@ -1,7 +1,7 @@
 """Notice values that a compute takes out of a cache of ours by hand. Called by the backends.
 
-Nobody knows what such a value was made of: rows that a package keeps for itself (a flag, a setting),
-or anything else. So only the timeout bounds how old what is made of it may get.
+Nobody knows what such a value was made of. It may be a row that a package remembers (a flag, a
+setting). So only the timeout bounds the age of what is made of it.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ def warn_of_plain_get_once(cache: str) -> None:
     place = line_of_project(sys._getframe(1)) or "an unknown place"
     if is_new(cache, place):
         logger.warning(
-            "What is made of a plain get() from CACHES[%r], run at %s, is kept for its timeout only:"
-            " nobody knows what that value was made of. See docs/limits.md.",
+            "What is made of a plain get() from CACHES[%r], run at %s, is kept for its timeout"
+            " only: nobody knows what that value was made of. See docs/limits.md.",
             cache,
             place,
         )
