@@ -84,9 +84,9 @@ class LogBus(Bus):
     def _refresh(self, log: ProcessLog, unit: Unit | None) -> None:
         if unit is not None:
             with suppress(SynchronousOnlyOperation):  # it is used in an event loop
-                return unit.refresh(self.database)
+                unit.refresh(self.database)
+                return
         log.refresh()
-        return None
 
     def append(self, event: bytes) -> bool:
         """Log a tag for each name; what is in a transaction may be rolled back."""
