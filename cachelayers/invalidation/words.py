@@ -61,7 +61,8 @@ def note_words(words: Iterable[str]) -> None:
 
 def note_words_of_function(words: Iterable[str]) -> None:
     """Remember words that a decorator declares."""
-    _words_of_functions.update(words)
+    if len(_words_of_functions) < MOST_NOTED:
+        _words_of_functions.update(words)
 
 
 def declared_words() -> set[str]:

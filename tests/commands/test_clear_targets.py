@@ -118,8 +118,14 @@ def test_without_a_terminal_it_does_not_invalidate_unasked(run: RunCommand, visi
 
 @pytest.mark.parametrize("option", [[], ["--dry-run"]])
 def test_an_unknown_tag_is_a_warning_with_the_nearest_ones(
-    clear: RunCommand, visited: None, option: list[str], caplog: pytest.LogCaptureFixture
+    clear: RunCommand,
+    visited: None,
+    option: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(words, "_noted_words", set())  # what other tests have invalidated
+
     result = clear("--tag=test hom page", "--tag=test home page", *option)
     visit()
 
