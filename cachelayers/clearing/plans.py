@@ -74,6 +74,7 @@ class Clearing:
     what: str
     run: Callable[[], Cleared]
     backend: str = ""
+    warning: str = ""
 
     @property
     def title(self) -> str:

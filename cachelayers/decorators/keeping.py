@@ -13,7 +13,7 @@ from cachelayers.entries.arguments import ArgumentKeys
 from cachelayers.entries.spelling import path_of
 from cachelayers.invalidation.capture import current_capture
 from cachelayers.invalidation.rows import PLAIN, add_all_seen
-from cachelayers.invalidation.words import note_words
+from cachelayers.invalidation.words import note_words_of_function
 from cachelayers.lookup import (
     add_given,
     ainvalidate_key,
@@ -50,7 +50,7 @@ class Keeping:
         self._make_text = key
         self._make_words = tags if callable(tags) else None
         self._words = () if callable(tags) else tuple(tags)
-        note_words(self._words)
+        note_words_of_function(self._words)
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
         """Return the key of the entry of a call."""

@@ -66,7 +66,8 @@ class Capture:
         elif reading.watermark < known.watermark:
             self._positions[database] = reading
         known_tags = self._tags.setdefault(database, {})
-        known_tags.update(dict.fromkeys(tags))
+        for tag in tags:
+            known_tags[tag] = None
         self.asks_clock |= CLOCK in known_tags
 
     def take_over(self, inner: Capture) -> None:
@@ -135,10 +136,12 @@ def current_capture() -> Capture | None:
     return capture if capture is not None and id(capture) in running_captures else None
 
 
-def is_captured_here() -> bool:
-    """Tell whether a capture of this very thread and task listens."""
+def capture_here() -> Capture | None:
+    """Return the capture of this very thread and task, if one listens."""
+    if not running_captures:  # as almost always
+        return None
     capture = _capture.get()
-    return capture is not None and capture.is_here()
+    return capture if capture is not None and capture.is_here() else None
 
 
 def listening_captures() -> list[Capture]:
@@ -152,10 +155,9 @@ def listening_captures() -> list[Capture]:
     """
     if not running_captures:  # as almost always
         return []
-    capture = _capture.get()
-    if capture is not None and capture.is_here():
+    if (capture := capture_here()) is not None:
         return [capture]
     unit = living_unit()
-    if capture is None and unit is not None and unit.is_independent:
+    if _capture.get() is None and unit is not None and unit.is_independent:
         return []
     return list(running_captures.values())

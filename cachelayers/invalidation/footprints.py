@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -65,7 +65,7 @@ class RowsByKey:
         if not isinstance(parameters, (list, tuple)) or len(parameters) <= max(self.parameters):
             return None
         texts = [key_text(self.table, parameters[index]) for index in self.parameters]
-        if any(text is None for text in texts):
+        if None in texts:
             return None
         return [row_tag(self.table.name, str(text)) for text in texts]
 
@@ -100,14 +100,16 @@ class Footprint:
 
     def read_tags(self, parameters: Any) -> list[str]:
         """Return what its outcome depends on."""
-        more = [CLOCK] if self.asks_clock else []
-        if self.rows is not None:
-            tags = self.rows.tags(parameters)
-            if tags is not None:
-                return [*tags, all_rows_tag(self.rows.table.name), *more]
-        if self.is_by_schema:
-            more.append(SCHEMA_TAG)
-        return [*(table_tag(table.name) for table in self.tables), *more]
+        tags = None if self.rows is None else self.rows.tags(parameters)
+        if tags is not None and self.rows is not None:
+            tags.append(all_rows_tag(self.rows.table.name))
+        else:
+            tags = [table_tag(table.name) for table in self.tables]
+            if self.is_by_schema:
+                tags.append(SCHEMA_TAG)
+        if self.asks_clock:
+            tags.append(CLOCK)
+        return tags
 
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
         """Return what has to be logged for a write, apart from what triggers log."""
@@ -580,7 +582,7 @@ def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[
     return found
 
 
-_databases: dict[tuple[object, ...], Database] = {}
+_databases: dict[str, Database] = {}
 
 
 def database_of(connection: BaseDatabaseWrapper) -> Database:
@@ -589,14 +591,34 @@ def database_of(connection: BaseDatabaseWrapper) -> Database:
     Tests have an alias mean another database than before; django-tenants has it mean another
     schema with each request.
     """
-    settings, schema = connection.settings_dict, getattr(connection, "schema_name", None)
-    place = connection.alias, settings["NAME"], settings["HOST"], settings["PORT"], schema
+    place = place_of(connection)
     found = _databases.get(place)
     if found is None:
         if len(_databases) >= MOST_DATABASES:
             _databases.clear()
         found = _databases.setdefault(place, Database())
     return found
+
+
+def place_of(connection: BaseDatabaseWrapper) -> str:
+    """Return where a connection leads. Asked for each statement, so remembered with what it is of.
+
+    As text: the name of a file may be a Path, of which each hash takes longer than all the rest.
+    """
+    settings, schema = connection.settings_dict, getattr(connection, "schema_name", None)
+    name, host, port = settings["NAME"], settings["HOST"], settings["PORT"]
+    known = connection.__dict__.get("_cachelayers_place")
+    if (
+        known is not None
+        and known[0] is name
+        and known[1] is host
+        and known[2] is port
+        and known[3] is schema
+    ):
+        return str(known[4])
+    place = repr((connection.alias, name, host, port, schema))
+    cast(Any, connection)._cachelayers_place = (name, host, port, schema, place)
+    return place
 
 
 def forget_databases() -> None:

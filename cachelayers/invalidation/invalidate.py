@@ -19,6 +19,7 @@ from cachelayers.invalidation.tracked import (
 )
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.units import living_unit
+from cachelayers.invalidation.words import warn_of_misspelt
 
 Target = str | Model | type[Model]
 
@@ -36,6 +37,9 @@ def invalidate(*targets: Target, using: str | None = None) -> None:
     for target in targets:
         for database, tag in tags_of(target, using):
             tags.setdefault(database, []).append(tag)
+    for target in targets:
+        if isinstance(target, str):
+            warn_of_misspelt(target)
     write_invalidations(tags)
 
 

@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayers.invalidation.capture import Capture, is_captured_here, listening_captures
+from cachelayers.invalidation.capture import Capture, capture_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.footprints import Effect, Footprint, database_of
 from cachelayers.invalidation.functions import Source
@@ -23,7 +23,7 @@ from cachelayers.invalidation.reports import warn_once
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
 from cachelayers.invalidation.units import is_written_to, living_unit, running_units
-from cachelayers.invalidation.unnoticed import note_begin, noticed_changes
+from cachelayers.invalidation.unnoticed import counts_changes, note_begin, noticed_changes
 from cachelayers.samples import UNTRACKED, Work, current_work, note_query
 from cachelayers.stats import counts
 
@@ -97,14 +97,16 @@ def note_read(
     """Before a read: fix the unit's position, or add to what the captures depend on."""
     if footprint.effect is Effect.READ and footprint.is_own_write:
         note_write(connection)
-    if footprint.gives_rows and (footprint.tables or footprint.doubt) and not is_captured_here():
+    if (capture := capture_here()) is not None:
+        note_read_of_captures([capture], connection, footprint, text, params)
+        return
+    if footprint.gives_rows and (footprint.tables or footprint.doubt):
         unit = living_unit()
         for one in running_units() if unit is None else [unit]:
             one.has_seen_unknown |= bool(footprint.doubt)
             if footprint.tables:
                 one.note_read(connection, footprint.read_tags(params))
-    captures = listening_captures()
-    if captures:
+    if captures := listening_captures():
         note_read_of_captures(captures, connection, footprint, text, params)
 
 
@@ -134,9 +136,10 @@ def note_read_of_captures(
 
 def note_write(connection: BaseDatabaseWrapper) -> None:
     """Remember that this thread's transaction, and its unit of work, have written."""
-    is_open = transaction_of(connection).is_open()
+    transaction = transaction_of(connection)
+    is_open = transaction.is_open()
     if is_open:
-        transaction_of(connection).mark_dirty()
+        transaction.mark_dirty()
     unit = living_unit()
     if unit is not None:
         unit.note_write(connection)
@@ -155,10 +158,14 @@ def perform_write(
     """Run a write, and log what no trigger logs, in the same transaction."""
     if footprint.is_own_write:
         note_write(connection)
-    # executemany() may be given an iterator, which can be read once only.
-    tags = footprint.write_tags(params if not many else list_of(params), many=many)
+    tags: list[str] = []
+    if footprint.unlogged or footprint.is_logged_change:
+        # executemany() may be given an iterator, which can be read once only.
+        tags = footprint.write_tags(params if not many else list_of(params), many=many)
     if footprint.effect is Effect.SCHEMA:
         return change_schema(connection, footprint, tags, execute)
+    if not tags and not counts_changes(connection):
+        return execute()
     with noticed_changes(connection):
         if not tags:
             return execute()

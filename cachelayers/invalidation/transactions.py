@@ -77,13 +77,13 @@ def transaction_of(connection: BaseDatabaseWrapper) -> Transaction:
 
     Not by `on_commit`: there is no twin for a rollback, and tests count their callbacks.
     """
-    known = cast(Any, connection).__dict__.get("_cachelayers_transaction")
+    known: Transaction | None = connection.__dict__.get("_cachelayers_transaction")
     if known is None:
         known = Transaction(connection)
         cast(Any, connection)._cachelayers_transaction = known
         for name in ("commit", "rollback", "close"):
             setattr(connection, name, followed_by(getattr(connection, name), known.end))
-    return cast(Transaction, known)
+    return known
 
 
 def is_begun_in_sql(connection: BaseDatabaseWrapper) -> bool:

@@ -70,10 +70,15 @@ def note_begin(connection: BaseDatabaseWrapper) -> None:
         remember(connection, changes_of(connection))
 
 
+def counts_changes(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether what a statement changes there is to be counted."""
+    return connection.vendor == "sqlite" and connection.in_atomic_block
+
+
 @contextmanager
 def noticed_changes(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Count what the block changes as noticed."""
-    if connection.vendor != "sqlite" or not connection.in_atomic_block:
+    if not counts_changes(connection):
         yield
         return
     before = changes_of(connection)
@@ -90,7 +95,7 @@ def changes_of(connection: BaseDatabaseWrapper) -> int:
 
 def noticed_of(connection: BaseDatabaseWrapper) -> int:
     """Return how many of them were changed before the transaction, or noticed; or less."""
-    number, changes = cast(Any, connection).__dict__.get("_cachelayers_changes", (-1, -1))
+    number, changes = connection.__dict__.get("_cachelayers_changes", (-1, -1))
     return int(changes) if number == transaction_of(connection).number else -1
 
 

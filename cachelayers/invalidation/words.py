@@ -7,18 +7,24 @@ invalidated in the same transaction by every kind of write, also one by another 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import TypeVar
 
 from django.db.models import Model
 
+from cachelayers.invalidation.log import logger
 from cachelayers.invalidation.tags import WORD, word_tag
 
+MOST_DOUBTED = 100  # words that are looked at, each of which takes a while
+NEAR = 0.75  # difflib's ratio; its default of 0.6 takes 'pages' for 'prices'
 MOST_NOTED = 10_000  # words may be made up as code runs; beyond, no more are remembered
 
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
 _models_by_word: dict[str, dict[str, type[Model]]] = {}
 _noted_words: set[str] = set()
+_words_of_functions: set[str] = set()
+_doubted_words: set[str] = set()
 
 
 def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
@@ -53,9 +59,47 @@ def note_words(words: Iterable[str]) -> None:
         _noted_words.update(words)
 
 
+def note_words_of_function(words: Iterable[str]) -> None:
+    """Remember words that a decorator declares."""
+    if len(_words_of_functions) < MOST_NOTED:
+        _words_of_functions.update(words)
+
+
 def declared_words() -> set[str]:
     """Return the words that models and code declare, and those of entries stored here."""
-    return set(_noted_words) | {tag.removeprefix(WORD) for tag in _models_by_word}
+    return _noted_words | words_in_code()
+
+
+def words_in_code() -> set[str]:
+    """Return the words that stand in code: none that was made up as it ran."""
+    return _words_of_functions | {tag.removeprefix(WORD) for tag in _models_by_word}
+
+
+def warn_of_misspelt(word: str) -> None:
+    """Log that no code declares a word, but one that is nearly the same; once for each.
+
+    Never an error: other processes may have stored entries with it. Words that were made up as code
+    ran are like each other, and say nothing.
+    """
+    if (
+        word in _doubted_words
+        or len(_doubted_words) >= MOST_DOUBTED
+        or word in _noted_words
+        or word in (declared := words_in_code())
+    ):
+        return
+    _doubted_words.add(word)
+    if near := get_close_matches(word, declared, cutoff=NEAR):
+        logger.warning(
+            "invalidate(%r): nothing in this process has this tag. Did you mean %s?",
+            word,
+            " or ".join(map(repr, near)),
+        )
+
+
+def forget_doubts() -> None:
+    """Warn of every word again; for tests."""
+    _doubted_words.clear()
 
 
 def declaring_models() -> list[type[Model]]:

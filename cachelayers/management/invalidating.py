@@ -19,6 +19,7 @@ from cachelayers.clearing.names import (
 from cachelayers.clearing.plans import Cleared, Clearing
 from cachelayers.fragments.keys import word_of
 from cachelayers.invalidation.invalidate import invalidate
+from cachelayers.invalidation.words import note_words
 
 EVERYWHERE = "in every cache and every layer: none is touched, and none serves them any more"
 
@@ -28,11 +29,11 @@ def plan_invalidations(
 ) -> Iterator[Clearing]:
     """Yield what is to be done; raises CommandError for names that do not exist."""
     for tag in dict.fromkeys(tags):
-        check_tag(tag, any_tag=any_tag)
         yield Clearing(
             alias=f"tag {tag!r}",
             what=f"every entry that has it, {EVERYWHERE}",
             run=partial(carry_out, tag),
+            warning=check_tag(tag, any_tag=any_tag),
         )
     for name in dict.fromkeys(fragments):
         check_name_of_fragment(name, any_tag=any_tag)
@@ -50,25 +51,29 @@ def plan_invalidations(
 
 
 def carry_out(target: str | type[Model]) -> Cleared:
-    """Invalidate one target."""
+    """Invalidate one target; the plan has warned of an unknown tag already."""
+    if isinstance(target, str):
+        note_words([target])
     invalidate(target)
     return Cleared(done="invalidated")
 
 
-def check_tag(tag: str, *, any_tag: bool) -> None:
-    """Raise CommandError for what is no tag, or one that nobody has ever heard of."""
+def check_tag(tag: str, *, any_tag: bool) -> str:
+    """Return a warning of a tag that nothing is known by; raises CommandError for what is none."""
     try:
         check_spelling(tag)
     except UnknownName as error:
         raise CommandError(f"--tag: {error}") from None
     if any_tag:
-        return
+        return ""
     try:
         check_word(tag)
     except UnknownName as error:
-        raise CommandError(
-            f"{error} If code makes it up as it runs, as tags=lambda ... does, add --any-tag."
-        ) from None
+        return (
+            f"{error} It is invalidated all the same. If code makes it up as it runs, as"
+            " tags=lambda ... does, --any-tag leaves this warning out."
+        )
+    return ""
 
 
 def check_name_of_fragment(name: str, *, any_tag: bool) -> None:

@@ -117,31 +117,39 @@ def test_without_a_terminal_it_does_not_invalidate_unasked(run: RunCommand, visi
     assert calls == ["home", "authors"]
 
 
-def test_an_unknown_tag_is_an_error_with_the_nearest_ones(clear: RunCommand, visited: None) -> None:
-    result = clear("--tag=test hom page", "--tag=test home page")
+@pytest.mark.parametrize("option", [[], ["--dry-run"]])
+def test_an_unknown_tag_is_a_warning_with_the_nearest_ones(
+    clear: RunCommand,
+    visited: None,
+    option: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(words, "_noted_words", set())  # what other tests have invalidated
+
+    result = clear("--tag=test hom page", "--tag=test home page", *option)
     visit()
 
-    assert result.message.startswith(
-        "There is no tag 'test hom page'. Did you mean 'test home page'"
-    )
-    assert "add --any-tag" in result.message
-    assert calls == ["home", "authors"]
+    assert result.error is None
+    assert "Warning: There is no tag 'test hom page'. Did you mean 'test home page'" in result.out
+    assert "--any-tag leaves this warning out" in result.out
+    assert calls == ["home", "authors", *([] if option else ["home"])]
+    assert not caplog.records
 
 
-def test_a_tag_that_is_made_up_as_code_runs_can_be_invalidated_all_the_same(
+def test_a_tag_that_nobody_knows_is_invalidated_without_a_warning_if_that_is_asked_for(
     clear: RunCommand, visited: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with unit_of_work():
         recall("FR", lambda: 1, timeout=None, tags=["country FR"])
     monkeypatch.setattr(words, "_noted_words", set())  # as if another process had stored it
 
-    unknown = clear("--tag=country FR")
     result = clear("--tag=country FR", "--any-tag")
 
     with unit_of_work():
         assert recall("FR", lambda: 2) == 2
-    assert unknown.error is not None
     assert result.error is None
+    assert "Warning" not in result.out
 
 
 @pytest.mark.parametrize("tag", ["new books", "never declared, but invalidated once"])

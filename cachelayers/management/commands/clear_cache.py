@@ -103,8 +103,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--any-tag",
             action="store_true",
-            help="Take a --tag that no code declares, or a --fragment that no template names: one"
-            " that is made up as the code runs.",
+            help="Do not warn of a --tag that no code declares, and take a --fragment that no"
+            " template names: one that is made up as the code runs.",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be removed, and stop."
@@ -174,6 +174,8 @@ class Command(BaseCommand):
 
     def _announce(self, choice: Choice, clearing: Clearing) -> None:
         self.stdout.write(f"  {clearing.title}: {clearing.what}")
+        if clearing.warning:
+            self.stdout.write(self.style.WARNING(f"    Warning: {clearing.warning}"))
         if choice.is_whole and clearing.alias in settings.CACHES:
             for note in notes(clearing.alias):
                 self.stdout.write(self.style.WARNING(f"    Note: {note}."))
