@@ -17,12 +17,8 @@ _said: set[tuple[str, str]] = set()
 
 def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
     """Log what becomes of a value that is made of a statement."""
-    about = connection.alias, text
-    if about in _said:
+    if not is_new(connection.alias, text):
         return
-    if len(_said) >= MOST_SAID:
-        _said.clear()
-    _said.add(about)
     shown = " ".join(text.split())
     logger.warning(
         "What is made of the statement %r of DATABASES[%r], run at %s, %s. See docs/limits.md.",
@@ -31,6 +27,28 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
         line_of_project(sys._getframe(1)) or "an unknown place",
         what,
     )
+
+
+def warn_of_plain_get_once(cache: str) -> None:
+    """Log that a value is made of what somebody has put into a cache by hand."""
+    place = line_of_project(sys._getframe(1)) or "an unknown place"
+    if is_new(cache, place):
+        logger.warning(
+            "What is made of a plain get() from CACHES[%r], run at %s, is kept for its timeout"
+            " only: nobody knows what that value was made of. See docs/limits.md.",
+            cache,
+            place,
+        )
+
+
+def is_new(about: str, text: str) -> bool:
+    """Tell whether this was not said yet, and remember that it is now."""
+    if (about, text) in _said:
+        return False
+    if len(_said) >= MOST_SAID:
+        _said.clear()
+    _said.add((about, text))
+    return True
 
 
 def forget_said() -> None:

@@ -30,7 +30,7 @@ pytestmark = [
 LOAN = {"table:library_loan", "row:library_loan:9"}
 NEW_LOAN = "CREATE TABLE {}.library_loan (number INTEGER PRIMARY KEY, reader VARCHAR(50))"
 LOAN_9 = "INSERT INTO library_loan (number, reader) VALUES (9, 'Cid')"
-FUNCTIONS = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'cachelayers_%'"
+FUNCTIONS = "SELECT count(*) FROM pg_proc WHERE proname ~ '^cachelayers_[a-z]+_[0-9a-f]{16}$'"
 
 
 @pytest.fixture(autouse=True)

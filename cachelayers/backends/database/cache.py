@@ -22,6 +22,7 @@ from cachelayers.entries.values import (
     Undecodable,
 )
 from cachelayers.exceptions import CacheUnavailable, MissingTable
+from cachelayers.invalidation.plain_gets import note_plain_get, running_captures
 
 MOST_SHOWN_BYTES = 2**20  # of one value to an operator
 
@@ -41,6 +42,8 @@ class DatabaseCache(TableCache):
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a live entry, or ``default``."""
+        if running_captures:
+            note_plain_get(self.alias)
         value = self._find(self._place(key, version))
         if value is MISS:
             self._cell.misses += 1
@@ -70,6 +73,8 @@ class DatabaseCache(TableCache):
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
+        if running_captures:
+            note_plain_get(self.alias)
         keys = list(keys)
         values = self._find_many(keys, version)
         self._cell.hits += len(values)

@@ -28,6 +28,7 @@ from cachelayers.backends.memory.store import MOST_READS, Record
 from cachelayers.backends.settings import Problem
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.flows import arun, run
+from cachelayers.invalidation.plain_gets import note_plain_get, running_captures
 from cachelayers.invalidation.units import current_unit
 from cachelayers.locks import fork_count
 from cachelayers.stats import cell_of
@@ -82,6 +83,8 @@ class LayeredCache(ConfiguredCache):
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a live entry, or ``default``."""
+        if running_captures:
+            note_plain_get(self.alias)
         # A hit in memory, in place: a call of another function takes as long as the look-up.
         unit, state = current_unit(), self._state
         if state.looked_at >= (monotonic() - LOOK_SECONDS if unit is None else unit.began):
@@ -106,6 +109,8 @@ class LayeredCache(ConfiguredCache):
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Do what ``get`` does; a hit in memory needs no other thread."""
+        if running_captures:
+            note_plain_get(self.alias)
         value = self._get_quickly(key, version)
         return await arun(self._get(key, default, version)) if value is MISS else value
 
@@ -171,6 +176,8 @@ class LayeredCache(ConfiguredCache):
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
+        if running_captures:
+            note_plain_get(self.alias)
         keys = list(keys)
         found = self._get_many_quickly(keys, version)
         if len(found) == len(keys):
@@ -179,6 +186,8 @@ class LayeredCache(ConfiguredCache):
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Do what ``get_many`` does."""
+        if running_captures:
+            note_plain_get(self.alias)
         keys = list(keys)
         found = self._get_many_quickly(keys, version)
         if len(found) == len(keys):

@@ -18,6 +18,7 @@ from cachelayers.backends.memory.store import MOST_READS, MemoryStore
 from cachelayers.backends.settings import Problem
 from cachelayers.backends.unreadable import decoded, report_unreadable
 from cachelayers.entries.keys import LEASE_SUFFIX
+from cachelayers.invalidation.plain_gets import note_plain_get, running_captures
 from cachelayers.locks import ForkSafeLock
 from cachelayers.stats import cell_of
 
@@ -47,6 +48,8 @@ class MemoryCache(ConfiguredCache):
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a live entry, or ``default``."""
+        if running_captures:
+            note_plain_get(self.alias)
         # Not in functions of their own: a call takes as long as all of this.
         if self._has_plain_keys and self.key_func is default_key_func:
             version = self.version if version is None else version

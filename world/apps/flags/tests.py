@@ -1,7 +1,6 @@
-"""A flag or a setting that was changed is seen, however its package remembers it."""
+"""Flags and settings that packages remember in the cache."""
 
 from constance import config
-from django.contrib.sites.models import Site
 from django.core.cache import cache
 from django.test import TransactionTestCase
 from waffle import switch_is_active
@@ -12,18 +11,13 @@ from cachelayers.invalidation.units import unit_of_work
 
 
 @cached(timeout=300)
-def switch_shown(number):
+def shown_with(is_beta, greeting):
+    return f"{greeting} {'beta' if is_beta else 'stable'}"
+
+
+@cached(timeout=300)
+def asked_within(number):
     return "beta" if switch_is_active("beta") else "stable"
-
-
-@cached(timeout=300)
-def greeting(number):
-    return config.GREETING
-
-
-@cached(timeout=300)
-def site_name(number):
-    return Site.objects.get_current().name
 
 
 @cached(timeout=300)
@@ -35,46 +29,31 @@ class FlagTests(TransactionTestCase):
     def setUp(self):
         cache.clear()
 
-    def test_a_switch(self):
-        switch = Switch.objects.create(name="beta", active=False)
-        for number in range(3):
+    def assert_shown(self, text):
+        for _ in range(2):
             with unit_of_work():
-                self.assertEqual(switch_shown(number), "stable")
+                shown = shown_with(switch_is_active("beta"), config.GREETING)
+            self.assertEqual(shown, text)
+
+    def test_what_is_an_argument_is_seen_at_once(self):
+        config.GREETING = "hello"
+        switch = Switch.objects.create(name="beta", active=False)
+        self.assert_shown("hello stable")
         switch.active = True
         switch.save()
-        for number in range(4):
-            with unit_of_work():
-                self.assertEqual(switch_shown(number), "beta", number)
-
-    def test_a_setting(self):
-        config.GREETING = "hello"
-        for number in range(3):
-            with unit_of_work():
-                self.assertEqual(greeting(number), "hello")
+        self.assert_shown("hello beta")
         config.GREETING = "goodbye"
-        for number in range(4):
-            with unit_of_work():
-                self.assertEqual(greeting(number), "goodbye", number)
+        self.assert_shown("goodbye beta")
 
-    def test_the_site(self):
-        Site.objects.clear_cache()
-        Site.objects.update_or_create(pk=1, defaults={"name": "first", "domain": "first.test"})
-        for number in range(3):
-            with unit_of_work():
-                self.assertEqual(site_name(number), "first")
-        site = Site.objects.get(pk=1)
-        site.name = "second"
-        site.save()
-        for number in range(4):
-            with unit_of_work():
-                self.assertEqual(site_name(number), "second", number)
+    def test_a_flag_that_its_package_remembers_is_named(self):
+        Switch.objects.create(name="beta", active=False)
+        switch_is_active("beta")
+        with self.assertLogs("cachelayers.invalidation", "WARNING") as logged, unit_of_work():
+            self.assertEqual(asked_within(1), "stable")
+        self.assertIn("plain get()", logged.output[0])
 
-    def test_what_was_kept_by_hand(self):
+    def test_a_value_kept_by_hand_is_named_with_its_place(self):
         cache.set("remembered", "old")
-        for number in range(3):
-            with unit_of_work():
-                self.assertEqual(remembered(number), "old")
-        cache.set("remembered", "new")
-        for number in range(4):
-            with unit_of_work():
-                self.assertEqual(remembered(number), "new", number)
+        with self.assertLogs("cachelayers.invalidation", "WARNING") as logged, unit_of_work():
+            self.assertEqual(remembered(1), "old")
+        self.assertIn("flags/tests.py", logged.output[0])
