@@ -63,6 +63,8 @@ def check(databases: list[str], seconds: float, only: list[str] | None = None) -
             wrong += len(findings.wrong)
             total.include(findings)
             report(database, name, findings)
+            if database == "mariadb":  # a rule that is too late is seldom met in its slow pace
+                continue
             naive = Checker(database, store, seconds / 4, rule=kind.rule, pause=0.05)
             found = naive.run_kind(kind, writers=4)()
             report(database, f"{name}, with a naive rule ({kind.rule})", found)

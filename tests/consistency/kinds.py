@@ -40,6 +40,7 @@ KINDS = {
         writer="write tenants",
         prepare="prepare tenants",
         clean="clean tenants",
+        databases=TRANSACTIONAL,
     ),
     "swapped tables": Kind(
         "read loans",
