@@ -26,32 +26,32 @@ class SingleFlight(BaseCache):
         self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> Any:
         """Return the value, or store and return what ``default`` is or, called, returns."""
+        if not callable(default):
+            return super().get_or_set(key, default, timeout, version)
         found = self.get(key, self._missing_key, version)
         if found is not self._missing_key:
             return found
-        if callable(default):
-            with self._flight(key, version) as (flight, is_mine):
-                if not is_mine and not flight.is_of_this_thread():
-                    flight.landed.wait(package_settings().LEASE_SECONDS)
-                # It looks again: who came before may have stored it meanwhile, or may have failed.
-                return super().get_or_set(key, default, timeout, version)
-        return super().get_or_set(key, default, timeout, version)
+        with self._flight(key, version) as (flight, is_mine):
+            if not is_mine and not flight.is_of_this_thread():
+                flight.landed.wait(package_settings().LEASE_SECONDS)
+            # It looks again: who came before may have stored it meanwhile, or may have failed.
+            return super().get_or_set(key, default, timeout, version)
 
     async def aget_or_set(
         self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> Any:
         """Do what ``get_or_set`` does."""
+        if not callable(default):
+            return await super().aget_or_set(key, default, timeout, version)
         found = await self.aget(key, self._missing_key, version)
         if found is not self._missing_key:
             return found
-        if callable(default):
-            with self._flight(key, version) as (flight, is_mine):
-                end, pause = time.monotonic() + package_settings().LEASE_SECONDS, PAUSE_SECONDS
-                while not is_mine and not flight.landed.is_set() and time.monotonic() < end:
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-                return await super().aget_or_set(key, default, timeout, version)
-        return await super().aget_or_set(key, default, timeout, version)
+        with self._flight(key, version) as (flight, is_mine):
+            end, pause = time.monotonic() + package_settings().LEASE_SECONDS, PAUSE_SECONDS
+            while not is_mine and not flight.landed.is_set() and time.monotonic() < end:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+            return await super().aget_or_set(key, default, timeout, version)
 
     @contextmanager
     def _flight(self, key: Any, version: int | None) -> Iterator[tuple[Flight, bool]]:

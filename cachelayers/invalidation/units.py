@@ -19,6 +19,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.signals import setting_changed
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.asyncio import async_unsafe
 
 from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
 from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readings, log_of
@@ -137,9 +138,12 @@ class Unit:
         Not within a transaction that has written: the ids of its own rows in the log may be given
         to others after a rollback, and would seem to have been read.
         """
+        if self.needs_refresh(database) and not is_written_to(connections[database]):
+            self._read_log(database)
+
+    @async_unsafe  # the loop's connections tell nothing of the transactions in which data is read
+    def _read_log(self, database: str) -> None:
         connection = connections[database]
-        if not self.needs_refresh(database) or is_written_to(connection):
-            return
         self._refuse_again(connection)
         try:
             reading = log_of(database).refresh()

@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.driver import rows_of
+from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.transactions import transaction_of
 
 # Triggers have logged it, whoever has written.
@@ -33,13 +34,31 @@ def has_written(connection: BaseDatabaseWrapper) -> bool:
     if not transaction_of(connection).is_open():
         return False
     if connection.vendor == "sqlite":
-        return changes_of(connection) != noticed_of(connection)
+        return changes_of(connection) != noticed_of(connection) and has_logged(connection)
     if connection.vendor == "postgresql":
         try:
             return bool(rows_of(connection, OWN_ROWS))
         except DatabaseError:
             return True
     return False
+
+
+def has_logged(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether the log shows rows that no other process can have written.
+
+    What a transaction has written to tables that are not tracked is none of our business, and what
+    an INSERT with RETURNING has written is counted only when its rows are fetched. While somebody
+    has written, nobody else can on SQLite, so the ids of his rows are above all that was read.
+    """
+    known = log_of(connection.alias).known
+    if known is None:
+        return True
+    try:
+        return bool(
+            rows_of(connection, f"SELECT 1 FROM {LOG} WHERE id >= {known.watermark} LIMIT 1")
+        )
+    except DatabaseError:
+        return True
 
 
 # SQLite counts the rows that a connection has changed, and costs nothing to ask.

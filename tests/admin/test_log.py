@@ -11,6 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.backends.cache import SessionStore
 from django.db import connection
 from django.test import Client
+from django.utils.timezone import localtime
 
 from cachelayers import invalidate
 from cachelayers.dashboard import history
@@ -55,7 +56,7 @@ def test_the_newest_row_comes_first_with_its_time(boss: Client) -> None:
 
     assert (second[0].tag, first[0].tag) == ("word:second", "word:first")
     assert first[0].at <= second[0].at
-    assert f"{first[0].at:%Y-%m-%d}" in said(boss.get(URL))
+    assert f"{localtime(first[0].at):%Y-%m-%d}" in said(boss.get(URL))
 
 
 @pytest.mark.parametrize(

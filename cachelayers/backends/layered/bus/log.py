@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import django.db
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, transaction
 
 from cachelayers.backends.faults import raise_if_never_made
 from cachelayers.backends.layered.bus.base import Apply, Bus, Events, names_of
 from cachelayers.exceptions import NotNow
 from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
-from cachelayers.invalidation.log import log_of, write_tags_in_time
+from cachelayers.invalidation.log import ProcessLog, log_of, write_tags_in_time
 from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import current_unit, is_written_to
+from cachelayers.invalidation.units import Unit, current_unit, is_written_to
 
 EVERYTHING = "*"
 
@@ -61,10 +63,7 @@ class LogBus(Bus):
             as_of = time.monotonic()
             peeked = log.peek()
         else:
-            if unit is None:
-                log.refresh()
-            else:
-                unit.refresh(self.database)
+            self._refresh(log, unit)
             as_of = log.refreshed_at
         events: list[Events] = []
 
@@ -81,6 +80,13 @@ class LogBus(Bus):
             return Events(everything=True, as_of=as_of)
         names = [tag.removeprefix(self._head) for tag in tags if tag.startswith(self._head)]
         return Events(names, EVERYTHING in names, as_of)
+
+    def _refresh(self, log: ProcessLog, unit: Unit | None) -> None:
+        if unit is not None:
+            with suppress(SynchronousOnlyOperation):  # it is used in an event loop
+                unit.refresh(self.database)
+                return
+        log.refresh()
 
     def append(self, event: bytes) -> bool:
         """Log a tag for each name; what is in a transaction may be rolled back."""
