@@ -137,7 +137,8 @@ class PostgresDialect(Dialect):
 
     vendor = "postgresql"
     position = "position"
-    watermark = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    # Subqueries, here and below, are worked out once and not for each row.
+    watermark = "(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)"
     same_tag = "tag = %s"
     # Not the id: its sequence may be behind the rows, as after a copy that has left it out.
     key = ("position", "tag")
@@ -150,7 +151,7 @@ class PostgresDialect(Dialect):
         "pg_current_snapshot()::text || ':' || COALESCE(pg_current_xact_id_if_assigned()::text, '')"
     )
     # There every row that was read, and the gap behind the last, is a conflict with all writers.
-    is_blind = "current_setting('transaction_isolation') = 'serializable'"
+    is_blind = "(SELECT current_setting('transaction_isolation') = 'serializable')"
     lock = f"SELECT pg_advisory_xact_lock(hashtext('{STATE}'))"
     # A foreign server's positions may be above those that are still to come.
     forget_rows = f"DELETE FROM {LOG}"
@@ -177,8 +178,8 @@ class PostgresDialect(Dialect):
                 f" (pg_control_checkpoint()).timeline_id::text || ':' || {here}"
             )
         else:
-            is_ours = f"s.origin LIKE '%%:' || {here}"
-        self.here = here
+            is_ours = f"s.origin LIKE '%%:' || (SELECT {here})"
+        self.here = here = f"(SELECT {here})"
         # A copy in recovery follows a log that its original has looked at.
         self.place = f"CASE WHEN pg_is_in_recovery() OR {is_ours} THEN s.origin ELSE {here} END"
 

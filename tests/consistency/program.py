@@ -113,6 +113,7 @@ def move_log(database: str, store: str, end: float, chance: random.Random) -> di
     while time.time() < end:
         try:
             with connections[database].cursor() as cursor:
+                cursor.execute("DELETE FROM cachelayers_logstate WHERE id = 1")
                 cursor.execute(chance.choice(MOVES), [uuid4().hex])
             moved += 1
         except OperationalError:
