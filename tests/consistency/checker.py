@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests import environment
+from tests.consistency.kinds import Kind
 
 PROGRAM = "tests.consistency.program"
 Process = subprocess.Popen[str]
@@ -27,16 +28,32 @@ class Findings:
     writes: int = 0
     pruned: int = 0
     moved: int = 0
+    changed: int = 0  # tables
     killed: int = 0
     stale: list[list[Any]] = field(default_factory=list)
     unseen: list[list[Any]] = field(default_factory=list)
+    leaked: list[list[Any]] = field(default_factory=list)
 
     def add(self, one: dict[str, Any]) -> None:
         """Add one process's."""
-        for name in ("hits", "recalls", "writes", "pruned", "moved"):
+        for name in ("hits", "recalls", "writes", "pruned", "moved", "changed"):
             setattr(self, name, getattr(self, name) + one.get(name, 0))
         self.stale += one.get("stale", [])
         self.unseen += one.get("unseen", [])
+        self.leaked += one.get("leaked", [])
+
+    def include(self, other: Findings) -> None:
+        """Add another run's."""
+        for name in ("hits", "recalls", "writes", "pruned", "moved", "changed", "killed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.stale += other.stale
+        self.unseen += other.unseen
+        self.leaked += other.leaked
+
+    @property
+    def wrong(self) -> list[list[Any]]:
+        """Return all that is wrong."""
+        return [*self.stale, *self.unseen, *self.leaked]
 
     @property
     def hit_rate(self) -> float:
@@ -63,14 +80,20 @@ class Checker:
         self.running: list[tuple[str, Process]] = []
         self.findings = Findings()
         self.end = 0.0
+        self.kind = Kind("read", "late")
 
     def run(
         self, *, readers: int = 2, writers: int = 2, others: tuple[str, ...] = ()
     ) -> Callable[[], Findings]:
         """Start everything; the result waits for its end and returns what was found."""
-        self.one("prepare", 0)
+        return self.run_kind(Kind("read", "late", others=others), readers=readers, writers=writers)
+
+    def run_kind(self, kind: Kind, *, readers: int = 2, writers: int = 2) -> Callable[[], Findings]:
+        """Do the same with the roles of a kind."""
+        self.kind = kind
+        self.one(kind.prepare, 0)
         self.end = time.monotonic() + self.seconds
-        for role in ["read"] * readers + ["write"] * writers + list(others):
+        for role in [kind.reader] * readers + [kind.writer] * writers + list(kind.others):
             self.start(role, self.seconds)
         return self.finish
 
@@ -83,13 +106,21 @@ class Checker:
             for _, process in self.running:
                 process.kill()
                 process.communicate()
-        self.one("clean", 0)
+            self.one(self.kind.clean, 0)
         return self.findings
+
+    def kill_until_the_end(self, every: float, chance: random.Random) -> None:
+        """Kill a reader or a writer from time to time."""
+        while self.end - time.monotonic() > every:
+            time.sleep(every)  # for so long each one lives: it is the time under test
+            self.kill_one(chance)
 
     def kill_one(self, chance: random.Random) -> None:
         """Kill a process at once, and start another one for the rest of the time."""
         left = self.end - time.monotonic()
-        index = chance.randrange(len(self.running))
+        index = chance.choice(
+            [index for index, (role, _) in enumerate(self.running) if role not in self.kind.others]
+        )
         role, process = self.running[index]
         process.kill()
         process.communicate()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
-from cachelayers.invalidation import dialects, incarnations
+from django.db import connections
+
+from cachelayers.invalidation import capture, dialects, incarnations, noticing, units
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.log import Dependency, ProcessLog, log_of
 
 # A slow reader meets the race more often; the right rule does not care.
 SLOW_READER_SECONDS = 0.01
@@ -15,7 +20,7 @@ SLOW_READER_SECONDS = 0.01
 
 def switch_in(rule: str) -> None:
     """Replace the rule of this process by a naive one; "ours" leaves it as it is."""
-    {"ours": keep, "late": take_position_late, "ids": take_ids_for_positions}[rule]()
+    RULES[rule]()
 
 
 def keep() -> None:
@@ -52,3 +57,85 @@ def take_ids_for_positions() -> None:
         return IdDialect() if vendor == "postgresql" else dialects.Dialect()
 
     vars(incarnations)["dialect_for"] = dialect_for
+
+
+def take_any_log_for_ours() -> None:
+    """Ask no log where it was begun, nor whether it went back."""
+    names = ("_is_at_home", "_continues", "_reaches")
+    for name in names:
+        setattr(ProcessLog, name, lambda self, *arguments: True)
+
+
+def leave_new_tables_alone() -> None:
+    """Make no triggers on a table that takes the name of another."""
+    vars(noticing)["follow_schema"] = lambda connection, names: None
+
+
+def leave_schemas_unlogged() -> None:
+    """Log no change of a schema, and make no triggers after it."""
+
+    def change_schema(
+        connection: Any, footprint: Any, tags: list[str], execute: Callable[[], Any]
+    ) -> Any:
+        return execute()
+
+    vars(noticing)["change_schema"] = change_schema
+
+
+def capture_where_it_was_begun() -> None:
+    """Have what a task reads count for the value alone that was computed when it was started."""
+
+    def listening_captures() -> list[Capture]:
+        found = capture.current_capture()
+        return [] if found is None else [found]
+
+    for module in (capture, noticing):
+        vars(module)["listening_captures"] = listening_captures
+
+
+def store_what_is_uncommitted() -> None:
+    """Read from the cache, and store, within a transaction that has written."""
+    vars(noticing)["note_write"] = lambda connection: None
+    vars(noticing)["is_written_to"] = lambda connection: False
+    vars(units)["is_written_to"] = lambda connection: False
+    units.Unit.note_write = lambda self, connection: None  # type: ignore[method-assign]
+    units.Unit.is_dirty = lambda self: False  # type: ignore[method-assign]
+
+
+def share_keys() -> None:
+    """Leave the tenant out of the key."""
+    tenants["name in key"] = lambda tenant: ""
+
+
+def refresh_in_threads() -> None:
+    """Compute in a thread, which knows nothing of the request."""
+
+    def elsewhere(compute: Callable[[], Any]) -> Any:
+        def compute_and_close() -> Any:
+            try:
+                return compute()
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(copy_context().run, compute_and_close).result()
+
+    tenants["compute"] = elsewhere
+
+
+tenants: dict[str, Callable[[Any], Any]] = {
+    "name in key": str,
+    "compute": lambda compute: compute(),
+}
+RULES: dict[str, Callable[[], None]] = {
+    "ours": keep,
+    "late": take_position_late,
+    "ids": take_ids_for_positions,
+    "any log": take_any_log_for_ours,
+    "no new triggers": leave_new_tables_alone,
+    "unlogged schemas": leave_schemas_unlogged,
+    "own context": capture_where_it_was_begun,
+    "uncommitted": store_what_is_uncommitted,
+    "shared keys": share_keys,
+    "threads": refresh_in_threads,
+}

@@ -19,9 +19,8 @@ from django.db import OperationalError, connections  # noqa: E402
 
 from cachelayers import recall, unit_of_work  # noqa: E402
 from cachelayers.invalidation import prune  # noqa: E402
-from tests.consistency import naive, shapes, writers  # noqa: E402
-
-PAUSE_SECONDS = float(os.environ["CACHELAYERS_CHECKER_PAUSE"])  # between two writes
+from tests.consistency import moves, naive, requests, shapes, tables, writers  # noqa: E402
+from tests.consistency.writers import PAUSE_SECONDS  # noqa: E402
 
 
 def write(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
@@ -150,6 +149,9 @@ ROLES = {
     "move": move_log,
     "prepare": prepare,
     "clean": clean,
+    **requests.ROLES,
+    **tables.ROLES,
+    **moves.ROLES,
 }
 
 

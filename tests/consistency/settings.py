@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.settings import *  # noqa: F403
-from tests.settings import CACHELAYERS, CACHES, DATABASES, layered_cache
+from tests.settings import CACHELAYERS, CACHES, DATABASES, INSTALLED_APPS, layered_cache
 
 # Without a bus: what recall keeps needs none.
 CACHES["layers"] = layered_cache("memory", "sqlite")
@@ -17,7 +17,12 @@ if address := os.environ.get("CACHELAYERS_CHECKER_MEMCACHED"):
         "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
         "LOCATION": address,
     }
+# Many processes start, and none shows an admin.
+INSTALLED_APPS = [app for app in INSTALLED_APPS if app != "django.contrib.admin"]
+ROOT_URLCONF = "tests.consistency.site"
+MIDDLEWARE = []  # ours is put there
 for database in DATABASES.values():
+    database["CONN_MAX_AGE"] = None  # as a busy site has it
     if database["ENGINE"].endswith("sqlite3"):
         # A transaction that reads first and then writes would be refused at once.
         database["OPTIONS"] = {**database["OPTIONS"], "transaction_mode": "IMMEDIATE"}

@@ -11,6 +11,7 @@ from django.db import connections
 from django.db.models import Sum
 
 from cachelayers import recall
+from cachelayers.invalidation.triggers import install_triggers
 from testproject.airports.models import Airport, Country
 
 COUNTRIES = 6
@@ -102,3 +103,57 @@ def empty(database: str) -> None:
     """Take all rows away."""
     Airport.objects.using(database).all().delete()
     Country.objects.using(database).all().delete()
+
+
+# Of the tenants
+
+TENANTS = 3
+TENANT_RANGE = 10**8  # between the versions of two tenants: a value tells whose it is
+
+
+def tenant_code(tenant: int) -> str:
+    return f"Y{tenant}"
+
+
+def write_of_tenant(database: str, tenant: int) -> str:
+    """Return the statement that another program writes a tenant's next version with."""
+    is_in_schemas = connections[database].vendor == "postgresql"
+    table = f"tenant_{tenant}.airports_country" if is_in_schemas else "airports_country"
+    code = tenant_code(0 if is_in_schemas else tenant)
+    return (
+        f"UPDATE {table} SET name = CAST(CAST(name AS INTEGER) + 1 AS VARCHAR(50))"
+        f" WHERE code = '{code}'"
+    )
+
+
+def make_tenants(database: str) -> None:
+    """Make a row of each tenant; on PostgreSQL in a schema of its own."""
+    connection = connections[database]
+    for tenant in range(TENANTS):
+        values = [tenant_code(tenant), str((tenant + 1) * TENANT_RANGE)]
+        if connection.vendor != "postgresql":
+            Country.objects.using(database).create(code=values[0], name=values[1])
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE SCHEMA tenant_{tenant}")
+            cursor.execute(
+                f"CREATE TABLE tenant_{tenant}.airports_country"
+                " (LIKE public.airports_country INCLUDING ALL)"
+            )
+            cursor.execute(
+                f"INSERT INTO tenant_{tenant}.airports_country (code, name) VALUES (%s, %s)",
+                [tenant_code(0), values[1]],
+            )
+            cursor.execute(f"SET search_path = tenant_{tenant}, public")
+        install_triggers(connection)
+        with connection.cursor() as cursor:
+            cursor.execute("RESET search_path")
+
+
+def remove_tenants(database: str) -> None:
+    """Take them away."""
+    if connections[database].vendor == "postgresql":
+        with connections[database].cursor() as cursor:
+            for tenant in range(TENANTS):
+                cursor.execute(f"DROP SCHEMA IF EXISTS tenant_{tenant} CASCADE")
+    Country.objects.using(database).filter(code__startswith="Y").delete()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
+from typing import Any
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.models import F
 
 from testproject.airports.models import Airport, Country
 from tests.consistency.shapes import CODES, COUNTRIES, POISON, key_of
 
 ROLLED_BACK = 0.2
+PAUSE_SECONDS = float(os.environ.get("CACHELAYERS_CHECKER_PAUSE", "0.3"))  # between two writes
 
 
 class RollBack(Exception):
@@ -89,3 +92,18 @@ def write_once(database: str, chance: random.Random) -> None:
                 raise RollBack
     except RollBack:
         pass
+
+
+def elsewhere(database: str, *statements: str) -> None:
+    """Run statements in one transaction, as another program does: past Django."""
+    connection: Any = connections[database]
+    connection.ensure_connection()
+    with transaction.atomic(database):
+        cursor = connection.connection.cursor()
+        try:
+            for statement in statements:
+                cursor.execute(statement)
+        except connection.Database.OperationalError as error:
+            raise OperationalError(*error.args) from error
+        finally:
+            cursor.close()

@@ -1,0 +1,37 @@
+"""What one process of the checker finds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Found:
+    """What one reader found."""
+
+    hits: int = 0
+    recalls: int = 0
+    stale: list[list[Any]] = field(default_factory=list)  # older than what was there before
+    unseen: list[list[Any]] = field(default_factory=list)  # newer than what was there after
+    leaked: list[list[Any]] = field(default_factory=list)  # another tenant's
+
+    def judge(self, what: list[Any], before: int, value: int, after: int, is_hit: bool) -> None:
+        """Count a value, and whether it is right."""
+        self.recalls += 1
+        self.hits += is_hit
+        if value < before:
+            self.stale.append([*what, before, value, is_hit])
+        if value > after:
+            self.unseen.append([*what, value, after, is_hit])
+
+    def add(self, other: Found) -> None:
+        """Add what was found by another."""
+        self.hits += other.hits
+        self.recalls += other.recalls
+        self.stale += other.stale
+        self.unseen += other.unseen
+        self.leaked += other.leaked
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)

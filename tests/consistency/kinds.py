@@ -1,0 +1,72 @@
+"""What sites do: who reads, who writes, who disturbs, and a naive rule that each run finds out.
+
+Each kind is a run of its own, so that its result is told by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ALL = ("default", "postgres", "mariadb")
+TRANSACTIONAL = ("default", "postgres")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The roles of one run."""
+
+    reader: str
+    rule: str  # a naive one, with which the run finds something
+    writer: str = "write"
+    others: tuple[str, ...] = ()
+    prepare: str = "prepare"
+    clean: str = "clean"
+    databases: tuple[str, ...] = ALL
+    store: str = ""  # empty: in the database that is read
+
+
+KINDS = {
+    "readers and writers": Kind("read", "late", databases=ALL),
+    "pruned log": Kind("read", "late", others=("prune",), databases=TRANSACTIONAL),
+    "moved log": Kind("read", "late", others=("move",), databases=TRANSACTIONAL),
+    "several layers": Kind("read", "late", databases=TRANSACTIONAL, store="layers"),
+    "forks": Kind("fork", "late", databases=TRANSACTIONAL),
+    "requests in one transaction": Kind("atomic", "uncommitted"),
+    "streams": Kind("stream", "late"),
+    "loaders": Kind("loader", "own context"),
+    "tenants": Kind(
+        "tenant",
+        "threads",
+        writer="write tenants",
+        prepare="prepare tenants",
+        clean="clean tenants",
+        databases=TRANSACTIONAL,
+    ),
+    "swapped tables": Kind(
+        "read loans",
+        "unlogged schemas",
+        writer="write loans",
+        others=("swap",),
+        prepare="prepare loans",
+        clean="clean loans",
+        databases=TRANSACTIONAL,  # on MariaDB a copy and a swap are not one transaction
+    ),
+    "partitions": Kind(
+        "read loans",
+        "unlogged schemas",
+        writer="write loans",
+        others=("partition",),
+        prepare="prepare partitions",
+        clean="clean loans",
+        databases=("postgres",),
+    ),
+    "moved data": Kind(
+        "read moved",
+        "any log",
+        writer="write moved",
+        others=("move data",),
+        prepare="prepare address",
+        databases=TRANSACTIONAL,
+        store="sqlite",  # which stays where it is
+    ),
+}

@@ -1,0 +1,225 @@
+"""A site whose data is moved while it runs: restored in place, into another database, elsewhere.
+
+An address tells all processes where the data is now. Its number is odd while data is being moved:
+values that are read meanwhile are stored as always, and are compared with nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from django.db import DatabaseError, connections
+
+from tests import environment
+from tests.consistency import shapes, writers
+from tests.consistency.findings import Found
+from tests.servers import Postgres, ServerError
+
+WHERE = ("HOST", "PORT", "NAME")
+
+
+class Address:
+    """Where a database is, in a file that all processes read."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.path = environment.worker_folder() / f"address-{database}.json"
+
+    def follow(self) -> int:
+        """Connect to where the data is now; return the number of the address."""
+        number, place = json.loads(self.path.read_text())
+        connection = connections[self.database]
+        settings = connection.settings_dict
+        if any(str(settings[name]) != str(place[name]) for name in WHERE):
+            connection.close()
+            settings.update(place)
+        return int(number)
+
+    def write(self, number: int, place: dict[str, Any]) -> None:
+        new = self.path.with_suffix(f".{uuid4().hex}")
+        new.write_text(json.dumps([number, {name: place[name] for name in WHERE}]))
+        new.replace(self.path)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[dict[str, Any]]:
+        """Give the place, which the block may change; say that data is being moved."""
+        number, place = json.loads(self.path.read_text())
+        self.write(number + 1, place)
+        try:
+            yield place
+        finally:
+            self.write(number + 2, place)
+
+
+def read_what_moves(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
+    """Recall, and compare where nothing was moved meanwhile."""
+    from cachelayers import unit_of_work
+    from tests.consistency.requests import Asked
+
+    address, found = Address(database), Found()
+    while time.time() < end:
+        number = address.follow()
+        try:
+            asked, one = Asked(database, store, chance), Found()
+            with unit_of_work():
+                value = asked.recall()
+            asked.judge(value, one)
+        except (DatabaseError, TypeError, IndexError):  # gone in the middle of it
+            if address.follow() == number and not number % 2:
+                raise
+            connections[database].close()
+            continue
+        if address.follow() == number and not number % 2:
+            found.add(one)
+    return found.as_dict()
+
+
+def write_what_moves(
+    database: str, store: str, end: float, chance: random.Random
+) -> dict[str, Any]:
+    """Write to where the data is."""
+    address, writes = Address(database), 0
+    while time.time() < end:
+        address.follow()
+        try:
+            writers.write_once(database, chance)
+            writes += 1
+        except DatabaseError:
+            connections[database].close()
+        time.sleep(writers.PAUSE_SECONDS * chance.uniform(0, 2))
+    return {"writes": writes}
+
+
+Move = Callable[[Address, dict[str, Any], Path], None]
+
+# On SQLite
+
+
+def copy_sqlite(source: str | Path, target: str | Path) -> None:
+    """Copy a file page by page, as a tool for backups does, and wait for those who use it."""
+    with (
+        contextlib.closing(sqlite3.connect(source, timeout=20)) as one,
+        contextlib.closing(sqlite3.connect(target, timeout=20)) as other,
+    ):
+        one.backup(other)
+
+
+def put_back(address: Address, place: dict[str, Any], backup: Path) -> None:
+    copy_sqlite(backup, place["NAME"])
+
+
+def put_elsewhere(address: Address, place: dict[str, Any], backup: Path) -> None:
+    other = backup.with_name(f"moved-{uuid4().hex[:8]}.sqlite3")
+    copy_sqlite(backup, other)
+    place["NAME"] = str(other)
+
+
+def move_sqlite(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
+    """Restore older copies of the file, over it and beside it."""
+    backup = environment.make_private_folder("moves") / "backup.sqlite3"
+
+    def back_up(place: dict[str, Any]) -> Path:
+        copy_sqlite(place["NAME"], backup)
+        return backup
+
+    return move_again_and_again(Address(database), end, [put_back, put_elsewhere], back_up)
+
+
+# On PostgreSQL
+
+
+def tool(place: dict[str, Any], name: str, *arguments: str) -> str:
+    server = Postgres(environment.run_folder() / "postgres", port=int(place["PORT"]))
+    options = ["-h", "127.0.0.1", "-p", str(place["PORT"]), "-U", "postgres"]
+    return server.run_tool(server.program_path(name), *options, *arguments)
+
+
+def load(place: dict[str, Any], dump: Path) -> None:
+    options = ["-qX", "-1", "-v", "ON_ERROR_STOP=1", "-f", str(dump)]
+    tool(place, "psql", *options, "-d", place["NAME"])
+
+
+def dump_postgres(place: dict[str, Any]) -> Path:
+    dump = environment.make_private_folder("moves") / "dump.sql"
+    dump.parent.chmod(0o755)
+    dump.write_text(tool(place, "pg_dump", "--clean", "--if-exists", place["NAME"]))
+    dump.chmod(0o644)
+    return dump
+
+
+def restore_in_place(address: Address, place: dict[str, Any], dump: Path) -> None:
+    load(place, dump)
+
+
+def restore_in_new_database(address: Address, place: dict[str, Any], dump: Path) -> None:
+    name = f"{environment.database_name()}_{uuid4().hex[:8]}"
+    tool(place, "psql", "-qX", "-d", "postgres", "-c", f'CREATE DATABASE "{name}"')
+    there = place | {"NAME": name}
+    load(there, dump)
+    place.update(there)
+
+
+def move_postgres(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
+    """Restore older dumps in place, into another database, and on a younger server."""
+    with Postgres(environment.make_private_folder("younger")) as younger:
+        younger.create_database("restored")
+
+        def restore_on_younger(address: Address, place: dict[str, Any], dump: Path) -> None:
+            there = place | {"HOST": "127.0.0.1", "PORT": younger.port, "NAME": "restored"}
+            load(there, dump)
+            place.update(there)
+
+        moves: list[Move] = [restore_on_younger, restore_in_place, restore_in_new_database]
+        moved = move_again_and_again(Address(database), end, moves, dump_postgres)
+        time.sleep(max(end + 2 - time.time(), 0))  # others end their last requests
+    return moved
+
+
+def move_again_and_again(
+    address: Address,
+    end: float,
+    moves: list[Move],
+    back_up: Callable[[dict[str, Any]], Path],
+) -> dict[str, Any]:
+    """Make a backup, let others work on, and restore it in one way after the other."""
+    moved = 0
+    pause = max((end - time.time()) / 10, 0.5)
+    while time.time() < end:
+        _, place = json.loads(address.path.read_text())
+        backup = back_up(place)
+        time.sleep(pause)  # what is written and cached meanwhile is lost
+        with address.changing() as place, suppress(ServerError):
+            moves[moved % len(moves)](address, place, backup)
+            moved += 1
+        # A process that meets more than five in a minute takes no part in it any more.
+        time.sleep(pause)
+    return {"moved": moved}
+
+
+def make_address(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
+    """Say that the data is where the settings say."""
+    shapes.fill(database)
+    Address(database).write(0, connections[database].settings_dict)
+    return {}
+
+
+def move_data(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
+    by_vendor = {"sqlite": move_sqlite, "postgresql": move_postgres}
+    return by_vendor[connections[database].vendor](database, store, end, chance)
+
+
+ROLES: dict[str, Callable[..., dict[str, Any]]] = {
+    "read moved": read_what_moves,
+    "write moved": write_what_moves,
+    "move data": move_data,
+    "prepare address": make_address,
+}

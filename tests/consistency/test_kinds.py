@@ -1,0 +1,56 @@
+"""No hit is stale, and none is another tenant's, whatever a site does beside plain requests.
+
+Each kind is seen to find something where one rule of ours is replaced by a naive one.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.consistency.checker import Checker, Findings
+from tests.consistency.kinds import KINDS
+from tests.consistency.test_consistency import STORES, expect_nothing_stale
+
+SECONDS = 2
+MARKS = {"postgres": pytest.mark.postgres, "mariadb": pytest.mark.mariadb}
+# Each on one database, as a run takes seconds; the command runs them on all.
+NEW = {
+    "requests in one transaction": "default",
+    "streams": "default",
+    "loaders": "default",
+    "tenants": "default",
+    "swapped tables": "default",
+    "partitions": "postgres",
+    "moved data": "default",
+}
+RUNS = [
+    pytest.param(name, database, marks=MARKS.get(database, ()), id=name)
+    for name, database in NEW.items()
+]
+
+# Seen to be found at once; the command has a naive rule for each of them.
+FOUND = [run for run in RUNS if run.id in {"requests in one transaction", "loaders", "tenants"}]
+
+
+def run(name: str, database: str, seconds: float, rule: str = "ours") -> Findings:
+    kind = KINDS[name]
+    store = kind.store or STORES[database]
+    return Checker(database, store, seconds, rule=rule, pause=0.1).run_kind(
+        kind, readers=1, writers=1
+    )()
+
+
+@pytest.mark.parametrize(("name", "database"), RUNS)
+def test_nothing_is_stale_and_nothing_leaks(name: str, database: str) -> None:
+    findings = expect_nothing_stale(lambda seconds: run(name, database, seconds * 0.5))
+
+    assert findings.leaked == []
+
+
+@pytest.mark.parametrize(("name", "database"), FOUND)
+def test_the_checker_finds_a_rule_that_is_naive(name: str, database: str) -> None:
+    for seconds in (SECONDS, 2 * SECONDS, 4 * SECONDS):  # it is a matter of luck
+        if run(name, database, seconds, KINDS[name].rule).wrong:
+            return
+
+    raise AssertionError(name)
