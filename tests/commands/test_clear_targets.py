@@ -261,7 +261,7 @@ def test_a_word_that_only_the_site_s_views_declare_is_known(
 def test_a_fragment_whose_name_a_template_works_out_can_be_invalidated_all_the_same(
     clear: RunCommand, menu: Callable[[], str]
 ) -> None:
-    assert clear("--fragment=meny", "--any-tag").error is None
+    assert clear("--fragment=worked out by a template", "--any-tag").error is None
 
 
 @pytest.mark.parametrize("name", ["", "a\x00b", "x" * 250])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from tests import environment
 from tests.consistency.kinds import Kind
@@ -77,6 +78,9 @@ class Checker:
         self.database, self.store, self.seconds, self.rule = database, store, seconds, rule
         self.environment = {**os.environ, "CACHELAYERS_CHECKER_REDIS": redis}
         self.environment["CACHELAYERS_CHECKER_PAUSE"] = str(pause)
+        # What a run with a naive rule has stored is wrong, and is for no other run.
+        self.environment["CACHELAYERS_CHECKER_STORE"] = store
+        self.environment["CACHELAYERS_CHECKER_PREFIX"] = uuid4().hex[:8]
         self.running: list[tuple[str, Process]] = []
         self.findings = Findings()
         self.end = 0.0

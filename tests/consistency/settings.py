@@ -17,6 +17,8 @@ if address := os.environ.get("CACHELAYERS_CHECKER_MEMCACHED"):
         "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
         "LOCATION": address,
     }
+if store := os.environ.get("CACHELAYERS_CHECKER_STORE"):
+    CACHES[store] = {**CACHES[store], "KEY_PREFIX": os.environ["CACHELAYERS_CHECKER_PREFIX"]}
 # Many processes start, and none shows an admin.
 INSTALLED_APPS = [app for app in INSTALLED_APPS if app != "django.contrib.admin"]
 ROOT_URLCONF = "tests.consistency.site"
