@@ -188,18 +188,28 @@ class Speller:
         for name in names:
             value = values.get(name, DEFERRED)
             encoder = SCALARS.get(type(value))
-            parts.append(self._spell_field(name, value) if encoder is None else encoder(value))
+            parts.append(self._spell_field(row, name, value) if encoder is None else encoder(value))
         return "".join(parts)
 
-    def _spell_field(self, name: str, value: Any) -> str:
+    def _spell_field(self, row: Model, name: str, value: Any) -> str:
         if value is DEFERRED:
             return "~"  # the block reads it itself, if it does
         if isinstance(value, FieldFile):
             return spell(value.name)  # what the field holds before it is first used
+        place = type(row), name
+        if place in wrapping and (stored := spell_stored(row, name, value)):
+            return stored
+        met, is_all = len(self._met), self.is_all
         try:
             return self.spell(value)
         except Unstable as error:
-            raise Unstable(f"of its {name!r}, {error}") from None
+            if not (stored := spell_stored(row, name, value)):
+                raise Unstable(f"of its {name!r}, {error}") from None
+            wrapping.add(place)
+            for key in [*self._met][met:]:  # else their spelling would be a number of nothing
+                del self._met[key]
+            self.is_all = is_all
+            return stored
 
     def _spell_attribute(self, model: type[Model], name: str, value: object) -> str:
         """Spell what an instance has beside its row; nothing for a helper that each has."""
@@ -511,6 +521,18 @@ def is_bare(instance: Any, depth: int) -> bool:
     return True
 
 
+def spell_stored(row: Model, name: str, value: object) -> str:
+    """Spell what a field would store; nothing where that is no plain value.
+
+    For fields that wrap what they hold in code, such as Wagtail's StreamField.
+    """
+    try:
+        stored = cast("Any", row._meta.get_field(name)).get_prep_value(value)
+        return "" if stored is None else f"S{spell(stored)}"
+    except Exception:  # noqa: BLE001 - whatever a field does with a value
+        return ""
+
+
 @lru_cache(maxsize=1024)
 def fields_of(model: type[Model]) -> tuple[list[str], str]:
     """Return the names of a model's fields, and their spelling."""
@@ -531,6 +553,8 @@ def types_at_birth(model: type[Model]) -> Mapping[str, type]:
         return NO_ATTRIBUTES
     return {name: type(value) for name, value in vars(fresh).items()}
 
+
+wrapping: set[tuple[type[Model], str]] = set()  # fields whose values have no spelling of their own
 
 # Of the types that were met; spell() looks for that of a model's class step by step.
 encoders: dict[type, Callable[[Any], str]] = {
