@@ -18,12 +18,14 @@ class CacheLayersConfig(AppConfig):
         """Connect what listens."""
         from cachelayers import checks, openers
         from cachelayers.backends.database import files_of_tests, storage
-        from cachelayers.invalidation import noticing, triggers
+        from cachelayers.computes import listen_to_plain_gets
+        from cachelayers.invalidation import noticing, plain_gets, triggers
         from cachelayers.statistics import writing
 
         checks.register_all()
         files_of_tests.remember_names()
         noticing.watch_all_connections()
+        listen_to_plain_gets(plain_gets.receive_plain_get)
         openers.open_units()
         writing.writer.connect()
         post_migrate.connect(

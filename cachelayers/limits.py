@@ -33,7 +33,8 @@ def limit_alone(connection: BaseDatabaseWrapper, seconds: float, *, in_bulk: boo
     """Return the limit for a statement outside a transaction; it costs no round trip.
 
     A statement ``in_bulk`` (clear, prune) may take its time, but may not wait longer for a lock.
-    MySQL and SQLite have no such form: there the alias's own options bound the wait.
+    MySQL and SQLite have no such form: there the alias's own options bound the wait (of SQLite's
+    statements on the log, `bounded` does).
     """
     if takes_several_statements(connection):
         # Two statements in one message are one transaction, so LOCAL ends with ours.

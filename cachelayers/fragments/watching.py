@@ -49,6 +49,7 @@ from cachelayers.request_access import (
 
 OTHER_USER = "the user of a request that only another object holds"
 OTHER_REQUEST = "a request that only another object holds"
+USED_ELSEWHERE = "a lazy object, such as the user, that another thread renders at the same time"
 Note = Callable[[], None]
 SetUp = Callable[[], Any]
 
@@ -100,7 +101,7 @@ class Watch:
                 if hasattr(session, "accessed"):
                     stack.enter_context(self._watching_session(session))
             for value, set_up_anew in self._lazy_objects():
-                stack.enter_context(standing_in_itself(value, set_up_anew))
+                stack.enter_context(standing_in_itself(value, set_up_anew, self._note_disturbed))
             stack.enter_context(watching_requests(self._requests, self))
             stack.enter_context(self._watching_locale())
             stack.enter_context(observing(self))
@@ -227,6 +228,9 @@ class Watch:
         self._lazy_ids |= found.keys()
         return list(found.values())
 
+    def _note_disturbed(self) -> None:
+        self.note_private(USED_ELSEWHERE)
+
     def _set_up_user(self, user: Any, set_up: SetUp) -> Any:
         """Find out who the user is; that this reads the session is not the block's doing."""
         self.note_user(user)
@@ -314,8 +318,14 @@ def layers_of(value: Any) -> list[Any]:
 
 
 @contextmanager
-def standing_in_itself(value: Any, set_up_anew: Callable[[SetUp], Any]) -> Iterator[None]:
-    """Have a lazy object set itself up anew at its first use, whoever holds it."""
+def standing_in_itself(
+    value: Any, set_up_anew: Callable[[SetUp], Any], note_disturbed: Note
+) -> Iterator[None]:
+    """Have a lazy object set itself up anew at its first use, whoever holds it.
+
+    ``note_disturbed``: called where another thread has put it back meanwhile, so that a use of it
+    may not have been noticed.
+    """
     wrapped, set_up = value._wrapped, value._setupfunc
 
     def give() -> Any:
@@ -326,6 +336,8 @@ def standing_in_itself(value: Any, set_up_anew: Callable[[SetUp], Any]) -> Itera
     try:
         yield
     finally:
+        if value.__dict__["_setupfunc"] is not give:
+            note_disturbed()
         value.__dict__["_setupfunc"] = set_up
         if value._wrapped is empty:
             value._wrapped = wrapped

@@ -82,6 +82,8 @@ def _run_in_time(
         if limit.undo:
             stack.callback(restore_transaction, connection, limit.undo)
         stack.enter_context(unnoticed(connection))
+        if connection.vendor == "sqlite":
+            stack.enter_context(locked_no_longer_than(connection, seconds))
         cursor = stack.enter_context(connection.cursor())
         cursor.execute(f"{limit.before}{statement}{limit.after}", parameters)
         for _ in range(limit.answers_before):
@@ -110,6 +112,22 @@ def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
         yield
     finally:
         connection.execute_wrappers = usual
+
+
+@contextmanager
+def locked_no_longer_than(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
+    """Have SQLite wait no longer for a lock; the application's own limit may be longer."""
+    driver: Any = connection.connection
+    [usual] = driver.execute("PRAGMA busy_timeout").fetchone()
+    limit = milliseconds(seconds)
+    if usual <= limit:
+        yield
+        return
+    driver.execute(f"PRAGMA busy_timeout = {limit}")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {usual}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from threading import get_ident
 
 from django.db import DatabaseError
 
+from cachelayers.computes import running_captures
 from cachelayers.invalidation.log import Dependency, Reading
 from cachelayers.invalidation.tags import CLOCK, without_many_rows
 from cachelayers.invalidation.units import Unit, living_unit
@@ -102,7 +103,6 @@ class Capture:
 
 
 _capture: ContextVar[Capture | None] = ContextVar("cachelayers_capture", default=None)
-running_captures: dict[int, Capture] = {}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Notice values that a compute takes out of a cache of ours by hand. Called by the backends.
+"""Notice values that a compute takes out of a cache of ours by hand. Backends call it.
 
 Nobody knows what such a value was made of. It may be a row that a package remembers (a flag, a
 setting). So only the timeout bounds the age of what is made of it.
@@ -9,19 +9,17 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
-from cachelayers.invalidation.capture import listening_captures, running_captures
+from cachelayers.invalidation.capture import listening_captures
 from cachelayers.invalidation.reports import warn_of_plain_get_once
 from cachelayers.stats import counts
 
 # Whose reads of a cache are understood: our own, and those of sessions, which are for one visitor.
 UNDERSTOOD = ("cachelayers.", "django.contrib.sessions.")
 
-__all__ = ["note_plain_get", "running_captures"]
 
-
-def note_plain_get(cache: str) -> None:
+def receive_plain_get(cache: str) -> None:
     """Have what is computed here be made of an unknown value. ``cache``: the alias."""
-    if caller_of_backend(sys._getframe(2)).startswith(UNDERSTOOD):
+    if caller_of_backend(sys._getframe(3)).startswith(UNDERSTOOD):
         return
     captures = listening_captures()
     for capture in captures:

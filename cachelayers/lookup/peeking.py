@@ -14,8 +14,9 @@ from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.computes import running_captures
 from cachelayers.entries.envelope import ENVELOPE_TYPES, FORMAT, LENGTH
-from cachelayers.invalidation.capture import current_capture, listening_captures, running_captures
+from cachelayers.invalidation.capture import current_capture, listening_captures
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit, current_unit

@@ -6,6 +6,7 @@ from django.db import connections
 
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.noticing import notice
+from cachelayers.invalidation.triggers import read_guard
 from tests.invalidation.conftest import Site
 
 
@@ -16,3 +17,15 @@ def test_a_connection_that_reads_the_log_first_is_watched(site: Site) -> None:
     log_of(site.database).refresh()
 
     assert notice in connections[site.database].execute_wrappers
+
+
+def test_what_the_database_logs_is_asked_without_a_statement_of_django_s(site: Site) -> None:
+    """Such a statement is noticed, and leads here again: a new process on MariaDB did not end."""
+    connection = connections[site.database]
+    connection.ensure_connection()
+    vars(connection).pop("mysql_server_data", None)
+    vars(connection.features).pop("ignores_table_name_case", None)
+
+    read_guard(connection)
+
+    assert "mysql_server_data" not in vars(connection)

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import arecall, recall, unit_of_work
-from cachelayers.invalidation.capture import running_captures
+from cachelayers.computes import running_captures
 from cachelayers.invalidation.units import (
     CommandUnit,
     OwnUnit,

@@ -248,6 +248,7 @@ def memcached_cache(memcached_server: Memcached) -> Iterator[BaseCache]:
         caches["keys"].close()
 
 
+@pytest.mark.filterwarnings("ignore::django.core.cache.CacheKeyWarning")
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize(
     "key",

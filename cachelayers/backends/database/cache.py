@@ -14,6 +14,7 @@ from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_o
 from cachelayers.backends.database.guard import FAILED
 from cachelayers.backends.database.health import missing_table_text
 from cachelayers.backends.database.table import NEVER_MS, ListedRow, Row, WholeRow
+from cachelayers.computes import note_plain_get, running_captures
 from cachelayers.entries.keys import LEASE_SUFFIX, Place
 from cachelayers.entries.values import (
     KIND_MASK,
@@ -22,7 +23,6 @@ from cachelayers.entries.values import (
     Undecodable,
 )
 from cachelayers.exceptions import CacheUnavailable, MissingTable
-from cachelayers.invalidation.plain_gets import note_plain_get, running_captures
 
 MOST_SHOWN_BYTES = 2**20  # of one value to an operator
 

@@ -26,9 +26,9 @@ from cachelayers.backends.layered.state import LOOK_SECONDS, state_of
 from cachelayers.backends.memory.freezing import thaw
 from cachelayers.backends.memory.store import MOST_READS, Record
 from cachelayers.backends.settings import Problem
+from cachelayers.computes import note_plain_get, running_captures
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.flows import arun, run
-from cachelayers.invalidation.plain_gets import note_plain_get, running_captures
 from cachelayers.invalidation.units import current_unit
 from cachelayers.locks import fork_count
 from cachelayers.stats import cell_of

@@ -17,8 +17,8 @@ from cachelayers.backends.memory.options import MemoryOptions, find_problems
 from cachelayers.backends.memory.store import MOST_READS, MemoryStore
 from cachelayers.backends.settings import Problem
 from cachelayers.backends.unreadable import decoded, report_unreadable
+from cachelayers.computes import note_plain_get, running_captures
 from cachelayers.entries.keys import LEASE_SUFFIX
-from cachelayers.invalidation.plain_gets import note_plain_get, running_captures
 from cachelayers.locks import ForkSafeLock
 from cachelayers.stats import cell_of
 

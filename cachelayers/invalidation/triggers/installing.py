@@ -38,6 +38,7 @@ class Guard:
     tables: frozenset[str]  # tracked ones of which every write is logged
     lacking: frozenset[str]  # tables where a trigger is missing, as the database names them
     places: frozenset[str]  # all that have a trigger of ours, bare and in lower case
+    keyless: frozenset[str]  # tracked ones whose key in the code is not the database's own
 
 
 def install_triggers(connection: BaseDatabaseWrapper) -> list[str]:
@@ -67,7 +68,11 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     there = {one.installed for one in found}
     lacking = [trigger for trigger in chosen if trigger.installed not in there]
     repair = Repair({trigger.table for trigger in lacking})
-    repair.problems += create(connection, lacking)
+    problems = dict(create(connection, lacking))
+    if problems:  # another `migrate` may have been quicker, or still be at it
+        there = {one.installed for one in VENDORS[connection.vendor].existing(connection)}
+        unmet = {one.place.name for one in lacking if one.installed not in there}
+        repair.problems += [text for name, text in problems.items() if name in unmet]
     if names is None:
         run(connection, VENDORS[connection.vendor].leftovers(connection))
     return repair
@@ -87,8 +92,10 @@ def choose(
             yield trigger
 
 
-def create(connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]) -> Iterable[str]:
-    """Create triggers, those of one table at once; yield what went wrong, one line per table."""
+def create(
+    connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]
+) -> Iterator[tuple[str, str]]:
+    """Create triggers, those of one table at once; yield where something went wrong, and what."""
     statements: dict[str, list[str]] = {}
     tables = {}
     for trigger in triggers:
@@ -98,7 +105,7 @@ def create(connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]) -> Iter
         try:
             run(connection, some)
         except DatabaseError as error:  # mostly a privilege that is lacking
-            yield f"{tables[place]}: {error}".strip()
+            yield place, f"{tables[place]}: {error}".strip()
 
 
 def run(connection: BaseDatabaseWrapper, statements: Iterable[str]) -> None:
@@ -148,6 +155,7 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
         frozenset({trigger.table for trigger in wanted} - {trigger.table for trigger in lacking}),
         frozenset(trigger.installed.place for trigger in lacking),
         frozenset(one.bare_place for one in found),
+        frozenset(one.table for one in wanted if one.place.table.key_column is None),
     )
 
 

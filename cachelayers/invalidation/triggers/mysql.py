@@ -32,7 +32,7 @@ WHERE constraint_schema = DATABASE()
   AND (delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION'))
 """
 TABLES = """
-SELECT t.table_name, c.column_name FROM information_schema.tables t
+SELECT t.table_name, c.column_name, @@lower_case_table_names FROM information_schema.tables t
 LEFT JOIN information_schema.columns c ON c.table_schema = t.table_schema
   AND c.table_name = t.table_name AND c.column_key = 'PRI'
 WHERE t.table_schema = DATABASE() AND t.table_type = 'BASE TABLE'
@@ -47,11 +47,15 @@ WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'
 def places_of(
     connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
 ) -> Iterator[Place]:
-    """Yield where the tracked tables are."""
+    """Yield where the tracked tables are.
+
+    Without Django's features: to know them Django runs a statement, which would lead here again.
+    """
     keys: dict[str, set[str]] = {}
-    for name, column in rows_of(connection, TABLES):
+    ignores_case = False
+    for name, column, lower_case in rows_of(connection, TABLES):
         keys.setdefault(name, set()).add(column)
-    ignores_case = connection.features.ignores_table_name_case
+        ignores_case = bool(lower_case)
     there = {name.lower() if ignores_case else name: name for name in keys}
     for table in tables:
         plain = table.name.strip("`")

@@ -1,0 +1,43 @@
+"""A log in an SQLite file that another process has locked is waited for LOG_SECONDS at most."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.test import override_settings
+
+from cachelayers.invalidation import bounded
+from cachelayers.invalidation.log import log_of
+from tests.faults.conftest import OpenCache, sqlite_settings
+from tests.faults.test_bounded_waits import seconds_of
+
+LOG_SECONDS = 0.3
+
+
+def test_a_locked_file_is_waited_for_as_long_as_is_allowed(
+    open_cache: OpenCache, sqlite_path: Path
+) -> None:
+    open_cache("locked-log", sqlite_settings(sqlite_path))
+    connection = connections["locked-log"]
+    connection.cursor().execute("PRAGMA journal_mode = DELETE")
+    bounded._pauses.clear()
+    holder = sqlite3.connect(sqlite_path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+
+    def read() -> None:
+        with pytest.raises(Exception, match="locked"):
+            log_of("locked-log").refresh()
+
+    with override_settings(CACHELAYERS={**settings.CACHELAYERS, "LOG_SECONDS": LOG_SECONDS}):
+        took = seconds_of(read)
+
+    holder.close()
+    bounded._pauses.clear()
+    assert LOG_SECONDS * 0.9 < took < LOG_SECONDS + 2
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        assert cursor.fetchone() == (5000,)
