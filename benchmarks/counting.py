@@ -26,7 +26,7 @@ from benchmarks.report import print_outcomes, print_table
 from benchmarks.targets import Outcome, at_most
 
 MOST_US = 1.0  # that counting may add to a call
-COUNTS_ONE = re.compile(r"^\s*self\._cell\.\w+ \+= (1|len\(found\))$\n", re.MULTILINE)
+COUNTS_ONE = re.compile(r"^\s*self\._cell\.\w+ [-+]= (1|len\(found\))$\n", re.MULTILINE)
 COUNTS_RESULT = re.compile(r"self\._cell\.\w+ \+= (?=self\.)")
 ROWS = 40  # of caches and layers, written at once
 
