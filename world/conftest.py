@@ -54,7 +54,7 @@ def install(project: Project, database: str, name: str) -> None:
     """Install cachelayers as README says, on the database."""
     own: dict[str, Any] = {"TRACK": ["*"]}
     if database == "mariadb":
-        own["LATE_COMMIT_SECONDS"] = 0  # no test leaves a transaction open beside another
+        own["LATE_COMMIT_SECONDS"] = 0.001  # no test leaves a transaction open beside another
     project.add_settings('INSTALLED_APPS += ["cachelayers"]', CACHELAYERS=own)
     if database == "sqlite":
         project.add_settings(

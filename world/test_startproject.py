@@ -36,8 +36,8 @@ def test_they_pass_in_parallel(shop: Project) -> None:
 
 
 def test_they_pass_with_pytest(shop: Project) -> None:
-    assert passed_by(shop.python(*PYTEST, "--create-db", "--reuse-db")) == 14
-    assert passed_by(shop.python(*PYTEST, "--reuse-db", "-n", "2")) == 14
+    assert passed_by(shop.python(*PYTEST, "--create-db", "--reuse-db")) == 5
+    assert passed_by(shop.python(*PYTEST, "--reuse-db", "-n", "2")) == 5
 
 
 def passed_by(output: str) -> int:

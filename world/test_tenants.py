@@ -55,7 +55,7 @@ with schema_context("{tenant}"):
 """
 
 
-@pytest.fixture(params=["shared", "of tenants", "both"])
+@pytest.fixture(params=["shared", "both"])
 def site(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
     project = make_project("postgres")
     project.add_app("shop")
@@ -63,8 +63,8 @@ def site(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
     project.write("website/urls.py", URLS)
     ours = ["cachelayers"]
     project.add_settings(
-        BOTH=ours if request.param != "of tenants" else [],
-        OF_TENANTS=ours if request.param != "shared" else [],
+        BOTH=ours,
+        OF_TENANTS=ours if request.param == "both" else [],
     )
     project.add_settings(SETTINGS)
     project.manage("makemigrations", "shop", "customers", "-v0")

@@ -1,17 +1,16 @@
 """What is published is shown, and nothing else."""
 
 from cms.models import ArticlePage
+from django.conf import settings
 from django.test import TransactionTestCase
-from wagtail.coreutils import get_supported_content_language_variant  # noqa: F401 - it is set up
-from wagtail.models import Page, Site
+from wagtail.coreutils import get_supported_content_language_variant
+from wagtail.models import Locale, Page, Site
 
 
 class ArticleTests(TransactionTestCase):
     def setUp(self):
-        from django.conf import settings
-        from wagtail.models import Locale
-
-        Locale.objects.get_or_create(language_code=settings.LANGUAGE_CODE)
+        language = get_supported_content_language_variant(settings.LANGUAGE_CODE)
+        Locale.objects.get_or_create(language_code=language)
         root = Page.get_first_root_node() or Page.add_root(title="Root", slug="root")
         self.home = root.add_child(instance=ArticlePage(title="Home", slug="start", body="Hello"))
         self.article = self.home.add_child(
@@ -42,7 +41,7 @@ class ArticleTests(TransactionTestCase):
         draft.title, draft.body = "Secret", "draft"
         draft.save_revision()
         for _ in range(2):
-            preview = self.article.get_latest_revision_as_object()
+            preview = draft.get_latest_revision_as_object()
             response = preview.make_preview_request()
             self.assertIn("Secret: draft", response.rendered_content)
             self.assertEqual(self.shown(), "Tea: green")
@@ -52,6 +51,6 @@ class ArticleTests(TransactionTestCase):
         draft = ArticlePage.objects.get(pk=self.article.pk)
         draft.title, draft.body = "Secret", "draft"
         draft.save_revision()
-        preview = self.article.get_latest_revision_as_object().make_preview_request()
+        preview = draft.get_latest_revision_as_object().make_preview_request()
         self.assertIn("Secret: draft", preview.rendered_content)
         self.assertEqual(self.shown(), "Tea: green")
