@@ -48,7 +48,8 @@ def take_ids_for_positions() -> None:
         position = "id"
         watermark = dialects.Dialect.watermark
         new = dialects.Dialect.new
-        all_from_watermark = dialects.Dialect.all_from_watermark
+        from_watermark = dialects.Dialect.from_watermark
+        gives_positions_again = True
         new_since = dialects.Dialect.new_since
         unseen = dialects.Dialect.unseen
         is_beyond = dialects.Dialect.is_beyond
