@@ -12,7 +12,7 @@ from django.db import connections
 
 from cachelayers.invalidation import capture, dialects, incarnations, noticing, units
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.log import Dependency, ProcessLog, Reading, log_of
+from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, log_of
 
 # A slow reader meets the race more often; the right rule does not care.
 SLOW_READER_SECONDS = 0.01
@@ -33,10 +33,13 @@ def take_position_late() -> None:
 
     def dependencies_now(self: Capture) -> list[Dependency]:
         time.sleep(SLOW_READER_SECONDS)
-        return [
-            Dependency(one.database, *log_of(one.database).refresh(), one.tags)
-            for one in dependencies(self)
-        ]
+        found = dependencies(self)
+        try:
+            return [
+                Dependency(one.database, *log_of(one.database).refresh(), one.tags) for one in found
+            ]
+        except LogUnreadable:  # it was moved too often
+            return found
 
     Capture.dependencies = dependencies_now  # type: ignore[method-assign]
 
