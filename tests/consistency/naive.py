@@ -12,7 +12,7 @@ from django.db import connections
 
 from cachelayers.invalidation import capture, dialects, incarnations, noticing, units
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, log_of
+from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, Reading, log_of
 
 # A slow reader meets the race more often; the right rule does not care.
 SLOW_READER_SECONDS = 0.01
