@@ -62,7 +62,7 @@ test:
 	@$(python) -m pytest -n auto $(PYTEST_ARGUMENTS)
 
 test-world:
-	@.ci/get-servers
+	@.ci/get-servers dump
 	@.ci/make-env world .ci/venvs/world
 	@.ci/venvs/world/bin/python -m pytest -c world/pytest.ini -n auto world $(PYTEST_ARGUMENTS)
 

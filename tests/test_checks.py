@@ -9,7 +9,12 @@ from django.db import connections
 from pytest_django import Settings
 
 from cachelayers import checks
-from cachelayers.checks import check_caches, check_declared_words, check_package_settings
+from cachelayers.checks import (
+    check_caches,
+    check_declared_words,
+    check_package_settings,
+    tenant_messages,
+)
 from tests.library.models import Untracked
 from tests.settings import database_cache
 
@@ -99,3 +104,12 @@ def test_a_database_of_another_vendor_is_told(
 
     assert error.id == "cachelayers.E002"
     assert "'oracle'" in error.msg
+
+
+def test_a_log_for_each_tenant_is_told(settings: Settings) -> None:
+    settings.TENANT_APPS = ["cachelayers.apps.CacheLayersConfig"]
+
+    [message] = tenant_messages()
+
+    assert message.id == "cachelayers.W027"
+    assert "SHARED_APPS" in str(message.hint)

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from tests import environment
-from tests.servers import DatabaseServer
+from tests.servers import SERVERS, DatabaseServer
 from world.project import Project
 
 environment.decide_once()
@@ -68,8 +68,21 @@ def install(project: Project, database: str, name: str) -> None:
     project.add_settings(f"CACHES = {json.dumps(caches_on(table))}")
 
 
+def require_server(name: str) -> None:
+    """Leave a test out where a server is missing, or fail, as the rest of the suite does."""
+    if environment.server_port(name) is None:
+        refuse(f"{name} is missing: {SERVERS[name].explain_absence()}")
+
+
+def refuse(reason: str) -> NoReturn:
+    if environment.servers_are_required():
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def server_database(server_name: str, name: str) -> dict[str, Any]:
     """Make a database on the run's server and return its settings."""
+    require_server(server_name)
     server = environment.start_shared_server(server_name)
     assert isinstance(server, DatabaseServer)
     server.create_database(name)

@@ -37,6 +37,10 @@ class Project:
             file.writelines(f"{line}\n" for line in lines)
             file.writelines(f"{name} = {value!r}\n" for name, value in values.items())
 
+    def settings(self) -> str:
+        """Return the text of settings.py."""
+        return (self.folder / NAME / "settings.py").read_text()
+
     def write(self, name: str, text: str) -> None:
         """Write a file of the project."""
         (self.folder / name).write_text(text)

@@ -70,10 +70,20 @@ def djangos_tests() -> Path:
     SDISTS.mkdir(parents=True, exist_ok=True)
     with environment.only_one_process(SDISTS / "lock"):
         if not [*SDISTS.glob(f"?jango-{version}.tar.gz")]:
-            command = [sys.executable, "-m", "pip", *DOWNLOAD, str(SDISTS), f"Django=={version}"]
-            subprocess.run(command, check=True, timeout=200)
+            download(version)
     [archive] = SDISTS.glob(f"?jango-{version}.tar.gz")
     return archive
+
+
+def download(version: str) -> None:
+    command = [sys.executable, "-m", "pip", *DOWNLOAD, str(SDISTS), f"Django=={version}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    if done.returncode:
+        pytest.fail(
+            f"Django's tests come from the package index, and the sdist of {version} could not be"
+            f" downloaded. Is there a network?\n{done.stderr}",
+            pytrace=False,
+        )
 
 
 @pytest.mark.parametrize(("name", "database"), STACKS)

@@ -10,7 +10,7 @@ import pytest
 
 from tests import environment
 from tests.servers import Redis
-from world.conftest import MakeProject
+from world.conftest import MakeProject, require_server
 from world.project import Project
 
 SECONDS = 60  # for one task on a busy machine
@@ -33,6 +33,7 @@ ENQUEUE = {
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
+    require_server("redis")
     with Redis(environment.make_private_folder("redis")) as server:
         yield server
 

@@ -41,17 +41,28 @@ class SingleFlight(BaseCache):
         self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> Any:
         """Do what ``get_or_set`` does."""
-        if not callable(default):
-            return await super().aget_or_set(key, default, timeout, version)
         found = await self.aget(key, self._missing_key, version)
         if found is not self._missing_key:
             return found
+        if not callable(default):
+            return await self._aadd_and_get(key, default, timeout, version)
         with self._flight(key, version) as (flight, is_mine):
             end, pause = time.monotonic() + package_settings().LEASE_SECONDS, PAUSE_SECONDS
             while not is_mine and not flight.landed.is_set() and time.monotonic() < end:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-            return await super().aget_or_set(key, default, timeout, version)
+            found = await self.aget(key, self._missing_key, version)
+            if found is not self._missing_key:
+                return found
+            return await self._aadd_and_get(key, default(), timeout, version)
+
+    async def _aadd_and_get(self, key: Any, value: Any, timeout: Any, version: int | None) -> Any:
+        """Store a value unless another is there now, and return which one is.
+
+        Not Django's `aget_or_set`: it runs our `get_or_set` in a thread, which would wait for us.
+        """
+        await self.aadd(key, value, timeout, version)
+        return await self.aget(key, value, version)
 
     @contextmanager
     def _flight(self, key: Any, version: int | None) -> Iterator[tuple[Flight, bool]]:

@@ -118,6 +118,15 @@ def find_or_make(
     dimensions = listing.memory.dimensions
     open_ones: Sequence[int] = range(len(keys))
     found: Found = {}
+    # One that another process has rendered tells under which keys it has stored the others too.
+    for _ in range(ROUNDS):
+        told = dimensions.union(*(unpack_signpost(kept) or () for kept, _ in peeked))
+        if told == dimensions:
+            break
+        listing.memory.learn(told)
+        dimensions = listing.memory.dimensions
+        keys = listing.keys(dimensions)
+        peeked = peek(listing, keys)
     if not listing.memory.has_rendered and len(keys) > 1:
         # What tells the first one nearly always tells the others: they are stored at once then.
         find_first(listing, keys, peeked, made)

@@ -22,7 +22,6 @@ NOW_MS = {
 
 
 HIGHEST = 2**63 - 1  # of a position
-HEAD = 7  # columns of a reading that are the same in each of its rows
 
 
 class Unseen(NamedTuple):
@@ -34,8 +33,12 @@ class Unseen(NamedTuple):
     def is_within(self, other: Unseen) -> bool:
         """Tell whether whoever has read all but this has read no less than all but the other."""
         return self.start >= other.start and all(
-            position >= other.start or position in other.positions for position in self.positions
+            other.holds(position) for position in self.positions
         )
+
+    def holds(self, position: int) -> bool:
+        """Tell whether the rows of a position are among them."""
+        return position >= self.start or position in self.positions
 
 
 class Dialect:
@@ -47,7 +50,7 @@ class Dialect:
     # An index that begins with the tag and the empty position ends with the id.
     same_tag = "tag = %s AND position IS NULL"
     new = "id >= %s"
-    all_from_watermark = f"id >= {watermark}"
+    from_watermark = f"id >= {watermark} - 1"  # and the row before it
     key: tuple[str, ...] = ("id",)  # the columns that no two rows have alike
     ignore = ""
     # Which server and database this is, as far as SQL can tell; `place` may look at the state `s`,
@@ -55,6 +58,7 @@ class Dialect:
     here = place = "''"
     snapshot = "NULL"
     is_blind = "NULL"  # true: the rows of the log were left out
+    gives_positions_again = True  # after an older copy was restored in place
     # Before the state is read to be replaced. On SQLite a deferred transaction that reads first is
     # refused where somebody else writes meanwhile; this takes its lock.
     lock = f"DELETE FROM {LOG} WHERE id IS NULL"
@@ -67,20 +71,20 @@ class Dialect:
     def refresh(self) -> str:
         """Read the state, the watermark and the rows that are new; parameters: see `new_since`.
 
-        Rows of (incarnation, floor, watermark, origin, place, snapshot, is blind, tag, position);
-        the last two are NULL in the one row where there is nothing new. No row at all: there is no
-        state.
+        Rows of (incarnation, floor, watermark, origin, place, snapshot, is blind, at, tag,
+        position); the last three are NULL in the one row where there is nothing new. No row at all:
+        there is no state.
         """
         return self._refresh(self.new)
 
     @cached_property
     def first_refresh(self) -> str:
         """Read the same from the watermark on, for a process that knows nothing yet."""
-        return self._refresh(self.all_from_watermark)
+        return self._refresh(self.from_watermark)
 
-    def new_since(self, unseen: Unseen) -> Sequence[Any]:
-        """Return the parameters of `refresh`."""
-        return [unseen.start]
+    def new_since(self, unseen: Unseen, newest: int) -> Sequence[Any]:
+        """Return the parameters of `refresh`; ``newest``: the last row, which is read again."""
+        return [min(unseen.start, newest)]
 
     def unseen(self, watermark: int, snapshot: str | None) -> Unseen:
         """Return what a reading has not seen, by its watermark and snapshot."""
@@ -92,9 +96,9 @@ class Dialect:
 
     def _refresh(self, condition: str) -> str:
         return (
-            f"SELECT {self._head}, l.tag, l.position FROM {STATE} s LEFT JOIN (SELECT tag,"
-            f" {self.position} AS position FROM {LOG} WHERE {condition}{self._unless_blind}) l"
-            " ON 1 = 1"
+            f"SELECT {self._head}, l.at, l.tag, l.position FROM {STATE} s LEFT JOIN"
+            f" (SELECT at, tag, {self.position} AS position FROM {LOG}"
+            f" WHERE {condition}{self._unless_blind}) l ON 1 = 1"
         )
 
     @cached_property
@@ -124,7 +128,7 @@ class Dialect:
         parts = " UNION ALL ".join(
             f"SELECT {number} AS number, {last} AS last" for number in range(count)
         )
-        return f"SELECT {self._head}, t.number, t.last FROM {STATE} s CROSS JOIN ({parts}) t"
+        return f"SELECT {self._head}, NULL, t.number, t.last FROM {STATE} s CROSS JOIN ({parts}) t"
 
     def insert(self, count: int) -> str:
         """Log ``count`` tags; parameters: the tags."""
@@ -145,13 +149,14 @@ class PostgresDialect(Dialect):
     # With both ends: of a range that is open the planner, where it has no statistics, expects a
     # third of all rows, and reads the whole table.
     new = f"(position BETWEEN %s AND {HIGHEST} OR position = ANY(%s))"
-    all_from_watermark = f"position BETWEEN {watermark} AND {HIGHEST}"
+    from_watermark = f"position BETWEEN {watermark} AND {HIGHEST}"
     ignore = " ON CONFLICT (position, tag) DO NOTHING"  # one row per transaction and tag
     snapshot = (
         "pg_current_snapshot()::text || ':' || COALESCE(pg_current_xact_id_if_assigned()::text, '')"
     )
     # There every row that was read, and the gap behind the last, is a conflict with all writers.
     is_blind = "(SELECT current_setting('transaction_isolation') = 'serializable')"
+    gives_positions_again = False  # but to other servers, which the origin tells
     lock = f"SELECT pg_advisory_xact_lock(hashtext('{STATE}'))"
     # A foreign server's positions may be above those that are still to come.
     forget_rows = f"DELETE FROM {LOG}"
@@ -183,7 +188,7 @@ class PostgresDialect(Dialect):
         # A copy in recovery follows a log that its original has looked at.
         self.place = f"CASE WHEN pg_is_in_recovery() OR {is_ours} THEN s.origin ELSE {here} END"
 
-    def new_since(self, unseen: Unseen) -> Sequence[Any]:
+    def new_since(self, unseen: Unseen, newest: int) -> Sequence[Any]:
         return [unseen.start, list(unseen.positions)]
 
     def unseen(self, watermark: int, snapshot: str | None) -> Unseen:
@@ -225,7 +230,7 @@ class MySQLDialect(Dialect):
             f" WHERE at < {NOW_MS['mysql']} - {int(late_commit_seconds * 1000)}"
             " ORDER BY id DESC LIMIT 1), 1)"
         )
-        self.all_from_watermark = f"id >= {self.watermark}"
+        self.from_watermark = f"id >= {self.watermark} - 1"
 
 
 @lru_cache(maxsize=8)

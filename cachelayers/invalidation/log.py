@@ -66,7 +66,7 @@ class Reading(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of what a statement has read of a log; all but the last two say how the log is."""
+    """One row of what a statement has read of a log; all but the last three say how the log is."""
 
     incarnation: str
     floor: int
@@ -75,8 +75,43 @@ class Row(NamedTuple):
     place: str  # where the connection leads; of the log's own place it is the origin
     snapshot: str | None
     is_blind: bool | None
+    at: int | None
     tag: Any  # or None, or the number of the one that was asked for
     position: int | None
+
+
+class LogRow(NamedTuple):
+    """A row of the log itself."""
+
+    position: int
+    at: int
+    tag: str
+
+
+class Mark(NamedTuple):
+    """How far a log is known to reach: an older one may reach as far again, with other rows."""
+
+    watermark: int
+    newest: LogRow | None
+
+    def is_in(self, rows: Sequence[Row]) -> bool:
+        """Tell whether a later reading of the same log is one of its future."""
+        head, newest = rows[0], self.newest
+        if head.watermark < self.watermark or newest is None:
+            return head.watermark >= self.watermark
+        for row in rows:
+            if row.position == newest.position:
+                return (row.at, row.tag) == (newest.at, newest.tag)
+        # It has been pruned: for its age, or because a later row of its tag makes it redundant.
+        return newest.position < head.floor or any(row.tag == newest.tag for row in rows)
+
+
+def newest_of(rows: Sequence[Row]) -> LogRow | None:
+    """Return the row of the log with the highest position."""
+    return max(
+        (LogRow(row.position, row.at, row.tag) for row in rows if row.position and row.at),
+        default=None,
+    )
 
 
 class Dependency(NamedTuple):
@@ -103,6 +138,12 @@ class Known:
     unseen: Unseen = NOTHING_SEEN
     last: dict[str, int] = field(default_factory=dict)
     older: dict[str, int] = field(default_factory=dict)
+    newest: LogRow | None = None  # by its position, where positions may be given again
+
+    @property
+    def mark(self) -> Mark:
+        """Return how far the log is known to reach."""
+        return Mark(self.watermark, self.newest)
 
 
 class ProcessLog:
@@ -130,15 +171,21 @@ class ProcessLog:
         """
         connection = connections[self.database]
         known, now = self.known, transaction_of(connection).sees_as_of()
+        mark = known and known.mark  # before the statement: other threads read on meanwhile
         rows = self._fetch(connection, known)
-        if known is not None and not self._continues(connection, known, rows[0]):
+        if known and mark and not self._continues(connection, known, mark, rows):
             rows = self._fetch(connection, None)
-        head = rows[0]
-        unseen = dialect_of(connection).unseen(head.watermark, head.snapshot)
+        head, dialect = rows[0], dialect_of(connection)
+        read = Known(
+            head.incarnation,
+            known_from=head.watermark,
+            watermark=head.watermark,
+            floor=head.floor,
+            unseen=dialect.unseen(head.watermark, head.snapshot),
+            newest=newest_of(rows) if dialect.gives_positions_again else None,
+        )
         with self._lock:
-            self._take(
-                Known(head.incarnation, head.watermark, head.watermark, head.floor, unseen), rows
-            )
+            self._take(read, rows)
             self.refreshed_at = max(self.refreshed_at, now)
         return Reading(head.incarnation, head.watermark)
 
@@ -151,11 +198,11 @@ class ProcessLog:
         known = self.known
         if known is None:
             return None
-        connection = connections[self.database]
+        connection, unseen = connections[self.database], known.unseen
         rows = self._read(connection, known)
         if not rows or any(row.incarnation != known.incarnation for row in rows):
             return None
-        return [row.tag for row in rows if row.tag is not None]
+        return [row.tag for row in rows if row.position and unseen.holds(row.position)]
 
     def follow(self) -> TagFollower:
         """Return what gathers new tags from now on."""
@@ -278,7 +325,8 @@ class ProcessLog:
         dialect = dialect_of(connection)
         if known is None:
             return self._rows(connection, dialect.first_refresh, [])
-        return self._rows(connection, dialect.refresh, dialect.new_since(known.unseen))
+        newest = known.newest.position if known.newest else known.unseen.start
+        return self._rows(connection, dialect.refresh, dialect.new_since(known.unseen, newest))
 
     def _fetch(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[Row]:
         """Read the same, of a log that is at home here: it begins where there is none."""
@@ -337,21 +385,25 @@ class ProcessLog:
             )
         outside_event_loop(replace_state, self.database, was)
 
-    def _continues(self, connection: BaseDatabaseWrapper, known: Known, row: Row) -> bool:
+    def _continues(
+        self, connection: BaseDatabaseWrapper, known: Known, mark: Mark, rows: Sequence[Row]
+    ) -> bool:
         """Tell whether this is still the log that was known.
 
-        Where its positions ran backwards a backup was restored. Entries of the lost time may be
-        anywhere, so it is made a new log, for which none of them counts.
+        Where it ran backwards a backup was restored. Entries of the lost time may be anywhere, so
+        it is made a new log, for which none of them counts.
         """
-        if row.incarnation != known.incarnation:
+        if rows[0].incarnation != known.incarnation:
             return False
-        if row.watermark >= known.watermark or is_in_snapshot(connection):
+        if is_in_snapshot(connection) or mark.is_in(rows):
             return True
         # Another thread may merely have read later than this one's statement did.
-        now = self._fetch(connection, None)[0]
-        if now.incarnation == known.incarnation and now.watermark >= known.watermark:
+        mark = known.mark
+        rows = self._read(connection, known)
+        is_same = bool(rows) and rows[0].incarnation == known.incarnation
+        if is_same and mark.is_in(rows):
             return True
-        if now.incarnation == known.incarnation:
+        if is_same:
             self._renew(connection, known.incarnation)
         return False
 
@@ -362,9 +414,12 @@ class ProcessLog:
         if known is None or begins_anew:
             known = read
         last = known.last
+        seen = NOTHING_SEEN if begins_anew else known.unseen
         for *_, tag, position in rows:
             if tag is not None and position > last.get(tag, NEVER):
                 last[tag] = position
+        if read.newest and (known.newest is None or read.newest > known.newest):
+            known.newest = read.newest
         known.floor = max(known.floor, read.floor)
         known.watermark = max(known.watermark, read.watermark)
         if read.unseen.is_within(known.unseen):  # not that of an older statement
@@ -372,10 +427,16 @@ class ProcessLog:
         if len(last) > MOST_TAGS:
             mark = known.watermark
             kept = {tag: position for tag, position in last.items() if position >= mark}
-            known = Known(known.incarnation, mark, mark, known.floor, known.unseen, kept)
+            known = Known(
+                known.incarnation, mark, mark, known.floor, known.unseen, kept, newest=known.newest
+            )
         self.known = known
         for follower in self._followers:
-            logged = ((tag, position) for *_, tag, position in rows if tag is not None)
+            logged = (
+                (tag, position)
+                for *_, tag, position in rows
+                if tag is not None and seen.holds(position)
+            )
             follower.take(logged, read.watermark, begins_anew=begins_anew)
 
 

@@ -15,6 +15,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
+from cachelayers.conf import package_settings
 from tests.conftest import empty_cache
 
 CALLERS = 16
@@ -65,8 +66,11 @@ def test_tasks_that_miss_one_key_compute_once(cache: BaseCache) -> None:
         calls = (cache.aget_or_set("cold", compute, 60) for _ in range(CALLERS))
         return list(await asyncio.gather(*calls))
 
+    began = time.monotonic()
+
     assert asyncio.run(call_all()) == ["value"] * CALLERS
     assert computed == [1]
+    assert time.monotonic() - began < package_settings().LEASE_SECONDS / 2  # nobody waits in vain
 
 
 def test_one_that_fails_leaves_it_to_the_next(cache: BaseCache) -> None:
@@ -92,3 +96,6 @@ def test_none_and_plain_defaults_are_as_in_django(cache: BaseCache) -> None:
     assert cache.get_or_set("none", lambda: None) is None
     assert cache.get("none", "missing") is None
     assert cache.get_or_set("plain", "default") == "default"
+    assert asyncio.run(cache.aget_or_set("anone", lambda: None)) is None
+    assert asyncio.run(cache.aget("anone", "missing")) is None
+    assert asyncio.run(cache.aget_or_set("aplain", "default")) == "default"

@@ -156,6 +156,6 @@ class Checker:
 def answer_of(process: Process) -> dict[str, Any]:
     """Wait for a process; return what it found, or raise with what it said."""
     output, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, f"{process.args!r} ended with {process.returncode}: {errors}"
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found

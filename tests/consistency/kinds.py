@@ -32,7 +32,7 @@ KINDS = {
     "several layers": Kind("read", "late", databases=TRANSACTIONAL, store="layers"),
     "forks": Kind("fork", "late", databases=TRANSACTIONAL),
     "requests in one transaction": Kind("atomic", "uncommitted"),
-    "streams": Kind("stream", "late"),
+    "streams": Kind("stream", "read once"),
     "loaders": Kind("loader", "own context"),
     "tenants": Kind(
         "tenant",

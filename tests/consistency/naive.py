@@ -12,7 +12,7 @@ from django.db import connections
 
 from cachelayers.invalidation import capture, dialects, incarnations, noticing, units
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.log import Dependency, ProcessLog, log_of
+from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, Reading, log_of
 
 # A slow reader meets the race more often; the right rule does not care.
 SLOW_READER_SECONDS = 0.01
@@ -33,10 +33,13 @@ def take_position_late() -> None:
 
     def dependencies_now(self: Capture) -> list[Dependency]:
         time.sleep(SLOW_READER_SECONDS)
-        return [
-            Dependency(one.database, *log_of(one.database).refresh(), one.tags)
-            for one in dependencies(self)
-        ]
+        found = dependencies(self)
+        try:
+            return [
+                Dependency(one.database, *log_of(one.database).refresh(), one.tags) for one in found
+            ]
+        except LogUnreadable:  # it was moved too often
+            return found
 
     Capture.dependencies = dependencies_now  # type: ignore[method-assign]
 
@@ -48,7 +51,8 @@ def take_ids_for_positions() -> None:
         position = "id"
         watermark = dialects.Dialect.watermark
         new = dialects.Dialect.new
-        all_from_watermark = dialects.Dialect.all_from_watermark
+        from_watermark = dialects.Dialect.from_watermark
+        gives_positions_again = True
         new_since = dialects.Dialect.new_since
         unseen = dialects.Dialect.unseen
         is_beyond = dialects.Dialect.is_beyond
@@ -66,9 +70,14 @@ def take_any_log_for_ours() -> None:
         setattr(ProcessLog, name, lambda self, *arguments: True)
 
 
-def leave_new_tables_alone() -> None:
-    """Make no triggers on a table that takes the name of another."""
-    vars(noticing)["follow_schema"] = lambda connection, names: None
+def read_the_log_once() -> None:
+    """Take what was read first for all that there is."""
+    refresh = ProcessLog.refresh
+
+    def refresh_once(self: ProcessLog) -> Reading:
+        return self.reading or refresh(self)
+
+    ProcessLog.refresh = refresh_once  # type: ignore[method-assign]
 
 
 def leave_schemas_unlogged() -> None:
@@ -132,7 +141,7 @@ RULES: dict[str, Callable[[], None]] = {
     "late": take_position_late,
     "ids": take_ids_for_positions,
     "any log": take_any_log_for_ours,
-    "no new triggers": leave_new_tables_alone,
+    "read once": read_the_log_once,
     "unlogged schemas": leave_schemas_unlogged,
     "own context": capture_where_it_was_begun,
     "uncommitted": store_what_is_uncommitted,

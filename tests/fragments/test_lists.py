@@ -81,6 +81,20 @@ def test_changing_one_row_renders_that_one(
     assert tick.since() == 1
 
 
+def test_a_process_that_has_not_rendered_any_row_renders_the_changed_one_alone(
+    templates: Templates, books: list[Book], tick: Counter
+) -> None:
+    """One row's entry tells under which keys the others are."""
+    templates.write(page=titles(templates))
+    templates.render("page", books=all_books(), tick=tick)
+    tick.since()
+    Book.objects.filter(pk=books[3].pk).update(title="Changed")
+    templates.write()  # a new engine, as in another process
+
+    assert templates.render("page", books=all_books(), tick=tick).endswith("Book 2;Changed;Book 4;")
+    assert tick.since() == 1
+
+
 def test_a_single_fragment_and_a_list_of_the_same_name_are_two(
     templates: Templates, book: Book
 ) -> None:

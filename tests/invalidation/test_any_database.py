@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connections
+from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall
-from cachelayers.checks import check_databases
+from cachelayers.checks import check_databases, trigger_messages
 from cachelayers.invalidation import footprints
 from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.dialects import dialect_for
@@ -144,3 +146,40 @@ def test_a_tracked_table_may_have_any_name(site: Site, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("written", ['"public"."t"', 'public"."t', "t", "T"])
 def test_a_schema_in_a_table_s_name_is_not_part_of_it(written: str) -> None:
     assert without_schema(written).lower() == "t"
+
+
+class LogsNowhere:
+    """A router that lets no table of this app be made."""
+
+    def allow_migrate(self, database: str, app_label: str, **hints: Any) -> bool | None:
+        return False if app_label == "cachelayers" else None
+
+
+@pytest.mark.parametrize(
+    ("track", "found"),
+    [("library.Author", ["cachelayers.E026"]), ("*", ["cachelayers.W025"]), ("airports", [])],
+)
+def test_a_tracked_table_where_routers_let_no_log_be_made_is_told(
+    extra: Any, settings: Settings, track: str, found: list[str]
+) -> None:
+    settings.CACHELAYERS = {"TRACK": [track]}
+    settings.DATABASE_ROUTERS = [f"{__name__}.LogsNowhere"]
+
+    assert [message.id for message in trigger_messages("extra")] == found
+
+
+def test_an_app_that_a_test_has_put_aside_is_tracked_all_the_same(
+    site: Site, settings: Settings
+) -> None:
+    """As `available_apps` of a TransactionTestCase does: its tables are there, and change."""
+    settings.CACHELAYERS = {"TRACK": ["airports", "library"]}
+    apps.set_available_apps(["tests.library"])
+    try:
+        Author.objects.using(site.database).create(pk=1, name="Ann")
+        site.settle()
+        site.visit("names", lambda: Author.objects.using(site.database).get().name)
+        Author.objects.using(site.database).update(name="Anna")
+
+        assert site.visit("names", lambda: Author.objects.using(site.database).get().name) == "Anna"
+    finally:
+        apps.unset_available_apps()

@@ -208,6 +208,40 @@ def test_a_file_that_was_put_in_the_place_of_another_has_another_log(
         assert works(moved)
 
 
+@ON_SQLITE
+def test_an_older_copy_in_place_is_noticed_though_it_was_written_to_as_far(
+    site: Site, tmp_path: Path
+) -> None:
+    """The same file, and as many rows in its log: the last one that was known is another."""
+    path, backup = moving.copy_file(tmp_path / "site.sqlite3"), tmp_path / "backup.sqlite3"
+    with moving.database("moved", moving.sqlite_file(path)) as moved:
+        moved.visit("author", lambda: name_of(moved))
+        moving.copy_over(path, backup)
+        for number in range(3):
+            invalidate(f"lost-{number}", using="moved")
+        moved.visit("author", lambda: name_of(moved))
+
+        moving.copy_over(backup, path)
+        rename(moved, "Anna")
+        for number in range(5):
+            invalidate(f"other-{number}", using="moved")
+
+        assert moved.visit("author", lambda: name_of(moved)) == "Anna"
+        assert works(moved)
+
+
+def test_a_row_that_was_pruned_is_no_sign_of_an_older_copy(site: Site) -> None:
+    rename(site, "Anna")
+    site.visit("author", lambda: name_of(site))
+    before = log_of(site.database).refresh()
+    rename(site, "Anne")
+    site.settle()
+
+    prune(site.database)
+
+    assert log_of(site.database).refresh().incarnation == before.incarnation
+
+
 def test_a_dump_of_django_holds_nothing_of_the_cache(site: Site, tmp_path: Path) -> None:
     site.visit("author", lambda: name_of(site))
     path = moving.fixture_of(site.database, tmp_path / "all.json", "cachelayers", "library")

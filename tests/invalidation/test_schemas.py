@@ -257,3 +257,19 @@ def test_no_function_stays_behind_without_its_table(site: Site) -> None:
     remove_triggers(connections[site.database])
 
     assert value_of(site, FUNCTIONS) == 0
+
+
+def test_tables_whose_names_differ_by_case_only_are_two(site: Site) -> None:
+    make_schema(site, "one", 'CREATE TABLE one."LIBRARY_LOAN" (number INTEGER PRIMARY KEY)')
+    assert install_triggers(connections[site.database]) == []
+    before = last_id(site)
+
+    elsewhere(site, 'INSERT INTO "LIBRARY_LOAN" VALUES (8)')
+    assert logged(site, before) == set()
+    elsewhere(site, LOAN_9.replace("library_loan", "Library_LOAN"))  # it is the tracked one
+
+    assert logged(site, before) == LOAN
+    site.visit("loans", lambda: value_of(site, "SELECT reader FROM LIBRARY_loan"))
+    assert site.is_hit("loans", lambda: value_of(site, "SELECT reader FROM LIBRARY_loan"))
+    elsewhere(site, "UPDATE library_loan SET reader = 'Dan'")
+    assert site.visit("loans", lambda: value_of(site, "SELECT reader FROM library_loan")) == "Dan"

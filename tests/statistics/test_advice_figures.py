@@ -29,7 +29,8 @@ AUTHORS = frozenset({("default", "library_author")})
 
 
 @pytest.fixture(autouse=True)
-def _all_is_timed(settings: Settings) -> None:
+def _all_is_timed(settings: Settings, transactional_db: None) -> None:
+    Invalidation.objects.all().delete()  # which other tests may have left
     settings.CACHES = {"default": memory_cache(), "sqlite": database_cache("default")}
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 1.0}
 

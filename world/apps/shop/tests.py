@@ -1,5 +1,7 @@
 """What a user writes who knows Django's tests and nothing of the cache's inside."""
 
+import time
+
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
@@ -58,14 +60,25 @@ class PageTests(TestCase):
 
 
 class CommittedTests(TransactionTestCase):
-    def test_a_function_is_computed_once_until_a_row_changes(self):
-        computed.clear()
+    def test_a_value_is_kept_until_a_row_changes(self):
         Product.objects.create(name="tea")
+        self.compute_until_kept()
+        computed.clear()
 
         self.assertEqual([product_names() for _ in range(3)], [["tea"]] * 3)
-        self.assertEqual(computed, ["product_names"])
+        self.assertEqual(computed, [])
         Product.objects.update(name="cake")
         self.assertEqual(product_names(), ["cake"])
+
+    def compute_until_kept(self):
+        """At once, but where other tests have transactions open, or MariaDB may have."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            computed.clear()
+            product_names()
+            if not computed:
+                return
+        self.fail("The value is computed each time.")
 
     def test_a_value_is_kept(self):
         cache.set("greeting", "hello")
