@@ -356,7 +356,7 @@ class Speller:
 
     def _spell_by_class(self, value: Any) -> str:
         """Spell an object by its class and what it holds."""
-        cls = type(value)
+        cls: Any = type(value)
         plain, state = "", None
         for base in cls.__mro__:
             if base in PLAIN_VALUE:
@@ -403,7 +403,7 @@ class Speller:
 def is_laid_out_by_python(cls: Any) -> bool:
     """Tell whether instances hold nothing but attributes: code in C or Rust may hide more."""
     names = copyreg._slotnames(cls)  # type: ignore[attr-defined] # as pickle asks for them
-    pointers = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + len(names)
+    pointers: int = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + len(names)
     found: int = cls.__basicsize__
     return found <= object.__basicsize__ + pointers * POINTER
 
