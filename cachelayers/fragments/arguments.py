@@ -7,8 +7,10 @@ by all that it holds. What has no value that is the same in every process has no
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import functools
+import struct
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -61,6 +63,8 @@ DEEPEST_RELATION = 5  # instances that came with one another; with more it is lo
 MOST_PARTS = 20_000  # of one value: a walk through a whole registry is no key
 CONTAINERS = (tuple, list, set, frozenset, dict)
 MEMOS_OF_PAGES = frozenset({"count", "num_pages", "page_range"})  # worked out from the rest
+POINTER = struct.calcsize("P")
+OF_EACH_QUERY = frozenset(vars(QuerySet()))
 SCALARS = {kind: encoder for kind, encoder in ENCODERS.items() if kind not in CONTAINERS}
 NO_ATTRIBUTES: Mapping[str, Any] = {}
 
@@ -148,7 +152,7 @@ class Speller:
         self.rows.append(row)
         spelling = spell_instance(row)
         if self._is_named:
-            spelling += self._spell_fields(row)
+            spelling += self.spell_fields(row)
         return spelling + self.spell_added(row)
 
     def spell_added(self, row: Model) -> str:
@@ -181,7 +185,7 @@ class Speller:
         self.meet(related)
         return self.spell_added(related)
 
-    def _spell_fields(self, row: Model) -> str:
+    def spell_fields(self, row: Model) -> str:
         names, beginning = fields_of(type(row))
         values = vars(row)
         parts = [beginning]
@@ -243,6 +247,8 @@ class Speller:
                 path_of_class(query._iterable_class),
                 [self._lookup(one) for one in query._prefetch_related_lookups],
                 query._sticky_filter,
+                # Of a class of its own: as the language that it gives to its rows.
+                {name: one for name, one in vars(query).items() if name not in OF_EACH_QUERY},
                 [
                     [field.name, list(known.values())]
                     for field, known in query._known_related_objects.items()
@@ -254,7 +260,7 @@ class Speller:
     def _lookup(lookup: Any) -> Any:
         if not isinstance(lookup, Prefetch):
             return lookup
-        return [lookup.prefetch_through, lookup.prefetch_to, lookup.queryset, lookup.to_attr]
+        return [path_of_class(type(lookup)), vars(lookup)]
 
     def spell_raw(self, rows: RawQuerySet[Any]) -> str:
         """Spell a query that was written by hand."""
@@ -350,7 +356,7 @@ class Speller:
 
     def _spell_by_class(self, value: Any) -> str:
         """Spell an object by its class and what it holds."""
-        cls = type(value)
+        cls: Any = type(value)
         plain, state = "", None
         for base in cls.__mro__:
             if base in PLAIN_VALUE:
@@ -363,7 +369,10 @@ class Speller:
             if cls is object:
                 raise Unstable("an object has no stable key")
             self.is_all = False
-            state = state_of(value)
+            if not is_laid_out_by_python(cls):
+                raise Unstable(f"a {cls.__qualname__} does not tell what it holds")
+            # Not by its own __getstate__(), which may leave out what it shows.
+            state = object.__getstate__(value)
         return f"c{self._spell_class(cls)}{plain}{self._spell_state(state)}"
 
     def _spell_plain(self, base: type, plain: Any) -> str:
@@ -374,8 +383,9 @@ class Speller:
         return self.spell_all("l", plain) if base in (tuple, list) else ENCODERS[base](plain)
 
     def _spell_class(self, cls: Any) -> str:
-        if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-            # A named tuple may be made where it is used, as those of a query's rows are.
+        is_made_in_use = find_by_name(cls.__module__, cls.__qualname__) is None
+        if is_made_in_use and issubclass(cls, tuple) and hasattr(cls, "_fields"):
+            # As those of a query's rows are.
             return self.spell_all("T", [cls.__qualname__, cls._fields])
         return spell_str(path_of_class(cls))
 
@@ -389,12 +399,13 @@ class Speller:
         return self.spell(state)
 
 
-def state_of(value: Any) -> Any:
-    """Return what an object holds, as it is pickled with; Unstable where that cannot be told."""
-    try:
-        return value.__getstate__()
-    except Exception as error:
-        raise Unstable(f"a {type(value).__qualname__} does not tell what it holds") from error
+@lru_cache(maxsize=1024)
+def is_laid_out_by_python(cls: Any) -> bool:
+    """Tell whether instances hold nothing but attributes: code in C or Rust may hide more."""
+    names = copyreg._slotnames(cls)  # type: ignore[attr-defined] # as pickle asks for them
+    pointers: int = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + len(names)
+    found: int = cls.__basicsize__
+    return found <= object.__basicsize__ + pointers * POINTER
 
 
 def sql_of(query: Any) -> tuple[str, Sequence[Any]]:

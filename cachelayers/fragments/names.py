@@ -12,15 +12,17 @@ from typing import Any, Final, NamedTuple
 from django.contrib.auth.context_processors import PermWrapper
 from django.contrib.messages.storage.base import BaseStorage
 from django.db.models import Model
+from django.utils.functional import LazyObject, Promise
 
 from cachelayers.entries.spelling import Unstable
 from cachelayers.fragments.arguments import Speller
-from cachelayers.fragments.secrets import TOKEN_NAMES, attribute
+from cachelayers.fragments.secrets import is_name_of_secret, is_wrapper
 from cachelayers.invalidation.rows import without_laziness
 from cachelayers.request_access import is_request as is_one_of_django
 
 CONSTANTS = frozenset({"True", "False", "None"})
 LOOP = "forloop."
+ALL_NAMES = "*"  # stands for the names that there are
 ABSENT: Final = object()  # is the value of a name that nobody gives
 
 
@@ -44,6 +46,7 @@ class Spelled(NamedTuple):
 
 
 NOTHING = Spelled("-")
+NOTICED = Spelled("?")  # in another way
 
 
 class Names:
@@ -59,14 +62,15 @@ class Names:
         if name not in self._known:
             value = self._find(name)
             self._known[name] = (
-                NOTHING if is_known_otherwise(name, value) else spell_name(name, value)
+                NOTICED if is_known_otherwise(name, value) else spell_name(name, value)
             )
 
     def spelled(self, name: str) -> Spelled:
         """Return the spelling of what stands under a name; UnstableName where there is none."""
         found = self._known.get(name)
         if found is None:
-            found = self._known[name] = spell_name(name, self._find(name))
+            self.note(name)
+            found = self._known[name]
         if isinstance(found, UnstableName):
             raise found
         return found
@@ -88,8 +92,10 @@ def spell_name(name: str, value: Any) -> Spelled | UnstableName:
 
 def is_known_otherwise(name: str, value: Any) -> bool:
     """Tell what is noticed in ways of its own: the request, its user, its secrets, constants."""
-    if name in CONSTANTS or name in TOKEN_NAMES or "nonce" in name.lower() or name == "user":
+    if name in CONSTANTS or name == "user":
         return True
+    if is_name_of_secret(name) and issubclass(type(value), (LazyObject, Promise)):
+        return True  # its first use is noticed
     if is_request(value):
         return True
     plain = without_laziness(value)
@@ -98,11 +104,13 @@ def is_known_otherwise(name: str, value: Any) -> bool:
 
 def is_request(value: Any) -> bool:
     """Tell a request, or what an API framework has put around one."""
-    return is_one_of_django(value) or is_one_of_django(attribute(value, "_request"))
+    return is_one_of_django(value) or is_wrapper(value)
 
 
 def value_in(dictionaries: Sequence[Mapping[str, Any]], name: str) -> Any:
     """Return what a context has under a name, or the loop in it under a path; or ABSENT."""
+    if name == ALL_NAMES:
+        return sorted({str(one) for dictionary in dictionaries for one in dictionary})
     first, *others = name.rstrip(".").split(".") if name.startswith(LOOP) else [name]
     for dictionary in reversed(dictionaries):
         if first in dictionary:

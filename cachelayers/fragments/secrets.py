@@ -14,6 +14,7 @@ from cachelayers.request_access import is_request, own_attributes, real, unobser
 
 SHORTEST_SECRET = 8  # characters; what is shorter may be in a text by chance
 TOKEN_NAMES = frozenset({"csrf_token", "csrf_input"})
+HOLDS_VALUES = (dict, list, tuple, set, frozenset, str)  # beside its attributes
 TOKEN_CHARACTERS = string.ascii_letters + string.digits
 NUMBERS = {letter: number for number, letter in enumerate(TOKEN_CHARACTERS)}
 # A token may stand beside other letters, so each place is one where it may begin.
@@ -32,9 +33,24 @@ def requests_in(names: Mapping[str, Any], request: Any, of_unit: Any) -> list[An
             for candidate in (one, inner):
                 if is_request(candidate):
                     found[id(candidate)] = candidate
-            if is_request(inner):  # as those of API frameworks are
+            if is_wrapper(one):  # as those of API frameworks are
                 found[id(one)] = one
     return list(found.values())
+
+
+def is_wrapper(value: Any) -> bool:
+    """Tell what passes on to a request whatever it has not itself, from what just holds one."""
+    cls = type(value)
+    return (
+        is_request(attribute(value, "_request"))
+        and hasattr(cls, "__getattr__")
+        and not issubclass(cls, HOLDS_VALUES)
+    )
+
+
+def is_name_of_secret(name: str) -> bool:
+    """Tell a name that a token or a nonce has."""
+    return "nonce" in name.lower() or name in TOKEN_NAMES
 
 
 def attribute(value: Any, name: str) -> Any:
@@ -49,7 +65,7 @@ def secret_candidates(names: Mapping[str, Any], requests: list[Any]) -> Iterator
     """
     for mapping in (names, *map(own_attributes, requests)):
         for name in list(mapping):
-            if isinstance(name, str) and ("nonce" in name.lower() or name in TOKEN_NAMES):
+            if isinstance(name, str) and is_name_of_secret(name):
                 yield name.lower(), mapping[name]
 
 

@@ -15,7 +15,7 @@ from django.template.base import Node
 from django.template.library import InclusionNode
 from django.template.loader_tags import BLOCK_CONTEXT_KEY, ExtendsNode, IncludeNode
 
-from cachelayers.fragments.names import ABSENT, Spelled
+from cachelayers.fragments.names import ABSENT, ALL_NAMES, Spelled
 from cachelayers.fragments.places import USER
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.rows import add_all_seen, add_instance, without_laziness
@@ -46,6 +46,12 @@ class Seen:
         """Note that a name was asked for which is not there, at least not in one place."""
         if isinstance(name, str) and name != FORLOOP:
             self.values.setdefault(name, ABSENT)
+
+    def note_all_names(self) -> None:
+        """Note that all names were looked at, as to hand them on to another template."""
+        if ALL_NAMES not in self.values:
+            self.values[ALL_NAMES] = ALL_NAMES
+            self._note(ALL_NAMES)
 
     def note_state(self, what: str) -> None:
         """Note that a tag goes on from one use to the next."""
@@ -88,9 +94,11 @@ class NotedNames(MutableMapping[str, Any]):
         del self._names[name]
 
     def __iter__(self) -> Iterator[str]:
+        self._seen.note_all_names()
         return iter(self._names)
 
     def __len__(self) -> int:
+        self._seen.note_all_names()
         return len(self._names)
 
 

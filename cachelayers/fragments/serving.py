@@ -380,7 +380,9 @@ def make(fragment: Fragment) -> Making:
     for reason in reasons:
         refuse(fragment, reason)
     with unobserved():
-        is_answering_form = any(one.method not in SAFE_METHODS for one in requests)
+        is_answering_form = any(
+            getattr(one, "method", None) not in SAFE_METHODS for one in requests
+        )
     if capture is not None and is_answering_form:
         # A form writes into an instance what was typed, before it looks whether all is right.
         capture.is_unstorable = True

@@ -38,7 +38,8 @@ def identity_of(user: Any) -> str:
         return NOBODY
     if isinstance(user, Model):
         own = attributes_of_row(type(user))
-        beginning = spell_instance(user)
+        # With its fields: middleware may have changed one for this request, such as is_staff.
+        beginning = spell_instance(user) + Speller(is_named=True).spell_fields(user)
         if user._state.fields_cache:
             beginning += spell_related(user)
     else:

@@ -1,0 +1,206 @@
+"""Each of two visitors sees what the page shows without a fragment, whatever it reads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django import template
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.prefetch import GenericPrefetch
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.template import Context, Template
+from django.test import RequestFactory
+
+from cachelayers.fragments.arguments import Speller
+from tests.fragments.conftest import NewRequest
+from tests.fragments.engines import DjangoTemplates, Templates
+from tests.library.models import Author, Book
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def handed_on(context: Context) -> str:
+    """Show a template of its own, with all that the page knows, as many packages do."""
+    return Template("{{ discount }}").render(Context(context.flatten()))
+
+
+class TranslatedBooks(QuerySet[Book]):
+    """Gives each row a language that is not in its SQL, as django-parler does."""
+
+    language = ""
+
+    def translated(self, language: str) -> Any:
+        query = self.all()
+        query.language = language
+        return query
+
+    def _clone(self) -> Any:
+        query = super()._clone()  # type: ignore[misc] # of Django
+        query.language = self.language
+        return query
+
+    def _fetch_all(self) -> None:
+        super()._fetch_all()
+        for book in self._result_cache or ():
+            book.shown_title = f"{book.title} ({self.language})"  # type: ignore[attr-defined]
+
+
+class Greeting:
+    """Shows more than it is pickled with."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getstate__(self) -> object:
+        return {}
+
+    def __str__(self) -> str:
+        return f"Hello {self.name}"
+
+
+class Cart(dict[str, int]):
+    """Holds the request, and is none."""
+
+    def __init__(self, request: HttpRequest, total: int) -> None:
+        super().__init__(total=total)
+        self._request = request
+
+
+def price_class(currency: str) -> Any:
+    """Return one of the classes that two modules have under one name."""
+    module = ModuleType(f"prices_in_{currency}")
+    sys.modules[module.__name__] = module
+    base: Any = namedtuple("base", "amount")  # noqa: PYI024 - its class is made here
+    module.Price = type(  # type: ignore[attr-defined]
+        "Price",
+        (base,),
+        {
+            "__module__": module.__name__,
+            "__str__": lambda price: f"{price.amount} {currency}",
+        },
+    )
+    return module.Price
+
+
+PRICES = price_class("EUR"), price_class("USD")
+FILES = sorted(os.scandir(Path(__file__).parent), key=lambda entry: entry.name)
+
+
+def books_in(number: int) -> Any:
+    return TranslatedBooks(Book).translated(["en", "de"][number])
+
+
+def authors_with(number: int) -> Any:
+    books = Book.objects.filter(title=["Maps", "Ports"][number])
+    return Author.objects.prefetch_related(Prefetch("books", books, to_attr="chosen"))
+
+
+Names = Callable[[int], dict[str, Any]]
+SHOWN: dict[str, tuple[str, Names]] = {
+    "names that only one has, handed on": (
+        "{% handed_on %}",
+        lambda number: {"discount": "half"} if number else {},
+    ),
+    "a query's own attribute": (
+        "{% for book in books %}{{ book.shown_title }}{% endfor %}",
+        lambda number: {"books": books_in(number)},
+    ),
+    "a prefetched part": (
+        "{% for one in authors %}{{ one.chosen }}{% endfor %}",
+        lambda number: {"authors": authors_with(number)},
+    ),
+    "what is not pickled": ("{{ hello }}", lambda number: {"hello": Greeting(f"{number}")}),
+    "a dictionary with the request": (
+        "{{ cart.total }}",
+        lambda number: {"cart": Cart(RequestFactory().get("/"), number)},
+    ),
+    "an object with the request": ("{{ holder.total }}", lambda number: {"holder": Holder(number)}),
+    "a named tuple": ("{{ price }}", lambda number: {"price": PRICES[number](1)}),
+    "an object that hides its contents": (
+        "{{ file.name }}",
+        lambda number: {"file": FILES[number]},
+    ),
+    "a short nonce": ("{{ nonce }}", lambda number: {"nonce": f"n{number}"}),
+    "a number as a nonce": ("{{ nonce }}", lambda number: {"nonce": number}),
+    "a nonce in other letters": (
+        "{{ csp_nonce|upper }}",
+        lambda number: {"csp_nonce": f"abcdefghijkl{number}"},
+    ),
+    "a nonce that only one has": (
+        "{% if csp_nonce %}safe{% endif %}",
+        lambda number: {"csp_nonce": "abcdefghijkl"} if number else {},
+    ),
+    "a token in other letters": (
+        "{{ csrf_token|upper }}",
+        lambda number: {"csrf_token": f"abcdefghijkl{number}"},
+    ),
+}
+
+
+class Holder:
+    """Holds the request, and passes nothing on to it."""
+
+    def __init__(self, total: int) -> None:
+        self._request = RequestFactory().get("/")
+        self.total = total
+
+
+class WithTags(DjangoTemplates):
+    """Knows the tags of this module."""
+
+    def write(self, **sources: str) -> None:
+        super().write(**sources)
+        self.engine.template_builtins.append(register)
+
+
+@pytest.mark.parametrize("what", SHOWN)
+def test_two_visitors_see_what_they_see_without_a_fragment(book: Book, what: str) -> None:
+    body, names = SHOWN[what]
+    templates = WithTags()
+    templates.write(page=templates.fragment(body, "card"), plain=body)
+
+    def shown(page: str) -> list[str]:
+        return [templates.render(page, **names(number)) for number in (0, 1, 0, 1)]
+
+    plain = shown("plain")
+
+    assert plain[0] != plain[1]
+    assert shown("page") == plain
+
+
+@pytest.mark.parametrize("field", ["is_staff", "first_name"])
+def test_a_field_of_the_user_that_middleware_has_changed_selects_the_variant(
+    templates: Templates, new_request: NewRequest, users: list[User], field: str
+) -> None:
+    templates.write(page=templates.fragment(f"{{{{ request.user.{field} }}}}", "card"))
+
+    def new(value: Any) -> Any:
+        request = new_request(users[0])
+        setattr(request.user, field, value)
+        return request
+
+    values = [False, True] * 2
+
+    assert [templates.render("page", new(value)) for value in values] == [*map(str, values)]
+
+
+def test_prefetches_of_each_kind_are_told_by_all_that_they_hold(author: Author) -> None:
+    def spelled(title: str) -> str:
+        lookup = GenericPrefetch("content_object", [Book.objects.filter(title=title)])
+        return Speller(is_named=True).spell(lookup_of(lookup))
+
+    assert spelled("Maps") != spelled("Ports")
+
+
+def lookup_of(lookup: Any) -> Any:
+    """Return a query with a lookup, which is never run."""
+    return Author.objects.prefetch_related(lookup)
