@@ -59,6 +59,13 @@ SQLITE = """
 SELECT type, name, tbl_name, sql FROM sqlite_master
 UNION ALL SELECT type, name, tbl_name, sql FROM sqlite_temp_master
 """
+SQLITE_INDEXES = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"
+
+
+def tables_of_indexes(connection: BaseDatabaseWrapper, names: frozenset[str]) -> frozenset[str]:
+    """Return the tables whose indexes are among names, in an SQLite file; all in lower case."""
+    rows = rows_of(connection, SQLITE_INDEXES)
+    return frozenset(table.lower() for name, table in rows if name.lower() in names)
 
 
 def load_sqlite(connection: BaseDatabaseWrapper) -> Catalogue:

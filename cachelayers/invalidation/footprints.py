@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
+from cachelayers.invalidation.catalogue import Catalogue, load_catalogue, tables_of_indexes
 from cachelayers.invalidation.details import Details, load_details
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.functions import KNOWN_FUNCTIONS, Source
@@ -208,6 +208,10 @@ class Database:
         statement = parse_statement(
             text, connection.vendor, has_backslashes=reads_backslashes(connection, text)
         )
+        if statement.kind is Kind.SCHEMA and connection.vendor == "sqlite":
+            # There an index is dropped by its own name, and triggers ask for its columns.
+            indexed = tables_of_indexes(connection, statement.names)
+            statement = replace(statement, names=statement.names | indexed)
         found = self._work_out(connection, statement)
         if found.effect is Effect.SCHEMA:
             renewed = names_outside_parentheses(text, connection.vendor)

@@ -24,6 +24,7 @@ class Place(NamedTuple):
     within: tuple[str, ...] = ()  # tracked tables of their own whose rows are also its
     is_in_sight: bool = True  # this connection's statements mean it
     is_partition: bool = False
+    is_divided: bool = False  # other places hold rows of it, or have
 
 
 class Installed(NamedTuple):

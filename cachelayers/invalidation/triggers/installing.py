@@ -27,7 +27,7 @@ LOG_MIGRATION = "0002_invalidation_log"
 class Repair:
     """What was not as it should be."""
 
-    tables: set[str] = field(default_factory=set)  # tracked ones whose writes were not logged
+    tables: set[str] = field(default_factory=set)  # tracked ones that may have changed unlogged
     problems: list[str] = field(default_factory=list)  # what could not be done, a line per table
 
 
@@ -67,7 +67,9 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
             run(connection, [one.removal])
     there = {one.installed for one in found}
     lacking = [trigger for trigger in chosen if trigger.installed not in there]
-    repair = Repair({trigger.table for trigger in lacking})
+    # A partition that another program took away has left no sign.
+    divided = {trigger.table for trigger in chosen if trigger.place.is_divided}
+    repair = Repair({trigger.table for trigger in lacking} | divided)
     problems = dict(create(connection, lacking))
     if problems:  # another `migrate` may have been quicker, or still be at it
         there = {one.installed for one in VENDORS[connection.vendor].existing(connection)}

@@ -62,7 +62,7 @@ WITH RECURSIVE named (name, oid, is_meant) AS (
   FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
 )
 SELECT f.name, f.is_meant, f.root, f.oid, format('%I.%I', n.nspname, c.relname),
-  c.relname, c.relispartition,
+  c.relname, c.relispartition, c.relkind = 'p' OR c.relhassubclass,
   ARRAY(SELECT a.attname::text FROM pg_index x
         JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
         WHERE x.indrelid = f.root AND x.indisprimary)
@@ -112,9 +112,9 @@ def places_of(
     for _, _, root, oid, *_ in rows:
         if oid in roots and oid != root:
             within.setdefault(root, set()).add(roots[oid])
-    for name, is_meant, root, _, sql, bare, is_partition, keys in rows:
+    for name, is_meant, root, _, sql, bare, is_partition, is_divided, keys in rows:
         table, others = fit_key(by_name[name], keys), tuple(sorted(within.get(root, ())))
-        yield Place(table, sql, sql, bare.lower(), others, is_meant, is_partition)
+        yield Place(table, sql, sql, bare.lower(), others, is_meant, is_partition, is_divided)
 
 
 def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
