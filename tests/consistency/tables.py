@@ -15,6 +15,7 @@ from uuid import uuid4
 from django.db import OperationalError, ProgrammingError, connections, transaction
 
 from cachelayers import recall, unit_of_work
+from cachelayers.invalidation.triggers import install_triggers
 from tests.consistency.findings import Found
 from tests.consistency.writers import PAUSE_SECONDS, elsewhere
 from tests.library.models import Loan
@@ -188,6 +189,7 @@ def restore_loans(database: str, store: str, end: float, chance: random.Random) 
         cursor.execute("DROP TABLE library_loan")
     with connections[database].schema_editor() as editor:
         editor.create_model(Loan)
+    install_triggers(connections[database])  # a naive rule has left it without any
     return {}
 
 

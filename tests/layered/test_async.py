@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.core.cache import caches
 
 from cachelayers import unit_of_work
+from cachelayers.backends.layered.breaker import known_breakers
 from tests.layered.conftest import MakeStack, Stack
 
 
@@ -68,6 +70,26 @@ def test_many_tasks_of_one_loop_look_at_the_bus_without_a_deadlock(
         return await asyncio.gather(*(page(number) for number in range(100)))
 
     assert asyncio.run(asyncio.wait_for(site(), 20)) == list(range(100))
+
+
+def test_a_busy_loop_is_no_reason_to_skip_a_layer(make_stack: MakeStack) -> None:
+    """Its tasks' calls take long, though the layer answers at once."""
+    stack = make_stack("AsyncWatchedCache", TIME_LIMIT=0.02)
+
+    async def page(number: int) -> None:
+        await stack.cache.aset(f"key-{number}", number)
+        busy_until = time.thread_time() + 0.02
+        while time.thread_time() < busy_until:
+            pass
+        await stack.cache.aget(f"nothing-{number}")
+
+    async def site() -> None:
+        await asyncio.gather(*(page(number) for number in range(20)))
+
+    asyncio.run(site())
+
+    layers = stack.layer("upper"), stack.layer("lower")
+    assert [known_breakers()[layer].failures for layer in layers] == [0, 0]
 
 
 def test_a_task_that_is_cancelled_holds_up_nobody(make_stack: MakeStack) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from asgiref.sync import sync_to_async
-
 from cachelayers.backends.layered.breaker import breaker_of
 
 MOST_NAMES: Final = 1_000  # in one event; of more changes it is said that everything has changed
@@ -60,9 +58,9 @@ class Bus(ABC):
         """Tell whether what is read and written now is not what others see."""
         return False
 
-    def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
-        """Call an operation without blocking the event loop."""
-        return sync_to_async(getattr(self, operation))(*arguments)
+    def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any] | None:
+        """Return an operation as something to await, or None where it needs a thread."""
+        return None
 
 
 class NoBus(Bus):

@@ -7,8 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from asgiref.sync import sync_to_async
-
 from cachelayers.backends.layered.breaker import breaker_of
 from cachelayers.backends.layered.kept import DETOUR, Kept
 
@@ -91,9 +89,9 @@ class Layer(ABC):
     def after_commit(self, callback: Callable[[], None]) -> None:  # noqa: B027 - most have none
         """Call back when the caller's transaction is committed."""
 
-    def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
-        """Call an operation without blocking the event loop."""
-        return sync_to_async(getattr(self, operation))(*arguments)
+    def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any] | None:
+        """Return an operation as something to await, or None where it needs a thread."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - most layers have nothing to close
         """Give back what belongs to the request."""

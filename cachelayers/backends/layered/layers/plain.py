@@ -96,14 +96,12 @@ class PlainLayer(ChangingLayer):
     def clear_names(self, head: str) -> None:
         """Leave them: such a cache cannot be searched. Nobody reads them any more."""
 
-    def perform_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
+    def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any] | None:
         """Use the cache's own async methods where it has some."""
         if self.is_local:
             return perform_here(getattr(self, operation), arguments)
         own = getattr(self, f"_{operation}_async", None) if self._is_async else None
-        return (
-            sync_to_async(getattr(self, operation))(*arguments) if own is None else own(*arguments)
-        )
+        return None if own is None else own(*arguments)
 
     async def _read_many_async(self, names: Sequence[str]) -> dict[str, Kept]:
         try:
