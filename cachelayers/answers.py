@@ -87,9 +87,39 @@ def connect_within(connection: BaseDatabaseWrapper, seconds: float) -> None:
     # In a copy: the threads share the settings of an alias.
     connection.settings_dict = {**usual, "OPTIONS": {**options, "connect_timeout": limited}}
     try:
-        connection.ensure_connection()
+        with pool_within(connection, limit):
+            connection.ensure_connection()
     finally:
         connection.settings_dict = usual
+
+
+class PoolInTime:
+    """Django's pool of an alias, waited for no longer than allowed: psycopg's default is 30 s."""
+
+    def __init__(self, pool: Any, seconds: float) -> None:
+        self._pool, self._seconds = pool, min(seconds, pool.timeout)
+
+    def open(self) -> None:
+        self._pool.open()
+
+    def getconn(self) -> Any:
+        return self._pool.getconn(timeout=self._seconds)
+
+
+@contextmanager
+def pool_within(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
+    """Limit the wait for a connection from Django's pool, for this thread alone."""
+    pool = getattr(connection, "pool", None)
+    if pool is None:
+        yield
+        return
+    # On the object, before the class's dictionary: the threads share the pool and its own limit.
+    own = cast(Any, connection)
+    own._connection_pools = {connection.alias: PoolInTime(pool, seconds)}
+    try:
+        yield
+    finally:
+        del own._connection_pools
 
 
 def is_cut(connection: BaseDatabaseWrapper, error: BaseException) -> bool:

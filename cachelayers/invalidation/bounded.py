@@ -75,8 +75,7 @@ def _run_in_time(
     connection, seconds = connections[database], package_settings().LOG_SECONDS
     with ExitStack() as stack:
         stack.enter_context(apart_from_test(connection))
-        if connection.connection is None and not connection.in_atomic_block:
-            connect_within(connection, seconds)
+        connect_in_time(connection, seconds)
         limit = limit_for(connection, seconds)
         stack.enter_context(answered_within(connection, seconds, limit.undo))
         if limit.undo:
@@ -89,6 +88,12 @@ def _run_in_time(
         for _ in range(limit.answers_before):
             cast(Any, cursor).nextset()
         return list(cursor.fetchall()) if has_rows else []
+
+
+def connect_in_time(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    """Connect where there is no connection yet, and wait no longer for that than allowed."""
+    if connection.connection is None and not connection.in_atomic_block:
+        connect_within(connection, seconds)
 
 
 def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
@@ -134,11 +139,11 @@ def locked_no_longer_than(connection: BaseDatabaseWrapper, seconds: float) -> It
 def limited_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Open a transaction of our own whose statements together wait no longer than allowed."""
     seconds = package_settings().LOG_SECONDS
-    with (
-        paused_after_slow_failure(connection.alias),
-        answered_within(connection, seconds),
-        transaction.atomic(connection.alias),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(paused_after_slow_failure(connection.alias))
+        connect_in_time(connection, seconds)
+        stack.enter_context(answered_within(connection, seconds))
+        stack.enter_context(transaction.atomic(connection.alias))
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL statement_timeout = {milliseconds(seconds)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
+from cachelayers.computes import is_own_read
 from cachelayers.invalidation.capture import listening_captures
 from cachelayers.invalidation.reports import warn_of_plain_get_once
 from cachelayers.stats import counts
@@ -19,7 +20,7 @@ UNDERSTOOD = ("cachelayers.", "django.contrib.sessions.")
 
 def receive_plain_get(cache: str) -> None:
     """Have what is computed here be made of an unknown value. ``cache``: the alias."""
-    if caller_of_backend(sys._getframe(3)).startswith(UNDERSTOOD):
+    if is_own_read() or caller_of_backend(sys._getframe(3)).startswith(UNDERSTOOD):
         return
     captures = listening_captures()
     for capture in captures:

@@ -16,6 +16,7 @@ from django.core.cache import caches
 
 from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.computes import own_read
 from cachelayers.conf import package_settings
 from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flights import begin_or_join, land
@@ -291,7 +292,8 @@ def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[
     cache = caches[alias]
     get = getattr(cache, "get_many_shared", cache.get_many) if shared else cache.get_many
     try:
-        found: dict[str, Any] = get(keys)
+        with own_read():
+            found: dict[str, Any] = get(keys)
     except CACHE_ERRORS as error:
         report(alias, "get_many", error)
         return {}

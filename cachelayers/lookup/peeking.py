@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
-from cachelayers.computes import running_captures
+from cachelayers.computes import own_read, running_captures
 from cachelayers.entries.envelope import ENVELOPE_TYPES, FORMAT, LENGTH
 from cachelayers.invalidation.capture import current_capture, listening_captures
 from cachelayers.invalidation.log import Dependency, log_of
@@ -49,7 +49,11 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     if going_on:
         take_layer()  # of an earlier look
     try:
-        stored = unit.cache(alias).get(key)
+        if running_captures:
+            with own_read():
+                stored = unit.cache(alias).get(key)
+        else:
+            stored = unit.cache(alias).get(key)
     except CACHE_ERRORS as error:
         report(alias, "get", error)
         return MISS, None

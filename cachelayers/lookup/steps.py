@@ -18,6 +18,7 @@ from django.db import connections
 
 from cachelayers.backends.faults import CACHE_ERRORS, report_unreadable_log
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.computes import own_read
 from cachelayers.entries.envelope import Envelope, seal, unseal
 from cachelayers.flights import Flight
 from cachelayers.flows import Step
@@ -46,14 +47,16 @@ class CacheStep:
     def run(self) -> Any:
         try:
             method = getattr(self.policy.cache, self.operation)
-            return self.read(method(*self.arguments, **self.keywords))
+            with own_read():
+                return self.read(method(*self.arguments, **self.keywords))
         except CACHE_ERRORS as error:
             return self._explain(error)
 
     async def arun(self) -> Any:
         try:
             method = getattr(self.policy.cache, f"a{self.operation}")
-            return self.read(await method(*self.arguments, **self.keywords))
+            with own_read():
+                return self.read(await method(*self.arguments, **self.keywords))
         except CACHE_ERRORS as error:
             return self._explain(error)
 

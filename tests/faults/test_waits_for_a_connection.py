@@ -1,0 +1,80 @@
+"""A connection that is not there yet is waited for no longer than an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django.db
+import pytest
+from django.db import connections
+
+from cachelayers.invalidation import bounded
+from cachelayers.invalidation.bounded import limited_transaction
+from cachelayers.invalidation.prune import prune_step
+from tests import environment
+from tests.faults.conftest import OpenCache
+from tests.faults.harness import Proxy
+from tests.faults.test_bounded_waits import seconds_of
+from tests.faults.test_log_in_time import log
+from tests.servers import postgres_settings
+
+__all__ = ["log"]
+
+CONNECT_SECONDS = 2.0  # the shortest that psycopg takes
+LOAD_SECONDS = 2.0  # of a busy machine
+
+
+class ExhaustedPool:
+    """Stands for psycopg's pool, which is no dependency of the tests, with nothing left in it."""
+
+    timeout = 30.0
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def open(self) -> None:
+        pass
+
+    def getconn(self, timeout: float | None = None) -> Any:
+        self.waited.append(self.timeout if timeout is None else timeout)
+        raise django.db.OperationalError("no connection is free")
+
+
+@pytest.mark.postgres
+def test_a_pool_with_no_connection_left_is_waited_for_as_long_as_the_cache_may(
+    open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = environment.server_port("postgres")
+    assert port is not None
+    database = postgres_settings(port, environment.database_name())
+    database["OPTIONS"] = {**database.get("OPTIONS", {}), "pool": True}
+    pool = ExhaustedPool()
+    monkeypatch.setitem(vars(type(connections["postgres"]))["_connection_pools"], "exhausted", pool)
+    cache = open_cache("exhausted", database, migrate=False)
+
+    found = cache.get("page", "missing")
+    with pytest.raises(django.db.OperationalError):  # the application's own waits stay its own
+        connections["exhausted"].ensure_connection()
+
+    assert found == "missing"
+    assert pool.waited == [1, ExhaustedPool.timeout]
+
+
+def test_a_log_to_prune_that_must_be_connected_to_first_is_waited_for_once(log: str) -> None:
+    proxy = Proxy(connections[log].settings_dict["PORT"])
+    usual = connections[log].settings_dict
+    connections[log].close()
+    connections[log].settings_dict = {**usual, "HOST": "127.0.0.1", "PORT": proxy.port}
+
+    def prune() -> None:
+        with pytest.raises(django.db.Error), limited_transaction(connections[log]):
+            prune_step(connections[log])
+
+    with proxy.trouble("frozen"):
+        took = seconds_of(prune)
+    connections[log].close()
+    connections[log].settings_dict = usual
+    proxy.close()
+    bounded._pauses.clear()
+
+    assert took < CONNECT_SECONDS + LOAD_SECONDS
