@@ -111,16 +111,19 @@ def test_an_edit_is_on_each_page_after_it_and_renders_one_row_once(
 def test_no_page_is_older_than_what_was_committed_when_it_was_begun(start: Start) -> None:
     editor, *readers = start_all(start, 3)
 
-    for reader in readers:
-        reader.tell("render_for", SECONDS, LEAST_PAGES)
-    edits = editor.ask("edit_for", SECONDS)
-    found = [reader.hear() for reader in readers]
+    for seconds in (SECONDS, 3 * SECONDS, 6 * SECONDS):  # a busy machine takes no part in caching
+        for reader in readers:
+            reader.tell("render_for", seconds, LEAST_PAGES)
+        edits = editor.ask("edit_for", seconds)
+        found = [reader.hear() for reader in readers]
 
-    assert edits > 5
-    for one in found:
-        assert one["stale"] == []
-        assert one["unseen"] == []
-        assert one["made"] < one["pages"] * (ROWS + 1)  # not all of it anew for each
+        assert edits > 5
+        assert [one["stale"] for one in found] == [[], []]
+        assert [one["unseen"] for one in found] == [[], []]
+        if all(one["made"] < one["pages"] * (ROWS + 1) for one in found):
+            return
+
+    raise AssertionError(f"All of it was made anew for each page: {found}")
 
 
 def test_a_cold_list_is_rendered_once_by_two_processes(start: Start) -> None:
