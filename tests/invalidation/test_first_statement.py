@@ -11,12 +11,16 @@ from tests.invalidation.conftest import Site
 
 
 def test_a_connection_that_reads_the_log_first_is_watched(site: Site) -> None:
-    connections[site.database].close()
+    usual = connections[site.database]
+    usual.close()
     del connections[site.database]
+    try:
+        log_of(site.database).refresh()
 
-    log_of(site.database).refresh()
-
-    assert notice in connections[site.database].execute_wrappers
+        assert notice in connections[site.database].execute_wrappers
+    finally:
+        connections[site.database].close()
+        connections[site.database] = usual  # which the caches of this thread hold
 
 
 def test_what_the_database_logs_is_asked_without_a_statement_of_django_s(site: Site) -> None:
