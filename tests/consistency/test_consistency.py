@@ -137,8 +137,8 @@ def limit_memory(server: Redis) -> None:
 
 @pytest.mark.postgres
 def test_the_checker_finds_ids_taken_for_positions() -> None:
-    for _ in range(3):  # commits out of order are a matter of luck
-        findings = Checker("postgres", "postgres", 2 * SECONDS, rule="ids", pause=0.02).run(
+    for turns in (2, 2, 2, 4, 8):  # commits out of order are a matter of luck
+        findings = Checker("postgres", "postgres", turns * SECONDS, rule="ids", pause=0.02).run(
             readers=3, writers=4
         )()
         if findings.stale:

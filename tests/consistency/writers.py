@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from tests.consistency.shapes import CODES, COUNTRIES, POISON, key_of
 
 ROLLED_BACK = 0.2
 PAUSE_SECONDS = float(os.environ.get("CACHELAYERS_CHECKER_PAUSE", "0.3"))  # between two writes
+
+
+LINGER_SECONDS = 0.0  # in a transaction that has written
 
 
 class RollBack(Exception):
@@ -88,6 +92,7 @@ def write_once(database: str, chance: random.Random) -> None:
         with transaction.atomic(database):
             for _ in range(chance.randint(1, 3)):
                 chance.choice(WRITES)(database, choice, POISON if is_rolled_back else 1)
+            time.sleep(LINGER_SECONDS)
             if is_rolled_back:
                 raise RollBack
     except RollBack:
