@@ -1,4 +1,4 @@
-"""During a deploy, entries of older code depend on tables that newer code does not know any more."""
+"""During a deploy, entries of older code depend on tables that newer code does not know."""
 
 from __future__ import annotations
 
