@@ -8,6 +8,9 @@ import weakref
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+
 
 class ForkSafeLock:
     """A lock that begins free in a forked child, whoever held it in the parent.
@@ -76,7 +79,8 @@ MOST_SECONDS_BEFORE_FORK = 1.0
 class ForkGate:
     """Keeps the process from forking while any thread is in a block that no child may inherit.
 
-    SQLite's library has locks of its own, which a fork leaves held in the child.
+    SQLite's library and Django's cache handler have locks of their own, which a fork leaves held
+    in the child.
     """
 
     def __init__(self) -> None:
@@ -128,6 +132,15 @@ _no_fork = ForkGate()
 def no_fork_within(vendor: str) -> AbstractContextManager[None]:
     """Return a block in which no other thread forks, for a statement on a database of a vendor."""
     return _no_fork if vendor == "sqlite" else nullcontext()
+
+
+def cache_of(alias: str) -> BaseCache:
+    """Return the cache of an alias, of which each thread has an object.
+
+    Django's handler holds a lock of its own while it looks for it.
+    """
+    with _no_fork:
+        return caches[alias]
 
 
 _forks = 0

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from django.core.cache import caches
-
 from cachelayers.backends.faults import CACHE_ERRORS
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.computes import own_read
@@ -22,6 +20,7 @@ from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flights import begin_or_join, land
 from cachelayers.flows import run
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
+from cachelayers.locks import cache_of
 from cachelayers.lookup.faults import has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
@@ -289,7 +288,7 @@ class StoreMany(CacheStep):
 
 def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
     """Return what is stored under keys; ``shared``: past the memory of this process."""
-    cache = caches[alias]
+    cache = cache_of(alias)
     get = getattr(cache, "get_many_shared", cache.get_many) if shared else cache.get_many
     try:
         with own_read():
