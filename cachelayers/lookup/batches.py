@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.computes import own_read
 from cachelayers.conf import package_settings
@@ -293,7 +293,7 @@ def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[
     try:
         with own_read():
             found: dict[str, Any] = get(keys)
-    except CACHE_ERRORS as error:
+    except cache_errors() as error:
         report(alias, "get_many", error)
         return {}
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
