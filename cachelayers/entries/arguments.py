@@ -20,7 +20,7 @@ class ArgumentKeys:
     """Makes the keys of one function, called ``path`` (see path_of)."""
 
     def __init__(self, path: str, signature: inspect.Signature, *, held: str = "") -> None:
-        """Prepare what is the same for every call; ``held``: what tells functions of a path apart."""
+        """Prepare what is the same for every call; ``held`` tells functions of one path apart."""
         self.where = path.replace(":", ".")
         self._signature = signature
         self._head = UNSAFE_IN_KEYS.sub("_", self.where)[:LONGEST_HEAD]
