@@ -33,7 +33,11 @@ GRACE_SECONDS = 0.25
 # Numbers of errors of a cut connection.
 MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
 MOST_BYTES_PEEKED = 65_536
-POSTGRES_IN_ERROR = 3  # PQTRANS_INERROR
+# PQTRANS_ACTIVE, PQTRANS_INTRANS, PQTRANS_INERROR
+POSTGRES_ACTIVE, POSTGRES_IN_TRANSACTION, POSTGRES_IN_ERROR = 1, 2, 3
+ROLLBACK = (
+    "ROLLBACK"  # what undoes a statement or a transaction of our own, outside of the caller's
+)
 # Methods of MySQL's driver that talk to the server.
 MYSQL_TALKING = ("query", "commit", "rollback", "autocommit", "ping")
 
@@ -54,7 +58,8 @@ def answered_within(
 ) -> Iterator[None]:
     """Raise Unanswered where statements in the block are not answered in time.
 
-    ``undo``: what is to be run in the caller's transaction if the late answer is an error.
+    ``undo``: what is to be run in the caller's transaction if the late answer is an error; or
+    ROLLBACK outside of it.
     """
     driver = connection.connection
     answers = answers_on(driver)
@@ -141,9 +146,12 @@ def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
 
 
 def restore_transaction(connection: BaseDatabaseWrapper, undo: str) -> None:
-    """Put the caller's transaction on PostgreSQL right where a statement of ours has broken it."""
+    """Put the caller's transaction on PostgreSQL right where a statement of ours has broken it.
+
+    ROLLBACK: there is none, and one of ours is over.
+    """
     driver = connection.connection
-    if driver is None or connection.needs_rollback or not is_broken(driver):
+    if driver is None or connection.needs_rollback or not needs_undo(driver, undo):
         return
     with suppress(django.db.Error), connection.wrap_database_errors:
         driver.cursor().execute(undo)
@@ -186,8 +194,19 @@ class PsycopgAnswers:
         return self._wait(self._followed(generator), *arguments, **keywords)
 
     def _wait(self, generator: Generator[Any, Any, Any], *arguments: Any, **keywords: Any) -> Any:
+        """Have psycopg wait; what interrupts that, such as a signal's exception, ends no answer."""
         driver = cast(Any, self._driver())
-        return type(driver).wait(driver, generator, *arguments, **keywords)
+        try:
+            return type(driver).wait(driver, generator, *arguments, **keywords)
+        except BaseException:
+            generator.close()  # which has ended, unless it was interrupted
+            if self._unfinished is None and self._deadline is not None and is_active(driver):
+                from psycopg.generators import execute  # what is left of it, after it was sent
+
+                rest = execute(driver.pgconn)
+                if wants := next(rest, None):
+                    self._unfinished = Unfinished(rest, wants, self._undo)
+            raise
 
     def _finish(self, *arguments: Any, **keywords: Any) -> None:
         """Wait for the answer that was late, and have the transaction as it was before."""
@@ -195,7 +214,7 @@ class PsycopgAnswers:
         driver = cast(Any, self._driver())
         with suppress(_psycopg_error()):  # told before
             self._wait(self._followed(late.generator, late), *arguments, **keywords)
-        if late.undo and is_broken(driver):
+        if late.undo and needs_undo(driver, late.undo):
             from psycopg.generators import execute
 
             driver.pgconn.send_query(late.undo.encode())
@@ -209,24 +228,36 @@ class PsycopgAnswers:
         """Pass on what a generator waits for, until the time is over."""
         try:
             wants = next(generator) if late is None else late.wants
+            undo = self._undo if late is None else late.undo
             while True:
-                ready = yield wants
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    undo = self._undo if late is None else late.undo
+                try:
+                    ready = yield wants
+                    if self._deadline is not None and time.monotonic() >= self._deadline:
+                        raise Unanswered("the server has not answered in time")
+                except BaseException:
                     self._unfinished = Unfinished(generator, wants, undo)
-                    raise Unanswered("the server has not answered in time")
+                    raise
                 wants = generator.send(ready)
         except StopIteration as end:
             return end.value
 
 
-def is_broken(driver: Any) -> bool:
-    """Tell whether a transaction on a connection of PostgreSQL takes no statements any more."""
+def is_active(driver: Any) -> bool:
+    """Tell whether a statement that was sent has not been answered, on a connection of psycopg."""
+    return int(driver.info.transaction_status) == POSTGRES_ACTIVE
+
+
+def needs_undo(driver: Any, undo: str) -> bool:
+    """Tell whether a transaction on a connection of PostgreSQL takes no statements any more.
+
+    Or whether one of ours is open still, which would hold back what the application writes next.
+    """
     if hasattr(driver, "info"):
-        status = driver.info.transaction_status
+        status = int(driver.info.transaction_status)
     else:
-        status = driver.get_transaction_status()  # psycopg 2
-    return int(status) == POSTGRES_IN_ERROR
+        status = int(driver.get_transaction_status())  # psycopg 2
+    is_ours = undo == ROLLBACK and status == POSTGRES_IN_TRANSACTION
+    return is_ours or status == POSTGRES_IN_ERROR
 
 
 def _psycopg_error() -> type[BaseException]:

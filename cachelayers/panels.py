@@ -17,7 +17,7 @@ from cachelayers.tracing import Tag, Trace, TracedRecall, tracing
 
 OUTCOMES = {
     "fresh": gettext_lazy("fresh"),
-    "stale": gettext_lazy("stale, refreshed in the background"),
+    "stale": gettext_lazy("stale, refreshed by one caller"),
     "computed": gettext_lazy("computed"),
     "joined": gettext_lazy("waited for another thread"),
     "waited": gettext_lazy("waited for another process"),

@@ -5,8 +5,10 @@ Celery's workers find this module by ``autodiscover_tasks()``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -28,10 +30,16 @@ class NoQueue(CacheLayersError):
     """There is no task queue to put a warmer on; the message names the cure."""
 
 
-if find_spec("celery") is not None:
+@cache
+def celery_task() -> Any:
+    """Return the task of Celery that runs a warmer, registered with whatever app there is."""
     from celery import shared_task
 
-    run_warmer_with_celery = shared_task(name="cachelayers.run_warmer")(run_warmer)
+    return shared_task(name="cachelayers.run_warmer")(run_warmer)
+
+
+if "celery" in sys.modules:  # as in every worker; to import it takes others a tenth of a second
+    celery_task()
 
 
 def enqueue(name: str, arguments: Sequence[str] = (), *, shard: str = "") -> str:
@@ -129,7 +137,7 @@ def put_on_celery(name: str, arguments: list[str]) -> str:
     from kombu.exceptions import OperationalError
 
     try:
-        return str(run_warmer_with_celery.delay(name, arguments).id)
+        return str(celery_task().delay(name, arguments).id)
     except OperationalError as error:
         said = without_secrets(str(error))
         raise NoQueue(f"Celery's broker did not take the task: {said}") from error

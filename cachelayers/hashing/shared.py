@@ -13,11 +13,11 @@ import time
 from typing import Final
 from uuid import uuid4
 
-from django.core.cache import caches
 from django.core.exceptions import SynchronousOnlyOperation
 
 from cachelayers.conf import package_settings
 from cachelayers.hashing.files import Digest, Stamp
+from cachelayers.locks import cache_of
 from cachelayers.lookup.faults import report
 
 TOKEN_KEY: Final = "cachelayers:static:token"  # noqa: S105 - a name, and no secret
@@ -65,7 +65,7 @@ class SharedDigest:
             return None
         alias = package_settings().ALIAS
         try:
-            found = caches[alias].get_many([TOKEN_KEY, self.key])
+            found = cache_of(alias).get_many([TOKEN_KEY, self.key])
         except SynchronousOnlyOperation:
             return None  # a template rendered by async code, and a cache in a database
         except Exception as error:  # noqa: BLE001 - down, never made, or not to be decoded
@@ -82,7 +82,7 @@ class SharedDigest:
             return
         settings = package_settings()
         try:
-            cache = caches[settings.ALIAS]
+            cache = cache_of(settings.ALIAS)
             token = self._token or share_token(settings.ALIAS)
             if token is not None:
                 cache.set(self.key, f"{token}:{digest.hex}", timeout=settings.LONGEST_TIMEOUT)
@@ -96,12 +96,12 @@ class SharedDigest:
 def share_token(alias: str) -> str | None:
     """Return the token that entries of this cache have now; the first caller makes it."""
     new = uuid4().hex
-    if caches[alias].add(TOKEN_KEY, new, timeout=None):
+    if cache_of(alias).add(TOKEN_KEY, new, timeout=None):
         return new
-    found: str | None = caches[alias].get(TOKEN_KEY)
+    found: str | None = cache_of(alias).get(TOKEN_KEY)
     return found
 
 
 def forget_shared(alias: str) -> None:
     """Make every entry in a cache a miss; raises what the cache raises."""
-    caches[alias].delete(TOKEN_KEY)
+    cache_of(alias).delete(TOKEN_KEY)

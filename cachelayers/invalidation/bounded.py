@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.answers import (
+    ROLLBACK,
     answered_within,
     connect_within,
     is_in_transaction,
@@ -142,7 +143,7 @@ def limited_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(paused_after_slow_failure(connection.alias))
         connect_in_time(connection, seconds)
-        stack.enter_context(answered_within(connection, seconds))
+        stack.enter_context(answered_within(connection, seconds, ROLLBACK))
         stack.enter_context(transaction.atomic(connection.alias))
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:

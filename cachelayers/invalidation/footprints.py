@@ -86,6 +86,7 @@ class Footprint:
     # something new, and whether there is a log to tell others of it.
     changed_names: frozenset[str] = frozenset()
     renewed_names: frozenset[str] = frozenset()
+    former_tables: tuple[str, ...] = ()  # that it names, and that only older code may know
     is_logged_change: bool = False
     is_followed: bool = False  # a change of the schema: by triggers
     is_by_schema: bool = False  # a read of tables that views stand for
@@ -114,7 +115,8 @@ class Footprint:
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
         """Return what has to be logged for a write, apart from what triggers log."""
         if self.is_logged_change:
-            return [SCHEMA_TAG, *self._tags_written(parameters, many=many)]
+            former = [tag(name) for name in self.former_tables for tag in (table_tag, all_rows_tag)]
+            return [SCHEMA_TAG, *former, *self._tags_written(parameters, many=many)]
         return self._tags_written(parameters, many=many) if self.unlogged else []
 
     def _tags_written(self, parameters: Any, *, many: bool) -> list[str]:
@@ -300,20 +302,23 @@ class Database:
         )
 
     def _read(self, statement: Statement, catalogue: Catalogue) -> Footprint:
-        named = set(statement.unqualified & (catalogue.tables | catalogue.views.keys()))
-        for view in statement.names & catalogue.views.keys():
-            named |= catalogue.views[view]
-            named.discard(view)
+        views = statement.names & catalogue.views.keys()
+        behind = frozenset[str]().union(*(catalogue.views[view] for view in views))
+        named = (statement.unqualified & (catalogue.tables | views)) - views | behind
         # What a function of the users' reads is not in the text; and it may write.
         calls = bool(statement.names & self._functions(catalogue))
         tables = self._tables_named(statement.names, catalogue)
+        if tables:
+            # A table that newer code has renamed, with a view under the old name for older code.
+            renamed = (behind & catalogue.tables) - self._by_name.keys()
+            tables += tuple(TrackedTable(name, None, None) for name in sorted(renamed))
         return Footprint(
             Effect.READ,
             tuple(self._tables.values()) if calls else tables,
             None if calls else self._rows_of(statement, tables),
             is_untracked=calls or bool(named - self._by_name.keys()),
             is_own_write=calls,
-            is_by_schema=calls or bool(statement.names & catalogue.views.keys()),
+            is_by_schema=calls or bool(views),
         )
 
     def _write(self, vendor: str, statement: Statement, catalogue: Catalogue) -> Footprint:
@@ -334,6 +339,7 @@ class Database:
             for table in touched
             if catalogue.has_log and not self._has_trigger_for(vendor, statement, table)
         )
+        former = statement.names & catalogue.tables - self._by_name.keys() if is_schema else ()
         return Footprint(
             Effect.SCHEMA if is_schema else Effect.WRITE,
             everything if calls else tables,
@@ -342,6 +348,7 @@ class Database:
             unlogged=unlogged,
             returns_rows=statement.returns_rows,
             is_logged_change=is_schema,
+            former_tables=tuple(sorted(former)),
             is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
         )
 

@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.signals import setting_changed
 from django.db import DatabaseError, connections
@@ -26,7 +25,7 @@ from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readi
 from cachelayers.invalidation.prune import prune_now_and_then
 from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
-from cachelayers.locks import ForkSafeLock
+from cachelayers.locks import ForkSafeLock, cache_of
 from cachelayers.stats import pulse
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
@@ -100,7 +99,7 @@ class Unit:
         place = get_ident(), alias
         found = self._caches.get(place)
         if found is None:
-            found = self._caches[place] = caches[alias]
+            found = self._caches[place] = cache_of(alias)
         return found
 
     def forget_caches(self) -> None:

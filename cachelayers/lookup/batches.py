@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from django.core.cache import caches
-
-from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.computes import own_read
 from cachelayers.conf import package_settings
@@ -22,6 +20,7 @@ from cachelayers.entries.envelope import Envelope, seal
 from cachelayers.flights import begin_or_join, land
 from cachelayers.flows import run
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
+from cachelayers.locks import cache_of
 from cachelayers.lookup.faults import has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
@@ -289,12 +288,12 @@ class StoreMany(CacheStep):
 
 def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
     """Return what is stored under keys; ``shared``: past the memory of this process."""
-    cache = caches[alias]
+    cache = cache_of(alias)
     get = getattr(cache, "get_many_shared", cache.get_many) if shared else cache.get_many
     try:
         with own_read():
             found: dict[str, Any] = get(keys)
-    except CACHE_ERRORS as error:
+    except cache_errors() as error:
         report(alias, "get_many", error)
         return {}
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError, connections
 
-from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.computes import own_read, running_captures
 from cachelayers.entries.envelope import ENVELOPE_TYPES, FORMAT, LENGTH
@@ -54,7 +54,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
                 stored = unit.cache(alias).get(key)
         else:
             stored = unit.cache(alias).get(key)
-    except CACHE_ERRORS as error:
+    except cache_errors() as error:
         report(alias, "get", error)
         return MISS, None
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss

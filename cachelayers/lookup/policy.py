@@ -8,7 +8,6 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Final
 
-from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import router
 
@@ -17,6 +16,7 @@ from cachelayers.entries.keys import LEASE_SUFFIX
 from cachelayers.invalidation.tags import key_tag, table_tag, word_tags
 from cachelayers.invalidation.tracked import log_database, tracked_tables
 from cachelayers.invalidation.words import models_of_word
+from cachelayers.locks import cache_of
 
 
 class Unset(Enum):
@@ -45,7 +45,7 @@ class Policy:
     @property
     def cache(self) -> BaseCache:
         """Return the cache; one object per thread."""
-        return caches[self.alias]
+        return cache_of(self.alias)
 
     @property
     def name(self) -> tuple[str, str]:

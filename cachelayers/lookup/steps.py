@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 
-from cachelayers.backends.faults import CACHE_ERRORS, report_unreadable_log
+from cachelayers.backends.faults import cache_errors, report_unreadable_log
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.computes import own_read
 from cachelayers.entries.envelope import Envelope, seal, unseal
@@ -49,7 +49,7 @@ class CacheStep:
             method = getattr(self.policy.cache, self.operation)
             with own_read():
                 return self.read(method(*self.arguments, **self.keywords))
-        except CACHE_ERRORS as error:
+        except cache_errors() as error:
             return self._explain(error)
 
     async def arun(self) -> Any:
@@ -57,7 +57,7 @@ class CacheStep:
             method = getattr(self.policy.cache, f"a{self.operation}")
             with own_read():
                 return self.read(await method(*self.arguments, **self.keywords))
-        except CACHE_ERRORS as error:
+        except cache_errors() as error:
             return self._explain(error)
 
     def read(self, answer: Any) -> Any:

@@ -96,12 +96,6 @@ def test_celery_is_taken_where_the_project_has_an_app(
     assert run_of("pages").warmed == 1
 
 
-def test_celerys_workers_find_the_task_by_its_name(celery_app: Any) -> None:
-    celery_app.finalize()
-
-    assert "cachelayers.run_warmer" in celery_app.tasks
-
-
 @needs_django_tasks
 def test_the_setting_decides_between_two_queues(
     site: Records, settings: Settings, celery_app: Any

@@ -31,6 +31,22 @@ STACKS = [
 SINGLE = [*CACHE_ALIASES, "memory"]
 single_backend = pytest.mark.parametrize("cache_alias", SINGLE, indirect=True)
 every_backend = pytest.mark.parametrize("cache_alias", [*SINGLE, *STACKS], indirect=True)
+# Values, their packing and timeouts are the work of one piece of code for several of these, so a
+# suite of many cases runs on one of each kind.
+TABLES = [
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+]
+KINDS = [
+    *TABLES,
+    "memory",
+    "memory_table",
+    pytest.param("memory_memcached", marks=pytest.mark.memcached),
+    pytest.param("redis_table", marks=pytest.mark.redis),
+]
+each_kind = pytest.mark.parametrize("cache_alias", KINDS, indirect=True)
+each_table = pytest.mark.parametrize("cache_alias", TABLES, indirect=True)
 UNUSED_NUMBERS = itertools.count()
 
 

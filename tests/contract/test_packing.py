@@ -13,8 +13,10 @@ from django.db import models
 from django.test import override_settings
 
 from cachelayers.models import Entry
-from tests.contract.fixtures import MakeCache, unused_name
+from tests.contract.fixtures import MakeCache, each_table, unused_name
 from tests.contract.values import VALUES, Point, each_value
+
+pytestmark = each_table
 
 HTML = "<li class='airport'>Zürich</li>\n" * 1000
 LONG_VALUES: list[Any] = [HTML, HTML.encode(), {"page": HTML}, list(range(5000))]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.core.cache.backends.base import BaseCache
 
-from tests.contract.fixtures import Clock, MakeCache, every_backend
+from tests.contract.fixtures import Clock, MakeCache, each_kind
 
-pytestmark = every_backend
+pytestmark = each_kind
 
 
 def test_an_entry_lives_until_its_timeout(cache: BaseCache, clock: Clock) -> None:

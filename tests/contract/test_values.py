@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from django.core.cache.backends.base import BaseCache
 from django.utils.safestring import SafeString
 
-from tests.contract.fixtures import every_backend
+from tests.contract.fixtures import each_kind
 from tests.contract.values import VALUES, Point, each_value
 
-pytestmark = every_backend
+pytestmark = each_kind
 
 KIB = 2**10
 MIB = 2**20

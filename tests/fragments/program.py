@@ -95,14 +95,15 @@ def edit(key: str | int, title: str) -> str:
 
 
 def edit_for(seconds: str) -> int:
-    """Change one row after the other, each time to the next number; return how often."""
-    end, number = time.monotonic() + float(seconds), 0
+    """Change one row after the other, each time to a higher number than any; return how often."""
+    end, edits = time.monotonic() + float(seconds), 0
     keys = [book.pk for book in books()]
+    number = max(map(int, titles().split()))
     while time.monotonic() < end:
-        number += 1
-        edit(keys[number % len(keys)], str(number))
+        edits += 1
+        edit(keys[edits % len(keys)], str(number + edits))
         time.sleep(0.01)
-    return number
+    return edits
 
 
 def render_for(seconds: str, least_pages: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.functional import cached_property
 
 from cachelayers.answers import (
+    ROLLBACK,
     answered_within,
     connect_within,
     is_cut,
@@ -105,13 +106,15 @@ class DjangoSession:
         connection = self.connection
         columns = [list(column) for column in zip(*rows, strict=True)]
         with ExitStack() as stack:
-            driver = cast(Any, connection.connection)
             stack.enter_context(connection.wrap_database_errors)
             if not is_in_transaction(connection):
-                stack.enter_context(driver.transaction())
+                # Not the driver's: its end would be one more wait, and hide what has gone wrong.
+                stack.callback(restore_transaction, connection, ROLLBACK)
+                limit = Limit(f"BEGIN; {limit.before}", "; COMMIT")
             if limit.before:
                 self._execute(Limit(), limit.alone_before(), (), no_answer)
-            Cursor(driver).execute(cast(PostgresStatements, self.sql).upsert_columns, columns)
+            cursor = Cursor(cast(Any, connection.connection))
+            cursor.execute(cast(PostgresStatements, self.sql).upsert_columns, columns)
             if limit.after:
                 self._execute(Limit(), limit.alone_after(), (), no_answer)
 
@@ -159,7 +162,7 @@ class DjangoSession:
             return self._perform_in_transaction(perform)
         # A statement in bulk takes as long as it takes, while the server is at it.
         seconds = float("inf") if in_bulk else self.busy_seconds
-        with answered_within(self.connection, seconds):
+        with answered_within(self.connection, seconds, ROLLBACK):
             return perform(limit_alone(self.connection, self.busy_seconds, in_bulk=in_bulk))
 
     def _perform_in_transaction(self, perform: Callable[[Limit], Answer]) -> Answer:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
 from cachelayers.backends.configured import ConfiguredCache, find_odd_character
-from cachelayers.backends.faults import UNWELL, said_by
+from cachelayers.backends.faults import said_by, unwell
 from cachelayers.backends.layered.bus import connect_bus
 from cachelayers.backends.layered.calls import Flow
 from cachelayers.backends.layered.flows import Flows
@@ -404,7 +404,7 @@ class LayeredCache(ConfiguredCache):
         try:
             layer.read_many(["cachelayers.probe"])
             facts = layer.describe()
-        except UNWELL as caught:
+        except unwell() as caught:
             error, facts = f"{type(caught).__name__}: {said_by(caught)}", {}
         kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
         return {

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 
-from cachelayers.backends.faults import CACHE_ERRORS, REFUSALS, said_by
+from cachelayers.backends.faults import cache_errors, refusals, said_by
 from cachelayers.backends.layered.breaker import logger
 from cachelayers.backends.layered.bus import Bus
 from cachelayers.backends.layered.layers import Layer
@@ -49,8 +49,11 @@ class Call:
         began = time.monotonic()
         try:
             answer = getattr(self.target, self.operation)(*self.arguments)
-        except CACHE_ERRORS as error:
+        except cache_errors() as error:
             return self._explain(error)
+        except BaseException:  # a signal's, say: its client may not have read an answer to its end
+            self.target.cut()
+            raise
         self._note_duration(began)
         return answer
 
@@ -66,7 +69,7 @@ class Call:
         clock = LoopClock(self.limit_seconds / STEPS_IN_LIMIT)
         try:
             answer = await own
-        except CACHE_ERRORS as error:
+        except cache_errors() as error:
             return self._explain(error)
         finally:
             seconds = clock.stop()
@@ -78,7 +81,7 @@ class Call:
         self.target.breaker.note_duration(self.operation, seconds, self.limit_seconds)
 
     def _explain(self, error: BaseException) -> Outcome:
-        if isinstance(error, REFUSALS) and not isinstance(error, OSError):
+        if isinstance(error, refusals()) and not isinstance(error, OSError):
             report_refusal(self.target.alias, self.operation, error)
             return REFUSED
         self.target.breaker.fail(self.operation, error)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple
 
+from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.tracked import TrackedTable
 
 PREFIX = "cachelayers_"  # of every trigger and function of ours
+TABLE_LOGGED = re.compile(rf"'{table_tag('')}((?:[^']|'')+)'")  # in a trigger's text
 OWN_NAME = re.compile(rf"{PREFIX}[a-z]+_[0-9a-f]{{16}}\Z")
 
 
@@ -32,7 +34,7 @@ class Installed(NamedTuple):
 
     name: str
     place: str
-    facts: tuple[object, ...]  # its text, and whether it fires
+    facts: tuple[object, ...]  # whether it fires, and last its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ class Found:
     bare_place: str
     is_in_sight: bool
     removal: str
+
+    @property
+    def logged_tables(self) -> set[str]:
+        """Return the tables whose changes it logs; the code need not know them any more."""
+        return {name.replace("''", "'") for name in TABLE_LOGGED.findall(self.text)}
+
+    @property
+    def text(self) -> str:
+        """Return what it does, in the database's own words."""
+        return str(self.installed.facts[-1])
 
 
 def name_for(event: str, *texts: str) -> str:

@@ -27,7 +27,8 @@ LOG_MIGRATION = "0002_invalidation_log"
 class Repair:
     """What was not as it should be."""
 
-    tables: set[str] = field(default_factory=set)  # tracked ones that may have changed unlogged
+    # Those that may have changed unlogged, or do so from now on: old code may still know them.
+    tables: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)  # what could not be done, a line per table
 
 
@@ -59,17 +60,19 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     right = {trigger.installed for trigger in wanted}
     places = {trigger.installed.place for trigger in chosen}
     taken = {trigger.installed.name for trigger in chosen}
+    former: set[str] = set()
     for one in found:
         is_renamed = one.installed.name in taken  # its table was, and another is to have its name
         is_meant = is_renamed or names is None or one.bare_place in names
         is_wrong = one.installed not in right
         if is_wrong and (one.installed.place in places or (is_meant and one.is_in_sight)):
             run(connection, [one.removal])
+            former |= one.logged_tables
     there = {one.installed for one in found}
     lacking = [trigger for trigger in chosen if trigger.installed not in there]
     # A partition that another program took away has left no sign.
     divided = {trigger.table for trigger in chosen if trigger.place.is_divided}
-    repair = Repair({trigger.table for trigger in lacking} | divided)
+    repair = Repair({trigger.table for trigger in lacking} | divided | former)
     problems = dict(create(connection, lacking))
     if problems:  # another `migrate` may have been quicker, or still be at it
         there = {one.installed for one in VENDORS[connection.vendor].existing(connection)}
@@ -176,10 +179,17 @@ def follow_schema(connection: BaseDatabaseWrapper, names: Collection[str]) -> No
     """
     try:
         with one_change(connection):
-            problems = put_right(connection, names).problems
+            repair = put_right(connection, names)
+            write_tags(connection, whole(repair.tables))
+            problems = repair.problems
     except DatabaseError as error:
         problems = [str(error)]
     warn(connection.alias, problems)
+
+
+def whole(tables: Iterable[str]) -> list[str]:
+    """Return the tags of everything in some tables."""
+    return [tag(name) for name in sorted(tables) for tag in (table_tag, all_rows_tag)]
 
 
 def warn(database: str, problems: Iterable[str]) -> None:
@@ -208,8 +218,7 @@ def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any)
     ensure_state(connection)
     repair = put_right(connection)
     warn(using, repair.problems)
-    names = sorted(tracked_tables(using) if plan else repair.tables)
-    tags = [tag(name) for name in names for tag in (table_tag, all_rows_tag)]
+    tags = whole(repair.tables | tracked_tables(using).keys() if plan else repair.tables)
     write_tags(connection, [*tags, SCHEMA_TAG] if tags else [])
 
 

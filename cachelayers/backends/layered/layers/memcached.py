@@ -18,7 +18,11 @@ from cachelayers.stats import counts
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
 LONGEST_RELATIVE = 30 * 24 * 60 * 60  # seconds; more is taken for a time since 1970
 LATEST = 2**31 - 1
-TOO_LARGE = errors_named(("pymemcache.exceptions", "MemcacheServerError"))
+
+
+def too_large() -> tuple[type[BaseException], ...]:
+    """Return what the client raises for a value over the server's limit."""
+    return errors_named(("pymemcache.exceptions", "MemcacheServerError"))
 
 
 class MemcachedLayer(ChangingLayer):
@@ -48,7 +52,7 @@ class MemcachedLayer(ChangingLayer):
             wrapped = {self.cache.make_key(name): wrap(kept) for name, kept in group.items()}
             try:
                 self._client.set_many(wrapped, seconds)
-            except TOO_LARGE:
+            except too_large():
                 refused += self._write_singly(group, seconds)
         return refused
 
@@ -82,7 +86,7 @@ class MemcachedLayer(ChangingLayer):
         """Write natively; what is too large is not written."""
         try:
             return bool(self._client.add(self.cache.make_key(name), wrap(kept), seconds_of(kept)))
-        except TOO_LARGE:
+        except too_large():
             counts.add(self.alias, "too_large")
             return False
 
@@ -119,7 +123,7 @@ class MemcachedLayer(ChangingLayer):
             key = self.cache.make_key(name)
             try:
                 self._client.set(key, wrap(kept), seconds)
-            except TOO_LARGE:
+            except too_large():
                 counts.add(self.alias, "too_large")
                 self._client.set(key, wrap(DETOUR), seconds_of(DETOUR))
                 refused.append(name)

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.async_twins import AsyncTwins
-from cachelayers.backends.faults import CACHE_ERRORS
+from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer
 from cachelayers.backends.unreadable import report_unreadable
@@ -38,7 +38,7 @@ class PlainLayer(ChangingLayer):
         """Return what is there; what cannot be unpickled is not."""
         try:
             return unwrapped(self.cache.get_many(names))
-        except CACHE_ERRORS:
+        except cache_errors():
             raise
         except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
             if len(names) == 1:
@@ -76,7 +76,7 @@ class PlainLayer(ChangingLayer):
         stored, seconds = wrap(kept), native_seconds(kept)
         try:
             return self.cache.add(name, stored, seconds)
-        except CACHE_ERRORS:
+        except cache_errors():
             raise
         except Exception as error:  # noqa: BLE001 - a value that cannot be written is raised next
             self.cache.set(name, stored, seconds)
@@ -106,7 +106,7 @@ class PlainLayer(ChangingLayer):
     async def _read_many_async(self, names: Sequence[str]) -> dict[str, Kept]:
         try:
             return unwrapped(await self.cache.aget_many(names))
-        except CACHE_ERRORS:
+        except cache_errors():
             raise
         except Exception:  # noqa: BLE001 - as in read_many(), which finds out which one it is
             return await sync_to_async(self.read_many)(names)
@@ -140,7 +140,7 @@ class PlainLayer(ChangingLayer):
     async def _add_to_empty_async(self, name: str, kept: Kept) -> bool:
         try:
             return await self.cache.aadd(name, wrap(kept), native_seconds(kept))
-        except CACHE_ERRORS:
+        except cache_errors():
             raise
         except Exception:  # noqa: BLE001 - as in add_to_empty(), which finds out what it is
             return await sync_to_async(self.add_to_empty)(name, kept)
