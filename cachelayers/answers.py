@@ -33,7 +33,8 @@ GRACE_SECONDS = 0.25
 # Numbers of errors of a cut connection.
 MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
 MOST_BYTES_PEEKED = 65_536
-POSTGRES_IN_TRANSACTION, POSTGRES_IN_ERROR = 2, 3  # PQTRANS_INTRANS, PQTRANS_INERROR
+# PQTRANS_ACTIVE, PQTRANS_INTRANS, PQTRANS_INERROR
+POSTGRES_ACTIVE, POSTGRES_IN_TRANSACTION, POSTGRES_IN_ERROR = 1, 2, 3
 ROLLBACK = (
     "ROLLBACK"  # what undoes a statement or a transaction of our own, outside of the caller's
 )
@@ -199,6 +200,12 @@ class PsycopgAnswers:
             return type(driver).wait(driver, generator, *arguments, **keywords)
         except BaseException:
             generator.close()  # which has ended, unless it was interrupted
+            if self._unfinished is None and self._deadline is not None and is_active(driver):
+                from psycopg.generators import execute  # what is left of it, after it was sent
+
+                rest = execute(driver.pgconn)
+                if wants := next(rest, None):
+                    self._unfinished = Unfinished(rest, wants, self._undo)
             raise
 
     def _finish(self, *arguments: Any, **keywords: Any) -> None:
@@ -233,6 +240,11 @@ class PsycopgAnswers:
                 wants = generator.send(ready)
         except StopIteration as end:
             return end.value
+
+
+def is_active(driver: Any) -> bool:
+    """Tell whether a statement that was sent has not been answered, on a connection of psycopg."""
+    return int(driver.info.transaction_status) == POSTGRES_ACTIVE
 
 
 def needs_undo(driver: Any, undo: str) -> bool:

@@ -273,13 +273,27 @@ def rename_of_macro(body: Sequence[nodes.Node], block: str) -> list[nodes.Node]:
     """
     assignments: list[nodes.Node] = []
     for name in OF_MACRO:
-        used = [one for one in find_all(body, nodes.Name) if one.name == name]
+        used = [one for one in names_outside_of_macros(body) if one.name == name]
         for one in used:
             one.name = f"{block}_{name}"
         if used:
             store = nodes.Name(f"{block}_{name}", "store")
             assignments.append(nodes.Assign(store, nodes.Name(name, "load")))
     return assignments
+
+
+def names_outside_of_macros(body: Iterable[nodes.Node]) -> Iterator[nodes.Name]:
+    """Yield the names of a block, but those in its own macros and in what it gives to a macro.
+
+    There ``caller`` and the like are what that macro was given.
+    """
+    for node in body:
+        if isinstance(node, nodes.Name):
+            yield node
+        elif isinstance(node, nodes.CallBlock):
+            yield from names_outside_of_macros([node.call])
+        elif not isinstance(node, nodes.Macro):
+            yield from names_outside_of_macros(node.iter_child_nodes())
 
 
 class Parts(NamedTuple):
@@ -330,9 +344,11 @@ def dictionary_of(expressions: Mapping[Any, nodes.Expr]) -> nodes.Dict:
 def names_in(body: Sequence[nodes.Node]) -> dict[str, nodes.Expr]:
     """Return the names that stand in a block, and what of the loop around it, with their values.
 
-    But the extension's own, other than what stands for a macro's ``caller`` and the like.
+    But the extension's own, other than what stands for a macro's ``caller`` and the like: under
+    their usual names these belong to a macro in the block.
     """
-    names = sorted({name.name for name in find_all(body, nodes.Name) if name.ctx == "load"})
+    loaded = {name.name for name in find_all(body, nodes.Name) if name.ctx == "load"}
+    names = sorted(loaded.difference(OF_MACRO))
     found: dict[str, nodes.Expr] = {
         name: nodes.Name(name, "load")
         for name in names

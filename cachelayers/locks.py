@@ -7,62 +7,37 @@ import threading
 import weakref
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 
+_Lock: Any = type(threading.RLock())
 
-class ForkSafeLock:
+
+class ForkSafeLock(_Lock):  # type: ignore[misc] # the stubs call it final, which it is not
     """A lock that begins free in a forked child, whoever held it in the parent.
 
     A plain lock held by another thread while the process forks is held for ever in the child,
     where that thread does not exist. A thread that holds it may take it again: a signal handler
-    runs in the middle of whatever it interrupts.
+    runs in the middle of whatever it interrupts. Its methods are the interpreter's own: what such a
+    handler raises cannot come between taking it and the block that gives it back.
     """
 
     def __init__(self) -> None:
         """Begin free."""
-        self.renew()
         _all_locks.add(self)
 
     def renew(self) -> None:
         """Forget who held it."""
-        self._lock = threading.RLock()
+        self._at_fork_reinit()
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
+    def is_held_here(self) -> bool:
+        """Tell whether this thread holds it."""
+        return bool(self._is_owned())
 
 
-class ForkSafeTurn:
-    """A turn that one caller has at a time, and no caller twice; free in a forked child."""
-
-    def __init__(self) -> None:
-        """Begin free."""
-        self.renew()
-        _all_locks.add(self)
-
-    def renew(self) -> None:
-        """Forget whose it was."""
-        self._lock = threading.Lock()
-
-    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the turn; return whether it was had. ``timeout``: in seconds; below 0: none."""
-        return self._lock.acquire(blocking=blocking, timeout=timeout)
-
-    def release(self) -> None:
-        """Give it back."""
-        self._lock.release()
-
-
-_all_locks: weakref.WeakSet[ForkSafeLock | ForkSafeTurn] = weakref.WeakSet()
+_all_locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 
 
 def renew_all_locks() -> None:

@@ -41,6 +41,20 @@ def warn_of_plain_get_once(cache: str) -> None:
         )
 
 
+def warn_of_other_home_once(table: str, home: str, chosen: str) -> None:
+    """Log that a router chooses the database of an entry, and nothing in its key says which."""
+    if is_new("routers", table):
+        logger.warning(
+            "A value that was made from the table %r of DATABASES[%r] was asked for where the"
+            " routers choose DATABASES[%r]. It is computed anew whenever the choice changes. Give"
+            " what is cached the name of the database, or of the tenant, as an argument. See"
+            " docs/limits.md.",
+            table,
+            home,
+            chosen,
+        )
+
+
 def is_new(about: str, text: str) -> bool:
     """Tell whether this was not said yet, and remember that it is now."""
     if (about, text) in _said:

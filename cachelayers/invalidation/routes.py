@@ -2,18 +2,22 @@
 
 A copy that follows its original lags behind it. A router that sends a user to the original, since
 he has just written, is not to find him what was made from the copy before. Both have one log.
+
+A router that gives each tenant a database of its own is not seen by a key. So an entry says where
+the router has sent it, and is no entry for whom the router sends elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from django.db import DatabaseError, connections, router
 
 from cachelayers.invalidation.incarnations import mirrored_by
-from cachelayers.invalidation.log import log_of
-from cachelayers.invalidation.tags import all_rows_tag, table_tag
+from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation.reports import warn_of_other_home_once
+from cachelayers.invalidation.tags import HOME, all_rows_tag, home_tag, table_tag
 from cachelayers.invalidation.tracked import Model, tracked_models
 from cachelayers.invalidation.units import Unit
 from cachelayers.routers import CacheRouter
@@ -28,26 +32,78 @@ def are_there_routers() -> bool:
     return False
 
 
-def database_to_ask(unit: Unit, database: str, incarnation: str, tags: Iterable[str]) -> str | None:
+def with_homes(dependencies: Sequence[Dependency]) -> Sequence[Dependency]:
+    """Return dependencies that say which databases routers have chosen for their tables."""
+    if not are_there_routers():
+        return dependencies
+    return [one._replace(tags=with_home_tags(one.database, one.tags)) for one in dependencies]
+
+
+def with_home_tags(database: str, tags: Sequence[str]) -> Sequence[str]:
+    """Return tags of a database, and behind them where routers send writes to their tables.
+
+    But of tables for which routers would not have chosen that database: code has named it.
+    """
+    homes = {tag: None for tag in tags if tag.startswith(HOME)}
+    by_tag, connection = models_by_tag(tracked_models()), connections[database]
+    for model in dict.fromkeys(by_tag[tag] for tag in tags if tag in by_tag):
+        home = router.db_for_write(model)
+        if database in {home, router.db_for_read(model)} or mirrored_by(connection) == home:
+            homes[home_tag(model._meta.db_table, home)] = None
+    return [*(tag for tag in tags if tag not in homes), *homes]
+
+
+def homes_in(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the tables whose database routers have chosen, each with that."""
+    for tag in reversed(tags):  # where with_home_tags() has put them
+        if not tag.startswith(HOME):
+            return
+        table, _, home = tag.removeprefix(HOME).rpartition(":")
+        yield table, home
+
+
+def is_at_home(unit: Unit, incarnation: str, tags: Sequence[str]) -> bool:
+    """Tell whether routers send the reader of an entry where they have sent its maker."""
+    by_tag = models_by_tag(tracked_models())
+    for table, home in homes_in(tags):
+        model = by_tag.get(table_tag(table))
+        if model is None:
+            continue
+        chosen = router.db_for_write(model)
+        if chosen != home and not has_log(unit, chosen, incarnation):
+            warn_of_other_home_once(table, home, chosen)
+            return False
+    return True
+
+
+def has_log(unit: Unit, database: str, incarnation: str) -> bool:
+    """Tell whether a database has a certain log; DatabaseError where it cannot be asked."""
+    unit.refresh(database)
+    known = log_of(database).known
+    return known is not None and known.incarnation == incarnation
+
+
+def database_to_ask(unit: Unit, database: str, incarnation: str, tags: Sequence[str]) -> str | None:
     """Return the alias whose log is to vouch for an entry that was made from ``database``.
 
-    None: the original cannot be asked, or the copy has another log, which says nothing of it.
+    None: the original cannot be asked, the copy has another log, which says nothing of it, or
+    routers send the reader to other data.
     Code that names an alias by itself, with `using()`, is checked with the log of that alias where
     the two are not copies of each other.
     """
     model = model_of(tags)
     if model is None:
         return database
-    chosen = router.db_for_read(model)
-    if chosen in {database, None} or chosen != router.db_for_write(model):
-        return database
     try:
-        unit.refresh(chosen)
+        if not is_at_home(unit, incarnation, tags):
+            return None
+        chosen = router.db_for_read(model)
+        if chosen in {database, None} or chosen != router.db_for_write(model):
+            return database
+        if has_log(unit, chosen, incarnation):
+            return chosen
     except DatabaseError:
         return None
-    known = log_of(chosen).known
-    if known is not None and known.incarnation == incarnation:
-        return chosen
     return None if mirrored_by(connections[database]) == chosen else database
 
 

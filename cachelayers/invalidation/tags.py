@@ -9,6 +9,8 @@ from hashlib import blake2b
 WORD = "word:"
 # Of what was made of the time or of chance. It is never logged: it only says so of an entry.
 CLOCK = "clock:"
+# Which database a router has chosen for a table. Never logged either.
+HOME = "home:"
 # What the names in a database stand for: which tables a view reads, what a trigger writes.
 SCHEMA_TAG = "schema:"
 LONGEST_TAG = 255
@@ -30,6 +32,11 @@ def row_tag(table: str, key_text: str) -> str:
 def all_rows_tag(table: str) -> str:
     """Name every row of a table: an entry with a row's tag has this one too."""
     return f"rows:{fit(table, 150)}"
+
+
+def home_tag(table: str, database: str) -> str:
+    """Name the database that a router sends the writes to a table to."""
+    return f"{HOME}{fit(table, 150)}:{database}"
 
 
 def word_tag(word: object) -> str:

@@ -21,6 +21,7 @@ from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.flights import Flight, begin_or_join, land
 from cachelayers.invalidation.capture import Capture, capturing
 from cachelayers.invalidation.log import log_of
+from cachelayers.invalidation.routes import with_homes
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
 from cachelayers.invalidation.unnoticed import has_unnoticed_writes
@@ -301,4 +302,5 @@ def make_envelope(
     """Return the entry. Its time runs from when it began to be made: its data may be as old."""
     fresh_until = None if policy.timeout is None else began + policy.timeout
     dead_until = None if fresh_until is None else fresh_until + policy.stale
-    return Envelope(value, fresh_until, dead_until, capture.dependencies(), began, seconds)
+    dependencies = with_homes(capture.dependencies())
+    return Envelope(value, fresh_until, dead_until, dependencies, began, seconds)

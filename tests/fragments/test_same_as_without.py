@@ -117,6 +117,29 @@ def test_what_a_macro_was_given_besides_its_parameters_is_there(
     assert templates.render("page") == templates.render("plain")
 
 
+@pytest.mark.parametrize(
+    ("body", "use"),
+    [
+        ("{{ caller() }}", "{% call card() %}{{ who }}{% endcall %}"),
+        ("{{ varargs|join }}", "{{ card(1, who) }}"),
+        ("{{ kwargs.a }}", "{{ card(a=who) }}"),
+    ],
+    ids=["caller", "varargs", "kwargs"],
+)
+def test_what_a_macro_within_was_given_is_there(body: str, use: str) -> None:
+    templates = JinjaTemplates()
+    text = f"{{% macro card() %}}<{body}>{{% endmacro %}}{use}"
+    templates.write(
+        page=templates.fragment(text, "card"),
+        nested=templates.fragment(f"{templates.fragment(text, 'card')}!", "cards"),
+    )
+
+    for who in ("Ann", "Bea", "Ann"):
+        assert who in (shown := templates.render("page", who=who))
+        assert shown.startswith("<")
+        assert templates.render("nested", who=who) == f"{shown}!"
+
+
 def test_an_overlay_of_an_environment_escapes_as_it_is_told() -> None:
     environment = Environment(
         loader=DictLoader(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from cachelayers.backends.database.table import EntryTable, SampledRow
 from cachelayers.entries.keys import IdRange
-from cachelayers.locks import ForkSafeTurn
+from cachelayers.locks import ForkSafeLock
 from cachelayers.stats import counts
 
 SLICE_ROWS = 256
@@ -57,7 +57,7 @@ class Hand:
         self._writes_left = 1 if self.is_bounded else MOST_WRITES_BETWEEN_SLICES
         self._bytes_left = self._bytes_between_slices()
         self._reads: set[int] = set()
-        self.lock = ForkSafeTurn()
+        self.lock = ForkSafeLock()
 
     def note_read(self, row_id: int) -> None:
         """Remember that a row was useful. Written with the next slice, never by the read itself."""
@@ -72,8 +72,18 @@ class Hand:
 
     def advance(self, table: EntryTable, now_ms: int) -> None:
         """Look at as many slices as are due, unless another thread is at it."""
-        if not self.lock.acquire(blocking=False):
+        if self.lock.is_held_here():  # by what a signal has interrupted
             return
+        try:
+            if self.lock.acquire(blocking=False):
+                self._advance(table, now_ms)
+        finally:  # at once, and whether it was had or not: a signal's exception may come anywhere
+            try:  # noqa: SIM105 - a call of suppress() would be such a place
+                self.lock.release()
+            except RuntimeError:
+                pass
+
+    def _advance(self, table: EntryTable, now_ms: int) -> None:
         try:
             self._note_reads(table, now_ms)
             # A bulk write may owe several. No more than this: the next write comes soon enough.
@@ -88,7 +98,6 @@ class Hand:
             # No debts: also where that failed, the next one is due after as many writes as usual.
             self._writes_left = max(self._writes_left, self._writes_between_slices())
             self._bytes_left = max(self._bytes_left, self._bytes_between_slices())
-            self.lock.release()
 
     def _note_reads(self, table: EntryTable, now_ms: int) -> None:
         """Write what was remembered of reads, so that every process's hand can see it."""

@@ -16,7 +16,7 @@ from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow, Look
 from cachelayers.backends.layered.epochs import later_than, merged, record_name, record_of
 from cachelayers.backends.layered.kept import NEVER, Kept
 from cachelayers.backends.layered.layers import Layer
-from cachelayers.backends.layered.state import EPOCH_SECONDS, LOOK_SECONDS, State
+from cachelayers.backends.layered.state import EPOCH_SECONDS, LOOK_SECONDS, TURN_SECONDS, State
 from cachelayers.entries.envelope import is_sealed
 from cachelayers.invalidation.units import current_unit
 
@@ -43,13 +43,15 @@ class Agreement:
 
     def _take_turn(self, began: float) -> Flow:
         """Look, as one thread at a time; others wait, but not for ever."""
-        if not self.state.begin_look():
-            return
+        lock = self.state.look_lock
         try:
-            if self.state.needs_look(began):
+            if lock.acquire(timeout=TURN_SECONDS) and self.state.needs_look(began):
                 self.state.looked_at = max(self.state.looked_at, (yield from self._look_now()))
-        finally:
-            self.state.end_look()
+        finally:  # at once, and whether it was had or not: a signal's exception may come anywhere
+            try:  # noqa: SIM105 - a call of suppress() would be such a place
+                lock.release()
+            except RuntimeError:
+                pass
 
     def _look_now(self) -> Flow:
         """Look, and return as of when what others have written is known now."""

@@ -51,6 +51,9 @@ class Call:
             answer = getattr(self.target, self.operation)(*self.arguments)
         except cache_errors() as error:
             return self._explain(error)
+        except BaseException:  # a signal's, say: its client may not have read an answer to its end
+            self.target.cut()
+            raise
         self._note_duration(began)
         return answer
 

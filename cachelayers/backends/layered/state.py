@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import pickle
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -18,7 +17,7 @@ from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.backends.layered.recent import Recent
 from cachelayers.entries.envelope import is_sealed
-from cachelayers.locks import ForkSafeLock, ForkSafeTurn, fork_count
+from cachelayers.locks import ForkSafeLock, fork_count
 from cachelayers.stats import cell_of
 
 LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
@@ -48,30 +47,17 @@ class State:
         self.has_shared = True  # layers, from where a value can be fetched again
         self.servers: dict[str, str] = {}  # by layer: which server it was the last time
         self._forks = fork_count()
-        self._looker: int | None = None  # the thread that looks
         self._recent = Recent()
         self._lock = ForkSafeLock()
-        self._look_lock = ForkSafeTurn()
+        self.look_lock = ForkSafeLock()  # of the thread that looks
 
     def needs_look(self, began: float) -> bool:
         """Tell whether a unit of work that began then is to look at the bus first."""
         return began > self.looked_at
 
-    def begin_look(self) -> bool:
-        """Wait for the turn of this thread; return whether it has come."""
-        is_mine = self._look_lock.acquire(timeout=TURN_SECONDS)
-        if is_mine:
-            self._looker = threading.get_ident()
-        return is_mine
-
-    def end_look(self) -> None:
-        """Let others look."""
-        self._looker = None
-        self._look_lock.release()
-
     def is_looking_here(self) -> bool:
         """Tell whether this thread is in the middle of a look: a receiver may use the cache."""
-        return self._looker == threading.get_ident()
+        return self.look_lock.is_held_here()
 
     def is_forked(self) -> bool:
         """Tell once whether this is a child of the process that was last asked."""

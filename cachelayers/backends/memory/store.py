@@ -107,6 +107,8 @@ class MemoryStore:
         self.lock = threading.RLock()
         self._is_changing = False
         self._later: deque[Callable[[], Any]] = deque()
+        # Not while records and queues may differ: what such a handler raises ends a change there.
+        self._is_whole = True
         _stores.add(self)
 
     @property
@@ -121,7 +123,7 @@ class MemoryStore:
             entries = [one for _, one in self._bounds.values() if one is not None]
             self.max_bytes = min(one for one, _ in self._bounds.values())
             self.max_entries = min(entries, default=None)
-            self._evict()
+        self._change(self._evict, None)
 
     def put(self, name: str, frozen: Frozen, expires: float) -> bool:
         """Store a value; return whether it has its place: it may be larger than the store."""
@@ -131,9 +133,15 @@ class MemoryStore:
                 return True
             self._is_changing = True
             try:
+                if self._later or not self._is_whole:
+                    self._catch_up()
                 return self._put(name, frozen, expires)
             finally:
-                self._end_change()
+                try:
+                    if self._later:
+                        self._catch_up()
+                finally:
+                    self._is_changing = False
 
     def put_many(self, items: Mapping[str, Frozen], expires: float) -> list[str]:
         """Store values; return the names of those that are larger than the store."""
@@ -193,17 +201,26 @@ class MemoryStore:
                 return otherwise
             self._is_changing = True
             try:
+                if self._later or not self._is_whole:
+                    self._catch_up()
                 return work()
             finally:
-                self._end_change()
+                try:
+                    if self._later:
+                        self._catch_up()
+                finally:  # without a call, before which such an exception could come
+                    self._is_changing = False
 
-    def _end_change(self) -> None:
-        """Do what was wanted meanwhile."""
-        try:
-            while self._later:
-                self._later.popleft()()
-        finally:
-            self._is_changing = False
+    def _catch_up(self) -> None:
+        """Queue anew what an interrupted change has left, and do what was wanted meanwhile."""
+        if not self._is_whole:
+            self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
+            self._dead = 0
+            for record in self.records.values():
+                self._queue_of(record).append(record)
+            self._is_whole = True
+        while self._later:
+            self._later.popleft()()
 
     def _put_many(self, items: Mapping[str, Frozen], expires: float) -> list[str]:
         return [name for name, frozen in items.items() if not self._put(name, frozen, expires)]
@@ -231,9 +248,11 @@ class MemoryStore:
         return found
 
     def _clear(self) -> None:
+        self._is_whole = False
         self.records.clear()
         self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
         self._dead = 0
+        self._is_whole = True
 
     def _put(self, name: str, frozen: Frozen, expires: float) -> bool:
         value, is_pickled, size = frozen
@@ -241,6 +260,7 @@ class MemoryStore:
         if size > self.max_bytes:
             self._remove(name)  # what is there is older
             return False
+        self._is_whole = False
         record = self.records.get(name)
         if record is None:
             record = Record(name, (value, is_pickled, expires), size, name in self._ghosts)
@@ -254,19 +274,23 @@ class MemoryStore:
             self.max_entries is not None and len(self.records) > self.max_entries
         ):
             self._evict()
+        self._is_whole = True
         return True
 
     def _queue_of(self, record: Record) -> Queue:
         return self._main if record.is_in_main else self._small
 
     def _remove(self, name: str) -> None:
-        record = self.records.pop(name, None)
-        if record is not None:
-            record.content = None
-            self._queue_of(record).forget(record)
-            self._dead += 1
-            if self._dead > MOST_DEAD + len(self.records):
-                self._drop_dead()
+        if name not in self.records:
+            return
+        self._is_whole = False
+        record = self.records.pop(name)
+        record.content = None
+        self._queue_of(record).forget(record)
+        self._dead += 1
+        if self._dead > MOST_DEAD + len(self.records):
+            self._drop_dead()
+        self._is_whole = True
 
     def _drop_dead(self) -> None:
         for queue in (self._small, self._main):
@@ -275,6 +299,7 @@ class MemoryStore:
 
     def _evict(self) -> None:
         """Make room, until the store is within its bounds."""
+        self._is_whole = False
         now = time.time()
         while (over := self.bytes > self.max_bytes) or (
             self.max_entries is not None and len(self.records) > self.max_entries
@@ -287,6 +312,7 @@ class MemoryStore:
                 self._evict_from_small(now)
             else:
                 self._evict_from_main(now)
+        self._is_whole = True
 
     def _evict_from_small(self, now: float) -> None:
         """Move the oldest to the main queue if it was read, else let it go."""

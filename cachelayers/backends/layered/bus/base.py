@@ -28,7 +28,7 @@ Apply = Callable[[Events], None]
 
 
 class Bus(ABC):
-    """The bus of one LayeredCache. One thread at a time reads it (see State.begin_look)."""
+    """The bus of one LayeredCache. One thread at a time reads it (see Agreement.look)."""
 
     # Whether appending is part of the caller's transaction, which may be rolled back.
     is_transactional = False
@@ -57,6 +57,9 @@ class Bus(ABC):
     def holds_back(self) -> bool:
         """Tell whether what is read and written now is not what others see."""
         return False
+
+    def cut(self) -> None:  # noqa: B027 - most clients see to it themselves
+        """End connections on which an answer may be left, after a call that was interrupted."""
 
     def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any] | None:
         """Return an operation as something to await, or None where it needs a thread."""

@@ -18,7 +18,7 @@ from cachelayers.backends.layered.bus.base import (
     names_of,
     this_process,
 )
-from cachelayers.backends.layered.layers.redis import EVENTS_KEPT, RedisAccess
+from cachelayers.backends.layered.layers.redis import EVENTS_KEPT, RedisAccess, cut_idle_connections
 
 READ_AT_ONCE = 1_000
 MOST_READS = 10  # in a row; who is further behind forgets everything
@@ -55,6 +55,10 @@ class StreamBus(Bus):
         client = self.access.client()
         client.xadd(self.stream, {"e": event}, maxlen=EVENTS_KEPT, approximate=True)
         return True
+
+    def cut(self) -> None:
+        """End the connections that nobody uses now."""
+        cut_idle_connections(self.access)
 
     def _read_new(self, client: Any) -> tuple[Events, Entry]:
         last = self.position.last

@@ -93,6 +93,9 @@ class Layer(ABC):
         """Return an operation as something to await, or None where it needs a thread."""
         return None
 
+    def cut(self) -> None:  # noqa: B027 - most clients see to it themselves
+        """End connections on which an answer may be left, after a call that was interrupted."""
+
     def close(self) -> None:  # noqa: B027 - most layers have nothing to close
         """Give back what belongs to the request."""
 

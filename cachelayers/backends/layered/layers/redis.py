@@ -107,6 +107,19 @@ def is_cluster(client: Any) -> bool:
     return any(base.__name__ == "RedisCluster" for base in type(client).__mro__)
 
 
+def cut_idle_connections(access: RedisAccess) -> None:
+    """End what redis-py has in its pools, which gives a connection to the next caller as it is.
+
+    An answer that was left on it would be taken for that of the next command, and so on.
+    """
+    clients = [access.client()]
+    if access.is_cluster:
+        clients = [node.redis_connection for node in clients[0].get_nodes()]
+    for client in clients:
+        if client is not None:  # a node of a cluster that was not asked yet
+            client.connection_pool.disconnect(inuse_connections=False)
+
+
 class RedisLayer(ChangingLayer):
     """Entries in a Redis; ``stream`` is the full key of the bus where this is its layer too."""
 
@@ -223,6 +236,10 @@ class RedisLayer(ChangingLayer):
             return None
         run_id: str | None = self.access.client().info("server").get("run_id")
         return run_id
+
+    def cut(self) -> None:
+        """End the connections that nobody uses now."""
+        cut_idle_connections(self.access)
 
     def close(self) -> None:
         """Close the cache, which mostly keeps its connections."""
