@@ -35,9 +35,12 @@ from cachelayers.fragments.seen import (
 )
 from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
+    Given,
+    are_still_given,
     are_unchanged,
     digest_of_name,
     follow_nodes,
+    has_loaders_of_others,
     note_lookups,
     origin_of,
     source_around,
@@ -47,6 +50,7 @@ from cachelayers.invalidation.rows import without_laziness
 
 COUNT = "_cachelayers_fragments"  # of a parser
 NO_NAMES: Mapping[str, Any] = {}
+Texts = tuple[tuple[str, ...], frozenset[str]]
 
 
 class Surroundings:
@@ -60,9 +64,9 @@ class Surroundings:
         number = getattr(parser, COUNT, 0)
         setattr(parser, COUNT, number + 1)
         self._digest = digest_of(source_around(parser), source_of_libraries(parser), str(number))
-        self._texts: dict[Hashable, tuple[tuple[str, ...], frozenset[str]]] = {}
+        self._texts: dict[Hashable, tuple[Texts, Sequence[Given]]] = {}
 
-    def texts(self, context: Context, nodes: NodeList) -> tuple[tuple[str, ...], frozenset[str]]:
+    def texts(self, context: Context, nodes: NodeList) -> Texts:
         """Return what tells what nodes are rendered from, and how; and the names followed for it.
 
         The templates that extend the one with the tag count too: their blocks may be in the nodes.
@@ -71,8 +75,8 @@ class Surroundings:
         history = context.render_context.get(ExtendsNode.context_key)
         names = tuple([origin.name for origin in history]) if history else ()
         manner = context.autoescape, context.use_l10n, context.use_tz, names
-        found = self._texts.get(manner)
-        if found is None:
+        found, given = self._texts.get(manner, (None, ()))
+        if found is None or (given and not are_still_given(engine_of(context), given)):
             engine = engine_of(context)
             note_lookups(engine)
             followed = follow_nodes(engine, self.origin, nodes)
@@ -81,7 +85,7 @@ class Surroundings:
             texts = digest_of(self._digest, followed.digest(), *sources), str(manner[:3])
             found = texts, frozenset(followed.sources)
             if followed.are_lasting and UNKNOWN_SOURCE not in names:
-                self._texts[manner] = found
+                self._texts[manner] = found, followed.given if has_loaders_of_others(engine) else ()
         return found
 
 
