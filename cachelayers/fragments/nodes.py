@@ -22,7 +22,7 @@ from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
 from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
-from cachelayers.fragments.names import Names, Spelled, value_in
+from cachelayers.fragments.names import ABSENT, Names, Spelled, value_in
 from cachelayers.fragments.places import requests_of, users_of
 from cachelayers.fragments.seen import (
     FORLOOP,
@@ -235,7 +235,7 @@ class DjangoBlock:
     def request(self) -> Any:
         """Return the request that it is rendered for, if the template knows it."""
         request = getattr(self._context, "request", None)
-        return request if request is not None else self._context.get("request")
+        return request if request is not None else self._known("request")
 
     @property
     def own_holes(self) -> Container[tuple[str, int]]:
@@ -249,12 +249,19 @@ class DjangoBlock:
 
     def users(self) -> list[Any]:
         """Return who may be meant by its user."""
-        named = self._item["user"] if "user" in self._item else self._context.get("user")
-        return users_of(named, self.request, self._context.get("view"))
+        return users_of(self._known("user"), self.request, self._known("view"))
 
     def requests(self) -> list[Any]:
         """Return the requests that it is rendered for."""
-        return requests_of(self.request, self._context.get("view"))
+        return requests_of(self.request, self._known("view"))
+
+    def _known(self, name: str) -> Any:
+        # Not by the context's own ways: this block, or one around it, would take it for a look-up
+        # by the template, and for a part of what it shows.
+        if name in self._item:
+            return self._item[name]
+        found = value_in([unnoted(names) for names in self._around], name)
+        return None if found is ABSENT else found
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""
