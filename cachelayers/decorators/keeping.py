@@ -9,6 +9,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 
+from cachelayers.decorators.wrappers import spell_held, stands_under_its_name
 from cachelayers.entries.arguments import ArgumentKeys
 from cachelayers.entries.spelling import path_of
 from cachelayers.invalidation.capture import current_capture
@@ -45,6 +46,7 @@ class Keeping:
         """Prepare what is the same for every call."""
         self.function = function
         self.keys = ArgumentKeys(path_of(function), inspect.signature(function))
+        self._is_told_apart = False
         self.is_async = iscoroutinefunction(function)
         self._options = options
         self._make_text = key
@@ -54,9 +56,23 @@ class Keeping:
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
         """Return the key of the entry of a call."""
+        if not self._is_told_apart:
+            self._tell_apart()
         if self._make_text is None:
             return self.keys.key(arguments, keywords)
         return self.keys.key_of_text(self._ask(self._make_text, arguments, keywords))
+
+    def _tell_apart(self) -> None:
+        """Have the key hold what decorators were given for one of several functions of a name.
+
+        Asked for at the first call: what a module defines does not stand in it before.
+        """
+        path = path_of(self.function)
+        if self._make_text is None and not stands_under_its_name(self, path):
+            held = spell_held(self.keys.where, self.function)
+            if held:
+                self.keys = ArgumentKeys(path, inspect.signature(self.function), held=held)
+        self._is_told_apart = True
 
     def recall(self, arguments: Arguments, keywords: Keywords) -> Any:
         """Get the value of a call, or compute and store it; an awaitable of it if that is async."""

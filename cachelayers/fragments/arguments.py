@@ -56,7 +56,7 @@ from cachelayers.entries.spelling import (
     spell_str,
     unwrap_lazy_object,
 )
-from cachelayers.invalidation.rows import attributes_of_row
+from cachelayers.invalidation.rows import attributes_of_row, foreign_keys_of
 
 PREFETCHED = "_prefetched_objects_cache"  # what prefetch_related() has read, by name
 DEEPEST_RELATION = 5  # instances that came with one another; with more it is looked at closely
@@ -171,15 +171,21 @@ class Speller:
             if name not in own and (text := self._spell_attribute(model, name, value))
         ]
         for name, related in sorted(row._state.fields_cache.items()):
-            if text := self._spell_related(related):
+            if text := self._spell_related(model, name, related):
                 parts.append(spell_str(name) + text)
         return spell_all("+", parts) if parts else ""
 
-    def _spell_related(self, found: object) -> str:
-        """Spell what came with a row; of an argument what was added to that only."""
+    def _spell_related(self, model: type[Model], name: str, found: object) -> str:
+        """Spell what came with a row; of an argument what was added to that only.
+
+        That there is none, a foreign key says itself. Of a row elsewhere, only who has asked knows.
+        """
         related = unwrap_lazy_object(found)
+        if related is None:
+            is_told = not self._is_named or name in foreign_keys_of(model)
+            return "" if is_told else self.spell(None)
         if self._is_named or not isinstance(related, Model):
-            return "" if related is None else self.spell(related)
+            return self.spell(related)
         if id(related) in self._met:
             return ""
         self.meet(related)

@@ -27,6 +27,7 @@ from cachelayers.invalidation.tracked import (
     LOGGED_VENDORS,
     KeyKind,
     TrackedTable,
+    tables_of_all_models,
     tracked_tables,
     without_schema,
 )
@@ -78,6 +79,8 @@ class Footprint:
     tables: tuple[TrackedTable, ...] = ()
     rows: RowsByKey | None = None
     is_untracked: bool = False  # a read that also names what is not tracked
+    # Tables that it reads and that are not tracked: newer code may track them, and finds the entry.
+    untracked_tables: tuple[str, ...] = ()
     # A write: may change tracked tables. Those in `unlogged` have no trigger that logs it.
     is_own_write: bool = False
     unlogged: tuple[TrackedTable, ...] = ()
@@ -86,7 +89,7 @@ class Footprint:
     # something new, and whether there is a log to tell others of it.
     changed_names: frozenset[str] = frozenset()
     renewed_names: frozenset[str] = frozenset()
-    former_tables: tuple[str, ...] = ()  # that it names, and that only older code may know
+    former_tables: tuple[str, ...] = ()  # that it names, and that only older code may track
     is_logged_change: bool = False
     is_followed: bool = False  # a change of the schema: by triggers
     is_by_schema: bool = False  # a read of tables that views stand for
@@ -231,6 +234,11 @@ class Database:
         catalogue = self._current_catalogue(connection, frozenset({name}))
         return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
 
+    def has_log(self, connection: BaseDatabaseWrapper) -> bool:
+        """Tell whether there is a log of its changes."""
+        self._follow_settings(connection)
+        return self._current_catalogue(connection, frozenset()).has_log
+
     def is_key_odd(self, connection: BaseDatabaseWrapper, table: TrackedTable) -> bool:
         """Tell whether the database compares a table's keys otherwise than as they are written."""
         self._follow_settings(connection)
@@ -301,6 +309,12 @@ class Database:
             table for name in sorted(names & self._by_name.keys()) for table in self._by_name[name]
         )
 
+    def _untracked(self, names: frozenset[str], catalogue: Catalogue) -> tuple[str, ...]:
+        """Return the tables among names that are not tracked, as models spell them."""
+        spelt = tables_of_all_models()
+        found = (names & catalogue.tables) - self._by_name.keys()
+        return tuple(sorted(spelt.get(name, name) for name in found))
+
     def _read(self, statement: Statement, catalogue: Catalogue) -> Footprint:
         views = statement.names & catalogue.views.keys()
         behind = frozenset[str]().union(*(catalogue.views[view] for view in views))
@@ -310,13 +324,14 @@ class Database:
         tables = self._tables_named(statement.names, catalogue)
         if tables:
             # A table that newer code has renamed, with a view under the old name for older code.
-            renamed = (behind & catalogue.tables) - self._by_name.keys()
-            tables += tuple(TrackedTable(name, None, None) for name in sorted(renamed))
+            renamed = self._untracked(behind, catalogue)
+            tables += tuple(TrackedTable(name, None, None) for name in renamed)
         return Footprint(
             Effect.READ,
             tuple(self._tables.values()) if calls else tables,
             None if calls else self._rows_of(statement, tables),
             is_untracked=calls or bool(named - self._by_name.keys()),
+            untracked_tables=self._untracked(named, catalogue),
             is_own_write=calls,
             is_by_schema=calls or bool(views),
         )
@@ -339,7 +354,6 @@ class Database:
             for table in touched
             if catalogue.has_log and not self._has_trigger_for(vendor, statement, table)
         )
-        former = statement.names & catalogue.tables - self._by_name.keys() if is_schema else ()
         return Footprint(
             Effect.SCHEMA if is_schema else Effect.WRITE,
             everything if calls else tables,
@@ -348,7 +362,7 @@ class Database:
             unlogged=unlogged,
             returns_rows=statement.returns_rows,
             is_logged_change=is_schema,
-            former_tables=tuple(sorted(former)),
+            former_tables=self._untracked(statement.names, catalogue) if is_schema else (),
             is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
         )
 

@@ -123,7 +123,9 @@ def tags_of_row(instance: Model) -> dict[str, list[str]]:
         behind = database_of(connection).tables_behind(connection, part._meta.db_table)
         found += [*(table_tag(table.name) for table in behind), *([SCHEMA_TAG] if behind else [])]
         table = tracked.get(part._meta.db_table)
-        if table is None:
+        if table is None:  # newer code may track it, and finds the entry
+            is_logged = database_of(connection).has_log(connection)
+            found += [table_tag(part._meta.db_table)] if is_logged else []
             continue
         is_odd = database_of(connection).is_key_odd(connection, table)
         text = None if is_odd else key_text_of(instance, part, table, database)

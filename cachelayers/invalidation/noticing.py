@@ -20,6 +20,7 @@ from cachelayers.invalidation.footprints import Effect, Footprint, database_of
 from cachelayers.invalidation.functions import Source
 from cachelayers.invalidation.log import write_tags
 from cachelayers.invalidation.reports import warn_once
+from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
 from cachelayers.invalidation.units import is_written_to, living_unit, running_units
@@ -124,8 +125,9 @@ def note_read_of_captures(
         capture.is_unstorable |= is_unstorable
         capture.is_untracked |= footprint.is_untracked
         capture.asks_clock |= footprint.asks_clock
-        if tags and footprint.is_logged:
-            capture.note_tags(connection.alias, tags)
+        if footprint.is_logged and (tags or footprint.untracked_tables):
+            untracked = [table_tag(name) for name in footprint.untracked_tables]
+            capture.note_tags(connection.alias, [*tags, *untracked])
     if footprint.is_untracked or footprint.doubt or footprint.asks_clock:
         counts.add(connection.alias, "untracked_reads")
     if footprint.doubt:

@@ -131,6 +131,13 @@ def concrete_parts(model: Model) -> Iterator[Model]:
                 yield parent
 
 
+@lru_cache(maxsize=1)
+def tables_of_all_models() -> Mapping[str, str]:
+    """Return the tables of all models, tracked or not, by their names alone in lower case."""
+    tables = (model._meta.db_table for label in apps.all_models for model in models_of_app(label))
+    return {without_schema(table).lower(): table for table in tables}
+
+
 @lru_cache(maxsize=64)
 def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, TrackedTable]:
     if database not in connections.settings:
@@ -185,6 +192,7 @@ def forget_tables(*, setting: str, **kwargs: Any) -> None:
     if setting in {"CACHELAYERS", "INSTALLED_APPS", "DATABASE_ROUTERS", "CACHES", "DATABASES"}:
         _tracked_models.cache_clear()
         _tracked_tables.cache_clear()
+        tables_of_all_models.cache_clear()
 
 
 setting_changed.connect(forget_tables, dispatch_uid="cachelayers.invalidation.forget_tables")

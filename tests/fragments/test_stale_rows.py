@@ -159,6 +159,21 @@ def place() -> Iterator[Place]:
     Place.objects.all().delete()
 
 
+def test_that_there_is_no_row_elsewhere_is_known_only_where_it_was_asked(
+    templates: Templates, place: Place
+) -> None:
+    body = "{% if place.branch %}a branch{% else %}none{% endif %}"
+    templates.write(page=templates.fragment(body, "card"))
+    with_branch = Place.objects.select_related("branch")
+    before = show_twice(templates, place=with_branch.get())
+
+    Branch(place_ptr_id=place.pk, rooms=2).save_base(raw=True)  # leaves the place as it is
+
+    assert before == "none"
+    assert templates.render("page", place=Place.objects.get()) == "a branch"
+    assert templates.render("page", place=with_branch.get()) == "a branch"
+
+
 def look_for_branch() -> Place:
     place = Place.objects.get()
     hasattr(place, "branch")

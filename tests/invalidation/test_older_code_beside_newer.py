@@ -1,4 +1,4 @@
-"""During a deploy, entries of older code depend on tables that newer code does not know."""
+"""Entries of older code, in a deploy that changes which tables there are and which are tracked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from cachelayers import cached, unit_of_work
 from cachelayers.invalidation.log import write_tags
 from cachelayers.invalidation.triggers import receive_post_migrate
 from tests.invalidation.conftest import Site
@@ -106,3 +107,36 @@ def test_a_view_under_the_old_name_depends_on_the_renamed_table(site: Site) -> N
     write_tags(connections[site.database], ["table:library_lending"])  # as newer code's trigger
 
     assert (site.visit("names", names), site.visit("name", name)) == (["Bea"], "Bea")
+
+
+def test_what_was_made_before_its_table_was_tracked_is_not_served_afterwards(
+    site: Site, newer_code: Callable[[], None], settings: Any
+) -> None:
+    tracked = settings.CACHELAYERS
+    newer_code()
+    receive_post_migrate(None, using=site.database)
+    loan = Loan.objects.using(site.database).create(number=1, reader="Ann")
+
+    @cached(using=site.store, timeout=None)
+    def reader_of(loan: Loan) -> str:
+        return loan.reader
+
+    def count_loans() -> int:
+        return count(site, "library_loan")
+
+    def results() -> tuple[int, str]:
+        found = site.visit("loans", count_loans)
+        with unit_of_work():
+            return found, reader_of(Loan.objects.using(site.database).get(pk=loan.pk))
+
+    site.settle()
+    assert results() == (1, "Ann")
+    assert site.is_hit("loans", count_loans)
+
+    settings.CACHELAYERS = tracked
+    receive_post_migrate(None, using=site.database)
+    site.settle()
+    site.execute("INSERT INTO library_loan VALUES (2, 'Bea')")
+    site.execute("UPDATE library_loan SET reader = 'Cid' WHERE number = %s", [1 ^ 0x5A5A])
+
+    assert results() == (2, "Cid")

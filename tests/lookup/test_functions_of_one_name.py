@@ -1,0 +1,126 @@
+"""Functions that are decorated for somebody, and have one name, share no entry."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache, partial, update_wrapper, wraps
+from typing import Any
+
+import pytest
+
+from cachelayers import cached, unit_of_work
+from tests.library.models import Author
+
+Function = Callable[..., Any]
+
+
+def report(year: int = 2026, reader: str = "") -> str:
+    """Stand for a slow function of a module."""
+    return f"{reader}{year}"
+
+
+def for_reader(reader: Any) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def read(*args: Any) -> Any:
+            return f"{reader}: {function(*args)}"
+
+        return read
+
+    return decorate
+
+
+class ForReader:
+    """A decorator that is an object."""
+
+    def __init__(self, reader: Any, function: Function) -> None:
+        self.reader = reader
+        update_wrapper(self, function)
+
+    def __call__(self, *args: Any) -> Any:
+        return f"{self.reader}: {report(*args)}"
+
+
+class Named:
+    """A callable object that has a name and wraps nothing."""
+
+    __qualname__ = "report"
+
+    def __init__(self, reader: Any) -> None:
+        self.reader = reader
+        self.__name__ = self.__qualname__ = "report"
+
+    def __call__(self) -> str:
+        return f"{self.reader}: 2026"
+
+
+def local_report(reader: Any) -> Function:
+    @for_reader(reader)
+    def within() -> int:
+        return 2026
+
+    return within
+
+
+WAYS: dict[str, Callable[[Any], Function]] = {
+    "a decorator": lambda reader: for_reader(reader)(report),
+    "a decorator in the middle": lambda reader: lru_cache(for_reader(reader)(report)),
+    "an object": lambda reader: ForReader(reader, report),
+    "an object that wraps nothing": Named,
+    "a partial": lambda reader: update_wrapper(partial(report, reader=f"{reader}: "), report),
+    "a function in another": local_report,
+}
+
+
+lock = threading.Lock()
+
+
+def with_a_lock(function: Function) -> Function:
+    held = lock
+
+    @wraps(function)
+    def locked(*args: Any) -> Any:
+        with held:
+            return function(*args)
+
+    return locked
+
+
+@cached
+@with_a_lock
+def under_its_name() -> int:
+    return 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_reader_sees_his_own() -> None:
+    readers = [Author.objects.create(name=name) for name in ("Ann", "Bea")]
+
+    for reader in readers * 2:
+        with unit_of_work():
+            assert cached(for_reader(reader)(report))() == f"{reader}: 2026"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_decorated_for_the_same_reader_they_share_entries(way: str) -> None:
+    keys = {cached(WAYS[way](reader)).key() for reader in ("Ann", "Ann", "Bea")}
+
+    assert len(keys) == 2
+
+
+def test_who_is_decorated_by_what_makes_no_key_says_so_at_the_first_call() -> None:
+    with pytest.raises(TypeError, match=r"report: its decorator uses held, which makes no key"):
+        cached(with_a_lock(report))()
+    with pytest.raises(TypeError, match=r"its decorator uses reader, which makes no key"):
+        cached(for_reader(lambda: 1)(report))()
+
+    assert cached(key=lambda *_: "all")(with_a_lock(report)).key()
+
+
+def test_what_a_module_has_under_its_name_may_be_decorated_by_anything() -> None:
+    assert under_its_name.key() == under_its_name.key()
+
+
+def test_what_it_wraps_is_found_under_its_name_too() -> None:
+    assert cached(for_reader(report)(report)).key() == cached(for_reader(report)(report)).key()
