@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os.path
 import sqlite3
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -504,7 +504,7 @@ def tenant_messages() -> Iterator[CheckMessage]:
 def command_messages() -> Iterator[CheckMessage]:
     """Yield a warning for each of our commands that another app hides by one of the same name."""
     known, own = get_commands(), apps.get_app_config("cachelayers")
-    for name in find_commands(os.path.join(own.path, "management")):
+    for name in find_commands(str(Path(own.path, "management"))):
         if (owner := known.get(name, own.name)) != own.name:
             yield checks.Warning(
                 f"`manage.py {name}` runs the command of {owner!r}, not that of cachelayers.",
