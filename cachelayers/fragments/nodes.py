@@ -22,7 +22,7 @@ from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
 from cachelayers.fragments.loops import Loop
 from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
-from cachelayers.fragments.names import Names, Spelled, value_in
+from cachelayers.fragments.names import ABSENT, Names, Spelled, value_in
 from cachelayers.fragments.places import requests_of, users_of
 from cachelayers.fragments.seen import (
     FORLOOP,
@@ -35,9 +35,12 @@ from cachelayers.fragments.seen import (
 )
 from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
+    Given,
+    are_still_given,
     are_unchanged,
     digest_of_name,
     follow_nodes,
+    has_loaders_of_others,
     note_lookups,
     origin_of,
     source_around,
@@ -47,6 +50,7 @@ from cachelayers.invalidation.rows import without_laziness
 
 COUNT = "_cachelayers_fragments"  # of a parser
 NO_NAMES: Mapping[str, Any] = {}
+Texts = tuple[tuple[str, ...], frozenset[str]]
 
 
 class Surroundings:
@@ -60,9 +64,9 @@ class Surroundings:
         number = getattr(parser, COUNT, 0)
         setattr(parser, COUNT, number + 1)
         self._digest = digest_of(source_around(parser), source_of_libraries(parser), str(number))
-        self._texts: dict[Hashable, tuple[tuple[str, ...], frozenset[str]]] = {}
+        self._texts: dict[Hashable, tuple[Texts, Sequence[Given]]] = {}
 
-    def texts(self, context: Context, nodes: NodeList) -> tuple[tuple[str, ...], frozenset[str]]:
+    def texts(self, context: Context, nodes: NodeList) -> Texts:
         """Return what tells what nodes are rendered from, and how; and the names followed for it.
 
         The templates that extend the one with the tag count too: their blocks may be in the nodes.
@@ -71,8 +75,8 @@ class Surroundings:
         history = context.render_context.get(ExtendsNode.context_key)
         names = tuple([origin.name for origin in history]) if history else ()
         manner = context.autoescape, context.use_l10n, context.use_tz, names
-        found = self._texts.get(manner)
-        if found is None:
+        found, given = self._texts.get(manner, (None, ()))
+        if found is None or (given and not are_still_given(engine_of(context), given)):
             engine = engine_of(context)
             note_lookups(engine)
             followed = follow_nodes(engine, self.origin, nodes)
@@ -81,7 +85,7 @@ class Surroundings:
             texts = digest_of(self._digest, followed.digest(), *sources), str(manner[:3])
             found = texts, frozenset(followed.sources)
             if followed.are_lasting and UNKNOWN_SOURCE not in names:
-                self._texts[manner] = found
+                self._texts[manner] = found, followed.given if has_loaders_of_others(engine) else ()
         return found
 
 
@@ -231,7 +235,7 @@ class DjangoBlock:
     def request(self) -> Any:
         """Return the request that it is rendered for, if the template knows it."""
         request = getattr(self._context, "request", None)
-        return request if request is not None else self._context.get("request")
+        return request if request is not None else self._known("request")
 
     @property
     def own_holes(self) -> Container[tuple[str, int]]:
@@ -245,12 +249,19 @@ class DjangoBlock:
 
     def users(self) -> list[Any]:
         """Return who may be meant by its user."""
-        named = self._item["user"] if "user" in self._item else self._context.get("user")
-        return users_of(named, self.request, self._context.get("view"))
+        return users_of(self._known("user"), self.request, self._known("view"))
 
     def requests(self) -> list[Any]:
         """Return the requests that it is rendered for."""
-        return requests_of(self.request, self._context.get("view"))
+        return requests_of(self.request, self._known("view"))
+
+    def _known(self, name: str) -> Any:
+        # Not by the context's own ways: this block, or one around it, would take it for a look-up
+        # by the template, and for a part of what it shows.
+        if name in self._item:
+            return self._item[name]
+        found = value_in([unnoted(names) for names in self._around], name)
+        return None if found is ABSENT else found
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""

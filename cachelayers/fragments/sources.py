@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from django.template import Engine, Node, NodeList, Origin, Template, TemplateDoesNotExist
@@ -22,8 +22,25 @@ from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
 MISSING = "there is no such template"
+OF_DJANGO = "django.template.loaders."
 OURS = "_notes_for_cachelayers"  # not `__wrapped__`, which the wrapper of any other package has too
 _digests: WeakKeyDictionary[Template, str] = WeakKeyDictionary()
+
+
+class Given(NamedTuple):
+    """What an engine has given for a name."""
+
+    name: str
+    skip: list[Origin] | None
+    template: Template | None
+
+    def is_given_by(self, engine: Engine) -> bool:
+        """Tell whether the engine gives the same now."""
+        try:
+            found: Template = engine.find_template(self.name, skip=self.skip)[0]
+        except TemplateDoesNotExist:
+            return self.template is None
+        return found is self.template
 
 
 class Followed:
@@ -32,6 +49,7 @@ class Followed:
     def __init__(self) -> None:
         """None yet."""
         self.sources: dict[str, str] = {}
+        self.given: list[Given] = []
         self.are_lasting = True  # each loader on the way goes on to give the same template
 
     def digest(self) -> str:
@@ -64,9 +82,20 @@ def digest_of_name(engine: Engine, name: str) -> str | None:
         with rendering_of(None):
             _follow(engine, template.nodelist, [template.origin], found)
         digest = found.digest()
-        if found.are_lasting:
+        if found.are_lasting and not has_loaders_of_others(engine):
             _digests[template] = digest
     return digest
+
+
+def has_loaders_of_others(engine: Engine) -> bool:
+    """Tell whether a template of a name may be another one by tenant, theme or device."""
+    return not all(type(one).__module__.startswith(OF_DJANGO) for one in engine.template_loaders)
+
+
+def are_still_given(engine: Engine, given: Iterable[Given]) -> bool:
+    """Tell whether an engine gives the templates that were followed."""
+    with rendering_of(None):
+        return all(one.is_given_by(engine) for one in given)
 
 
 def are_unchanged(engine: Engine, templates: Templates) -> bool:
@@ -89,10 +118,12 @@ def _follow(engine: Engine, nodes: NodeList, origins: list[Origin], found: Follo
         base = name.partition("#")[0]
         try:
             template, origin = engine.find_template(base, skip=skipped)
-            found.are_lasting &= engine.find_template(base, skip=skipped)[0] is template
         except TemplateDoesNotExist:
             found.sources[key] = MISSING
+            found.given.append(Given(base, skipped, None))
         else:
+            found.given.append(Given(base, skipped, template))
+            found.are_lasting &= found.given[-1].is_given_by(engine)
             found.sources[key] = str(template.source)
             _follow(engine, template.nodelist, [*(skipped or ()), origin], found)
 

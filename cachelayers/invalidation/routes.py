@@ -10,6 +10,7 @@ the router has sent it, and is no entry for whom the router sends elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from django.db import DatabaseError, connections, router
@@ -32,6 +33,21 @@ def are_there_routers() -> bool:
     return False
 
 
+def chosen_to_read(model: Model) -> str | None:
+    """Return the alias that routers choose to read from; None where one of them refuses to."""
+    # Where no tenant is active, a router may raise whatever it likes. Code names the alias there.
+    with suppress(Exception):
+        return router.db_for_read(model)
+    return None
+
+
+def chosen_to_write(model: Model) -> str | None:
+    """Return the alias that routers choose to write to; None where one of them refuses to."""
+    with suppress(Exception):
+        return router.db_for_write(model)
+    return None
+
+
 def with_homes(dependencies: Sequence[Dependency]) -> Sequence[Dependency]:
     """Return dependencies that say which databases routers have chosen for their tables."""
     if not are_there_routers():
@@ -47,8 +63,10 @@ def with_home_tags(database: str, tags: Sequence[str]) -> Sequence[str]:
     homes = {tag: None for tag in tags if tag.startswith(HOME)}
     by_tag, connection = models_by_tag(tracked_models()), connections[database]
     for model in dict.fromkeys(by_tag[tag] for tag in tags if tag in by_tag):
-        home = router.db_for_write(model)
-        if database in {home, router.db_for_read(model)} or mirrored_by(connection) == home:
+        home = chosen_to_write(model)
+        if home is None:
+            continue
+        if database in {home, chosen_to_read(model)} or mirrored_by(connection) == home:
             homes[home_tag(model._meta.db_table, home)] = None
     return [*(tag for tag in tags if tag not in homes), *homes]
 
@@ -69,7 +87,9 @@ def is_at_home(unit: Unit, incarnation: str, tags: Sequence[str]) -> bool:
         model = by_tag.get(table_tag(table))
         if model is None:
             continue
-        chosen = router.db_for_write(model)
+        chosen = chosen_to_write(model)
+        if chosen is None:
+            return False
         if chosen != home and not has_log(unit, chosen, incarnation):
             warn_of_other_home_once(table, home, chosen)
             return False
@@ -97,8 +117,8 @@ def database_to_ask(unit: Unit, database: str, incarnation: str, tags: Sequence[
     try:
         if not is_at_home(unit, incarnation, tags):
             return None
-        chosen = router.db_for_read(model)
-        if chosen in {database, None} or chosen != router.db_for_write(model):
+        chosen = chosen_to_read(model)
+        if chosen is None or chosen == database or chosen != chosen_to_write(model):
             return database
         if has_log(unit, chosen, incarnation):
             return chosen

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, QueryDict
 from django.test import RequestFactory
 from django.urls import ResolverMatch, get_script_prefix, set_script_prefix, set_urlconf
 from django.utils.functional import SimpleLazyObject
+from django.views.generic import TemplateView
 from rest_framework.request import Request
 
 from cachelayers import unit_of_work
@@ -352,3 +353,41 @@ def greeting(request: Any) -> str:
         request._greeting = request.COOKIES["name"]
     text: str = request._greeting
     return text
+
+
+def read_and_nest(templates: Templates) -> str:
+    inner = templates.fragment("{{ request.method }}", "inner")
+    return templates.fragment(f"{templates.show('tick')}{inner}", "outer")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda templates: templates.fragment(
+            templates.show("tick") + "{{ request.method }}", "card"
+        ),
+        lambda templates: templates.fragment(templates.show("tick") + "{{ user }}", "card"),
+        read_and_nest,
+        lambda templates: templates.fragments(
+            templates.show("tick") + "{{ request.method }}", "row", "number in numbers"
+        ),
+    ],
+    ids=["what it reads", "who it is for", "a fragment within", "rows of a list"],
+)
+def test_a_view_that_a_block_does_not_show_is_no_part_of_its_key(
+    templates: Templates, tick: Counter, write: Callable[[Templates], str]
+) -> None:
+    """Django's generic views give themselves to the template, and a view has no value."""
+    templates.write(page=write(templates))
+
+    shown = []
+    for _ in range(3):
+        view: Any = TemplateView()
+        view.setup(visit())
+        view.request.user = AnonymousUser()
+        names = view.get_context_data(tick=tick, user=view.request.user, numbers=[1])
+        shown.append(templates.render("page", view.request, **names))
+
+    assert len({*shown}) == 1
+    assert shown[0]
+    assert tick.since() == 1

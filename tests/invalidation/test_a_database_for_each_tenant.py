@@ -22,9 +22,11 @@ NAMES = {"default": "Ann", "other": "Bea"}
 class Router:
     """Chooses by what a middleware would have put into a context variable."""
 
-    tenant = "default"
+    tenant: str | None = "default"
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
+        if self.tenant is None:
+            raise LookupError("no tenant is active")
         return self.tenant
 
     db_for_write = db_for_read
@@ -94,3 +96,22 @@ def test_a_database_that_code_names_by_itself_is_everybodys(router: Router, site
     router.tenant = "other"
 
     assert site.is_hit("name", read)
+
+
+def test_a_router_that_refuses_to_choose_is_no_fault_where_code_names_the_database(
+    router: Router, site: Site
+) -> None:
+    def read() -> str:
+        return Author.objects.using("other").get(pk=1).name
+
+    router.tenant = None
+
+    assert site.visit("name", read) == "Bea"
+    assert site.is_hit("name", read)
+
+    router.tenant = "other"
+    site.visit("own", name)
+    router.tenant = None
+
+    with pytest.raises(LookupError):
+        site.visit("own", name)

@@ -14,13 +14,14 @@ from django.db import connections
 from django.test import override_settings
 
 from cachelayers import unit_of_work
+from cachelayers.backends.database.events import Events
 from cachelayers.backends.layered import breaker
 from cachelayers.backends.layered.bus import base, file
 from cachelayers.checks import cache_messages
 from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import Stack, forget_processes
 from tests.layered.helpers import elsewhere
-from tests.settings import layered_cache, memory_cache
+from tests.settings import database_cache, layered_cache, memory_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -76,6 +77,45 @@ def test_a_write_does_not_wait_for_who_writes_to_the_site(cache: Any) -> None:
         site.execute("ROLLBACK")
         site.close()
     assert cache.get("key") == "new"
+
+
+def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers are let through meanwhile, which is no sign that it takes writes again."""
+    tries: list[float] = []
+    perform = Events._perform
+
+    def count(table: Events, operation: Any) -> Any:
+        try:
+            return perform(table, operation)
+        except sqlite3.OperationalError:
+            tries.append(time.monotonic())
+            raise
+
+    monkeypatch.setattr(Events, "_perform", count)
+    configured = {
+        "locked": layered_cache("locked-memory", "locked-table", bus="log"),
+        "locked-memory": memory_cache(),
+        "locked-table": {**database_cache("sqlite_cache"), "OPTIONS": {"BUSY_SECONDS": 0.1}},
+    }
+    with override_settings(CACHES={**settings.CACHES, **configured}):
+        cache: Any = caches["locked"]
+        cache.set("key", "old")
+        other = sqlite3.connect(connections["sqlite_cache"].settings_dict["NAME"])
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            began = time.monotonic()
+            for number in range(10):
+                cache.set("key", number)
+                cache._state.looked_at = float("-inf")  # as at the next request
+                breaker.breaker_of(cache._flows.bus.alias)._try_at = 0.0
+            took = time.monotonic() - began
+        finally:
+            other.rollback()
+            other.close()
+            breaker._breakers.clear()
+            forget_processes()
+
+    assert len(tries) <= 1 + took  # a pause takes a second at least
 
 
 def test_events_are_bounded_and_a_file_that_is_another_one_makes_memory_forget(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.guard import FAILED, Guard
 from cachelayers.backends.database.sessions import FileSession, Session, Sessions
 from cachelayers.exceptions import CacheUnavailable
 
@@ -36,9 +37,9 @@ class Event(NamedTuple):
 class Events:
     """The table of events; raises CacheUnavailable where it fails."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        """``sessions``: those of the entries, which all threads share."""
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, guard: Guard) -> None:
+        """``sessions``: those of the entries, which all threads share, as is their guard."""
+        self._sessions, self._guard = sessions, guard
 
     def read(self, first: int, most: int) -> list[Event]:
         """Return the events from an id on, so many at most."""
@@ -67,21 +68,30 @@ class Events:
         self._write(f"DELETE FROM {TABLE} WHERE id <= (SELECT MAX(id) FROM {TABLE}) - %s", [number])
 
     def _write(self, statement: str, parameters: Sequence[Any]) -> None:
-        self._run(lambda session: session.write(spelled(session, statement), parameters))
+        """Write, unless a write to this file was waited for in vain a moment ago."""
+
+        def write(session: Session) -> None:
+            session.write(spelled(session, statement), parameters)
+
+        if self._guard.attempt("tell", self._perform, write) is FAILED:
+            raise CacheUnavailable("The bus in the cache's file could not be written to")
 
     def _run(self, operation: Callable[[Session], Answer]) -> Answer:
+        try:
+            return self._perform(operation)
+        except DATABASE_ERRORS as error:
+            raise CacheUnavailable(f"The bus in the cache's file failed: {error}") from error
+
+    def _perform(self, operation: Callable[[Session], Answer]) -> Answer:
         """Carry out an operation, after the table was made if there is none."""
         session = self._sessions.current()
         try:
-            try:
-                return operation(session)
-            except DATABASE_ERRORS as error:
-                if fault_of(error) is not Fault.MISSING_TABLE:
-                    raise
-                session.write(CREATION, [])
-                return operation(session)
+            return operation(session)
         except DATABASE_ERRORS as error:
-            raise CacheUnavailable(f"The bus in the cache's file failed: {error}") from error
+            if fault_of(error) is not Fault.MISSING_TABLE:
+                raise
+            session.write(CREATION, [])
+            return operation(session)
 
 
 def spelled(session: Session, statement: str) -> str:

@@ -110,7 +110,7 @@ class StrictTable(TableCache):
         """Return the events beside the entries; None: this is no SQLite file of the cache's own."""
         is_own_file = is_own_database(self.database) and not shares_its_file(self.database)
         is_sqlite = connections[self.database].vendor == "sqlite"
-        return Events(self._table.sessions) if is_sqlite and is_own_file else None
+        return Events(self._table.sessions, self._guard) if is_sqlite and is_own_file else None
 
     @property
     def database(self) -> str:
