@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os.path
 import sqlite3
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
+from django.core.management import find_commands, get_commands
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -206,6 +208,7 @@ def check_package_settings(
         *statistics_messages(given),
         *track_messages(given.get("TRACK", ())),
         *tenant_messages(),
+        *command_messages(),
     ]
 
 
@@ -496,3 +499,16 @@ def tenant_messages() -> Iterator[CheckMessage]:
             hint="Name cachelayers in SHARED_APPS alone: one log serves all schemas.",
             id="cachelayers.W027",
         )
+
+
+def command_messages() -> Iterator[CheckMessage]:
+    """Yield a warning for each of our commands that another app hides by one of the same name."""
+    known, own = get_commands(), apps.get_app_config("cachelayers")
+    for name in find_commands(os.path.join(own.path, "management")):
+        if (owner := known.get(name, own.name)) != own.name:
+            yield checks.Warning(
+                f"`manage.py {name}` runs the command of {owner!r}, not that of cachelayers.",
+                hint=f"Put 'cachelayers' before {owner!r} in INSTALLED_APPS. If you want the other"
+                " command, silence this.",
+                id="cachelayers.W052",
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.management import get_commands
 from django.db import connections
 from pytest_django import Settings
 
@@ -13,6 +14,7 @@ from cachelayers.checks import (
     check_caches,
     check_declared_words,
     check_package_settings,
+    command_messages,
     tenant_messages,
 )
 from tests.library.models import Untracked
@@ -113,3 +115,16 @@ def test_a_log_for_each_tenant_is_told(settings: Settings) -> None:
 
     assert message.id == "cachelayers.W027"
     assert "SHARED_APPS" in str(message.hint)
+
+
+def test_a_command_that_another_app_hides_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """django-extensions has a clear_cache, too; the app that stands first wins."""
+    before = [*command_messages()]
+    found = {**get_commands(), "clear_cache": "django_extensions"}
+    monkeypatch.setattr(checks, "get_commands", lambda: found)
+
+    [message] = command_messages()
+
+    assert before == []
+    assert message.id == "cachelayers.W052"
+    assert "'django_extensions'" in message.msg
