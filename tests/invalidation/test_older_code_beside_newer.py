@@ -85,7 +85,7 @@ def test_a_table_that_newer_code_no_longer_tracks_is_logged_a_last_time(
 
     receive_post_migrate(None, using=site.database)  # nothing to migrate
 
-    assert logged(site, before) == {*LOAN, "schema:"}
+    assert logged(site, before) >= {*LOAN, "schema:"}
 
 
 def test_a_view_under_the_old_name_depends_on_the_renamed_table(site: Site) -> None:
