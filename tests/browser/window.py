@@ -157,9 +157,16 @@ class Window:
 
     # What went on
 
-    def take_fetched(self) -> list[Fetched]:
-        """Return what was fetched since the last look, from wherever."""
+    def take_fetched(self, *, least: int = 0) -> list[Fetched]:
+        """Return what was fetched since the last look, from wherever.
+
+        ``least``: what a page loads in any case. The driver of a busy browser tells of it late.
+        """
+        deadline = time.monotonic() + WAIT_SECONDS
         self._listen()
+        while len(self._fetched) < least and time.monotonic() < deadline:
+            time.sleep(0.02)
+            self._listen()
         taken, self._fetched = self._fetched, []
         return taken
 
