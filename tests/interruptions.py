@@ -39,12 +39,19 @@ def interrupt(work: Callable[[], Any], number: int, function: str = "") -> str:
                 place = f"{frame.f_code.co_qualname}, called at line {frame.f_back.f_lineno}"  # type: ignore[union-attr]
                 raise Interrupted
 
-    usual = sys.getprofile()
+    def ignore(unraisable: Any) -> None:
+        # Python 3.11 resumes a generator to end it, and goes on if that raises.
+        if unraisable.exc_type is not Interrupted:
+            usual_hook(unraisable)
+
+    usual, usual_hook = sys.getprofile(), sys.unraisablehook
     sys.setprofile(profile)
+    sys.unraisablehook = ignore
     try:
         work()
     except Interrupted:
         pass
     finally:
         sys.setprofile(usual)
+        sys.unraisablehook = usual_hook
     return place
