@@ -40,7 +40,7 @@ def interrupt(work: Callable[[], Any], number: int, function: str = "") -> str:
                 raise Interrupted
 
     def ignore(unraisable: Any) -> None:
-        # Python 3.11 resumes a generator to end it, and goes on if that raises.
+        # Python before 3.13 resumes a generator to end it, and goes on if that raises.
         if unraisable.exc_type is not Interrupted:
             usual_hook(unraisable)
 
