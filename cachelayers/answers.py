@@ -35,9 +35,8 @@ MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
 MOST_BYTES_PEEKED = 65_536
 # PQTRANS_ACTIVE, PQTRANS_INTRANS, PQTRANS_INERROR
 POSTGRES_ACTIVE, POSTGRES_IN_TRANSACTION, POSTGRES_IN_ERROR = 1, 2, 3
-ROLLBACK = (
-    "ROLLBACK"  # what undoes a statement or a transaction of our own, outside of the caller's
-)
+# What undoes a statement or a transaction of our own, outside of the caller's.
+ROLLBACK = "ROLLBACK"
 # Methods of MySQL's driver that talk to the server.
 MYSQL_TALKING = ("query", "commit", "rollback", "autocommit", "ping")
 
