@@ -45,7 +45,7 @@ endif
 demo-site:
 	@echo "Migrating ..."
 	@$(python) manage.py migrate --verbosity 0
-	@$(python) manage.py migrate --verbosity 0 --database cache
+	@$(python) manage.py migrate cachelayers --verbosity 0 --database cache
 	@$(python) manage.py collectstatic --verbosity 0 --no-input
 	@$(python) manage.py warm_cache --static --verbosity 0
 	@$(python) manage.py load_airports
