@@ -10,7 +10,7 @@ export PYTHON PORT
 
 python = .venv/bin/python
 
-.PHONY: help demo demo-site test test-world lint bench consistency clean
+.PHONY: help demo demo-site test test-world lint docs bench consistency clean
 
 help:
 	@echo "make demo    set up the demo site with real data, measure it, serve it on 127.0.0.1:$(PORT)"
@@ -20,6 +20,7 @@ help:
 	@echo "             (PYTEST_ARGUMENTS='-k incr': a part of it)"
 	@echo "make test-world   test new projects with other packages, as their authors would"
 	@echo "make lint    check style, types and the imports between the floors of the house"
+	@echo "make docs    make a site of the documentation; each warning and broken link is an error"
 	@echo "make bench   measure the cache against its peers, side by side"
 	@echo "             (BENCH_ARGUMENTS=--quick: in a minute)"
 	@echo "make consistency   look for stale hits at length, while everything is disturbed"
@@ -44,7 +45,7 @@ endif
 demo-site:
 	@echo "Migrating ..."
 	@$(python) manage.py migrate --verbosity 0
-	@$(python) manage.py migrate --verbosity 0 --database cache
+	@$(python) manage.py migrate cachelayers --verbosity 0 --database cache
 	@$(python) manage.py collectstatic --verbosity 0 --no-input
 	@$(python) manage.py warm_cache --static --verbosity 0
 	@$(python) manage.py load_airports
@@ -73,6 +74,13 @@ lint:
 	@$(python) -m ruff format --check .
 	@$(python) -m mypy
 	@.venv/bin/lint-imports
+
+# Reads every page each time: pages that have not changed would not warn again.
+docs:
+	@.ci/make-env docs .ci/venvs/docs
+	@.ci/venvs/docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
+		--conf-dir docs --doctree-dir var/docs/doctrees . var/docs/html
+	@echo "The documentation is in var/docs/html/index.html."
 
 bench:
 	@.ci/get-servers

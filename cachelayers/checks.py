@@ -419,7 +419,7 @@ def check_tables(
             f"DATABASES[{database!r}] has no table {Entry._meta.db_table!r}, in which"
             f" {names_of_caches_in(database)} keep their entries: reads are misses, and writes are"
             " skipped.",
-            hint=f"Run `manage.py migrate --database={database}`.",
+            hint=f"Run `manage.py migrate cachelayers --database={database}`.",
             id="cachelayers.W045",
         )
         for database in databases or ()
@@ -483,7 +483,7 @@ def missing_log_messages(
                 f"CACHELAYERS['TRACK'] names {target!r}, and {where} holds {there[0]} without the"
                 " table of cachelayers that logs changes: values made from it may be stale.",
                 hint="Let allow_migrate of DATABASE_ROUTERS answer True or None for cachelayers"
-                f" there, and run `manage.py migrate --database {connection.alias}`.",
+                f" there, and run `manage.py migrate cachelayers --database={connection.alias}`.",
                 id=f"cachelayers.{number}",
             )
 

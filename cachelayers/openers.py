@@ -103,9 +103,21 @@ def open_for_celery() -> None:
     """Connect to Celery's tasks, where Celery is installed."""
     if find_spec("celery") is None:
         return
-    from celery.signals import task_postrun, task_prerun
+    from celery.signals import import_modules, task_postrun, task_prerun
 
+    import_modules.connect(register_celery_task, dispatch_uid="cachelayers.register_task")
     connect(task_prerun, task_postrun, lambda keywords: f"celery:{keywords['task_id']}")
+
+
+def register_celery_task(**kwargs: Any) -> None:
+    """Register the task that runs warmers when a worker imports its tasks.
+
+    autodiscover_tasks() imports cachelayers.tasks, but does not run it again if the admin has
+    imported it before Celery was there.
+    """
+    from cachelayers.tasks import celery_task
+
+    celery_task()
 
 
 def connect(started: Any, finished: Any, id_of: Callable[[dict[str, Any]], str]) -> None:

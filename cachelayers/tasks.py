@@ -1,6 +1,7 @@
 """Run warmers elsewhere than in a command or a request: on a task queue, or in a process.
 
-Celery's workers find this module by ``autodiscover_tasks()``.
+Celery's workers find this module by ``autodiscover_tasks()``. If it was imported before Celery, as
+the admin does, cachelayers.openers registers the task.
 """
 
 from __future__ import annotations

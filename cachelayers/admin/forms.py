@@ -67,7 +67,7 @@ class LinesField(forms.CharField):
 class InvalidateForm(forms.Form):
     """What is to be invalidated or cleared."""
 
-    words = LinesField(label=_("Words"), help_text=_("As given in tags=[...]. One in each line."))
+    words = LinesField(label=_("Tags"), help_text=_("As given in tags=[...]. One in each line."))
     fragments = LinesField(
         label=_("Fragments"), help_text=_("Names of template fragments. One in each line.")
     )
@@ -94,7 +94,7 @@ class InvalidateForm(forms.Form):
         help_text=_("As given to cache.set(), in the caches chosen or else in all."),
     )
     unknown_too = forms.BooleanField(
-        label=_("Words and fragments that nothing is known of, too"),
+        label=_("Tags and fragments that nothing is known of, too"),
         required=False,
         help_text=_("Entries that only other processes have stored may have them."),
     )

@@ -27,7 +27,7 @@ KINDS = {
     "row": ("row:", gettext_lazy("single rows")),
     "table": ("table:", gettext_lazy("tables")),
     "rows": ("rows:", gettext_lazy("all rows of a table")),
-    "word": ("word:", gettext_lazy("words")),
+    "word": ("word:", gettext_lazy("tags")),
     "fragment": (f"word:{FRAGMENT}", gettext_lazy("fragments")),
     "key": ("key:", gettext_lazy("keys")),
 }
@@ -131,7 +131,7 @@ def describe(kind: str, rest: str, model: type[models.Model] | None, key: str) -
     if kind == "word" and rest.startswith(FRAGMENT):
         return _("fragment %s") % rest.removeprefix(FRAGMENT)
     if kind == "word":
-        return _("word %s") % rest
+        return _("tag %s") % rest
     if kind == "schema":
         return _("the schema")
     alias, _colon, cached = rest.partition(":")

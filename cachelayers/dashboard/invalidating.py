@@ -60,7 +60,7 @@ class Choice:
 
     def named(self) -> Iterator[Touched]:
         """Yield each target with the kind of it and its name."""
-        yield from (Touched(_("word"), word) for word in self.words)
+        yield from (Touched(_("tag"), word) for word in self.words)
         yield from (Touched(_("fragment"), name) for name in self.fragments)
         yield from (Touched(_("model"), model._meta.label) for model in self.models)
         yield from (Touched(_("row"), name_of_row(row)) for row in self.rows)
@@ -106,7 +106,7 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
     ``may_view``: tells whether the reader may know what a row is called.
     """
     return [
-        *(Touched(_("word"), word, *of_word(word)) for word in choice.words),
+        *(Touched(_("tag"), word, *of_word(word)) for word in choice.words),
         *(
             Touched(_("fragment"), name, _("Every fragment of this name, whatever it was made of."))
             for name in choice.fragments
@@ -124,8 +124,8 @@ def of_word(word: str) -> tuple[str, list[str]]:
     """Say what has a word."""
     declaring = ", ".join(model._meta.label for model in models_of_word(word_tag(word)))
     if declaring:
-        return _("Every entry with this word, as each write to %s does.") % declaring, []
-    return _("Every entry with this word."), []
+        return _("Every entry with this tag, as each write to %s does.") % declaring, []
+    return _("Every entry with this tag."), []
 
 
 def of_model(model: Model) -> str:

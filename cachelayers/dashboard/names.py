@@ -1,4 +1,4 @@
-"""Find the rows, words and fragments that are typed into a form."""
+"""Find the rows, tags and fragments that are typed into a form."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def row_named(text: str) -> models.Model:
 
 def checked_words(words: Iterable[str], *, unknown_too: bool) -> list[str]:
     """Return words that can be; without ``unknown_too`` only those that something is known by."""
-    return _checked(words, known_words(), "word", unknown_too=unknown_too)
+    return _checked(words, known_words(), "tag", unknown_too=unknown_too)
 
 
 def checked_fragments(names: Iterable[str], *, unknown_too: bool) -> list[str]:

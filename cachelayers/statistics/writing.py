@@ -188,7 +188,7 @@ class Writer:
             logger.warning(
                 "The statistics were not written to DATABASES[%r]: %s: %s. They are kept, and"
                 " written when it works. Where the table is missing, run"
-                " `manage.py migrate --database %s`.",
+                " `manage.py migrate cachelayers --database=%s`.",
                 database,
                 type(error).__name__,
                 error,

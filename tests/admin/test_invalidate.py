@@ -106,7 +106,7 @@ def test_the_preview_says_what_each_target_will_touch(boss: Client) -> None:
 
     text = said(boss.post(URL, chosen))
 
-    assert "word new books Every entry with this word, as each write to library.Book does." in text
+    assert "tag new books Every entry with this tag, as each write to library.Book does." in text
     assert "fragment card Every fragment of this name" in text
     assert "model library.Author Every entry that was made from authors" in text
     assert f"row {row} Every entry that was made from this row (Ada)" in text
@@ -232,7 +232,7 @@ def test_nothing_chosen_is_an_error(boss: Client) -> None:
 @pytest.mark.parametrize(
     ("field", "typed", "message"),
     [
-        ("words", "new boks", "There is no word 'new boks'. Did you mean 'new books'?"),
+        ("words", "new boks", "There is no tag 'new boks'. Did you mean 'new books'?"),
         ("fragments", "crd", "There is no fragment 'crd'. Did you mean 'card'?"),
         (
             "models",
@@ -272,7 +272,7 @@ def test_what_does_not_exist_is_a_form_error_with_the_nearest_names(
 def test_a_word_that_only_other_processes_know_can_be_insisted_on(boss: Client) -> None:
     response = boss.post(URL, {"words": "theirs", "unknown_too": "on", "confirm": "1"}, follow=True)
 
-    assert "word theirs" in said(response)
+    assert "tag theirs" in said(response)
     assert Invalidation.objects.filter(tag="word:theirs").exists()
 
 
@@ -282,7 +282,7 @@ def test_a_word_that_was_stored_or_invalidated_once_is_known(boss: Client) -> No
     recall("noted", lambda: 1, tags=["just stored"])
 
     for word in ("logged", "just stored"):
-        assert f"word {word} Every entry" in said(boss.post(URL, {"words": word}))
+        assert f"tag {word} Every entry" in said(boss.post(URL, {"words": word}))
 
 
 def test_what_is_typed_is_shown_as_text(boss: Client) -> None:

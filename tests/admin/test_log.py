@@ -42,7 +42,7 @@ def test_each_kind_of_row_is_told_in_words(boss: Client) -> None:
     found = {tag: what for tag, what, _ in shown(boss)}
     assert found[f"row:library_author:{author.pk}"] == f"author {author.pk}"
     assert found["table:library_author"] == "queries on authors"
-    assert found["word:homepage"] == "word homepage"
+    assert found["word:homepage"] == "tag homepage"
     assert found["word:fragment:card"] == "fragment card"
     assert found["key:default:busiest:FR"] == "a key of default"
     assert found["rows:library_card"] == "all rows of cards"

@@ -7,7 +7,7 @@ from django.core.management import call_command
 
 COMMANDS = (
     ["migrate", "--database=default"],
-    ["migrate", "--database=cache"],
+    ["migrate", "cachelayers", "--database=cache"],
     ["collectstatic", "--no-input"],
     ["load_pages"],
     ["create_demo_user"],

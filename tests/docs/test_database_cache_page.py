@@ -12,7 +12,6 @@ from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers.backends import DatabaseCache
-from cachelayers.backends.database.options import DatabaseOptions
 from tests.environment import PROJECT
 
 PAGE = (PROJECT / "docs" / "database_cache.md").read_text(encoding="utf-8")
@@ -48,14 +47,3 @@ def add_database(monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any], folder:
     configured = {**shown, "NAME": str(folder / shown["NAME"])}
     monkeypatch.setitem(connections.databases, "cache", configured)
     connections.configure_settings(connections.databases)
-
-
-@pytest.mark.parametrize(
-    "option", DatabaseOptions.__dataclass_fields__.values(), ids=lambda option: option.name
-)
-def test_every_option_and_its_default_are_on_the_page(option: Any) -> None:
-    row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{option.name}`"))
-
-    default = repr(option.default).replace("'", '"')
-
-    assert row.split("|")[2].strip() == f"`{default}`"

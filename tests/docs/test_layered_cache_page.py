@@ -9,9 +9,8 @@ import pytest
 from django.core.checks import CheckMessage
 from pytest_django import Settings
 
-from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.checks import cache_messages
-from tests.docs.test_recall_pages import blocks_of, shown_defaults, spelled
+from tests.docs.test_recall_pages import blocks_of
 from tests.layered.cluster import ClusterFactory
 
 
@@ -44,18 +43,3 @@ def test_the_cluster_factory_is_the_one_that_is_tested() -> None:
         assert extra in tested
         tested = tested.replace(extra, ")" if "->" in extra else "")
     assert "".join(tested.split()) == shown
-
-
-def test_every_option_and_its_default_are_on_the_page() -> None:
-    options = LayeredOptions()
-    alone, with_bus = options.memory_seconds, LayeredOptions(BUS="log").memory_seconds
-    expected = {
-        "LAYERS": "",
-        "BUS": spelled(options.BUS),
-        "MEMORY_TIMEOUT": f"{alone:g} without a bus, {with_bus:g} with one",
-        "TIME_LIMIT": f"{options.TIME_LIMIT:g}",
-    }
-
-    assert set(LayeredOptions.__dataclass_fields__) == set(expected)
-    for name, default in expected.items():
-        assert shown_defaults("layered_cache.md", name)[0] == default

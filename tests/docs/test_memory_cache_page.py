@@ -6,8 +6,7 @@ from typing import Any
 
 from pytest_django import Settings
 
-from cachelayers.backends.memory.options import MemoryOptions
-from tests.docs.test_recall_pages import blocks_of, shown_defaults, spelled
+from tests.docs.test_recall_pages import blocks_of
 
 
 def test_the_running_example_runs_as_shown(settings: Settings) -> None:
@@ -20,11 +19,3 @@ def test_the_running_example_runs_as_shown(settings: Settings) -> None:
         exec(block, shown)
 
     assert len(others) == 3
-
-
-def test_every_option_and_its_default_are_on_the_page() -> None:
-    options = MemoryOptions()
-
-    assert set(MemoryOptions.__dataclass_fields__) == {"MAX_BYTES", "MAX_ENTRIES"}
-    assert shown_defaults("memory_cache.md", "MAX_BYTES") == [f"{options.MAX_BYTES // 2**20} MiB"]
-    assert shown_defaults("memory_cache.md", "MAX_ENTRIES") == [spelled(options.MAX_ENTRIES)]

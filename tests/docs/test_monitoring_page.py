@@ -140,7 +140,7 @@ def keys_of_layer(told: dict[str, Any]) -> list[str]:
 
 def test_the_receiver_is_called(transactional_db: None) -> None:
     shown: dict[str, Any] = {}
-    exec(python_block("@receiver"), shown)
+    exec(python_block("@receiver", "signals.md"), shown)
     try:
         entry_computed.send(
             None, alias="default", key="slow:1", seconds=0.7, tags=[], is_storable=True

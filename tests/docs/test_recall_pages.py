@@ -64,20 +64,6 @@ def spelled(default: Any) -> str:
     return f"`{text}`"
 
 
-@pytest.mark.parametrize(
-    "setting", PackageSettings.__dataclass_fields__.values(), ids=lambda setting: setting.name
-)
-def test_every_setting_and_its_default_are_on_the_page(setting: Any) -> None:
-    [shown] = shown_defaults("recall.md", setting.name)
-    elsewhere = [
-        found
-        for page in ("monitoring.md", "static_urls.md")
-        for found in shown_defaults(page, setting.name)
-    ]
-
-    assert all(found.startswith(spelled(setting.default)) for found in [shown, *elsewhere])
-
-
 @pytest.mark.parametrize("page", ["recall.md", "fragments.md"])
 def test_the_defaults_of_a_call_are_those_of_the_settings(page: str) -> None:
     [timeout] = shown_defaults(page, "timeout")

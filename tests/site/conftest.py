@@ -110,7 +110,7 @@ def new_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     for command in (
         ["migrate"],
-        ["migrate", "--database=cache"],
+        ["migrate", "cachelayers", "--database=cache"],
         ["collectstatic", "--no-input"],
         ["load_pages"],
         ["create_demo_user"],

@@ -121,7 +121,7 @@ def test_what_could_not_be_written_is_written_when_the_database_is_back(
     assert written().hits == 4
     assert [record.levelno for record in reports] == [logging.WARNING]  # not each time
     assert "it is down" in reports[0].getMessage()
-    assert "manage.py migrate --database sqlite_cache" in reports[0].getMessage()
+    assert "manage.py migrate cachelayers --database=sqlite_cache" in reports[0].getMessage()
 
 
 def test_a_part_that_was_written_before_a_failure_is_not_written_twice(
@@ -311,5 +311,5 @@ print("done")
 
     assert (ended.returncode, ended.stdout) == (0, "done\n")
     assert "no such table: cachelayers_statistics" in ended.stderr
-    assert "run `manage.py migrate --database default`" in ended.stderr
+    assert "run `manage.py migrate cachelayers --database=default`" in ended.stderr
     assert "Traceback" not in ended.stderr

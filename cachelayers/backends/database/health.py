@@ -121,5 +121,5 @@ def missing_table_text(alias: str, database: str) -> str:
     return (
         f"the entries of CACHES[{alias!r}] belong into the table {Entry._meta.db_table!r} of"
         f" DATABASES[{database!r}], which does not exist. Until then reads are misses and writes"
-        f" are skipped. Create it with: python manage.py migrate --database={database}"
+        f" are skipped. Create it with: python manage.py migrate cachelayers --database={database}"
     )
