@@ -11,6 +11,7 @@ import copyreg
 import enum
 import functools
 import struct
+import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -38,6 +39,7 @@ from django.template import Template
 from django.template.base import Node
 from django.template.loader_tags import BlockNode
 from django.utils.functional import LazyObject, Promise
+from django.utils.translation import gettext_lazy
 
 from cachelayers.entries.spelling import (
     ENCODERS,
@@ -64,7 +66,44 @@ MOST_PARTS = 20_000  # of one value: a walk through a whole registry is no key
 CONTAINERS = (tuple, list, set, frozenset, dict)
 MEMOS_OF_PAGES = frozenset({"count", "num_pages", "page_range"})  # worked out from the rest
 POINTER = struct.calcsize("P")
+# What values of a kind have themselves, and what their spelling tells. The rest was hung on them.
 OF_EACH_QUERY = frozenset(vars(QuerySet()))
+OF_EACH_RAW_QUERY = frozenset({*vars(RawQuerySet("", using="-")), "columns", "model_fields"})
+OF_EACH_LAZY_TEXT = frozenset(vars(gettext_lazy("")))
+OF_EACH_TEMPLATE = frozenset({"name", "origin", "engine", "source", "nodelist"})
+OF_EACH_FUNCTION = frozenset({"__wrapped__"})  # the code that a decorator was given
+# An instance, whose rows some are, is not among them.
+OF_EACH_MANAGER = frozenset(
+    [
+        "_constructor_args",
+        "_db",
+        "_hints",
+        "content_type",
+        "content_type_field_name",
+        "core_filters",
+        "creation_counter",
+        "field",
+        "get_content_type",
+        "model",
+        "name",
+        "object_id_field_name",
+        "pk_field_names",
+        "pk_val",
+        "prefetch_cache_name",
+        "query_field_name",
+        "related_val",
+        "reverse",
+        "source_field",
+        "source_field_name",
+        "symmetrical",
+        "target_field",
+        "target_field_name",
+        "through",
+    ]
+)
+OF_EACH_FILE = frozenset(
+    ["_committed", "_dimensions_cache", "_file", "field", "instance", "mode", "name", "storage"]
+)
 SCALARS = {kind: encoder for kind, encoder in ENCODERS.items() if kind not in CONTAINERS}
 NO_ATTRIBUTES: Mapping[str, Any] = {}
 
@@ -145,6 +184,15 @@ class Speller:
                 raise Unstable(f"of its {name!r}, {error}") from None
         return spell_all("+", parts)
 
+    def spell_hung(self, value: object, own: frozenset[str]) -> str:
+        """Spell what code has hung on a value whose kind has attributes of its own."""
+        attributes = vars(value)
+        if own.issuperset(attributes):
+            return ""
+        return self.spell_attributes(
+            {name: one for name, one in attributes.items() if name not in own}
+        )
+
     # Rows and queries
 
     def spell_row(self, row: Model) -> str:
@@ -205,7 +253,8 @@ class Speller:
         if value is DEFERRED:
             return "~"  # the block reads it itself, if it does
         if isinstance(value, FieldFile):
-            return spell(value.name)  # what the field holds before it is first used
+            # As what the field holds before it is first used.
+            return spell(value.name) + self.spell_hung(value, names_of_file(value))
         place = type(row), name
         if place in wrapping and (stored := spell_stored(row, name, value)):
             return stored
@@ -236,7 +285,8 @@ class Speller:
     def spell_query(self, rows: QuerySet[Any]) -> str:
         """Spell a query: where it was not run, and is no argument, by its SQL; else by its rows."""
         if not self._is_named or rows._result_cache is not None:
-            return self.spell_all("l", list(rows))
+            kind = "" if type(rows) is QuerySet else spell_str(path_of_class(type(rows)))
+            return self.spell_all("l", list(rows)) + kind + self.spell_hung(rows, OF_EACH_QUERY)
         return self._spell_unread(rows)
 
     def _spell_unread(self, rows: QuerySet[Any]) -> str:
@@ -272,13 +322,13 @@ class Speller:
         """Spell a query that was written by hand."""
         query: Any = rows
         if not self._is_named or query._result_cache is not None:
-            return self.spell_all("l", list(query))
+            return self.spell_all("l", list(query)) + self.spell_hung(rows, OF_EACH_RAW_QUERY)
         parts = [query.model, query.db, query.raw_query, query.params, query.translations]
-        return self.spell_all("R", parts)
+        return self.spell_all("R", parts) + self.spell_hung(rows, OF_EACH_RAW_QUERY)
 
     def spell_manager(self, manager: Any) -> str:
         """Spell a manager by all of its rows."""
-        return self.spell(manager.all())
+        return self.spell(manager.all()) + self.spell_hung(manager, OF_EACH_MANAGER)
 
     def spell_page(self, page: Page[Any]) -> str:
         """Spell a page of a list, and the list."""
@@ -305,6 +355,9 @@ class Speller:
 
     def spell_function(self, function: FunctionType) -> str:
         """Spell a function by its name, or where it has none by its code and what that holds."""
+        return self._spell_code(function) + self.spell_hung(function, OF_EACH_FUNCTION)
+
+    def _spell_code(self, function: FunctionType) -> str:
         self.is_all = self.is_all and holds_nothing(function)
         if find_by_name(function.__module__, function.__qualname__) is function:
             return f"U{spell_str(path_of(function))}"
@@ -334,25 +387,37 @@ class Speller:
 
     def spell_partial(self, partial: functools.partial[Any]) -> str:
         """Spell a function with some of its arguments."""
-        return self.spell_all("A", [partial.func, partial.args, partial.keywords])
+        parts = [partial.func, partial.args, partial.keywords]
+        if type(partial) is not functools.partial:
+            self.is_all = False
+            parts.append(type(partial))
+        return self.spell_all("A", parts) + self._spell_state(object.__getstate__(partial))
 
     def spell_module(self, module: ModuleType) -> str:
         """Spell a module by its name."""
+        if sys.modules.get(module.__name__) is not module:
+            raise Unstable(f"the module {module.__name__} cannot be found under its name")
         self.is_all = False
         return f"Y{spell_str(module.__name__)}"
 
     def spell_template(self, template: Template) -> str:
         """Spell a template by what it says."""
-        return spell_all("H", [spell(str(template.origin.name)), spell(str(template.source))])
+        parts = [spell(str(template.origin.name)), spell(str(template.source))]
+        return spell_all("H", parts) + self.spell_hung(template, OF_EACH_TEMPLATE)
 
     def spell_block(self, block: BlockNode) -> str:
         """Spell a block: which one it is; the templates are in the key anyway."""
         return f"K{spell_str(str(block.name))}"
 
     def spell_file(self, file: FieldFile) -> str:
-        """Spell the file of a field by its name, and where that is."""
+        """Spell the file of a field by its name, where that is, and the row that has it."""
         name: Any = file.name
-        return self.spell_all("L", [type(file), name, type(file.storage)])
+        parts = [type(file), name, type(file.storage), file.instance]
+        return self.spell_all("L", parts) + self.spell_hung(file, names_of_file(file))
+
+    def spell_lazy_text(self, text: Promise) -> str:
+        """Spell what a lazy text says now."""
+        return spell_lazy_text(text) + self.spell_hung(text, OF_EACH_LAZY_TEXT)
 
     # Everything else
 
@@ -445,6 +510,17 @@ def holds_nothing(function: FunctionType) -> bool:
     return not (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
 
 
+def names_of_file(file: FieldFile) -> frozenset[str]:
+    """Return the names of what the file of a field has from its birth on, as its class gives it."""
+    cls = type(file)
+    if cls not in born_with:
+        try:
+            born_with[cls] = OF_EACH_FILE | vars(cls(file.instance, file.field, file.name)).keys()
+        except Exception:  # noqa: BLE001 - whatever a class does when an instance is made
+            born_with[cls] = OF_EACH_FILE
+    return born_with[cls]
+
+
 def add_kinds(kinds: Iterable[Kind]) -> None:
     """Have values of more kinds spelled, such as those of another template engine."""
     KINDS[:0] = kinds
@@ -454,7 +530,7 @@ Kind = tuple[Any, Callable[[Any, Any], str]]
 KINDS: list[Kind] = [
     (Model, Speller.spell_row),
     (enum.Enum, lambda speller, value: spell_member(value)),
-    (Promise, lambda speller, value: spell_lazy_text(value)),
+    (Promise, Speller.spell_lazy_text),
     (QuerySet, Speller.spell_query),
     (RawQuerySet, Speller.spell_raw),
     (BaseManager, Speller.spell_manager),
@@ -571,6 +647,7 @@ def types_at_birth(model: type[Model]) -> Mapping[str, type]:
     return {name: type(value) for name, value in vars(fresh).items()}
 
 
+born_with: dict[type, frozenset[str]] = {}  # the attributes of files, by their class
 wrapping: set[tuple[type[Model], str]] = set()  # fields whose values have no spelling of their own
 
 # Of the types that were met; spell() looks for that of a model's class step by step.

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import namedtuple
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,10 +15,12 @@ import pytest
 from django import template
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.prefetch import GenericPrefetch
-from django.db.models import Prefetch, QuerySet
+from django.db.models import FileField, Prefetch, QuerySet
+from django.db.models.fields.files import FieldFile
 from django.http import HttpRequest
 from django.template import Context, Template
 from django.test import RequestFactory
+from django.utils.translation import gettext_lazy
 
 from cachelayers.fragments.arguments import Speller
 from tests.fragments.conftest import NewRequest
@@ -104,8 +107,97 @@ def authors_with(number: int) -> Any:
     return Author.objects.prefetch_related(Prefetch("books", books, to_attr="chosen"))
 
 
+def action(*arguments: object) -> str:
+    """Stand in a module under its name, as an action of an admin does."""
+    return "".join(map(str, arguments))
+
+
+class Actions:
+    """Has a method with a title."""
+
+    def archive(self) -> str:
+        return ""
+
+
+class Partial(partial[str]):
+    """Says something itself."""
+
+    title, do_not_call_in_templates = "one", True
+
+
+class OtherPartial(partial[str]):
+    """Says something else itself."""
+
+    title, do_not_call_in_templates = "other", True
+
+
+def titled(value: Any, number: int) -> dict[str, Any]:
+    """Hang a title on a value, as a view may."""
+    value.title = f"for {number}"
+    value.do_not_call_in_templates = True
+    return {"action": value}
+
+
+def made_in_a_view() -> Any:
+    def local() -> str:
+        return ""
+
+    return local
+
+
+def titled_method(number: int) -> dict[str, Any]:
+    titled(Actions.archive, number)
+    return {"action": Actions().archive}
+
+
+def titled_and_hung(number: int) -> dict[str, Any]:
+    """Hang a function on another one, with a title."""
+    hung = made_in_a_view()
+    titled(hung, number)
+    outer = made_in_a_view()
+    outer.do_not_call_in_templates, outer.inner = True, hung
+    return {"action": outer}
+
+
+def read_books() -> Any:
+    books = Book.objects.all()
+    list(books)
+    return books
+
+
+def cover() -> Any:
+    return FieldFile(Book.objects.get(), FileField(name="title"), "maps.png")
+
+
 Names = Callable[[int], dict[str, Any]]
+HUNG: dict[str, Names] = {
+    "a function": lambda number: titled(action, number),
+    "a function without a name": lambda number: titled(made_in_a_view(), number),
+    "a function that is hung on another": titled_and_hung,
+    "a method": titled_method,
+    "a partial": lambda number: titled(partial(action, 1), number),
+    "a partial's own class": lambda number: {
+        "action": [Partial, OtherPartial][number](action),
+    },
+    "a query that was run": lambda number: titled(read_books(), number),
+    "a query by hand that was run": lambda number: titled(
+        Book.objects.raw("SELECT * FROM library_book"), number
+    ),
+    "a manager of a row": lambda number: titled(Author.objects.get().books, number),
+    "a file of a row": lambda number: titled(cover(), number),
+    "a template": lambda number: titled(Template("same"), number),
+    "a module that is made at run time": lambda number: titled(ModuleType("made"), number),
+    "a lazy text": lambda number: titled(gettext_lazy("same"), number),
+}
 SHOWN: dict[str, tuple[str, Names]] = {
+    **{
+        f"a title of {what}": ("{{ action.title }}{{ action.inner.title }}", names)
+        for what, names in HUNG.items()
+    },
+    "the row of a file": (
+        "{{ file.instance.title }}",
+        lambda number: {"file": FieldFile(Book(pk=1, title=f"{number}"), FileField(), "a.png")},
+    ),
     "names that only one has, handed on": (
         "{% handed_on %}",
         lambda number: {"discount": "half"} if number else {},
@@ -175,6 +267,19 @@ def test_two_visitors_see_what_they_see_without_a_fragment(book: Book, what: str
 
     assert plain[0] != plain[1]
     assert shown("page") == plain
+
+
+def test_what_hangs_the_same_has_the_same_spelling(book: Book) -> None:
+    book.subjects.create(word="sea")
+
+    def spelled() -> dict[str, str]:
+        values = {what: names(0)["action"] for what, names in HUNG.items()}
+        del values["a module that is made at run time"]
+        values["a manager of many to many"] = Book.objects.get().subjects
+        values["a manager of a model"] = Book.objects
+        return {what: Speller(is_named=True).spell(value) for what, value in values.items()}
+
+    assert spelled() == spelled()
 
 
 @pytest.mark.parametrize("field", ["is_staff", "first_name"])
