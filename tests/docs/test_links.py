@@ -61,3 +61,13 @@ def test_the_index_lists_every_page() -> None:
     assert sorted(page for page in listed if "/" not in page) == sorted(
         page.name for page in DOCS.glob("*.md") if page.name != "index.md"
     )
+
+
+PLACE = re.compile(r"`((?:cachelayers|tests|docs|world|\.ci)/[\w./-]*)`")
+
+
+def test_every_place_in_the_code_exists() -> None:
+    named = {place for page in TEXTS for place in PLACE.findall(prose_of(page))}
+
+    assert named
+    assert sorted(place for place in named if not (PROJECT / place).exists()) == []
