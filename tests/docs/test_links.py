@@ -71,3 +71,11 @@ def test_every_place_in_the_code_exists() -> None:
 
     assert named
     assert sorted(place for place in named if not (PROJECT / place).exists()) == []
+
+
+def test_every_question_is_answered_two_clicks_from_the_readme() -> None:
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", prose_of(DOCS / "questions.md"), re.MULTILINE)[2:]
+
+    assert "docs/questions.md" in links_of(PROJECT / "README.md")
+    assert [question for question, answer in rows if not LINK.search(answer)] == []
+    assert len(rows) > 30
