@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import django.db
@@ -35,13 +35,24 @@ MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
 MOST_BYTES_PEEKED = 65_536
 # PQTRANS_ACTIVE, PQTRANS_INTRANS, PQTRANS_INERROR
 POSTGRES_ACTIVE, POSTGRES_IN_TRANSACTION, POSTGRES_IN_ERROR = 1, 2, 3
-# What undoes a statement or a transaction of our own, outside of the caller's.
-ROLLBACK = "ROLLBACK"
+# Within the caller's transaction: what undoes something that may be over, or not have begun.
+GUARD = "cachelayers_undo"
 # Methods of MySQL's driver that talk to the server.
 MYSQL_TALKING = ("query", "commit", "rollback", "autocommit", "ping")
 
 Answer = TypeVar("Answer")
 Parameters = ParamSpec("Parameters")
+
+
+class Undo(NamedTuple):
+    """What undoes a statement, or a transaction of our own; empty: nothing."""
+
+    statement: str = ""
+    # Of one message PostgreSQL does all or nothing; of several, the first may stay by itself.
+    is_of_steps: bool = False
+
+
+ROLLBACK = Undo("ROLLBACK", is_of_steps=True)  # outside of the caller's transaction
 
 
 class Unanswered(django.db.OperationalError):
@@ -52,13 +63,10 @@ class Unanswered(django.db.OperationalError):
 
 
 @contextmanager
-def answered_within(
-    connection: BaseDatabaseWrapper, seconds: float, undo: str = ""
-) -> Iterator[None]:
+def answered_within(connection: BaseDatabaseWrapper, seconds: float, undo: Undo) -> Iterator[None]:
     """Raise Unanswered where statements in the block are not answered in time.
 
-    ``undo``: what is to be run in the caller's transaction if the late answer is an error; or
-    ROLLBACK outside of it.
+    ``undo``: what is to be run when the late answer has come.
     """
     driver = connection.connection
     answers = answers_on(driver)
@@ -144,16 +152,29 @@ def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
     )
 
 
-def restore_transaction(connection: BaseDatabaseWrapper, undo: str) -> None:
-    """Put the caller's transaction on PostgreSQL right where a statement of ours has broken it.
+@contextmanager
+def undone_at_failure(connection: BaseDatabaseWrapper, undo: Undo) -> Iterator[None]:
+    """Put the transaction on PostgreSQL right where statements of ours in the block have failed.
 
-    ROLLBACK: there is none, and one of ours is over.
+    Now, or when the answer that was not had in time has come.
     """
+    answers = answers_on(connection.connection)
+    with answers.undoing(undo) if isinstance(answers, PsycopgAnswers) else nullcontext():
+        try:
+            yield
+        except BaseException:
+            restore_transaction(connection, undo)
+            raise
+
+
+def restore_transaction(connection: BaseDatabaseWrapper, undo: Undo) -> None:
+    """Undo what has failed, unless its answer is still to come."""
     driver = connection.connection
-    if driver is None or connection.needs_rollback or not needs_undo(driver, undo):
+    if driver is None or connection.needs_rollback:
         return
-    with suppress(django.db.Error), connection.wrap_database_errors:
-        driver.cursor().execute(undo)
+    for message in messages_of(undo, driver):
+        with suppress(django.db.Error), connection.wrap_database_errors:
+            driver.cursor().execute(message)
 
 
 class Unfinished(NamedTuple):
@@ -161,7 +182,7 @@ class Unfinished(NamedTuple):
 
     generator: Generator[Any, Any, Any]
     wants: Any
-    undo: str
+    undo: Undo
 
 
 class PsycopgAnswers:
@@ -170,14 +191,23 @@ class PsycopgAnswers:
     def __init__(self, driver: Any) -> None:
         self._driver = weakref.ref(driver)
         self._deadline: float | None = None
-        self._undo = ""
+        self._undo = Undo()
         self._unfinished: Unfinished | None = None
         self.is_ended = False  # the connection, because of half an answer: psycopg leaves that too
 
-    def begin(self, deadline: float, undo: str) -> None:
+    def begin(self, deadline: float, undo: Undo) -> None:
         """Limit what is waited for from now on."""
         self._deadline, self._undo = deadline, undo
         cast(Any, self._driver()).wait = self.wait
+
+    @contextmanager
+    def undoing(self, undo: Undo) -> Iterator[None]:
+        """Have what is in flight in the block undone so."""
+        usual, self._undo = self._undo, undo
+        try:
+            yield
+        finally:
+            self._undo = usual
 
     def end(self) -> None:
         """Limit nothing any more; what is in flight is still to be waited for."""
@@ -213,10 +243,10 @@ class PsycopgAnswers:
         driver = cast(Any, self._driver())
         with suppress(_psycopg_error()):  # told before
             self._wait(self._followed(late.generator, late), *arguments, **keywords)
-        if late.undo and needs_undo(driver, late.undo):
+        for message in messages_of(late.undo, driver):
             from psycopg.generators import execute
 
-            driver.pgconn.send_query(late.undo.encode())
+            driver.pgconn.send_query(message.encode())
             self._wait(execute(driver.pgconn), *arguments, **keywords)
         if self._deadline is None:
             driver.__dict__.pop("wait", None)
@@ -246,17 +276,29 @@ def is_active(driver: Any) -> bool:
     return int(driver.info.transaction_status) == POSTGRES_ACTIVE
 
 
-def needs_undo(driver: Any, undo: str) -> bool:
-    """Tell whether a transaction on a connection of PostgreSQL takes no statements any more.
+def messages_of(undo: Undo, driver: Any) -> Iterator[str]:
+    """Yield what undoes something on a connection of PostgreSQL; after each, ask how it went.
 
-    Or whether one of ours is open still, which would hold back what the application writes next.
+    A transaction that takes no statements any more is put right. So is one in which something of
+    ours is open still: it would hold back what the application writes next, or limit it.
     """
+    if not undo.statement:
+        return
+    status = status_of(driver)
+    if status == POSTGRES_IN_ERROR:
+        yield undo.statement
+    elif status == POSTGRES_IN_TRANSACTION and undo.is_of_steps:
+        # It is not known which was the last step: a signal's exception may come anywhere.
+        yield f"SAVEPOINT {GUARD}; {undo.statement}"
+        if status_of(driver) == POSTGRES_IN_ERROR:
+            yield f"ROLLBACK TO SAVEPOINT {GUARD}; RELEASE SAVEPOINT {GUARD}"
+
+
+def status_of(driver: Any) -> int:
+    """Return the transaction's status as libpq has it, of psycopg 3 and 2."""
     if hasattr(driver, "info"):
-        status = int(driver.info.transaction_status)
-    else:
-        status = int(driver.get_transaction_status())  # psycopg 2
-    is_ours = undo == ROLLBACK and status == POSTGRES_IN_TRANSACTION
-    return is_ours or status == POSTGRES_IN_ERROR
+        return int(driver.info.transaction_status)
+    return int(driver.get_transaction_status())
 
 
 def _psycopg_error() -> type[BaseException]:
@@ -288,7 +330,7 @@ class MySQLAnswers:
         """Leave the socket to the driver, which closes it."""
         self._socket.detach()
 
-    def begin(self, deadline: float, undo: str) -> None:
+    def begin(self, deadline: float, undo: Undo) -> None:
         """Limit what is waited for from now on. MySQL undoes the statement alone by itself."""
         self._deadline = deadline
         cast(Any, self._driver()).query = self.query

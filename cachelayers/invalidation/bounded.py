@@ -16,11 +16,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.answers import (
     ROLLBACK,
+    Undo,
     answered_within,
     connect_within,
     is_in_transaction,
     outside_event_loop,
-    restore_transaction,
+    undone_at_failure,
 )
 from cachelayers.conf import package_settings
 from cachelayers.limits import Limit, limit_alone, limit_in_transaction, milliseconds
@@ -78,9 +79,9 @@ def _run_in_time(
         stack.enter_context(apart_from_test(connection))
         connect_in_time(connection, seconds)
         limit = limit_for(connection, seconds)
-        stack.enter_context(answered_within(connection, seconds, limit.undo))
-        if limit.undo:
-            stack.callback(restore_transaction, connection, limit.undo)
+        undo = Undo(limit.undo)
+        stack.enter_context(answered_within(connection, seconds, undo))
+        stack.enter_context(undone_at_failure(connection, undo))
         stack.enter_context(unnoticed(connection))
         if connection.vendor == "sqlite":
             stack.enter_context(locked_no_longer_than(connection, seconds))

@@ -145,6 +145,64 @@ def server_cache(
     return cache
 
 
+@pytest.fixture
+def shared_cache(
+    server: Server, open_cache: OpenCache, request: pytest.FixtureRequest, monkeypatch: Any
+) -> BaseCache:
+    """Return a cache in a database that the application uses too, by the same connection.
+
+    Its parameter is how long it waits.
+    """
+    from cachelayers import answers
+    from cachelayers.backends.database import django_session
+
+    for module in (answers, django_session):
+        monkeypatch.setattr(module, "is_own_database", lambda alias: False)
+    seconds = getattr(request, "param", BUSY_SECONDS)
+    server_settings = server.database_settings()  # type: ignore[attr-defined] # both kinds have it
+    cache = open_cache(f"shared-{request.node.name}", server_settings, BUSY_SECONDS=seconds)
+    cache.clear()
+    cache.set("page", "old", timeout=None)
+    return cache
+
+
+def seconds_of(operation: Callable[[], object]) -> float:
+    began = time.monotonic()
+    operation()
+    return time.monotonic() - began
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+def database_of(cache: Any) -> str:
+    return str(cache.alias)
+
+
+def remember(connection: Any, value: str) -> None:
+    """Have the session remember something, as the application does with SET."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT set_config('app.tenant', %s, false)", [value])
+        else:
+            cursor.execute("SET @tenant = %s", [value])
+
+
+def remembered(connection: Any) -> object:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT current_setting('app.tenant', true)")
+        else:
+            cursor.execute("SELECT @tenant")
+        return cursor.fetchone()[0]
+
+
 def sqlite_settings(path: Path | str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path), "OPTIONS": {"timeout": 5}}
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,16 +13,19 @@ import pytest
 from django.core.cache.backends.base import BaseCache
 from django.db import connections, transaction
 
-from tests.faults.conftest import BUSY_SECONDS, OpenCache, Reports
+from tests.faults.conftest import (
+    BUSY_SECONDS,
+    OpenCache,
+    Reports,
+    database_of,
+    frozen,
+    remember,
+    remembered,
+    seconds_of,
+)
 from tests.servers import Server
 
 LONGEST_WAIT_SECONDS = BUSY_SECONDS + 0.25 + 1.0  # the limit, its grace, and a busy machine
-
-
-def seconds_of(operation: Callable[[], object]) -> float:
-    began = time.monotonic()
-    operation()
-    return time.monotonic() - began
 
 
 @contextmanager
@@ -52,53 +54,6 @@ def locked_table(database: str) -> Iterator[None]:
     finally:
         release.set()
         thread.join(30)
-
-
-@contextmanager
-def frozen(server: Server) -> Iterator[None]:
-    server.pause()
-    try:
-        yield
-    finally:
-        server.resume()
-
-
-@pytest.fixture
-def shared_cache(
-    server: Server, open_cache: OpenCache, request: pytest.FixtureRequest, monkeypatch: Any
-) -> BaseCache:
-    """Return a cache in a database that the application uses too, by the same connection."""
-    from cachelayers import answers
-    from cachelayers.backends.database import django_session
-
-    for module in (answers, django_session):
-        monkeypatch.setattr(module, "is_own_database", lambda alias: False)
-    cache = open_cache(f"shared-{request.node.name}", server.database_settings())  # type: ignore[attr-defined] # both kinds have it
-    cache.clear()
-    cache.set("page", "old", timeout=None)
-    return cache
-
-
-def database_of(cache: Any) -> str:
-    return str(cache.alias)
-
-
-def remember(connection: Any, value: str) -> None:
-    """Have the session remember something, as the application does with SET."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT set_config('app.tenant', %s, false)", [value])
-        else:
-            cursor.execute("SET @tenant = %s", [value])
-
-
-def remembered(connection: Any) -> object:
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT current_setting('app.tenant', true)")
-        else:
-            cursor.execute("SELECT @tenant")
-        return cursor.fetchone()[0]
 
 
 def test_a_locked_table_is_waited_for_once_and_the_connection_stays(

@@ -5,25 +5,20 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
+import django.db
 import pytest
 from django.core.cache.backends.base import BaseCache
-from django.db import connections
+from django.db import connections, transaction
 
-from tests.faults.conftest import OpenCache, await_value
-from tests.faults.test_bounded_waits import (
-    database_of,
-    frozen,
-    remember,
-    remembered,
-)
+from tests.faults.conftest import await_value, database_of, frozen, remember, remembered
 from tests.servers import Server
 
 MOMENT_SECONDS = 0.1  # within which a call begins to wait
-LONG_SECONDS = 10.0
+waits_long = pytest.mark.parametrize("shared_cache", [10.0], indirect=True)
 
 
 class OutOfTime(Exception):
@@ -49,24 +44,6 @@ def out_of_time_in_a_moment() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, usual)
 
 
-@pytest.fixture
-def shared_cache(
-    server: Server, open_cache: OpenCache, request: pytest.FixtureRequest, monkeypatch: Any
-) -> BaseCache:
-    """Return a cache in a database that the application uses too, by the same connection."""
-    from cachelayers import answers
-    from cachelayers.backends.database import django_session
-
-    for module in (answers, django_session):
-        monkeypatch.setattr(module, "is_own_database", lambda alias: False)
-    seconds = getattr(request, "param", LONG_SECONDS)
-    settings = server.database_settings()  # type: ignore[attr-defined] # both kinds have it
-    cache = open_cache(f"cut-{request.node.name}", settings, BUSY_SECONDS=seconds)
-    cache.clear()
-    cache.set("page", "old", timeout=None)
-    return cache
-
-
 def others_see_what_is_written(connection: Any) -> bool:
     """Tell whether what the application writes now is committed, as it expects."""
     with connection.cursor() as cursor:
@@ -79,7 +56,6 @@ def others_see_what_is_written(connection: Any) -> bool:
         other.close()
 
 
-@pytest.mark.parametrize("shared_cache", [0.3], indirect=True)
 def test_a_write_that_is_not_answered_leaves_no_transaction_open(
     shared_cache: BaseCache, server: Server
 ) -> None:
@@ -95,6 +71,7 @@ def test_a_write_that_is_not_answered_leaves_no_transaction_open(
     await_value(lambda: shared_cache.get("page"), None)
 
 
+@waits_long
 @pytest.mark.parametrize("call", ["get", "set", "set_many"])
 def test_what_interrupts_a_wait_gets_through_and_the_connection_stays(
     shared_cache: BaseCache, server: Server, call: str
@@ -114,3 +91,63 @@ def test_what_interrupts_a_wait_gets_through_and_the_connection_stays(
     assert others_see_what_is_written(connection)
     shared_cache.set("page", "newer")
     assert shared_cache.get("page") == "newer"
+
+
+def nothing_is_left_within(connection: Any) -> bool:
+    """Tell whether the caller's transaction has its own limit for locks, and no savepoint of ours.
+
+    To be asked last: looking for a savepoint ends the transaction's work.
+    """
+    if connection.vendor != "postgresql":
+        return not connection.needs_rollback
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        [limit] = cursor.fetchone()
+        with pytest.raises(django.db.Error, match="savepoint"):
+            cursor.execute("RELEASE SAVEPOINT cachelayers")
+    transaction.set_rollback(True, using=connection.alias)
+    return bool(limit == "0")
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_a_write_that_is_not_answered_leaves_nothing_in_the_callers_transaction(
+    shared_cache: BaseCache, server: Server, is_watched: bool
+) -> None:
+    connection = connections[database_of(shared_cache)]
+
+    with ExitStack() as stack, transaction.atomic(connection.alias):
+        if is_watched:
+            stack.enter_context(connection.execute_wrapper(lambda run, *all_: run(*all_)))
+        remember(connection, "seven")
+        with frozen(server):
+            refused = shared_cache.set_many({"page": "new", "other": "new"})
+        assert sorted(refused) == ["other", "page"]
+        assert remembered(connection) == "seven"
+        assert nothing_is_left_within(connection)
+
+
+@waits_long
+@pytest.mark.parametrize("where", ["in a wait", "between messages"])
+def test_an_interrupted_write_leaves_nothing_in_the_callers_transaction(
+    shared_cache: BaseCache, server: Server, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cachelayers.backends.database import django_session
+
+    connection = connections[database_of(shared_cache)]
+
+    def stop(cursor: Any, vendor: str) -> None:
+        raise OutOfTime
+
+    with transaction.atomic(connection.alias):
+        remember(connection, "seven")
+        with ExitStack() as stack:
+            if where == "in a wait":
+                stack.enter_context(frozen(server))
+                stack.enter_context(out_of_time_in_a_moment())
+            else:
+                reader = "no_answer" if connection.vendor == "postgresql" else "read_outcome"
+                monkeypatch.setattr(django_session, reader, stop)
+            with pytest.raises(OutOfTime):
+                shared_cache.set_many({"page": "new", "other": "new"})
+        assert remembered(connection) == "seven"
+        assert nothing_is_left_within(connection)

@@ -12,8 +12,7 @@ from django.test import override_settings
 
 from cachelayers.invalidation import bounded
 from cachelayers.invalidation.log import log_of
-from tests.faults.conftest import OpenCache, sqlite_settings
-from tests.faults.test_bounded_waits import seconds_of
+from tests.faults.conftest import OpenCache, seconds_of, sqlite_settings
 
 LOG_SECONDS = 0.3
 

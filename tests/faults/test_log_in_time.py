@@ -16,8 +16,7 @@ from cachelayers.invalidation import bounded
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import unit_of_work
 from cachelayers.lookup import recall
-from tests.faults.conftest import OpenCache
-from tests.faults.test_bounded_waits import frozen, remember, remembered, seconds_of
+from tests.faults.conftest import OpenCache, frozen, remember, remembered, seconds_of
 from tests.servers import Server
 from tests.settings import layered_cache, memory_cache
 

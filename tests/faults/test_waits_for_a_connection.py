@@ -12,9 +12,8 @@ from cachelayers.invalidation import bounded
 from cachelayers.invalidation.bounded import limited_transaction
 from cachelayers.invalidation.prune import prune_step
 from tests import environment
-from tests.faults.conftest import OpenCache
+from tests.faults.conftest import OpenCache, seconds_of
 from tests.faults.harness import Proxy
-from tests.faults.test_bounded_waits import seconds_of
 from tests.faults.test_log_in_time import log
 from tests.servers import postgres_settings
 

@@ -18,11 +18,12 @@ from django.utils.functional import cached_property
 
 from cachelayers.answers import (
     ROLLBACK,
+    Undo,
     answered_within,
     connect_within,
     is_cut,
     is_in_transaction,
-    restore_transaction,
+    undone_at_failure,
 )
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.limits import largest_packet_bytes, packet_bytes
@@ -107,10 +108,11 @@ class DjangoSession:
         columns = [list(column) for column in zip(*rows, strict=True)]
         with ExitStack() as stack:
             stack.enter_context(connection.wrap_database_errors)
+            undo = Undo(limit.undo, is_of_steps=True)
             if not is_in_transaction(connection):
                 # Not the driver's: its end would be one more wait, and hide what has gone wrong.
-                stack.callback(restore_transaction, connection, ROLLBACK)
-                limit = Limit(f"BEGIN; {limit.before}", "; COMMIT")
+                undo, limit = ROLLBACK, Limit(f"BEGIN; {limit.before}", "; COMMIT")
+            stack.enter_context(undone_at_failure(connection, undo))
             if limit.before:
                 self._execute(Limit(), limit.alone_before(), (), no_answer)
             cursor = Cursor(cast(Any, connection.connection))
@@ -171,9 +173,10 @@ class DjangoSession:
         limit = limit_in_transaction(connection, self.busy_seconds)
         with ExitStack() as savepoints:
             # A lock is waited for once; everything else is to take no time.
-            savepoints.enter_context(answered_within(connection, self.busy_seconds, limit.undo))
+            undo = Undo(limit.undo)
+            savepoints.enter_context(answered_within(connection, self.busy_seconds, undo))
             if limit.undo and self._is_quiet():  # the savepoint travels with the statement
-                savepoints.callback(restore_transaction, connection, limit.undo)
+                savepoints.enter_context(undone_at_failure(connection, undo))
                 return perform(limit)
             if not connection.in_atomic_block:
                 # Two, where the caller handles transactions by hand: there the outer makes none.
