@@ -6,7 +6,7 @@ What is read in a compute is noticed as it is read. What a view hands in is not:
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import NoneType
 from typing import Any
@@ -17,6 +17,7 @@ from django.utils.functional import LazyObject, empty
 
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.invalidate import tags_of_row
+from cachelayers.invalidation.reports import warn_of_draft_once
 
 PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
 
@@ -33,6 +34,9 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
     """Depend on an instance's row, and on those read with it. Tell whether that is all it holds."""
     if any(instance is one for one in path):
         return True
+    if is_draft(instance):
+        mistrust_draft([capture])
+        return False
     try:
         tags_by_database = tags_of_row(instance)
     except DatabaseError:  # it could not be asked what is a view
@@ -52,6 +56,18 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
         else:  # none: of a foreign key the row says so, of a row elsewhere it does not
             is_clear &= name in foreign_keys_of(type(instance))
     return is_clear
+
+
+def is_draft(instance: Model) -> bool:
+    """Tell an instance whose values no database holds, as far as it says so itself."""
+    return instance._state.adding or instance._state.db is None
+
+
+def mistrust_draft(captures: Iterable[Capture]) -> None:
+    """Have nothing kept that is made of a draft: it may be for its editor's eyes only."""
+    for capture in captures:
+        capture.is_unstorable = True
+    warn_of_draft_once()
 
 
 @lru_cache(maxsize=1024)
