@@ -33,6 +33,7 @@ from cachelayers.conf import (
     shares_its_file,
 )
 from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.log_size import CURE, filled_log
 from cachelayers.invalidation.tracked import (
     EVERYTHING,
     UnknownTarget,
@@ -60,6 +61,7 @@ def register_all() -> None:
     checks.register(check_databases)
     checks.register(check_triggers, Tags.database)
     checks.register(check_tables, Tags.database)
+    checks.register(check_logs, Tags.database)
     checks.register(check_shared_files, Tags.database)
 
 
@@ -426,6 +428,24 @@ def check_tables(
         if database in cache_databases()
         and Entry._meta.db_table not in connections[database].introspection.table_names()
     ]
+
+
+def check_logs(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Check that bulk writes to one table have not filled the log."""
+    return [message for database in databases or () for message in log_messages(database)]
+
+
+def log_messages(database: str) -> Iterator[CheckMessage]:
+    """Yield a warning where most rows of a long log are of one table."""
+    connection = connections[database]
+    if connection.vendor not in VENDORS or LOG not in connection.introspection.table_names():
+        return
+    if filled := filled_log(connection):
+        yield checks.Warning(str(filled), hint=CURE, id="cachelayers.W053")
 
 
 def names_of_caches_in(database: str) -> str:

@@ -10,16 +10,17 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, sync_to_async
 
 from cachelayers.decorators.wrappers import spell_held, stands_under_its_name
-from cachelayers.entries.arguments import ArgumentKeys
+from cachelayers.entries.arguments import ArgumentKeys, DraftGiven
 from cachelayers.entries.spelling import path_of
-from cachelayers.invalidation.capture import current_capture
-from cachelayers.invalidation.rows import PLAIN, add_all_seen
+from cachelayers.invalidation.capture import current_capture, listening_captures
+from cachelayers.invalidation.rows import PLAIN, add_all_seen, mistrust_draft
 from cachelayers.invalidation.words import note_words_of_function
 from cachelayers.lookup import (
     add_given,
     ainvalidate_key,
     arecall,
     arefresh,
+    holds_draft,
     invalidate_key,
     is_warm,
     recall,
@@ -76,25 +77,34 @@ class Keeping:
 
     def recall(self, arguments: Arguments, keywords: Keywords) -> Any:
         """Get the value of a call, or compute and store it; an awaitable of it if that is async."""
-        return self._obtain(arecall if self.is_async else recall, arguments, keywords)
+        try:
+            key = self.key(arguments, keywords)
+        except DraftGiven:
+            mistrust_draft(listening_captures())
+            return self._call(arguments, keywords)
+        return self._obtain(arecall if self.is_async else recall, key, arguments, keywords)
 
     def refresh(self, arguments: Arguments, keywords: Keywords) -> Any:
         """Compute and store the value of a call; an awaitable of it if that is async."""
-        return self._obtain(arefresh if self.is_async else refresh, arguments, keywords)
+        key = self.key(arguments, keywords)
+        return self._obtain(arefresh if self.is_async else refresh, key, arguments, keywords)
 
     def arefresh(self, arguments: Arguments, keywords: Keywords) -> Awaitable[Any]:
         """Return an awaitable that computes and stores; a plain function runs in a thread."""
         adapt = None if self.is_async else sync_to_async
-        awaitable: Awaitable[Any] = self._obtain(arefresh, arguments, keywords, adapt)
+        key = self.key(arguments, keywords)
+        awaitable: Awaitable[Any] = self._obtain(arefresh, key, arguments, keywords, adapt)
         return awaitable
 
     def warm(self, arguments: Arguments, keywords: Keywords) -> bool:
         """Compute and store the value of a call ahead of its readers."""
-        return bool(self._obtain(warm, arguments, keywords, as_async if self.is_async else None))
+        adapt = as_async if self.is_async else None
+        return bool(self._obtain(warm, self.key(arguments, keywords), arguments, keywords, adapt))
 
     def is_warm(self, arguments: Arguments, keywords: Keywords) -> bool:
         """Tell whether the cache holds a fresh value of a call."""
-        return bool(self._obtain(is_warm, arguments, keywords))
+        key = self.key(arguments, keywords)
+        return bool(self._obtain(is_warm, key, arguments, keywords))
 
     def invalidate(self, arguments: Arguments, keywords: Keywords) -> None:
         """Make the entry of a call invalid, in the caller's transaction."""
@@ -107,11 +117,11 @@ class Keeping:
     def _obtain(
         self,
         get: Callable[..., Any],
+        key: str,
         arguments: Arguments,
         keywords: Keywords,
         adapt: Callable[[Callable[[], Any]], Callable[[], Any]] | None = None,
     ) -> Any:
-        key = self.key(arguments, keywords)
         compute: Callable[[], Any] = partial(self._compute, key, arguments, keywords)
         if adapt is not None:
             compute = adapt(compute)
@@ -131,6 +141,9 @@ class Keeping:
         if self.is_async and given:
             return self._compute_async(given, arguments, keywords)
         depend_on(given)
+        return self._call(arguments, keywords)
+
+    def _call(self, arguments: Arguments, keywords: Keywords) -> Any:
         value = self.function(*arguments, **keywords)
         if isinstance(value, Generator | AsyncGenerator):
             raise TypeError(
@@ -157,7 +170,11 @@ def depend_on(given: Sequence[object]) -> None:
     On the rows in it; where there is more to it than those and values, on all that was read so far.
     """
     capture = current_capture()
-    if capture is None or not capture.collects:
+    if capture is None:
+        return
+    if not capture.collects:
+        if any(map(holds_draft, given)):
+            mistrust_draft([capture])
         return
     are_clear = [add_given(capture, one) for one in given]
     if not all(are_clear):

@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from cachelayers.entries.spelling import Unstable, spell
+from cachelayers.entries.spelling import Draft, Unstable, spell
 
 LONGEST_HEAD = 160  # characters; with the digest a key has at most 193, and memcached takes 250
 UNSAFE_IN_KEYS = re.compile(r"[^!-~]")  # what is not printable ASCII; a space is not safe either
 REQUIRED = inspect.Parameter.empty
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class DraftGiven(TypeError):
+    """An argument is, or holds, a row that was not read from a database."""
 
 
 class ArgumentKeys:
@@ -82,13 +86,15 @@ class ArgumentKeys:
             try:
                 spell(value)
             except Unstable as error:
-                return self._refusal(name, value, str(error))
+                kind = DraftGiven if isinstance(error, Draft) else TypeError
+                return kind(self._refusal(name, value, str(error)))
             except RecursionError:
-                return self._refusal(name, value, "it is nested too deeply, or contains itself")
+                reason = "it is nested too deeply, or contains itself"
+                return TypeError(self._refusal(name, value, reason))
         return TypeError(f"{self.where}(): an argument changed while its key was made.")
 
-    def _refusal(self, name: str, value: object, reason: str) -> TypeError:
-        return TypeError(
+    def _refusal(self, name: str, value: object, reason: str) -> str:
+        return (
             f"{self.where}(): the argument {name!r} ({type(value).__name__}) makes no key:"
             f" {reason}. Pass a stable value, such as its id or a string, or give cached(key=...)."
         )

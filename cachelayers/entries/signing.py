@@ -8,7 +8,8 @@ from hashlib import sha256
 from django.conf import settings
 
 SIGNATURE_BYTES = 32
-PURPOSE = b"cachelayers.entries.signing"
+# Signatures of version 1 did not cover the expiry: none of them is accepted.
+PURPOSE = b"cachelayers.entries.signing:2"
 
 
 def sign(key: bytes, message: bytes) -> bytes:

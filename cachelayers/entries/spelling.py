@@ -31,6 +31,14 @@ class Unstable(Exception):
     """A value has no spelling; the text says why, as the end of a sentence."""
 
 
+class Unsaved(Unstable):
+    """A model instance says itself that no database holds it."""
+
+
+class Draft(Unsaved):
+    """A row has a key, and was not read from a database: its values may be an editor's alone."""
+
+
 def spell(value: object) -> str:
     """Return the spelling of a value, which no value of another kind or content has."""
     encoder = ENCODERS.get(type(value))
@@ -238,7 +246,7 @@ def spell_instance(value: Model) -> str:
     """Spell a saved row: its model, database and primary key, whatever its fields hold."""
     key = value.pk
     if value._state.adding or key is None or (isinstance(key, tuple) and None in key):
-        raise Unstable("it has not been saved")
+        raise Unsaved("it has not been saved")
     return f"{beginning_of_row(type(value), value._state.db)}{spell(key)}"
 
 
@@ -247,7 +255,7 @@ def beginning_of_row(model: type[Model], database: str | None) -> str:
     """Spell what the rows of a model in a database have in common."""
     if database is None:
         # As an editor's preview of what is not published: it has the key of a row, not its values.
-        raise Unstable("it was not read from a database")
+        raise Draft("it was not read from a database")
     return f"o{spell_str(model._meta.label)}{spell(database)}"
 
 

@@ -73,8 +73,11 @@ class ValuePacker:
         self._loads = self.serializer.loads
         self._decompressions: dict[int, Compression] = {}
 
-    def pack(self, key: bytes, value: Any) -> Packed:
-        """Return the columns for ``value`` under ``key``; raise what the serializer raises."""
+    def pack(self, key: bytes, value: Any, expires: int) -> Packed:
+        """Return the columns for ``value`` under ``key``; raise what the serializer raises.
+
+        ``expires``: of its row, in milliseconds; a signature holds for it alone.
+        """
         # type(), not isinstance(): a bool or a SafeString must come back as what it was.
         if type(value) is int and SMALLEST_INT64 <= value <= LARGEST_INT64:
             if not self.signed:
@@ -88,8 +91,7 @@ class ValuePacker:
                 form, data = form | self.compression_flag, smaller
         if self.signed:
             form |= SIGNED
-            # The format is signed too: text must not be turned into a pickle by one flipped bit.
-            data = signing.sign(key + bytes((form,)), data)
+            data = signing.sign(signed_with(key, expires, form), data)
         return Packed(form, None, data)
 
     def to_bytes(self, value: Any) -> tuple[int, bytes]:
@@ -103,10 +105,12 @@ class ValuePacker:
             return Kind.BYTES, value
         return self.serializer_kind, self.serializer.dumps(value)
 
-    def unpack(self, key: bytes, form: int, number: int | None, data: bytes | None) -> Any:
+    def unpack(
+        self, key: bytes, expires: int, form: int, number: int | None, data: bytes | None
+    ) -> Any:
         """Return the value of a row; raise Undecodable where it cannot be had or trusted."""
         if self.signed or form > KIND_MASK:
-            data = self.decompressed(form, self.verified(key, form, data))
+            data = self.decompressed(form, self.verified(key, expires, form, data))
             form &= KIND_MASK
         elif form == Kind.INT and number is not None:
             return number
@@ -114,7 +118,7 @@ class ValuePacker:
             raise Undecodable("it has neither a number nor bytes")
         return self.from_bytes(form, data)
 
-    def verified(self, key: bytes, form: int, data: bytes | None) -> bytes:
+    def verified(self, key: bytes, expires: int, form: int, data: bytes | None) -> bytes:
         """Return ``data`` without its signature, which is checked wherever there is one."""
         if not form & SIGNED and self.signed:
             raise Undecodable("it carries no signature, and SIGNED is on")
@@ -123,10 +127,17 @@ class ValuePacker:
         data = bytes(data)  # psycopg 2 gives a memoryview; for bytes this copies nothing
         if not form & SIGNED:
             return data
-        message = signing.unsign(key + bytes((form,)), data)
+        message = signing.unsign(signed_with(key, expires, form), data)
         if message is None:
             raise Undecodable("its signature does not match")
         return message
+
+    def prolonged(
+        self, key: bytes, expires: int, form: int, data: bytes | None, new_expires: int
+    ) -> bytes:
+        """Return the bytes of a signed row with a signature for another expiry."""
+        message = self.verified(key, expires, form, data)
+        return signing.sign(signed_with(key, new_expires, form), message)
 
     def decompressed(self, form: int, data: bytes, largest: int = LARGEST_BYTES) -> bytes:
         """Return ``data`` as it was before compression, if that is not too large."""
@@ -154,3 +165,12 @@ class ValuePacker:
         except Exception as error:  # unpickling runs the class's code: it may raise anything
             raise Undecodable(f"decoding failed: {error!r}") from error
         raise Undecodable(f"it was stored as kind {kind}, not by the SERIALIZER of this cache")
+
+
+def signed_with(key: bytes, expires: int, form: int) -> bytes:
+    """Return what the signature of a value covers besides its bytes.
+
+    The expiry: else an old value could be made to live longer. The format: else one flipped bit
+    would turn text into a pickle.
+    """
+    return key + expires.to_bytes(8, "big", signed=True) + form.to_bytes(2, "big", signed=True)

@@ -6,7 +6,7 @@ What is read in a compute is noticed as it is read. What a view hands in is not:
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import NoneType
 from typing import Any
@@ -17,7 +17,13 @@ from django.utils.functional import LazyObject, empty
 
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.invalidate import tags_of_row
+from cachelayers.invalidation.reports import warn_of_draft_once, warn_of_old_permissions_once
+from cachelayers.invalidation.tags import table_tag
+from cachelayers.invalidation.tracked import tracked_tables
 
+# Where Django's users keep what they are allowed, and the table that it is read from.
+MEMOS_OF_PERMISSIONS = frozenset({"_perm_cache", "_user_perm_cache", "_group_perm_cache"})
+PERMISSIONS = "auth_permission"
 PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
 
 
@@ -33,11 +39,15 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
     """Depend on an instance's row, and on those read with it. Tell whether that is all it holds."""
     if any(instance is one for one in path):
         return True
+    if is_draft(instance):
+        mistrust_draft([capture])
+        return False
     try:
         tags_by_database = tags_of_row(instance)
     except DatabaseError:  # it could not be asked what is a view
         capture.is_unstorable = True
         return False
+    mistrust_old_permissions(capture, instance)
     # It may have been read in a transaction that was rolled back since.
     capture.is_unstorable |= capture.unit.has_seen_uncommitted()
     for database, tags in tags_by_database.items():
@@ -52,6 +62,34 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
         else:  # none: of a foreign key the row says so, of a row elsewhere it does not
             is_clear &= name in foreign_keys_of(type(instance))
     return is_clear
+
+
+def is_draft(instance: Model) -> bool:
+    """Tell an instance whose values no database holds, as far as it says so itself."""
+    return instance._state.adding or instance._state.db is None
+
+
+def mistrust_old_permissions(capture: Capture, user: Model) -> None:
+    """Keep nothing that is made of a user whose permissions were read when nobody noticed.
+
+    As those of a user that a consumer of a websocket holds, since its unit of work is over.
+    """
+    if MEMOS_OF_PERMISSIONS.isdisjoint(vars(user)):
+        return
+    database = user._state.db
+    if database is None or PERMISSIONS not in tracked_tables(database):
+        return  # changes of permissions end nothing anyway
+    tag = table_tag(PERMISSIONS)
+    if not any(tag in one.tags for one in [*capture.dependencies(), *capture.seen_before()]):
+        capture.is_unstorable = True
+        warn_of_old_permissions_once()
+
+
+def mistrust_draft(captures: Iterable[Capture]) -> None:
+    """Have nothing kept that is made of a draft: it may be for its editor's eyes only."""
+    for capture in captures:
+        capture.is_unstorable = True
+    warn_of_draft_once()
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from cachelayers.lookup.calls import (
     recall_by,
     refresh,
 )
-from cachelayers.lookup.given import add_given
+from cachelayers.lookup.given import add_given, holds_draft
 from cachelayers.lookup.peeking import MISS, UNREAD, peek
 from cachelayers.lookup.policy import UNSET, Policy, cap_timeout, remembered_tags
 
@@ -27,6 +27,7 @@ __all__ = [
     "arecall",
     "arefresh",
     "cap_timeout",
+    "holds_draft",
     "invalidate_key",
     "is_warm",
     "peek",

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from django.db.models import Model
 
-from cachelayers.entries.spelling import Unstable, spell
+from cachelayers.entries.spelling import Unsaved, Unstable, spell
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.rows import add_instance, rows_in, without_laziness
+from cachelayers.invalidation.rows import (
+    add_instance,
+    is_draft,
+    mistrust_draft,
+    rows_in,
+    without_laziness,
+)
 
 
 def add_given(capture: Capture, given: object) -> bool:
@@ -16,8 +22,24 @@ def add_given(capture: Capture, given: object) -> bool:
         return add_instance(capture, given)
     try:
         spell(given)
-        rows = list(rows_in(given))
+    except Unsaved:
+        mistrust_draft([capture])
+        return False
     except (Unstable, RecursionError):
         return False  # nobody knows what it is made of
-    are_clear = [add_instance(capture, row) for row in rows]
+    are_clear = [add_instance(capture, row) for row in rows_in(given)]
     return all(are_clear)
+
+
+def holds_draft(given: object) -> bool:
+    """Tell whether an argument is, or holds, a row that was not read from a database."""
+    given = without_laziness(given)
+    if isinstance(given, Model):
+        return is_draft(given)
+    try:
+        spell(given)
+    except Unsaved:
+        return True
+    except (Unstable, RecursionError):
+        pass
+    return False

@@ -30,7 +30,7 @@ def test_bytes_that_claim_to_be_very_many_cannot_be_had(compression: str) -> Non
     tracemalloc.start()
 
     with pytest.raises(Undecodable, match="larger"):
-        packer(compression).unpack(KEY, flag | 1, None, small)
+        packer(compression).unpack(KEY, 0, flag | 1, None, small)
 
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -42,16 +42,16 @@ def test_bytes_that_claim_to_be_very_many_cannot_be_had(compression: str) -> Non
 def test_what_is_packed_can_be_unpacked(compression: str, size: int) -> None:
     value = bytes(size)
 
-    packed = packer(compression).pack(KEY, value)
+    packed = packer(compression).pack(KEY, value, 0)
 
-    assert packer(compression).unpack(KEY, *packed) == value
+    assert packer(compression).unpack(KEY, 0, *packed) == value
 
 
 def test_bytes_that_are_cut_off_cannot_be_had() -> None:
     small = zlib.compress(b"a page" * 1000)[:-9]
 
     with pytest.raises(Undecodable, match="cut off"):
-        packer("zlib").unpack(KEY, packer("zlib").compression_flag | 1, None, small)
+        packer("zlib").unpack(KEY, 0, packer("zlib").compression_flag | 1, None, small)
 
 
 @pytest.mark.parametrize("cache_alias", ["sqlite"], indirect=True)

@@ -71,3 +71,20 @@ def test_every_place_in_the_code_exists() -> None:
 
     assert named
     assert sorted(place for place in named if not (PROJECT / place).exists()) == []
+
+
+TOPICS = """
+backend; whole pages; querysets; each user; test; deploy; my writes; my memory; my disk;
+not cached; REST framework; Wagtail; Celery; Channels; tenants; replicas; pgbouncer;
+ATOMIC_REQUESTS; django-redis; cacheops; cachalot; diskcache; wagtail-cache; Django's own;
+in my process; in my database; switch it off; remove it
+"""
+
+
+def test_every_question_is_answered_two_clicks_from_the_readme() -> None:
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", prose_of(DOCS / "questions.md"), re.MULTILINE)[2:]
+
+    assert "docs/questions.md" in links_of(PROJECT / "README.md")
+    assert [question for question, answer in rows if not LINK.search(answer)] == []
+    asked = "\n".join(question for question, _ in rows)
+    assert [topic for topic in TOPICS.split(";") if topic.strip() not in asked] == []

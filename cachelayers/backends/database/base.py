@@ -77,10 +77,12 @@ class TableCache(ConfiguredCache):
             self._reads_to_note = randrange(1, 2 * READS_PER_NOTED_READ)  # noqa: S311
             self._hand.note_read(place.id)
 
-    def _unpacked(self, key: bytes, form: int, number: int | None, data: bytes | None) -> Any:
+    def _unpacked(
+        self, key: bytes, expires: int, form: int, number: int | None, data: bytes | None
+    ) -> Any:
         """Return the value of a row, or MISS where it cannot be had or trusted."""
         try:
-            return self._unpack(key, form, number, data)
+            return self._unpack(key, expires, form, number, data)
         except Undecodable as error:
             self._report_undecodable(key, error)
             return MISS
@@ -96,12 +98,31 @@ class TableCache(ConfiguredCache):
             if value is MISS:
                 return None
             total = value + delta
-            new = self._pack(place.key, total)
-            if self._table.replace(place, Packed(*row[1:]), new, now_ms()):
+            new = self._pack(place.key, total, row[1])
+            if self._table.replace(place, Packed(*row[2:]), new, now_ms()):
                 return total
             if time.monotonic() > give_up_at:
                 return FAILED
         return None
+
+    def _touch_row(self, place: Place, expires: int) -> Any:
+        """Give a live entry a new expiry; return whether there was one."""
+        if not self._packer.signed:
+            return self._table.touch(place, expires, now_ms())
+        # Its signature holds for its expiry. Written only if the row is still as it was read.
+        give_up_at = time.monotonic() + self._table.sessions.busy_seconds
+        while (row := self._table.read(place, now_ms())) is not None:
+            key, old_expires, form, _, data = row
+            try:
+                new = self._packer.prolonged(key, old_expires, form, data, expires)
+            except Undecodable as error:
+                self._report_undecodable(place.key, error)
+                return False
+            if self._table.touch_signed(place, expires, data, new, now_ms()):
+                return True
+            if time.monotonic() > give_up_at:
+                return FAILED
+        return False
 
     def _report_undecodable(self, key: bytes, error: Undecodable) -> None:
         """Log and count a value that is a miss because it cannot be had or trusted."""
@@ -118,7 +139,7 @@ class TableCache(ConfiguredCache):
 
     def _row(self, place: Place, value: Any, expires: int) -> Row:
         """Return the row for a value."""
-        packed = self._pack(place.key, value)
+        packed = self._pack(place.key, value, expires)
         return Row(
             place.id, place.key, expires, now_ms(), packed.format, packed.number, packed.data
         )

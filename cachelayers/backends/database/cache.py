@@ -100,7 +100,7 @@ class DatabaseCache(TableCache):
         """Return the values found, by their full key."""
         trusted = [place for place in places if not self._is_distrusted(place)]
         rows = self._table.read_many(trusted, now_ms())
-        return {key: self._unpacked(key, form, number, data) for key, _, form, number, data in rows}
+        return {row[0]: self._unpacked(*row) for row in rows}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Tell whether there is a live entry."""
@@ -185,7 +185,7 @@ class DatabaseCache(TableCache):
             return False
         if expires == 0:
             return self._delete(place)
-        return self._attempt("touch", self._table.touch, place, expires, now_ms()) is True
+        return self._attempt("touch", self._touch_row, place, expires) is True
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
@@ -267,7 +267,7 @@ class DatabaseCache(TableCache):
         Nothing is deserialised. Raises Undecodable where it cannot be had or trusted, or is larger
         than anybody can read.
         """
-        data = self._packer.verified(row.key, row.format, row.data)
+        data = self._packer.verified(row.key, row.expires, row.format, row.data)
         if len(data) > MOST_SHOWN_BYTES:
             raise Undecodable(f"it is larger than {MOST_SHOWN_BYTES} bytes")
         return row.format & KIND_MASK, self._packer.decompressed(row.format, data, MOST_SHOWN_BYTES)

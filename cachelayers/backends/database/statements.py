@@ -32,13 +32,17 @@ class Statements:
         here_and_alive = f"{here} AND expires > {mark}"
         between = f"id BETWEEN {mark} AND {mark}"
         alive = f"id = {mark} AND expires > {mark}"
-        self.read = f"SELECT full_key, format, number, data FROM {table} WHERE {alive}"
+        self.read = f"SELECT full_key, expires, format, number, data FROM {table} WHERE {alive}"
         self.exists = f"SELECT full_key FROM {table} WHERE {alive}"
         self.upsert_one = self.upsert(1)
         # How often the time now stands in ``add``, behind the row.
         self.nows_in_add = 1
         self.add = self.insert(1) + self.on_conflict_replace_dead()
         self.touch = f"UPDATE {table} SET expires = {mark}, used = {mark} WHERE {here_and_alive}"
+        self.touch_signed = (
+            f"UPDATE {table} SET expires = {mark}, used = {mark}, data = {mark}"
+            f" WHERE {here_and_alive} AND data = {mark}"
+        )
         self.delete = f"DELETE FROM {table} WHERE {here}"
         self.increment = self.increment_where(here_and_alive)
         self.replace_data = (

@@ -41,10 +41,10 @@ class StrictTable(TableCache):
 
     def _rows(self, places: list[Place]) -> dict[bytes, Timed]:
         found = {}
-        for key, expires, form, number, data in self._table.read_many(places, now_ms()):
-            value = self._unpacked(key, form, number, data)
+        for row in self._table.read_many(places, now_ms()):
+            value = self._unpacked(*row)
             if value is not MISS:
-                found[key] = Timed(value, expires)
+                found[row[0]] = Timed(value, row[1])
         return found
 
     def write_entries(self, entries: Mapping[str, Timed]) -> None:
@@ -68,16 +68,16 @@ class StrictTable(TableCache):
             self._guard.after_write([row])
         return is_added
 
-    def replace_value(self, key: str, old: Any, new: Any) -> bool:
+    def replace_value(self, key: str, old: Timed, new: Any) -> bool:
         """Give a live entry another value if it still has the old one; its expiry stays."""
         place = self._place(key, None)
-        packed = self._pack(place.key, old), self._pack(place.key, new)
+        packed = [self._pack(place.key, value, old.expires_ms) for value in (old.value, new)]
         return self._carry_out("set", self._table.replace, place, *packed, now_ms())
 
     def touch_entry(self, key: str, expires_ms: int) -> bool:
         """Give a live entry another expiry."""
         place = self._place(key, None)
-        return self._carry_out("touch", self._table.touch, place, expires_ms, now_ms())
+        return bool(self._carry_out("touch", self._touch_row, place, expires_ms))
 
     def delete_entry(self, key: str) -> bool:
         """Delete an entry; return whether there was one."""

@@ -23,7 +23,6 @@ BYTES_PER_STATEMENT = 2**20
 
 NEVER_MS = 2**63 - 1  # an expiry that does not come; a number, so that no condition needs NULL
 
-StoredValue = tuple[bytes, int, int | None, bytes | None]  # key, format, number, data
 StoredEntry = tuple[bytes, int, int, int | None, bytes | None]  # key, expires, format ...
 
 
@@ -80,13 +79,13 @@ class EntryTable:
         self.key_head = key_head
         self.sessions = Sessions(database, busy_seconds)
 
-    def read(self, place: Place, now_ms: int) -> StoredValue | None:
-        """Return key, format, number and data of a live entry, or None."""
+    def read(self, place: Place, now_ms: int) -> StoredEntry | None:
+        """Return key, expiry, format, number and data of a live entry, or None."""
         row_id, key = place
         session = self.sessions.current()
         for row in session.fetch(session.sql.read, (row_id, now_ms)):
             if row[0] == key:
-                return row
+                return cast(StoredEntry, row)
         return None
 
     def read_many(self, places: Iterable[Place], now_ms: int) -> Iterator[StoredEntry]:
@@ -132,6 +131,14 @@ class EntryTable:
         """Give a live entry a new expiry; return whether there was one."""
         session = self.sessions.current()
         return session.write(session.sql.touch, (expires, now_ms, *place, now_ms)).rows > 0
+
+    def touch_signed(
+        self, place: Place, expires: int, old: bytes | None, new: bytes, now_ms: int
+    ) -> bool:
+        """Do the same with other data, if a live entry still has the old ones."""
+        session = self.sessions.current()
+        parameters = (expires, now_ms, new, *place, now_ms, old)
+        return session.write(session.sql.touch_signed, parameters).rows > 0
 
     def delete(self, place: Place) -> bool:
         """Delete the row of a key, expired or not; return whether there was one."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from argparse import ArgumentParser
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from cachelayers.conf import package_settings, statistics_database
+from cachelayers.invalidation.log_size import CURE, filled_log
+from cachelayers.invalidation.tracked import tracked_databases
 from cachelayers.management.columns import ago, in_columns, in_words, seconds_in
 from cachelayers.statistics import (
     Advice,
@@ -138,7 +141,7 @@ class Command(BaseCommand):
                 "Nothing was timed: CACHELAYERS['ADVISE_SAMPLE'] is 0. Set it to the part of"
                 " queries and pages to be timed, such as 0.1, and let the site work for a while."
             )
-        return advice_text(found)
+        return "\n\n".join([advice_text(found), *log_advice()])
 
 
 def as_text(found: Any) -> str:
@@ -207,6 +210,16 @@ def log_table(logs: list[LogState]) -> str:
         for log in logs
     ]
     return in_columns(LOG_HEADINGS, rows, texts=2) if rows else ""
+
+
+def log_advice() -> list[str]:
+    """Return what to do about each log that bulk writes have filled."""
+    told = []
+    for database in tracked_databases():
+        with suppress(DatabaseError):  # it is down, or has no log
+            if filled := filled_log(connections[database]):
+                told.append(f"{filled} {CURE}")
+    return told
 
 
 def advice_text(found: list[Advice]) -> str:

@@ -52,7 +52,7 @@ class TableLayer(Layer):
         if kept_of(found) is not DETOUR:
             return False
         # One of those who see the detour replaces it.
-        is_mine = self.table.replace_value(name, DETOUR_VALUE, kept.value)
+        is_mine = self.table.replace_value(name, found, kept.value)
         return is_mine and self.table.touch_entry(name, milliseconds(kept.expires))
 
     def add_to_empty(self, name: str, kept: Kept) -> bool:

@@ -1,0 +1,94 @@
+"""The examples of the shorter pages do what the pages show, and their settings pass the checks."""
+
+from __future__ import annotations
+
+import unittest
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from pytest_django import Settings
+
+from cachelayers import unit_of_work
+from cachelayers.checks import cache_messages
+from cachelayers.test_runs import OwnStatements
+from tests.docs.test_recall_pages import blocks_of
+from tests.library.models import Author, Book
+from tests.settings import database_cache, layered_cache, memory_cache
+
+SETTINGS_PAGES = ["../README.md", "coming_from.md", "install.md", "which_layers.md"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "dependencies.md",
+        "integrations.md",
+        "pages.md",
+        "single_flight.md",
+        "units_of_work.md",
+        "variants.md",
+    ],
+)
+def test_the_example_runs_as_shown(page: str, transactional_db: None) -> None:
+    cache.clear()
+    shown: dict[str, Any] = {
+        "__name__": "example",
+        "Author": Author,
+        "Book": Book,
+        "unit_of_work": unit_of_work,
+    }
+    blocks = blocks_of(page)
+    assert blocks
+
+    for block in blocks:
+        exec(block, shown)
+
+
+def test_the_example_of_layers_runs_as_shown(transactional_db: None, settings: Settings) -> None:
+    settings.CACHES = {
+        "default": layered_cache("memory", "database", bus="log"),
+        "memory": memory_cache(),
+        "database": database_cache("default"),
+    }
+    [block] = blocks_of("layers.md")
+
+    exec(block, {})
+
+
+def test_the_tests_of_the_page_on_tests_pass(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.clear()
+    monkeypatch.setattr(OwnStatements, "are_counted", False)  # as in a user's tests
+    shown: dict[str, Any] = {"__name__": "example", "Author": Author, "Book": Book}
+    [block] = blocks_of("testing.md")
+    exec(block, shown)
+    result = unittest.TestResult()
+
+    unittest.defaultTestLoader.loadTestsFromTestCase(shown["TitleTests"]).run(result)
+
+    assert (result.testsRun, result.errors, result.failures) == (2, [], [])
+
+
+@pytest.mark.parametrize("page", SETTINGS_PAGES)
+def test_the_caches_pass_the_checks(page: str, settings: Settings) -> None:
+    shown: dict[str, Any] = {"BASE_DIR": Path("/srv")}
+    for block in blocks_of(page):
+        if "CACHES = " in block:
+            exec(block, shown)
+    settings.CACHES = shown["CACHES"]
+
+    messages = list(cache_messages())
+
+    assert [message for message in messages if message.is_serious()] == []
+
+
+def test_on_sqlite_the_cache_gets_a_file_of_its_own() -> None:
+    shown: dict[str, Any] = {"BASE_DIR": Path("/srv")}
+    for block in blocks_of("install.md"):
+        exec(block, shown)
+
+    assert shown["DATABASES"]["cache"]["NAME"] != shown["DATABASES"]["default"]["NAME"]
+    assert shown["DATABASE_ROUTERS"] == ["cachelayers.routers.CacheRouter"]
