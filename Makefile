@@ -19,7 +19,7 @@ help:
 	@echo "make test    get PostgreSQL, MariaDB, Redis, memcached and Chromium, and run the whole suite"
 	@echo "             (PYTEST_ARGUMENTS='-k incr': a part of it)"
 	@echo "make test-world   test new projects with other packages, as their authors would"
-	@echo "make lint    check style, types and the imports between the floors of the house"
+	@echo "make lint    check style, types and the imports between packages"
 	@echo "make docs    make a site of the documentation; each warning and broken link is an error"
 	@echo "make bench   measure the cache against its peers, side by side"
 	@echo "             (BENCH_ARGUMENTS=--quick: in a minute)"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequen
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.template.base import Node
 from django.template.library import InclusionNode
 from django.template.loader_tags import BLOCK_CONTEXT_KEY, ExtendsNode, IncludeNode
@@ -18,7 +18,12 @@ from django.template.loader_tags import BLOCK_CONTEXT_KEY, ExtendsNode, IncludeN
 from cachelayers.fragments.names import ABSENT, ALL_NAMES, Spelled
 from cachelayers.fragments.places import USER
 from cachelayers.invalidation.capture import Capture
-from cachelayers.invalidation.rows import add_all_seen, add_instance, without_laziness
+from cachelayers.invalidation.rows import (
+    add_all_seen,
+    add_instance,
+    mistrust_old_permissions,
+    without_laziness,
+)
 from cachelayers.lookup import add_given
 
 NoteName = Callable[[str], None]
@@ -241,6 +246,7 @@ def add_dependencies(
     names: Iterable[Spelled],
     arguments: Sequence[object],
     dimensions: AbstractSet[str],
+    users: Iterable[Any],
 ) -> bool:
     """Have a capture depend on what a block has shown without reading it.
 
@@ -250,6 +256,9 @@ def add_dependencies(
     what was read. ``names``: what stands under those that were asked for.
     """
     is_clear = USER not in dimensions
+    for user in () if is_clear else map(without_laziness, users):
+        if isinstance(user, Model):
+            mistrust_old_permissions(capture, user)
     for argument in arguments:
         is_clear &= add_argument(capture, argument)
     for spelled in names:

@@ -374,7 +374,11 @@ def make(fragment: Fragment) -> Making:
     if any(is_request(value) for value in seen.values()):
         named.append(HOLDS_MORE)
     if capture is not None and not add_dependencies(
-        capture, named, [*fragment.arguments, *watch.objects], markup.dimensions
+        capture,
+        named,
+        [*fragment.arguments, *watch.objects],
+        markup.dimensions,
+        watch.users,
     ):
         reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
     for reason in reasons:

@@ -77,9 +77,9 @@ class Watch:
         # What was read of the request and is more than a number or text: there may be rows in it.
         self.objects: list[object] = []
         with unobserved():
-            self._users = list(block.users())
+            self.users = list(block.users())
             self._requests_in_key = list(block.requests())
-        self._known_users = [one for user in self._users for one in layers_of(user)]
+        self._known_users = [one for user in self.users for one in layers_of(user)]
         unit = current_unit()
         self._request_of_unit = None if unit is None else unit.request
         self._identities: dict[int, str] = {}  # by the id of a user
@@ -187,7 +187,7 @@ class Watch:
 
     def _identify_plain_users(self) -> None:
         """Spell users before the block can add anything to them."""
-        for user in self._users:
+        for user in self.users:
             if not is_lazy(user):
                 self._identify(user)
 
@@ -199,7 +199,7 @@ class Watch:
         """Remember who the users were before the block added something to them."""
         with suppress(Unstable), unobserved():
             self.remembered[USER] = spelled_users(
-                [self._identities.get(id(user)) or identity_of(user) for user in self._users]
+                [self._identities.get(id(user)) or identity_of(user) for user in self.users]
             )
 
     # Lazy objects
@@ -213,7 +213,7 @@ class Watch:
             for name in ("user", "_user")
             if (user := own_attributes(request).get(name)) is not None
         ]
-        for user in [*self._users, *users_of_requests]:
+        for user in [*self.users, *users_of_requests]:
             for one in layers_of(user):
                 if is_lazy(one):
                     found.setdefault(id(one), (one, partial(self._set_up_user, one)))

@@ -52,6 +52,17 @@ def warn_of_draft_once() -> None:
         )
 
 
+def warn_of_old_permissions_once() -> None:
+    """Log that a value is made of a user who has kept permissions for too long."""
+    place = line_of_project(sys._getframe(1)) or "an unknown place"
+    if is_new("permissions", place):
+        logger.warning(
+            "What is made at %s is not kept: its user has kept permissions from before this unit"
+            " of work. Fetch the user again. See docs/limits.md.",
+            place,
+        )
+
+
 def warn_of_other_home_once(table: str, home: str, chosen: str) -> None:
     """Log that a router chooses the database of an entry, and nothing in its key says which."""
     if is_new("routers", table):

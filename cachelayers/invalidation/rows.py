@@ -17,8 +17,13 @@ from django.utils.functional import LazyObject, empty
 
 from cachelayers.invalidation.capture import Capture
 from cachelayers.invalidation.invalidate import tags_of_row
-from cachelayers.invalidation.reports import warn_of_draft_once
+from cachelayers.invalidation.reports import warn_of_draft_once, warn_of_old_permissions_once
+from cachelayers.invalidation.tags import table_tag
+from cachelayers.invalidation.tracked import tracked_tables
 
+# Where Django's users keep what they are allowed, and the table that it is read from.
+MEMOS_OF_PERMISSIONS = frozenset({"_perm_cache", "_user_perm_cache", "_group_perm_cache"})
+PERMISSIONS = "auth_permission"
 PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
 
 
@@ -42,6 +47,7 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
     except DatabaseError:  # it could not be asked what is a view
         capture.is_unstorable = True
         return False
+    mistrust_old_permissions(capture, instance)
     # It may have been read in a transaction that was rolled back since.
     capture.is_unstorable |= capture.unit.has_seen_uncommitted()
     for database, tags in tags_by_database.items():
@@ -61,6 +67,22 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
 def is_draft(instance: Model) -> bool:
     """Tell an instance whose values no database holds, as far as it says so itself."""
     return instance._state.adding or instance._state.db is None
+
+
+def mistrust_old_permissions(capture: Capture, user: Model) -> None:
+    """Keep nothing that is made of a user whose permissions were read when nobody noticed.
+
+    As those of a user that a consumer of a websocket holds, since its unit of work is over.
+    """
+    if MEMOS_OF_PERMISSIONS.isdisjoint(vars(user)):
+        return
+    database = user._state.db
+    if database is None or PERMISSIONS not in tracked_tables(database):
+        return  # changes of permissions end nothing anyway
+    tag = table_tag(PERMISSIONS)
+    if not any(tag in one.tags for one in [*capture.dependencies(), *capture.seen_before()]):
+        capture.is_unstorable = True
+        warn_of_old_permissions_once()
 
 
 def mistrust_draft(captures: Iterable[Capture]) -> None:

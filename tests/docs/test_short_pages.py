@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unittest
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pytest_django import Settings
 
 from cachelayers import unit_of_work
 from cachelayers.checks import cache_messages
+from cachelayers.test_runs import OwnStatements
 from tests.docs.test_recall_pages import blocks_of
 from tests.library.models import Author, Book
 from tests.settings import database_cache, layered_cache, memory_cache
@@ -53,6 +55,21 @@ def test_the_example_of_layers_runs_as_shown(transactional_db: None, settings: S
     [block] = blocks_of("layers.md")
 
     exec(block, {})
+
+
+def test_the_tests_of_the_page_on_tests_pass(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.clear()
+    monkeypatch.setattr(OwnStatements, "are_counted", False)  # as in a user's tests
+    shown: dict[str, Any] = {"__name__": "example", "Author": Author, "Book": Book}
+    [block] = blocks_of("testing.md")
+    exec(block, shown)
+    result = unittest.TestResult()
+
+    unittest.defaultTestLoader.loadTestsFromTestCase(shown["TitleTests"]).run(result)
+
+    assert (result.testsRun, result.errors, result.failures) == (2, [], [])
 
 
 @pytest.mark.parametrize("page", SETTINGS_PAGES)
