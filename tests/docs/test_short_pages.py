@@ -96,7 +96,7 @@ def test_the_examples_of_the_readme_are_valid() -> None:
     [template] = re.findall(r"^```\n({% load .*?)^```$", text, re.MULTILINE | re.DOTALL)
 
     assert shown["busiest"].key("FR").startswith("airports.queries.busiest:")
-    assert Template(template)
+    assert Template(template).nodelist
 
 
 def test_on_sqlite_the_cache_gets_a_file_of_its_own() -> None:
