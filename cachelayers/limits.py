@@ -82,6 +82,13 @@ def takes_several_statements(connection: BaseDatabaseWrapper) -> bool:
     return connection.vendor == "postgresql" and not options.get("server_side_binding")
 
 
+def has_psycopg3(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether PostgreSQL's driver is psycopg 3."""
+    return (
+        connection.vendor == "postgresql" and cast(Any, connection).Database.__name__ == "psycopg"
+    )
+
+
 def milliseconds(seconds: float) -> int:
     """Return a time as PostgreSQL wants it: 0 would mean no limit."""
     return max(1, round(seconds * 1000))

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import django.db
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.answers import Undo, is_in_transaction, undone_at_failure
 from cachelayers.invalidation.driver import rows_of
 from cachelayers.invalidation.functions import PURE_ON_SQLITE
 from cachelayers.invalidation.tokens import read_tokens
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import literal
+from cachelayers.limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Details:
     """What a database's names have in them; names in lower case."""
 
     views: Mapping[str, str] = field(default_factory=dict)  # their definitions
+    unread: frozenset[str] = frozenset()  # views whose definition could not be had in time
     # The users' functions and procedures; None where the body cannot be read, or is no SQL.
     functions: Mapping[str, str | None] = field(default_factory=dict)
     # Functions that are not the users', and not known to return the same each time.
@@ -112,13 +117,29 @@ def is_plain_on_sqlite(table: TrackedTable, definition: str) -> bool:
 
 # PostgreSQL
 
-POSTGRES = """
-SELECT 'view', c.relname, pg_get_viewdef(c.oid)
+# To show a definition, PostgreSQL locks the view and the tables in it: while a migration has one of
+# them, that waits until it is over. So the lock is looked for first, and waited for briefly if it
+# comes in between.
+POSTGRES_VIEWS = """
+WITH locked (relation) AS MATERIALIZED (
+  SELECT l.relation FROM pg_locks l JOIN pg_database b ON b.oid = l.database
+  WHERE b.datname = current_database() AND l.locktype = 'relation'
+    AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
+)
+SELECT c.relname, CASE WHEN c.oid NOT IN (SELECT relation FROM locked) AND NOT EXISTS (
+    SELECT 1 FROM pg_rewrite r
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+      AND d.refclassid = 'pg_class'::regclass
+    WHERE r.ev_class = c.oid AND d.refobjid IN (SELECT relation FROM locked)
+  ) THEN pg_get_viewdef(c.oid) END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
   AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                   AND d.objid = c.oid AND d.deptype = 'e')
-UNION ALL
+"""
+POSTGRES_VIEW_NAMES = "SELECT relname, NULL FROM pg_class WHERE relkind = 'v'"
+POSTGRES_LOCK_SECONDS = 0.1
+POSTGRES = """
 SELECT CASE WHEN row_security_active(c.oid) THEN 'secured now' ELSE 'secured' END, c.relname, NULL
 FROM pg_class c WHERE c.relrowsecurity
 UNION ALL
@@ -153,8 +174,10 @@ def load_postgres(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) ->
     """Read the system catalogue."""
     rows = rows_by_kind(connection, POSTGRES)
     secured_now = names_among(rows, "secured now")
+    views = views_on_postgres(connection)
     return Details(
-        views={name: text or "" for name, text in rows.get("view", [])},
+        views={name.lower(): text or "" for name, text in views},
+        unread=frozenset(name.lower() for name, text in views if text is None),
         functions=bodies_among(rows),
         impure=names_among(rows, "impure"),
         temporary=names_among(rows, "temporary"),
@@ -162,6 +185,23 @@ def load_postgres(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) ->
         secured_now=secured_now,
         odd_keys=odd_keys_on_postgres(connection, keyed),
     )
+
+
+def views_on_postgres(connection: BaseDatabaseWrapper) -> list[tuple[Any, ...]]:
+    """Return the views' names and definitions; None instead of one that takes too long to have."""
+    limit = Limit()
+    if has_psycopg3(connection):  # the other driver reads one answer of a message
+        limit = (
+            limit_in_transaction(connection, POSTGRES_LOCK_SECONDS)
+            if is_in_transaction(connection)
+            else limit_alone(connection, POSTGRES_LOCK_SECONDS, in_bulk=True)
+        )
+    statement = f"{limit.before}{POSTGRES_VIEWS.strip()}{limit.after}"
+    try:
+        with undone_at_failure(connection, Undo(limit.undo)):
+            return rows_of(connection, statement, answers_before=limit.answers_before)
+    except django.db.Error:
+        return rows_of(connection, POSTGRES_VIEW_NAMES)
 
 
 def odd_keys_on_postgres(

@@ -396,6 +396,8 @@ class Database:
             yield f"{names[0]} is no table or view that the catalogue shows"
         if names := sorted((statement.names & secured) | (behind_views & details.secured)):
             yield f"who may see which rows of {names[0]} is decided by row-level security"
+        if names := sorted(statement.names & details.unread):
+            yield f"what is in the view {names[0]} could not be read: a table was locked"
         if names := sorted(impure) or bodiless:
             yield f"what the function {names[0]}() reads is not known"
 
@@ -500,7 +502,7 @@ def with_views(
         inner = parse_statement(bodies[name] or "", vendor)
         calls, sources = calls | inner.calls, sources | inner.sources
         found = inner.names & bodies.keys()
-        names |= found & details.functions.keys()
+        names |= found & (details.functions.keys() | details.unread)
         open_names |= found - seen
     return replace(statement, calls=calls, sources=sources, names=names)
 

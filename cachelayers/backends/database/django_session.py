@@ -36,7 +36,7 @@ from cachelayers.backends.database.statements import (
 from cachelayers.conf import is_own_database
 from cachelayers.invalidation.noticing import notice
 from cachelayers.invalidation.unnoticed import noticed_changes
-from cachelayers.limits import Limit, limit_alone, limit_in_transaction
+from cachelayers.limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
 from cachelayers.models import Entry
 from cachelayers.test_runs import apart_from_test
 
@@ -275,10 +275,3 @@ def read_outcome(cursor: Any, vendor: str) -> Written:
 
 def no_answer(cursor: Any, vendor: str) -> None:
     """Ask for nothing."""
-
-
-def has_psycopg3(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether PostgreSQL's driver is psycopg 3."""
-    return (
-        connection.vendor == "postgresql" and cast(Any, connection).Database.__name__ == "psycopg"
-    )
