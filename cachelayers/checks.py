@@ -99,6 +99,8 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
             " database is the bus then.",
             id="cachelayers.W051",
         )
+    if options.get("BUS") == LOG_AS_BUS:
+        yield from far_bus_messages(where, layers)
     if options.get("BUS") is not None or not isinstance(layers, (list, tuple)):
         return
     local = [alias for alias in layers if is_local_alias(alias)]
@@ -111,6 +113,34 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
             " for what only recall, @cached and fragments keep, silence this.",
             id="cachelayers.W006",
         )
+
+
+def far_bus_messages(where: str, layers: Any) -> Iterator[CheckMessage]:
+    """Yield a warning where the table is on a server, and the events go to another database.
+
+    The events of an SQLite file are beside its entries, and need no warning.
+    """
+    for alias, params in database_caches():
+        database = database_alias_of(params)
+        if not isinstance(layers, (list, tuple)) or alias not in layers:
+            continue
+        if database in settings.DATABASES and is_on_another_server(database):
+            yield checks.Warning(
+                f"{where} has the log as BUS, and its table CACHES[{alias!r}] is in"
+                f" DATABASES[{database!r}]: each write of the cache writes a row into"
+                f" DATABASES[{DEFAULT_DB_ALIAS!r}] too.",
+                hint="Set BUS to the alias of a Redis, or keep the table in"
+                f" DATABASES[{DEFAULT_DB_ALIAS!r}]. If these writes do no harm, silence this.",
+                id="cachelayers.W054",
+            )
+
+
+def is_on_another_server(database: str) -> bool:
+    """Tell whether an alias leads to a database on a server, and not to the default one."""
+    default, own = (connections.settings[alias] for alias in (DEFAULT_DB_ALIAS, database))
+    return connections[database].vendor != "sqlite" and any(
+        own[name] != default[name] for name in ("ENGINE", "HOST", "PORT", "NAME")
+    )
 
 
 def holds_a_table(layers: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 
-from cachelayers.decorators.wrappers import spell_held, stands_under_its_name
+from cachelayers.decorators.wrappers import place_among_namesakes, spell_held, stands_under_its_name
 from cachelayers.entries.arguments import ArgumentKeys, DraftGiven
 from cachelayers.entries.spelling import path_of
 from cachelayers.invalidation.capture import current_capture, listening_captures
@@ -69,10 +69,12 @@ class Keeping:
         Asked for at the first call: what a module defines does not stand in it before.
         """
         path = path_of(self.function)
-        if self._make_text is None and not stands_under_its_name(self, path):
-            held = spell_held(self.keys.where, self.function)
-            if held:
-                self.keys = ArgumentKeys(path, inspect.signature(self.function), held=held)
+        if not stands_under_its_name(self, path):
+            place = place_among_namesakes(self.function)
+            held = "" if self._make_text else spell_held(self.keys.where, self.function)
+            if held or place:
+                signature = inspect.signature(self.function)
+                self.keys = ArgumentKeys(path, signature, place=place, held=held)
         self._is_told_apart = True
 
     def recall(self, arguments: Arguments, keywords: Keywords) -> Any:

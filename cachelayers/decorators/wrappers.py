@@ -64,6 +64,22 @@ def layers_of(function: Any) -> Iterator[Any]:
             break
 
 
+def place_among_namesakes(function: Any) -> str:
+    """Return where a function begins that its name does not lead to: another one may have the name.
+
+    As handlers that are registered and all called alike. Empty where the name leads to its code.
+    """
+    code = code_of(function)
+    found = code_of(find_by_name(function.__module__, function.__qualname__))
+    return "" if code is None or code is found else f"line {code.co_firstlineno};"
+
+
+def code_of(function: Any) -> Any:
+    """Return the code of the innermost function, if it has some."""
+    *_, innermost = layers_of(function)
+    return getattr(innermost, "__code__", None)
+
+
 def held_by(layer: Any) -> Iterator[tuple[str, Any]]:
     """Yield the values that a function or callable object has beside its arguments."""
     if isinstance(layer, FunctionType):
@@ -72,11 +88,34 @@ def held_by(layer: Any) -> Iterator[tuple[str, Any]]:
             if name != "__class__":
                 with suppress(ValueError):  # nothing is in it yet
                     yield name, cell.cell_contents
+        yield from added_by(layer)
     elif isinstance(layer, partial):
         yield "arguments", (layer.args, layer.keywords)
     elif not type(layer).__flags__ & STATIC_C_TYPE:  # not a builtin, or what lru_cache makes
-        own = getattr(layer, "__dict__", {})
+        own = {name: value for part in parts_of(layer) for name, value in part.items()}
         yield from ((name, own[name]) for name in sorted(own.keys() - NO_VALUES))
+
+
+def added_by(wrapper: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a decorator's function has beside what it has taken over from the wrapped one."""
+    wrapped = getattr(wrapper, "__wrapped__", None)
+    if wrapped is None:
+        return  # its defaults are in each call's key, and its attributes in the code
+    for index, value in enumerate(wrapper.__defaults__ or ()):
+        yield f"default {index}", value
+    yield from sorted((wrapper.__kwdefaults__ or {}).items())
+    taken = getattr(wrapped, "__dict__", {})
+    for name, value in sorted(vars(wrapper).items()):
+        if name not in NO_VALUES and taken.get(name, NO_VALUES) is not value:
+            yield name, value
+
+
+def parts_of(instance: Any) -> Iterator[dict[str, Any]]:
+    """Yield what an object holds: its attributes, and what is in its slots."""
+    state = object.__getstate__(instance)
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, dict):
+            yield part
 
 
 def spell_one(value: Any) -> str:

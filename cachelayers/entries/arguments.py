@@ -23,13 +23,18 @@ class DraftGiven(TypeError):
 class ArgumentKeys:
     """Makes the keys of one function, called ``path`` (see path_of)."""
 
-    def __init__(self, path: str, signature: inspect.Signature, *, held: str = "") -> None:
-        """Prepare what is the same for every call; ``held`` tells functions of one path apart."""
+    def __init__(
+        self, path: str, signature: inspect.Signature, *, place: str = "", held: str = ""
+    ) -> None:
+        """Prepare what is the same for every call.
+
+        ``place`` and ``held`` tell functions of one path apart; where ``key=`` does, ``place``.
+        """
         self.where = path.replace(":", ".")
         self._signature = signature
         self._head = UNSAFE_IN_KEYS.sub("_", self.where)[:LONGEST_HEAD]
-        self._digest = self._begin_digest(path, f"arguments{held}")
-        self._digest_of_text = self._begin_digest(path, "text")
+        self._digest = self._begin_digest(path, f"arguments{place}{held}")
+        self._digest_of_text = self._begin_digest(path, f"text{place}")
         self._fill_ins = [fill_in(parameter) for parameter in signature.parameters.values()]
         self._most, self._fewest = count_positional(signature)
 

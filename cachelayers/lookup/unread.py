@@ -10,13 +10,17 @@ import pickle
 from types import NoneType
 from typing import Any
 
+from django.contrib.messages.storage.base import BaseStorage
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
 # As most values are, and all fragments without holes.
 WITH_NOTHING_TO_READ = frozenset({NoneType, bool, int, float, str, bytes, SafeString})
+OF_ONE_VISITOR = (HttpResponseBase, HttpRequest, SessionBase, BaseStorage)
 
 
 class Nowhere:
@@ -27,7 +31,7 @@ class Nowhere:
 
 
 class ResponseFound(TypeError):
-    """A value is, or holds, a response."""
+    """A value is, or holds, a response, a request or a session."""
 
 
 class Reader(pickle.Pickler):
@@ -35,32 +39,32 @@ class Reader(pickle.Pickler):
 
     def reducer_override(self, one: Any) -> Any:
         """Look at what is neither a plain value nor a container."""
-        if isinstance(one, HttpResponseBase):
+        if isinstance(one, OF_ONE_VISITOR):
             raise ResponseFound(type(one).__name__)
         return NotImplemented
 
 
 def refuse_response(where: str, value: object) -> None:
-    """Raise TypeError for a response: it is one visitor's, with his cookies and tokens."""
-    if isinstance(value, HttpResponseBase):
+    """Raise TypeError for a response or request: it is one visitor's, with cookies and tokens."""
+    if isinstance(value, OF_ONE_VISITOR):
         raise explain(where, type(value).__name__)
 
 
 def explain(where: str, name: str) -> TypeError:
     """Return the error that says what to do instead."""
     return TypeError(
-        f"{where} made a value with a response in it ({name}). A response is one visitor's: it"
-        " holds cookies, a CSRF token, maybe a name. Cache what it is made from; or parts of its"
-        " template with {% fragment %}; or whole pages with Django's cache_page."
+        f"{where} made a value with a response, request or session in it ({name}). That is one"
+        " visitor's: it holds cookies, a CSRF token, maybe a name. Cache what it is made from; or"
+        " parts of its template with {% fragment %}; or whole pages with Django's cache_page."
     )
 
 
 def read_all(where: str, value: object) -> None:
     """Run the queries in a value and use its lazy objects, which keep what they have read.
 
-    Raises what the database does, and TypeError for a response in it; ``where`` begins its text. By
-    pickling it, which goes where a cache will go: a walk through attributes would end in the
-    managers of models, and with them in all of the site.
+    Raises what the database does, and TypeError for a response or request in it; ``where`` begins
+    its text. By pickling it, which goes where a cache will go: a walk through attributes would end
+    in the managers of models, and with them in all of the site.
     """
     if type(value) in WITH_NOTHING_TO_READ:
         return

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import unittest
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.template import Template
 from pytest_django import Settings
 
 from cachelayers import unit_of_work
 from cachelayers.checks import cache_messages
 from cachelayers.test_runs import OwnStatements
 from tests.docs.test_recall_pages import blocks_of
+from tests.environment import PROJECT
 from tests.library.models import Author, Book
 from tests.settings import database_cache, layered_cache, memory_cache
 
@@ -83,6 +86,17 @@ def test_the_caches_pass_the_checks(page: str, settings: Settings) -> None:
     messages = list(cache_messages())
 
     assert [message for message in messages if message.is_serious()] == []
+
+
+def test_the_examples_of_the_readme_are_valid() -> None:
+    shown: dict[str, Any] = {"BASE_DIR": Path("/srv"), "__name__": "airports.queries"}
+    for block in blocks_of("../README.md"):
+        exec(block, shown)
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    [template] = re.findall(r"^```\n({% load .*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+    assert shown["busiest"].key("FR").startswith("airports.queries.busiest:")
+    assert Template(template).nodelist
 
 
 def test_on_sqlite_the_cache_gets_a_file_of_its_own() -> None:

@@ -138,6 +138,33 @@ def test_events_are_bounded_and_a_file_that_is_another_one_makes_memory_forget(
     assert any(name.endswith("key-1") for name in caches["apart-memory"].store.records)  # type: ignore[attr-defined]
 
 
+@pytest.mark.mariadb
+def test_a_table_on_a_server_of_its_own_is_a_warning_that_names_both_databases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configured = {
+        "m": memory_cache(),
+        "t": database_cache("mariadb"),
+        "l": layered_cache("m", "t", bus="log"),
+    }
+    with override_settings(CACHES=configured):
+        [message] = cache_messages()
+        assert message.id == "cachelayers.W054"
+        assert "CACHES['t'] is in DATABASES['mariadb']" in message.msg
+        assert "into DATABASES['default'] too" in message.msg
+
+        # Another alias of the same database.
+        monkeypatch.setitem(connections.settings, "default", connections.settings["mariadb"])
+        assert list(cache_messages()) == []
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_table_in_a_file_of_its_own_is_no_warning() -> None:
+    ids = [one.id for one in cache_messages()]
+
+    assert "cachelayers.W054" not in ids
+
+
 def test_without_a_table_among_the_layers_a_check_says_where_the_events_go() -> None:
     configured = {
         "m": memory_cache(),

@@ -42,6 +42,43 @@ class ForReader:
         return f"{self.reader}: {report(*args)}"
 
 
+def by_default(reader: Any) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def read(*args: Any, _reader: Any = reader) -> Any:
+            return f"{_reader}: {function(*args)}"
+
+        return read
+
+    return decorate
+
+
+def by_attribute(reader: Any) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def read(*args: Any) -> Any:
+            return f"{hung.reader}: {function(*args)}"
+
+        hung: Any = read
+        hung.reader = reader
+        return read
+
+    return decorate
+
+
+class Slotted:
+    """A decorator that keeps what it was given in a slot."""
+
+    __slots__ = ("__dict__", "reader")
+
+    def __init__(self, reader: Any, function: Function) -> None:
+        self.reader = reader
+        update_wrapper(self, function)
+
+    def __call__(self, *args: Any) -> Any:
+        return f"{self.reader}: {report(*args)}"
+
+
 class Named:
     """A callable object that has a name and wraps nothing."""
 
@@ -68,9 +105,64 @@ WAYS: dict[str, Callable[[Any], Function]] = {
     "a decorator in the middle": lambda reader: lru_cache(for_reader(reader)(report)),
     "an object": lambda reader: ForReader(reader, report),
     "an object that wraps nothing": Named,
+    "a default": lambda reader: by_default(reader)(report),
+    "an attribute": lambda reader: by_attribute(reader)(report),
+    "a slot": lambda reader: Slotted(reader, report),
     "a partial": lambda reader: update_wrapper(partial(report, reader=f"{reader}: "), report),
     "a function in another": local_report,
 }
+
+
+handlers: dict[str, Function] = {}
+
+
+def handles(word: str) -> Callable[[Function], Function]:
+    """Register functions, which mostly are all called alike."""
+
+    def register(function: Function) -> Function:
+        handlers[word] = function
+        return function
+
+    return register
+
+
+@handles("orders")
+@cached
+def handle(number: int) -> str:
+    return f"order {number}"
+
+
+@handles("bills")  # type: ignore[no-redef] # on purpose
+@cached
+def handle(number: int) -> str:  # noqa: F811 - on purpose
+    return f"bill {number}"
+
+
+@handles("orders by key")
+@cached(key=str)
+def handle_by_key(number: int) -> str:
+    return f"order {number}"
+
+
+@handles("bills by key")  # type: ignore[no-redef] # on purpose
+@cached(key=str)
+def handle_by_key(number: int) -> str:  # noqa: F811 - on purpose
+    return f"bill {number}"
+
+
+def local_namesake(*, is_first: bool) -> Function:
+    if is_first:
+
+        @cached
+        def chosen() -> str:
+            return "first"
+    else:
+
+        @cached
+        def chosen() -> str:
+            return "second"
+
+    return chosen
 
 
 lock = threading.Lock()
@@ -124,3 +216,24 @@ def test_what_a_module_has_under_its_name_may_be_decorated_by_anything() -> None
 
 def test_what_it_wraps_is_found_under_its_name_too() -> None:
     assert cached(for_reader(report)(report)).key() == cached(for_reader(report)(report)).key()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_handlers_that_are_called_alike_share_no_entry() -> None:
+    def shown() -> list[str]:
+        with unit_of_work():
+            return [function(1) for function in handlers.values()]
+
+    assert [shown(), shown()] == [["order 1", "bill 1"] * 2] * 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_functions_within_one_that_are_called_alike_share_no_entry() -> None:
+    assert [local_namesake(is_first=one)() for one in (True, False, True)] == [
+        *("first", "second", "first")
+    ]
+
+
+def test_a_function_under_its_name_has_one_key_wherever_it_is_decorated() -> None:
+    assert cached(report).key() == cached(report).key()
+    assert handlers["bills"].key(1) == handle.key(1)  # type: ignore[attr-defined] # of @cached

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.cache.backends.base import BaseCache
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -38,6 +39,9 @@ RESPONSES: list[Callable[[], Any]] = [
     lambda: TemplateResponse(RequestFactory().get("/"), "some.html"),
     lambda: {"page": [1, HttpResponse("x")]},
     lambda: (200, TemplateResponse(RequestFactory().get("/"), "some.html")),
+    HttpRequest,
+    lambda: {"request": HttpRequest()},
+    lambda: [SessionStore()],
 ]
 
 

@@ -53,6 +53,7 @@ def database(
         django_db_blocker.unblock(),
         override_settings(CACHES={**django_settings.CACHES, "default": database_cache(alias)}),
     ):
+        caches["default"].has_key("made")  # has an SQLite file write ahead, as on a site
         empty(alias)
         yield alias
 
