@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
+from django.test import override_settings
 
 from cachelayers import recall
 from cachelayers.backends.layered import breaker
@@ -17,6 +20,10 @@ from cachelayers.backends.layered.breaker import Breaker, breaker_of
 from cachelayers.signals import layer_failed, layer_recovered
 from cachelayers.stats import counts
 from tests.layered.conftest import MakeStack, Stack, forget_processes
+from tests.settings import layered_cache
+
+DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
+LOOK_UP_SECONDS = 0.5
 
 
 def test_what_a_layer_cannot_say_the_next_one_does(stack: Stack) -> None:
@@ -231,6 +238,33 @@ def test_a_layer_that_is_slow_again_and_again_is_skipped() -> None:
 
     one.note_duration("get", 0.6, 0.5)
     assert one.is_open
+
+
+def test_a_host_whose_name_is_not_found_in_time_is_looked_up_less_than_half_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up: list[str] = []
+
+    def look_up(host: str, *arguments: Any) -> Any:
+        looked_up.append(host)
+        time.sleep(LOOK_UP_SECONDS)  # as the system's resolver does while no name server answers
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    names = layered_cache("memory", "far")
+    names["OPTIONS"]["TIME_LIMIT"] = LOOK_UP_SECONDS / 10
+    aliases = {
+        "far": {"BACKEND": DJANGOS_REDIS, "LOCATION": "redis://cache.example:6379"},
+        "slow names": names,
+    }
+    with override_settings(CACHES={**settings.CACHES, **aliases}):
+        assert caches["slow names"].get("page") is None
+        end = time.monotonic() + LOOK_UP_SECONDS
+        while time.monotonic() < end:
+            assert caches["slow names"].get("page") is None
+            time.sleep(0.01)
+
+    assert looked_up == ["cache.example"]
 
 
 def test_values_that_one_layer_cannot_serialise_leave_nothing_old(

@@ -36,6 +36,7 @@ class Breaker:
         self._slow_calls = 0
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._try_at = 0.0  # of time.monotonic()
+        self._waited_seconds = 0.0
         self._lock = ForkSafeLock()
 
     def takes_probe(self) -> bool:
@@ -45,17 +46,22 @@ class Breaker:
         with self._lock:
             if not self.is_open or time.monotonic() < self._try_at:
                 return False
-            self._try_at = time.monotonic() + PROBE_SECONDS
+            self._try_at = time.monotonic() + max(PROBE_SECONDS, 2 * self._waited_seconds)
             return True
 
-    def fail(self, operation: str, error: BaseException) -> None:
-        """Open, or stay open for longer. Reported when it opens."""
+    def fail(self, operation: str, error: BaseException, waited_seconds: float = 0.0) -> None:
+        """Open, or stay open for longer. Reported when it opens.
+
+        After a wait that nothing has bounded, such as for the host's name to be found, for twice as
+        long: callers are to spend less time waiting than not.
+        """
         counts.add(self.alias, "errors")
         with self._lock:
             was_open, self.is_open = self.is_open, True
             self.failures += 1
             pause = self._pause_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-            self._try_at = time.monotonic() + pause
+            self._waited_seconds = waited_seconds
+            self._try_at = time.monotonic() + max(pause, 2 * waited_seconds)
             self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
         if not was_open:
             logger.error(
@@ -75,7 +81,7 @@ class Breaker:
         self._slow_calls += 1
         if seconds > FAR_TOO_SLOW * limit_seconds:  # the limit is for each piece of an answer
             self._slow_calls = 0
-            self.fail(operation, TimeoutError(f"a call took {seconds:.1f} s"))
+            self.fail(operation, TimeoutError(f"a call took {seconds:.1f} s"), seconds)
         elif self._slow_calls >= SLOW_CALLS:
             self._slow_calls = 0
             self.fail(operation, TimeoutError(f"{SLOW_CALLS} calls took over {limit_seconds} s"))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 
 from cachelayers.backends.faults import cache_errors, refusals, said_by
-from cachelayers.backends.layered.breaker import logger
+from cachelayers.backends.layered.breaker import FAR_TOO_SLOW, logger
 from cachelayers.backends.layered.bus import Bus
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.flows import Step, run
@@ -50,7 +50,7 @@ class Call:
         try:
             answer = getattr(self.target, self.operation)(*self.arguments)
         except cache_errors() as error:
-            return self._explain(error)
+            return self._explain(error, time.monotonic() - began)
         except BaseException:  # a signal's, say: its client may not have read an answer to its end
             self.target.cut()
             raise
@@ -70,7 +70,7 @@ class Call:
         try:
             answer = await own
         except cache_errors() as error:
-            return self._explain(error)
+            return self._explain(error, clock.stop())
         finally:
             seconds = clock.stop()
         self.target.breaker.note_duration(self.operation, seconds, self.limit_seconds)
@@ -80,11 +80,12 @@ class Call:
         seconds = time.monotonic() - began
         self.target.breaker.note_duration(self.operation, seconds, self.limit_seconds)
 
-    def _explain(self, error: BaseException) -> Outcome:
+    def _explain(self, error: BaseException, seconds: float) -> Outcome:
         if isinstance(error, refusals()) and not isinstance(error, OSError):
             report_refusal(self.target.alias, self.operation, error)
             return REFUSED
-        self.target.breaker.fail(self.operation, error)
+        is_bounded = seconds <= FAR_TOO_SLOW * self.limit_seconds
+        self.target.breaker.fail(self.operation, error, 0.0 if is_bounded else seconds)
         return FAILED
 
 
