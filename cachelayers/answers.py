@@ -101,6 +101,8 @@ def connect_within(connection: BaseDatabaseWrapper, seconds: float) -> None:
     try:
         with pool_within(connection, limit):
             connection.ensure_connection()
+    except UnicodeError as error:  # psycopg's, of a host's name that cannot be one
+        raise django.db.OperationalError(*error.args[-1:]) from error
     finally:
         connection.settings_dict = usual
 

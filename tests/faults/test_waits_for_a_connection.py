@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
 import django.db
@@ -15,7 +17,7 @@ from tests import environment
 from tests.faults.conftest import OpenCache, seconds_of
 from tests.faults.harness import Proxy
 from tests.faults.test_log_in_time import log
-from tests.servers import postgres_settings
+from tests.servers import mariadb_settings, postgres_settings
 
 __all__ = ["log"]
 
@@ -77,3 +79,31 @@ def test_a_log_to_prune_that_must_be_connected_to_first_is_waited_for_once(log: 
     bounded._pauses.clear()
 
     assert took < CONNECT_SECONDS + LOAD_SECONDS
+
+
+@pytest.mark.mariadb
+def test_a_process_that_does_not_know_its_server_yet_waits_no_longer_for_it(
+    open_cache: OpenCache,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # which accepts, and says nothing
+        database = mariadb_settings(silent.getsockname()[1], "entries")
+        database["OPTIONS"] = {}
+        cache = open_cache("unknown-server", database, migrate=False)
+        release = threading.Timer(CONNECT_SECONDS + 2 * LOAD_SECONDS, silent.close)
+        release.start()
+
+        took = seconds_of(lambda: cache.get("page"))
+
+        release.cancel()
+        release.join()
+    assert took < CONNECT_SECONDS + LOAD_SECONDS
+
+
+@pytest.mark.postgres
+def test_a_name_that_no_host_can_have_is_a_miss(open_cache: OpenCache) -> None:
+    database = {**postgres_settings(1, "entries"), "HOST": "an..empty.label"}
+    cache = open_cache("no-host", database, migrate=False)
+
+    cache.set("page", "new")
+
+    assert cache.get("page", "missing") == "missing"

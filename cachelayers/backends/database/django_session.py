@@ -67,6 +67,9 @@ class DjangoSession:
     @cached_property
     def sql(self) -> Statements:
         """Return the vendor's statements; telling MariaDB from MySQL takes a connection."""
+        if self.connection.vendor == "mysql":
+            with apart_from_test(self.connection):
+                self._connect()
         return django_statements(self.connection)
 
     def fetch(
@@ -81,10 +84,10 @@ class DjangoSession:
 
     def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
         """Run a statement and return what it did."""
-        if self.connection.vendor == "mysql":
-            self._refuse_what_cuts_the_connection(parameters)
 
         def perform(limit: Limit) -> Written:
+            if self.connection.vendor == "mysql":
+                self._refuse_what_cuts_the_connection(parameters)
             return self._execute(limit, statement, parameters, read_outcome)
 
         return self._attempt(perform, in_bulk=in_bulk)
@@ -158,14 +161,18 @@ class DjangoSession:
 
     def _perform(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
         """Perform once."""
-        if self.connection.connection is None and not self.connection.in_atomic_block:
-            connect_within(self.connection, self.busy_seconds)
+        self._connect()
         if is_in_transaction(self.connection):
             return self._perform_in_transaction(perform)
         # A statement in bulk takes as long as it takes, while the server is at it.
         seconds = float("inf") if in_bulk else self.busy_seconds
         with answered_within(self.connection, seconds, ROLLBACK):
             return perform(limit_alone(self.connection, self.busy_seconds, in_bulk=in_bulk))
+
+    def _connect(self) -> None:
+        """Connect where there is no connection yet, and wait no longer for that than allowed."""
+        if self.connection.connection is None and not self.connection.in_atomic_block:
+            connect_within(self.connection, self.busy_seconds)
 
     def _perform_in_transaction(self, perform: Callable[[Limit], Answer]) -> Answer:
         """Perform behind a savepoint: what fails here must not break what the caller does."""

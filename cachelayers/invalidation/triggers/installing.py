@@ -61,13 +61,16 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     places = {trigger.installed.place for trigger in chosen}
     taken = {trigger.installed.name for trigger in chosen}
     former: set[str] = set()
+    removals = []
     for one in found:
         is_renamed = one.installed.name in taken  # its table was, and another is to have its name
         is_meant = is_renamed or names is None or one.bare_place in names
         is_wrong = one.installed not in right
         if is_wrong and (one.installed.place in places or (is_meant and one.is_in_sight)):
-            run(connection, [one.removal])
+            removals.append(one.removal)
             former |= one.logged_tables
+    if removals:
+        run(connection, removals)  # at once: the tables are locked meanwhile
     there = {one.installed for one in found}
     lacking = [trigger for trigger in chosen if trigger.installed not in there]
     # A partition that another program took away has left no sign.
