@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.middleware.csrf import CSRF_SECRET_LENGTH, CSRF_TOKEN_LENGTH
-
 from cachelayers.invalidation.rows import without_laziness
+from cachelayers.lookup.tokens import has_token_of
 from cachelayers.request_access import is_request, own_attributes, real, unobserved
 
 SHORTEST_SECRET = 8  # characters; what is shorter may be in a text by chance
 TOKEN_NAMES = frozenset({"csrf_token", "csrf_input"})
 HOLDS_VALUES = (dict, list, tuple, set, frozenset, str)  # beside its attributes
-TOKEN_CHARACTERS = string.ascii_letters + string.digits
-NUMBERS = {letter: number for number, letter in enumerate(TOKEN_CHARACTERS)}
-# A token may stand beside other letters, so each place is one where it may begin.
-TOKEN = re.compile(rf"(?=([0-9A-Za-z]{{{CSRF_TOKEN_LENGTH}}}))")
 
 
 def requests_in(names: Mapping[str, Any], request: Any, of_unit: Any) -> list[Any]:
@@ -81,28 +74,8 @@ def session_key_of(request: Any) -> str | None:
     return text_of(getattr(session, "session_key", None))
 
 
-def has_form_field(text: str) -> bool:
-    """Tell whether a text has the field in which a form sends its token."""
-    return "csrfmiddlewaretoken" in text
-
-
 def has_token(text: str, request: Any) -> bool:
-    """Tell whether a text holds a token of a request, which is another one each time it is made."""
+    """Tell whether a text holds a token of a request."""
     with unobserved():
         secret = getattr(request, "META", {}).get("CSRF_COOKIE")
-    if not isinstance(secret, str) or len(secret) != CSRF_SECRET_LENGTH:
-        return False
-    return secret in text or any(is_made_of(secret, token) for token in TOKEN.findall(text))
-
-
-def is_made_of(secret: str, token: str) -> bool:
-    """Tell whether a token is made of a secret: its halves are a mask and the masked secret.
-
-    As django.middleware.csrf makes it.
-    """
-    return all(
-        NUMBERS[of_mask] + NUMBERS[letter] - NUMBERS[masked] in (0, len(TOKEN_CHARACTERS))
-        for of_mask, letter, masked in zip(
-            token[:CSRF_SECRET_LENGTH], secret, token[CSRF_SECRET_LENGTH:], strict=True
-        )
-    )
+    return has_token_of(text, secret)

@@ -23,7 +23,6 @@ from cachelayers.fragments.places import (
     value_in,
 )
 from cachelayers.fragments.secrets import (
-    has_form_field,
     has_token,
     secret_candidates,
     session_key_of,
@@ -32,6 +31,7 @@ from cachelayers.fragments.secrets import (
 from cachelayers.fragments.users import identity_of
 from cachelayers.invalidation.rows import PLAIN
 from cachelayers.invalidation.units import current_unit
+from cachelayers.lookup.tokens import has_form_field
 from cachelayers.request_access import (
     KNOWN_ATTRIBUTES,
     PRIVATE_NAME,

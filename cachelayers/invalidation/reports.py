@@ -63,6 +63,17 @@ def warn_of_old_permissions_once() -> None:
         )
 
 
+def warn_of_token_once() -> None:
+    """Log that a value has a CSRF token in it."""
+    place = line_of_project(sys._getframe(1)) or "an unknown place"
+    if is_new("tokens", place):
+        logger.warning(
+            "What is made at %s is not kept: a CSRF token is in it, which is one visitor's. Put"
+            " that part of the template into a hole of a {%% fragment %%}. See docs/recall.md.",
+            place,
+        )
+
+
 def warn_of_other_home_once(table: str, home: str, chosen: str) -> None:
     """Log that a router chooses the database of an entry, and nothing in its key says which."""
     if is_new("routers", table):

@@ -21,6 +21,7 @@ from cachelayers.entries.envelope import Envelope, unseal
 from cachelayers.flights import Flight, begin_or_join, land
 from cachelayers.invalidation.capture import Capture, capturing
 from cachelayers.invalidation.log import log_of
+from cachelayers.invalidation.reports import warn_of_token_once
 from cachelayers.invalidation.routes import with_homes
 from cachelayers.invalidation.tags import WORD
 from cachelayers.invalidation.units import Unit
@@ -45,6 +46,7 @@ from cachelayers.lookup.steps import (
     Vouch,
     dependencies_of,
 )
+from cachelayers.lookup.tokens import shows_token
 from cachelayers.lookup.unread import refuse_response
 from cachelayers.tracing import going_on, take_layer, tracing_recall
 
@@ -274,6 +276,10 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     with capturing(capture):
         value = yield Compute(compute)
         yield ReadUnread(policy, value)
+        # A fragment looks for all kinds of secrets itself.
+        if policy.accepts is None and shows_token(value, unit.request):
+            capture.is_unstorable = True
+            warn_of_token_once()
     seconds = time.perf_counter() - clock
     envelope = None
     if is_worth_storing(policy, capture, unit):
