@@ -97,6 +97,18 @@ def test_a_frozen_server_is_waited_for_once_and_the_connection_stays(
     assert remembered(connection) == "seven"
 
 
+def test_a_locked_table_does_not_break_the_transaction(shared_cache: BaseCache) -> None:
+    connection = connections[database_of(shared_cache)]
+
+    with transaction.atomic(connection.alias):
+        remember(connection, "seven")
+        with locked_table(connection.alias):
+            shared_cache.set("page", "new")
+        found = remembered(connection)
+
+    assert found == "seven"
+
+
 def test_a_frozen_server_does_not_break_the_transaction(
     shared_cache: BaseCache, server: Server
 ) -> None:

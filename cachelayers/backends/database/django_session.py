@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
 
 from django.db import DataError, transaction
@@ -18,6 +18,7 @@ from django.utils.functional import cached_property
 
 from cachelayers.answers import (
     ROLLBACK,
+    Unanswered,
     Undo,
     answered_within,
     connect_within,
@@ -163,7 +164,8 @@ class DjangoSession:
         """Perform once."""
         self._connect()
         if is_in_transaction(self.connection):
-            return self._perform_in_transaction(perform)
+            with unbroken_on_mysql(self.connection):
+                return self._perform_in_transaction(perform)
         # A statement in bulk takes as long as it takes, while the server is at it.
         seconds = float("inf") if in_bulk else self.busy_seconds
         with answered_within(self.connection, seconds, ROLLBACK):
@@ -266,6 +268,22 @@ def django_statements(connection: BaseDatabaseWrapper) -> Statements:
     if known not in _statements:
         _statements[known] = statements_for(connection, Entry._meta.db_table)
     return _statements[known]
+
+
+@contextmanager
+def unbroken_on_mysql(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Have Django go on with a transaction in which a statement of ours is still in flight.
+
+    Django holds it for broken, as the way back to our savepoint was not answered either. On MySQL a
+    statement that waits in vain for a lock fails alone.
+    """
+    was_broken = connection.needs_rollback
+    try:
+        yield
+    except Unanswered:
+        if connection.vendor == "mysql":
+            connection.needs_rollback = was_broken
+        raise
 
 
 def fetch_rows(cursor: Any, vendor: str) -> list[tuple[Any, ...]]:
