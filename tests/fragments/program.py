@@ -94,12 +94,15 @@ def edit(key: str | int, title: str) -> str:
     return "done"
 
 
-def edit_for(seconds: str) -> int:
-    """Change one row after the other, each time to a higher number than any; return how often."""
+def edit_for(seconds: str, least_edits: str) -> int:
+    """Change one row after the other, each time to a higher number than any; return how often.
+
+    So many times at least, as render_for() does.
+    """
     end, edits = time.monotonic() + float(seconds), 0
     keys = [book.pk for book in books()]
     number = max(map(int, titles().split()))
-    while time.monotonic() < end:
+    while time.monotonic() < end or edits < int(least_edits):
         edits += 1
         edit(keys[edits % len(keys)], str(number + edits))
         time.sleep(0.01)
