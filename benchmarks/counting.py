@@ -161,9 +161,9 @@ def measure_apart(pace: Pace) -> Iterator[tuple[str, float]]:
     from django.db import connection
 
     from cachelayers import unit_of_work
-    from cachelayers.samples import sampling
     from cachelayers.statistics import flush, totals
-    from cachelayers.stats import cell_of
+    from cachelayers.utils.counters import cell_of
+    from cachelayers.utils.tracing import sampling
 
     def write() -> None:
         for number in range(ROWS):

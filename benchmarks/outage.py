@@ -152,7 +152,7 @@ def is_noticed() -> bool:
     """Make a request; tell whether the Redis is left alone since."""
     from django.core.cache import caches
 
-    from cachelayers.backends.layered.breaker import breaker_of
+    from cachelayers.backends.layered.circuit_breaker import breaker_of
 
     caches[STACKS[WITH_REDIS]].get("page:0")
     return breaker_of("redis").is_open
@@ -162,7 +162,7 @@ def is_used_again(server: Redis) -> Callable[[], bool]:
     """Return a question that writes through the stack and then looks into the Redis itself."""
     from django.core.cache import caches
 
-    from cachelayers.backends.layered.breaker import breaker_of
+    from cachelayers.backends.layered.circuit_breaker import breaker_of
 
     client = import_module("redis").Redis.from_url(f"{server.url}/0")
 

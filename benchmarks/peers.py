@@ -102,7 +102,7 @@ class Peer:
 
     def count_failures(self) -> int:
         """Return how often a layer has failed: what is timed then is what is left of the stack."""
-        from cachelayers.backends.layered.breaker import breaker_of  # needs settings
+        from cachelayers.backends.layered.circuit_breaker import breaker_of  # needs settings
 
         return sum(breaker_of(alias).failures for alias in self.layers)
 

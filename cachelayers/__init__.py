@@ -8,11 +8,11 @@ from cachelayers.warming import warmer
 
 if TYPE_CHECKING:
     from cachelayers.decorators import cached
-    from cachelayers.hashing import build_cache_id
     from cachelayers.invalidation.invalidate import ainvalidate, invalidate
+    from cachelayers.invalidation.tags import invalidates
     from cachelayers.invalidation.units import unit_of_work
-    from cachelayers.invalidation.words import invalidates
     from cachelayers.lookup import arecall, recall
+    from cachelayers.staticfiles import build_cache_id
 
 __all__ = [
     "ainvalidate",
@@ -31,10 +31,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "ainvalidate": "cachelayers.invalidation.invalidate",
     "arecall": "cachelayers.lookup",
-    "build_cache_id": "cachelayers.hashing",
+    "build_cache_id": "cachelayers.staticfiles",
     "cached": "cachelayers.decorators",
     "invalidate": "cachelayers.invalidation.invalidate",
-    "invalidates": "cachelayers.invalidation.words",
+    "invalidates": "cachelayers.invalidation.tags",
     "recall": "cachelayers.lookup",
     "unit_of_work": "cachelayers.invalidation.units",
 }

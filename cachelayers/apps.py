@@ -16,20 +16,20 @@ class CacheLayersConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect what listens."""
-        from cachelayers import checks, openers
-        from cachelayers.backends.database import files_of_tests, storage
-        from cachelayers.computes import listen_to_plain_gets
-        from cachelayers.invalidation import noticing, plain_gets, triggers
-        from cachelayers.statistics import writing
+        from cachelayers import auto_units, checks
+        from cachelayers.backends.database import options, sessions
+        from cachelayers.invalidation import execute_wrapper, triggers
+        from cachelayers.statistics import writer
+        from cachelayers.utils.tracing import listen_to_plain_gets
 
         checks.register_all()
-        files_of_tests.remember_names()
-        noticing.watch_all_connections()
-        listen_to_plain_gets(plain_gets.receive_plain_get)
-        openers.open_units()
-        writing.writer.connect()
+        sessions.remember_names()
+        execute_wrapper.wrap_all_connections()
+        listen_to_plain_gets(execute_wrapper.receive_plain_get)
+        auto_units.open_units()
+        writer.connect()
         post_migrate.connect(
-            storage.apply_storage_options,
+            options.apply_storage_options,
             sender=self,
             dispatch_uid="cachelayers.apply_storage_options",
         )

@@ -17,9 +17,9 @@ from django.core.management import find_commands, get_commands
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.backends.configured import ConfiguredCache
+from cachelayers.backends.base import ConfiguredCache
 from cachelayers.backends.layered import LayeredCache
-from cachelayers.backends.layered.layers.making import is_local_alias
+from cachelayers.backends.layered.layers import is_local_alias
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
 from cachelayers.conf import (
     LOG_AS_BUS,
@@ -34,6 +34,7 @@ from cachelayers.conf import (
 )
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log_size import CURE, filled_log
+from cachelayers.invalidation.tags import declaring_models
 from cachelayers.invalidation.tracked import (
     EVERYTHING,
     UnknownTarget,
@@ -42,7 +43,6 @@ from cachelayers.invalidation.tracked import (
     tracked_models,
 )
 from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
-from cachelayers.invalidation.words import declaring_models
 from cachelayers.models import Entry, Invalidation
 
 # Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.

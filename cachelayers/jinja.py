@@ -12,19 +12,18 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 
-from cachelayers.fragments.given import OPTION_NAMES
-from cachelayers.fragments.jinja_blocks import (
+from cachelayers.fragments import OPTION_NAMES, digest_of
+from cachelayers.fragments.jinja import (
     Call,
     Tag,
     hole_of,
+    note_all,
     note_lone_hole,
     show_fragment,
     show_fragments,
     show_hole,
 )
-from cachelayers.fragments.jinja_sources import note_all
-from cachelayers.fragments.keys import digest_of
-from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
+from cachelayers.staticfiles import build_cache_id, build_hashed_url, build_integrity
 
 ITEMS = "_cachelayers_items"  # the variable of a template that holds what is looped over
 COMPILING = "_cachelayers_compiling"  # of a parser

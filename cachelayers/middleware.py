@@ -20,10 +20,9 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from cachelayers.hashing.markers import MARKERS
-from cachelayers.hashing.urls import PARAMETER, current_id
 from cachelayers.invalidation.units import AGE_SECONDS, Unit, begin_unit, end_unit, within_unit
-from cachelayers.samples import Work, is_sampling, note_view, sampling
+from cachelayers.staticfiles import MARKERS, PARAMETER, current_id
+from cachelayers.utils.tracing import Work, is_sampling, note_view, sampling
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 ERRORS = 400  # status codes from here on

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 
-from cachelayers.backends.layered.breaker import known_breakers
+from cachelayers.backends.layered.circuit_breaker import known_breakers
 from cachelayers.backends.memory.cache import known_stores
-from cachelayers.stats import Figures, figures_of_process
+from cachelayers.utils.counters import Figures, figures_of_process
 
 COUNTERS = {
     "hits": ("{hit}", "Look-ups in a cache or layer that found an entry"),

@@ -12,8 +12,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from cachelayers.samples import name_of
-from cachelayers.tracing import Tag, Trace, TracedRecall, tracing
+from cachelayers.utils.tracing import Tag, Trace, TracedRecall, name_of, tracing
 
 OUTCOMES = {
     "fresh": gettext_lazy("fresh"),

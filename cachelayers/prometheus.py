@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics_core import Metric
 
-from cachelayers.backends.layered.breaker import known_breakers
+from cachelayers.backends.layered.circuit_breaker import known_breakers
 from cachelayers.backends.memory.cache import known_stores
-from cachelayers.statistics.writing import writer
-from cachelayers.stats import Figures, Name
+from cachelayers.statistics import writer
+from cachelayers.utils.counters import Figures, Name
 
 HELP = {
     "hits": "Look-ups in a cache or layer that found an entry",

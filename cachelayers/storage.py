@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.core.files.storage import Storage
 
-from cachelayers.hashing import build_hashed_url
-from cachelayers.hashing.names import is_below_static_url, is_foreign
+from cachelayers.staticfiles import build_hashed_url, is_below_static_url, is_foreign
 
 if TYPE_CHECKING:
     Base = Storage

@@ -1,7 +1,7 @@
 """Run warmers elsewhere than in a command or a request: on a task queue, or in a process.
 
 Celery's workers find this module by ``autodiscover_tasks()``. If it was imported before Celery, as
-the admin does, cachelayers.openers registers the task.
+the admin does, cachelayers.auto_units registers the task.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ from django.db import DatabaseError
 
 from cachelayers.conf import package_settings
 from cachelayers.exceptions import CacheLayersError
-from cachelayers.masking import without_secrets
+from cachelayers.utils.text import without_secrets
 from cachelayers.warming.background import run_warmer, start_process
-from cachelayers.warming.records import AlreadyRunning, forget_queued, note_queued
 from cachelayers.warming.registry import registered_warmers
-from cachelayers.warming.runs import last_run_of, warmer_source
+from cachelayers.warming.runs import (
+    AlreadyRunning,
+    forget_queued,
+    last_run_of,
+    note_queued,
+    warmer_source,
+)
 
 DJANGO, CELERY = "django", "celery"
 

@@ -7,11 +7,11 @@ import logging
 import pytest
 from pytest_django import Settings
 
-from cachelayers.backends.database.health import Report
-from cachelayers.backends.layered.breaker import Breaker
+from cachelayers.backends.database.guard import Report
+from cachelayers.backends.layered.circuit_breaker import Breaker
 from cachelayers.checks import check_caches
-from cachelayers.lookup.faults import report
-from cachelayers.masking import MASK, shown_location, without_password, without_secrets
+from cachelayers.lookup.policy import report
+from cachelayers.utils.text import MASK, shown_location, without_password, without_secrets
 from cachelayers.warming.outcomes import describe_error
 
 

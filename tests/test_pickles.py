@@ -14,9 +14,16 @@ from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachelayers.dashboard import pickles
-from cachelayers.dashboard.pickles import Noted, Pairs, Several, Unreadable, read_pickle
-from cachelayers.dashboard.writing import MOST_CHARACTERS, written
+from cachelayers.dashboard import stored
+from cachelayers.dashboard.stored import (
+    MOST_CHARACTERS,
+    Noted,
+    Pairs,
+    Several,
+    Unreadable,
+    read_pickle,
+    written,
+)
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
@@ -127,7 +134,7 @@ def test_text_that_claims_to_be_safe_html_is_plain_text_when_it_is_shown() -> No
 
 
 def test_a_pickle_of_very_many_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickles, "MOST_OPERATIONS", 1_000)
+    monkeypatch.setattr(stored, "MOST_OPERATIONS", 1_000)
 
     with pytest.raises(Unreadable, match="more than 1,000 parts"):
         read_pickle(pickle.dumps(list(range(2_000))))

@@ -53,7 +53,7 @@ def prepare() -> None:
         for number in range(1, ROWS + 1)
     )
     if CONTENDER == "recall, no triggers":
-        from cachelayers.invalidation.footprints import forget_databases
+        from cachelayers.invalidation.sql.analysis import forget_databases
         from cachelayers.invalidation.triggers import remove_triggers
 
         remove_triggers(connection)
@@ -125,7 +125,7 @@ def miss(number: int) -> Iterator[Callable[[], Any]]:
 def query(number: int) -> Iterator[Callable[[], Any]]:
     """A query, as it is noticed within a recall; nothing is stored."""
     if OURS:
-        from cachelayers.invalidation.capture import Capture, capturing
+        from cachelayers.invalidation.dependencies import Capture, capturing
         from cachelayers.invalidation.units import Unit
 
         with unit(), capturing(Capture(Unit())):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from django.contrib import admin
 
 from cachelayers import models
-from cachelayers.admin.advice import AdviceScreen
-from cachelayers.admin.entries import EntriesScreen
-from cachelayers.admin.invalidate import InvalidateScreen
-from cachelayers.admin.log import LogScreen
-from cachelayers.admin.overview import OverviewScreen
-from cachelayers.admin.screens import Screen
-from cachelayers.admin.warmers import WarmersScreen
+from cachelayers.admin.screens import (
+    AdviceScreen,
+    EntriesScreen,
+    InvalidateScreen,
+    LogScreen,
+    OverviewScreen,
+    Screen,
+    WarmersScreen,
+)
 
 SCREENS: dict[type[models.LogState], type[Screen]] = {
     models.Overview: OverviewScreen,

@@ -10,17 +10,16 @@ from django.conf import settings
 from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.translation import gettext_lazy as _
 
-from cachelayers.clearing.names import UnknownName, alias_named, model_named
-from cachelayers.clearing.sessions import goes_into_sessions
+from cachelayers.clearing import UnknownName, alias_named, goes_into_sessions, model_named
+from cachelayers.dashboard.entries import entry_stores
 from cachelayers.dashboard.history import KINDS
-from cachelayers.dashboard.invalidating import Choice
-from cachelayers.dashboard.names import (
+from cachelayers.dashboard.invalidating import (
+    Choice,
     checked_fragments,
     checked_words,
     labels_of_tracked,
     row_named,
 )
-from cachelayers.dashboard.shelves import shelves
 
 MOST_LINES = 1_000  # each is looked for in the database
 
@@ -212,7 +211,7 @@ class EntriesForm(forms.Form):
         super().__init__(*arguments, **options)
         widget = self.fields["alias"].widget
         assert isinstance(widget, forms.Select)  # noqa: S101 - for the type checker
-        widget.choices = [(alias, described(alias)) for alias in shelves()]
+        widget.choices = [(alias, described(alias)) for alias in entry_stores()]
 
     def clean_alias(self) -> str:
         """Find it."""

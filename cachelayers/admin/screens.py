@@ -1,17 +1,42 @@
-"""What all screens of the Cache section have in common."""
+"""The screens of the Cache section."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.db import DatabaseError
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
-from django.utils.translation import gettext as _
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext_lazy as _
 
+from cachelayers.admin.changelists import authors_of, offer_on_tracked_models, read_note, write_note
+from cachelayers.admin.forms import EntriesForm, InvalidateForm, LogForm
+from cachelayers.conf import package_settings
+from cachelayers.dashboard.entries import (
+    EntryStore,
+    NoSuchEntry,
+    Unsearchable,
+    entry_store_of,
+    entry_stores,
+)
+from cachelayers.dashboard.history import databases_with_log, read_log
+from cachelayers.dashboard.invalidating import carry_out, preview
+from cachelayers.dashboard.overview import SPANS, look
 from cachelayers.models import LogState
+from cachelayers.statistics import advice
+from cachelayers.tasks import NoQueue, start_in_background
+from cachelayers.utils.text import shown_location, unknown_name, without_secrets
+from cachelayers.warming.registry import registered_warmers
+from cachelayers.warming.runs import AlreadyRunning, Kind, RunState, last_runs, warmers_with_runs
 
 if TYPE_CHECKING:
     ScreenBase = admin.ModelAdmin[LogState]
@@ -82,7 +107,266 @@ class Screen(ScreenBase):
                 **self.admin_site.each_context(request),
                 "title": self.heading,
                 "opts": self.opts,
-                "section": _("Cache"),
+                "section": gettext("Cache"),
                 **context,
             },
+        )
+
+
+SINCE_SECONDS = 24 * 60 * 60
+
+
+class AdviceScreen(Screen):
+    """Views, functions, queries and fragments, by the time that a cache would save."""
+
+    template = "advice.html"
+    heading = _("What should I cache?")
+    permissions = ("view_advice",)
+
+    def show(self, request: HttpRequest) -> HttpResponse:
+        """Show what was sampled within a day."""
+        context: dict[str, Any] = {"part": package_settings().ADVISE_SAMPLE}
+        try:
+            found = advice(SINCE_SECONDS)
+        except DatabaseError as error:  # before the first migrate, or while the database is away
+            problem = without_secrets(f"{type(error).__name__}: {error}")
+            return self.render(request, problem=problem, **context)
+        return self.render(
+            request,
+            advised=[one for one in found if not one.is_kept],
+            kept=[one for one in found if one.is_kept],
+            **context,
+        )
+
+
+class EntriesScreen(Screen):
+    """Look for entries in one cache, and at one of them."""
+
+    template = "entries.html"
+    heading = gettext_lazy("Entries")
+    permissions = ("view_entry",)
+
+    def show(self, request: HttpRequest) -> HttpResponse:
+        """Show the form, a list of entries, or one entry."""
+        data = request.GET if "alias" in request.GET else None
+        form = EntriesForm(data, initial={"alias": next(iter(entry_stores()), "")})
+        if data is None or not form.is_valid():
+            return self.render(request, form=form)
+        alias = form.cleaned_data["alias"]
+        try:
+            return self.look(request, form, entry_store_of(alias))
+        except Unsearchable as reason:
+            return self.render(request, form=form, problem=str(reason))
+        except NoSuchEntry:
+            return self.render(request, form=form, problem=gettext("There is no such entry."))
+        # A cache that is away, or was never right, raises what its client likes.
+        except Exception as error:  # noqa: BLE001
+            problem = without_secrets(f"{type(error).__name__}: {error}")
+            return self.render(request, form=form, problem=problem)
+
+    def look(
+        self, request: HttpRequest, form: EntriesForm, entry_store: EntryStore
+    ) -> HttpResponse:
+        """Show one entry, or those that were searched for."""
+        asked = {name: form.cleaned_data[name] for name in ("alias", "text")}
+        if reference := form.cleaned_data["entry"]:
+            opened = entry_store.open(reference)
+            if opened is None:
+                return self.render(request, form=form, problem=gettext("This entry is gone."))
+            return self.render(
+                request,
+                "entry.html",
+                title=gettext("Entry"),
+                opened=opened,
+                alias=asked["alias"],
+                may_see_value=self.may(request, "view_values"),
+                back=f"?{urlencode(asked)}",
+            )
+        listing = entry_store.search(asked["text"], form.cleaned_data["after"])
+        return self.render(
+            request,
+            form=form,
+            location=shown_location(asked["alias"]),
+            listing=listing,
+            rows=[
+                (entry, f"?{urlencode({**asked, 'entry': entry.reference})}")
+                for entry in listing.entries
+            ],
+            more=f"?{urlencode({**asked, 'after': listing.after})}" if listing.after else "",
+        )
+
+
+class OverviewScreen(Screen):
+    """Layers with their figures, plots, and logs."""
+
+    template = "overview.html"
+    heading = _("Overview")
+    permissions = ("view_overview",)
+
+    def show(self, request: HttpRequest) -> HttpResponse:
+        """Look as far back as asked for; an unknown span is the shortest."""
+        chosen = request.GET.get("span", "")
+        chosen = chosen if chosen in SPANS else next(iter(SPANS))
+        context: dict[str, Any] = {"spans": SPANS, "chosen": chosen, "span": SPANS[chosen]}
+        try:
+            context["seen"] = look(SPANS[chosen])
+        except DatabaseError as error:  # before the first migrate, or while the database is away
+            context["problem"] = without_secrets(f"{type(error).__name__}: {error}")
+        context["is_counting"] = package_settings().STATS_SECONDS is not None
+        return self.render(request, **context)
+
+
+WAITING = (RunState.QUEUED, RunState.RUNNING)
+
+
+class WarmersScreen(Screen):
+    """Warmers, and what else was warmed."""
+
+    template = "warmers.html"
+    heading = gettext_lazy("Warmers")
+    permissions = ("view_warmers",)
+
+    def show(self, request: HttpRequest) -> HttpResponse:
+        """Show all, or run one and show them then."""
+        if request.method == "POST":
+            return self.run(request, request.POST.get("warmer", ""))
+        statuses = warmers_with_runs()
+        registered = {status.warmer.name for status in statuses}
+        others = [
+            run
+            for run in last_runs()
+            if run.source.kind is not Kind.WARMER
+            or run.source.shard
+            or run.source.name not in registered
+        ]
+        runs = [*(status.last_run for status in statuses), *others]
+        return self.render(
+            request,
+            statuses=[
+                (status, timedelta(seconds=status.warmer.every_seconds or 0)) for status in statuses
+            ],
+            others=others,
+            is_waiting=any(run is not None and run.state in WAITING for run in runs),
+            may_run=self.may(request, "run_warmers"),
+        )
+
+    def run(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Start one warmer in the background, and say what came of that."""
+        if not self.may(request, "run_warmers"):
+            raise PermissionDenied
+        known = registered_warmers()
+        if name not in known:
+            self.message_user(request, unknown_name("warmer", name, known), messages.ERROR)
+            return HttpResponseRedirect(request.path)
+        try:
+            start_in_background(name)
+        except (AlreadyRunning, NoQueue, OSError) as error:
+            text = f"{name!r}: {without_secrets(str(error))}"
+            self.message_user(request, text, messages.ERROR)
+        else:
+            text = gettext("The warmer %s has been started.") % repr(name)
+            self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(request.path)
+
+
+class InvalidateScreen(Screen):
+    """Choose, see what it will touch, confirm, see what came of it."""
+
+    template = "invalidate.html"
+    heading = _("Invalidate")
+    permissions = ("invalidate_entries", "clear_caches")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address of what came of it."""
+        # All models of the site are registered by now: who comes later gets no address.
+        offer_on_tracked_models(self.admin_site)
+        result = path(
+            "<str:object_id>/change/",
+            self.admin_site.admin_view(self.change_view),
+            name="cachelayers_invalidate_change",
+        )
+        return [*super().get_urls(), result]
+
+    def show(self, request: HttpRequest) -> HttpResponse:
+        """Show the form, what it will touch, or do it.
+
+        A link to this screen may choose already; only a confirmed POST changes anything.
+        """
+        permissions = [each for each in self.permissions if self.may(request, each)]
+        data = request.POST if request.method == "POST" else request.GET
+        form = InvalidateForm(data or None, permissions=permissions)
+        if not form.is_valid() or "change" in data:
+            return self.render(request, form=form)
+        choice = form.choice()
+        if request.method == "POST" and "confirm" in data:
+            number = write_note(request, choice.describe(), carry_out(choice))
+            url = reverse(
+                "admin:cachelayers_invalidate_change",
+                args=[number],
+                current_app=self.admin_site.name,
+            )
+            return HttpResponseRedirect(url)
+        return self.render(
+            request,
+            "invalidate_preview.html",
+            title=_("What this will touch"),
+            touched=preview(choice, partial(self.may_view_row, request)),
+            typed=list(form.as_typed()),
+        )
+
+    def may_view_row(self, request: HttpRequest, row: Model) -> bool:
+        """Tell whether the user may know what a row is called: as the row's own pages decide."""
+        own = self.admin_site._registry.get(type(row))
+        if own is not None:
+            return own.has_view_permission(request, row)
+        codename = get_permission_codename("view", row._meta)
+        return request.user.has_perm(f"{row._meta.app_label}.{codename}")
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show what came of one time that somebody confirmed."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        note = read_note(object_id)
+        if note is None:
+            raise Http404
+        return self.render(
+            request, "invalidate_result.html", title=_("What was invalidated"), note=note
+        )
+
+
+class LogScreen(Screen):
+    """A page of the log, the newest first."""
+
+    template = "log.html"
+    heading = _("Log of invalidations")
+    permissions = ("view_invalidation",)
+
+    def show(self, request: HttpRequest) -> HttpResponse:
+        """Show a page of one database's log."""
+        databases = databases_with_log()
+        form = LogForm(request.GET, databases=databases)
+        if not form.is_valid():
+            return self.render(request, form=form, page=None)
+        cleaned = form.cleaned_data
+        database, kind, text = cleaned["database"] or databases[0], cleaned["kind"], cleaned["text"]
+        try:
+            page = read_log(database, kind=kind, text=text, before=cleaned["before"])
+        except DatabaseError as error:  # before the first migrate, or while the database is away
+            problem = without_secrets(f"{type(error).__name__}: {error}")
+            return self.render(request, form=form, page=None, problem=problem)
+        authors = authors_of(page.rows)
+        asked = {"database": database, "kind": kind, "text": text, "before": page.before}
+        return self.render(
+            request,
+            form=form,
+            page=page,
+            rows=[(row, authors.get(row.id)) for row in page.rows],
+            may_see_results=any(self.may(request, each) for each in InvalidateScreen.permissions),
+            older=f"?{urlencode(asked)}" if page.before else "",
         )

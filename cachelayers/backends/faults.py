@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from cachelayers.backends.database.faults import Fault, fault_of
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
-from cachelayers.masking import without_secrets
+from cachelayers.utils.text import without_secrets
 
 logger = logging.getLogger("cachelayers.invalidation")
 

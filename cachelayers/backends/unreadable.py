@@ -14,7 +14,7 @@ from typing import Any
 from django.core.cache.backends.base import InvalidCacheKey
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 
-from cachelayers.stats import counts
+from cachelayers.utils.counters import counts
 
 logger = logging.getLogger("cachelayers.backends")
 

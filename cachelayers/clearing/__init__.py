@@ -1,1 +1,53 @@
 """What can be cleared and invalidated, under which names. Shared by commands and the admin."""
+
+from cachelayers.clearing.names import (
+    FRAGMENT,
+    UnknownName,
+    alias_named,
+    check_fragment,
+    check_spelling,
+    check_spelling_of_fragment,
+    check_word,
+    goes_into_sessions,
+    known_fragments,
+    known_words,
+    model_named,
+    session_heads,
+    session_keys,
+)
+from cachelayers.clearing.plans import (
+    Cleared,
+    Clearing,
+    ClearingError,
+    notes,
+    plan_clear,
+    plan_expired,
+    plan_log,
+    plan_prefix,
+    plan_static,
+)
+
+__all__ = [
+    "FRAGMENT",
+    "Cleared",
+    "Clearing",
+    "ClearingError",
+    "UnknownName",
+    "alias_named",
+    "check_fragment",
+    "check_spelling",
+    "check_spelling_of_fragment",
+    "check_word",
+    "goes_into_sessions",
+    "known_fragments",
+    "known_words",
+    "model_named",
+    "notes",
+    "plan_clear",
+    "plan_expired",
+    "plan_log",
+    "plan_prefix",
+    "plan_static",
+    "session_heads",
+    "session_keys",
+]

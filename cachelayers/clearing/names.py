@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 
 from django.apps import apps
@@ -9,13 +10,36 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Model
 
-from cachelayers.fragments.keys import check_name, word_of
-from cachelayers.fragments.known import names_in_templates
-from cachelayers.invalidation.tags import WORD, word_tag
+from cachelayers.fragments import check_name, names_in_templates, word_of
+from cachelayers.invalidation.tags import WORD, declared_words, word_tag
 from cachelayers.invalidation.tracked import log_database, tracked_models
-from cachelayers.invalidation.words import declared_words
 from cachelayers.models import Invalidation
-from cachelayers.suggestions import unknown_name
+from cachelayers.utils.text import unknown_name
+
+# cache_key_prefix of Django's engines, without importing them.
+HEADS = ("django.contrib.sessions.cache", "django.contrib.sessions.cached_db")
+
+
+def session_heads() -> tuple[str, ...]:
+    """Return what the keys of sessions begin with, as they are given to a cache."""
+    try:
+        store = import_module(settings.SESSION_ENGINE).SessionStore
+    except (ImportError, AttributeError):  # Django's own affair
+        return HEADS
+    own = str(getattr(store, "cache_key_prefix", ""))
+    return tuple(dict.fromkeys([*HEADS, own])) if own else HEADS
+
+
+def session_keys() -> re.Pattern[str]:
+    """Return what is found in the key of a session, whatever a cache puts in front of it."""
+    return re.compile("|".join(re.escape(head) for head in session_heads()))
+
+
+def goes_into_sessions(prefix: str) -> bool:
+    """Tell whether a prefix is only some sessions'. To count those would give keys away."""
+    heads = session_heads()
+    return prefix not in heads and prefix.startswith(heads)
+
 
 FRAGMENT = word_of("")  # what the word of a fragment's name begins with
 

@@ -9,9 +9,8 @@ from django.db import connections, models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from cachelayers.clearing.names import FRAGMENT
-from cachelayers.clearing.sessions import session_heads
-from cachelayers.dashboard.names import Model
+from cachelayers.clearing import FRAGMENT, session_heads
+from cachelayers.dashboard.invalidating import Model
 from cachelayers.invalidation.tracked import (
     log_database,
     tracked_databases,

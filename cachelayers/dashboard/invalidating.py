@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,25 +11,83 @@ from typing import Any
 import django.db
 from django.conf import settings
 from django.core.cache import caches
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import models, router, transaction
 from django.db.models import Max
 from django.db.models import Model as Row
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from cachelayers.backends import LayeredCache
-from cachelayers.backends.layered.bus.log import EVERYTHING
-from cachelayers.clearing.plans import Clearing, ClearingError, notes, plan_clear, plan_prefix
+from cachelayers.backends.layered.bus import EVERYTHING
+from cachelayers.clearing import (
+    Clearing,
+    ClearingError,
+    UnknownName,
+    check_spelling,
+    check_spelling_of_fragment,
+    known_fragments,
+    known_words,
+    model_named,
+    notes,
+    plan_clear,
+    plan_prefix,
+)
 from cachelayers.conf import package_settings
-from cachelayers.dashboard.names import Model
-from cachelayers.fragments.keys import word_of
+from cachelayers.fragments import word_of
 from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
 from cachelayers.invalidation.log import TAGS_PER_STATEMENT
-from cachelayers.invalidation.tags import key_tag, word_tag
-from cachelayers.invalidation.tracked import log_database
-from cachelayers.invalidation.words import models_of_word
-from cachelayers.masking import without_secrets
+from cachelayers.invalidation.tags import key_tag, models_of_word, word_tag
+from cachelayers.invalidation.tracked import log_database, tracked_models
 from cachelayers.models import Invalidation
+from cachelayers.utils.text import unknown_name, without_secrets
+
+Model = type[models.Model]
+
+
+def labels_of_tracked() -> dict[str, Model]:
+    """Return the tracked models by label, in alphabetical order."""
+    found = {model._meta.label: model for model in tracked_models()}
+    return dict(sorted(found.items()))
+
+
+def row_named(text: str) -> models.Model:
+    """Return the row that is written as ``shop.Product 42``."""
+    label, _, key = text.partition(" ")
+    model = model_named(label)
+    if not key.strip():
+        raise UnknownName(f"{text!r} names no row. Write model and primary key: '{label} 42'.")
+    rows = model._base_manager.using(router.db_for_write(model))
+    try:
+        row = rows.filter(pk=key.strip()).first()
+    except (ValidationError, ValueError, TypeError, OverflowError):
+        row = None
+    if row is None:
+        raise UnknownName(f"There is no {model._meta.label} with the primary key {key.strip()!r}.")
+    return row
+
+
+def checked_words(words: Iterable[str], *, unknown_too: bool) -> list[str]:
+    """Return words that can be; without ``unknown_too`` only those that something is known by."""
+    return _checked(words, known_words(), "tag", unknown_too=unknown_too)
+
+
+def checked_fragments(names: Iterable[str], *, unknown_too: bool) -> list[str]:
+    """Return the names of fragments, in the same way."""
+    return _checked(names, known_fragments(), "fragment", unknown_too=unknown_too)
+
+
+def _checked(given: Iterable[str], known: set[str], kind: str, *, unknown_too: bool) -> list[str]:
+    names = list(dict.fromkeys(given))
+    for name in names:
+        if kind == "fragment":
+            check_spelling_of_fragment(name)
+        else:
+            check_spelling(name)
+        if not unknown_too and name not in known:
+            raise UnknownName(unknown_name(kind, name, sorted(known)))
+    return names
+
 
 MOST_CHARACTERS = 300  # of an error
 

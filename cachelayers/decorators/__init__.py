@@ -1,6 +1,10 @@
 """The door in Python: @cached keeps what a function returns."""
 
-from cachelayers.decorators.decoration import cached
-from cachelayers.decorators.functions import CachedFunction, CachedMethod
+from cachelayers.decorators.functions import CachedFunction, CachedMethod, Handles, cached
 
-__all__ = ["CachedFunction", "CachedMethod", "cached"]
+__all__ = [
+    "CachedFunction",
+    "CachedMethod",
+    "Handles",
+    "cached",
+]

@@ -20,7 +20,7 @@ MAX_KEY_BYTES = 2_000
 LEASE_SUFFIX = ":lease"
 
 
-class Place(NamedTuple):
+class RowKey(NamedTuple):
     """Where one entry lives: its row's id, and the full key that tells a collision from a hit."""
 
     id: int
@@ -58,7 +58,7 @@ def key_head_of(alias: str) -> bytes:
     return alias.encode() + b"\0"
 
 
-def place_finder(alias: str) -> Callable[[str], Place]:
+def row_key_finder(alias: str) -> Callable[[str], RowKey]:
     """Return the function from a made key of ``alias`` to its place.
 
     It remembers nothing. Places of keys in use were kept in a memo once: in a mix of reads, misses
@@ -66,10 +66,10 @@ def place_finder(alias: str) -> Callable[[str], Place]:
     """
     first_id, key_head = id_range_of(alias).first, key_head_of(alias)
 
-    def place_of(made_key: str) -> Place:
+    def place_of(made_key: str) -> RowKey:
         # surrogatepass: a Python string may hold lone surrogates, and a key must not crash on them.
         key = key_head + made_key.encode("utf-8", "surrogatepass")
-        return Place(first_id + (hash64(key) >> ALIAS_BITS), key)
+        return RowKey(first_id + (hash64(key) >> ALIAS_BITS), key)
 
     return place_of
 

@@ -1,16 +1,177 @@
-"""Pack a value into the columns of its row, and unpack it. Touches no database.
-
-``int``, ``str`` and ``bytes`` are stored as they are, so that the database can add to a number and
-a fragment of HTML is not pickled; everything else goes through a serializer.
-"""
+"""Pack a value into the columns of its row, and unpack it: serialise, compress, sign."""
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+import hmac
+import importlib
+import json
+import pickle
+import zlib
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final, NamedTuple, Protocol, cast
 
-from cachelayers.entries import signing
-from cachelayers.entries.compression import LARGEST_BYTES, Compression, load_compression
-from cachelayers.entries.serializers import Serializer, load_serializer
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+# The largest value that is compressed, and the most that bytes are decompressed to: a row of 64 KB
+# may claim to be a thousand times as large, or more.
+LARGEST_BYTES = 64 * 2**20
+
+
+class TooLarge(ValueError):
+    """Bytes that would become more than they may."""
+
+
+class Compression(NamedTuple):
+    """One way to compress: two functions from bytes to bytes.
+
+    ``decompress`` also takes the largest number of bytes to return; it raises TooLarge for more.
+    """
+
+    compress: Callable[[bytes], bytes]
+    decompress: Callable[[bytes, int], bytes]
+
+
+def load_compression(name: str) -> Compression:
+    """Return the compression called ``name``; raise ImportError where its library is missing."""
+    if name == "zstd":
+        zstd = load_zstd()
+        return Compression(zstd.compress, decompressing_by(zstd.ZstdDecompressor))
+    # Level 1: HTML shrinks to a fifth at a third of the default level's time.
+    return Compression(lambda data: zlib.compress(data, 1), decompressing_by(zlib.decompressobj))
+
+
+def load_zstd() -> Any:
+    """Return Zstandard from the standard library (Python 3.14) or from its backport."""
+    try:
+        return importlib.import_module("compression.zstd")
+    except ImportError:
+        return importlib.import_module("backports.zstd")
+
+
+def decompressing_by(make_decompressor: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
+    """Return the bounded function for a library's decompressor."""
+
+    def decompress(data: bytes, largest: int) -> bytes:
+        decompressor = make_decompressor()
+        plain: bytes = decompressor.decompress(data, largest + 1)
+        if len(plain) > largest:
+            raise TooLarge(f"it is larger than {largest} bytes")
+        if not decompressor.eof:
+            raise EOFError("it is cut off")
+        return plain
+
+    return decompress
+
+
+class Serializer(Protocol):
+    """What the SERIALIZER option names: an object, or a class without arguments, with these two."""
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Return ``value`` as bytes; raise whatever says why it cannot."""
+
+    def loads(self, data: bytes, /) -> Any:
+        """Return what ``dumps`` was given."""
+
+
+class PickleSerializer:
+    """Any Python object. The default, as in every Django backend."""
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Return the pickle of ``value`` in the newest protocol."""
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    # As it is, not wrapped. What it reads must come from a database that only trusted code writes,
+    # or carry a signature: SIGNED and SERIALIZER are the user's choice.
+    loads = staticmethod(pickle.loads)
+
+
+class JsonSerializer:
+    """What JSON knows, and nothing that it would change: a tuple or a date is an error."""
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Return compact JSON; raise TypeError for what would come back as something else."""
+        refuse_what_json_changes(value)
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
+            "utf-8", "surrogatepass"
+        )
+
+    def loads(self, data: bytes, /) -> Any:
+        """Parse ``data``."""
+        return json.loads(data.decode("utf-8", "surrogatepass"))
+
+
+def refuse_what_json_changes(value: Any) -> None:
+    """Raise TypeError where json would silently store something else than ``value``."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError(
+                    f"SERIALIZER 'json' cannot store the dictionary key {key!r}: JSON would turn it"
+                    " into a string. Use string keys, or SERIALIZER 'pickle'."
+                )
+            refuse_what_json_changes(item)
+    elif isinstance(value, list):
+        for item in value:
+            refuse_what_json_changes(item)
+    elif value is not None and type(value) not in (str, int, float, bool):
+        raise TypeError(
+            f"SERIALIZER 'json' cannot store a {type(value).__name__} as it is: {value!r:.80}."
+            " Convert it first, or use SERIALIZER 'pickle'."
+        )
+
+
+BUILT_IN: dict[str, Serializer] = {"pickle": PickleSerializer(), "json": JsonSerializer()}
+
+
+def load_serializer(name: str) -> Serializer:
+    """Return the serializer that ``name`` means: a built-in one, or a dotted path.
+
+    Raises ImportError when the path leads nowhere and TypeError when what is there is none.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    found = import_string(name)
+    serializer = found() if isinstance(found, type) else found
+    for method in ("dumps", "loads"):
+        if not callable(getattr(serializer, method, None)):
+            raise TypeError(f"{name} has no {method}() method")
+    return cast(Serializer, serializer)
+
+
+SIGNATURE_BYTES = 32
+# Signatures of version 1 did not cover the expiry: none of them is accepted.
+PURPOSE = b"cachelayers.entries.values:2"
+
+
+def sign(key: bytes, message: bytes) -> bytes:
+    """Return ``message`` behind a signature that holds for the entry ``key`` alone.
+
+    The key is part of what is signed, so a row's value cannot be moved to another row.
+    """
+    return signature(settings.SECRET_KEY, key, message) + message
+
+
+def unsign(key: bytes, signed: bytes) -> bytes | None:
+    """Return the message, or None when its signature is not ours.
+
+    SECRET_KEY_FALLBACKS count too, so that a rotated secret does not empty the cache.
+    """
+    found, message = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        if hmac.compare_digest(found, signature(secret, key, message)):
+            return message
+    return None
+
+
+def signature(secret: str | bytes, key: bytes, message: bytes) -> bytes:
+    """Return HMAC-SHA256 over key and message, under a secret derived for this purpose only."""
+    secret_bytes = secret.encode() if isinstance(secret, str) else secret
+    derived = sha256(PURPOSE + b"\0" + secret_bytes).digest()
+    # The key's length comes first, or bytes could wander from the key's end to the value's start.
+    return hmac.digest(derived, len(key).to_bytes(4, "big") + key + message, "sha256")
+
 
 SMALLEST_INT64, LARGEST_INT64 = -(2**63), 2**63 - 1
 
@@ -40,7 +201,7 @@ COMPRESSION_NAMES = {flag: name for name, flag in COMPRESSION_FLAGS.items()}
 SERIALIZER_KINDS: dict[str, int] = {"pickle": Kind.PICKLE, "json": Kind.JSON}
 
 
-class Packed(NamedTuple):
+class PackedValue(NamedTuple):
     """A value as its row holds it: either ``number`` or ``data`` is used, ``format`` says how."""
 
     format: int
@@ -73,7 +234,7 @@ class ValuePacker:
         self._loads = self.serializer.loads
         self._decompressions: dict[int, Compression] = {}
 
-    def pack(self, key: bytes, value: Any, expires: int) -> Packed:
+    def pack(self, key: bytes, value: Any, expires: int) -> PackedValue:
         """Return the columns for ``value`` under ``key``; raise what the serializer raises.
 
         ``expires``: of its row, in milliseconds; a signature holds for it alone.
@@ -81,7 +242,7 @@ class ValuePacker:
         # type(), not isinstance(): a bool or a SafeString must come back as what it was.
         if type(value) is int and SMALLEST_INT64 <= value <= LARGEST_INT64:
             if not self.signed:
-                return Packed(Kind.INT, value, None)
+                return PackedValue(Kind.INT, value, None)
             form, data = int(Kind.DIGITS), b"%d" % value
         else:
             form, data = self.to_bytes(value)
@@ -91,8 +252,8 @@ class ValuePacker:
                 form, data = form | self.compression_flag, smaller
         if self.signed:
             form |= SIGNED
-            data = signing.sign(signed_with(key, expires, form), data)
-        return Packed(form, None, data)
+            data = sign(signed_with(key, expires, form), data)
+        return PackedValue(form, None, data)
 
     def to_bytes(self, value: Any) -> tuple[int, bytes]:
         """Return the kind of ``value`` and its plain bytes."""
@@ -127,7 +288,7 @@ class ValuePacker:
         data = bytes(data)  # psycopg 2 gives a memoryview; for bytes this copies nothing
         if not form & SIGNED:
             return data
-        message = signing.unsign(signed_with(key, expires, form), data)
+        message = unsign(signed_with(key, expires, form), data)
         if message is None:
             raise Undecodable("its signature does not match")
         return message
@@ -137,7 +298,7 @@ class ValuePacker:
     ) -> bytes:
         """Return the bytes of a signed row with a signature for another expiry."""
         message = self.verified(key, expires, form, data)
-        return signing.sign(signed_with(key, new_expires, form), message)
+        return sign(signed_with(key, new_expires, form), message)
 
     def decompressed(self, form: int, data: bytes, largest: int = LARGEST_BYTES) -> bytes:
         """Return ``data`` as it was before compression, if that is not too large."""

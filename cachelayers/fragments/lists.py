@@ -10,25 +10,25 @@ from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
 
-from cachelayers.entries.spelling import Unstable
-from cachelayers.fragments.given import Given
-from cachelayers.fragments.keys import finish_keys, spell_each
-from cachelayers.fragments.markup import current_rendering, unpack_signpost
-from cachelayers.fragments.places import Place
+from cachelayers.entries import Unstable
+from cachelayers.fragments.keys import canonical_each, finish_keys
+from cachelayers.fragments.markup import current_rendering, unpack_variant_marker
 from cachelayers.fragments.serving import (
     NO_DIMENSIONS,
     ROUNDS,
     Block,
     Fragment,
-    Making,
     Memory,
+    RenderedFragment,
     explain,
-    follow_signposts,
+    follow_variant_markers,
     make_kept,
     parts_in,
     show,
 )
-from cachelayers.lookup import MISS, Wanted, peek_many, recall_many_after_peeking
+from cachelayers.fragments.tag_options import TagOptions
+from cachelayers.fragments.variants import Surroundings
+from cachelayers.lookup import MISS, Requested, peek_many, recall_many_after_peeking
 
 Found = dict[int, tuple[Any, frozenset[str]]]  # by the number in the list
 
@@ -38,14 +38,14 @@ class Listing:
     """One use of a tag that keeps a block for each item of a list."""
 
     where: str
-    given: Given
+    given: TagOptions
     texts: tuple[str, ...]
     memory: Memory
-    place: Place
+    place: Surroundings
     arguments: Sequence[Sequence[object]]  # of each item
     block_of: Callable[[int], Block]
     _fragments: dict[int, Fragment] = field(default_factory=dict)
-    _spellings: list[str | Unstable] | None = None
+    _forms: list[str | Unstable] | None = None
 
     def fragment(self, number: int) -> Fragment:
         """Return the fragment of an item; only those that are not just shown are made."""
@@ -67,17 +67,17 @@ class Listing:
             texts, place = parts_in(self.texts, dimensions, self.place)
         except Unstable as error:
             return [error] * len(self.arguments)
-        if self._spellings is None:
-            self._spellings = spell_each(self.arguments)
-        return finish_keys(self.given.name, self._spellings, texts, place)
+        if self._forms is None:
+            self._forms = canonical_each(self.arguments)
+        return finish_keys(self.given.name, self._forms, texts, place)
 
     def keys_again(
-        self, dimensions: frozenset[str], made: Sequence[list[Making]]
+        self, dimensions: frozenset[str], made: Sequence[list[RenderedFragment]]
     ) -> list[str | Unstable]:
         """Return the keys of all items; of those that were made with what they were made of."""
         keys = self.keys(dimensions)
-        for number, making in enumerate(made):
-            if making:
+        for number, rendered_fragment in enumerate(made):
+            if rendered_fragment:
                 try:
                     keys[number] = self.fragment(number).key(dimensions)
                 except Unstable as error:
@@ -114,13 +114,13 @@ def find_or_make(
     listing: Listing, keys: Sequence[str | Unstable], peeked: Sequence[tuple[Any, Any]]
 ) -> Found:
     """Return what is kept for this request; without those that may not be kept."""
-    made: list[list[Making]] = [[] for _ in keys]
+    made: list[list[RenderedFragment]] = [[] for _ in keys]
     dimensions = listing.memory.dimensions
     open_ones: Sequence[int] = range(len(keys))
     found: Found = {}
     # One that another process has rendered tells under which keys it has stored the others too.
     for _ in range(ROUNDS):
-        told = dimensions.union(*(unpack_signpost(kept) or () for kept, _ in peeked))
+        told = dimensions.union(*(unpack_variant_marker(kept) or () for kept, _ in peeked))
         if told == dimensions:
             break
         listing.memory.learn(told)
@@ -135,18 +135,18 @@ def find_or_make(
         peeked = peek(listing, keys)
     for _ in range(ROUNDS):
         values = recall_round(listing, open_ones, keys, peeked, dimensions, made)
-        signposts: dict[int, frozenset[str]] = {}
+        variant_markers: dict[int, frozenset[str]] = {}
         for number, value in values.items():
-            missing = None if type(value) is str else unpack_signpost(value)
+            missing = None if type(value) is str else unpack_variant_marker(value)
             if missing is None:
                 found[number] = value, dimensions
             else:
-                signposts[number] = missing
-        if not signposts:
+                variant_markers[number] = missing
+        if not variant_markers:
             break
-        dimensions = dimensions.union(*signposts.values())
+        dimensions = dimensions.union(*variant_markers.values())
         listing.memory.learn(dimensions)
-        open_ones = list(signposts)
+        open_ones = list(variant_markers)
         keys = listing.keys_again(dimensions, made)
         peeked = peek(listing, [keys[number] for number in open_ones])
     return found
@@ -156,14 +156,14 @@ def find_first(
     listing: Listing,
     keys: Sequence[str | Unstable],
     peeked: Sequence[tuple[Any, Any]],
-    made: Sequence[list[Making]],
+    made: Sequence[list[RenderedFragment]],
 ) -> None:
     """Render the first item that is missing, and keep it."""
     read = iter(peeked)
     for number, key in enumerate(keys):
         if type(key) is str and next(read)[0] is MISS:
             with suppress(Unstable):
-                follow_signposts(listing.fragment(number), made[number])
+                follow_variant_markers(listing.fragment(number), made[number])
             return
 
 
@@ -173,11 +173,11 @@ def recall_round(
     keys: Sequence[str | Unstable],
     peeked: Sequence[tuple[Any, Any]],
     dimensions: frozenset[str],
-    made: Sequence[list[Making]],
+    made: Sequence[list[RenderedFragment]],
 ) -> dict[int, Any]:
     """Return what is kept under keys, and make what is missing there."""
     values: dict[int, Any] = {}
-    wanted: dict[int, Wanted] = {}
+    wanted: dict[int, Requested] = {}
     read = iter(peeked)
     for number in numbers:
         key = keys[number]
@@ -195,7 +195,7 @@ def recall_round(
             values[number] = value
             continue
         compute = partial(make_kept, fragment, key, dimensions, made[number])
-        wanted[number] = Wanted(fragment.policy(key), compute, stored)
+        wanted[number] = Requested(fragment.policy(key), compute, stored)
     if wanted:
         computed = recall_many_after_peeking(list(wanted.values()))
         values.update(zip(wanted, computed, strict=True))

@@ -1,4 +1,4 @@
-"""The nodes of ``{% fragment %}`` and ``{% uncached %}`` in Django's templates."""
+"""The nodes of ``{% fragment %}``, ``{% fragments %}`` and ``{% uncached %}``."""
 
 from __future__ import annotations
 
@@ -8,34 +8,47 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
+from weakref import WeakValueDictionary
 
-from django.template import Context, Engine, Node, NodeList, Origin, Template, TemplateSyntaxError
+from django.template import (
+    Context,
+    Engine,
+    Node,
+    NodeList,
+    Origin,
+    Template,
+    TemplateDoesNotExist,
+    TemplateSyntaxError,
+)
 from django.template.backends.django import Template as Backend
 from django.template.base import UNKNOWN_SOURCE, Parser, Token
 from django.template.context import RenderContext
 from django.template.library import InclusionNode
 from django.template.loader_tags import ExtendsNode, IncludeNode
 
-from cachelayers.fragments.given import Options
-from cachelayers.fragments.holes import UncachedNode, find_hole, holes_in
-from cachelayers.fragments.keys import digest_of
-from cachelayers.fragments.lists import Listing, serve_list
-from cachelayers.fragments.loops import Loop
-from cachelayers.fragments.markup import Hole, Templates, current_rendering, rendering_of
-from cachelayers.fragments.names import ABSENT, Names, Spelled, value_in
-from cachelayers.fragments.places import requests_of, users_of
-from cachelayers.fragments.seen import (
+from cachelayers.fragments.dependencies import (
     FORLOOP,
+    LookedUp,
     NotedLoop,
     NotedNames,
     NotedState,
-    Seen,
     is_loop,
     unnoted,
 )
+from cachelayers.fragments.keys import digest_of
+from cachelayers.fragments.lists import Listing, serve_list
+from cachelayers.fragments.lookups import ABSENT, CanonicalName, Names, context_value
+from cachelayers.fragments.markup import (
+    NAMELESS,
+    Hole,
+    HoleLost,
+    Templates,
+    current_rendering,
+    rendering_of,
+)
 from cachelayers.fragments.serving import Fragment, Memory, look_first, serve
 from cachelayers.fragments.sources import (
-    Given,
+    FoundTemplate,
     are_still_given,
     are_unchanged,
     digest_of_name,
@@ -46,14 +59,105 @@ from cachelayers.fragments.sources import (
     source_around,
     source_of_libraries,
 )
-from cachelayers.invalidation.rows import without_laziness
+from cachelayers.fragments.tag_options import Loop, Options
+from cachelayers.fragments.variants import requests_of, users_of
+from cachelayers.invalidation.dependencies import without_laziness
+
+HOLE_COUNT = "_cachelayers_holes"  # of a parser
+# Tags that write what is in them as it is. Others, {% filter %} say, may change it; and what is in
+# a hole is not there while they do.
+PLAIN_TAGS = frozenset(
+    """autoescape block comment extends for fragment fragments if ifchanged language localize
+    localtime partialdef timezone uncached verbatim with""".split()  # noqa: SIM905 - easier to read
+)
+Name = tuple[str, int]
+
+
+class UncachedNode(Node):
+    """A hole: a block that is rendered for each request, within a fragment that is kept."""
+
+    def __init__(self, nodelist: NodeList, name: Name, wrapper: str | None) -> None:
+        """``name``: what it is found by; ``wrapper``: a tag around it that may change it."""
+        self.nodelist = nodelist
+        self.name = name
+        self._wrapper = wrapper
+
+    def render(self, context: Context) -> str:
+        """Leave a hole, or where no fragment is around it, render it."""
+        rendering = current_rendering()
+        if rendering is None:
+            return self.nodelist.render(context)
+        if self._wrapper is not None:
+            rendering.obstacles.append(f"{{% {self._wrapper} %}} is around an {{% uncached %}}")
+            return self.nodelist.render(context)
+        manner = context.autoescape, context.use_l10n, context.use_tz
+        return rendering.leave_hole(Hole(*self.name, manner))
+
+
+def name_hole(parser: Parser) -> Name:
+    """Return what a hole is found by, while its tag is compiled."""
+    number = getattr(parser, HOLE_COUNT, 0)
+    setattr(parser, HOLE_COUNT, number + 1)
+    origin = origin_of(parser)
+    template = "" if origin.loader is None else str(origin.template_name)
+    # Of the source too: a template may extend another one of its own name.
+    return f"{template}{NAMELESS}{digest_of(source_around(parser))}", number
+
+
+def wrapper_of_hole(parser: Parser) -> str | None:
+    """Return a tag around a hole that may change it, up to the fragment's own; None for none."""
+    around = [command for command, _ in parser.command_stack]
+    for command in reversed(around[:-1]):  # the last is the hole's own
+        if command not in PLAIN_TAGS:
+            return str(command)
+    return None
+
+
+# The holes of all templates that are compiled, by engine and name.
+_holes: WeakValueDictionary[tuple[int | None, Name], UncachedNode] = WeakValueDictionary()
+
+
+def register_hole(node: UncachedNode, parser: Parser) -> None:
+    """Have a hole found by its name; where that is the name of a template, within its engine."""
+    loader = origin_of(parser).loader
+    _holes[None if loader is None else id(loader.engine), node.name] = node
+
+
+def find_hole(engine: Engine, name: Name) -> UncachedNode:
+    """Return the node of a hole; compiling its template makes it known. Raises HoleLost."""
+    template_name = name[0].rpartition(NAMELESS)[0]
+    if not template_name:
+        place: tuple[int | None, Name] = (None, name)
+        template = None
+    else:
+        place = (id(engine), name)
+        try:
+            # Held until its node is: a loader need not keep it.
+            template = None if place in _holes else engine.get_template(template_name)
+        except TemplateDoesNotExist:
+            raise HoleLost from None
+    node = _holes.get(place)
+    del template
+    if node is None:
+        raise HoleLost
+    return node
+
+
+def holes_in(nodes: NodeList) -> dict[Name, UncachedNode]:
+    """Return the holes that stand between a fragment's tags."""
+    return {
+        node.name: node
+        for node in nodes.get_nodes_by_type(UncachedNode)
+        if isinstance(node, UncachedNode)
+    }
+
 
 COUNT = "_cachelayers_fragments"  # of a parser
 NO_NAMES: Mapping[str, Any] = {}
 Texts = tuple[tuple[str, ...], frozenset[str]]
 
 
-class Surroundings:
+class TagSurroundings:
     """The template that a tag stands in, as it was while the tag was compiled."""
 
     def __init__(self, parser: Parser, token: Token) -> None:
@@ -64,7 +168,7 @@ class Surroundings:
         number = getattr(parser, COUNT, 0)
         setattr(parser, COUNT, number + 1)
         self._digest = digest_of(source_around(parser), source_of_libraries(parser), str(number))
-        self._texts: dict[Hashable, tuple[Texts, Sequence[Given]]] = {}
+        self._texts: dict[Hashable, tuple[Texts, Sequence[FoundTemplate]]] = {}
 
     def texts(self, context: Context, nodes: NodeList) -> Texts:
         """Return what tells what nodes are rendered from, and how; and the names followed for it.
@@ -104,7 +208,7 @@ def source_of(origin: Origin, context: Context) -> str:
 class FragmentNode(Node):
     """A block that is kept."""
 
-    def __init__(self, nodelist: NodeList, options: Options, surroundings: Surroundings) -> None:
+    def __init__(self, nodelist: NodeList, options: Options, surroundings: TagSurroundings) -> None:
         """Take what was compiled."""
         self.nodelist = nodelist
         self._options = options
@@ -138,7 +242,7 @@ class FragmentsNode(Node):
         nodelist_empty: NodeList,
         loop: Loop,
         options: Options,
-        surroundings: Surroundings,
+        surroundings: TagSurroundings,
     ) -> None:
         """Take what was compiled."""
         self.nodelist, self.nodelist_empty = nodelist, nodelist_empty
@@ -221,13 +325,13 @@ class DjangoBlock:
 
     def _find(self, name: str) -> Any:
         """Return what stands under a name around the list, if it is one; or ABSENT."""
-        return value_in(self._around, name)
+        return context_value(self._around, name)
 
-    def named(self, name: str) -> Spelled:
+    def named(self, name: str) -> CanonicalName:
         """Return the spelling of what stands under a name."""
         return self._names.spelled(name)
 
-    def spelling_of(self, name: str) -> str:
+    def form_of(self, name: str) -> str:
         """Return the text of it."""
         return self._names.spelled(name).text
 
@@ -260,14 +364,14 @@ class DjangoBlock:
         # by the template, and for a part of what it shows.
         if name in self._item:
             return self._item[name]
-        found = value_in([unnoted(names) for names in self._around], name)
+        found = context_value([unnoted(names) for names in self._around], name)
         return None if found is ABSENT else found
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""
-        context, seen = self._context, Seen(self._names.note)
+        context, seen = self._context, LookedUp(self._names.note)
         names = context.dicts
-        loop = value_in(names, FORLOOP)
+        loop = context_value(names, FORLOOP)
         own = {FORLOOP: NotedLoop(loop if isinstance(loop, dict) else {}, FORLOOP, seen)}
         context.dicts = [*(NotedNames(some, seen) for some in names), {**self._item}, own]
         try:
@@ -283,7 +387,7 @@ class DjangoBlock:
         note_given_templates([*seen.values.values(), *self._item.values()])
         return text, seen.values
 
-    def render_unnoticed(self) -> str:
+    def render_unwatched(self) -> str:
         """Render it as if there were no tag around it, but that what it sets stays within it."""
         with self._context.push(**self._item):
             return self._nodes.render(self._context)
@@ -336,7 +440,7 @@ def looking_up_anew(state: RenderContext) -> Iterator[None]:
 
 
 @contextmanager
-def noting_state(state: RenderContext, seen: Seen, *, is_in_loop: bool) -> Iterator[None]:
+def noting_state(state: RenderContext, seen: LookedUp, *, is_in_loop: bool) -> Iterator[None]:
     """Note what tags remember beyond one use of the block; what they do is not taken back."""
     before = state.dicts[-1]
     noted = state.dicts[-1] = NotedState(before, seen, is_in_loop=is_in_loop)

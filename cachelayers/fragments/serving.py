@@ -19,12 +19,21 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import Promise
 
-from cachelayers.entries.spelling import Unstable
-from cachelayers.fragments.arguments import spell_arguments
-from cachelayers.fragments.given import Given
+from cachelayers.entries import Unstable
+from cachelayers.fragments.canonical import canonical_arguments
+from cachelayers.fragments.dependencies import add_dependencies
 from cachelayers.fragments.keys import finish_key, make_key, word_of
+from cachelayers.fragments.lookups import (
+    ABSENT,
+    BlockReads,
+    CanonicalName,
+    UnstableName,
+    is_known_otherwise,
+    is_request,
+)
 from cachelayers.fragments.markup import (
     NAME,
+    TOKEN_NAMES,
     Hole,
     HoleLost,
     Markup,
@@ -32,30 +41,21 @@ from cachelayers.fragments.markup import (
     Templates,
     current_rendering,
     pack,
-    pack_signpost,
+    pack_variant_marker,
     rendering_of,
+    requests_in,
     unpack,
-    unpack_signpost,
+    unpack_variant_marker,
 )
-from cachelayers.fragments.names import (
-    ABSENT,
-    Spelled,
-    UnstableName,
-    is_known_otherwise,
-    is_request,
-)
-from cachelayers.fragments.places import (
+from cachelayers.fragments.tag_options import TagOptions
+from cachelayers.fragments.variants import (
     ANYWHERE,
     USER,
-    Place,
-    needs_place,
-    place_in,
+    Surroundings,
+    needs_surroundings,
+    surroundings_in,
 )
-from cachelayers.fragments.secrets import TOKEN_NAMES, requests_in
-from cachelayers.fragments.seen import add_dependencies
-from cachelayers.fragments.watching import Watch
-from cachelayers.invalidation.capture import Capture, current_capture
-from cachelayers.invalidation.rows import without_laziness
+from cachelayers.invalidation.dependencies import Capture, current_capture, without_laziness
 from cachelayers.invalidation.units import current_unit
 from cachelayers.lookup import MISS, UNREAD, Policy, peek, recall_after_peeking, remembered_tags
 from cachelayers.request_access import is_lazy, unobserved
@@ -64,14 +64,16 @@ logger = logging.getLogger("cachelayers.fragments")
 
 ROUNDS = 10  # of keys: each names at least one dimension more than the one before
 NO_DIMENSIONS: frozenset[str] = frozenset()
-HOLDS_MORE = Spelled("", is_all=False)  # than what is noticed: a view may have hung anything on it
+HOLDS_MORE = CanonicalName(
+    "", is_all=False
+)  # than what is noticed: a view may have hung anything on it
 # A block that may not be kept is asked for again after a while: it need not be so for ever.
 SECRET_SECONDS = 60.0
 MOST_SECRETS = 1_000
 SAFE_METHODS = frozenset({"GET", "HEAD", None})
 
 
-class Block(Place, Protocol):
+class Block(Surroundings, Protocol):
     """What stands between the tags, with the names that it is rendered with."""
 
     @property
@@ -86,7 +88,7 @@ class Block(Place, Protocol):
     def told(self) -> AbstractSet[str]:
         """The names that are arguments."""
 
-    def named(self, name: str) -> Spelled:
+    def named(self, name: str) -> CanonicalName:
         """Return the spelling of what stands under a name; UnstableName where that has none."""
 
     @property
@@ -96,7 +98,7 @@ class Block(Place, Protocol):
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; return the text, and what it has asked for of the names around it."""
 
-    def render_unnoticed(self) -> str:
+    def render_unwatched(self) -> str:
         """Render it as if there were no tag around it."""
 
     def fill(self, hole: Hole) -> str:
@@ -142,14 +144,14 @@ class FirstLook(NamedTuple):
 
 
 def look_first(
-    given: Given, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
+    given: TagOptions, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
 ) -> str | FirstLook | None:
     """Look for what most fragments are: a plain text, the same for all who read one language.
 
     It takes nothing of what a Fragment needs beyond. None where nothing was looked for.
     """
     dimensions = memory.dimensions
-    if needs_place(dimensions):
+    if needs_surroundings(dimensions):
         return None
     try:
         texts, _ = parts_in(texts, dimensions, ANYWHERE)
@@ -170,21 +172,19 @@ class Fragment:
     """One use of a tag, with what it was given."""
 
     where: str  # template and line, for people
-    given: Given
+    given: TagOptions
     arguments: Sequence[object]
     texts: tuple[str, ...]  # what else belongs into the key, such as the template's digest
     block: Block
     memory: Memory
     first_look: FirstLook | None = None
-    spelling: str | None = None  # of the arguments; what the block does to them is not in the key
+    form: str | None = None  # of the arguments; what the block does to them is not in the key
 
     def key(self, dimensions: frozenset[str]) -> str:
         """Return the key of this request's variant; Unstable where it can have none."""
-        if self.spelling is None:
-            self.spelling = spell_arguments(self.arguments)
-        return finish_key(
-            self.given.name, self.spelling, *parts_in(self.texts, dimensions, self.block)
-        )
+        if self.form is None:
+            self.form = canonical_arguments(self.arguments)
+        return finish_key(self.given.name, self.form, *parts_in(self.texts, dimensions, self.block))
 
     def policy(self, key: str) -> Policy:
         """Return how its entry is kept."""
@@ -205,7 +205,7 @@ class Fragment:
             return True
         markup = unpack(kept, NO_DIMENSIONS)
         if markup is None:
-            return unpack_signpost(kept) is not None
+            return unpack_variant_marker(kept) is not None
         return self.block.are_unchanged(markup.templates)
 
     def warn_once(self, reason: str) -> None:
@@ -217,17 +217,17 @@ class Fragment:
 
 
 def parts_in(
-    texts: tuple[str, ...], dimensions: frozenset[str], place: Place
+    texts: tuple[str, ...], dimensions: frozenset[str], place: Surroundings
 ) -> tuple[tuple[str, ...], str]:
     """Return what belongs into keys, with what the place is in the dimensions."""
     if not dimensions:
         return texts, ""
-    found = place_in(dimensions, place)
-    return (texts, f"\0{found}") if needs_place(dimensions) else ((*texts, found), "")
+    found = surroundings_in(dimensions, place)
+    return (texts, f"\0{found}") if needs_surroundings(dimensions) else ((*texts, found), "")
 
 
 @dataclass(slots=True)
-class Making:
+class RenderedFragment:
     """A fragment that was rendered, with what it was made of."""
 
     markup: Markup
@@ -244,16 +244,16 @@ class Making:
 
 def serve(fragment: Fragment) -> str:
     """Return the fragment's text. What rendering it raises is raised here."""
-    made: list[Making] = []
+    made: list[RenderedFragment] = []
     try:
-        kept, dimensions = follow_signposts(fragment, made)
+        kept, dimensions = follow_variant_markers(fragment, made)
     except (Unstable, SynchronousOnlyOperation) as error:
         fragment.warn_once(explain(error))
         kept, dimensions = pack_made(made), NO_DIMENSIONS
     return show(fragment, kept, dimensions)
 
 
-def pack_made(made: Sequence[Making]) -> Any:
+def pack_made(made: Sequence[RenderedFragment]) -> Any:
     """Return what was rendered, where that cannot be kept; None where nothing was."""
     return pack(made[0].markup) if made else None
 
@@ -265,14 +265,14 @@ def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
         return kept
     block, markup = fragment.block, unpack(kept, dimensions)
     if markup is None:
-        return block.render_unnoticed()
+        return block.render_unwatched()
     if around is not None:
         return around.adopt(markup)
     try:
         return markup.fill(block.fill)
     except HoleLost:
         fragment.warn_once("the template of a hole in it is not found by its name")
-        return block.render_unnoticed()
+        return block.render_unwatched()
 
 
 def explain(error: Unstable | SynchronousOnlyOperation) -> str:
@@ -284,7 +284,9 @@ def explain(error: Unstable | SynchronousOnlyOperation) -> str:
     return "it is rendered in an event loop; render in a thread (sync_to_async)"
 
 
-def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, frozenset[str]]:
+def follow_variant_markers(
+    fragment: Fragment, made: list[RenderedFragment]
+) -> tuple[Any, frozenset[str]]:
     """Return what is kept for this request, and the dimensions that its key has.
 
     Looks under keys that name ever more of them. None for what is known not to be kept. ``made``:
@@ -306,7 +308,7 @@ def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, froze
         if kept is MISS or not fragment.accepts(kept):
             compute = partial(make_kept, fragment, key, dimensions, made)
             kept = recall_after_peeking(fragment.policy(key), compute, stored)
-        missing = unpack_signpost(kept)
+        missing = unpack_variant_marker(kept)
         if missing is None:
             return kept, dimensions
         dimensions |= missing
@@ -314,7 +316,9 @@ def follow_signposts(fragment: Fragment, made: list[Making]) -> tuple[Any, froze
     return None, dimensions
 
 
-def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: list[Making]) -> Any:
+def make_kept(
+    fragment: Fragment, key: str, dimensions: frozenset[str], made: list[RenderedFragment]
+) -> Any:
     """Render it, unless that was done already, and return what is kept under a key; or None."""
     if not made:
         try:
@@ -324,30 +328,34 @@ def make_kept(fragment: Fragment, key: str, dimensions: frozenset[str], made: li
             fragment.memory.note_secret(key)
             refuse(fragment, "what is around {% uncached %} changes what is in it")
             return None
-    [making] = made
-    if making.markup.dimensions <= dimensions:
-        if making.is_refused:
+    [rendered_fragment] = made
+    if rendered_fragment.markup.dimensions <= dimensions:
+        if rendered_fragment.is_refused:
             fragment.memory.note_secret(key)
-        return making.hand_over()
-    if not making.is_refused:
-        keep_before_signpost(fragment, dimensions | making.markup.dimensions, making)
-    return pack_signpost(making.markup.dimensions)
+        return rendered_fragment.hand_over()
+    if not rendered_fragment.is_refused:
+        store_before_variant_marker(
+            fragment, dimensions | rendered_fragment.markup.dimensions, rendered_fragment
+        )
+    return pack_variant_marker(rendered_fragment.markup.dimensions)
 
 
-def keep_before_signpost(fragment: Fragment, dimensions: frozenset[str], making: Making) -> None:
+def store_before_variant_marker(
+    fragment: Fragment, dimensions: frozenset[str], rendered_fragment: RenderedFragment
+) -> None:
     """Store it under the right key before others are told of that: else they render it too."""
     with suppress(Unstable):  # the user has no key, say
         key = fragment.key(dimensions)
-        recall_after_peeking(fragment.policy(key), making.hand_over, UNREAD)
+        recall_after_peeking(fragment.policy(key), rendered_fragment.hand_over, UNREAD)
 
 
-def make(fragment: Fragment) -> Making:
+def make(fragment: Fragment) -> RenderedFragment:
     """Render a fragment, and find out what it is made of and who may see it."""
     block, capture, unit = fragment.block, current_capture(), current_unit()
     rendering = Rendering(own_holes=block.own_holes, around=current_rendering())
     request = None if unit is None else unit.request
     requests = requests_in(block.names, block.request, request)
-    watch = Watch(block, requests)
+    watch = BlockReads(block, requests)
     block.remembered = watch.remembered
     with rendering_of(rendering), watch.watching():
         text, seen = block.render()
@@ -363,7 +371,7 @@ def make(fragment: Fragment) -> Making:
     reasons = [*dict.fromkeys(rendering.obstacles)]
     if secrets:
         reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
-    told, untold = spell_names(block, names_to_tell(fragment, seen))
+    told, untold = canonical_names(block, names_to_tell(fragment, seen))
     rendering.dimensions |= {f"{NAME}{name}" for name in told}
     if not reasons:
         # Known in advance from now on, whereas other reasons may be of this time only.
@@ -390,7 +398,7 @@ def make(fragment: Fragment) -> Making:
     if capture is not None and is_answering_form:
         # A form writes into an instance what was typed, before it looks whether all is right.
         capture.is_unstorable = True
-    return Making(markup, capture, bool(reasons))
+    return RenderedFragment(markup, capture, bool(reasons))
 
 
 def names_to_tell(fragment: Fragment, seen: Mapping[str, Any]) -> list[str]:
@@ -404,7 +412,9 @@ def names_to_tell(fragment: Fragment, seen: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def spell_names(block: Block, names: Sequence[str]) -> tuple[dict[str, Spelled], dict[str, str]]:
+def canonical_names(
+    block: Block, names: Sequence[str]
+) -> tuple[dict[str, CanonicalName], dict[str, str]]:
     """Return what stands under names, and why that of some has no spelling."""
     told, untold = {}, {}
     for name in names:

@@ -8,18 +8,43 @@ is used.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from django.template import Engine, Node, NodeList, Origin, Template, TemplateDoesNotExist
+from django.template import Engine, Node, NodeList, Origin, Template, TemplateDoesNotExist, engines
 from django.template.base import UNKNOWN_SOURCE, Parser
 from django.template.library import InclusionNode
 from django.template.loader_tags import ExtendsNode, IncludeNode, construct_relative_path
 
-from cachelayers.fragments.code import digest_of_code
-from cachelayers.fragments.keys import digest_of
+from cachelayers.fragments.keys import digest_of, digest_of_code
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
+
+LONGEST_TEMPLATE = 2**20  # bytes; what is larger is no template
+NAMED = re.compile(r"{%[-+]?\s*fragments?\s+(?:\"([^\"]+)\"|'([^']+)')")
+
+
+def names_in_templates() -> set[str]:
+    """Return the names that stand in the files of every template engine's folders.
+
+    Not those that are worked out while a template is rendered.
+    """
+    return {double or single for text in template_texts() for double, single in NAMED.findall(text)}
+
+
+def template_texts() -> Iterator[str]:
+    """Yield the text of every file in the folders of templates."""
+    folders = {Path(folder) for engine in engines.all() for folder in engine.template_dirs}
+    for folder in folders:
+        for path in folder.rglob("*"):
+            try:
+                if path.is_file() and path.stat().st_size <= LONGEST_TEMPLATE:
+                    yield path.read_text(errors="replace")
+            except OSError:  # it went, or is nobody's to read
+                continue
+
 
 MISSING = "there is no such template"
 OF_DJANGO = "django.template.loaders."
@@ -27,7 +52,7 @@ OURS = "_notes_for_cachelayers"  # not `__wrapped__`, which the wrapper of any o
 _digests: WeakKeyDictionary[Template, str] = WeakKeyDictionary()
 
 
-class Given(NamedTuple):
+class FoundTemplate(NamedTuple):
     """What an engine has given for a name."""
 
     name: str
@@ -49,7 +74,7 @@ class Followed:
     def __init__(self) -> None:
         """None yet."""
         self.sources: dict[str, str] = {}
-        self.given: list[Given] = []
+        self.given: list[FoundTemplate] = []
         self.are_lasting = True  # each loader on the way goes on to give the same template
 
     def digest(self) -> str:
@@ -92,7 +117,7 @@ def has_loaders_of_others(engine: Engine) -> bool:
     return not all(type(one).__module__.startswith(OF_DJANGO) for one in engine.template_loaders)
 
 
-def are_still_given(engine: Engine, given: Iterable[Given]) -> bool:
+def are_still_given(engine: Engine, given: Iterable[FoundTemplate]) -> bool:
     """Tell whether an engine gives the templates that were followed."""
     with rendering_of(None):
         return all(one.is_given_by(engine) for one in given)
@@ -120,9 +145,9 @@ def _follow(engine: Engine, nodes: NodeList, origins: list[Origin], found: Follo
             template, origin = engine.find_template(base, skip=skipped)
         except TemplateDoesNotExist:
             found.sources[key] = MISSING
-            found.given.append(Given(base, skipped, None))
+            found.given.append(FoundTemplate(base, skipped, None))
         else:
-            found.given.append(Given(base, skipped, template))
+            found.given.append(FoundTemplate(base, skipped, template))
             found.are_lasting &= found.given[-1].is_given_by(engine)
             found.sources[key] = str(template.source)
             _follow(engine, template.nodelist, [*(skipped or ()), origin], found)

@@ -19,8 +19,8 @@ from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
-from cachelayers.invalidation.bounded import fetch_in_time
 from cachelayers.invalidation.dialects import STATE, Dialect, dialect_for
+from cachelayers.invalidation.own_statements import fetch_in_time
 from cachelayers.invalidation.transactions import transaction_of
 
 SAFE_IN_JSON = 2**53  # ids above lose digits in JavaScript

@@ -8,9 +8,16 @@ from asgiref.sync import sync_to_async
 from django.db import connections, router
 from django.db.models import Model
 
-from cachelayers.invalidation.footprints import database_of, key_text
 from cachelayers.invalidation.log import write_tags
-from cachelayers.invalidation.tags import SCHEMA_TAG, all_rows_tag, row_tag, table_tag, word_tag
+from cachelayers.invalidation.sql.analysis import database_of, key_text
+from cachelayers.invalidation.tags import (
+    SCHEMA_TAG,
+    all_rows_tag,
+    row_tag,
+    table_tag,
+    warn_of_misspelt,
+    word_tag,
+)
 from cachelayers.invalidation.tracked import (
     TrackedTable,
     concrete_parts,
@@ -19,7 +26,6 @@ from cachelayers.invalidation.tracked import (
 )
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.units import living_unit
-from cachelayers.invalidation.words import warn_of_misspelt
 
 Target = str | Model | type[Model]
 

@@ -14,10 +14,10 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
-from cachelayers.invalidation.bounded import limited_transaction
 from cachelayers.invalidation.dialects import LOG, NOW_MS, STATE, Dialect
 from cachelayers.invalidation.incarnations import dialect_of, is_in_snapshot, mirrored_by
 from cachelayers.invalidation.log import logger
+from cachelayers.invalidation.own_statements import limited_transaction
 
 ROWS_PER_STEP = 1_000  # a step is one short transaction
 ONE_IN = 500  # units of work that have read the log prune a step

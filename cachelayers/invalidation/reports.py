@@ -7,7 +7,7 @@ import sys
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.log import logger
-from cachelayers.samples import line_of_project
+from cachelayers.utils.tracing import line_of_project
 
 MOST_SAID = 1_000  # then all may be said again
 LONGEST_SHOWN = 120  # characters of a statement

@@ -25,8 +25,8 @@ from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readi
 from cachelayers.invalidation.prune import prune_now_and_then
 from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
-from cachelayers.locks import ForkSafeLock, cache_of
-from cachelayers.stats import pulse
+from cachelayers.utils.counters import heartbeat
+from cachelayers.utils.locks import ForkSafeLock, cache_of
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
 MOST_SEEN = 500  # dependencies that a unit notes before it merges them
@@ -402,8 +402,8 @@ def end_unit(unit: Unit) -> None:
     """End a unit; once is enough."""
     if _running.pop(id(unit), None) is not None:
         unit.end()
-        if pulse.is_asleep:
-            pulse.beat()
+        if heartbeat.is_asleep:
+            heartbeat.beat()
 
 
 @contextmanager

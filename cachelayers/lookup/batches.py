@@ -14,14 +14,9 @@ from typing import Any
 
 from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
-from cachelayers.computes import own_read
 from cachelayers.conf import package_settings
-from cachelayers.entries.envelope import Envelope, seal
-from cachelayers.flights import begin_or_join, land
-from cachelayers.flows import run
+from cachelayers.entries import Envelope, seal
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
-from cachelayers.locks import cache_of
-from cachelayers.lookup.faults import has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
@@ -30,34 +25,31 @@ from cachelayers.lookup.flow import (
     Found,
     Lease,
     State,
-    compute_unseen,
+    compute_untracked,
     find,
     give_back,
     make_entry,
 )
 from cachelayers.lookup.observing import note_found, note_peeked
 from cachelayers.lookup.peeking import MISS, UNREAD, judge
-from cachelayers.lookup.policy import Policy
-from cachelayers.lookup.steps import (
-    AwaitLanding,
-    CacheStep,
-    ReadLease,
-    Sleep,
-    Steps,
-    TakeLease,
-)
-from cachelayers.tracing import (
+from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
+from cachelayers.lookup.steps import AwaitFlight, CacheStep, ReadLease, Sleep, Steps, TakeLease
+from cachelayers.utils.flows import run
+from cachelayers.utils.locks import cache_of
+from cachelayers.utils.single_flight import begin_or_join, complete
+from cachelayers.utils.tracing import (
     TracedRecall,
     begin_recall,
     going_on,
     note_layer,
+    own_read,
     take_layer,
     within_recall,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Requested:
     """One entry of a batch. All of a batch are kept in one cache, for the same time."""
 
     policy: Policy
@@ -84,14 +76,14 @@ def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     return found
 
 
-def recall_many_after_peeking(wanted: Sequence[Wanted]) -> list[Any]:
+def recall_many_after_peeking(wanted: Sequence[Requested]) -> list[Any]:
     """Return the values of a batch, those that are missing computed and stored together."""
     with some_unit() as unit:
         found: list[Any] = run(recall_steps(wanted, unit))
         return found
 
 
-def recall_steps(wanted: Sequence[Wanted], unit: Unit) -> Steps:
+def recall_steps(wanted: Sequence[Requested], unit: Unit) -> Steps:
     """Get the values, from the cache or by computing them."""
     if going_on:
         wanted = [
@@ -100,7 +92,7 @@ def recall_steps(wanted: Sequence[Wanted], unit: Unit) -> Steps:
     if unit.is_dirty():
         values = []
         for one in wanted:
-            value = yield from part_of(one, compute_unseen(one.policy, one.compute, unit))
+            value = yield from part_of(one, compute_untracked(one.policy, one.compute, unit))
             values.append(value)
         return values
     found = yield from find_many(wanted, unit)
@@ -115,7 +107,7 @@ def recall_steps(wanted: Sequence[Wanted], unit: Unit) -> Steps:
     return values
 
 
-def find_many(wanted: Sequence[Wanted], unit: Unit) -> Steps:
+def find_many(wanted: Sequence[Requested], unit: Unit) -> Steps:
     """Look for valid entries, in what was read of them before or in one bulk read."""
     unread = [one.policy.key for one in wanted if one.stored is UNREAD]
     stored = read_many(wanted[0].policy.alias, unread) if unread else {}
@@ -126,7 +118,7 @@ def find_many(wanted: Sequence[Wanted], unit: Unit) -> Steps:
     return found
 
 
-def part_of(one: Wanted, steps: Steps) -> Steps:
+def part_of(one: Requested, steps: Steps) -> Steps:
     """Carry out steps as those of one entry, where that is followed."""
     if one.traced is None:
         return (yield from steps)
@@ -134,7 +126,7 @@ def part_of(one: Wanted, steps: Steps) -> Steps:
         return (yield from steps)
 
 
-def note_served(wanted: Sequence[Wanted], found: Sequence[Found], outcome: str) -> None:
+def note_served(wanted: Sequence[Requested], found: Sequence[Found], outcome: str) -> None:
     """Count and follow what is served; ``outcome``: of what is fresh."""
     for one, state in zip(wanted, found, strict=True):
         if state.envelope is not None:
@@ -143,7 +135,7 @@ def note_served(wanted: Sequence[Wanted], found: Sequence[Found], outcome: str) 
                 note_found(one.policy, state.envelope, "stale" if is_stale else outcome)
 
 
-def make(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
+def make(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Compute what is missing or stale, or leave that to another caller that is about it.
 
     Where nothing is missing, nobody waits: what is stale is served while one caller refreshes.
@@ -153,7 +145,7 @@ def make(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
     flight, is_mine = begin_or_join(batch.name)
     if not is_mine:
         if may_wait:
-            yield AwaitLanding(flight, package_settings().LEASE_SECONDS)
+            yield AwaitFlight(flight, package_settings().LEASE_SECONDS)
             found = yield from look_again(wanted, found, unit)
         return (yield from compute_missing(wanted, found, unit))
     try:
@@ -162,11 +154,15 @@ def make(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
             lease = yield from wait_for_lease(batch, wanted, unit)
         return (yield from make_with_lease(batch, wanted, found, unit, lease))
     finally:
-        land(batch.name, flight)
+        complete(batch.name, flight)
 
 
 def make_with_lease(
-    batch: Policy, wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit, lease: Lease | None
+    batch: Policy,
+    wanted: Sequence[Requested],
+    found: Sequence[Found],
+    unit: Unit,
+    lease: Lease | None,
 ) -> Steps:
     """Compute what is still missing or stale; without the lease, only if something is missing.
 
@@ -186,7 +182,7 @@ def make_with_lease(
             yield from give_back(batch, lease)
 
 
-def policy_of(wanted: Sequence[Wanted]) -> Policy:
+def policy_of(wanted: Sequence[Requested]) -> Policy:
     """Return what stands for a batch where its lease and its flight are asked for."""
     keys = "\0".join([one.policy.key for one in wanted]).encode("utf-8", "surrogatepass")
     digest = blake2b(keys, digest_size=16).hexdigest()
@@ -199,7 +195,7 @@ def take_lease(batch: Policy) -> Steps:
     return lease if (yield TakeLease(batch, lease.token, lease.seconds)) else None
 
 
-def wait_for_lease(batch: Policy, wanted: Sequence[Wanted], unit: Unit) -> Steps:
+def wait_for_lease(batch: Policy, wanted: Sequence[Requested], unit: Unit) -> Steps:
     """Wait until another process has made the batch, or its lease is free; return that then.
 
     Looks at one entry.
@@ -218,7 +214,7 @@ def wait_for_lease(batch: Policy, wanted: Sequence[Wanted], unit: Unit) -> Steps
     return lease
 
 
-def look_again(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
+def look_again(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Return what is there now, after others may have stored some; also past a memory layer."""
     stored = read_many(wanted[0].policy.alias, [one.policy.key for one in wanted], shared=True)
     now = []
@@ -228,7 +224,7 @@ def look_again(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> 
     return now
 
 
-def compute_missing(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit) -> Steps:
+def compute_missing(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Compute, after having waited, what is still missing; and serve what is stale."""
     note_served(wanted, found, "joined")
     values = [one.value for one in found]
@@ -243,7 +239,7 @@ def compute_missing(wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit
 
 
 def compute_and_store(
-    wanted: Sequence[Wanted], found: Sequence[Found], unit: Unit, failures: list[Exception]
+    wanted: Sequence[Requested], found: Sequence[Found], unit: Unit, failures: list[Exception]
 ) -> Steps:
     """Compute what is not fresh, one after the other, and store all of it in one bulk write.
 

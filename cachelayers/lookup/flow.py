@@ -17,38 +17,36 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cachelayers.conf import package_settings
-from cachelayers.entries.envelope import Envelope, unseal
-from cachelayers.flights import Flight, begin_or_join, land
-from cachelayers.invalidation.capture import Capture, capturing
+from cachelayers.entries import Envelope, unseal
+from cachelayers.invalidation.dependencies import Capture, capturing
+from cachelayers.invalidation.execute_wrapper import has_unnoticed_writes
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.reports import warn_of_token_once
 from cachelayers.invalidation.routes import with_homes
-from cachelayers.invalidation.tags import WORD
+from cachelayers.invalidation.tags import WORD, note_words
 from cachelayers.invalidation.units import Unit
-from cachelayers.invalidation.unnoticed import has_unnoticed_writes
-from cachelayers.invalidation.words import note_words
-from cachelayers.lookup.faults import has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
 from cachelayers.lookup.peeking import UNREAD, hand_over
-from cachelayers.lookup.policy import Policy
+from cachelayers.lookup.policy import Policy, has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.steps import (
-    AwaitLanding,
+    AwaitFlight,
     Compute,
     DropLease,
+    EvaluateLazyQuerysets,
     FixPosition,
     ReadEntry,
     ReadLease,
-    ReadUnread,
     Sleep,
     Steps,
     StoreEntry,
     TakeLease,
     Vouch,
     dependencies_of,
+    refuse_response,
 )
 from cachelayers.lookup.tokens import shows_token
-from cachelayers.lookup.unread import refuse_response
-from cachelayers.tracing import going_on, take_layer, tracing_recall
+from cachelayers.utils.single_flight import Flight, begin_or_join, complete
+from cachelayers.utils.tracing import going_on, take_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
 LONGEST_PAUSE_SECONDS = 0.05
@@ -112,7 +110,7 @@ def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) 
     """Get the value, from the cache or by computing it."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
-        return (yield from compute_unseen(policy, compute, unit))
+        return (yield from compute_untracked(policy, compute, unit))
     found = yield from find(policy, unit, stored=stored)
     if found is OUTDATED:
         found = yield from find(policy, unit, shared=True)
@@ -189,8 +187,8 @@ def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
             try:
                 return (yield from compute_with_lease(policy, compute, unit, flight))
             finally:
-                land(policy.name, flight)
-        yield AwaitLanding(flight, package_settings().LEASE_SECONDS)
+                complete(policy.name, flight)
+        yield AwaitFlight(flight, package_settings().LEASE_SECONDS)
         found = yield from find(policy, unit, shared=True)
         if found.envelope is not None:
             note_found(policy, found.envelope, "joined")
@@ -241,7 +239,7 @@ def give_back(policy: Policy, lease: Lease) -> Steps:
         yield DropLease(policy)
 
 
-def compute_unseen(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+def compute_untracked(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Compute without storing; what is around it depends on the same."""
     capture = Capture(unit, collects=policy.collects)
     began = time.perf_counter()
@@ -275,7 +273,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-        yield ReadUnread(policy, value)
+        yield EvaluateLazyQuerysets(policy, value)
         # A fragment looks for all kinds of secrets itself.
         if policy.accepts is None and shows_token(value, unit.request):
             capture.is_unstorable = True

@@ -8,13 +8,13 @@ from typing import Any
 
 from django.conf import settings
 
-from cachelayers.entries.envelope import SECONDS, Envelope
-from cachelayers.invalidation.capture import Capture
+from cachelayers.entries import SECONDS, Envelope
+from cachelayers.invalidation.dependencies import Capture
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.lookup.policy import Policy
 from cachelayers.signals import entry_computed, entry_invalidated
-from cachelayers.stats import cell_of_cache
-from cachelayers.tracing import Tag, going_on, take_layer, traced_recall, tracing_recall
+from cachelayers.utils.counters import cell_of_cache
+from cachelayers.utils.tracing import Tag, going_on, take_layer, traced_recall, tracing_recall
 
 INFINITE = float("inf")
 

@@ -14,15 +14,14 @@ from django.db import DatabaseError, connections
 
 from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
-from cachelayers.computes import own_read, running_captures
-from cachelayers.entries.envelope import ENVELOPE_TYPES, FORMAT, LENGTH
-from cachelayers.invalidation.capture import current_capture, listening_captures
+from cachelayers.entries import ENVELOPE_TYPES, FORMAT, LENGTH
+from cachelayers.invalidation.dependencies import current_capture, listening_captures
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit, current_unit
-from cachelayers.lookup.faults import report
 from cachelayers.lookup.observing import note_peeked
-from cachelayers.tracing import going_on, take_layer
+from cachelayers.lookup.policy import report
+from cachelayers.utils.tracing import going_on, own_read, running_captures, take_layer
 
 
 class Peeked(Enum):

@@ -1,22 +1,26 @@
-"""What one recall was asked for, checked. Made by recall; read by everything below it."""
+"""What one recall was asked for, checked; and the report of what it survives."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Final
 
+import django.db
 from django.core.cache.backends.base import BaseCache
-from django.db import router
+from django.db import connections, router
 
 from cachelayers.conf import package_settings
-from cachelayers.entries.keys import LEASE_SUFFIX
-from cachelayers.invalidation.tags import key_tag, table_tag, word_tags
+from cachelayers.entries import LEASE_SUFFIX
+from cachelayers.invalidation.tags import key_tag, models_of_word, table_tag, word_tags
 from cachelayers.invalidation.tracked import log_database, tracked_tables
-from cachelayers.invalidation.words import models_of_word
-from cachelayers.locks import cache_of
+from cachelayers.utils.counters import counts
+from cachelayers.utils.locks import cache_of
+from cachelayers.utils.text import without_secrets
 
 
 class Unset(Enum):
@@ -127,3 +131,37 @@ def check_times(where: str, timeout: float | None, stale: float) -> None:
             f"{where}: stale is {stale!r}, and the timeout None: such an entry is fresh for ever."
             " Give a timeout, or leave stale out."
         )
+
+
+logger = logging.getLogger("cachelayers.lookup")
+
+REPORT_EVERY_SECONDS = 60.0
+_next_report_at: dict[str, float] = {}
+
+
+def report(alias: str, operation: str, error: BaseException) -> None:
+    """Count a cache's failure, and log it at most once a minute."""
+    counts.add(alias, "errors")
+    now = time.monotonic()
+    if now >= _next_report_at.get(alias, 0.0):
+        _next_report_at[alias] = now + REPORT_EVERY_SECONDS
+        logger.error(
+            "CACHES[%r]: %s failed: %s: %s. Values are computed until it works again.",
+            alias,
+            operation,
+            type(error).__name__,
+            without_secrets(str(error)),
+        )
+
+
+def report_failed_refresh(policy: Policy, error: Exception) -> None:
+    """Count and log an exception of the user's code, while its stale value is served on."""
+    counts.add(policy.alias, "failed_refreshes")
+    logger.error("recall(%r): its refresh failed.", policy.key, exc_info=error)
+
+
+def has_lost_transaction(error: Exception) -> bool:
+    """Tell whether a statement failed in the caller's transaction, which cannot go on then."""
+    return isinstance(error, django.db.Error) and any(
+        connection.in_atomic_block for connection in connections.all(initialized_only=True)
+    )

@@ -7,27 +7,92 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from types import NoneType
 from typing import Any
 
 import django.db
 from asgiref.sync import sync_to_async
+from django.contrib.messages.storage.base import BaseStorage
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connections
+from django.db import DatabaseError, connections
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.safestring import SafeString
 
 from cachelayers.backends.faults import cache_errors, report_unreadable_log
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
-from cachelayers.computes import own_read
-from cachelayers.entries.envelope import Envelope, seal, unseal
-from cachelayers.flights import Flight
-from cachelayers.flows import Step
+from cachelayers.entries import Envelope, seal, unseal
 from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit
-from cachelayers.lookup.faults import report
-from cachelayers.lookup.policy import Policy
-from cachelayers.lookup.unread import read_all
+from cachelayers.lookup.policy import Policy, report
+from cachelayers.utils.flows import Step
+from cachelayers.utils.single_flight import Flight
+from cachelayers.utils.tracing import own_read
+
+# As most values are, and all fragments without holes.
+WITH_NOTHING_TO_READ = frozenset({NoneType, bool, int, float, str, bytes, SafeString})
+OF_ONE_VISITOR = (HttpResponseBase, HttpRequest, SessionBase, BaseStorage)
+
+
+class Nowhere:
+    """A file that nothing is written to."""
+
+    def write(self, data: bytes) -> None:
+        """Drop it."""
+
+
+class ResponseFound(TypeError):
+    """A value is, or holds, a response, a request or a session."""
+
+
+class Reader(pickle.Pickler):
+    """Goes where a cache will go, and stops at what no cache may be given."""
+
+    def reducer_override(self, one: Any) -> Any:
+        """Look at what is neither a plain value nor a container."""
+        if isinstance(one, OF_ONE_VISITOR):
+            raise ResponseFound(type(one).__name__)
+        return NotImplemented
+
+
+def refuse_response(where: str, value: object) -> None:
+    """Raise TypeError for a response or request: it is one visitor's, with cookies and tokens."""
+    if isinstance(value, OF_ONE_VISITOR):
+        raise explain(where, type(value).__name__)
+
+
+def explain(where: str, name: str) -> TypeError:
+    """Return the error that says what to do instead."""
+    return TypeError(
+        f"{where} made a value with a response, request or session in it ({name}). That is one"
+        " visitor's: it holds cookies, a CSRF token, maybe a name. Cache what it is made from; or"
+        " parts of its template with {% fragment %}; or whole pages with Django's cache_page."
+    )
+
+
+def read_all(where: str, value: object) -> None:
+    """Run the queries in a value and use its lazy objects, which keep what they have read.
+
+    Raises what the database does, and TypeError for a response or request in it; ``where`` begins
+    its text. By pickling it, which goes where a cache will go: a walk through attributes would end
+    in the managers of models, and with them in all of the site.
+    """
+    if type(value) in WITH_NOTHING_TO_READ:
+        return
+    try:
+        Reader(Nowhere(), pickle.HIGHEST_PROTOCOL).dump(value)
+    except (DatabaseError, SynchronousOnlyOperation):
+        raise
+    except ResponseFound as found:
+        raise explain(where, str(found)) from None
+    except Exception:  # noqa: BLE001, S110 - anything: the cache will say so, or not pickle it at all
+        pass
+
 
 FIRST_LOOK_SECONDS = 0.002  # an async caller looks whether a flight has landed
 
@@ -231,7 +296,7 @@ class Compute:
         return await value if isinstance(value, Awaitable) else value
 
 
-class ReadUnread:
+class EvaluateLazyQuerysets:
     """Have a value read what it has left for later; refuse one that no cache may be given."""
 
     def __init__(self, policy: Policy, value: object) -> None:
@@ -247,7 +312,7 @@ class ReadUnread:
             await sync_to_async(read_all)(self.where, self.value)
 
 
-class AwaitLanding:
+class AwaitFlight:
     """Wait until a flight has landed, or for so long."""
 
     def __init__(self, flight: Flight, seconds: float) -> None:
@@ -255,13 +320,13 @@ class AwaitLanding:
 
     def run(self) -> None:
         if not self.flight.is_of_this_thread():
-            self.flight.landed.wait(self.seconds)
+            self.flight.completed.wait(self.seconds)
 
     async def arun(self) -> None:
         # Looked at, not waited for: the flight may be one of another thread or event loop.
         end = time.monotonic() + self.seconds
         pause = FIRST_LOOK_SECONDS
-        while not self.flight.landed.is_set() and time.monotonic() < end:
+        while not self.flight.completed.is_set() and time.monotonic() < end:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.05)
 

@@ -4,19 +4,23 @@ During a render the request's class is swapped for a subclass that reports each 
 observer of the current context. Without an observer the subclass behaves as the original class.
 """
 
-from cachelayers.request_access.mappings import PRIVATE_NAME
-from cachelayers.request_access.observers import (
+from cachelayers.request_access.mappings import (
+    ABSENT,
     NOBODY,
+    PRIVATE_NAME,
+    REQUEST_KINDS,
     Nobody,
     Observer,
+    Reader,
     current_observer,
     is_observed,
     is_silent,
+    kind_of,
     observing,
+    reader_of,
     unobserved,
 )
-from cachelayers.request_access.values import ABSENT, REQUEST_KINDS, Reader, kind_of, reader_of
-from cachelayers.request_access.watched import (
+from cachelayers.request_access.requests import (
     KNOWN_ATTRIBUTES,
     inner_requests,
     is_lazy,

@@ -1,15 +1,143 @@
-"""Mappings of a request that report which of their names are read."""
+"""Mappings of a request that report which names are read, and the observers that are told."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import lru_cache
+from threading import Lock
+from types import ModuleType
+from typing import Any, Final, NamedTuple, Protocol
 
 from django.http import QueryDict
 from django.http.request import HttpHeaders
 
-from cachelayers.request_access.observers import Observer, observer_of, owner_of
+from cachelayers.invalidation.units import current_unit
+
+
+class Observer(Protocol):
+    """Gets to know what is read."""
+
+    def note_value(self, request: Any, variant: str) -> None:
+        """Note a public value: it selects the variant of what is made."""
+
+    def note_private(self, what: str) -> None:
+        """Note a value that is for one response only."""
+
+    def note_user(self, user: Any) -> None:
+        """Note that the user was read."""
+
+    def note_written(self, request: Any, name: str) -> None:
+        """Note that an attribute was set: what is read of it from now on is no news."""
+
+    def at_the_end(self, clean_up: Callable[[], None]) -> None:
+        """Call something when the render ends."""
+
+    def has_lazy_object(self, value: Any) -> bool:
+        """Tell whether it notices the first use of a lazy object by itself."""
+
+
+class Nobody:
+    """The state of a context in which nothing is to be noted, though there is an observer."""
+
+
+_observer: ContextVar[Observer | Nobody | None] = ContextVar("cachelayers_observer", default=None)
+NOBODY = Nobody()
+SILENCE = nullcontext()
+
+
+@contextmanager
+def observing(observer: Observer | Nobody) -> Iterator[None]:
+    """Report to an observer what is read in this context."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+def current_observer() -> Observer | None:
+    """Return the observer of this context."""
+    found = _observer.get()
+    return None if isinstance(found, Nobody) else found
+
+
+class Swap(NamedTuple):
+    """An object whose class was swapped, with those that observe it."""
+
+    target: Any  # held, for ids are given again
+    original: type
+    owner: Any  # the request that it belongs to
+    observers: list[Observer]
+
+
+_swaps: dict[int, Swap] = {}
+_lock = Lock()
+
+
+def swap_class(target: Any, watched: type, owner: Any, observer: Observer) -> bool:
+    """Have an object observed; tell whether that is possible."""
+    with _lock:
+        swap = _swaps.get(id(target))
+        if swap is None:
+            original = type(target)
+            try:
+                target.__class__ = watched
+            except TypeError:
+                return False
+            swap = _swaps[id(target)] = Swap(target, original, owner, [])
+        swap.observers.append(observer)
+        return True
+
+
+def swap_back(target: Any, observer: Observer) -> None:
+    """End what swap_class() began; another render may go on to observe the object."""
+    with _lock:
+        swap = _swaps[id(target)]
+        swap.observers.remove(observer)
+        if not swap.observers:
+            del _swaps[id(target)]
+            target.__class__ = swap.original
+
+
+def unobserved() -> AbstractContextManager[None]:
+    """Return a context manager within which nothing is reported."""
+    return SILENCE if is_silent() else observing(NOBODY)
+
+
+def is_silent() -> bool:
+    """Tell whether nothing is observed anywhere, as usually on a hit."""
+    return not _swaps and _observer.get() is None
+
+
+def is_observed(target: Any, observer: Observer | None = None) -> bool:
+    """Tell whether a class was swapped, by a certain observer or at all."""
+    swap = _swaps.get(id(target))
+    return swap is not None and (observer is None or observer in swap.observers)
+
+
+def owner_of(target: Any) -> Any:
+    """Return the request that a swapped object belongs to, or None."""
+    swap = _swaps.get(id(target))
+    return None if swap is None else swap.owner
+
+
+def observer_of(target: Any) -> Observer | None:
+    """Return who is to know that an object is read here.
+
+    A thread that was started without the context cannot be told from one that belongs to the
+    render. It counts for the first one that observes the object.
+    """
+    observer = _observer.get()
+    if observer is None:
+        swap = _swaps.get(id(target))
+        if swap is None or current_unit() is not None:
+            return None
+        return next(iter(swap.observers), None)
+    return None if isinstance(observer, Nobody) else observer
+
 
 # What is in a header of such a name identifies its sender, lets it in, or is another each time.
 PRIVATE_NAME = re.compile(
@@ -147,3 +275,93 @@ for _name in (
 ):
     setattr(WatchedQuery, _name, reporting_all(_name))
 WatchedQuery.__hash__ = None  # as of each dictionary
+
+
+Canonicalizer = Callable[[object], str]
+Reader = Callable[[Any, Canonicalizer], str]
+
+MISSING: Final = object()
+ABSENT = "-"  # no spelling begins so
+REQUEST = "request"
+QUERY = "get"
+VARIABLE = "meta"
+MATCH = "match"
+REQUEST_KINDS = frozenset({REQUEST, QUERY, VARIABLE, MATCH})
+
+
+def kind_of(variant: str) -> str:
+    """Return the part of a variant's name that says how it is read."""
+    return variant.partition(":")[0]
+
+
+@lru_cache(maxsize=4096)
+def reader_of(variant: str) -> Reader:
+    """Return what reads a variant's value from a request. It may raise Unstable."""
+    kind, _, name = variant.partition(":")
+    if variant == WHOLE_QUERY:
+        return read_query
+    return READERS[kind](name)
+
+
+def read_query(request: Any, canonical_form: Canonicalizer) -> str:
+    """Spell all parameters, in their order."""
+    return canonical_form([(name, request.GET.getlist(name)) for name in request.GET])
+
+
+def reader_of_parameter(name: str) -> Reader:
+    def read(request: Any, canonical_form: Canonicalizer) -> str:
+        query = request.GET
+        return canonical_form(query.getlist(name)) if name in query else ABSENT
+
+    return read
+
+
+def reader_of_variable(name: str) -> Reader:
+    def read(request: Any, canonical_form: Canonicalizer) -> str:
+        variables = request.META
+        if name not in variables or secret_in(name):
+            return ABSENT
+        return canonical_form(variables[name])
+
+    return read
+
+
+def reader_of_attribute(name: str) -> Reader:
+    special = SPECIAL_ATTRIBUTES.get(name)
+
+    def read(request: Any, canonical_form: Canonicalizer) -> str:
+        value = getattr(request, name, MISSING)
+        if value is MISSING:
+            return ABSENT
+        if special is not None:
+            value = special(value)
+        elif isinstance(value, ModuleType):
+            value = value.__name__
+        return canonical_form(value)
+
+    return read
+
+
+# What stands for a value that has no spelling itself.
+SPECIAL_ATTRIBUTES: dict[str, Callable[[Any], object]] = {
+    "_get_scheme": lambda method: method(),
+    "resolver_match": lambda match: match is None,  # what it says is read by its own kind
+}
+
+
+def reader_of_match(name: str) -> Reader:
+    attribute = "_func_path" if name == "func" else name
+
+    def read(request: Any, canonical_form: Canonicalizer) -> str:
+        match = getattr(request, "resolver_match", None)
+        return canonical_form(getattr(match, attribute, None))
+
+    return read
+
+
+READERS: dict[str, Callable[[str], Reader]] = {
+    REQUEST: reader_of_attribute,
+    QUERY: reader_of_parameter,
+    VARIABLE: reader_of_variable,
+    MATCH: reader_of_match,
+}

@@ -1,7 +1,7 @@
 """What the caches of all processes do, added up in the database, and read again.
 
-Each process counts by itself (`cachelayers.stats`), and a thread of its own adds what is new to the
-table of statistics every few seconds. What reads them, for commands and for the admin:
+Each process counts by itself (`cachelayers.utils.counters`), and a thread of its own adds what is
+new to the table of statistics every few seconds. What reads them, for commands and for the admin:
 
     flush() -> bool                     write now what this process has counted; False: it failed
     totals(since_seconds=3600)          -> list[Total]: of each cache, and of each of its layers
@@ -28,13 +28,22 @@ table of statistics every few seconds. What reads them, for commands and for the
 The functions that read the tables raise what the database raises, and nothing is cached by them.
 """
 
-from cachelayers.statistics.advice import Advice, Change, advice
-from cachelayers.statistics.reading import Point, Series, Total, series, totals
-from cachelayers.statistics.states import LayerState, LogState, layer_states, log_states
-from cachelayers.statistics.writing import flush
-from cachelayers.stats import Figures
+from cachelayers.statistics.advisor import Advice, Change, advice
+from cachelayers.statistics.states import LayerState, LogState, layer_states, log_state, log_states
+from cachelayers.statistics.table import (
+    STATISTICS,
+    Point,
+    Series,
+    Total,
+    delete_old,
+    series,
+    totals,
+)
+from cachelayers.statistics.writing import flush, writer
+from cachelayers.utils.counters import Figures
 
 __all__ = [
+    "STATISTICS",
     "Advice",
     "Change",
     "Figures",
@@ -44,9 +53,12 @@ __all__ = [
     "Series",
     "Total",
     "advice",
+    "delete_old",
     "flush",
     "layer_states",
+    "log_state",
     "log_states",
     "series",
     "totals",
+    "writer",
 ]

@@ -21,7 +21,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings, statistics_database
-from cachelayers.locks import ForkSafeLock
+from cachelayers.statistics.advisor import Timings
 from cachelayers.statistics.table import (
     HOUR_SECONDS,
     MINUTE_SECONDS,
@@ -31,8 +31,8 @@ from cachelayers.statistics.table import (
     delete_old,
     row_of,
 )
-from cachelayers.statistics.timings import Timings
-from cachelayers.stats import Figures, Name, figures_of_process, pulse
+from cachelayers.utils.counters import Figures, Name, figures_of_process, heartbeat
+from cachelayers.utils.locks import ForkSafeLock
 
 logger = logging.getLogger("cachelayers.statistics")
 
@@ -68,9 +68,9 @@ class Writer:
     def wake(self) -> None:
         """Start the thread, unless it runs, or there is nothing for it to do."""
         with self._thread_lock:
-            if not pulse.is_asleep or self._pause_seconds() is None or is_under_test():
+            if not heartbeat.is_asleep or self._pause_seconds() is None or is_under_test():
                 return
-            pulse.is_asleep = False
+            heartbeat.is_asleep = False
             self._stop = threading.Event()
             self._thread = threading.Thread(
                 target=self._go_on, args=(self._stop,), name="cachelayers-statistics", daemon=True
@@ -78,7 +78,7 @@ class Writer:
             try:
                 self._thread.start()
             except RuntimeError:  # the interpreter is shutting down
-                self._thread, pulse.is_asleep = None, True
+                self._thread, heartbeat.is_asleep = None, True
 
     def rest(self) -> None:
         """End the thread, until somebody wakes it again."""
@@ -92,14 +92,14 @@ class Writer:
         self._told, self._written, self._timings = {}, {}, Timings()
         self._thread = None
         if self._is_connected:
-            pulse.is_asleep = True
+            heartbeat.is_asleep = True
 
     _is_connected = False
 
     def connect(self) -> None:
         """Be woken from now on, and write once more when the process ends."""
         self._is_connected = True
-        pulse.connect(self.wake)
+        heartbeat.connect(self.wake)
         atexit.register(self.end)
 
     def end(self) -> None:
@@ -124,7 +124,7 @@ class Writer:
                 self.write()
         finally:
             if self._stop is stop:
-                pulse.is_asleep = True
+                heartbeat.is_asleep = True
 
     def _has_news(self) -> bool:
         return bool(self._timings.has_any() or difference(self._written, figures_of_process()))

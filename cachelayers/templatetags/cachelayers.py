@@ -5,20 +5,18 @@ from __future__ import annotations
 from django import template
 from django.template.base import NodeList, Parser, Token
 
-from cachelayers.fragments.given import compile_options
-from cachelayers.fragments.holes import (
+from cachelayers.fragments import (
+    FragmentNode,
+    FragmentsNode,
+    TagSurroundings,
     UncachedNode,
+    compile_loop,
+    compile_options,
     name_hole,
     register_hole,
     wrapper_of_hole,
 )
-from cachelayers.fragments.loops import compile_loop
-from cachelayers.fragments.nodes import (
-    FragmentNode,
-    FragmentsNode,
-    Surroundings,
-)
-from cachelayers.hashing import build_cache_id, build_hashed_url, build_integrity
+from cachelayers.staticfiles import build_cache_id, build_hashed_url, build_integrity
 
 register = template.Library()
 
@@ -49,7 +47,7 @@ def fragment(parser: Parser, token: Token) -> FragmentNode:
     the arguments tell variants apart; the options are those of recall().
     """
     tag, *parts = token.split_contents()
-    surroundings = Surroundings(parser, token)
+    surroundings = TagSurroundings(parser, token)
     options = compile_options(parser, tag, parts)
     nodelist = parser.parse((f"end{tag}",))
     parser.delete_first_token()
@@ -65,7 +63,7 @@ def fragments(parser: Parser, token: Token) -> FragmentsNode:
     shown for an empty list.
     """
     tag, *parts = token.split_contents()
-    surroundings = Surroundings(parser, token)
+    surroundings = TagSurroundings(parser, token)
     loop, others = compile_loop(parser, tag, parts)
     options = compile_options(parser, tag, others)
     nodelist, nodelist_empty = parser.parse(("empty", f"end{tag}")), NodeList()

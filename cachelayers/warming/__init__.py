@@ -4,7 +4,6 @@ What apps import is here; the machinery is in the modules beside it and is impor
 command only, so that ``from cachelayers import warmer`` stays cheap in every server process.
 """
 
-from cachelayers.warming.registry import Warmer, registered_warmers, warmer
-from cachelayers.warming.targets import RecallTarget, Target
+from cachelayers.warming.registry import RecallTarget, Target, Warmer, registered_warmers, warmer
 
 __all__ = ["RecallTarget", "Target", "Warmer", "registered_warmers", "warmer"]

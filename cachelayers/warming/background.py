@@ -15,10 +15,17 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from cachelayers.masking import without_secrets
+from cachelayers.utils.text import without_secrets
 from cachelayers.warming.outcomes import Outcome, State
-from cachelayers.warming.records import claim, hand_over, holds
-from cachelayers.warming.runs import RunState, Source, last_run_of, warmer_source
+from cachelayers.warming.runs import (
+    RunState,
+    Source,
+    claim,
+    hand_over,
+    holds,
+    last_run_of,
+    warmer_source,
+)
 
 # Until the process that was started speaks for itself.
 START_SECONDS = 60.0
@@ -54,14 +61,14 @@ def start_process(name: str, arguments: Sequence[str] = ()) -> None:
         raise
     hand_over(source, process=process.pid, token=record.token)
     Thread(
-        target=see_off,
+        target=wait_for_process,
         args=(process, source, record.token, errors),
         name=f"warm_cache-{process.pid}",
         daemon=True,
     ).start()
 
 
-def see_off(
+def wait_for_process(
     process: subprocess.Popen[bytes], source: Source, token: str, errors: IO[bytes]
 ) -> None:
     """Wait for a process; where it died before it could say why, say so in its record."""

@@ -14,15 +14,14 @@ from django.core.cache import caches
 from django.db import connections
 
 from cachelayers.conf import package_settings
-from cachelayers.decorators.functions import Handles
-from cachelayers.hashing.listing import is_shared, share
+from cachelayers.decorators import Handles
 from cachelayers.invalidation.units import unit_of_work
 from cachelayers.lookup import is_warm, warm
-from cachelayers.warming.addresses import Address
+from cachelayers.staticfiles import is_shared, share
+from cachelayers.warming.addresses import PLAIN, Address, Variant
+from cachelayers.warming.clients import Client
 from cachelayers.warming.outcomes import Outcome, State, WarmingError, failure
-from cachelayers.warming.targets import RecallTarget, Target
-from cachelayers.warming.variants import PLAIN, Variant
-from cachelayers.warming.visits import Visitor
+from cachelayers.warming.registry import RecallTarget, Target
 
 # A value is asked for once more after this pause: a Redis replica may lag behind a moment.
 REPLICA_PAUSE_SECONDS = 0.1
@@ -75,7 +74,7 @@ class PageItem:
 
     url: str  # as it was given
     address: Address
-    site: Visitor
+    site: Client
     variant: Variant = PLAIN
 
     @property

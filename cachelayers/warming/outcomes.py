@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from cachelayers.masking import without_secrets
+from cachelayers.utils.text import without_secrets
 
 
 class State(Enum):

@@ -1,13 +1,53 @@
-"""Register warmers under a name and find them again. Used by apps and by ``warm_cache``."""
+"""Register warmers under a name and find them again; what a warmer may yield."""
+
+from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from django.core.cache import DEFAULT_CACHE_ALIAS
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.utils.module_loading import autodiscover_modules
 
-from cachelayers.warming.targets import WarmerFunction
+if TYPE_CHECKING:
+    from cachelayers.lookup import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A cache key and the function that computes its value, for ``cache.get``.
+
+    ``timeout`` is in seconds, ``None`` means for ever, and left out it is the alias's own.
+    """
+
+    key: str
+    compute: Callable[[], object]
+    # `object`: Django marks "the alias's own timeout" by a bare object().
+    timeout: float | object | None = DEFAULT_TIMEOUT
+    using: str = DEFAULT_CACHE_ALIAS
+
+
+class RecallTarget:
+    """The arguments of a ``recall()`` or ``arecall()``, whose entry is to be there before it.
+
+    >>> RecallTarget("busiest:FR", compute, timeout=300, tags=["homepage"])
+    """
+
+    def __init__(self, key: str, compute: Callable[[], object], **options: Unpack[Options]) -> None:
+        """The arguments are recall()'s."""
+        self.key = key
+        self.compute = compute
+        self.options = options
+
+    def __repr__(self) -> str:
+        return f"RecallTarget({self.key!r})"
+
+
+Warmable = str | Callable[[], object] | Target | RecallTarget
+WarmerFunction = Callable[[], Iterable[Warmable] | Callable[[], Any] | Target | RecallTarget]
+
 
 Function = TypeVar("Function", bound=WarmerFunction)
 

@@ -1,6 +1,6 @@
 """One run: claim what is to be warmed, plan it, warm it, write down how it went.
 
-The flow of ``warm_cache``, without its words; who calls it says them (``Teller``).
+The flow of ``warm_cache``, without its words; who calls it says them (``Reporter``).
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any, Protocol
 
 from django.db import DatabaseError
 
-from cachelayers.warming.crew import Order, warm_items
+from cachelayers.warming.addresses import PLAIN, Variant
+from cachelayers.warming.clients import Client
 from cachelayers.warming.items import Item
 from cachelayers.warming.outcomes import Outcome, State, WarmingError, failure
 from cachelayers.warming.plan import Plan
-from cachelayers.warming.records import AlreadyRunning, Record, claim, number_of
-from cachelayers.warming.runs import RunState, Source
-from cachelayers.warming.variants import PLAIN, Variant
-from cachelayers.warming.visits import Visitor
+from cachelayers.warming.pool import Order, warm_items
+from cachelayers.warming.runs import AlreadyRunning, Record, RunState, Source, claim, number_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class Shard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Job:
     """A source, and how its items get into a plan."""
 
     source: Source
@@ -90,7 +89,7 @@ class Summary:
         }
 
 
-class Teller(Protocol):
+class Reporter(Protocol):
     """Who is told how the run goes."""
 
     def begin(self, run: Run) -> None:
@@ -104,10 +103,10 @@ class Teller(Protocol):
 
 
 @dataclass(eq=False, kw_only=True)
-class Part:
+class RunningSource:
     """One source of a run, with its items and, as long as it is not done, its record."""
 
-    wanted: Wanted
+    jobs: Job
     record: Record | None
     items: list[Item] = field(default_factory=list)
 
@@ -117,18 +116,18 @@ class Run:
 
     def __init__(
         self,
-        wanted: Sequence[Wanted],
-        site: Visitor,
+        jobs: Sequence[Job],
+        site: Client,
         options: RunOptions,
-        teller: Teller,
+        reporter: Reporter,
     ) -> None:
         self.summary = Summary()
         self.refused: list[AlreadyRunning] = []
-        self._wanted = wanted
+        self._jobs = jobs
         self._options = options
-        self._teller = teller
+        self._reporter = reporter
         self._plan = Plan(site, variants=options.variants, seconds_each=options.order.time_limit)
-        self._parts: list[Part] = []
+        self._parts: list[RunningSource] = []
         self._keeps_records = True
 
     @property
@@ -145,19 +144,19 @@ class Run:
         """Do everything; raises KeyboardInterrupt after the records say that it was one."""
         with self._recorded():
             self.plan(keeps_records=True)
-            self._teller.begin(self)
+            self._reporter.begin(self)
             self._warm()
 
     def plan(self, *, keeps_records: bool) -> None:
         """Find out what there is to warm; without records nobody learns of it."""
         self._keeps_records = keeps_records
         # All are claimed before the first is planned: an interrupted run knows what it was to do.
-        for wanted in self._wanted:
+        for jobs in self._jobs:
             try:
-                self._parts.append(Part(wanted=wanted, record=self._claim(wanted.source)))
+                self._parts.append(RunningSource(jobs=jobs, record=self._claim(jobs.source)))
             except AlreadyRunning as error:
                 self.refused.append(error)
-                self._add_failure(failure(str(wanted.source), WarmingError(str(error))), None)
+                self._add_failure(failure(str(jobs.source), WarmingError(str(error))), None)
         for part in self._parts:
             self._plan_part(part)
             self._keep_alive()
@@ -175,17 +174,17 @@ class Run:
             )
         except DatabaseError as error:
             self._keeps_records = False
-            self._teller.warn(
+            self._reporter.warn(
                 f"This run is not recorded, and another one may do the same meanwhile: {error}"
             )
             return None
 
-    def _plan_part(self, part: Part) -> None:
+    def _plan_part(self, part: RunningSource) -> None:
         record = part.record
         began = time.monotonic()
         first_item, first_failure = len(self._plan.items), len(self._plan.failures)
         try:
-            part.wanted.add_to(self._plan)
+            part.jobs.add_to(self._plan)
         finally:
             for outcome in self._plan.failures[first_failure:]:
                 self._add_failure(outcome, record)
@@ -196,7 +195,7 @@ class Run:
             seconds = time.monotonic() - began
             self._write(lambda: record.planned(total, seconds=seconds))
 
-    def _add_item(self, item: Item, part: Part) -> None:
+    def _add_item(self, item: Item, part: RunningSource) -> None:
         if self._options.shard is not None and not self._options.shard.holds(item):
             return
         if part.record is not None and number_of(item.identity) in part.record.done:
@@ -221,11 +220,11 @@ class Run:
                 self._write(lambda: record.note(outcome, item.identity))
                 self._end_if_complete(part)
             self._keep_alive()
-            self._teller.advance(outcome)
+            self._reporter.advance(outcome)
 
         warm_items([item for _, item in places], self._options.order, take)
 
-    def _end_if_complete(self, part: Part) -> None:
+    def _end_if_complete(self, part: RunningSource) -> None:
         record = part.record
         if record is not None and record.is_complete:
             self._write(lambda: record.end(RunState.FINISHED))
@@ -254,4 +253,4 @@ class Run:
         except DatabaseError as error:
             if self._keeps_records:
                 self._keeps_records = False
-                self._teller.warn(f"The record of this run could not be written: {error}")
+                self._reporter.warn(f"The record of this run could not be written: {error}")

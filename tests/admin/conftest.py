@@ -14,9 +14,9 @@ from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
-from cachelayers import stats
 from cachelayers.admin.changelists import offer_on_tracked_models
 from cachelayers.statistics.writing import writer
+from cachelayers.utils import counters
 from tests.settings import database_cache, layered_cache, memory_cache, patient
 
 SECTION = "/admin/cachelayers/"
@@ -47,7 +47,7 @@ def _stack(settings: Settings, db: None) -> Iterator[None]:
     settings.DATABASE_ROUTERS = ["tests.admin.conftest.OneDatabase"]
     # As when the site's addresses are made; they may have been while other models were tracked.
     offer_on_tracked_models(admin.site)
-    stats.begin_anew_after_fork()
+    counters.begin_anew_after_fork()
     writer.begin_anew()
     cache.clear()
     yield

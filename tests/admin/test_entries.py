@@ -16,8 +16,8 @@ from django.utils.safestring import mark_safe
 from pytest_django import Settings
 
 from cachelayers import recall, unit_of_work
-from cachelayers.clearing.sessions import goes_into_sessions
-from cachelayers.dashboard import shelves
+from cachelayers.clearing.names import goes_into_sessions
+from cachelayers.dashboard import entries
 from cachelayers.entries.envelope import Envelope, seal
 from tests.admin.conftest import SECTION, LogIn, entry_url, said
 from tests.library.models import Author
@@ -90,7 +90,7 @@ def test_those_of_other_caches_in_the_same_table_are_not_listed(
 def test_many_entries_are_on_several_pages(
     boss: Client, monkeypatch: pytest.MonkeyPatch, alias: str
 ) -> None:
-    monkeypatch.setattr(shelves, "PER_PAGE", 2)
+    monkeypatch.setattr(entries, "PER_PAGE", 2)
     caches[alias].set_many({f"key{number}": number for number in range(5)})
     found, url = [], f"{URL}?alias={alias}&text=key"
 
@@ -156,12 +156,12 @@ def test_the_keys_of_an_engine_of_the_projects_own_are_known_too(
 
     settings.SESSION_ENGINE = "project.sessions"
 
-    assert shelves.shelf_of("table").search("logged", "").entries[0].name == ":1:logged"
-    assert len(shelves.shelf_of("table").search("logged", "").entries) == 1
+    assert entries.entry_store_of("table").search("logged", "").entries[0].name == ":1:logged"
+    assert len(entries.entry_store_of("table").search("logged", "").entries) == 1
     assert goes_into_sessions("logged-in:a")
     assert not goes_into_sessions("logged-in:")
     settings.SESSION_ENGINE = "no.such.engine"
-    assert len(shelves.shelf_of("table").search("logged", "").entries) == 2
+    assert len(entries.entry_store_of("table").search("logged", "").entries) == 2
 
 
 def references_of(alias: str) -> dict[str, str]:

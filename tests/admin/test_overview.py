@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from cachelayers import invalidate
-from cachelayers.dashboard.plots import HEIGHT, WIDTH, plot
+from cachelayers.dashboard.overview import HEIGHT, WIDTH, plot
 from cachelayers.models import Statistic
 from cachelayers.statistics import Figures, Point, Series, flush
 from tests.admin.conftest import SECTION, said

@@ -9,13 +9,12 @@ import pytest
 from django.test import Client
 
 from cachelayers import warmer
-from cachelayers.admin import warmers as screen
+from cachelayers.admin import screens as screen
 from cachelayers.models import WarmerRun
 from cachelayers.tasks import NoQueue
 from cachelayers.warming import registry
 from cachelayers.warming.outcomes import Outcome, State
-from cachelayers.warming.records import claim
-from cachelayers.warming.runs import Kind, RunState, Source, warmer_source
+from cachelayers.warming.runs import Kind, RunState, Source, claim, warmer_source
 from tests.admin.conftest import SECTION, LogIn, messages_of, said
 
 URL = f"{SECTION}warmers/"

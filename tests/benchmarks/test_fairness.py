@@ -19,7 +19,7 @@ from benchmarks.targets import judge_growth, judge_operations, speed_ratio
 from benchmarks.values import KINDS
 from benchmarks.worker import build_plan
 from benchmarks.workload import Workload
-from cachelayers.backends.layered import breaker
+from cachelayers.backends.layered import circuit_breaker
 
 PACE = Pace(rounds=1, seconds=0.05, calls=20, rows=30)
 
@@ -105,8 +105,8 @@ def test_beside_a_stack_a_hit_was_read_before_by_every_peer(place: str, reads: i
 def test_a_stack_that_has_lost_a_layer_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     entrant = contestant(LocMemCache("a stack that has lost a layer", {}))
     entrant.peer = Peer(name=MEMORY_TABLE, database=MEMORY, cache_alias="memory_table")
-    monkeypatch.setattr(breaker, "_breakers", {})
-    breaker.breaker_of("sqlite").fail("read_many", TimeoutError())
+    monkeypatch.setattr(circuit_breaker, "_breakers", {})
+    circuit_breaker.breaker_of("sqlite").fail("read_many", TimeoutError())
 
     with pytest.raises(RuntimeError, match=r"memory\+table, memory: its layers failed 1 times"):
         time_calls(entrant, operation("get hit"), PACE)

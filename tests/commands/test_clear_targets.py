@@ -15,10 +15,10 @@ from django.template.loader import render_to_string
 from pytest_django import Settings
 
 from cachelayers import cached, invalidate, recall, unit_of_work
-from cachelayers.backends.database.strict import StrictTable
-from cachelayers.clearing.neighbours import neighbours, place_of
+from cachelayers.backends.database.raising import RaisingTable
+from cachelayers.clearing.plans import neighbours, place_of
 from cachelayers.exceptions import CacheUnavailable
-from cachelayers.invalidation import words
+from cachelayers.invalidation import tags
 from tests.commands.runs import Run, RunCommand
 from tests.commands.test_clear_cache import redis_settings
 from tests.environment import server_port
@@ -125,7 +125,7 @@ def test_an_unknown_tag_is_a_warning_with_the_nearest_ones(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(words, "_noted_words", set())  # what other tests have invalidated
+    monkeypatch.setattr(tags, "_noted_words", set())  # what other tests have invalidated
 
     result = clear("--tag=test hom page", "--tag=test home page", *option)
     visit()
@@ -142,7 +142,7 @@ def test_a_tag_that_nobody_knows_is_invalidated_without_a_warning_if_that_is_ask
 ) -> None:
     with unit_of_work():
         recall("FR", lambda: 1, timeout=None, tags=["country FR"])
-    monkeypatch.setattr(words, "_noted_words", set())  # as if another process had stored it
+    monkeypatch.setattr(tags, "_noted_words", set())  # as if another process had stored it
 
     result = clear("--tag=country FR", "--any-tag")
 
@@ -294,7 +294,7 @@ def test_a_log_that_cannot_be_written_is_a_failure_and_the_others_are_done(
             raise RuntimeError("the disk is full")
         invalidate(target)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("cachelayers.management.invalidating.invalidate", refuse)
+    monkeypatch.setattr("cachelayers.management.commands.clear_cache.invalidate", refuse)
 
     result = clear("--model=library.Book", "--model=library.Author")
     visit()
@@ -361,7 +361,7 @@ def test_a_part_of_a_layer_that_cannot_be_reached_is_a_failure(
         searchable: layered_cache(f"{site}-memory", f"{site}-table"),
     }
     caches[searchable].set("a", 1)
-    monkeypatch.setattr(StrictTable, "delete_prefix", be_down)
+    monkeypatch.setattr(RaisingTable, "delete_prefix", be_down)
 
     result = clear(f"--cache={searchable}", "--prefix=a")
 

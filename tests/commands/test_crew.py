@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from cachelayers.warming.crew import Order, warm_items
 from cachelayers.warming.items import CallItem
 from cachelayers.warming.outcomes import Outcome
+from cachelayers.warming.pool import Order, warm_items
 
 
 @dataclass

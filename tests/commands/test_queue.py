@@ -21,8 +21,7 @@ from cachelayers.checks import check_package_settings
 from cachelayers.models import WarmerRun
 from cachelayers.tasks import NoQueue, enqueue, start_in_background
 from cachelayers.warming import background
-from cachelayers.warming.records import AlreadyRunning, claim
-from cachelayers.warming.runs import LastRun, RunState, warmer_source
+from cachelayers.warming.runs import AlreadyRunning, LastRun, RunState, claim, warmer_source
 from tests.commands.recorded import run_of
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records

@@ -14,8 +14,14 @@ from pytest_django import Settings
 
 from cachelayers.models import WarmerRun
 from cachelayers.warming.outcomes import Outcome, State
-from cachelayers.warming.records import AlreadyRunning, claim
-from cachelayers.warming.runs import RunState, last_run_of, last_runs, warmer_source
+from cachelayers.warming.runs import (
+    AlreadyRunning,
+    RunState,
+    claim,
+    last_run_of,
+    last_runs,
+    warmer_source,
+)
 
 DATABASES = [
     "default",

@@ -9,14 +9,9 @@ from django.db import connection
 
 from cachelayers import warmer
 from cachelayers.models import WarmerRun
-from cachelayers.warming import records
+from cachelayers.warming import runs
 from cachelayers.warming.outcomes import Outcome, State
-from cachelayers.warming.records import claim
-from cachelayers.warming.runs import (
-    RunState,
-    warmer_source,
-    warmers_with_runs,
-)
+from cachelayers.warming.runs import RunState, claim, warmer_source, warmers_with_runs
 from tests.commands.recorded import Stop, dead_process, register, run_of, wind_back
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
@@ -97,9 +92,9 @@ def test_a_run_that_was_lost_is_resumed_from_what_it_wrote_last(
 def test_what_was_warmed_is_written_now_and_then_for_the_case_that_the_process_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(records, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(records, "SAVE_DONE_SECONDS", 0.0)
-    monkeypatch.setattr(records, "MOST_SHARE_OF_SAVING", float("inf"))
+    monkeypatch.setattr(runs, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "SAVE_DONE_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "MOST_SHARE_OF_SAVING", float("inf"))
     record = claim(warmer_source("pages"), time_limit=60)
     record.planned(9, seconds=0)
 
@@ -108,9 +103,9 @@ def test_what_was_warmed_is_written_now_and_then_for_the_case_that_the_process_i
     record.note(Outcome(label="", state=State.ALREADY_WARM), "page 3")
 
     row = WarmerRun.objects.get()
-    assert set(records.unpack(bytes(row.done or b""))) == {
-        records.number_of("page 1"),
-        records.number_of("page 3"),
+    assert set(runs.unpack(bytes(row.done or b""))) == {
+        runs.number_of("page 1"),
+        runs.number_of("page 3"),
     }
 
 

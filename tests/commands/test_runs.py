@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from cachelayers.management.warm_words import NO_WARMERS
+from cachelayers.management.progress import NO_WARMERS
 from cachelayers.models import WarmerRun
-from cachelayers.warming import RecallTarget, Target, records
+from cachelayers.warming import RecallTarget, Target, runs
 from cachelayers.warming.items import describe_callable, recall_item
 from cachelayers.warming.outcomes import Outcome, State
-from cachelayers.warming.records import AlreadyRunning, claim
 from cachelayers.warming.runs import (
+    AlreadyRunning,
     Kind,
     LastRun,
     RunState,
     Source,
+    claim,
     last_runs,
     warmer_source,
 )
@@ -92,7 +93,7 @@ def test_the_table_does_not_grow_with_runs(run: RunCommand) -> None:
 def test_progress_is_written_while_it_runs(
     run: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "SAVE_SECONDS", 0.0)
     seen: list[LastRun] = []
     register("one", *[lambda: seen.append(run_of("one")) for _ in range(4)])
 
@@ -114,7 +115,7 @@ def test_at_most_so_many_failures_are_kept_and_all_are_counted(run: RunCommand) 
     run("warm_cache")
 
     assert run_of("bad").failed == 30
-    assert len(run_of("bad").failures) == records.MOST_FAILURES
+    assert len(run_of("bad").failures) == runs.MOST_FAILURES
 
 
 def test_a_dry_run_is_not_written_down(run: RunCommand) -> None:
@@ -189,9 +190,9 @@ def test_a_claim_of_another_shard_is_no_hindrance(run: RunCommand) -> None:
 def test_of_two_claims_at_once_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have read the row before either writes it."""
     source = warmer_source("one")
-    before = records.row_of(source)
+    before = runs.row_of(source)
     claim(source, time_limit=60)
-    monkeypatch.setattr(records, "row_of", lambda _source: before)
+    monkeypatch.setattr(runs, "row_of", lambda _source: before)
 
     with pytest.raises(AlreadyRunning):
         claim(source, time_limit=60)
@@ -228,7 +229,7 @@ def test_a_run_on_another_machine_is_waited_for_until_it_has_been_silent_for_too
     WarmerRun.objects.update(host="web-2", process=dead_process())
 
     early = run("warm_cache")
-    wind_back("one", 10 + records.GRACE_SECONDS)
+    wind_back("one", 10 + runs.GRACE_SECONDS)
     late = run("warm_cache")
 
     assert "on web-2" in early.err
@@ -296,7 +297,7 @@ def test_everything_about_runs_is_written_whatever_the_case_of_an_item(run: RunC
     run("warm_cache")
 
     [failure] = run_of("long").failures
-    assert len(failure.reason) <= records.LONGEST_TEXT
+    assert len(failure.reason) <= runs.LONGEST_TEXT
 
 
 def fail_with(text: str) -> None:

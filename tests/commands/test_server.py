@@ -12,8 +12,8 @@ from threading import Event, Thread
 import pytest
 
 from cachelayers import warmer
+from cachelayers.warming.clients import Server
 from cachelayers.warming.outcomes import WarmingError
-from cachelayers.warming.server import Server
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 

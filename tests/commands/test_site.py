@@ -10,9 +10,8 @@ from django.utils import timezone, translation
 from pytest_django import Settings
 
 from cachelayers.warming.addresses import locate
+from cachelayers.warming.clients import Site, Visit
 from cachelayers.warming.outcomes import WarmingError
-from cachelayers.warming.site import Site
-from cachelayers.warming.visits import Visit
 from tests.commands.small_site.records import Records
 
 pytestmark = pytest.mark.usefixtures("small_site")

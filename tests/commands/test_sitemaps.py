@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cachelayers.warming import sitemaps
+from cachelayers.warming import plan
 from cachelayers.warming.outcomes import WarmingError
-from cachelayers.warming.sitemaps import parse_sitemap
+from cachelayers.warming.plan import parse_sitemap
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 
@@ -129,7 +129,7 @@ def test_a_sitemap_that_is_missing_is_a_failure(run: RunCommand) -> None:
 def test_a_sitemap_that_is_too_long_is_a_failure(
     run: RunCommand, small_site: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sitemaps, "MAX_BYTES", 100)
+    monkeypatch.setattr(plan, "MAX_BYTES", 100)
     small_site.files["sitemap.xml"] = sitemap_of("/page/1/")
 
     result = run("warm_cache", "--sitemap=/served/sitemap.xml")
@@ -167,7 +167,7 @@ BILLION_LAUGHS = b'<!DOCTYPE u [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><urlset>&b
 
 
 def zip_bomb() -> bytes:
-    return gzip.compress(b"x" * (sitemaps.MAX_BYTES + 1), compresslevel=1)
+    return gzip.compress(b"x" * (plan.MAX_BYTES + 1), compresslevel=1)
 
 
 @pytest.mark.parametrize(

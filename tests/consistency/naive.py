@@ -10,8 +10,8 @@ from typing import Any
 
 from django.db import connections
 
-from cachelayers.invalidation import capture, dialects, incarnations, noticing, units
-from cachelayers.invalidation.capture import Capture
+from cachelayers.invalidation import dependencies, dialects, execute_wrapper, incarnations, units
+from cachelayers.invalidation.dependencies import Capture
 from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, Reading, log_of
 from tests.consistency import writers
 
@@ -86,28 +86,28 @@ def leave_schemas_unlogged() -> None:
     """Log no change of a schema, and make no triggers after it."""
 
     def change_schema(
-        connection: Any, footprint: Any, tags: list[str], execute: Callable[[], Any]
+        connection: Any, analysis: Any, tags: list[str], execute: Callable[[], Any]
     ) -> Any:
         return execute()
 
-    vars(noticing)["change_schema"] = change_schema
+    vars(execute_wrapper)["change_schema"] = change_schema
 
 
 def capture_where_it_was_begun() -> None:
     """Have what a task reads count for the value alone that was computed when it was started."""
 
     def listening_captures() -> list[Capture]:
-        found = capture.current_capture()
+        found = dependencies.current_capture()
         return [] if found is None else [found]
 
-    for module in (capture, noticing):
+    for module in (dependencies, execute_wrapper):
         vars(module)["listening_captures"] = listening_captures
 
 
 def store_what_is_uncommitted() -> None:
     """Read from the cache, and store, within a transaction that has written."""
-    vars(noticing)["note_write"] = lambda connection: None
-    vars(noticing)["is_written_to"] = lambda connection: False
+    vars(execute_wrapper)["note_write"] = lambda connection: None
+    vars(execute_wrapper)["is_written_to"] = lambda connection: False
     vars(units)["is_written_to"] = lambda connection: False
     units.Unit.note_write = lambda self, connection: None  # type: ignore[method-assign]
     units.Unit.is_dirty = lambda self: False  # type: ignore[method-assign]

@@ -10,8 +10,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import connections
 
 from cachelayers.backends.database.cache import MOST_SHOWN_BYTES
-from cachelayers.entries.compression import LARGEST_BYTES, load_compression
-from cachelayers.entries.values import Undecodable, ValuePacker
+from cachelayers.entries.values import LARGEST_BYTES, Undecodable, ValuePacker, load_compression
 from tests.contract.fixtures import MakeCache
 
 KEY = b"key"

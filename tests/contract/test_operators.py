@@ -9,7 +9,7 @@ from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends import DatabaseCache
 from cachelayers.exceptions import CacheUnavailable
-from cachelayers.stats import counts
+from cachelayers.utils.counters import counts
 from tests.contract.fixtures import Clock, MakeCache, unused_name
 
 

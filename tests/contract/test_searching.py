@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from cachelayers.backends import DatabaseCache
-from cachelayers.dashboard.shelves import TableShelf, shelf_of
+from cachelayers.dashboard.entries import TableEntryStore, entry_store_of
 from cachelayers.models import Entry
 
 
@@ -14,8 +14,8 @@ def test_every_database_finds_and_opens_them(cache_alias: str) -> None:
     cache = caches[cache_alias]
     assert isinstance(cache, DatabaseCache)
     cache.set_many({"country:FR": ["France"], "country:fr": 2, "100%": 3, "ключ": 4})
-    shelf = shelf_of(cache_alias)
-    assert isinstance(shelf, TableShelf)
+    shelf = entry_store_of(cache_alias)
+    assert isinstance(shelf, TableEntryStore)
 
     for text, names in {
         "y:F": [":1:country:FR"],

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.core.cache.backends.base import BaseCache
 from django.db import models
 
-from cachelayers.backends.layered.kept import DETOUR, Kept
-from cachelayers.backends.layered.layers.making import make_layer
+from cachelayers.backends.layered.layers import make_layer
+from cachelayers.backends.layered.layers.base import TOMBSTONE, LayerEntry
 from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.models import Entry
 from tests.contract.fixtures import Clock, MakeCache, each_table, unused_name
@@ -79,7 +79,7 @@ def test_an_entry_that_was_signed_without_its_expiry_is_a_miss(
     signed.set("key", "old")
     row = row_of(entries)
     of_key = bytes(row.full_key) + bytes((row.format,))
-    secret = sha256(b"cachelayers.entries.signing\0" + settings.SECRET_KEY.encode()).digest()
+    secret = sha256(b"cachelayers.entries.values\0" + settings.SECRET_KEY.encode()).digest()
     signature = hmac.digest(secret, len(of_key).to_bytes(4, "big") + of_key + b"old", "sha256")
 
     entries.filter(pk=row.pk).update(data=signature + b"old")
@@ -93,9 +93,9 @@ def test_a_layer_adds_over_a_tombstone_and_touches(make_cache: MakeCache, clock:
     make_cache(name, options={"SIGNED": True})
     layer = make_layer(name, 1.0)
     assert isinstance(layer, TableLayer)
-    layer.write_many({"key": DETOUR})
+    layer.write_many({"key": TOMBSTONE})
 
-    assert layer.add("key", Kept("value", time.time() + 10)) is True
+    assert layer.add("key", LayerEntry("value", time.time() + 10)) is True
     assert layer.touch("key", time.time() + 100) is True
 
     clock.advance(50)

@@ -8,9 +8,8 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 
 from cachelayers.admin import SCREENS
-from cachelayers.admin.changelists import MOST_ROWS
+from cachelayers.admin.changelists import MOST_ROWS, SAME_MOMENT
 from cachelayers.admin.forms import InvalidateForm
-from cachelayers.admin.notes import SAME_MOMENT
 from tests.environment import PROJECT
 
 PAGE = (PROJECT / "docs" / "admin.md").read_text(encoding="utf-8")

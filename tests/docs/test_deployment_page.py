@@ -38,7 +38,7 @@ with CaptureQueriesContext(connection) as queries, unit_of_work():
 print([query["sql"] for query in queries if 'FROM "library_book"' in query["sql"]])
 """
 IN_MEMORY = """
-from cachelayers.stats import figures_of_process
+from cachelayers.utils.counters import figures_of_process
 with unit_of_work():
     titles_by("Ann")
 print(*((layer, found.hits) for (_, layer), found in figures_of_process().items() if layer))

@@ -8,7 +8,7 @@ import pytest
 from django.core.cache import cache
 
 from cachelayers import unit_of_work
-from cachelayers.fragments.given import OPTION_NAMES
+from cachelayers.fragments.tag_options import OPTION_NAMES
 from tests.docs.test_recall_pages import blocks_of
 from tests.environment import PROJECT
 from tests.library.models import Author, Book

@@ -18,13 +18,13 @@ from django.urls import path
 from prometheus_client import REGISTRY
 from pytest_django import Settings
 
-from cachelayers import samples, stats
 from cachelayers.conf import PackageSettings
 from cachelayers.management.commands import cache_stats
 from cachelayers.signals import entry_computed
 from cachelayers.statistics import Figures, flush
 from cachelayers.statistics.states import log_state
 from cachelayers.statistics.writing import writer
+from cachelayers.utils import counters, tracing
 from tests.environment import PROJECT
 from tests.library.models import Author, Book
 from tests.settings import database_cache, layered_cache, memory_cache
@@ -97,8 +97,8 @@ def _library(
     monkeypatch.setattr(cache_stats, "log_states", lambda: [log_state("default")])
     Book.objects.create(title="Harbours", shelf=1, author=Author.objects.create(name="Ann"))
     caches["memory"].clear()
-    stats.begin_anew_after_fork()
-    samples.waiting.clear()
+    counters.begin_anew_after_fork()
+    tracing.waiting.clear()
     writer.begin_anew()
     yield
     caches["memory"].clear()

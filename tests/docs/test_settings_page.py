@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from cachelayers.backends.base import SETTINGS_KEYS
 from cachelayers.backends.database.options import DatabaseOptions
 from cachelayers.backends.layered.options import LayeredOptions
-from cachelayers.backends.memory.options import MemoryOptions
-from cachelayers.backends.settings import SETTINGS_KEYS
+from cachelayers.backends.memory.cache import MemoryOptions
 from cachelayers.checks import cache_messages, check_package_settings
 from cachelayers.conf import PackageSettings
 from tests.docs.test_recall_pages import blocks_of, shown_defaults, spelled

@@ -11,7 +11,7 @@ from django.templatetags.static import static
 from django.test import Client
 from pytest_django import Settings
 
-from cachelayers.hashing.markers import MARKERS
+from cachelayers.staticfiles.names import MARKERS
 from tests.docs.test_recall_pages import blocks_of
 from tests.environment import PROJECT
 from tests.static_urls.conftest import forget

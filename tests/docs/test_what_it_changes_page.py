@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cachelayers.backends.database.events import TABLE as EVENTS
+from cachelayers.backends.database.raising import TABLE as EVENTS
 from tests.environment import PROJECT
 
 PAGE = (PROJECT / "docs" / "what_it_changes.md").read_text(encoding="utf-8")

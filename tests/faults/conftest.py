@@ -153,8 +153,8 @@ def shared_cache(
 
     Its parameter is how long it waits.
     """
-    from cachelayers import answers
     from cachelayers.backends.database import django_session
+    from cachelayers.utils import answers
 
     for module in (answers, django_session):
         monkeypatch.setattr(module, "is_own_database", lambda alias: False)

@@ -155,7 +155,7 @@ def test_a_log_on_a_server(
     for mode in Proxy.MODES:
         alias = f"{mode}-{server}-log"
         open_cache(alias, settings_of(proxy.port, environment.database_name()), migrate=False)
-        for module in ("lookup.policy", "lookup.calls", "backends.layered.bus.log"):
+        for module in ("lookup.policy", "lookup.calls", "backends.layered.bus"):
             monkeypatch.setattr(f"cachelayers.{module}.log_database", lambda found=alias: found)
         with stack_beside_it(alias):
             breaches += find_breaches(proxy, mode, server)

@@ -12,7 +12,7 @@ from django.core.cache import caches
 from django.db import connections, transaction
 from django.test import override_settings
 
-from cachelayers.invalidation import bounded
+from cachelayers.invalidation import own_statements
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import unit_of_work
 from cachelayers.lookup import recall
@@ -29,9 +29,9 @@ def log(server: Server, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch) 
     """Return the alias of a database on a private server, which holds the log for a while."""
     alias = "logged"
     open_cache(alias, server.database_settings())  # type: ignore[attr-defined] # both kinds have it
-    for module in ("lookup.policy", "lookup.calls", "backends.layered.bus.log"):
+    for module in ("lookup.policy", "lookup.calls", "backends.layered.bus"):
         monkeypatch.setattr(f"cachelayers.{module}.log_database", lambda: alias)
-    bounded._pauses.clear()
+    own_statements._pauses.clear()
     memory = f"{alias}-memory"
     stack = {
         memory: memory_cache(),
@@ -44,7 +44,7 @@ def log(server: Server, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch) 
     ):
         log_of(alias).known = None
         yield alias
-    bounded._pauses.clear()
+    own_statements._pauses.clear()
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def locked(database: str) -> Iterator[None]:
 def test_values_are_computed_after_one_wait(
     log: str, server: Server, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cachelayers.answers.is_own_database", lambda alias: False)
+    monkeypatch.setattr("cachelayers.utils.answers.is_own_database", lambda alias: False)
     values = iter(range(100))
 
     def visit() -> int:

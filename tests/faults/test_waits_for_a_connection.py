@@ -10,8 +10,8 @@ import django.db
 import pytest
 from django.db import connections
 
-from cachelayers.invalidation import bounded
-from cachelayers.invalidation.bounded import limited_transaction
+from cachelayers.invalidation import own_statements
+from cachelayers.invalidation.own_statements import limited_transaction
 from cachelayers.invalidation.prune import prune_step
 from tests import environment
 from tests.faults.conftest import OpenCache, seconds_of
@@ -76,7 +76,7 @@ def test_a_log_to_prune_that_must_be_connected_to_first_is_waited_for_once(log: 
     connections[log].close()
     connections[log].settings_dict = usual
     proxy.close()
-    bounded._pauses.clear()
+    own_statements._pauses.clear()
 
     assert took < CONNECT_SECONDS + LOAD_SECONDS
 

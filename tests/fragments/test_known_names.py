@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from cachelayers.fragments.known import names_in_templates
+from cachelayers.fragments.sources import names_in_templates
 
 
 @pytest.fixture

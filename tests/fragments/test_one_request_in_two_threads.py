@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils.functional import SimpleLazyObject
 
-from cachelayers.fragments.watching import standing_in_itself
+from cachelayers.fragments.lookups import standing_in_itself
 
 
 def watch(user: Any, noted: list[str], name: str) -> ExitStack:

@@ -110,7 +110,7 @@ def test_what_the_view_has_read_is_no_part_of_a_block_that_shows_what_django_giv
     assert tick.since() == 0
 
 
-class Shelf(list[Any]):
+class EntryStore(list[Any]):
     """A list with a place of its own, which is no attribute of the list's."""
 
     __slots__ = ("best",)
@@ -134,8 +134,8 @@ def used(lazy: Any) -> Any:
     return lazy
 
 
-def shelf_of(book: Book) -> Shelf:
-    shelf = Shelf()
+def entry_store_of(book: Book) -> EntryStore:
+    shelf = EntryStore()
     shelf.best = {"books": (book,)}
     return shelf
 
@@ -145,7 +145,7 @@ def shelf_of(book: Book) -> Shelf:
     [
         (lambda: used(SimpleLazyObject(Book.objects.get)), "{{ given.title }}"),
         (lambda: [SimpleLazyObject(Book.objects.get)], "{{ given.0.title }}"),
-        (lambda: shelf_of(Book.objects.get()), "{{ given.best.books.0.title }}"),
+        (lambda: entry_store_of(Book.objects.get()), "{{ given.best.books.0.title }}"),
         (lambda: Label(all_titles()), "{{ given.title }}"),
     ],
     ids=["lazy", "list of lazy ones", "added to a list", "untold"],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from cachelayers.fragments import code
+from cachelayers.fragments import keys
 from tests.fragments.conftest import Counter
 from tests.fragments.engines import DjangoTemplates, Templates
 from tests.fragments.views import counted
@@ -222,7 +222,7 @@ def test_a_change_of_a_tag_library_makes_it_anew(
     templates.write(page=counted(templates))
     templates.render("page", tick=tick)
 
-    monkeypatch.setattr(code, "source_of", lambda name: f"new {name}")
+    monkeypatch.setattr(keys, "source_of", lambda name: f"new {name}")
     templates.write()
     templates.render("page", tick=tick)
 
@@ -235,7 +235,7 @@ def test_code_whose_file_is_gone_is_told_by_its_name(monkeypatch: pytest.MonkeyP
         module.__file__ = f"/nowhere/{name}.py"
         monkeypatch.setitem(sys.modules, name, module)
     digests = [
-        code.digest_of_code([SimpleNamespace(__module__=name)])
+        keys.digest_of_code([SimpleNamespace(__module__=name)])
         for name in ("gone_one", "gone_two", "gone_one")
     ]
 

@@ -22,7 +22,7 @@ from django.template import Context, Template
 from django.test import RequestFactory
 from django.utils.translation import gettext_lazy
 
-from cachelayers.fragments.arguments import Speller
+from cachelayers.fragments.canonical import Canonicalizer
 from tests.fragments.conftest import NewRequest
 from tests.fragments.engines import DjangoTemplates, Templates
 from tests.library.models import Author, Book
@@ -277,7 +277,10 @@ def test_what_hangs_the_same_has_the_same_spelling(book: Book) -> None:
         del values["a module that is made at run time"]
         values["a manager of many to many"] = Book.objects.get().subjects
         values["a manager of a model"] = Book.objects
-        return {what: Speller(is_named=True).spell(value) for what, value in values.items()}
+        return {
+            what: Canonicalizer(is_named=True).canonical_form(value)
+            for what, value in values.items()
+        }
 
     assert spelled() == spelled()
 
@@ -301,7 +304,7 @@ def test_a_field_of_the_user_that_middleware_has_changed_selects_the_variant(
 def test_prefetches_of_each_kind_are_told_by_all_that_they_hold(author: Author) -> None:
     def spelled(title: str) -> str:
         lookup = GenericPrefetch("content_object", [Book.objects.filter(title=title)])
-        return Speller(is_named=True).spell(lookup_of(lookup))
+        return Canonicalizer(is_named=True).canonical_form(lookup_of(lookup))
 
     assert spelled("Maps") != spelled("Ports")
 

@@ -9,8 +9,8 @@ import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
-from cachelayers.entries.spelling import Unstable
-from cachelayers.fragments.arguments import Speller
+from cachelayers.entries.canonical import Unstable
+from cachelayers.fragments.canonical import Canonicalizer
 
 
 class Stream:
@@ -46,15 +46,15 @@ def model() -> Any:
         yield Page
 
 
-def spell_row(model: Any, body: object, other: object = None) -> str:
+def canonical_row(model: Any, body: object, other: object = None) -> str:
     row = model.from_db("default", ["id", "body", "other"], [1, body, other])
-    return Speller(is_named=True).spell(row)
+    return Canonicalizer(is_named=True).canonical_form(row)
 
 
 def test_the_row_is_told_by_what_the_field_would_store(model: Any) -> None:
-    harbours = [spell_row(model, Stream("Harbours")) for _ in range(3)]
+    harbours = [canonical_row(model, Stream("Harbours")) for _ in range(3)]
     assert len({*harbours}) == 1
-    assert spell_row(model, Stream("Ports")) not in harbours
+    assert canonical_row(model, Stream("Ports")) not in harbours
 
 
 def test_what_the_wrapping_code_holds_is_still_told_elsewhere(model: Any) -> None:
@@ -62,11 +62,11 @@ def test_what_the_wrapping_code_holds_is_still_told_elsewhere(model: Any) -> Non
     stream = Stream("Harbours")
     stream.block = held  # type: ignore[assignment]
     stream.lock = threading.Lock()  # type: ignore[attr-defined]
-    first = spell_row(model, stream, held)
+    first = canonical_row(model, stream, held)
     held[0] = "b"
-    assert spell_row(model, stream, held) != first
+    assert canonical_row(model, stream, held) != first
 
 
 def test_a_value_that_stores_nothing_plain_makes_no_key(model: Any) -> None:
     with pytest.raises(Unstable, match="body"):
-        spell_row(model, threading.Lock())
+        canonical_row(model, threading.Lock())

@@ -15,11 +15,11 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall
 from cachelayers.checks import check_databases, trigger_messages
-from cachelayers.invalidation import footprints
-from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.dialects import dialect_for
 from cachelayers.invalidation.reports import forget_said
-from cachelayers.invalidation.statements import parse_statement
+from cachelayers.invalidation.sql import analysis
+from cachelayers.invalidation.sql.catalogue import Catalogue, load_catalogue
+from cachelayers.invalidation.sql.statements import parse_statement
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_schema
 from tests.invalidation.conftest import Site
 from tests.library.models import Author
@@ -87,8 +87,8 @@ def test_a_database_without_a_log_is_asked_once_and_nothing_of_it_is_kept(
         loads.append(connection)
         return load_catalogue(connection)
 
-    monkeypatch.setattr(footprints, "load_catalogue", load)
-    footprints.database_of(extra).forget()
+    monkeypatch.setattr(analysis, "load_catalogue", load)
+    analysis.database_of(extra).forget()
     for number in range(5):
         names("no-log", "extra")
         list(Author.objects.using("extra").filter(pk=number))
@@ -121,7 +121,7 @@ def test_statements_on_the_log_are_known_as_such(vendor: str) -> None:
 
 def test_a_tracked_table_may_have_any_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {name: TrackedTable(name, "id", KeyKind.INTEGER) for name in AWKWARD}
-    monkeypatch.setattr(footprints, "tracked_tables", lambda alias: tables)
+    monkeypatch.setattr(analysis, "tracked_tables", lambda alias: tables)
     quote = connections[site.database].ops.quote_name
     key = f"awkward-{site.database}"
     try:

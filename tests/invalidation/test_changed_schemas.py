@@ -10,8 +10,8 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.checks import check_package_settings
-from cachelayers.invalidation import footprints
-from cachelayers.invalidation.catalogue import Catalogue, load_catalogue
+from cachelayers.invalidation.sql import analysis
+from cachelayers.invalidation.sql.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.tracked import tracked_tables
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Card
@@ -40,11 +40,11 @@ def test_a_view_that_another_process_replaces_is_known_with_the_next_request(
     site.settle()
     assert site.visit("names", lambda: names(site)) == ["Ann"]
     # Another process, of a deploy, knows what it does, and this one does not.
-    known = dict(footprints._databases)
-    monkeypatch.setattr(footprints, "_databases", {})
+    known = dict(analysis._databases)
+    monkeypatch.setattr(analysis, "_databases", {})
     site.execute("DROP VIEW library_names")
     site.execute(VIEW.format("holder", "library_card"))
-    monkeypatch.setattr(footprints, "_databases", known)
+    monkeypatch.setattr(analysis, "_databases", known)
     site.settle()
 
     assert site.visit("names", lambda: names(site)) == ["Bea"]
@@ -63,7 +63,7 @@ def test_a_run_of_schema_statements_loads_the_catalogue_when_a_name_is_asked_for
         loads.append(connection.alias)
         return load_catalogue(connection)
 
-    monkeypatch.setattr("cachelayers.invalidation.footprints.load_catalogue", load)
+    monkeypatch.setattr("cachelayers.invalidation.sql.analysis.load_catalogue", load)
     try:
         for number in range(5):
             site.execute(f"CREATE TABLE library_extra{number} (id INTEGER)")

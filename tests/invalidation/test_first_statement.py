@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.db import connections
 
+from cachelayers.invalidation.execute_wrapper import notice
 from cachelayers.invalidation.log import log_of
-from cachelayers.invalidation.noticing import notice
 from cachelayers.invalidation.triggers import read_guard
 from tests.invalidation.conftest import Site
 

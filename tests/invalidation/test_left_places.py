@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 
-from cachelayers.invalidation.footprints import forget_databases
+from cachelayers.invalidation.sql.analysis import forget_databases
 from cachelayers.invalidation.triggers import receive_post_migrate
 from tests.invalidation.conftest import Site
 from tests.invalidation.test_schemas import NEW_LOAN, PARTITIONED, value_of

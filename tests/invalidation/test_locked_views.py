@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from cachelayers.invalidation import details
-from cachelayers.invalidation.footprints import database_of
+from cachelayers.invalidation.sql import catalogue
+from cachelayers.invalidation.sql.analysis import database_of
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Card
 
@@ -66,8 +66,8 @@ def test_a_read_of_another_table_does_not_wait(
     site: Site, is_within: bool, comes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if comes == "in between":  # after locks were looked for
-        unseen = details.POSTGRES_VIEWS.replace("AccessExclusiveLock", "none")
-        monkeypatch.setattr(details, "POSTGRES_VIEWS", unseen)
+        unseen = catalogue.POSTGRES_VIEWS.replace("AccessExclusiveLock", "none")
+        monkeypatch.setattr(catalogue, "POSTGRES_VIEWS", unseen)
     Author.objects.using(DATABASE).create(name="Ann")
 
     with locked_cards() as lock, transaction.atomic(DATABASE) if is_within else nullcontext():

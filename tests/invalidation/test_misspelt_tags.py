@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cachelayers import cached, invalidate, recall, unit_of_work
-from cachelayers.invalidation.words import forget_doubts
+from cachelayers.invalidation.tags import forget_doubts
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

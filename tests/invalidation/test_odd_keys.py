@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from django.db import connections
 
-from cachelayers.invalidation.details import load_details
-from cachelayers.invalidation.footprints import key_text
+from cachelayers.invalidation.sql.analysis import key_text
+from cachelayers.invalidation.sql.catalogue import load_details
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from tests.invalidation.conftest import Site
 

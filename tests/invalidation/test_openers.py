@@ -17,8 +17,8 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
+from cachelayers.auto_units import MIDDLEWARE, open_for_requests
 from cachelayers.invalidation.units import Unit, current_unit
-from cachelayers.openers import MIDDLEWARE, open_for_requests
 
 seen: list[Unit | None] = []
 

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.template import Engine
 
-from cachelayers import openers
+from cachelayers import auto_units
 from cachelayers.fragments.markup import Rendering, rendering_of
 from cachelayers.fragments.sources import note_lookups
 from cachelayers.invalidation.units import Unit, current_unit, running_units
@@ -44,7 +44,7 @@ def test_a_command_is_a_unit_where_another_package_has_wrapped_it_first(
         return execute(self, *arguments, **options)
 
     monkeypatch.setattr(BaseCommand, "execute", of_another)
-    openers.open_for_commands()
+    auto_units.open_for_commands()
 
     call_command(Look())
 
@@ -55,7 +55,7 @@ def test_commands_are_wrapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseCommand, "execute", BaseCommand.execute)
     wrapped = BaseCommand.execute
 
-    openers.open_for_commands()
+    auto_units.open_for_commands()
 
     assert BaseCommand.execute is wrapped
 
@@ -84,10 +84,10 @@ def test_a_task_that_runs_twice_at_once_leaves_no_unit_behind() -> None:
     left: list[Unit | None] = []
 
     def work() -> None:
-        openers.tasks.begin("celery:one")
+        auto_units.tasks.begin("celery:one")
         both_run.wait(20)
         may_end.wait(20)
-        openers.tasks.end("celery:one")
+        auto_units.tasks.end("celery:one")
         left.append(current_unit())
 
     before = len(running_units())
@@ -102,13 +102,13 @@ def test_a_task_that_runs_twice_at_once_leaves_no_unit_behind() -> None:
 
 
 def test_a_task_that_runs_itself_again_ends_both_units_in_turn() -> None:
-    openers.tasks.begin("celery:one")
+    auto_units.tasks.begin("celery:one")
     outer = current_unit()
-    openers.tasks.begin("celery:one")
+    auto_units.tasks.begin("celery:one")
     inner = current_unit()
-    openers.tasks.end("celery:one")
+    auto_units.tasks.end("celery:one")
     after = current_unit()
-    openers.tasks.end("celery:one")
+    auto_units.tasks.end("celery:one")
 
     assert inner is not outer
     assert after is outer
@@ -116,8 +116,8 @@ def test_a_task_that_runs_itself_again_ends_both_units_in_turn() -> None:
 
 
 def test_a_task_that_never_ended_is_ended_with_the_one_around_it() -> None:
-    openers.tasks.begin("celery:outer")
-    openers.tasks.begin("celery:forgotten")
-    openers.tasks.end("celery:outer")
+    auto_units.tasks.begin("celery:outer")
+    auto_units.tasks.begin("celery:forgotten")
+    auto_units.tasks.end("celery:outer")
 
     assert current_unit() is None

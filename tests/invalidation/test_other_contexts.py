@@ -17,14 +17,8 @@ from django.http import HttpRequest
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import arecall, recall, unit_of_work
-from cachelayers.computes import running_captures
-from cachelayers.invalidation.units import (
-    CommandUnit,
-    OwnUnit,
-    begin_unit,
-    end_unit,
-    within_unit,
-)
+from cachelayers.invalidation.units import CommandUnit, OwnUnit, begin_unit, end_unit, within_unit
+from cachelayers.utils.tracing import running_captures
 from tests.conftest import empty_cache
 from tests.invalidation.conftest import empty
 from tests.library.models import Author

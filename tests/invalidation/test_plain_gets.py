@@ -14,7 +14,7 @@ import pytest
 from django.core.cache import BaseCache, caches
 
 from cachelayers import arecall, recall
-from cachelayers.invalidation.capture import Capture, capturing
+from cachelayers.invalidation.dependencies import Capture, capturing
 from cachelayers.invalidation.reports import forget_said
 from cachelayers.invalidation.units import unit_of_work
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
-from cachelayers.invalidation.footprints import database_of
+from cachelayers.invalidation.sql.analysis import database_of
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
-from cachelayers.invalidation.triggers.definitions import Place
+from cachelayers.invalidation.triggers.definitions import TableLocation
 from cachelayers.invalidation.triggers.sqlite import triggers_of
 from tests.invalidation import moving
 from tests.invalidation.conftest import Site
@@ -52,7 +52,7 @@ def give_another_key(path: Path) -> None:
     assert OLD_KEY in definition
     renewed = definition.replace(OLD_KEY, NEW_KEY).replace('"library_author"', '"renewed"', 1)
     table = TrackedTable("library_author", "number", KeyKind.INTEGER)
-    place = Place(table, "library_author", '"library_author"', "library_author")
+    place = TableLocation(table, "library_author", '"library_author"', "library_author")
     run(
         path,
         "PRAGMA legacy_alter_table = ON",

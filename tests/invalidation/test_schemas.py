@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 from django.db.models.options import Options
 
-from cachelayers.invalidation.footprints import forget_databases
+from cachelayers.invalidation.sql.analysis import forget_databases
 from cachelayers.invalidation.triggers import (
     guarded_tables,
     install_triggers,

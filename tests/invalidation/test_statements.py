@@ -10,7 +10,7 @@ from django.db import connections
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachelayers.invalidation.statements import Kind, parse_statement
+from cachelayers.invalidation.sql.statements import Kind, parse_statement
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Book
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachelayers.invalidation.relations import tables_read
-from cachelayers.invalidation.statements import parse_statement
-from cachelayers.invalidation.tokens import read_tokens
+from cachelayers.invalidation.sql.statements import parse_statement, tables_read
+from cachelayers.invalidation.sql.tokens import read_tokens
 
 INNER = st.text(alphabet="abc '\"`#-/*\\$\n;()[]%?", max_size=12)
 

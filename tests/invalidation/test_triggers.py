@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections, transaction
 
 from cachelayers import checks
-from cachelayers.invalidation.footprints import forget_databases
+from cachelayers.invalidation.sql.analysis import forget_databases
 from cachelayers.invalidation.triggers import (
     guarded_tables,
     install_triggers,

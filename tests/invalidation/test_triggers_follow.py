@@ -8,12 +8,8 @@ import pytest
 from django.db import connections
 
 from cachelayers import checks
-from cachelayers.invalidation.footprints import forget_databases
-from cachelayers.invalidation.triggers import (
-    guarded_tables,
-    install_triggers,
-    receive_post_migrate,
-)
+from cachelayers.invalidation.sql.analysis import forget_databases
+from cachelayers.invalidation.triggers import guarded_tables, install_triggers, receive_post_migrate
 from tests.invalidation.conftest import Site
 from tests.invalidation.test_triggers import last_id, logged
 from tests.library.models import Loan

@@ -12,8 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 from cachelayers import unit_of_work
-from cachelayers.invalidation.capture import current_capture
-from cachelayers.invalidation.rows import add_all_seen
+from cachelayers.invalidation.dependencies import add_all_seen, current_capture
 from tests.invalidation.conftest import Site
 from tests.library.models import Author
 

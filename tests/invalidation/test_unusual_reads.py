@@ -14,10 +14,9 @@ from django.db import connections, transaction
 from django.db.models.functions import Now, Random
 
 from cachelayers import recall, unit_of_work
-from cachelayers.invalidation.capture import Capture
+from cachelayers.invalidation.dependencies import Capture, add_all_seen
 from cachelayers.invalidation.reports import forget_said
-from cachelayers.invalidation.rows import add_all_seen
-from cachelayers.stats import counts
+from cachelayers.utils.counters import counts
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Book, Untracked
 

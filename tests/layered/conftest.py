@@ -14,7 +14,7 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
-from cachelayers.backends.layered import breaker, state
+from cachelayers.backends.layered import circuit_breaker, state
 from tests.contract.fixtures import clock
 from tests.layered.backends import Server, server_of
 from tests.settings import layered_cache, memory_cache
@@ -90,15 +90,15 @@ def stack(make_stack: MakeStack) -> Stack:
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an open layer tried again at once."""
-    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(circuit_breaker, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)
 def _closed_breakers() -> Iterator[None]:
-    breaker._breakers.clear()
+    circuit_breaker._breakers.clear()
     yield
-    breaker._breakers.clear()
+    circuit_breaker._breakers.clear()
 
 
 def watched(location: str, backend: str) -> dict[str, Any]:

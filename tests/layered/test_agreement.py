@@ -12,9 +12,15 @@ from django.core.cache import caches
 
 from cachelayers import unit_of_work
 from cachelayers.backends.layered import state
-from cachelayers.backends.layered.bus.log import LogBus
-from cachelayers.backends.layered.epochs import later_than
-from cachelayers.backends.layered.kept import DETOUR, DETOUR_SECONDS, NEVER, Kept, native_seconds
+from cachelayers.backends.layered.bus import LogBus
+from cachelayers.backends.layered.layers.base import (
+    NEVER,
+    TOMBSTONE,
+    TOMBSTONE_SECONDS,
+    LayerEntry,
+    native_seconds,
+)
+from cachelayers.backends.layered.state import later_than
 from tests.coherence import stacks
 from tests.contract.fixtures import Clock
 from tests.layered.conftest import MakeStack, Stack
@@ -30,14 +36,14 @@ from tests.settings import layered_cache
 def test_a_fill_puts_nothing_over_an_entry_or_a_detour(redis_server: Redis, which: int) -> None:
     with using(stacks.memory_redis_table(redis_server.url), "filled"):
         layer: Any = caches["filled"]._flows.shared[which]  # type: ignore[attr-defined]
-        layer.write_many({"there": Kept("new", NEVER)})
-        layer.bury(["buried"])
+        layer.write_many({"there": LayerEntry("new", NEVER)})
+        layer.write_tombstones(["buried"])
 
-        layer.fill({name: Kept("old", NEVER) for name in ("there", "buried", "empty")})
+        layer.fill({name: LayerEntry("old", NEVER) for name in ("there", "buried", "empty")})
 
         found = layer.read_many(["there", "buried", "empty"])
         assert found["there"].value == "new"
-        assert found["buried"] is DETOUR
+        assert found["buried"] is TOMBSTONE
         assert found["empty"].value == "old"
         layer.delete_many(["there", "buried", "empty"])
 
@@ -125,9 +131,9 @@ def test_what_was_read_before_memory_was_emptied_is_not_kept(stack: Stack) -> No
 
 
 def test_a_layer_keeps_an_entry_until_nobody_fills_its_place(clock: Clock) -> None:
-    assert native_seconds(Kept(1, time.time() + 0.5)) > DETOUR_SECONDS  # type: ignore[operator]
-    assert native_seconds(Kept(1, time.time() + 500)) > 500  # type: ignore[operator]
-    assert native_seconds(Kept(1, NEVER)) is None
+    assert native_seconds(LayerEntry(1, time.time() + 0.5)) > TOMBSTONE_SECONDS  # type: ignore[operator]
+    assert native_seconds(LayerEntry(1, time.time() + 500)) > 500  # type: ignore[operator]
+    assert native_seconds(LayerEntry(1, NEVER)) is None
 
 
 @pytest.mark.usefixtures("quick_probes")
@@ -214,7 +220,7 @@ def test_what_could_not_be_told_is_told_later(
         patched.setattr(LogBus, "append", fail)
         stack.cache.set("key", "new")
         if many:
-            stack.cache.set_many(dict.fromkeys(map(str, range(state.MOST_UNSENT + 1)), 1))
+            stack.cache.set_many(dict.fromkeys(map(str, range(state.MOST_UNPUBLISHED + 1)), 1))
 
     with unit_of_work():
         stack.cache.get("other")

@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.core.cache import caches
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered.breaker import known_breakers
+from cachelayers.backends.layered.circuit_breaker import known_breakers
 from tests.layered.conftest import MakeStack, Stack
 
 

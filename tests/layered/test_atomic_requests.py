@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from cachelayers import recall, unit_of_work
-from cachelayers.backends.layered import breaker
+from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
@@ -35,7 +35,7 @@ def cache() -> Iterator[Any]:
         caches["joined-memory"].clear()
         caches["joined"].clear()
         yield caches["joined"]
-        breaker._breakers.clear()
+        circuit_breaker._breakers.clear()
         forget_processes()
 
 

@@ -13,7 +13,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from cachelayers import recall, unit_of_work
-from cachelayers.backends.layered import breaker
+from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.fixture(params=["log", None])
 def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A table in the site's own database, behind memory; its log as bus, or none."""
-    for module in ("lookup.policy", "lookup.calls", "backends.layered.bus.log"):
+    for module in ("lookup.policy", "lookup.calls", "backends.layered.bus"):
         monkeypatch.setattr(f"cachelayers.{module}.log_database", lambda: DATABASE)
     configured = {
         "joined": layered_cache("joined-memory", "joined-table", bus=request.param),
@@ -40,7 +40,7 @@ def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         caches["joined-memory"].clear()
         caches["joined"].clear()
         yield caches["joined"]
-        breaker._breakers.clear()
+        circuit_breaker._breakers.clear()
         forget_processes()
 
 

@@ -14,9 +14,8 @@ from django.db import connections
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.database.events import Events
-from cachelayers.backends.layered import breaker
-from cachelayers.backends.layered.bus import base, file
+from cachelayers.backends.database.raising import Events
+from cachelayers.backends.layered import bus, circuit_breaker
 from cachelayers.checks import cache_messages
 from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import Stack, forget_processes
@@ -35,7 +34,7 @@ def cache() -> Iterator[Any]:
     with override_settings(CACHES={**settings.CACHES, **configured}):
         caches["apart"].clear()
         yield caches["apart"]
-        breaker._breakers.clear()
+        circuit_breaker._breakers.clear()
         forget_processes()
 
 
@@ -55,7 +54,7 @@ def test_a_write_leaves_no_row_in_the_sites_log_and_others_hear_of_it(
     stack = Stack("apart", None, None)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(base, "_token", "another process")
+        patched.setattr(bus, "_token", "another process")
         elsewhere(stack, lambda other: other.set("key", "new"))
 
     assert rows_in_the_sites_log() == before
@@ -107,12 +106,12 @@ def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.Monk
             for number in range(10):
                 cache.set("key", number)
                 cache._state.looked_at = float("-inf")  # as at the next request
-                breaker.breaker_of(cache._flows.bus.alias)._try_at = 0.0
+                circuit_breaker.breaker_of(cache._flows.bus.alias)._try_at = 0.0
             took = time.monotonic() - began
         finally:
             other.rollback()
             other.close()
-            breaker._breakers.clear()
+            circuit_breaker._breakers.clear()
             forget_processes()
 
     assert len(tries) <= 1 + took  # a pause takes a second at least
@@ -121,8 +120,8 @@ def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.Monk
 def test_events_are_bounded_and_a_file_that_is_another_one_makes_memory_forget(
     cache: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "ONE_IN", 1)
-    monkeypatch.setattr(file, "EVENTS_KEPT", 5)
+    monkeypatch.setattr(bus, "ONE_IN", 1)
+    monkeypatch.setattr(bus, "ROWS_KEPT", 5)
     for number in range(20):
         cache.set(f"key-{number}", number)
     table = cache._flows.bus.table

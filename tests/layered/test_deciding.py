@@ -12,8 +12,8 @@ from django.core.cache import caches
 from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
-from cachelayers.backends.layered import breaker
-from cachelayers.backends.layered.kept import DETOUR_SECONDS
+from cachelayers.backends.layered import circuit_breaker
+from cachelayers.backends.layered.layers.base import TOMBSTONE_SECONDS
 from tests.conftest import RunPython, empty_cache
 from tests.contract.fixtures import STACKS, Clock
 from tests.layered.conftest import Stack
@@ -143,8 +143,8 @@ def test_a_touch_shortens_a_life_in_every_layer(stack: Stack, clock: Clock) -> N
 def test_counting_goes_on_above_a_layer_that_is_down(
     stack: Stack, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(circuit_breaker, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE_SECONDS", 0.0)
     stack.cache.set("counter", 5)
     bring_up("counter", stack, clock)
     stack.lower.is_down = True
@@ -155,7 +155,7 @@ def test_counting_goes_on_above_a_layer_that_is_down(
     assert stack.cache.incr("counter") == 7
     stack.forget_memory()
     assert stack.cache.get("counter") == 7
-    breaker._breakers.clear()
+    circuit_breaker._breakers.clear()
 
 
 def test_one_layer_decides_who_adds(stack: Stack) -> None:
@@ -172,7 +172,7 @@ def test_one_layer_decides_who_adds(stack: Stack) -> None:
 def bring_up(key: str, stack: Stack, clock: Clock) -> None:
     """Read a number when its detour is over: it comes into the layer above."""
     stack.forget_memory()
-    clock.advance(DETOUR_SECONDS + 1)
+    clock.advance(TOMBSTONE_SECONDS + 1)
     stack.cache.get(key)
 
 

@@ -12,11 +12,11 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
+from cachelayers.backends.layered import layers
 from cachelayers.backends.layered.calls import Call
-from cachelayers.backends.layered.kept import NEVER, Kept
-from cachelayers.backends.layered.layers import making
+from cachelayers.backends.layered.layers.base import NEVER, LayerEntry
 from cachelayers.invalidation.units import unit_of_work
-from cachelayers.locks import ForkSafeLock
+from cachelayers.utils.locks import ForkSafeLock
 from tests.interruptions import interrupt, interrupted_everywhere
 from tests.layered.conftest import Stack
 
@@ -71,13 +71,13 @@ def test_no_answer_of_a_redis_is_taken_for_that_of_another_command(
     redis_url: str, backend: str
 ) -> None:
     alias = f"cut-{backend}-{uuid4().hex}"
-    paths = {"django_redis": making.DJANGO_REDIS, "core": making.CORE_REDIS}
+    paths = {"django_redis": layers.DJANGO_REDIS, "core": layers.CORE_REDIS}
     configured = {"BACKEND": paths[backend], "LOCATION": f"{redis_url}/0", "KEY_PREFIX": alias}
     with override_settings(CACHES={**settings.CACHES, alias: configured}):
-        layer: Any = making.make_layer(alias, 5.0)
+        layer: Any = layers.make_layer(alias, 5.0)
     layer.stream = f"{alias}-stream"
     names = ["one", "two", "three"]
-    entries = {name: Kept(name, NEVER) for name in names}
+    entries = {name: LayerEntry(name, NEVER) for name in names}
     layer.write_many(entries)
 
     def prepare() -> Callable[[], Any]:

@@ -15,10 +15,10 @@ from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
 from cachelayers import recall
-from cachelayers.backends.layered import breaker
-from cachelayers.backends.layered.breaker import Breaker, breaker_of
+from cachelayers.backends.layered import circuit_breaker
+from cachelayers.backends.layered.circuit_breaker import Breaker, breaker_of
 from cachelayers.signals import layer_failed, layer_recovered
-from cachelayers.stats import counts
+from cachelayers.utils.counters import counts
 from tests.layered.conftest import MakeStack, Stack, forget_processes
 from tests.settings import layered_cache
 
@@ -212,11 +212,13 @@ def test_the_pause_doubles_up_to_a_bound_and_differs_between_processes() -> None
         one.fail("get", OSError("down"))
         pauses.append(one._try_at - time.monotonic())
 
-    lowest, highest = 1 - breaker.JITTER, 1 + breaker.JITTER
+    lowest, highest = 1 - circuit_breaker.JITTER, 1 + circuit_breaker.JITTER
     for number, pause in enumerate(pauses):
-        whole = min(breaker.FIRST_PAUSE_SECONDS * 2**number, breaker.LONGEST_PAUSE_SECONDS)
+        whole = min(
+            circuit_breaker.FIRST_PAUSE_SECONDS * 2**number, circuit_breaker.LONGEST_PAUSE_SECONDS
+        )
         assert lowest * whole - 0.1 < pause < highest * whole + 0.1
-    assert highest * breaker.LONGEST_PAUSE_SECONDS < 4
+    assert highest * circuit_breaker.LONGEST_PAUSE_SECONDS < 4
     assert pauses[-1] != pauses[-2]
 
 

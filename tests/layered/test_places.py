@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 
-from cachelayers.backends.layered.kept import NEVER, Kept
+from cachelayers.backends.layered.layers.base import NEVER, LayerEntry
 from tests.coherence import stacks
 from tests.layered.conftest import MakeStack, Stack
 from tests.layered.test_servers import using
@@ -20,10 +20,10 @@ from tests.servers import Redis
 def test_a_detour_is_no_entry_where_one_is_added(redis_server: Redis, which: int) -> None:
     with using(stacks.memory_redis_table(redis_server.url), "added"):
         layer: Any = caches["added"]._flows.shared[which]  # type: ignore[attr-defined]
-        layer.bury(["name"])
+        layer.write_tombstones(["name"])
 
-        assert layer.add("name", Kept("first", NEVER)) is True
-        assert layer.add("name", Kept("second", NEVER)) is False
+        assert layer.add("name", LayerEntry("first", NEVER)) is True
+        assert layer.add("name", LayerEntry("second", NEVER)) is False
         assert layer.read_many(["name"])["name"].value == "first"
         layer.delete_many(["name"])
 

@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered import breaker
+from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.settings import database_cache, layered_cache, memory_cache
 
@@ -37,7 +37,7 @@ def cache(database: str, django_db_setup: None, django_db_blocker: Any) -> Itera
     with django_db_blocker.unblock(), override_settings(CACHES={**settings.CACHES, **configured}):
         caches["read-only"].clear()
         yield caches["read-only"]
-        breaker._breakers.clear()
+        circuit_breaker._breakers.clear()
         forget_processes()
 
 
@@ -57,7 +57,7 @@ def test_a_write_in_a_read_only_transaction_ends_no_epoch_and_leaves_no_older_va
             execute(database, end)
 
     assert cache._state.epochs == epochs
-    assert not breaker.breaker_of("read-only-table").is_open
+    assert not circuit_breaker.breaker_of("read-only-table").is_open
     with unit_of_work():
         assert cache.get("key") is None
         assert cache.get("other") == "kept"

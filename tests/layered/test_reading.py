@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered import flows, kept
-from cachelayers.backends.layered.bus import Bus, Events
-from cachelayers.backends.layered.bus.base import Apply
+from cachelayers.backends.layered import flows
+from cachelayers.backends.layered.bus import Apply, Bus, Events
+from cachelayers.backends.layered.layers import base
 from tests.contract.fixtures import Clock
 from tests.layered.conftest import MakeStack, Stack
 
@@ -193,7 +193,7 @@ def test_a_unit_of_work_looks_once(make_stack: MakeStack) -> None:
 
 
 def test_a_detour_is_over_later_than_the_slowest_fill() -> None:
-    assert kept.DETOUR_SECONDS > 2 * kept.FILL_SECONDS
+    assert base.TOMBSTONE_SECONDS > 2 * base.FILL_SECONDS
 
 
 def test_a_large_number_of_entries_of_one_call_expires_one_by_one(
@@ -218,7 +218,7 @@ def lose_entries(stack: Stack) -> None:
 
 def change_elsewhere(stack: Stack, key: str, value: object) -> None:
     """Set a key as a process would that this one has not heard of."""
-    changed = pickle.dumps(kept.wrap(kept.Kept(value, kept.NEVER)))
+    changed = pickle.dumps(base.wrap(base.LayerEntry(value, base.NEVER)))
     for server in (stack.upper, stack.lower):
         for made, (_, expires) in list(server.entries.items()):
             if made.endswith(f":{key}"):

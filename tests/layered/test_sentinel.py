@@ -13,7 +13,7 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered import breaker
+from cachelayers.backends.layered import circuit_breaker
 from tests import environment
 from tests.servers import HOST, Redis
 from tests.settings import layered_cache, memory_cache
@@ -90,14 +90,14 @@ def test_the_layer_follows_a_failover_and_serves_nothing_old(
                 cache.set("key", written)
                 found = cache.get("key")
             assert found in {None, written}
-            return not breaker.breaker_of("guarded-redis").is_open and written > 1
+            return not circuit_breaker.breaker_of("guarded-redis").is_open and written > 1
 
         await_condition(is_followed, seconds=40)
         with unit_of_work():
             cache.set("key", "last")
         with unit_of_work():
             assert cache.get("key") == "last"
-    breaker._breakers.clear()
+    circuit_breaker._breakers.clear()
 
 
 def await_condition(is_true: Any, seconds: float = 20) -> None:

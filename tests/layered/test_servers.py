@@ -15,10 +15,10 @@ from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered.breaker import breaker_of
 from cachelayers.backends.layered.cache import LayeredCache
+from cachelayers.backends.layered.circuit_breaker import breaker_of
 from cachelayers.backends.layered.layers import make_layer
-from cachelayers.stats import counts
+from cachelayers.utils.counters import counts
 from tests.coherence import stacks
 from tests.coherence.stacks import Stack
 from tests.servers import Memcached, Redis, find_free_port

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cachelayers.backends.layered import breaker, state
+from cachelayers.backends.layered import circuit_breaker, state
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
 
@@ -37,8 +37,8 @@ class LayeredMachine(RuleBasedStateMachine):
         self.may_be_lost = False
         self.patches: list[Any] = [
             patch.object(time, "time", lambda: self.now),
-            patch.object(breaker, "FIRST_PAUSE_SECONDS", 0.0),
-            patch.object(breaker, "LONGEST_PAUSE_SECONDS", 0.0),
+            patch.object(circuit_breaker, "FIRST_PAUSE_SECONDS", 0.0),
+            patch.object(circuit_breaker, "LONGEST_PAUSE_SECONDS", 0.0),
         ]
         for one in self.patches:
             one.start()
@@ -66,7 +66,7 @@ class LayeredMachine(RuleBasedStateMachine):
             self.settings.disable()
         for one in self.patches:
             one.stop()
-        breaker._breakers.clear()
+        circuit_breaker._breakers.clear()
 
     # The world
 

@@ -13,7 +13,7 @@ from django.core.cache import caches
 from django.db import connection, connections, transaction
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered.bus import stream
+from cachelayers.backends.layered import bus as bus_module
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.units import is_written_to
 from tests.coherence import stacks
@@ -183,8 +183,8 @@ def test_a_transaction_with_an_event_is_one_that_has_written(make_stack: MakeSta
 def test_who_is_far_behind_forgets_everything(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "READ_AT_ONCE", 3)
-    monkeypatch.setattr(stream, "MOST_READS", 2)
+    monkeypatch.setattr(bus_module, "READ_AT_ONCE", 3)
+    monkeypatch.setattr(bus_module, "MOST_READS", 2)
     client = redis.Redis(host="127.0.0.1", port=redis_server.port)
     with using(stacks.memory_redis(redis_server.url), "behind"):
         cache: Any = caches["behind"]

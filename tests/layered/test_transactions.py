@@ -13,9 +13,8 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered import breaker
-from cachelayers.backends.layered.bus.base import Apply
-from cachelayers.backends.layered.bus.log import LogBus
+from cachelayers.backends.layered import circuit_breaker
+from cachelayers.backends.layered.bus import Apply, LogBus
 from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
@@ -35,7 +34,7 @@ def cache() -> Iterator[BaseCache]:
     with override_settings(CACHES={**settings.CACHES, **configured}):
         caches["joined-memory"].clear()
         yield caches["joined"]
-        breaker._breakers.clear()
+        circuit_breaker._breakers.clear()
         forget_processes()
 
 

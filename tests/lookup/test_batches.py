@@ -13,10 +13,10 @@ from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
-from cachelayers.flights import begin_or_join, land
-from cachelayers.lookup import Policy, Wanted, refresh, steps
+from cachelayers.lookup import Policy, Requested, refresh, steps
 from cachelayers.lookup.batches import policy_of, recall_many_after_peeking
 from cachelayers.lookup.flow import LOOKS_AT_NOBODY
+from cachelayers.utils.single_flight import begin_or_join, complete
 from tests.conftest import empty_cache
 from tests.library.models import Author
 from tests.lookup.noting import noting
@@ -43,8 +43,8 @@ class Computed:
         self.value = value
         self.keys: list[str] = []
 
-    def wanted(self, *keys: str) -> list[Wanted]:
-        return [Wanted(policy(key), self._compute_of(key)) for key in keys]
+    def wanted(self, *keys: str) -> list[Requested]:
+        return [Requested(policy(key), self._compute_of(key)) for key in keys]
 
     def _compute_of(self, key: str) -> Callable[[], str]:
         def compute() -> str:
@@ -108,7 +108,7 @@ def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], 
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the flights that are waited for; nobody waits for any."""
     waits: list[object] = []
-    monkeypatch.setattr(steps.AwaitLanding, "run", noting(waits))
+    monkeypatch.setattr(steps.AwaitFlight, "run", noting(waits))
     return waits
 
 
@@ -117,7 +117,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_a_lease_is_held_while_it_is_computed_and_given_back(store: BaseCache) -> None:
     seen: list[bool] = []
-    one = Wanted(policy("a"), lambda: seen.append(store.has_key(lease_of("a"))))
+    one = Requested(policy("a"), lambda: seen.append(store.has_key(lease_of("a"))))
 
     with unit_of_work():
         recall_many_after_peeking([one])
@@ -192,7 +192,7 @@ def test_a_lease_that_its_holder_has_lost_is_taken_over(
 
     with unit_of_work():
         recall_many_after_peeking(
-            [Wanted(policy("a"), lambda: seen.append(store.get(lease_of("a"))))]
+            [Requested(policy("a"), lambda: seen.append(store.get(lease_of("a"))))]
         )
 
     assert len(seen) == 1
@@ -283,11 +283,11 @@ def test_who_waited_computes_what_the_flight_has_not_stored(
     name = policy_of(computed.wanted("a", "b")).name
     flight, is_mine = begin_or_join(name)
 
-    def land_with_one(step: steps.AwaitLanding) -> None:
+    def land_with_one(step: steps.AwaitFlight) -> None:
         store_as_another("a")
-        land(name, flight)
+        complete(name, flight)
 
-    monkeypatch.setattr(steps.AwaitLanding, "run", land_with_one)
+    monkeypatch.setattr(steps.AwaitFlight, "run", land_with_one)
 
     assert is_mine
     assert computed.recall("a", "b") == ["another's", "made b"]
@@ -304,7 +304,7 @@ def test_what_is_stale_waits_for_no_flight(
     try:
         assert computed.recall("a") == ["another's"]
     finally:
-        land(name, flight)
+        complete(name, flight)
 
     assert (waits, computed.keys) == ([], [])
 
@@ -312,7 +312,7 @@ def test_what_is_stale_waits_for_no_flight(
 def test_batches_that_begin_alike_are_two(computed: Computed, waits: list[object]) -> None:
     """One within the other would wait for itself."""
     inner = Computed("within")
-    outer = Wanted(policy("b"), lambda: inner.recall("a", "c"))
+    outer = Requested(policy("b"), lambda: inner.recall("a", "c"))
 
     with unit_of_work():
         recall_many_after_peeking([*computed.wanted("a"), outer])

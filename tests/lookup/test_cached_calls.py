@@ -406,7 +406,7 @@ def test_words_of_the_arguments_get_the_defaults_too() -> None:
 
 def test_an_argument_that_changes_before_the_refresh_is_never_stored_under_its_old_key() -> None:
     codes = ["FR"]
-    keeping = joined._keeping
+    keeping = joined._storage
     key = joined.key(codes)
     codes.append("DE")
 

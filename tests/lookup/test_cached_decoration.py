@@ -15,7 +15,7 @@ import asgiref.sync
 import pytest
 from django.template import Context, Engine
 
-from cachelayers.decorators import CachedFunction, CachedMethod, cached, keeping
+from cachelayers.decorators import CachedFunction, CachedMethod, cached, storing
 from cachelayers.lookup import UNSET
 
 
@@ -147,7 +147,7 @@ def test_attributes_that_were_set_on_the_function_are_found_on_its_bound_form() 
 
 
 def test_templates_call_it_as_any_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "recall", lambda key, compute, **options: compute())
+    monkeypatch.setattr(storing, "recall", lambda key, compute, **options: compute())
     template = Engine().from_string("{{ report.total }} {{ none }}")
 
     rendered = template.render(Context({"report": Report(), "none": cached(no_arguments)}))
@@ -187,7 +187,7 @@ def test_type_checkers_know_parameters_and_results() -> None:
 
 
 def test_the_options_reach_recall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "recall", returned)
+    monkeypatch.setattr(storing, "recall", returned)
     options: dict[str, Any] = {"timeout": 60, "stale": 5, "using": "other", "capture": False}
     words = (word for word in ["homepage"])  # can be read only once
     decorate = cached(**options, tags=words)
@@ -198,7 +198,7 @@ def test_the_options_reach_recall(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_defaults_are_those_of_recall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "recall", returned)
+    monkeypatch.setattr(storing, "recall", returned)
 
     result: Any = cached(no_arguments)()
 
@@ -209,7 +209,7 @@ def test_the_alias_is_that_of_the_option_in_an_invalidation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found: list[Any] = []
-    monkeypatch.setattr(keeping, "invalidate_key", lambda key, using: found.append((key, using)))
+    monkeypatch.setattr(storing, "invalidate_key", lambda key, using: found.append((key, using)))
     function = cached(using="other")(no_arguments)
 
     function.invalidate()

@@ -152,7 +152,7 @@ def test_a_function_that_is_to_notice_nothing_does_not_notice_its_arguments() ->
     check_noticed(call, rename, "Hello, Ann", "Hello, Ann")
 
 
-class Shelf:
+class EntryStore:
     model = Author
 
     @cached
@@ -163,7 +163,7 @@ class Shelf:
 
 
 def test_a_class_that_it_is_given_is_not_searched_for_rows() -> None:
-    check_noticed(Shelf.names, rename, ["Ann"], ["Bea"])  # type: ignore[arg-type] # a class method
+    check_noticed(EntryStore.names, rename, ["Ann"], ["Bea"])  # type: ignore[arg-type] # a class method
 
 
 # Rows that its value has yet to read

@@ -20,7 +20,7 @@ from cachelayers.entries.envelope import FORMAT
 from cachelayers.invalidation.log import Known
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup import peeking
-from cachelayers.lookup.batches import Wanted, recall_many_after_peeking
+from cachelayers.lookup.batches import Requested, recall_many_after_peeking
 from cachelayers.lookup.policy import Policy
 from tests.conftest import empty_cache
 
@@ -107,7 +107,7 @@ def test_what_was_tampered_with_is_computed_anew_in_a_list(store: BaseCache, tam
 
     with unit_of_work():
         stored = peeking.peek(ALIAS, "value")[1]
-        assert recall_many_after_peeking([Wanted(policy, lambda: "anew", stored)]) == ["anew"]
+        assert recall_many_after_peeking([Requested(policy, lambda: "anew", stored)]) == ["anew"]
 
 
 def test_a_log_that_cannot_be_read_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:

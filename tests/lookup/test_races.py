@@ -90,9 +90,7 @@ def test_the_threads_of_a_process_ask_for_one_lease(monkeypatch: pytest.MonkeyPa
         finally:
             connections.close_all()
 
-    monkeypatch.setattr(
-        steps.AwaitLanding, "run", announced(waiting.release, steps.AwaitLanding.run)
-    )
+    monkeypatch.setattr(steps.AwaitFlight, "run", announced(waiting.release, steps.AwaitFlight.run))
     with ThreadPoolExecutor(CALLERS) as pool:
         found = [one.result(60) for one in [pool.submit(call) for _ in range(CALLERS)]]
 
@@ -103,7 +101,7 @@ def test_the_threads_of_a_process_ask_for_one_lease(monkeypatch: pytest.MonkeyPa
 def announced(announce: Callable[[], None], wait: Callable[[Any], None]) -> Callable[[Any], None]:
     """Return a way to wait that tells so first."""
 
-    def run(step: steps.AwaitLanding) -> None:
+    def run(step: steps.AwaitFlight) -> None:
         announce()
         wait(step)
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachelayers.backends.memory.freezing import freeze
-from cachelayers.backends.memory.store import MOST_DEAD, RECORD_BYTES, MemoryStore
+from cachelayers.backends.memory.store import MOST_DEAD, RECORD_BYTES, MemoryStore, freeze
 
 MAX_BYTES = 20_000
 TEXT = "x" * 500

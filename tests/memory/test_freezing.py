@@ -14,7 +14,7 @@ from django.core.cache import caches
 from django.utils.safestring import SafeString, mark_safe
 
 from cachelayers import recall
-from cachelayers.backends.memory.freezing import freeze
+from cachelayers.backends.memory.store import freeze
 from tests.conftest import empty_cache
 
 

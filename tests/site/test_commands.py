@@ -11,7 +11,7 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache, caches
 from django.core.management import CommandError, call_command
 
-from cachelayers.backends.layered.kept import Kept
+from cachelayers.backends.layered.layers.base import LayerEntry
 from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.signals import layer_failed
 from testproject.pages.management.commands import measure_pages
@@ -76,7 +76,7 @@ def test_each_column_is_from_the_layer_that_it_names(monkeypatch: pytest.MonkeyP
     reads: list[Sequence[str]] = []
     read_many = TableLayer.read_many
 
-    def note(layer: TableLayer, names: Sequence[str]) -> dict[str, Kept]:
+    def note(layer: TableLayer, names: Sequence[str]) -> dict[str, LayerEntry]:
         found = read_many(layer, names)
         reads.extend(names for name in names if name in found and "kept.page" in name)
         return found

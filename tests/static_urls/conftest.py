@@ -14,9 +14,8 @@ from django.template import Context, Template
 from jinja2 import Environment
 from pytest_django import Settings
 
-from cachelayers.hashing.markers import reports
-from cachelayers.hashing.memo import memo
-from cachelayers.hashing.shared import rest
+from cachelayers.staticfiles.ids import memo, rest
+from cachelayers.staticfiles.names import reports
 
 Call = Callable[[str, object], str]
 

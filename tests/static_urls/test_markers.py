@@ -13,9 +13,9 @@ from pytest_django import Settings
 
 from cachelayers import build_cache_id
 from cachelayers.exceptions import CacheLayersError, StaticFileError
-from cachelayers.hashing import markers
-from cachelayers.hashing.files import FileOnDisk
-from cachelayers.hashing.markers import Reports
+from cachelayers.staticfiles import names
+from cachelayers.staticfiles.files import FileOnDisk
+from cachelayers.staticfiles.names import Reports
 from tests.static_urls.conftest import Call, id_of, write
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -236,7 +236,7 @@ def test_dev_mode_logs_every_time(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_what_was_reported_is_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(markers, "MOST_REPORTED", 10)
+    monkeypatch.setattr(names, "MOST_REPORTED", 10)
     reports = Reports()
 
     due = [reports.is_due(StaticFileError("m", str(number), "")) for number in range(50)]

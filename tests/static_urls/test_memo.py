@@ -16,10 +16,9 @@ import pytest
 from pytest_django import Settings
 
 from cachelayers import build_cache_id
-from cachelayers.hashing import files, memo
-from cachelayers.hashing.files import Digest, FileOnDisk
-from cachelayers.hashing.memo import Memo
-from cachelayers.hashing.shared import rest
+from cachelayers.staticfiles import files, ids
+from cachelayers.staticfiles.files import Digest, FileOnDisk
+from cachelayers.staticfiles.ids import Memo, rest
 from tests.static_urls.conftest import forget, id_of, write
 
 THREADS = 8
@@ -317,7 +316,7 @@ def test_a_child_forked_while_others_hash_goes_on(
 
     def work() -> None:
         while not stop.is_set():
-            memo.memo.clear()
+            ids.memo.clear()
             for name in names:
                 build_cache_id(name)
 
@@ -339,7 +338,7 @@ def test_a_child_forked_while_another_thread_holds_the_lock_is_not_blocked(root:
     is_held, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with memo.memo._lock:
+        with ids.memo._lock:
             is_held.set()
             may_end.wait(20)
 

@@ -14,8 +14,8 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from cachelayers import build_cache_id
-from cachelayers.hashing import shared
-from cachelayers.hashing.files import FileOnDisk
+from cachelayers.staticfiles import ids
+from cachelayers.staticfiles.files import FileOnDisk
 from tests.static_urls.conftest import forget, id_of, write
 
 pytestmark = pytest.mark.django_db  # warm_cache writes down what becomes of each run
@@ -191,7 +191,7 @@ def test_the_alias_of_the_settings_is_used(root: Path, settings: Settings) -> No
     settings.CACHELAYERS = {"ALIAS": "ids"}
 
     assert "1 warmed" in run("warm_cache", "--static")
-    assert cache.get(shared.TOKEN_KEY) is None
+    assert cache.get(ids.TOKEN_KEY) is None
     assert "ids: cleared" in run("clear_cache", "--static", "--no-input")
 
 
@@ -241,7 +241,7 @@ def test_async_code_hashes_where_the_cache_may_not_be_asked(
         return build_cache_id("img/car.jpg")
 
     assert asyncio.run(render()) == CAR
-    assert not shared.rest.is_on()
+    assert not ids.rest.is_on()
     assert calls
 
 

@@ -12,9 +12,9 @@ from django.test import override_settings
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
-from cachelayers import samples, stats
 from cachelayers.statistics.table import STATISTICS, TIMINGS
 from cachelayers.statistics.writing import writer
+from cachelayers.utils import counters, tracing
 from tests.settings import database_cache, layered_cache, memory_cache
 
 DATABASES = [
@@ -28,11 +28,11 @@ DATABASES = [
 def _counts_from_zero(settings: Settings) -> Iterator[None]:
     """As in a process that has just begun, and writes what it counts."""
     settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
-    stats.begin_anew_after_fork()
+    counters.begin_anew_after_fork()
     writer.begin_anew()
-    samples.waiting.clear()
+    tracing.waiting.clear()
     yield
-    samples.waiting.clear()
+    tracing.waiting.clear()
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def stack(statistics_table: str) -> Iterator[str]:
     with override_settings(CACHES={**django_settings.CACHES, **configured}):
         caches["counted"].clear()
         caches["counted-memory"].clear()  # whatever it is that others have left there
-        stats.begin_anew_after_fork()
+        counters.begin_anew_after_fork()
         yield "counted"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from cachelayers.stats import Figures, figures_of_process
+from cachelayers.utils.counters import Figures, figures_of_process
 
 
 def counted(cache: str, layer: str = "") -> dict[str, Any]:

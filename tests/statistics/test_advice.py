@@ -13,9 +13,10 @@ from django.test import AsyncClient, Client
 from django.urls import path
 from pytest_django import Settings
 
-from cachelayers import recall, samples
+from cachelayers import recall
 from cachelayers.models import Statistic
 from cachelayers.statistics import Advice, advice, flush
+from cachelayers.utils import tracing
 from tests.library.models import Author, Book, Untracked
 from tests.settings import database_cache, memory_cache
 from tests.statistics.helpers import run_async
@@ -187,9 +188,9 @@ def test_a_part_that_is_timed_stands_for_all(settings: Settings) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 0.25}
     for number in range(2_000):
         for _ in range(2):
-            one = samples.Sample("query", "SELECT 1", "", number, 0.5, frozenset(), time.time())
-            samples.take(one)
-    assert 500 < len(samples.waiting) < 1_500
+            one = tracing.Sample("query", "SELECT 1", "", number, 0.5, frozenset(), time.time())
+            tracing.take(one)
+    assert 500 < len(tracing.waiting) < 1_500
 
     found = advised("query")
 
@@ -200,7 +201,7 @@ def test_a_part_that_is_timed_stands_for_all(settings: Settings) -> None:
 
 
 def test_lists_of_any_length_are_one_query(client: Client) -> None:
-    with samples.sampling():
+    with tracing.sampling():
         for keys in ([1, 2], [1, 2, 3]):
             list(Author.objects.filter(pk__in=keys))
 
@@ -208,10 +209,10 @@ def test_lists_of_any_length_are_one_query(client: Client) -> None:
 
 
 def test_long_names_fit_and_stay_apart() -> None:
-    names = {samples.shortened(f"{'x' * 300}{end}") for end in "ab"}
+    names = {tracing.shortened(f"{'x' * 300}{end}") for end in "ab"}
 
     assert len(names) == 2
-    assert {len(name) for name in names} == {samples.LONGEST_NAME}
+    assert {len(name) for name in names} == {tracing.LONGEST_NAME}
 
 
 def test_nothing_is_timed_unless_it_is_asked_for(client: Client, settings: Settings) -> None:
@@ -219,7 +220,7 @@ def test_nothing_is_timed_unless_it_is_asked_for(client: Client, settings: Setti
 
     client.get("/books/Ann/")
 
-    assert not samples.waiting
+    assert not tracing.waiting
 
 
 def test_the_command_lists_it_with_the_figures(client: Client) -> None:

@@ -14,12 +14,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
-from cachelayers import invalidate, samples
+from cachelayers import invalidate
 from cachelayers.management.commands import cache_stats
 from cachelayers.models import Invalidation, Timing
-from cachelayers.statistics import advice, flush, timings
+from cachelayers.statistics import advice, advisor, flush
 from cachelayers.statistics.writing import own_connection
-from cachelayers.tracing import Trace, TracedRecall
+from cachelayers.utils import tracing
+from cachelayers.utils.tracing import Trace, TracedRecall
 from tests.library.models import Author, Book
 from tests.settings import database_cache, memory_cache
 
@@ -47,7 +48,7 @@ def timing(name: str, *, hours_ago: int = 0, **figures: Any) -> None:
 def done(name: str, *, arguments: int = 0, seconds: float = 1.0, **given: Any) -> None:
     """Have something been done, as the middleware would note it."""
     given = {"place": "", "tables": frozenset(), "at": time.time(), **given}
-    samples.take(samples.Sample("query", name, arguments=arguments, seconds=seconds, **given))
+    tracing.take(tracing.Sample("query", name, arguments=arguments, seconds=seconds, **given))
 
 
 def written() -> dict[str, tuple[int, int, int]]:
@@ -127,7 +128,7 @@ def test_where_the_log_cannot_be_read_nothing_is_promised() -> None:
 def test_only_so_many_things_are_remembered_the_ones_done_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timings, "MOST_SEEN", 2)
+    monkeypatch.setattr(advisor, "MOST_SEEN", 2)
     for arguments in (1, 2, 1, 3, 1, 2):
         done(f"q{arguments}", arguments=arguments)
 
@@ -137,7 +138,7 @@ def test_only_so_many_things_are_remembered_the_ones_done_last(
 def test_only_so_many_things_are_written_at_once_the_dearest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timings, "MOST_SUMS", 2)
+    monkeypatch.setattr(advisor, "MOST_SUMS", 2)
     for seconds, name in enumerate("abc"):
         done(name, seconds=seconds)
 
@@ -165,10 +166,10 @@ def test_a_change_of_long_ago_does_not_count() -> None:
 
 def test_any_number_of_tables_is_looked_up() -> None:
     invalidate(Author)
-    tables = {("default", f"a_table_{number}") for number in range(timings.TAGS_PER_STATEMENT)}
-    one = samples.Sample("query", "q", "", 0, 1.0, AUTHORS | tables, time.time())
+    tables = {("default", f"a_table_{number}") for number in range(advisor.TAGS_PER_STATEMENT)}
+    one = tracing.Sample("query", "q", "", 0, 1.0, AUTHORS | tables, time.time())
 
-    assert set(timings.last_changes([one], own_connection)) == AUTHORS
+    assert set(advisor.last_changes([one], own_connection)) == AUTHORS
 
 
 def test_tables_are_those_that_are_known_and_the_hour_is_whole() -> None:
@@ -195,9 +196,9 @@ def test_a_recall_that_waited_for_another_s_value_saved_nothing() -> None:
     trace = Trace()
     for outcome in ("joined", "waited", "fresh", "computed"):
         trace.recalls.append(TracedRecall("default", outcome, 0, outcome, seconds=2.0))
-    samples.note_recalls(samples.Work(trace))
+    tracing.note_recalls(tracing.Work(trace))
 
-    assert [(one.name, one.seconds, one.is_kept) for one in samples.waiting] == [
+    assert [(one.name, one.seconds, one.is_kept) for one in tracing.waiting] == [
         ("joined", 0.0, True),
         ("waited", 0.0, True),
         ("fresh", 2.0, True),
@@ -209,7 +210,7 @@ def test_a_recall_of_a_row_depends_on_its_table() -> None:
     tags = [("default", "row:library_author:42"), ("default", "word:news")]
     one = TracedRecall("default", "author:42", 0, "fresh", tags=tags)
 
-    assert samples.tables_of(one) == AUTHORS
+    assert tracing.tables_of(one) == AUTHORS
 
 
 @pytest.mark.parametrize(
@@ -225,20 +226,20 @@ def test_a_recall_of_a_row_depends_on_its_table() -> None:
 def test_what_is_kept_is_named_by_what_comes_before_its_arguments(
     key: str, kind: str, name: str
 ) -> None:
-    assert samples.name_of(key) == (kind, name)
+    assert tracing.name_of(key) == (kind, name)
 
 
 def test_code_without_a_file_is_none_of_the_project() -> None:
-    assert not samples.is_of_project("<string>")
+    assert not tracing.is_of_project("<string>")
 
 
 def test_a_function_began_with_its_first_query() -> None:
-    work = samples.Work(Trace())
+    work = tracing.Work(Trace())
     for at in (10.0, 20.0):
-        work.queries.append(samples.Query("q", "place", 1, 0.5, AUTHORS, at))
-    samples.note_queries(work)
+        work.queries.append(tracing.Query("q", "place", 1, 0.5, AUTHORS, at))
+    tracing.note_queries(work)
 
-    [function] = [one for one in samples.waiting if one.kind == "function"]
+    [function] = [one for one in tracing.waiting if one.kind == "function"]
     assert (function.at, function.seconds) == (10.0, 1.0)
 
 
@@ -246,15 +247,15 @@ def test_a_query_is_named_by_its_text_and_its_place_is_a_whole_function() -> Non
     def titles() -> list[str]:
         return list(Book.objects.filter(pk__in=[1, 2]).values_list("title", flat=True))
 
-    with samples.sampling() as work:
+    with tracing.sampling() as work:
         titles()
 
     [query] = work.queries
     assert "IN (%s, ...)" in query.text
     assert query.place.startswith(f"{__name__}.test_a_query_is_named")
     assert "<locals>" not in query.place
-    assert not samples.is_of_project(samples.__file__)
-    assert samples.current_work() is None
+    assert not tracing.is_of_project(tracing.__file__)
+    assert tracing.current_work() is None
 
 
 # From the advice to the command's lines

@@ -20,8 +20,8 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from cachelayers import recall
-from cachelayers.management.columns import in_columns, in_words, seconds_in
 from cachelayers.management.commands import cache_stats
+from cachelayers.management.commands.cache_stats import in_columns, in_words, seconds_in
 from cachelayers.statistics import Figures, LayerState, LogState, flush
 from tests.environment import PROJECT
 from tests.settings import database_cache, layered_cache, memory_cache

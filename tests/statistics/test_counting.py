@@ -15,14 +15,15 @@ from django.core.cache import caches
 from django.db import connections
 from django.test import override_settings
 
-from cachelayers import arecall, flights, recall, unit_of_work
-from cachelayers.backends.layered import breaker
-from cachelayers.flights import Flight
+from cachelayers import arecall, recall, unit_of_work
+from cachelayers.backends.layered import circuit_breaker
 from cachelayers.lookup import recall_by
-from cachelayers.lookup.batches import Wanted, peek_many, recall_many_after_peeking
+from cachelayers.lookup.batches import Requested, peek_many, recall_many_after_peeking
 from cachelayers.lookup.policy import make_policy
-from cachelayers.stats import Figures, cell_of, figures_of_process
-from cachelayers.tracing import tracing
+from cachelayers.utils import single_flight
+from cachelayers.utils.counters import Figures, cell_of, figures_of_process
+from cachelayers.utils.single_flight import Flight
+from cachelayers.utils.tracing import tracing
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
 from tests.statistics.helpers import counted, run_async, seconds_of
@@ -100,7 +101,7 @@ def test_an_error_of_a_layer_is_counted_under_its_own_alias() -> None:
             caches["stack"].get("key")
         finally:
             server_of("broken").is_down = False
-            breaker._breakers.pop("stack-broken")
+            circuit_breaker._breakers.pop("stack-broken")
 
     assert counted("stack-broken") == {"errors": 1}
     assert counted("stack")["misses"] == 1
@@ -183,7 +184,7 @@ def test_an_async_recall_is_counted_as_a_sync_one(stack: str) -> None:
 def test_a_batch_is_counted_and_followed_entry_by_entry(stack: str) -> None:
     keys = [f"counted:batch-{number}" for number in range(3)]
     wanted = [
-        Wanted(make_policy(key, int, 60, 0, (), stack, True), partial(str, key)) for key in keys
+        Requested(make_policy(key, int, 60, 0, (), stack, True), partial(str, key)) for key in keys
     ]
 
     with unit_of_work(), tracing() as trace:
@@ -215,9 +216,9 @@ def test_who_waits_for_another_thread_has_joined_it(
     class WatchedFlight(Flight):
         def __init__(self) -> None:
             super().__init__()
-            self.landed = Landed()
+            self.completed = Landed()
 
-    monkeypatch.setattr(flights, "Flight", WatchedFlight)
+    monkeypatch.setattr(single_flight, "Flight", WatchedFlight)
     is_computing = threading.Event()
 
     def compute() -> int:

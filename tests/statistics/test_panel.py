@@ -14,7 +14,7 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from cachelayers import invalidate, recall
-from cachelayers.tracing import going_on, traced_recall
+from cachelayers.utils.tracing import going_on, traced_recall
 from tests.library.models import Author
 from tests.statistics.helpers import run_async
 

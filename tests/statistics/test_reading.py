@@ -12,15 +12,14 @@ from django.db import connections
 from django.test import override_settings
 
 from cachelayers import invalidate
-from cachelayers.backends.layered import breaker
-from cachelayers.samples import Sample
+from cachelayers.backends.layered import circuit_breaker
 from cachelayers.statistics import LayerState, LogState, layer_states, series, states, totals
-from cachelayers.statistics.advice import changes_of
+from cachelayers.statistics.advisor import changes_of, last_changes
 from cachelayers.statistics.states import log_state
 from cachelayers.statistics.table import STATISTICS_TABLE, add_rows, row_of
-from cachelayers.statistics.timings import last_changes
 from cachelayers.statistics.writing import own_connection
-from cachelayers.stats import Figures
+from cachelayers.utils.counters import Figures
+from cachelayers.utils.tracing import Sample
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
 
@@ -99,7 +98,7 @@ def test_the_state_of_each_layer_is_told() -> None:
             found = {(state.cache, state.layer): state for state in layer_states()}
         finally:
             server_of("broken-2").is_down = False
-            breaker._breakers.pop("stack-broken")
+            circuit_breaker._breakers.pop("stack-broken")
 
     assert list(found) == [
         ("default", ""), ("stack", "stack-memory"), ("stack", "stack-broken"),

@@ -18,7 +18,7 @@ from cachelayers.routers import CacheRouter
 from cachelayers.statistics import totals
 from cachelayers.statistics.table import STATISTICS_TABLE, add_rows, row_of
 from cachelayers.statistics.writing import own_connection
-from cachelayers.stats import Figures
+from cachelayers.utils.counters import Figures
 from tests.settings import database_cache, memory_cache
 
 

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from cachelayers.statistics import flush, totals, writing
 from cachelayers.statistics.table import STATISTICS_TABLE, add_rows, row_of
 from cachelayers.statistics.writing import Writer, own_connection, writer
-from cachelayers.stats import Figures, cell_of, pulse
+from cachelayers.utils.counters import Figures, cell_of, heartbeat
 from tests.conftest import RunPython
 
 
@@ -176,7 +176,7 @@ def test_no_thread_writes_while_tests_run(settings: Settings) -> None:
     writer.wake()
 
     assert threading.enumerate() == before
-    assert pulse.is_asleep
+    assert heartbeat.is_asleep
 
 
 # In processes of their own: there the thread does it by itself.

@@ -7,22 +7,72 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import randrange
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.core.cache.backends.base import InvalidCacheKey
 
-from cachelayers.backends.configured import ConfiguredCache
-from cachelayers.backends.database.guard import FAILED
+from cachelayers.backends.base import ConfiguredCache, Problem
+from cachelayers.backends.database.eviction import Evictor
+from cachelayers.backends.database.guard import FAILED, Guard, Health
 from cachelayers.backends.database.options import DatabaseOptions, find_problems
-from cachelayers.backends.database.parts import parts_of
-from cachelayers.backends.database.table import NEVER_MS, Row
-from cachelayers.backends.settings import Problem
+from cachelayers.backends.database.table import NEVER_MS, EntryTable, Row
 from cachelayers.conf import database_alias_of
-from cachelayers.entries.keys import MAX_KEY_BYTES, Place
-from cachelayers.entries.values import Packed, Undecodable
-from cachelayers.stats import cell_of
+from cachelayers.entries import (
+    MAX_KEY_BYTES,
+    PackedValue,
+    RowKey,
+    Undecodable,
+    ValuePacker,
+    id_range_of,
+    key_head_of,
+    row_key_finder,
+)
+from cachelayers.utils.counters import cell_of
+from cachelayers.utils.locks import ForkSafeLock
+
+
+class Parts(NamedTuple):
+    """The working parts of one cache alias."""
+
+    place_of: Callable[[str], RowKey]
+    packer: ValuePacker
+    table: EntryTable
+    health: Health
+    evictor: Evictor
+    guard: Guard
+
+
+_parts: dict[tuple[str, str, DatabaseOptions], Parts] = {}
+_parts_lock = ForkSafeLock()
+
+
+def parts_of(alias: str, database: str, options: DatabaseOptions) -> Parts:
+    """Return the parts of an alias, made when first asked for."""
+    known = alias, database, options
+    with _parts_lock:
+        if known not in _parts:
+            _parts[known] = make_parts(alias, database, options)
+        return _parts[known]
+
+
+def make_parts(alias: str, database: str, options: DatabaseOptions) -> Parts:
+    """Put the parts together."""
+    id_range = id_range_of(alias)
+    packer = ValuePacker(
+        serializer=options.SERIALIZER,
+        compression=options.COMPRESSION,
+        compression_min_bytes=options.COMPRESSION_MIN_BYTES,
+        signed=options.SIGNED,
+    )
+    table = EntryTable(database, id_range, key_head_of(alias), options.BUSY_SECONDS)
+    evictor = Evictor(alias, id_range, max_bytes=options.MAX_BYTES, max_entries=options.MAX_ENTRIES)
+    health = Health(alias, database)
+    return Parts(
+        row_key_finder(alias), packer, table, health, evictor, Guard(table, health, evictor)
+    )
+
 
 MISS: Final = object()
 READS_PER_NOTED_READ = 16  # a sample is enough to tell what is used from what is not
@@ -46,13 +96,13 @@ class TableCache(ConfiguredCache):
         self._packer, self._pack, self._unpack = (
             parts.packer, parts.packer.pack, parts.packer.unpack
         )  # fmt: skip
-        self._table, self._hand, self._health = parts.table, parts.hand, parts.health
+        self._table, self._evictor, self._health = parts.table, parts.evictor, parts.health
         self._guard, self._attempt = parts.guard, parts.guard.attempt
         self._is_distrusted = parts.guard.is_distrusted
         self._cell = cell_of(self.alias)
-        self._notes_reads, self._reads_to_note = parts.hand.is_bounded, 1
+        self._notes_reads, self._reads_to_note = parts.evictor.is_bounded, 1
 
-    def _place(self, key: str, version: int | None) -> Place:
+    def _place(self, key: str, version: int | None) -> RowKey:
         """Return the place of a key; raise InvalidCacheKey for one that cannot be."""
         return self._place_of(self._made_key(key, version))
 
@@ -67,7 +117,7 @@ class TableCache(ConfiguredCache):
                     f"... Keep it within {MAX_KEY_BYTES} bytes, for example by a hash."
                 )
 
-    def _note_read(self, place: Place) -> None:
+    def _note_read(self, place: RowKey) -> None:
         """Tell the hand of one read in sixteen on average.
 
         At random: a page that makes sixteen calls would else have the same one noted each time.
@@ -75,7 +125,7 @@ class TableCache(ConfiguredCache):
         self._reads_to_note -= 1
         if self._reads_to_note <= 0:
             self._reads_to_note = randrange(1, 2 * READS_PER_NOTED_READ)  # noqa: S311
-            self._hand.note_read(place.id)
+            self._evictor.note_read(place.id)
 
     def _unpacked(
         self, key: bytes, expires: int, form: int, number: int | None, data: bytes | None
@@ -87,7 +137,7 @@ class TableCache(ConfiguredCache):
             self._report_undecodable(key, error)
             return MISS
 
-    def _increment_by_replacing(self, place: Place, delta: Any) -> Any:
+    def _increment_by_replacing(self, place: RowKey, delta: Any) -> Any:
         """Add where the database cannot: to a signed, a very large or another kind of number.
 
         Written only if the value is still the one that was read, else read again.
@@ -99,13 +149,13 @@ class TableCache(ConfiguredCache):
                 return None
             total = value + delta
             new = self._pack(place.key, total, row[1])
-            if self._table.replace(place, Packed(*row[2:]), new, now_ms()):
+            if self._table.replace(place, PackedValue(*row[2:]), new, now_ms()):
                 return total
             if time.monotonic() > give_up_at:
                 return FAILED
         return None
 
-    def _touch_row(self, place: Place, expires: int) -> Any:
+    def _touch_row(self, place: RowKey, expires: int) -> Any:
         """Give a live entry a new expiry; return whether there was one."""
         if not self._packer.signed:
             return self._table.touch(place, expires, now_ms())
@@ -137,7 +187,7 @@ class TableCache(ConfiguredCache):
             return 0
         return min(now_ms() + math.ceil(seconds * 1000), NEVER_MS)
 
-    def _row(self, place: Place, value: Any, expires: int) -> Row:
+    def _row(self, place: RowKey, value: Any, expires: int) -> Row:
         """Return the row for a value."""
         packed = self._pack(place.key, value, expires)
         return Row(

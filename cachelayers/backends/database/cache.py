@@ -8,21 +8,21 @@ from typing import Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
-from cachelayers.answers import outside_event_loop
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
-from cachelayers.backends.database.guard import FAILED
-from cachelayers.backends.database.health import missing_table_text
+from cachelayers.backends.database.guard import FAILED, missing_table_text
 from cachelayers.backends.database.table import NEVER_MS, ListedRow, Row, WholeRow
-from cachelayers.computes import note_plain_get, running_captures
-from cachelayers.entries.keys import LEASE_SUFFIX, Place
-from cachelayers.entries.values import (
+from cachelayers.entries import (
     KIND_MASK,
     LARGEST_INT64,
+    LEASE_SUFFIX,
     SMALLEST_INT64,
+    RowKey,
     Undecodable,
 )
 from cachelayers.exceptions import CacheUnavailable, MissingTable
+from cachelayers.utils.answers import outside_event_loop
+from cachelayers.utils.tracing import note_plain_get, running_captures
 
 MOST_SHOWN_BYTES = 2**20  # of one value to an operator
 
@@ -56,7 +56,7 @@ class DatabaseCache(TableCache):
         value = self._find(self._place(key, None))
         return None if value is MISS else value
 
-    def _find(self, place: Place) -> Any:
+    def _find(self, place: RowKey) -> Any:
         """Return the value of a live entry, or MISS."""
         row = self._attempt("get", self._table.read, place, now_ms())
         if row is None or row is FAILED:
@@ -96,7 +96,7 @@ class DatabaseCache(TableCache):
         values = {key: found.get(place.key, MISS) for key, place in places.items()}
         return {key: value for key, value in values.items() if value is not MISS}
 
-    def _read_many(self, places: list[Place]) -> dict[bytes, Any]:
+    def _read_many(self, places: list[RowKey]) -> dict[bytes, Any]:
         """Return the values found, by their full key."""
         trusted = [place for place in places if not self._is_distrusted(place)]
         rows = self._table.read_many(trusted, now_ms())
@@ -223,7 +223,7 @@ class DatabaseCache(TableCache):
     def close(self, **kwargs: Any) -> None:
         """Keep the connections: they belong to the thread, not to the request that ends."""
 
-    def _delete(self, place: Place) -> bool:
+    def _delete(self, place: RowKey) -> bool:
         """Delete a row; one that could not be deleted is not served any more."""
         deleted = self._attempt("delete", self._table.delete, place)
         if deleted is FAILED:

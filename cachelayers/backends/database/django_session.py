@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
@@ -16,7 +17,18 @@ from django.db import DataError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.functional import cached_property
 
-from cachelayers.answers import (
+from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
+from cachelayers.backends.database.statements import (
+    PostgresStatements,
+    Statements,
+    flatten,
+    statements_for,
+)
+from cachelayers.conf import is_own_database
+from cachelayers.invalidation.execute_wrapper import logged_changes, notice
+from cachelayers.models import Entry
+from cachelayers.test_runs import apart_from_test
+from cachelayers.utils.answers import (
     ROLLBACK,
     Unanswered,
     Undo,
@@ -26,20 +38,33 @@ from cachelayers.answers import (
     is_in_transaction,
     undone_at_failure,
 )
-from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
-from cachelayers.backends.database.limits import largest_packet_bytes, packet_bytes
-from cachelayers.backends.database.statements import (
-    PostgresStatements,
-    Statements,
-    flatten,
-    statements_for,
-)
-from cachelayers.conf import is_own_database
-from cachelayers.invalidation.noticing import notice
-from cachelayers.invalidation.unnoticed import noticed_changes
-from cachelayers.limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
-from cachelayers.models import Entry
-from cachelayers.test_runs import apart_from_test
+from cachelayers.utils.time_limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
+
+ESCAPED_BYTES = b"\0\n\r\x1a\"'\\"  # by MySQL's driver, each with one more byte
+STATEMENT_BYTES = 64 * 2**10  # room for the statement itself
+
+
+_largest_packets: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def largest_packet_bytes(connection: BaseDatabaseWrapper) -> int:
+    """Return MySQL's max_allowed_packet, asked for once per connection."""
+    connection.ensure_connection()
+    known = _largest_packets.get(connection.connection)
+    if known is None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            [(known,)] = cursor.fetchall()
+        _largest_packets[connection.connection] = known
+    return int(known)
+
+
+def packet_bytes(parameters: Sequence[Any]) -> int:
+    """Return how large a statement with these parameters becomes, escaped and all."""
+    blobs = [value for value in parameters if isinstance(value, bytes)]
+    escapes = sum(blob.count(byte) for blob in blobs for byte in ESCAPED_BYTES)
+    return sum(map(len, blobs)) + escapes + STATEMENT_BYTES
+
 
 ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
 LONGEST_PAUSE_SECONDS = 0.02
@@ -192,7 +217,7 @@ class DjangoSession:
                 savepoints.enter_context(transaction.atomic(connection.alias))
             savepoints.enter_context(transaction.atomic(connection.alias))
             # The rows of the cache itself are no change of the data.
-            savepoints.enter_context(noticed_changes(connection))
+            savepoints.enter_context(logged_changes(connection))
             return perform(limit)
 
     def _execute(

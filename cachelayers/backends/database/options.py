@@ -1,4 +1,4 @@
-"""Read and check the settings of a DatabaseCache. Called by the cache and by the system checks."""
+"""The settings of a DatabaseCache, and the storage options of its table."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import AppConfig
 from django.conf import settings
 from django.db import connections
 
-from cachelayers.backends.settings import (
+from cachelayers.backends.base import (
     Problem,
     find_common_problems,
     is_number,
     is_whole,
     unmet_bound_demand,
 )
-from cachelayers.conf import database_alias_of
-from cachelayers.entries.compression import load_compression
-from cachelayers.entries.serializers import load_serializer
-from cachelayers.entries.values import COMPRESSION_FLAGS
-from cachelayers.masking import without_password
+from cachelayers.conf import database_alias_of, database_caches
+from cachelayers.entries import COMPRESSION_FLAGS, load_compression, load_serializer
+from cachelayers.models import Entry
+from cachelayers.utils.text import without_password
 
 SUPPORTED_VENDORS = ("sqlite", "postgresql", "mysql")  # MariaDB's vendor is "mysql" in Django
 
@@ -104,3 +104,39 @@ def unmet_serializer_demand(value: Any) -> str | None:
             f" ({error})."
         )
     return None
+
+
+# A fifth of each page stays free, so that an overwritten row finds room beside its old version
+# and no index has to be touched (a HOT update).
+FILLFACTOR = 80
+
+
+def apply_storage_options(sender: AppConfig, using: str, **kwargs: Any) -> None:
+    """Receive post_migrate: make the table of one database as its caches want it."""
+    connection = connections[using]
+    table = Entry._meta.db_table
+    if connection.vendor != "postgresql" or table not in connection.introspection.table_names():
+        return
+    quoted = connection.ops.quote_name(table)
+    with connection.cursor() as cursor:
+        # EXTERNAL: PostgreSQL's own compression would cost time and gain nothing on top of ours.
+        cursor.execute(f"ALTER TABLE {quoted} SET (fillfactor = {FILLFACTOR})")
+        cursor.execute(f"ALTER TABLE {quoted} ALTER COLUMN data SET STORAGE EXTERNAL")
+        cursor.execute(
+            "SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s::regclass", [quoted]
+        )
+        [(is_unlogged,)] = cursor.fetchall()
+        if is_unlogged != wants_unlogged(using):
+            # Rewrites the table; it keeps what is in it.
+            persistence = "UNLOGGED" if wants_unlogged(using) else "LOGGED"
+            cursor.execute(f"ALTER TABLE {quoted} SET {persistence}")
+
+
+def wants_unlogged(database: str) -> bool:
+    """Tell whether every cache with this database asks for UNLOGGED."""
+    wishes = [
+        bool(params.get("OPTIONS", {}).get("UNLOGGED"))
+        for _, params in database_caches()
+        if database_alias_of(params) == database
+    ]
+    return bool(wishes) and all(wishes)

@@ -12,8 +12,7 @@ from django.db import connections
 
 from cachelayers.backends.database.sessions import Sessions
 from cachelayers.backends.database.sqlite_file import is_missing
-from cachelayers.entries.keys import IdRange, Place
-from cachelayers.entries.values import LARGEST_INT64, SMALLEST_INT64, Packed
+from cachelayers.entries import LARGEST_INT64, SMALLEST_INT64, IdRange, PackedValue, RowKey
 
 # Bounds of one bulk statement. 7 columns x 128 rows and 512 ids stay below the 999 parameters of
 # older SQLite builds; 1 MiB stays far below MySQL's smallest max_allowed_packet (4 MiB).
@@ -79,7 +78,7 @@ class EntryTable:
         self.key_head = key_head
         self.sessions = Sessions(database, busy_seconds)
 
-    def read(self, place: Place, now_ms: int) -> StoredEntry | None:
+    def read(self, place: RowKey, now_ms: int) -> StoredEntry | None:
         """Return key, expiry, format, number and data of a live entry, or None."""
         row_id, key = place
         session = self.sessions.current()
@@ -88,7 +87,7 @@ class EntryTable:
                 return cast(StoredEntry, row)
         return None
 
-    def read_many(self, places: Iterable[Place], now_ms: int) -> Iterator[StoredEntry]:
+    def read_many(self, places: Iterable[RowKey], now_ms: int) -> Iterator[StoredEntry]:
         """Yield key, expiry, format, number and data of the live entries among ``places``."""
         keys = dict(places)
         session = self.sessions.current()
@@ -98,7 +97,7 @@ class EntryTable:
                 if row[0] == keys[row_id]:
                     yield cast(StoredEntry, row)
 
-    def exists(self, place: Place, now_ms: int) -> bool:
+    def exists(self, place: RowKey, now_ms: int) -> bool:
         """Tell whether there is a live entry."""
         session = self.sessions.current()
         rows = session.fetch(session.sql.exists, (place.id, now_ms))
@@ -127,20 +126,20 @@ class EntryTable:
         done = session.write(session.sql.add, (*row, *(now_ms,) * session.sql.nows_in_add))
         return done.rows > 0 and done.insert_id == 0
 
-    def touch(self, place: Place, expires: int, now_ms: int) -> bool:
+    def touch(self, place: RowKey, expires: int, now_ms: int) -> bool:
         """Give a live entry a new expiry; return whether there was one."""
         session = self.sessions.current()
         return session.write(session.sql.touch, (expires, now_ms, *place, now_ms)).rows > 0
 
     def touch_signed(
-        self, place: Place, expires: int, old: bytes | None, new: bytes, now_ms: int
+        self, place: RowKey, expires: int, old: bytes | None, new: bytes, now_ms: int
     ) -> bool:
         """Do the same with other data, if a live entry still has the old ones."""
         session = self.sessions.current()
         parameters = (expires, now_ms, new, *place, now_ms, old)
         return session.write(session.sql.touch_signed, parameters).rows > 0
 
-    def delete(self, place: Place) -> bool:
+    def delete(self, place: RowKey) -> bool:
         """Delete the row of a key, expired or not; return whether there was one."""
         session = self.sessions.current()
         return session.write(session.sql.delete, place).rows > 0
@@ -151,7 +150,7 @@ class EntryTable:
         for chunk in chunks(sorted(set(ids)), IDS_PER_STATEMENT):
             session.write(*session.sql.delete_many(chunk))
 
-    def increment(self, place: Place, delta: int, now_ms: int) -> int | None:
+    def increment(self, place: RowKey, delta: int, now_ms: int) -> int | None:
         """Add to a live whole number and return the sum.
 
         None: there is no such number, or the sum would leave 64 bits.
@@ -166,7 +165,7 @@ class EntryTable:
         done = session.write(session.sql.increment, parameters)
         return done.insert_id if done.rows else None
 
-    def replace(self, place: Place, old: Packed, new: Packed, now_ms: int) -> bool:
+    def replace(self, place: RowKey, old: PackedValue, new: PackedValue, now_ms: int) -> bool:
         """Give a live entry a new value if it still has the old one; return whether it had."""
         session = self.sessions.current()
         parameters = (now_ms, *new, *place, now_ms, *old)

@@ -13,28 +13,26 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
-from cachelayers.backends.configured import ConfiguredCache, find_odd_character
+from cachelayers.backends.base import ConfiguredCache, Problem, find_odd_character
 from cachelayers.backends.faults import said_by, unwell
 from cachelayers.backends.layered.bus import connect_bus
 from cachelayers.backends.layered.calls import Flow
 from cachelayers.backends.layered.flows import Flows
-from cachelayers.backends.layered.kept import DIGEST_MARK, NEVER, Kept
 from cachelayers.backends.layered.layers import Layer, make_layer
+from cachelayers.backends.layered.layers.base import DIGEST_MARK, NEVER, LayerEntry
 from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
 from cachelayers.backends.layered.state import LOOK_SECONDS, state_of
-from cachelayers.backends.memory.freezing import thaw
-from cachelayers.backends.memory.store import MOST_READS, Record
-from cachelayers.backends.settings import Problem
-from cachelayers.computes import note_plain_get, running_captures
+from cachelayers.backends.memory.store import MOST_READS, Record, thaw
 from cachelayers.exceptions import CacheUnavailable
-from cachelayers.flows import arun, run
 from cachelayers.invalidation.units import current_unit
-from cachelayers.locks import fork_count
-from cachelayers.stats import cell_of
+from cachelayers.utils.counters import cell_of
+from cachelayers.utils.flows import arun, run
+from cachelayers.utils.locks import fork_count
+from cachelayers.utils.tracing import note_plain_get, running_captures
 
 LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
-KEPT_OF_LONG_NAME = 100
+ENTRY_OF_LONG_NAME = 100
 MISS: Final = object()
 
 
@@ -236,7 +234,7 @@ class LayeredCache(ConfiguredCache):
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            yield from self._flows.set({name: Kept(value, expires)})
+            yield from self._flows.set({name: LayerEntry(value, expires)})
         else:
             yield from self._flows.delete([name])
 
@@ -266,7 +264,7 @@ class LayeredCache(ConfiguredCache):
         if not expires:
             yield from self._flows.delete(list(names))
             return []
-        entries = {name: Kept(data[key], expires) for name, key in names.items()}
+        entries = {name: LayerEntry(data[key], expires) for name, key in names.items()}
         return [names[name] for name in (yield from self._flows.set(entries))]
 
     def add(
@@ -293,7 +291,7 @@ class LayeredCache(ConfiguredCache):
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            return (yield from self._flows.add(name, Kept(value, expires)))
+            return (yield from self._flows.add(name, LayerEntry(value, expires)))
         return not (yield from self._flows.look_up([name]))
 
     def touch(
@@ -388,7 +386,7 @@ class LayeredCache(ConfiguredCache):
         """
         made = self._name(prefix, version)
         is_kept = self._name(f"{prefix}more", version) == f"{made}more"
-        if self.unsearchable_layers() or not is_kept or len(made) > KEPT_OF_LONG_NAME:
+        if self.unsearchable_layers() or not is_kept or len(made) > ENTRY_OF_LONG_NAME:
             raise CacheUnavailable(
                 f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
                 " Clear the whole cache instead."
@@ -429,7 +427,7 @@ class LayeredCache(ConfiguredCache):
         if len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made):
             return made
         data = made.encode("utf-8", "surrogatepass")
-        head = made[:KEPT_OF_LONG_NAME].encode("ascii", "replace").decode()
+        head = made[:ENTRY_OF_LONG_NAME].encode("ascii", "replace").decode()
         head = "".join("?" if find_odd_character(letter) else letter for letter in head)
         # One more mark in front than a key that is fit can have: it is nobody's name as it is.
         return f"{DIGEST_MARK}{head}~{blake2b(data, digest_size=24).hexdigest()}"

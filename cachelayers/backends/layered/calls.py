@@ -12,11 +12,11 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 
 from cachelayers.backends.faults import cache_errors, refusals, said_by
-from cachelayers.backends.layered.breaker import FAR_TOO_SLOW, logger
 from cachelayers.backends.layered.bus import Bus
+from cachelayers.backends.layered.circuit_breaker import FAR_TOO_SLOW, logger
 from cachelayers.backends.layered.layers import Layer
-from cachelayers.flows import Step, run
-from cachelayers.stats import counts
+from cachelayers.utils.counters import counts
+from cachelayers.utils.flows import Step, run
 
 REPORT_EVERY_SECONDS = 60.0
 STEPS_IN_LIMIT = 5  # more than the turns of its loop that an answer needs to reach its task
@@ -114,7 +114,7 @@ class LoopClock:
         return min(time.monotonic() - self._began, self._steps * self._step_seconds)
 
 
-class Look:
+class Poll:
     """A whole flow, carried out in one thread also by async code.
 
     So it is not cut off where a task is cancelled, and no task waits for a lock that another one

@@ -11,23 +11,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from cachelayers.backends.layered.agreement import Agreement
-from cachelayers.backends.layered.bus.base import event_of
+from cachelayers.backends.layered.bus import event_of
 from cachelayers.backends.layered.calls import FAILED, REFUSED, Call, Flow
-from cachelayers.backends.layered.epochs import own_names
-from cachelayers.backends.layered.kept import DETOUR, DIGEST_MARK, FILL_SECONDS, Kept
+from cachelayers.backends.layered.coordination import Coordination
 from cachelayers.backends.layered.layers import Layer
-from cachelayers.entries.envelope import is_sealed
-from cachelayers.entries.keys import LEASE_SUFFIX
-from cachelayers.flows import run
+from cachelayers.backends.layered.layers.base import (
+    DIGEST_MARK,
+    FILL_SECONDS,
+    TOMBSTONE,
+    LayerEntry,
+)
+from cachelayers.backends.layered.state import own_names
+from cachelayers.entries import LEASE_SUFFIX, is_sealed
 from cachelayers.invalidation.units import current_unit
-from cachelayers.stats import cell_of
-from cachelayers.tracing import note_layer
+from cachelayers.utils.counters import cell_of
+from cachelayers.utils.flows import run
+from cachelayers.utils.tracing import note_layer
 
-Entries = Mapping[str, Kept]
+Entries = Mapping[str, LayerEntry]
 
 
-class Flows(Agreement):
+class Flows(Coordination):
     """The operations of one LayeredCache object."""
 
     def read(self, names: Sequence[str]) -> Flow:
@@ -38,9 +42,9 @@ class Flows(Agreement):
 
     def look_up(self, names: Sequence[str], *, is_counted: bool = False) -> Flow:
         """Return the live entries among names."""
-        yield from self.look()
+        yield from self.poll()
         began, heads = time.monotonic(), self.state.heads
-        found: dict[str, Kept] = {}
+        found: dict[str, LayerEntry] = {}
         missing: Sequence[str] = names
         lacking: list[tuple[Layer, Sequence[str]]] = []
         for layer in self.layers:
@@ -57,7 +61,7 @@ class Flows(Agreement):
                 note_layer(layer.alias)
             if live and lacking and not layer.is_local:
                 yield from self._fill_from(layer, lacking, heads, began, live)
-            lacking.append((layer, [name for name in missing if answer.get(name) is not DETOUR]))
+            lacking.append((layer, [name for name in missing if answer.get(name) is not TOMBSTONE]))
             missing = [name for name in missing if name not in live]
         return found
 
@@ -130,7 +134,7 @@ class Flows(Agreement):
 
     def set(self, entries: Entries) -> Flow:
         """Write entries, from the bottom up; return the names that no layer has taken."""
-        yield from self.look()
+        yield from self.poll()
         since = time.monotonic()
         names = list(entries)
         refused = set(names)
@@ -153,9 +157,9 @@ class Flows(Agreement):
                 refused_by.append(layer)
             if answer and layer is not self.shared[-1] and isinstance(answer, list):
                 # What it does not take is below: nobody is to fill in what was there before.
-                yield from self.write(layer, "bury", answer)
+                yield from self.write(layer, "write_tombstones", answer)
         if not is_told and not self._need_no_bus(entries):
-            yield from self.tell(without_leases(names))
+            yield from self.publish(without_leases(names))
         is_vouched = self._are_vouched_for(entries)
         if not is_vouched and (yield from self._is_undecided(names, refused_by)):
             self.state.drop(self.locals, names)
@@ -183,20 +187,20 @@ class Flows(Agreement):
 
     def delete(self, names: Sequence[str]) -> Flow:
         """Delete, from the bottom up; return whether any was there, as far as it is known."""
-        yield from self.look()
+        yield from self.poll()
         refused_by: list[Layer] = []
         is_told = found = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
             # Nobody fills the lowest layer, so there nothing needs to stand in the place.
-            operation = "delete_many" if layer is self.shared[-1] else "bury"
+            operation = "delete_many" if layer is self.shared[-1] else "write_tombstones"
             answer = yield from self.write(layer, operation, names, event)
             found = found or answer is True
             if answer is REFUSED:
                 refused_by.append(layer)
             is_told = event is not None and answer is not FAILED and answer is not REFUSED
         if not is_told:
-            yield from self.tell(without_leases(names))
+            yield from self.publish(without_leases(names))
         yield from self._is_undecided(names, refused_by)
         return self.state.drop(self.locals, names) or found
 
@@ -208,16 +212,16 @@ class Flows(Agreement):
         """
         for layer in self.shared:
             if layer.is_transactional and (
-                (yield Call(layer, "holds_back", self.limit_seconds)) is True
+                (yield Call(layer, "waits_for_commit", self.limit_seconds)) is True
             ):
                 callback = partial(run, self._settle(layer, names, refused_by))
                 yield Call(layer, "after_commit", self.limit_seconds, callback)
                 return True
-        return (yield from self.holds_back())
+        return (yield from self.waits_for_commit())
 
-    def add(self, name: str, kept: Kept) -> Flow:
+    def add(self, name: str, kept: LayerEntry) -> Flow:
         """Write where no layer has a live entry; decided by one layer."""
-        yield from self.look()
+        yield from self.poll()
         if not self.shared:
             return self._add_locally(name, kept)
         for decider in self.deciders():
@@ -240,7 +244,7 @@ class Flows(Agreement):
             return is_added
         return self._add_locally(name, kept)
 
-    def _add_locally(self, name: str, kept: Kept) -> Any:
+    def _add_locally(self, name: str, kept: LayerEntry) -> Any:
         bounded = self.state.bounded(kept)
         return self._change_locally(lambda layer, own: layer.add(own, bounded), name)
 
@@ -258,19 +262,19 @@ class Flows(Agreement):
         Return the shared layers where that could be tried, by their aliases.
         """
         reached: dict[str, bool] = {}
-        yield from self.look()
+        yield from self.poll()
         self.raise_epochs(self.shared)
-        yield from self.agree(raised=True)  # before it takes its time: nobody writes in vain
+        yield from self.coordinate(raised=True)  # before it takes its time: nobody writes in vain
         for layer in reversed(self.shared):
             answer = yield from self.ask_plainly(layer, "clear_names", own_names(self.state.alias))
             reached[layer.alias] = answer is not FAILED and answer is not REFUSED
-        yield from self.agree(raised=True)
+        yield from self.coordinate(raised=True)
         self.state.drop_everything(self.locals)
         return reached
 
     def clear_prefix(self, prefix: str) -> Flow:
         """Delete the entries whose name begins so, from the bottom up; return as clear() does."""
-        yield from self.look()
+        yield from self.poll()
         reached: dict[str, bool] = {}
         for layer in reversed(self.shared):
             head = self.state.heads.get(layer.alias)
@@ -278,13 +282,13 @@ class Flows(Agreement):
             for mark in ("", DIGEST_MARK) if head else ():
                 answer = yield from self.ask_plainly(layer, "clear_names", f"{head}{mark}{prefix}")
                 reached[layer.alias] &= answer is not FAILED and answer is not REFUSED
-        yield from self.tell(None)
+        yield from self.publish(None)
         self.state.drop_everything(self.locals)
         return reached
 
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:
         """Change an entry in the layer that decides."""
-        yield from self.look()
+        yield from self.poll()
         for decider in self.deciders():
             answer = yield from self._change_at(decider, name, operation, argument)
             if answer is REFUSED:
@@ -296,7 +300,7 @@ class Flows(Agreement):
                 yield from self._is_undecided([name])
             return answer
         if operation == "touch":
-            argument = self.state.bounded(Kept(None, argument)).expires
+            argument = self.state.bounded(LayerEntry(None, argument)).expires
         return self._change_locally(
             lambda layer, own: getattr(layer, operation)(own, argument), name
         )
@@ -341,10 +345,10 @@ class Flows(Agreement):
         for layer in reversed(self.shared):
             if layer is not decider:
                 event = self.event_for(layer, names)
-                answer = yield from self.write(layer, "bury", names, event)
+                answer = yield from self.write(layer, "write_tombstones", names, event)
                 is_told = event is not None and answer is not FAILED and answer is not REFUSED
         if not is_told:
-            yield from self.tell(without_leases(names))
+            yield from self.publish(without_leases(names))
         self.state.drop(self.locals, names)
 
     def _change_locally(self, change: Callable[[Layer, str], Any], name: str) -> Any:
@@ -372,7 +376,9 @@ def without_numbers(entries: Entries) -> Entries:
 
     Else a number that is set while it is counted would be the older one here.
     """
-    numbers = {name: DETOUR for name, kept in entries.items() if type(kept.value) in (int, float)}
+    numbers = {
+        name: TOMBSTONE for name, kept in entries.items() if type(kept.value) in (int, float)
+    }
     return {**entries, **numbers}
 
 

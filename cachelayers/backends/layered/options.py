@@ -8,10 +8,10 @@ from typing import Any
 
 from django.conf import settings
 
-from cachelayers.backends.layered.layers.making import CORE_REDIS, DJANGO_REDIS, names
-from cachelayers.backends.settings import Problem, find_common_problems, is_number
+from cachelayers.backends.base import Problem, find_common_problems, is_number
+from cachelayers.backends.layered.layers import CORE_REDIS, DJANGO_REDIS, names
 from cachelayers.conf import LOG_AS_BUS, backend_of
-from cachelayers.masking import without_password
+from cachelayers.utils.text import without_password
 
 WITHOUT_BUS_SECONDS = 5.0
 WITH_BUS_SECONDS = 60.0

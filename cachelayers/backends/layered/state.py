@@ -9,20 +9,104 @@ import itertools
 import pickle
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
 
 from cachelayers.backends.layered.bus import Bus, StreamPosition, make_bus
-from cachelayers.backends.layered.epochs import Record, head_of, merged
-from cachelayers.backends.layered.kept import Kept
 from cachelayers.backends.layered.layers import Layer
+from cachelayers.backends.layered.layers.base import LayerEntry
 from cachelayers.backends.layered.options import LayeredOptions
-from cachelayers.backends.layered.recent import Recent
-from cachelayers.entries.envelope import is_sealed
-from cachelayers.locks import ForkSafeLock, fork_count
-from cachelayers.stats import cell_of
+from cachelayers.entries import is_sealed
+from cachelayers.utils.counters import cell_of
+from cachelayers.utils.locks import ForkSafeLock, fork_count
+
+MOST_NAMES = 20_000
+
+
+class Recent:
+    """Times of writes, by name. Not thread-safe by itself: see State."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._written: dict[str, float] = {}
+        self._floor = float("-inf")  # of what was written before, it is not known what it was
+
+    def note(self, names: Iterable[str]) -> None:
+        """Note a write of names."""
+        now = time.monotonic()
+        for name in names:
+            self._written[name] = now
+        if len(self._written) > MOST_NAMES:
+            self.note_everything()
+
+    def note_everything(self) -> None:
+        """Note a write of all names."""
+        self._floor = time.monotonic()
+        self._written = {}
+
+    def was_written(self, name: str, since: float) -> bool:
+        """Tell whether a name was written at a time or after it."""
+        return self._floor >= since or self._written.get(name, float("-inf")) >= since
+
+
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+# By layer: the epoch; below zero: the layer is out, as of the epoch without the sign.
+Record = Mapping[str, int]
+
+
+def later_than(epoch: int) -> int:
+    """Return a new epoch: the time, unless the clock is behind.
+
+    Not a counter: where every record is lost, an epoch that was in use must not come again.
+    """
+    return max(time.time_ns() // 1_000, abs(epoch) + 1)
+
+
+def merged(records: Iterable[Record]) -> dict[str, int]:
+    """Return the highest epoch of each layer; of equals the one that says it is out."""
+    best: dict[str, int] = {}
+    for record in records:
+        for alias, epoch in record.items():
+            known = best.get(alias, 0)
+            if abs(epoch) > abs(known) or (abs(epoch) == abs(known) and epoch < known):
+                best[alias] = epoch
+    return best
+
+
+def record_of(value: Any) -> Record:
+    """Return what a layer has stored as the record, or an empty one."""
+    if not isinstance(value, dict):
+        return {}
+    return {
+        alias: epoch
+        for alias, epoch in value.items()
+        if isinstance(alias, str) and type(epoch) is int
+    }
+
+
+def head_of(cache: str, epoch: int) -> str:
+    """Return what names begin with in an epoch of a layer of the LayeredCache ``cache``."""
+    digits = ""
+    while epoch:
+        epoch, digit = divmod(epoch, 36)
+        digits = DIGITS[digit] + digits
+    return f"{own_names(cache)}{digits}:"
+
+
+def record_name(cache: str) -> str:
+    """Return the name of the record; no entry's name is like it."""
+    return f"{own_names(cache)}epochs"
+
+
+def own_names(cache: str) -> str:
+    """Return what all names of a LayeredCache begin with, and nobody else's: printable."""
+    return f"~{quote(cache, safe='')}:"
+
 
 LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
 EPOCH_SECONDS = 1.0  # between two looks at the record of epochs
-MOST_UNSENT = 1_000
+MOST_UNPUBLISHED = 1_000
 TURN_SECONDS = 2.0  # that a thread waits for another one's look
 DEGRADED_SECONDS = 1.0  # the longest that memory keeps a value while the bus is out
 
@@ -42,7 +126,7 @@ class State:
         self.compared_at = float("-inf")  # the record of epochs
         self.hears = True  # whether the bus could be read the last time
         # Names that could not be told to the others; None: more than can be remembered.
-        self.unsent: set[str] | None = set()
+        self.unpublished: set[str] | None = set()
         self.local_head = next_local_head()
         self.has_shared = True  # layers, from where a value can be fetched again
         self.servers: dict[str, str] = {}  # by layer: which server it was the last time
@@ -74,7 +158,9 @@ class State:
 
     # The memory of this process
 
-    def keep(self, locals_: Sequence[Layer], since: float, entries: Mapping[str, Kept]) -> None:
+    def keep(
+        self, locals_: Sequence[Layer], since: float, entries: Mapping[str, LayerEntry]
+    ) -> None:
         """Put what was read from shared layers into memory, but nothing that was written since."""
         if not locals_ or not entries:
             return
@@ -87,7 +173,9 @@ class State:
             for layer in locals_:
                 write_or_drop(layer, fresh)
 
-    def replace(self, locals_: Sequence[Layer], since: float, entries: Mapping[str, Kept]) -> None:
+    def replace(
+        self, locals_: Sequence[Layer], since: float, entries: Mapping[str, LayerEntry]
+    ) -> None:
         """Put what was written to shared layers into memory.
 
         What somebody else has written meanwhile goes: who was the last, only the layers know.
@@ -122,22 +210,22 @@ class State:
             for layer in locals_:
                 layer.clear_names(old)
 
-    def note_unsent(self, names: Sequence[str] | None) -> None:
+    def note_unpublished(self, names: Sequence[str] | None) -> None:
         """Remember what the others have not been told."""
         with self._lock:
-            if self.unsent is not None:
-                known = self.unsent
-                self.unsent = None if names is None else known | set(names)
-                if self.unsent is not None and len(self.unsent) > MOST_UNSENT:
-                    self.unsent = None
+            if self.unpublished is not None:
+                known = self.unpublished
+                self.unpublished = None if names is None else known | set(names)
+                if self.unpublished is not None and len(self.unpublished) > MOST_UNPUBLISHED:
+                    self.unpublished = None
 
-    def take_unsent(self) -> Sequence[str] | None:
+    def take_unpublished(self) -> Sequence[str] | None:
         """Return what is still to be told, and forget it."""
         with self._lock:
-            unsent, self.unsent = self.unsent, set()
-            return None if unsent is None else list(unsent)
+            unpublished, self.unpublished = self.unpublished, set()
+            return None if unpublished is None else list(unpublished)
 
-    def bounded(self, kept: Kept) -> Kept:
+    def bounded(self, kept: LayerEntry) -> LayerEntry:
         """Return the entry as memory keeps it.
 
         A recalled value needs no bound: its tags are checked each time.
@@ -150,7 +238,7 @@ class State:
         return kept._replace(expires=min(kept.expires, time.time() + seconds))
 
 
-def write_or_drop(layer: Layer, entries: Mapping[str, Kept]) -> None:
+def write_or_drop(layer: Layer, entries: Mapping[str, LayerEntry]) -> None:
     """Write to memory; what it cannot keep, and a shared layer can, is not to be the older one."""
     try:
         layer.write_many(entries)

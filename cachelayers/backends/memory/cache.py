@@ -6,21 +6,49 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
-from cachelayers.backends.async_twins import Answer, Parameters
-from cachelayers.backends.configured import ConfiguredCache
-from cachelayers.backends.memory.freezing import Content, Frozen, freeze, thaw
-from cachelayers.backends.memory.options import MemoryOptions, find_problems
-from cachelayers.backends.memory.store import MOST_READS, MemoryStore
-from cachelayers.backends.settings import Problem
+from cachelayers.backends.base import (
+    Answer,
+    ConfiguredCache,
+    Parameters,
+    Problem,
+    find_common_problems,
+    is_whole,
+    unmet_bound_demand,
+)
+from cachelayers.backends.memory.store import MOST_READS, Content, Frozen, MemoryStore, freeze, thaw
 from cachelayers.backends.unreadable import decoded, report_unreadable
-from cachelayers.computes import note_plain_get, running_captures
-from cachelayers.entries.keys import LEASE_SUFFIX
-from cachelayers.locks import ForkSafeLock
-from cachelayers.stats import cell_of
+from cachelayers.entries import LEASE_SUFFIX
+from cachelayers.utils.counters import cell_of
+from cachelayers.utils.locks import ForkSafeLock
+from cachelayers.utils.tracing import note_plain_get, running_captures
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """The OPTIONS of a MemoryCache, with their defaults."""
+
+    MAX_BYTES: int = 64 * 2**20  # of each process: keys, values and what Python adds
+    MAX_ENTRIES: int | None = None
+
+
+def find_problems(where: str, params: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+    known = MemoryOptions.__dataclass_fields__
+    yield from find_common_problems(where, params, known, unmet_demand)
+
+
+def unmet_demand(name: str, value: Any) -> str | None:
+    """Return what the option asks for, where ``value`` does not meet it."""
+    if name == "MAX_BYTES":
+        met = is_whole(value) and value > 0
+        return None if met else "Give a whole number above 0: memory has to have a bound."
+    return unmet_bound_demand(value)
+
 
 MISS: Final = object()
 NEVER: Final = math.inf

@@ -16,7 +16,7 @@ TABLE_LOGGED = re.compile(rf"'{table_tag('')}((?:[^']|'')+)'")  # in a trigger's
 OWN_NAME = re.compile(rf"{PREFIX}[a-z]+_[0-9a-f]{{16}}\Z")
 
 
-class Place(NamedTuple):
+class TableLocation(NamedTuple):
     """A table of the database that holds rows of a tracked table."""
 
     table: TrackedTable  # with the key that the database's own table has
@@ -42,7 +42,7 @@ class Trigger:
     """A trigger that is to be."""
 
     installed: Installed
-    place: Place
+    place: TableLocation
     creation: tuple[str, ...]  # statements, in order
 
     @property
@@ -56,7 +56,7 @@ class Found:
     """A trigger of ours that is there."""
 
     installed: Installed
-    bare_place: str
+    bare_location: str
     is_in_sight: bool
     removal: str
 

@@ -64,7 +64,7 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     removals = []
     for one in found:
         is_renamed = one.installed.name in taken  # its table was, and another is to have its name
-        is_meant = is_renamed or names is None or one.bare_place in names
+        is_meant = is_renamed or names is None or one.bare_location in names
         is_wrong = one.installed not in right
         if is_wrong and (one.installed.place in places or (is_meant and one.is_in_sight)):
             removals.append(one.removal)
@@ -162,7 +162,7 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
     return Guard(
         frozenset({trigger.table for trigger in wanted} - {trigger.table for trigger in lacking}),
         frozenset(trigger.installed.place for trigger in lacking),
-        frozenset(one.bare_place for one in found),
+        frozenset(one.bare_location for one in found),
         frozenset(one.table for one in wanted if one.place.table.key_column is None),
     )
 
@@ -171,7 +171,7 @@ def wanted_triggers(connection: BaseDatabaseWrapper, *, everywhere: bool = False
     """Return the triggers that tracked tables are to have, as far as the tables are there."""
     tables = tracked_tables(connection.alias).values()
     vendor = VENDORS[connection.vendor]
-    places = vendor.places_of(connection, tables, everywhere=everywhere)
+    places = vendor.locations_of(connection, tables, everywhere=everywhere)
     return list(vendor.triggers_for(connection, places))
 
 

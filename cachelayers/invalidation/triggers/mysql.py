@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
-from cachelayers.invalidation.driver import rows_of
+from cachelayers.invalidation.own_statements import rows_of
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
 from cachelayers.invalidation.triggers.definitions import (
     Found,
     Installed,
-    Place,
+    TableLocation,
     Trigger,
     fit_key,
     mysql_literal,
@@ -44,9 +44,9 @@ WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'
 """
 
 
-def places_of(
+def locations_of(
     connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
-) -> Iterator[Place]:
+) -> Iterator[TableLocation]:
     """Yield where the tracked tables are.
 
     Without Django's features: to know them Django runs a statement, which would lead here again.
@@ -62,10 +62,12 @@ def places_of(
         name = there.get(plain.lower() if ignores_case else plain)
         if name is not None:
             sql = connection.ops.quote_name(name)
-            yield Place(fit_key(table, keys[name]), name, sql, name.lower())
+            yield TableLocation(fit_key(table, keys[name]), name, sql, name.lower())
 
 
-def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
+def triggers_for(
+    connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
+) -> Iterator[Trigger]:
     """Yield the triggers that tables are to have."""
     children = read_cascades(connection)
     tracked = tracked_tables(connection.alias)
@@ -76,7 +78,7 @@ def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> It
 
 
 def triggers_of(
-    place: Place, swept: Iterable[str], quote: Callable[[str], str]
+    place: TableLocation, swept: Iterable[str], quote: Callable[[str], str]
 ) -> Iterator[Trigger]:
     """Yield the triggers of one table, which log the tables swept with it too."""
     table = place.table

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
-from cachelayers.invalidation.driver import rows_of
+from cachelayers.invalidation.own_statements import rows_of
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_schema
 from cachelayers.invalidation.triggers.definitions import (
     Found,
     Installed,
-    Place,
+    TableLocation,
     Trigger,
     fit_key,
     literal,
@@ -88,9 +88,9 @@ WHERE p.proname ~ '^cachelayers_[a-z]+_[0-9a-f]{{16}}$'
 """
 
 
-def places_of(
+def locations_of(
     connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
-) -> Iterator[Place]:
+) -> Iterator[TableLocation]:
     """Yield where the tracked tables are, with their partitions and what inherits from them."""
     by_name = {table.name: table for table in tables}
     if not by_name:
@@ -114,17 +114,23 @@ def places_of(
             within.setdefault(root, set()).add(roots[oid])
     for name, is_meant, root, _, sql, bare, is_partition, is_divided, keys in rows:
         table, others = fit_key(by_name[name], keys), tuple(sorted(within.get(root, ())))
-        yield Place(table, sql, sql, bare.lower(), others, is_meant, is_partition, is_divided)
+        yield TableLocation(
+            table, sql, sql, bare.lower(), others, is_meant, is_partition, is_divided
+        )
 
 
-def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
+def triggers_for(
+    connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
+) -> Iterator[Trigger]:
     """Yield the triggers that tables are to have."""
     schema = schema_of_log(connection)
     for place in places:
         yield from triggers_of(place, schema, connection.ops.quote_name)
 
 
-def triggers_of(place: Place, schema: str, quote: Callable[[str], str]) -> Iterator[Trigger]:
+def triggers_of(
+    place: TableLocation, schema: str, quote: Callable[[str], str]
+) -> Iterator[Trigger]:
     """Yield the triggers of one table; the log is in a schema."""
     target = f"{quote(schema)}.{quote(LOG)}"
     for event, (kind, mode) in KINDS.items():
@@ -153,7 +159,7 @@ def triggers_of(place: Place, schema: str, quote: Callable[[str], str]) -> Itera
         yield Trigger(installed, place, tuple(creation))
 
 
-def function_body(event: str, place: Place, target: str) -> str:
+def function_body(event: str, place: TableLocation, target: str) -> str:
     """Return the function that one kind of statement runs after it.
 
     Where there is no log, a write goes on without it.

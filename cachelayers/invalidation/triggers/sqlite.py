@@ -8,13 +8,13 @@ from typing import NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
-from cachelayers.invalidation.driver import rows_of
+from cachelayers.invalidation.own_statements import rows_of
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import (
     Found,
     Installed,
-    Place,
+    TableLocation,
     Trigger,
     fit_key,
     literal,
@@ -47,9 +47,9 @@ class UniqueColumn(NamedTuple):
     collation: str
 
 
-def places_of(
+def locations_of(
     connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
-) -> Iterator[Place]:
+) -> Iterator[TableLocation]:
     """Yield where the tracked tables are."""
     keys: dict[str, set[str]] = {}
     for table, column in rows_of(connection, KEYS):
@@ -59,10 +59,12 @@ def places_of(
         lower = table.name.strip('"').lower()
         if (name := there.get(lower)) is not None:
             fitting = fit_key(table, keys.get(lower, ()))
-            yield Place(fitting, name, connection.ops.quote_name(name), name.lower())
+            yield TableLocation(fitting, name, connection.ops.quote_name(name), name.lower())
 
 
-def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> Iterator[Trigger]:
+def triggers_for(
+    connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
+) -> Iterator[Trigger]:
     """Yield the triggers that tables are to have."""
     uniques = read_uniques(connection)
     for place in places:
@@ -70,7 +72,7 @@ def triggers_for(connection: BaseDatabaseWrapper, places: Iterable[Place]) -> It
 
 
 def triggers_of(
-    place: Place, uniques: Iterable[Sequence[UniqueColumn]], quote: Callable[[str], str]
+    place: TableLocation, uniques: Iterable[Sequence[UniqueColumn]], quote: Callable[[str], str]
 ) -> Iterator[Trigger]:
     """Yield the triggers of one table."""
     for event, rows in ROWS_OF_EVENT.items():
@@ -87,7 +89,7 @@ def triggers_of(
     yield trigger("upway", f"BEFORE UPDATE OF {columns} ON {place.sql} FOR EACH ROW", body, place)
 
 
-def trigger(event: str, moment: str, body: str, place: Place) -> Trigger:
+def trigger(event: str, moment: str, body: str, place: TableLocation) -> Trigger:
     """Return a trigger; SQLite keeps the statement as it is."""
     name = name_for(event, place.table.name, body)
     creation = f'CREATE TRIGGER "{name}" {moment} BEGIN {body} END'

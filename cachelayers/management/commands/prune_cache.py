@@ -7,15 +7,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from cachelayers.backends import DatabaseCache
-from cachelayers.conf import (
-    database_caches,
-    package_settings,
-    statistics_database,
-)
+from cachelayers.conf import database_caches, package_settings, statistics_database
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.prune import is_replica, prune
-from cachelayers.statistics.table import STATISTICS, delete_old
+from cachelayers.statistics import STATISTICS, delete_old
 
 
 class Command(BaseCommand):

@@ -14,28 +14,30 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from cachelayers.management.progress import NoProgress, Progress, make_progress
-from cachelayers.management.warm_arguments import add_arguments
-from cachelayers.management.warm_options import (
-    choose_warmers,
-    makes_no_difference,
-    refuse_combinations,
-    run_options,
-    visitor_of,
-    wanted_by,
-)
-from cachelayers.management.warm_words import (
+from cachelayers.management.progress import (
     NO_LOCALE_MIDDLEWARE,
     NO_WARMERS,
     NOTHING_DUE,
     NOTHING_INTERRUPTED,
+    NoProgress,
+    Progress,
     describe_run,
     describe_summary,
+    make_progress,
     status_as_json,
+)
+from cachelayers.management.warm_options import (
+    add_arguments,
+    choose_warmers,
+    client_of,
+    jobs_of,
+    makes_no_difference,
+    refuse_combinations,
+    run_options,
 )
 from cachelayers.tasks import NoQueue, enqueue, option_arguments
 from cachelayers.warming.addresses import own_host, site_origin
-from cachelayers.warming.console import without_logged_pages
+from cachelayers.warming.clients import without_logged_pages
 from cachelayers.warming.items import Item, PageItem
 from cachelayers.warming.outcomes import Outcome
 from cachelayers.warming.registry import Warmer, registered_warmers
@@ -112,13 +114,13 @@ class Command(BaseCommand):
     # The run
 
     def _warm(self, options: dict[str, Any]) -> None:
-        wanted = wanted_by(options)
+        wanted = jobs_of(options)
         if not wanted:
             self._say_why_nothing(options)
             return
         self._progress: Progress = NoProgress()
         self._options = options
-        run = Run(wanted, visitor_of(options), run_options(options), self)
+        run = Run(wanted, client_of(options), run_options(options), self)
         code = None
         try:
             with without_logged_pages(), ended_by_sigterm():

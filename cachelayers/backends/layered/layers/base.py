@@ -2,15 +2,75 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from cachelayers.backends.layered.breaker import breaker_of
-from cachelayers.backends.layered.kept import DETOUR, Kept
+from cachelayers.backends.layered.circuit_breaker import breaker_of
 
-Change = Callable[[Kept], Kept]
+
+class LayerEntry(NamedTuple):
+    """A value and when it expires: seconds since 1970, or ``math.inf``."""
+
+    value: Any
+    expires: float
+
+    def is_live(self) -> bool:
+        """Tell whether it has not expired, by this machine's clock."""
+        return self.expires > time.time()
+
+
+NEVER: Final = math.inf
+# In the place of an entry that was deleted, counted or touched in a layer below: nothing is here,
+# look further down, and do not fill this place from there. It keeps a reader who has read the
+# layer below a moment too early from putting an old value over the change.
+TOMBSTONE: Final = LayerEntry(None, -math.inf)
+TOMBSTONE_SECONDS: Final = 10.0
+FILL_SECONDS: Final = 4.0  # a reader who took longer fills nothing: its detour may be over
+
+# What the names of keys begin with that are too long or too odd to be names themselves.
+DIGEST_MARK: Final = "#"
+
+Stored = tuple[Any, ...] | list[Any]  # what a layer's serializer is given: lists, because of JSON
+
+
+def wrap(kept: LayerEntry) -> Stored:
+    """Return what is put into a layer that cannot tell for how long an entry still lives."""
+    if kept is TOMBSTONE:
+        return ()
+    return (kept.value, None if kept.expires == NEVER else kept.expires)
+
+
+def unwrap(stored: Any) -> LayerEntry | None:
+    """Return the entry; None for what no LayeredCache has stored."""
+    if type(stored) not in (tuple, list):
+        return None
+    if not stored:
+        return TOMBSTONE
+    if len(stored) != 2:
+        return None
+    value, expires = stored
+    if expires is None:
+        return LayerEntry(value, NEVER)
+    return LayerEntry(value, expires) if type(expires) in (int, float) else None
+
+
+def native_seconds(kept: LayerEntry) -> float | None:
+    """Return for how long a layer is asked to keep an entry; None: for ever.
+
+    A little longer than the entry lives: the expiry in it decides, and until a detour would be over
+    nobody puts an older value into its place.
+    """
+    if kept.expires == NEVER:
+        return None
+    if kept is TOMBSTONE:
+        return TOMBSTONE_SECONDS
+    return max(kept.expires - time.time(), TOMBSTONE_SECONDS) + 1
+
+
+Change = Callable[[LayerEntry], LayerEntry]
 
 
 class Layer(ABC):
@@ -28,11 +88,13 @@ class Layer(ABC):
         self.breaker = breaker_of(alias)
 
     @abstractmethod
-    def read_many(self, names: Sequence[str]) -> Mapping[str, Kept]:
+    def read_many(self, names: Sequence[str]) -> Mapping[str, LayerEntry]:
         """Return what is there, in one call; it may be expired, or a detour."""
 
     @abstractmethod
-    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+    def write_many(
+        self, entries: Mapping[str, LayerEntry], event: bytes | None = None
+    ) -> Sequence[str]:
         """Write over whatever is there, in one call; return the names of what it does not take."""
 
     @abstractmethod
@@ -40,25 +102,25 @@ class Layer(ABC):
         """Delete; return whether any of them was there, as far as that can be told."""
 
     @abstractmethod
-    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry, as one step."""
 
     @abstractmethod
     def clear_names(self, head: str) -> None:
         """Delete every entry whose name begins so, as far as they can be found."""
 
-    def fill(self, entries: Mapping[str, Kept]) -> None:
+    def fill(self, entries: Mapping[str, LayerEntry]) -> None:
         """Write each entry whose place is empty; a detour is not."""
         for name, kept in entries.items():
             self.add_to_empty(name, kept)
 
-    def add_to_empty(self, name: str, kept: Kept) -> bool:
+    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
         """Write where there is nothing at all, as one step."""
         return self.add(name, kept)
 
-    def bury(self, names: Sequence[str], event: bytes | None = None) -> None:
+    def write_tombstones(self, names: Sequence[str], event: bytes | None = None) -> None:
         """Put a detour in the place of each, in one call."""
-        self.write_many(dict.fromkeys(names, DETOUR), event)
+        self.write_many(dict.fromkeys(names, TOMBSTONE), event)
 
     @abstractmethod
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
@@ -82,7 +144,7 @@ class Layer(ABC):
     def note_own(self, names: Sequence[str]) -> None:  # noqa: B027 - most have no transactions
         """Remember what was written within the caller's transaction."""
 
-    def holds_back(self) -> bool:
+    def waits_for_commit(self) -> bool:
         """Tell whether what is read and written now is not what others see."""
         return False
 
@@ -108,7 +170,7 @@ class ChangingLayer(Layer):
     """A layer that counts and touches by replacing what it has, as one step."""
 
     @abstractmethod
-    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+    def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Replace a live entry by what ``change`` makes of it, as one step; None: there is none."""
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:

@@ -10,10 +10,17 @@ from typing import Any
 from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.faults import errors_named
-from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
-from cachelayers.backends.layered.layers.base import Change, ChangingLayer
+from cachelayers.backends.layered.layers.base import (
+    TOMBSTONE,
+    Change,
+    ChangingLayer,
+    LayerEntry,
+    native_seconds,
+    unwrap,
+    wrap,
+)
 from cachelayers.backends.unreadable import decoded
-from cachelayers.stats import counts
+from cachelayers.utils.counters import counts
 
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
 LONGEST_RELATIVE = 30 * 24 * 60 * 60  # seconds; more is taken for a time since 1970
@@ -38,14 +45,16 @@ class MemcachedLayer(ChangingLayer):
         self.cache = cache
         self._client: Any = cache._cache  # type: ignore[attr-defined]
 
-    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+    def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         """Return what is there, by one command for each server."""
         keys = {self.cache.make_key(name): name for name in names}
         found = self._client.get_many(list(keys))
         entries = {keys[key]: unwrap(stored) for key, stored in found.items()}
         return {name: kept for name, kept in entries.items() if kept is not None}
 
-    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+    def write_many(
+        self, entries: Mapping[str, LayerEntry], event: bytes | None = None
+    ) -> Sequence[str]:
         """Write; those over the server's limit are left out and counted."""
         refused = []
         for seconds, group in by_expiry(entries).items():
@@ -64,7 +73,7 @@ class MemcachedLayer(ChangingLayer):
         self._client.delete_many(keys)
         return False
 
-    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is nothing, or what is over."""
         if self.add_to_empty(name, kept):
             return True
@@ -82,7 +91,7 @@ class MemcachedLayer(ChangingLayer):
                 return True
         return False
 
-    def add_to_empty(self, name: str, kept: Kept) -> bool:
+    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
         """Write natively; what is too large is not written."""
         try:
             return bool(self._client.add(self.cache.make_key(name), wrap(kept), seconds_of(kept)))
@@ -90,7 +99,7 @@ class MemcachedLayer(ChangingLayer):
             counts.add(self.alias, "too_large")
             return False
 
-    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+    def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Read, and write if nobody has written in between; else again."""
         key = self.cache.make_key(name)
         deadline = time.monotonic() + CHANGE_SECONDS
@@ -116,7 +125,7 @@ class MemcachedLayer(ChangingLayer):
         stored, token = self._client.gets(key) or (None, None)
         return stored, token
 
-    def _write_singly(self, entries: Mapping[str, Kept], seconds: int) -> list[str]:
+    def _write_singly(self, entries: Mapping[str, LayerEntry], seconds: int) -> list[str]:
         """Write what can be written, and delete what the others should have replaced."""
         refused = []
         for name, kept in entries.items():
@@ -125,7 +134,7 @@ class MemcachedLayer(ChangingLayer):
                 self._client.set(key, wrap(kept), seconds)
             except too_large():
                 counts.add(self.alias, "too_large")
-                self._client.set(key, wrap(DETOUR), seconds_of(DETOUR))
+                self._client.set(key, wrap(TOMBSTONE), seconds_of(TOMBSTONE))
                 refused.append(name)
         return refused
 
@@ -146,15 +155,15 @@ class ForgivingSerde:
         return decoded(self._alias, self._serde.deserialize, key, value, flags)
 
 
-def by_expiry(entries: Mapping[str, Kept]) -> dict[int, dict[str, Kept]]:
+def by_expiry(entries: Mapping[str, LayerEntry]) -> dict[int, dict[str, LayerEntry]]:
     """Group entries by the number that memcached is given for their expiry."""
-    groups: dict[int, dict[str, Kept]] = {}
+    groups: dict[int, dict[str, LayerEntry]] = {}
     for name, kept in entries.items():
         groups.setdefault(seconds_of(kept), {})[name] = kept
     return groups
 
 
-def seconds_of(kept: Kept) -> int:
+def seconds_of(kept: LayerEntry) -> int:
     """Return the expiry as memcached takes it: relative, or since 1970; 0: none."""
     seconds = native_seconds(kept)
     if seconds is None:

@@ -6,11 +6,10 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
-from cachelayers.backends.layered.kept import Kept
-from cachelayers.backends.layered.layers.base import Change, ChangingLayer
+from cachelayers.backends.layered.layers.base import Change, ChangingLayer, LayerEntry
 from cachelayers.backends.layered.layers.plain import perform_here
 from cachelayers.backends.memory.cache import MemoryCache
-from cachelayers.backends.memory.freezing import Content, Frozen, freeze, thaw
+from cachelayers.backends.memory.store import Content, Frozen, freeze, thaw
 from cachelayers.backends.unreadable import decoded
 
 
@@ -24,18 +23,20 @@ class MemoryLayer(ChangingLayer):
         super().__init__(alias)
         self.store = cache.store
 
-    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+    def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         """Return the live entries."""
         now = time.time()
         found = {}
         for name in names:
             content = self.store.read(name, now)
-            kept = None if content is None else decoded(self.alias, kept_of, content)
+            kept = None if content is None else decoded(self.alias, layer_entry_of, content)
             if kept is not None:
                 found[name] = kept
         return found
 
-    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+    def write_many(
+        self, entries: Mapping[str, LayerEntry], event: bytes | None = None
+    ) -> Sequence[str]:
         """Write; what is larger than the store is not taken."""
         return [
             name
@@ -47,20 +48,20 @@ class MemoryLayer(ChangingLayer):
         """Delete; return whether any was there."""
         return self.store.delete(names, time.time()) > 0
 
-    def bury(self, names: Sequence[str], event: bytes | None = None) -> None:
+    def write_tombstones(self, names: Sequence[str], event: bytes | None = None) -> None:
         """Delete: what keeps readers from filling in older values is a number (see Recent)."""
         self.delete_many(names)
 
-    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry."""
         return self.store.add(name, freeze(kept.value), kept.expires, time.time())
 
-    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+    def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Replace a live entry."""
-        result: list[Kept] = []
+        result: list[LayerEntry] = []
 
         def replace(content: Content) -> tuple[Frozen, float] | None:
-            kept = decoded(self.alias, kept_of, content)
+            kept = decoded(self.alias, layer_entry_of, content)
             if kept is None:
                 return None
             result.append(change(kept))
@@ -86,6 +87,6 @@ class MemoryLayer(ChangingLayer):
         }
 
 
-def kept_of(content: Content) -> Kept:
+def layer_entry_of(content: Content) -> LayerEntry:
     """Return a stored value as it was given."""
-    return Kept(thaw(content), content[2])
+    return LayerEntry(thaw(content), content[2])

@@ -12,12 +12,19 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import BaseCache
 
-from cachelayers.backends.async_twins import AsyncTwins
+from cachelayers.backends.base import AsyncTwins
 from cachelayers.backends.faults import cache_errors
-from cachelayers.backends.layered.kept import DETOUR, Kept, native_seconds, unwrap, wrap
-from cachelayers.backends.layered.layers.base import Change, ChangingLayer
+from cachelayers.backends.layered.layers.base import (
+    TOMBSTONE,
+    Change,
+    ChangingLayer,
+    LayerEntry,
+    native_seconds,
+    unwrap,
+    wrap,
+)
 from cachelayers.backends.unreadable import report_unreadable
-from cachelayers.locks import ForkSafeLock
+from cachelayers.utils.locks import ForkSafeLock
 
 _change_lock = ForkSafeLock()
 
@@ -34,7 +41,7 @@ class PlainLayer(ChangingLayer):
         self.is_local = is_local
         self._is_async = offers_async(cache)
 
-    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+    def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         """Return what is there; what cannot be unpickled is not."""
         try:
             return unwrapped(self.cache.get_many(names))
@@ -46,7 +53,9 @@ class PlainLayer(ChangingLayer):
                 return {}
             return {name: kept for one in names for name, kept in self.read_many([one]).items()}
 
-    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+    def write_many(
+        self, entries: Mapping[str, LayerEntry], event: bytes | None = None
+    ) -> Sequence[str]:
         """Write; entries of one call expire together, or nearly so."""
         if not entries:
             return []
@@ -60,7 +69,7 @@ class PlainLayer(ChangingLayer):
         self.cache.delete_many(names)
         return False
 
-    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry: natively, or over one that is over."""
         if self.add_to_empty(name, kept):
             return True
@@ -71,7 +80,7 @@ class PlainLayer(ChangingLayer):
             self.write_many({name: kept})
             return True
 
-    def add_to_empty(self, name: str, kept: Kept) -> bool:
+    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
         """Write natively, or over an entry that cannot even be looked at."""
         stored, seconds = wrap(kept), native_seconds(kept)
         try:
@@ -83,7 +92,7 @@ class PlainLayer(ChangingLayer):
             report_unreadable(self.alias, error)
             return True
 
-    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+    def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Read and write, with the lock held."""
         with _change_lock:
             kept = self.read_many([name]).get(name)
@@ -103,7 +112,7 @@ class PlainLayer(ChangingLayer):
         own = getattr(self, f"_{operation}_async", None) if self._is_async else None
         return None if own is None else own(*arguments)
 
-    async def _read_many_async(self, names: Sequence[str]) -> dict[str, Kept]:
+    async def _read_many_async(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         try:
             return unwrapped(await self.cache.aget_many(names))
         except cache_errors():
@@ -112,7 +121,7 @@ class PlainLayer(ChangingLayer):
             return await sync_to_async(self.read_many)(names)
 
     async def _write_many_async(
-        self, entries: Mapping[str, Kept], event: bytes | None = None
+        self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
         if not entries:
             return []
@@ -125,19 +134,21 @@ class PlainLayer(ChangingLayer):
         await self.cache.adelete_many(names)
         return False
 
-    async def _bury_async(self, names: Sequence[str], event: bytes | None = None) -> None:
-        await self._write_many_async(dict.fromkeys(names, DETOUR))
+    async def _write_tombstones_async(
+        self, names: Sequence[str], event: bytes | None = None
+    ) -> None:
+        await self._write_many_async(dict.fromkeys(names, TOMBSTONE))
 
-    async def _fill_async(self, entries: Mapping[str, Kept]) -> None:
+    async def _fill_async(self, entries: Mapping[str, LayerEntry]) -> None:
         for name, kept in entries.items():
             await self._add_to_empty_async(name, kept)
 
-    async def _add_async(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+    async def _add_async(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
         if await self._add_to_empty_async(name, kept):
             return True
         return await sync_to_async(self.add)(name, kept)
 
-    async def _add_to_empty_async(self, name: str, kept: Kept) -> bool:
+    async def _add_to_empty_async(self, name: str, kept: LayerEntry) -> bool:
         try:
             return await self.cache.aadd(name, wrap(kept), native_seconds(kept))
         except cache_errors():
@@ -155,13 +166,13 @@ async def perform_here(method: Any, arguments: Iterable[Any]) -> Any:
     return method(*arguments)
 
 
-def unwrapped(found: Mapping[str, Any]) -> dict[str, Kept]:
+def unwrapped(found: Mapping[str, Any]) -> dict[str, LayerEntry]:
     """Return the entries among what a cache has found."""
     entries = {name: unwrap(stored) for name, stored in found.items()}
     return {name: kept for name, kept in entries.items() if kept is not None}
 
 
-def longest(entries: Mapping[str, Kept]) -> float | None:
+def longest(entries: Mapping[str, LayerEntry]) -> float | None:
     """Return for how long a call is to keep its entries: the expiry in each decides."""
     seconds = [native_seconds(kept) for kept in entries.values()]
     return None if None in seconds else max(one for one in seconds if one is not None)

@@ -12,8 +12,14 @@ from typing import Any, Protocol
 
 from django.core.cache.backends.base import BaseCache
 
-from cachelayers.backends.layered.kept import Kept, native_seconds, unwrap, wrap
-from cachelayers.backends.layered.layers.base import Change, ChangingLayer
+from cachelayers.backends.layered.layers.base import (
+    Change,
+    ChangingLayer,
+    LayerEntry,
+    native_seconds,
+    unwrap,
+    wrap,
+)
 from cachelayers.backends.unreadable import decoded
 
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
@@ -135,7 +141,7 @@ class RedisLayer(ChangingLayer):
         """Tell whether a write and its event are one step here."""
         return self.stream is not None and not self.access.is_cluster
 
-    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+    def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         """Return what is there: one GET, or one MGET."""
         keys = [self.access.key(name) for name in names]
         client = self.access.client()
@@ -151,7 +157,9 @@ class RedisLayer(ChangingLayer):
                 found[name] = kept
         return found
 
-    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+    def write_many(
+        self, entries: Mapping[str, LayerEntry], event: bytes | None = None
+    ) -> Sequence[str]:
         """Write in one round trip, with the event."""
 
         def fill_in(pipeline: Any) -> None:
@@ -172,7 +180,7 @@ class RedisLayer(ChangingLayer):
 
         return any(self._send(fill_in, event)[: len(names)])
 
-    def fill(self, entries: Mapping[str, Kept]) -> None:
+    def fill(self, entries: Mapping[str, LayerEntry]) -> None:
         """Write what is missing, in one round trip."""
 
         def fill_in(pipeline: Any) -> None:
@@ -186,7 +194,7 @@ class RedisLayer(ChangingLayer):
 
         self._send(fill_in, None)
 
-    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is nothing, or what is over."""
         key, data = self.access.key(name), self.access.encode(wrap(kept))
         px = milliseconds(kept)
@@ -205,7 +213,7 @@ class RedisLayer(ChangingLayer):
                 return True
         return False
 
-    def change(self, name: str, change: Change, event: bytes | None = None) -> Kept | None:
+    def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Read, and write if nobody has written in between; else again."""
         key = self.access.key(name)
         for _ in self._attempts():
@@ -262,7 +270,7 @@ class RedisLayer(ChangingLayer):
         answers: Sequence[Any] = pipeline.execute()
         return answers
 
-    def _replace(self, key: str, old: bytes, kept: Kept, event: bytes | None) -> bool:
+    def _replace(self, key: str, old: bytes, kept: LayerEntry, event: bytes | None) -> bool:
         """Write if the entry is still the same bytes."""
         has_event = event is not None and self.carries_events
         keys = [key, self.stream] if has_event else [key]
@@ -280,11 +288,11 @@ class RedisLayer(ChangingLayer):
             yield number
             number += 1
 
-    def _kept(self, data: bytes) -> Kept | None:
+    def _kept(self, data: bytes) -> LayerEntry | None:
         return unwrap(decoded(self.alias, self.access.decode, data))
 
 
-def milliseconds(kept: Kept) -> int | None:
+def milliseconds(kept: LayerEntry) -> int | None:
     """Return for how long Redis is to keep an entry."""
     seconds = native_seconds(kept)
     return None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MILLISECONDS)

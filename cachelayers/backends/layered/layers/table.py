@@ -8,12 +8,11 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from cachelayers.backends.database.strict import StrictTable, Timed, milliseconds, seconds
-from cachelayers.backends.layered.kept import DETOUR, DETOUR_SECONDS, Kept
-from cachelayers.backends.layered.layers.base import Layer
+from cachelayers.backends.database.raising import RaisingTable, TimedValue, milliseconds, seconds
+from cachelayers.backends.layered.layers.base import TOMBSTONE, TOMBSTONE_SECONDS, Layer, LayerEntry
 from cachelayers.invalidation.transactions import transaction_of
 
-DETOUR_VALUE = b"\0cachelayers.detour"
+TOMBSTONE_VALUE = b"\0cachelayers.detour"
 
 
 class TableLayer(Layer):
@@ -21,18 +20,22 @@ class TableLayer(Layer):
 
     is_transactional = True
 
-    def __init__(self, alias: str, table: StrictTable) -> None:
+    def __init__(self, alias: str, table: RaisingTable) -> None:
         """Use a table of the layer's own settings."""
         super().__init__(alias)
         self.table = table
 
-    def read_many(self, names: Sequence[str]) -> dict[str, Kept]:
+    def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         """Return the live entries, in one statement."""
-        return {name: kept_of(timed) for name, timed in self.table.read_entries(names).items()}
+        return {
+            name: layer_entry_of(timed) for name, timed in self.table.read_entries(names).items()
+        }
 
-    def write_many(self, entries: Mapping[str, Kept], event: bytes | None = None) -> Sequence[str]:
+    def write_many(
+        self, entries: Mapping[str, LayerEntry], event: bytes | None = None
+    ) -> Sequence[str]:
         """Write in one statement."""
-        self.table.write_entries({name: timed_of(kept) for name, kept in entries.items()})
+        self.table.write_entries({name: timed_value_of(kept) for name, kept in entries.items()})
         return []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
@@ -42,22 +45,22 @@ class TableLayer(Layer):
         self.table.delete_entries(names)
         return False
 
-    def add(self, name: str, kept: Kept, event: bytes | None = None) -> bool:
+    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry; a detour is none."""
-        if self.table.add_entry(name, timed_of(kept)):
+        if self.table.add_entry(name, timed_value_of(kept)):
             return True
         found = self.table.read_entries([name]).get(name)
         if found is None:
-            return self.table.add_entry(name, timed_of(kept))
-        if kept_of(found) is not DETOUR:
+            return self.table.add_entry(name, timed_value_of(kept))
+        if layer_entry_of(found) is not TOMBSTONE:
             return False
         # One of those who see the detour replaces it.
         is_mine = self.table.replace_value(name, found, kept.value)
         return is_mine and self.table.touch_entry(name, milliseconds(kept.expires))
 
-    def add_to_empty(self, name: str, kept: Kept) -> bool:
+    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
         """Write where there is neither a live entry nor a detour."""
-        return self.table.add_entry(name, timed_of(kept))
+        return self.table.add_entry(name, timed_value_of(kept))
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
         """Add in one statement."""
@@ -74,7 +77,7 @@ class TableLayer(Layer):
     def view(self, names: Sequence[str]) -> tuple[float, Sequence[str]]:
         """Return how old what a transaction sees may be, and the names that it has not written."""
         transaction_now = transaction_of(connections[self.table.database])
-        if not self.holds_back():
+        if not self.waits_for_commit():
             return time.monotonic(), names
         if transaction_now.is_dirty:
             return float("-inf"), ()
@@ -83,10 +86,10 @@ class TableLayer(Layer):
 
     def note_own(self, names: Sequence[str]) -> None:
         """Remember what was written within the caller's transaction."""
-        if self.holds_back():
+        if self.waits_for_commit():
             transaction_of(connections[self.table.database]).note_entries(names)
 
-    def holds_back(self) -> bool:
+    def waits_for_commit(self) -> bool:
         """Tell whether the table is part of a transaction of the caller's."""
         return self.table.is_in_transaction()
 
@@ -99,15 +102,15 @@ class TableLayer(Layer):
         return {"entries": self.table.count_entries()}
 
 
-def timed_of(kept: Kept) -> Timed:
+def timed_value_of(kept: LayerEntry) -> TimedValue:
     """Return an entry as the table has it."""
-    if kept is DETOUR:
-        return Timed(DETOUR_VALUE, milliseconds(time.time() + DETOUR_SECONDS))
-    return Timed(kept.value, milliseconds(kept.expires))
+    if kept is TOMBSTONE:
+        return TimedValue(TOMBSTONE_VALUE, milliseconds(time.time() + TOMBSTONE_SECONDS))
+    return TimedValue(kept.value, milliseconds(kept.expires))
 
 
-def kept_of(timed: Timed) -> Kept:
+def layer_entry_of(timed: TimedValue) -> LayerEntry:
     """Return an entry of the table."""
-    if type(timed.value) is bytes and timed.value == DETOUR_VALUE:
-        return DETOUR
-    return Kept(timed.value, seconds(timed.expires_ms))
+    if type(timed.value) is bytes and timed.value == TOMBSTONE_VALUE:
+        return TOMBSTONE
+    return LayerEntry(timed.value, seconds(timed.expires_ms))

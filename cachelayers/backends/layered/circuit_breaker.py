@@ -1,0 +1,110 @@
+"""Skip a layer that is down, and try it again now and then. One per alias and process.
+
+Open after a failure: the layer is not asked. After a pause, which doubles each time up to a bound,
+one caller may try (half-open), while everybody else goes on without the layer.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from cachelayers.backends.faults import said_by
+from cachelayers.signals import layer_failed, layer_recovered
+from cachelayers.utils.counters import counts
+from cachelayers.utils.locks import ForkSafeLock
+
+logger = logging.getLogger("cachelayers.backends.layered")
+
+FIRST_PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 3.0
+JITTER = 0.2  # part of the pause: the processes of a site do not all try at the same moment
+PROBE_SECONDS = 5.0  # after which a probe that never came back is forgotten
+SLOW_CALLS = 5  # in a row
+FAR_TOO_SLOW = 3  # times the limit: one such call is enough
+
+
+class Breaker:
+    """What this process knows of one layer's health."""
+
+    def __init__(self, alias: str) -> None:
+        """Begin in good health."""
+        self.alias = alias
+        self.is_open = False
+        self.failures = 0  # since the process began
+        self._slow_calls = 0
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._try_at = 0.0  # of time.monotonic()
+        self._waited_seconds = 0.0
+        self._lock = ForkSafeLock()
+
+    def takes_probe(self) -> bool:
+        """Tell whether the caller is the one to try an open layer now."""
+        if time.monotonic() < self._try_at:
+            return False
+        with self._lock:
+            if not self.is_open or time.monotonic() < self._try_at:
+                return False
+            self._try_at = time.monotonic() + max(PROBE_SECONDS, 2 * self._waited_seconds)
+            return True
+
+    def fail(self, operation: str, error: BaseException, waited_seconds: float = 0.0) -> None:
+        """Open, or stay open for longer. Reported when it opens.
+
+        After a wait that nothing has bounded, such as for the host's name to be found, for twice as
+        long: callers are to spend less time waiting than not.
+        """
+        counts.add(self.alias, "errors")
+        with self._lock:
+            was_open, self.is_open = self.is_open, True
+            self.failures += 1
+            pause = self._pause_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            self._waited_seconds = waited_seconds
+            self._try_at = time.monotonic() + max(pause, 2 * waited_seconds)
+            self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+        if not was_open:
+            logger.error(
+                "CACHES[%r]: %s failed: %s: %s. The layer is skipped until it works again.",
+                self.alias,
+                operation,
+                type(error).__name__,
+                said_by(error),
+            )
+            layer_failed.send_robust(type(self), alias=self.alias, error=error)
+
+    def note_duration(self, operation: str, seconds: float, limit_seconds: float) -> None:
+        """Open after answers that took too long: several in a row, or one by far."""
+        if seconds <= limit_seconds:
+            self._slow_calls = 0
+            return
+        self._slow_calls += 1
+        if seconds > FAR_TOO_SLOW * limit_seconds:  # the limit is for each piece of an answer
+            self._slow_calls = 0
+            self.fail(operation, TimeoutError(f"a call took {seconds:.1f} s"), seconds)
+        elif self._slow_calls >= SLOW_CALLS:
+            self._slow_calls = 0
+            self.fail(operation, TimeoutError(f"{SLOW_CALLS} calls took over {limit_seconds} s"))
+
+    def close(self) -> None:
+        """Use the layer again, after a probe that went well."""
+        with self._lock:
+            was_open, self.is_open = self.is_open, False
+            self._pause_seconds = FIRST_PAUSE_SECONDS
+        if was_open:
+            logger.warning("CACHES[%r] works again.", self.alias)
+            layer_recovered.send_robust(type(self), alias=self.alias)
+
+
+_breakers: dict[str, Breaker] = {}
+
+
+def breaker_of(alias: str) -> Breaker:
+    """Return the breaker of an alias, shared by all caches that have it as a layer or a bus."""
+    breaker = _breakers.get(alias)
+    return breaker if breaker is not None else _breakers.setdefault(alias, Breaker(alias))
+
+
+def known_breakers() -> dict[str, Breaker]:
+    """Return the breakers of this process, by alias."""
+    return dict(_breakers)

@@ -1,0 +1,321 @@
+"""How the values of one function are named, computed and stored."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import suppress
+from functools import WRAPPER_ASSIGNMENTS, partial
+from types import FunctionType
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+
+from cachelayers.entries import (
+    STATIC_C_TYPE,
+    ArgumentKeys,
+    DraftGiven,
+    Unstable,
+    canonical_form,
+    find_by_name,
+    path_of,
+)
+from cachelayers.invalidation.dependencies import (
+    PLAIN,
+    add_all_seen,
+    current_capture,
+    listening_captures,
+    mistrust_draft,
+)
+from cachelayers.invalidation.tags import note_words_of_function
+from cachelayers.lookup import (
+    add_given,
+    ainvalidate_key,
+    arecall,
+    arefresh,
+    holds_draft,
+    invalidate_key,
+    is_warm,
+    recall,
+    refresh,
+    warm,
+)
+
+INNER = ("__wrapped__", "__func__", "fget", "func")  # where a decorator keeps what it was given
+NO_VALUES = {*WRAPPER_ASSIGNMENTS, "__wrapped__"}
+MOST_LAYERS = 100
+
+
+def stands_under_its_name(storage: Any, path: str) -> bool:
+    """Tell whether a module or class has the cached function, decorated further or not."""
+    module, _, qualname = path.partition(":")
+    found = find_by_name(module, qualname)
+    for _ in range(MOST_LAYERS):
+        if found is None or getattr(found, "_storage", None) is storage:
+            break
+        found = next((one for one in (getattr(found, name, None) for name in INNER) if one), None)
+    return found is not None
+
+
+def canonical_held(where: str, function: Any) -> str:
+    """Spell what the decorators of a function hold; TypeError where something makes no key."""
+    layers = list(layers_of(function))
+    known = {id(layer) for layer in layers}
+    spelled = []
+    for layer in layers:
+        for name, value in held_by(layer):
+            if id(value) in known:
+                continue
+            try:
+                spelled.append(f"{name}={canonical_one(value)}")
+            except (Unstable, RecursionError) as error:
+                raise TypeError(
+                    f"@cached {where}: its decorator uses {name}, which makes no key: {error}."
+                    " Define the function at the top of a module, or give cached(key=...) with a"
+                    " text that tells it from the others."
+                ) from None
+    return "".join(spelled)
+
+
+def layers_of(function: Any) -> Iterator[Any]:
+    """Yield a function, what it wraps, and so on."""
+    for _ in range(MOST_LAYERS):
+        yield function
+        function = getattr(function, "__wrapped__", None)
+        if function is None:
+            break
+
+
+def place_among_namesakes(function: Any) -> str:
+    """Return where a function begins that its name does not lead to: another one may have the name.
+
+    As handlers that are registered and all called alike. Empty where the name leads to its code.
+    """
+    code = code_of(function)
+    found = code_of(find_by_name(function.__module__, function.__qualname__))
+    return "" if code is None or code is found else f"line {code.co_firstlineno};"
+
+
+def code_of(function: Any) -> Any:
+    """Return the code of the innermost function, if it has some."""
+    *_, innermost = layers_of(function)
+    return getattr(innermost, "__code__", None)
+
+
+def held_by(layer: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the values that a function or callable object has beside its arguments."""
+    if isinstance(layer, FunctionType):
+        for name, cell in zip(layer.__code__.co_freevars, layer.__closure__ or (), strict=True):
+            # That of a method which uses super() says nothing: the class is in the name.
+            if name != "__class__":
+                with suppress(ValueError):  # nothing is in it yet
+                    yield name, cell.cell_contents
+        yield from added_by(layer)
+    elif isinstance(layer, partial):
+        yield "arguments", (layer.args, layer.keywords)
+    elif not type(layer).__flags__ & STATIC_C_TYPE:  # not a builtin, or what lru_cache makes
+        own = {name: value for part in parts_of(layer) for name, value in part.items()}
+        yield from ((name, own[name]) for name in sorted(own.keys() - NO_VALUES))
+
+
+def added_by(wrapper: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a decorator's function has beside what it has taken over from the wrapped one."""
+    wrapped = getattr(wrapper, "__wrapped__", None)
+    if wrapped is None:
+        return  # its defaults are in each call's key, and its attributes in the code
+    for index, value in enumerate(wrapper.__defaults__ or ()):
+        yield f"default {index}", value
+    yield from sorted((wrapper.__kwdefaults__ or {}).items())
+    taken = getattr(wrapped, "__dict__", {})
+    for name, value in sorted(vars(wrapper).items()):
+        if name not in NO_VALUES and taken.get(name, NO_VALUES) is not value:
+            yield name, value
+
+
+def parts_of(instance: Any) -> Iterator[dict[str, Any]]:
+    """Yield what an object holds: its attributes, and what is in its slots."""
+    state = object.__getstate__(instance)
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, dict):
+            yield part
+
+
+def canonical_one(value: Any) -> str:
+    """Spell a value; a function that can be found under its name by that."""
+    if isinstance(value, FunctionType):
+        if find_by_name(value.__module__, value.__qualname__) is value:
+            return f"g{canonical_form(path_of(value))}"
+        raise Unstable("the function cannot be found under its name")
+    return canonical_form(value)
+
+
+Words = Iterable[str] | Callable[..., Iterable[str]]
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+
+
+class Storage:
+    """The link between a function and recall()."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        tags: Words,
+        key: Callable[..., str] | None,
+        **options: Any,  # timeout, stale, using and capture, as recall() takes them
+    ) -> None:
+        """Prepare what is the same for every call."""
+        self.function = function
+        self.keys = ArgumentKeys(path_of(function), inspect.signature(function))
+        self._is_told_apart = False
+        self.is_async = iscoroutinefunction(function)
+        self._options = options
+        self._make_text = key
+        self._make_words = tags if callable(tags) else None
+        self._words = () if callable(tags) else tuple(tags)
+        note_words_of_function(self._words)
+
+    def key(self, arguments: Arguments, keywords: Keywords) -> str:
+        """Return the key of the entry of a call."""
+        if not self._is_told_apart:
+            self._tell_apart()
+        if self._make_text is None:
+            return self.keys.key(arguments, keywords)
+        return self.keys.key_of_text(self._ask(self._make_text, arguments, keywords))
+
+    def _tell_apart(self) -> None:
+        """Have the key hold what decorators were given for one of several functions of a name.
+
+        Asked for at the first call: what a module defines does not stand in it before.
+        """
+        path = path_of(self.function)
+        if not stands_under_its_name(self, path):
+            place = place_among_namesakes(self.function)
+            held = "" if self._make_text else canonical_held(self.keys.where, self.function)
+            if held or place:
+                signature = inspect.signature(self.function)
+                self.keys = ArgumentKeys(path, signature, place=place, held=held)
+        self._is_told_apart = True
+
+    def recall(self, arguments: Arguments, keywords: Keywords) -> Any:
+        """Get the value of a call, or compute and store it; an awaitable of it if that is async."""
+        try:
+            key = self.key(arguments, keywords)
+        except DraftGiven:
+            mistrust_draft(listening_captures())
+            return self._call(arguments, keywords)
+        return self._obtain(arecall if self.is_async else recall, key, arguments, keywords)
+
+    def refresh(self, arguments: Arguments, keywords: Keywords) -> Any:
+        """Compute and store the value of a call; an awaitable of it if that is async."""
+        key = self.key(arguments, keywords)
+        return self._obtain(arefresh if self.is_async else refresh, key, arguments, keywords)
+
+    def arefresh(self, arguments: Arguments, keywords: Keywords) -> Awaitable[Any]:
+        """Return an awaitable that computes and stores; a plain function runs in a thread."""
+        adapt = None if self.is_async else sync_to_async
+        key = self.key(arguments, keywords)
+        awaitable: Awaitable[Any] = self._obtain(arefresh, key, arguments, keywords, adapt)
+        return awaitable
+
+    def warm(self, arguments: Arguments, keywords: Keywords) -> bool:
+        """Compute and store the value of a call ahead of its readers."""
+        adapt = as_async if self.is_async else None
+        return bool(self._obtain(warm, self.key(arguments, keywords), arguments, keywords, adapt))
+
+    def is_warm(self, arguments: Arguments, keywords: Keywords) -> bool:
+        """Tell whether the cache holds a fresh value of a call."""
+        key = self.key(arguments, keywords)
+        return bool(self._obtain(is_warm, key, arguments, keywords))
+
+    def invalidate(self, arguments: Arguments, keywords: Keywords) -> None:
+        """Make the entry of a call invalid, in the caller's transaction."""
+        invalidate_key(self.key(arguments, keywords), using=self._options["using"])
+
+    def ainvalidate(self, arguments: Arguments, keywords: Keywords) -> Awaitable[None]:
+        """Return an awaitable that invalidates."""
+        return ainvalidate_key(self.key(arguments, keywords), using=self._options["using"])
+
+    def _obtain(
+        self,
+        get: Callable[..., Any],
+        key: str,
+        arguments: Arguments,
+        keywords: Keywords,
+        adapt: Callable[[Callable[[], Any]], Callable[[], Any]] | None = None,
+    ) -> Any:
+        compute: Callable[[], Any] = partial(self._compute, key, arguments, keywords)
+        if adapt is not None:
+            compute = adapt(compute)
+        words = self._words
+        if self._make_words is not None:
+            words = self._ask(self._make_words, arguments, keywords)
+        return get(key, compute, tags=words, **self._options)
+
+    def _compute(self, key: str, arguments: Arguments, keywords: Keywords) -> Any:
+        # A refresh comes after the call: its caller may have appended to a list meanwhile.
+        if self.key(arguments, keywords) != key:
+            raise RuntimeError(
+                f"{self.keys.where}(): an argument was changed before its value was computed."
+                " Pass it a copy."
+            )
+        given = [one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN]
+        if self.is_async and given:
+            return self._compute_async(given, arguments, keywords)
+        depend_on(given)
+        return self._call(arguments, keywords)
+
+    def _call(self, arguments: Arguments, keywords: Keywords) -> Any:
+        value = self.function(*arguments, **keywords)
+        if isinstance(value, Generator | AsyncGenerator):
+            raise TypeError(
+                f"{self.keys.where}() returned a generator, which can be read only once."
+                " Return a list."
+            )
+        return value
+
+    async def _compute_async(
+        self, given: Sequence[object], arguments: Arguments, keywords: Keywords
+    ) -> Any:
+        await sync_to_async(depend_on)(given)  # it may have to read a log, which the loop may not
+        return await self.function(*arguments, **keywords)
+
+    def _ask(self, option: Callable[..., Any], arguments: Arguments, keywords: Keywords) -> Any:
+        """Call a function that was given as an option with what the cached one would get."""
+        bound = self.keys.bind(arguments, keywords)
+        return option(*bound.args, **bound.kwargs)
+
+
+def depend_on(given: Sequence[object]) -> None:
+    """Have the value that is being computed depend on what its function was given.
+
+    On the rows in it; where there is more to it than those and values, on all that was read so far.
+    """
+    capture = current_capture()
+    if capture is None:
+        return
+    if not capture.collects:
+        if any(map(holds_draft, given)):
+            mistrust_draft([capture])
+        return
+    are_clear = [add_given(capture, one) for one in given]
+    if not all(are_clear):
+        add_all_seen(capture)
+
+
+def as_async(compute: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+    """Return a function that is seen to be async, as a partial of one is not."""
+
+    async def compute_async() -> Any:
+        return await compute()
+
+    return compute_async

@@ -1,0 +1,425 @@
+"""The canonical form of values and argument lists: two different ones never share it."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from types import EllipsisType, NoneType
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.db.models import Model
+from django.utils.functional import LazyObject, Promise, empty
+
+STATIC_C_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: no class statement makes one
+
+
+class Unstable(Exception):
+    """A value has no spelling; the text says why, as the end of a sentence."""
+
+
+class Unsaved(Unstable):
+    """A model instance says itself that no database holds it."""
+
+
+class Draft(Unsaved):
+    """A row has a key, and was not read from a database: its values may be an editor's alone."""
+
+
+def canonical_form(value: object) -> str:
+    """Return the spelling of a value, which no value of another kind or content has."""
+    encoder = ENCODERS.get(type(value))
+    return encoder(value) if encoder is not None else canonical_unlisted(value)
+
+
+def canonical_str(value: str) -> str:
+    return f"s{len(value)}:{value}"
+
+
+def canonical_int(value: int) -> str:
+    return f"i{value:x};"  # hexadecimal: Python refuses to write more than 4,300 decimal digits
+
+
+def canonical_float(value: float) -> str:
+    return f"f{struct.pack('>d', value).hex()}"  # bits: NaN is NaN, and -0.0 is not 0.0
+
+
+def canonical_complex(value: complex) -> str:
+    return f"j{canonical_float(value.real)}{canonical_float(value.imag)}"
+
+
+def canonical_decimal(value: Decimal) -> str:
+    return f"d{Decimal.__str__(value).upper()};"  # the context may ask for a small e
+
+
+def canonical_bytes(value: bytes) -> str:
+    return f"b{len(value)}:{value.decode('latin-1')}"
+
+
+def canonical_bytearray(value: bytearray) -> str:
+    return f"B{len(value)}:{value.decode('latin-1')}"
+
+
+def canonical_tuple(values: Iterable[object]) -> str:
+    return canonical_all("t", [canonical_form(value) for value in values])
+
+
+def canonical_list(values: Iterable[object]) -> str:
+    return canonical_all("l", [canonical_form(value) for value in values])
+
+
+# Sorted: the order of a set differs between processes, and {"a": 1, "b": 2} is {"b": 2, "a": 1}.
+def canonical_set(values: Iterable[object]) -> str:
+    return canonical_all("e", sorted(canonical_form(value) for value in values))
+
+
+def canonical_frozenset(values: Iterable[object]) -> str:
+    return canonical_all("E", sorted(canonical_form(value) for value in values))
+
+
+def canonical_dict(values: Mapping[Any, object]) -> str:
+    return canonical_all(
+        "m", sorted(canonical_form(key) + canonical_form(value) for key, value in values.items())
+    )
+
+
+def canonical_all(kind: str, forms: list[str]) -> str:
+    return f"{kind}{len(forms)}:{''.join(forms)}"
+
+
+def canonical_date(value: date) -> str:
+    return f"D{date.isoformat(value)};"
+
+
+def canonical_datetime(value: datetime) -> str:
+    return f"T{datetime.isoformat(value)};{value.fold}{canonical_form(value.tzinfo)}"
+
+
+def canonical_time(value: time) -> str:
+    return f"h{time.isoformat(value)};{value.fold}{canonical_form(value.tzinfo)}"
+
+
+def canonical_timedelta(value: timedelta) -> str:
+    return f"p{value.days},{value.seconds},{value.microseconds};"
+
+
+def canonical_timezone(value: timezone) -> str:
+    return f"z{canonical_form(value.utcoffset(None))}{canonical_form(value.tzname(None))}"
+
+
+def canonical_zoneinfo(value: ZoneInfo) -> str:
+    if value.key is None:
+        raise Unstable("a ZoneInfo that was read from a file has no name")
+    return f"Z{canonical_str(value.key)}"
+
+
+def canonical_uuid(value: UUID) -> str:
+    return f"u{value.int:x};"
+
+
+def canonical_fraction(value: Fraction) -> str:
+    return f"q{value.numerator:x}/{value.denominator:x};"
+
+
+def canonical_range(value: range) -> str:
+    return f"r{value.start:x},{value.stop:x},{value.step:x};"
+
+
+def canonical_slice(value: slice) -> str:
+    return f"S{canonical_form(value.start)}{canonical_form(value.stop)}{canonical_form(value.step)}"
+
+
+def canonical_path(value: Any) -> str:
+    return f"F{canonical_str(type(value).__name__)}{canonical_str(str(value))}"
+
+
+# Those whose instances may have a class of the user's, and the way to the value below it. What the
+# class has overridden is not asked: it may say anything.
+PLAIN_VALUE: dict[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__index__,
+    float: float.__float__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    list: lambda value: list(list.__iter__(value)),
+    dict: lambda value: dict(dict.items(value)),
+    set: lambda value: set(set.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    datetime: lambda value: value,
+    date: lambda value: value,
+    time: lambda value: value,
+    timedelta: lambda value: value,
+    Decimal: lambda value: value,
+    UUID: lambda value: value,
+}
+
+ENCODERS: dict[type, Callable[[Any], str]] = {
+    NoneType: lambda value: "N",
+    EllipsisType: lambda value: "X",
+    bool: lambda value: "y" if value else "n",
+    str: canonical_str,
+    int: canonical_int,
+    float: canonical_float,
+    complex: canonical_complex,
+    Decimal: canonical_decimal,
+    Fraction: canonical_fraction,
+    bytes: canonical_bytes,
+    bytearray: canonical_bytearray,
+    tuple: canonical_tuple,
+    list: canonical_list,
+    set: canonical_set,
+    frozenset: canonical_frozenset,
+    dict: canonical_dict,
+    date: canonical_date,
+    datetime: canonical_datetime,
+    time: canonical_time,
+    timedelta: canonical_timedelta,
+    timezone: canonical_timezone,
+    ZoneInfo: canonical_zoneinfo,
+    UUID: canonical_uuid,
+    range: canonical_range,
+    slice: canonical_slice,
+    PosixPath: canonical_path,
+    PurePosixPath: canonical_path,
+    WindowsPath: canonical_path,
+    PureWindowsPath: canonical_path,
+}
+
+
+# Everything else
+
+
+def canonical_unlisted(value: Any) -> str:
+    """Spell a value whose very type is not listed."""
+    cls = type(value)  # not isinstance(): a lazy object pretends to be what it stands for
+    if issubclass(cls, LazyObject):
+        return canonical_form(unwrap_lazy_object(value))
+    if issubclass(cls, Promise):
+        return canonical_lazy_text(value)
+    if issubclass(cls, enum.Enum):
+        return canonical_member(value)
+    if issubclass(cls, Model):
+        return canonical_instance(value)
+    if issubclass(cls, type):
+        return canonical_class(value)
+    return canonical_subclass(value)
+
+
+def unwrap_lazy_object(value: Any) -> object:
+    """Return what a lazy object, such as request.user, stands for: it has the same key.
+
+    A lazy object may stand for another one: middleware wraps request.user, which is one.
+    """
+    while issubclass(type(value), LazyObject):
+        if value._wrapped is empty:
+            value._setup()
+        value = value._wrapped
+    found: object = value
+    return found
+
+
+def canonical_lazy_text(value: Promise) -> str:
+    """Spell a lazy translation or URL: what it says now, in the active language."""
+    if not hasattr(type(value), "casefold"):
+        raise Unstable("it is lazy, and no text")
+    return f"P{canonical_form(str(value))}"
+
+
+def canonical_member(value: enum.Enum) -> str:
+    # A flag is any sum of members, and has no name of its own.
+    content = value._value_ if isinstance(value, enum.Flag) else value._name_
+    return f"M{canonical_str(path_of_class(type(value)))}{canonical_form(content)}"
+
+
+def canonical_instance(value: Model) -> str:
+    """Spell a saved row: its model, database and primary key, whatever its fields hold."""
+    key = value.pk
+    if value._state.adding or key is None or (isinstance(key, tuple) and None in key):
+        raise Unsaved("it has not been saved")
+    return f"{beginning_of_row(type(value), value._state.db)}{canonical_form(key)}"
+
+
+@lru_cache(maxsize=1024)
+def beginning_of_row(model: type[Model], database: str | None) -> str:
+    """Spell what the rows of a model in a database have in common."""
+    if database is None:
+        # As an editor's preview of what is not published: it has the key of a row, not its values.
+        raise Draft("it was not read from a database")
+    return f"o{canonical_str(model._meta.label)}{canonical_form(database)}"
+
+
+def canonical_class(value: type) -> str:
+    return f"C{canonical_str(path_of_class(value))}"
+
+
+def canonical_subclass(value: Any) -> str:
+    """Spell an instance of a user's class that is a str, dict, tuple ... with what it adds."""
+    for cls in type(value).__mro__:
+        if cls in PLAIN_VALUE:
+            plain = ENCODERS[cls](PLAIN_VALUE[cls](value))
+            added = object.__getstate__(value)  # its attributes
+            return f"c{canonical_str(path_of_class(type(value)))}{plain}{canonical_form(added)}"
+        if cls.__flags__ & STATIC_C_TYPE or hasattr(cls, "n_unnamed_fields"):
+            break  # written in C: it may hold what cannot be seen, as pandas.Timestamp does
+    raise Unstable(f"a {type(value).__qualname__} has no stable key")
+
+
+# Names
+
+
+def path_of(named: Any) -> str:
+    """Return ``module:qualname`` of a function or class."""
+    module: str = named.__module__
+    if module == "__main__":
+        module = name_of_main()
+    return f"{module}:{named.__qualname__}"
+
+
+def name_of_main() -> str:
+    """Return what tells the program that runs from others, which are all called __main__."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)  # python -m package.module: its name to those who import it
+    return f"__main__[{getattr(main, '__file__', '')}]"
+
+
+def path_of_class(cls: type) -> str:
+    """Return the path of a class; Unstable where another class can have the same one."""
+    if find_by_name(cls.__module__, cls.__qualname__) is not cls:
+        raise Unstable(f"the class {cls.__qualname__} cannot be found under its name")
+    return path_of(cls)
+
+
+def find_by_name(module: str, qualname: str) -> Any:
+    """Return what stands under a name in an imported module, or None."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+LONGEST_HEAD = 160  # characters; with the digest a key has at most 193, and memcached takes 250
+UNSAFE_IN_KEYS = re.compile(r"[^!-~]")  # what is not printable ASCII; a space is not safe either
+REQUIRED = inspect.Parameter.empty
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class DraftGiven(TypeError):
+    """An argument is, or holds, a row that was not read from a database."""
+
+
+class ArgumentKeys:
+    """Makes the keys of one function, called ``path`` (see path_of)."""
+
+    def __init__(
+        self, path: str, signature: inspect.Signature, *, place: str = "", held: str = ""
+    ) -> None:
+        """Prepare what is the same for every call.
+
+        ``place`` and ``held`` tell functions of one path apart; where ``key=`` does, ``place``.
+        """
+        self.where = path.replace(":", ".")
+        self._signature = signature
+        self._head = UNSAFE_IN_KEYS.sub("_", self.where)[:LONGEST_HEAD]
+        self._digest = self._begin_digest(path, f"arguments{place}{held}")
+        self._digest_of_text = self._begin_digest(path, f"text{place}")
+        self._fill_ins = [fill_in(parameter) for parameter in signature.parameters.values()]
+        self._most, self._fewest = count_positional(signature)
+
+    def key(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> str:
+        """Return the key of a call; TypeError where it is no call or an argument has no key."""
+        values = self.values(arguments, keywords)
+        try:
+            form = "".join([canonical_form(value) for value in values])
+        except (Unstable, RecursionError):
+            raise self._name_the_culprit(values) from None
+        return self._finish(self._digest, form)
+
+    def key_of_text(self, text: object) -> str:
+        """Return the key for a text that the function's own ``key=`` has made."""
+        if not isinstance(text, str):
+            raise TypeError(
+                f"{self.where}: key= returned {text!r} ({type(text).__name__}). It must be a str."
+            )
+        return self._finish(self._digest_of_text, text)
+
+    def values(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> list[Any]:
+        """Return one value for each parameter, in its order, defaults filled in."""
+        # inspect.Signature.bind() takes as long as all the rest, and most calls are this simple.
+        if not keywords and self._fewest <= len(arguments) <= self._most:
+            return [*arguments, *self._fill_ins[len(arguments) :]]
+        return list(self.bind(arguments, keywords).arguments.values())
+
+    def bind(
+        self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> inspect.BoundArguments:
+        """Return a call in the one form that all its spellings have, defaults filled in."""
+        try:
+            bound = self._signature.bind(*arguments, **keywords)
+        except TypeError as error:
+            raise TypeError(f"{self.where}(): {error}") from None
+        bound.apply_defaults()
+        return bound
+
+    def _begin_digest(self, path: str, kind: str) -> blake2b:
+        # The parameters too: another version of the code may give their values another meaning.
+        shape = [
+            f"{parameter.kind}{name}" for name, parameter in self._signature.parameters.items()
+        ]
+        beginning = canonical_form((path, kind, shape))
+        return blake2b(beginning.encode("utf-8", "surrogatepass"), digest_size=16)
+
+    def _finish(self, begun: blake2b, text: str) -> str:
+        digest = begun.copy()
+        digest.update(text.encode("utf-8", "surrogatepass"))
+        return f"{self._head}:{digest.hexdigest()}"
+
+    def _name_the_culprit(self, values: list[Any]) -> TypeError:
+        for name, value in zip(self._signature.parameters, values, strict=True):
+            try:
+                canonical_form(value)
+            except Unstable as error:
+                kind = DraftGiven if isinstance(error, Draft) else TypeError
+                return kind(self._refusal(name, value, str(error)))
+            except RecursionError:
+                reason = "it is nested too deeply, or contains itself"
+                return TypeError(self._refusal(name, value, reason))
+        return TypeError(f"{self.where}(): an argument changed while its key was made.")
+
+    def _refusal(self, name: str, value: object, reason: str) -> str:
+        return (
+            f"{self.where}(): the argument {name!r} ({type(value).__name__}) makes no key:"
+            f" {reason}. Pass a stable value, such as its id or a string, or give cached(key=...)."
+        )
+
+
+def fill_in(parameter: inspect.Parameter) -> Any:
+    """Return what a parameter holds when the call gives it nothing."""
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return ()
+    return {} if parameter.kind is parameter.VAR_KEYWORD else parameter.default
+
+
+def count_positional(signature: inspect.Signature) -> tuple[int, int]:
+    """Return the most and the fewest arguments of a call that needs no binding by name."""
+    parameters = signature.parameters.values()
+    named = [parameter for parameter in parameters if parameter.kind in POSITIONAL]
+    required = [parameter for parameter in named if parameter.default is REQUIRED]
+    if any(
+        parameter.kind is parameter.KEYWORD_ONLY and parameter.default is REQUIRED
+        for parameter in parameters
+    ):
+        return -1, 0  # never: such a call always has keywords
+    return len(named), len(required)

@@ -1,0 +1,662 @@
+"""Spell what a fragment was given or has looked at, each thing by its value. Used by keys.
+
+An argument that is a row is told by its key, since changes to it are noticed, and by what was added
+to it: another request may have hung something else there. What the block found by its name is told
+by all that it holds. What has no value that is the same in every process has no spelling.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+import functools
+import struct
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
+from typing import Any, cast
+
+from django.conf import LazySettings
+from django.core.exceptions import EmptyResultSet
+from django.core.paginator import Page, Paginator
+from django.db import connections
+from django.db.models import DEFERRED, Model, Prefetch, QuerySet
+from django.db.models.fields.files import FieldFile
+from django.db.models.manager import BaseManager
+from django.db.models.query import RawQuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template import Template
+from django.template.base import Node
+from django.template.loader_tags import BlockNode
+from django.utils.functional import LazyObject, Promise
+from django.utils.translation import gettext_lazy
+
+from cachelayers.entries import (
+    ENCODERS,
+    PLAIN_VALUE,
+    STATIC_C_TYPE,
+    Unstable,
+    beginning_of_row,
+    canonical_all,
+    canonical_form,
+    canonical_instance,
+    canonical_lazy_text,
+    canonical_member,
+    canonical_str,
+    find_by_name,
+    path_of,
+    path_of_class,
+    unwrap_lazy_object,
+)
+from cachelayers.invalidation.dependencies import attributes_of_row, foreign_keys_of
+
+PREFETCHED = "_prefetched_objects_cache"  # what prefetch_related() has read, by name
+DEEPEST_RELATION = 5  # instances that came with one another; with more it is looked at closely
+MOST_PARTS = 20_000  # of one value: a walk through a whole registry is no key
+CONTAINERS = (tuple, list, set, frozenset, dict)
+MEMOS_OF_PAGES = frozenset({"count", "num_pages", "page_range"})  # worked out from the rest
+POINTER = struct.calcsize("P")
+# What values of a kind have themselves, and what their spelling tells. The rest was hung on them.
+OF_EACH_QUERY = frozenset(vars(QuerySet()))
+OF_EACH_RAW_QUERY = frozenset({*vars(RawQuerySet("", using="-")), "columns", "model_fields"})
+OF_EACH_LAZY_TEXT = frozenset(vars(gettext_lazy("")))
+OF_EACH_TEMPLATE = frozenset({"name", "origin", "engine", "source", "nodelist"})
+OF_EACH_FUNCTION = frozenset({"__wrapped__"})  # the code that a decorator was given
+# An instance, whose rows some are, is not among them.
+OF_EACH_MANAGER = frozenset(
+    [
+        "_constructor_args",
+        "_db",
+        "_hints",
+        "content_type",
+        "content_type_field_name",
+        "core_filters",
+        "creation_counter",
+        "field",
+        "get_content_type",
+        "model",
+        "name",
+        "object_id_field_name",
+        "pk_field_names",
+        "pk_val",
+        "prefetch_cache_name",
+        "query_field_name",
+        "related_val",
+        "reverse",
+        "source_field",
+        "source_field_name",
+        "symmetrical",
+        "target_field",
+        "target_field_name",
+        "through",
+    ]
+)
+OF_EACH_FILE = frozenset(
+    ["_committed", "_dimensions_cache", "_file", "field", "instance", "mode", "name", "storage"]
+)
+SCALARS = {kind: encoder for kind, encoder in ENCODERS.items() if kind not in CONTAINERS}
+NO_ATTRIBUTES: Mapping[str, Any] = {}
+
+
+def canonical_arguments(arguments: Sequence[object]) -> str:
+    """Spell all arguments."""
+    try:
+        # Nearly all are strings, numbers, rows and the like.
+        return "".join([encoders[type(argument)](argument) for argument in arguments])
+    except (KeyError, Unstable, RecursionError):
+        models: set[Any] = {type(one) for one in arguments if issubclass(type(one), Model)}
+        encoders.update({model: canonicalizer_of_rows(model) for model in models})
+        try:
+            return "".join([encoders.get(type(one), canonical_alone)(one) for one in arguments])
+        except RecursionError:
+            raise Unstable("it is nested too deeply") from None
+
+
+class Canonicalizer:
+    """Spells one value with all that is in it."""
+
+    def __init__(self, *, is_named: bool = False) -> None:
+        """``is_named``: a row is told by all of its fields, a query that was not run by its SQL."""
+        self._is_named = is_named
+        # What was met before, with its number, by id; held, for ids are given again.
+        self._met: dict[int, tuple[int, object]] = {}
+        self._count = 0
+        self.rows: list[Model] = []
+        # Whether the spelling says all: code may know more, and what it knows may have been read.
+        self.is_all = True
+
+    def canonical_form(self, value: Any) -> str:
+        """Return the spelling; Unstable where there is none."""
+        self._count += 1
+        if self._count > MOST_PARTS:
+            raise Unstable("it holds too much")
+        cls = type(value)
+        if cls in SCALARS:
+            return SCALARS[cls](value)
+        if issubclass(cls, LazySettings):
+            return "settings;"
+        if issubclass(cls, LazyObject):
+            return self.canonical_form(unwrap_lazy_object(value))
+        met = self._met.get(id(value))
+        if met is not None:
+            return f"@{met[0]};"
+        self.meet(value)
+        if cls in EXACT_KINDS:
+            return EXACT_KINDS[cls](self, value)
+        for kinds, canonical_kind in KINDS:
+            if issubclass(cls, kinds):
+                return canonical_kind(self, value)
+        return self._canonical_by_class(value)
+
+    def meet(self, value: object) -> None:
+        """Spell a value by a number where it is met again."""
+        self._met[id(value)] = len(self._met), value
+
+    def canonical_all(self, kind: str, values: Iterable[object]) -> str:
+        """Spell several values."""
+        return canonical_all(kind, [self.canonical_form(value) for value in values])
+
+    def canonical_items(self, kind: str, values: Mapping[Any, Any]) -> str:
+        """Spell a mapping, in its own order: a loop shows it."""
+        return self.canonical_all(kind, [part for item in values.items() for part in item])
+
+    def canonical_set(self, values: Iterable[object]) -> str:
+        """Spell a set, whose order differs between processes."""
+        return canonical_all("e", sorted(self.canonical_form(value) for value in values))
+
+    def canonical_attributes(self, values: Mapping[str, Any]) -> str:
+        """Spell what an object holds by its names."""
+        parts = []
+        for name, value in sorted(values.items()):
+            try:
+                parts.append(canonical_str(name) + self.canonical_form(value))
+            except Unstable as error:
+                raise Unstable(f"of its {name!r}, {error}") from None
+        return canonical_all("+", parts)
+
+    def spell_hung(self, value: object, own: frozenset[str]) -> str:
+        """Spell what code has hung on a value whose kind has attributes of its own."""
+        attributes = vars(value)
+        if own.issuperset(attributes):
+            return ""
+        return self.canonical_attributes(
+            {name: one for name, one in attributes.items() if name not in own}
+        )
+
+    # Rows and queries
+
+    def canonical_row(self, row: Model) -> str:
+        """Spell a row and what was added to it."""
+        self.rows.append(row)
+        form = canonical_instance(row)
+        if self._is_named:
+            form += self.canonical_fields(row)
+        return form + self.canonical_added(row)
+
+    def canonical_added(self, row: Model) -> str:
+        """Spell what was added to a row, and to those that came with it; nothing where that is all.
+
+        By `annotate()`, `Prefetch` or hand: whether the user of this request likes the book.
+        """
+        if not self._is_named and is_bare(row, DEEPEST_RELATION):
+            return ""
+        own, model = attributes_of_row(type(row)), type(row)
+        if not row._state.fields_cache and own.issuperset(vars(row)):
+            return ""
+        parts = [
+            canonical_str(name) + text
+            for name, value in sorted(vars(row).items())
+            if name not in own and (text := self._canonical_attribute(model, name, value))
+        ]
+        for name, related in sorted(row._state.fields_cache.items()):
+            if text := self._canonical_related(model, name, related):
+                parts.append(canonical_str(name) + text)
+        return canonical_all("+", parts) if parts else ""
+
+    def _canonical_related(self, model: type[Model], name: str, found: object) -> str:
+        """Spell what came with a row; of an argument what was added to that only.
+
+        That there is none, a foreign key says itself. Of a row elsewhere, only who has asked knows.
+        """
+        related = unwrap_lazy_object(found)
+        if related is None:
+            is_told = not self._is_named or name in foreign_keys_of(model)
+            return "" if is_told else self.canonical_form(None)
+        if self._is_named or not isinstance(related, Model):
+            return self.canonical_form(related)
+        if id(related) in self._met:
+            return ""
+        self.meet(related)
+        return self.canonical_added(related)
+
+    def canonical_fields(self, row: Model) -> str:
+        names, beginning = fields_of(type(row))
+        values = vars(row)
+        parts = [beginning]
+        for name in names:
+            value = values.get(name, DEFERRED)
+            encoder = SCALARS.get(type(value))
+            parts.append(
+                self._canonical_field(row, name, value) if encoder is None else encoder(value)
+            )
+        return "".join(parts)
+
+    def _canonical_field(self, row: Model, name: str, value: Any) -> str:
+        if value is DEFERRED:
+            return "~"  # the block reads it itself, if it does
+        if isinstance(value, FieldFile):
+            # As what the field holds before it is first used.
+            return canonical_form(value.name) + self.spell_hung(value, names_of_file(value))
+        place = type(row), name
+        if place in wrapping and (stored := canonical_stored(row, name, value)):
+            return stored
+        met, is_all = len(self._met), self.is_all
+        try:
+            return self.canonical_form(value)
+        except Unstable as error:
+            if not (stored := canonical_stored(row, name, value)):
+                raise Unstable(f"of its {name!r}, {error}") from None
+            wrapping.add(place)
+            for key in [*self._met][met:]:  # else their spelling would be a number of nothing
+                del self._met[key]
+            self.is_all = is_all
+            return stored
+
+    def _canonical_attribute(self, model: type[Model], name: str, value: object) -> str:
+        """Spell what an instance has beside its row; nothing for a helper that each has."""
+        if name == PREFETCHED:
+            value = {of: list(rows) for of, rows in cast("Any", value).items()}
+        try:
+            return self.canonical_form(value)
+        except Unstable as error:
+            # A helper that the model's own code gives to each instance tells it from no other.
+            if type(value) is types_at_birth(model).get(name, Model):
+                return ""
+            raise Unstable(f"of its {name!r}, {error}") from None
+
+    def canonical_query(self, rows: QuerySet[Any]) -> str:
+        """Spell a query: where it was not run, and is no argument, by its SQL; else by its rows."""
+        if not self._is_named or rows._result_cache is not None:
+            kind = "" if type(rows) is QuerySet else canonical_str(path_of_class(type(rows)))
+            return self.canonical_all("l", list(rows)) + kind + self.spell_hung(rows, OF_EACH_QUERY)
+        return self._canonical_lazy_query(rows)
+
+    def _canonical_lazy_query(self, rows: QuerySet[Any]) -> str:
+        query: Any = rows
+        text, parameters = sql_of(query)
+        return self.canonical_all(
+            "Q",
+            [
+                query.model._meta.label,
+                query.db,
+                text,
+                list(parameters),
+                path_of_class(type(query)),
+                path_of_class(query._iterable_class),
+                [self._lookup(one) for one in query._prefetch_related_lookups],
+                query._sticky_filter,
+                # Of a class of its own: as the language that it gives to its rows.
+                {name: one for name, one in vars(query).items() if name not in OF_EACH_QUERY},
+                [
+                    [field.name, list(known.values())]
+                    for field, known in query._known_related_objects.items()
+                ],
+            ],
+        )
+
+    @staticmethod
+    def _lookup(lookup: Any) -> Any:
+        if not isinstance(lookup, Prefetch):
+            return lookup
+        return [path_of_class(type(lookup)), vars(lookup)]
+
+    def canonical_raw(self, rows: RawQuerySet[Any]) -> str:
+        """Spell a query that was written by hand."""
+        query: Any = rows
+        if not self._is_named or query._result_cache is not None:
+            return self.canonical_all("l", list(query)) + self.spell_hung(rows, OF_EACH_RAW_QUERY)
+        parts = [query.model, query.db, query.raw_query, query.params, query.translations]
+        return self.canonical_all("R", parts) + self.spell_hung(rows, OF_EACH_RAW_QUERY)
+
+    def canonical_manager(self, manager: Any) -> str:
+        """Spell a manager by all of its rows."""
+        return self.canonical_form(manager.all()) + self.spell_hung(manager, OF_EACH_MANAGER)
+
+    def canonical_page(self, page: Page[Any]) -> str:
+        """Spell a page of a list, and the list."""
+        rest = {
+            name: value
+            for name, value in vars(page).items()
+            if name not in {"object_list", "paginator"}
+        }
+        parts = [type(page), rest, page.object_list]
+        return self.canonical_all("G", parts) + self.canonical_paginator(page.paginator)
+
+    def canonical_paginator(self, paginator: Paginator[Any]) -> str:
+        """Spell how a list is divided; a query without reading all of it."""
+        values = {**vars(paginator)}
+        listed = values.pop("object_list", None)
+        for name in MEMOS_OF_PAGES & values.keys():
+            del values[name]
+        form = self.canonical_all("V", [type(paginator), values])
+        if isinstance(listed, QuerySet) and listed._result_cache is None:
+            return form + self._canonical_lazy_query(listed)
+        return form + self.canonical_form(listed)
+
+    # Code
+
+    def canonical_function(self, function: FunctionType) -> str:
+        """Spell a function by its name, or where it has none by its code and what that holds."""
+        return self._spell_code(function) + self.spell_hung(function, OF_EACH_FUNCTION)
+
+    def _spell_code(self, function: FunctionType) -> str:
+        self.is_all = self.is_all and holds_nothing(function)
+        if find_by_name(function.__module__, function.__qualname__) is function:
+            return f"U{canonical_str(path_of(function))}"
+        cells = function.__closure__ or ()
+        held = [contents_of(cell) for cell in cells]
+        return self.canonical_all(
+            "U",
+            [
+                f"{function.__module__}:{function.__qualname__}",
+                code_parts(function.__code__),
+                held,
+                function.__defaults__,
+                function.__kwdefaults__,
+            ],
+        )
+
+    def canonical_method(self, method: MethodType) -> str:
+        """Spell a method by its function and what it is bound to."""
+        return self.canonical_all("B", [method.__func__, method.__self__])
+
+    def canonical_builtin(self, function: BuiltinFunctionType) -> str:
+        """Spell a function that is written in C."""
+        of = function.__self__
+        if of is None or isinstance(of, ModuleType):
+            return f"b{canonical_str(f'{function.__module__}:{function.__qualname__}')}"
+        return self.canonical_all("B", [function.__name__, of])
+
+    def canonical_partial(self, partial: functools.partial[Any]) -> str:
+        """Spell a function with some of its arguments."""
+        parts = [partial.func, partial.args, partial.keywords]
+        if type(partial) is not functools.partial:
+            self.is_all = False
+            parts.append(type(partial))
+        return self.canonical_all("A", parts) + self._canonical_state(object.__getstate__(partial))
+
+    def canonical_module(self, module: ModuleType) -> str:
+        """Spell a module by its name."""
+        if sys.modules.get(module.__name__) is not module:
+            raise Unstable(f"the module {module.__name__} cannot be found under its name")
+        self.is_all = False
+        return f"Y{canonical_str(module.__name__)}"
+
+    def canonical_template(self, template: Template) -> str:
+        """Spell a template by what it says."""
+        parts = [canonical_form(str(template.origin.name)), canonical_form(str(template.source))]
+        return canonical_all("H", parts) + self.spell_hung(template, OF_EACH_TEMPLATE)
+
+    def canonical_block(self, block: BlockNode) -> str:
+        """Spell a block: which one it is; the templates are in the key anyway."""
+        return f"K{canonical_str(str(block.name))}"
+
+    def canonical_file(self, file: FieldFile) -> str:
+        """Spell the file of a field by its name, where that is, and the row that has it."""
+        name: Any = file.name
+        parts = [type(file), name, type(file.storage), file.instance]
+        return self.canonical_all("L", parts) + self.spell_hung(file, names_of_file(file))
+
+    def canonical_lazy_text(self, text: Promise) -> str:
+        """Spell what a lazy text says now."""
+        return canonical_lazy_text(text) + self.spell_hung(text, OF_EACH_LAZY_TEXT)
+
+    # Everything else
+
+    def refuse(self, value: object) -> str:
+        """Refuse what is of this response, or goes on from one use to the next."""
+        raise Unstable(f"a {type(value).__qualname__} has no stable key")
+
+    def _canonical_by_class(self, value: Any) -> str:
+        """Spell an object by its class and what it holds."""
+        cls: Any = type(value)
+        plain, state = "", None
+        for base in cls.__mro__:
+            if base in PLAIN_VALUE:
+                plain = self._canonical_plain(base, PLAIN_VALUE[base](value))
+                state = object.__getstate__(value)  # its attributes
+                break
+            if base is not object and base.__flags__ & STATIC_C_TYPE:
+                raise Unstable(f"a {cls.__qualname__} has no stable key")
+        else:
+            if cls is object:
+                raise Unstable("an object has no stable key")
+            self.is_all = False
+            if not is_laid_out_by_python(cls):
+                raise Unstable(f"a {cls.__qualname__} does not tell what it holds")
+            # Not by its own __getstate__(), which may leave out what it shows.
+            state = object.__getstate__(value)
+        return f"c{self._canonical_class(cls)}{plain}{self._canonical_state(state)}"
+
+    def _canonical_plain(self, base: type, plain: Any) -> str:
+        if base is dict:
+            return self.canonical_items("m", plain)
+        if base in (set, frozenset):
+            return self.canonical_set(plain)
+        return self.canonical_all("l", plain) if base in (tuple, list) else ENCODERS[base](plain)
+
+    def _canonical_class(self, cls: Any) -> str:
+        is_made_in_use = find_by_name(cls.__module__, cls.__qualname__) is None
+        if is_made_in_use and issubclass(cls, tuple) and hasattr(cls, "_fields"):
+            # As those of a query's rows are.
+            return self.canonical_all("T", [cls.__qualname__, cls._fields])
+        return canonical_str(path_of_class(cls))
+
+    def _canonical_state(self, state: Any) -> str:
+        if isinstance(state, tuple) and len(state) == 2:
+            attributes, slots = state
+            if isinstance(slots, dict) and isinstance(attributes, (dict, type(None))):
+                state = {**(attributes or {}), **slots}
+        if isinstance(state, dict) and all(isinstance(name, str) for name in state):
+            return self.canonical_attributes(state)
+        return self.canonical_form(state)
+
+
+@lru_cache(maxsize=1024)
+def is_laid_out_by_python(cls: Any) -> bool:
+    """Tell whether instances hold nothing but attributes: code in C or Rust may hide more."""
+    names = copyreg._slotnames(cls)  # type: ignore[attr-defined] # as pickle asks for them
+    pointers: int = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + len(names)
+    found: int = cls.__basicsize__
+    return found <= object.__basicsize__ + pointers * POINTER
+
+
+def sql_of(query: Any) -> tuple[str, Sequence[Any]]:
+    """Return what a query will ask for, without asking."""
+    try:
+        compiler = query.query.chain().get_compiler(connection=connections[query.db])
+        text, parameters = compiler.as_sql()
+    except EmptyResultSet:
+        return "", ()
+    except Exception as error:
+        raise Unstable(f"the SQL of a query cannot be made ({error})") from error
+    return str(text), parameters
+
+
+def code_parts(code: Any) -> list[Any]:
+    """Return what tells the code of one function from that of another."""
+    constants = [code_parts(one) if hasattr(one, "co_code") else one for one in code.co_consts]
+    return [code.co_filename, code.co_firstlineno, code.co_code, constants, code.co_names]
+
+
+def contents_of(cell: Any) -> Any:
+    """Return what a variable of a function around another holds."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return Ellipsis  # nothing yet
+
+
+def holds_nothing(function: FunctionType) -> bool:
+    """Tell a function that is code only. A closure, or a default, may hold what was read."""
+    return not (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
+
+
+def names_of_file(file: FieldFile) -> frozenset[str]:
+    """Return the names of what the file of a field has from its birth on, as its class gives it."""
+    cls = type(file)
+    if cls not in born_with:
+        try:
+            born_with[cls] = OF_EACH_FILE | vars(cls(file.instance, file.field, file.name)).keys()
+        except Exception:  # noqa: BLE001 - whatever a class does when an instance is made
+            born_with[cls] = OF_EACH_FILE
+    return born_with[cls]
+
+
+def add_kinds(kinds: Iterable[Kind]) -> None:
+    """Have values of more kinds spelled, such as those of another template engine."""
+    KINDS[:0] = kinds
+
+
+Kind = tuple[Any, Callable[[Any, Any], str]]
+KINDS: list[Kind] = [
+    (Model, Canonicalizer.canonical_row),
+    (enum.Enum, lambda canonicalizer, value: canonical_member(value)),
+    (Promise, Canonicalizer.canonical_lazy_text),
+    (QuerySet, Canonicalizer.canonical_query),
+    (RawQuerySet, Canonicalizer.canonical_raw),
+    (BaseManager, Canonicalizer.canonical_manager),
+    (Page, Canonicalizer.canonical_page),
+    (Paginator, Canonicalizer.canonical_paginator),
+    (type, lambda canonicalizer, value: f"C{canonical_str(path_of_class(value))}"),
+    (FunctionType, Canonicalizer.canonical_function),
+    (MethodType, Canonicalizer.canonical_method),
+    (BuiltinFunctionType, Canonicalizer.canonical_builtin),
+    (functools.partial, Canonicalizer.canonical_partial),
+    (ModuleType, Canonicalizer.canonical_module),
+    (Template, Canonicalizer.canonical_template),
+    (BlockNode, Canonicalizer.canonical_block),
+    (FieldFile, Canonicalizer.canonical_file),
+    ((HttpRequest, HttpResponseBase, Node, Iterator), Canonicalizer.refuse),
+]
+EXACT_KINDS: Mapping[type, Callable[[Canonicalizer, Any], str]] = {
+    list: lambda canonicalizer, value: canonicalizer.canonical_all("l", value),
+    tuple: lambda canonicalizer, value: canonicalizer.canonical_all("t", value),
+    set: lambda canonicalizer, value: canonicalizer.canonical_set(value),
+    frozenset: lambda canonicalizer, value: canonicalizer.canonical_set(value),
+    dict: lambda canonicalizer, value: canonicalizer.canonical_items("m", value),
+    OrderedDict: lambda canonicalizer, value: canonicalizer.canonical_items("mo", value),
+    MappingProxyType: lambda canonicalizer, value: canonicalizer.canonical_items("mp", value),
+    defaultdict: lambda canonicalizer, value: (
+        canonicalizer.canonical_items("md", value)
+        + canonicalizer.canonical_form(value.default_factory)
+    ),
+    deque: lambda canonicalizer, value: canonicalizer.canonical_all("ld", [value.maxlen, *value]),
+    SimpleNamespace: lambda canonicalizer, value: (
+        f"n{canonicalizer.canonical_attributes(vars(value))}"
+    ),
+    type({}.keys()): lambda canonicalizer, value: canonicalizer.canonical_all("lk", value),
+    type({}.values()): lambda canonicalizer, value: canonicalizer.canonical_all("lv", value),
+    type({}.items()): lambda canonicalizer, value: canonicalizer.canonical_all("li", value),
+}
+
+
+def canonical_alone(value: object) -> str:
+    """Spell an argument of any kind, in which there may be rows."""
+    return Canonicalizer().canonical_form(value)
+
+
+def canonical_added(row: Model, met: Mapping[int, object]) -> str:
+    """Spell what was added to a row. ``met``: what is told otherwise, by its id."""
+    canonicalizer = Canonicalizer()
+    canonicalizer._met.update({key: (number, one) for number, (key, one) in enumerate(met.items())})
+    return canonicalizer.canonical_added(row)
+
+
+def canonicalizer_of_rows(model: type[Model]) -> Callable[[Model], str]:
+    """Return what spells the rows of a model as canonical_alone() does, but more quickly."""
+    own, key_name = attributes_of_row(model), model._meta.pk.attname
+    beginnings: dict[str | None, str] = {}
+
+    def canonical_row(instance: Model) -> str:
+        # Not in functions of their own: it is asked of each row of a list that is shown.
+        values, state = instance.__dict__, instance._state
+        if own.issuperset(values) and not state.adding:
+            for one in state.fields_cache.values():
+                if one is not None and not is_bare(one, DEEPEST_RELATION):
+                    break
+            else:
+                if (key := values.get(key_name)) is not None:
+                    beginning = beginnings.get(state.db)
+                    if beginning is None:
+                        beginning = beginnings[state.db] = beginning_of_row(model, state.db)
+                    return beginning + ENCODERS.get(type(key), canonical_form)(key)
+        return canonical_alone(instance)
+
+    return canonical_row
+
+
+def is_bare(instance: Any, depth: int) -> bool:
+    """Tell whether it is a row to which nothing was added, nor to those that came with it."""
+    if not issubclass(type(instance), Model):  # a lazy object is told by what it stands for
+        return False
+    model: Any = type(instance)
+    if not attributes_of_row(model).issuperset(instance.__dict__):
+        return False
+    for one in instance._state.fields_cache.values():
+        if one is not None and not (depth and is_bare(one, depth - 1)):
+            return False
+    return True
+
+
+def canonical_stored(row: Model, name: str, value: object) -> str:
+    """Spell what a field would store; nothing where that is no plain value.
+
+    For fields that wrap what they hold in code, such as Wagtail's StreamField.
+    """
+    try:
+        stored = cast("Any", row._meta.get_field(name)).get_prep_value(value)
+        return "" if stored is None else f"S{canonical_form(stored)}"
+    except Exception:  # noqa: BLE001 - whatever a field does with a value
+        return ""
+
+
+@lru_cache(maxsize=1024)
+def fields_of(model: type[Model]) -> tuple[list[str], str]:
+    """Return the names of a model's fields, and their spelling."""
+    names = sorted(attributes_of_row(model) - {"_state"})
+    return names, canonical_form(names)
+
+
+@lru_cache(maxsize=1024)
+def types_at_birth(model: type[Model]) -> Mapping[str, type]:
+    """Return what kind of things a model's own code gives to each instance, by their names."""
+    try:
+        fresh = model.from_db(
+            None,
+            [field.attname for field in model._meta.concrete_fields],
+            [None] * len(model._meta.concrete_fields),
+        )
+    except Exception:  # noqa: BLE001 - whatever a model does when it is made
+        return NO_ATTRIBUTES
+    return {name: type(value) for name, value in vars(fresh).items()}
+
+
+born_with: dict[type, frozenset[str]] = {}  # the attributes of files, by their class
+wrapping: set[tuple[type[Model], str]] = set()  # fields whose values have no spelling of their own
+
+# Of the types that were met; spell() looks for that of a model's class step by step.
+encoders: dict[type, Callable[[Any], str]] = {
+    **ENCODERS,
+    **dict.fromkeys(CONTAINERS, canonical_alone),
+}

@@ -1,0 +1,350 @@
+"""The execute wrapper: analyse each statement of Django, collect dependencies, log writes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
+from typing import Any, cast
+
+from django.db import DatabaseError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from cachelayers.invalidation.dependencies import Capture, capture_here, listening_captures
+from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.log import log_of, write_tags
+from cachelayers.invalidation.own_statements import rows_of
+from cachelayers.invalidation.reports import warn_of_plain_get_once, warn_once
+from cachelayers.invalidation.sql.analysis import Analysis, Effect, database_of
+from cachelayers.invalidation.sql.tokens import Source
+from cachelayers.invalidation.tags import table_tag
+from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation.triggers import follow_schema
+from cachelayers.invalidation.units import is_written_to, living_unit, running_units
+from cachelayers.utils.counters import counts
+from cachelayers.utils.tracing import UNTRACKED, Work, current_work, is_own_read, note_query
+
+# Triggers have logged it, whoever has written.
+OWN_ROWS = (
+    f"SELECT 1 FROM {LOG} WHERE position = pg_current_xact_id_if_assigned()::text::bigint LIMIT 1"
+)
+
+
+def has_unnoticed_writes(databases: Iterable[str]) -> bool:
+    """Tell whether this thread's open transaction in one of the databases has written unnoticed."""
+    return any(has_written(connections[database]) for database in databases)
+
+
+def has_written(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a connection's open transaction has written, so far as its vendor tells."""
+    if not transaction_of(connection).is_open():
+        return False
+    if connection.vendor == "sqlite":
+        return changes_of(connection) != noticed_of(connection) and has_logged(connection)
+    if connection.vendor == "postgresql":
+        try:
+            return bool(rows_of(connection, OWN_ROWS))
+        except DatabaseError:
+            return True
+    return False
+
+
+def has_logged(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether the log shows rows that no other process can have written.
+
+    What a transaction has written to tables that are not tracked is none of our business, and what
+    an INSERT with RETURNING has written is counted only when its rows are fetched. While somebody
+    has written, nobody else can on SQLite, so the ids of his rows are above all that was read.
+    """
+    known = log_of(connection.alias).known
+    if known is None:
+        return True
+    try:
+        return bool(
+            rows_of(connection, f"SELECT 1 FROM {LOG} WHERE id >= {known.watermark} LIMIT 1")
+        )
+    except DatabaseError:
+        return True
+
+
+# SQLite counts the rows that a connection has changed, and costs nothing to ask.
+
+
+def note_begin(connection: BaseDatabaseWrapper) -> None:
+    """Begin to count with a transaction."""
+    if connection.vendor == "sqlite":
+        remember(connection, changes_of(connection))
+
+
+def counts_changes(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether what a statement changes there is to be counted."""
+    return connection.vendor == "sqlite" and connection.in_atomic_block
+
+
+@contextmanager
+def logged_changes(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Count what the block changes as noticed."""
+    if not counts_changes(connection):
+        yield
+        return
+    before = changes_of(connection)
+    try:
+        yield
+    finally:
+        remember(connection, noticed_of(connection) + changes_of(connection) - before)
+
+
+def changes_of(connection: BaseDatabaseWrapper) -> int:
+    """Return how many rows the connection has changed since it was opened."""
+    return int(connection.connection.total_changes)
+
+
+def noticed_of(connection: BaseDatabaseWrapper) -> int:
+    """Return how many of them were changed before the transaction, or noticed; or less."""
+    number, changes = connection.__dict__.get("_cachelayers_changes", (-1, -1))
+    return int(changes) if number == transaction_of(connection).number else -1
+
+
+def remember(connection: BaseDatabaseWrapper, changes: int) -> None:
+    """Remember it for the present transaction."""
+    number = transaction_of(connection).number
+    cast(Any, connection)._cachelayers_changes = (number, changes)
+
+
+# Whose reads of a cache are understood: our own, and those of sessions, which are for one visitor.
+UNDERSTOOD = ("cachelayers.", "django.contrib.sessions.")
+
+
+def receive_plain_get(cache: str) -> None:
+    """Have what is computed here be made of an unknown value. ``cache``: the alias."""
+    if is_own_read() or caller_of_backend(sys._getframe(3)).startswith(UNDERSTOOD):
+        return
+    captures = listening_captures()
+    for capture in captures:
+        capture.is_untracked = True
+    if captures:
+        counts.add(cache, "untracked_reads")
+        warn_of_plain_get_once(cache)
+
+
+def caller_of_backend(frame: FrameType | None) -> str:
+    """Return the module that has called a cache, of the frame of whoever called its method."""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        # Its own methods call one another, and Django's async twins call them in a thread.
+        if not module.startswith(("django.core.cache.", "cachelayers.backends.", "asgiref.")):
+            return module
+        frame = frame.f_back
+    return ""
+
+
+Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
+
+
+def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
+    connection: BaseDatabaseWrapper = context["connection"]
+    text = text_of(sql, connection)
+    analysis = database_of(connection).analysis(connection, text)
+    if analysis.effect is Effect.NONE:
+        return execute(sql, params, many, context)
+    if analysis.effect is Effect.READ:
+        note_read(connection, analysis, text, params)
+        if (work := current_work()) is not None:
+            return time_read(
+                work,
+                connection,
+                analysis,
+                text,
+                params,
+                lambda: execute(sql, params, many, context),
+            )
+        return execute(sql, params, many, context)
+    if analysis.effect is Effect.BEGIN:
+        note_begin(connection)
+        return execute(sql, params, many, context)
+    if analysis.reads:
+        note_read(connection, analysis, text, None if many else params)
+    return perform_write(
+        connection, analysis, params, many, lambda: execute(sql, params, many, context)
+    )
+
+
+# Our own statements on the log go past it.
+notice.is_cachelayers_notice = True  # type: ignore[attr-defined]
+
+
+def time_read(
+    work: Work,
+    connection: BaseDatabaseWrapper,
+    analysis: Analysis,
+    text: str,
+    params: Any,
+    execute: Callable[[], Any],
+) -> Any:
+    """Run a read of a request that is watched, and time it."""
+    at, began = time.time(), time.perf_counter()
+    try:
+        return execute()
+    finally:
+        tables = {(connection.alias, table.name) for table in analysis.tables}
+        if analysis.is_untracked:
+            tables.add(UNTRACKED)
+        note_query(work, text, params, tables, at, time.perf_counter() - began)
+
+
+def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:
+    """Return a statement's text; psycopg has objects for statements too."""
+    if isinstance(sql, str):
+        return sql
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    return str(sql.as_string(connection.connection) if hasattr(sql, "as_string") else sql)
+
+
+def note_read(connection: BaseDatabaseWrapper, analysis: Analysis, text: str, params: Any) -> None:
+    """Before a read: fix the unit's position, or add to what the captures depend on."""
+    if analysis.effect is Effect.READ and analysis.is_own_write:
+        note_write(connection)
+    if (capture := capture_here()) is not None:
+        note_read_of_captures([capture], connection, analysis, text, params)
+        return
+    if analysis.gives_rows and (analysis.tables or analysis.doubt):
+        unit = living_unit()
+        for one in running_units() if unit is None else [unit]:
+            one.has_seen_unknown |= bool(analysis.doubt)
+            if analysis.tables:
+                one.note_read(connection, analysis.read_tags(params))
+    if captures := listening_captures():
+        note_read_of_captures(captures, connection, analysis, text, params)
+
+
+def note_read_of_captures(
+    captures: list[Capture],
+    connection: BaseDatabaseWrapper,
+    analysis: Analysis,
+    text: str,
+    params: Any,
+) -> None:
+    """Before a read within recalls: what they make depends on it, or cannot be kept."""
+    tags = analysis.read_tags(params)
+    is_unstorable = bool(analysis.doubt) or (bool(tags) and is_written_to(connection))
+    for capture in captures:
+        capture.is_unstorable |= is_unstorable
+        capture.is_untracked |= analysis.is_untracked
+        capture.asks_clock |= analysis.asks_clock
+        if analysis.is_logged and (tags or analysis.untracked_tables):
+            untracked = [table_tag(name) for name in analysis.untracked_tables]
+            capture.note_tags(connection.alias, [*tags, *untracked])
+    if analysis.is_untracked or analysis.doubt or analysis.asks_clock:
+        counts.add(connection.alias, "untracked_reads")
+    if analysis.doubt:
+        warn_once(connection, text, f"is not kept: {analysis.doubt}")
+    elif analysis.asks_clock:
+        warn_once(connection, text, f"is kept for its timeout only: it {Source.CLOCK.value}")
+
+
+def note_write(connection: BaseDatabaseWrapper) -> None:
+    """Remember that this thread's transaction, and its unit of work, have written."""
+    transaction = transaction_of(connection)
+    is_open = transaction.is_open()
+    if is_open:
+        transaction.mark_dirty()
+    unit = living_unit()
+    if unit is not None:
+        unit.note_write(connection)
+    if is_open:
+        for capture in listening_captures():
+            capture.is_unstorable = True
+
+
+def perform_write(
+    connection: BaseDatabaseWrapper,
+    analysis: Analysis,
+    params: Any,
+    many: bool,
+    execute: Callable[[], Any],
+) -> Any:
+    """Run a write, and log what no trigger logs, in the same transaction."""
+    if analysis.is_own_write:
+        note_write(connection)
+    tags: list[str] = []
+    if analysis.unlogged or analysis.is_logged_change:
+        # executemany() may be given an iterator, which can be read once only.
+        tags = analysis.write_tags(params if not many else list_of(params), many=many)
+    if analysis.effect is Effect.SCHEMA:
+        return change_schema(connection, analysis, tags, execute)
+    if not tags and not counts_changes(connection):
+        return execute()
+    with logged_changes(connection):
+        if not tags:
+            return execute()
+        with one_transaction(connection, analysis):
+            write_tags(connection, tags)
+            return execute()
+
+
+def change_schema(
+    connection: BaseDatabaseWrapper,
+    analysis: Analysis,
+    tags: list[str],
+    execute: Callable[[], Any],
+) -> Any:
+    """Run a change of the schema, with its rows in the log and triggers that fit it.
+
+    Not in one transaction that is begun here: MySQL commits a change at once, SQLite's editor is
+    in one already. Where it is in none, its rows in the log are there before it is: once more.
+    """
+    is_one = transaction_of(connection).is_open() and connection.features.can_rollback_ddl
+    if LOG in analysis.changed_names:
+        tags = []  # nothing can be logged in a log that is only half made
+    try:
+        write_tags(connection, tags)
+        result = execute()
+    finally:
+        database_of(connection).note_change(analysis.renewed_names)
+    if analysis.is_followed:
+        follow_schema(connection, analysis.changed_names)
+    if not is_one:
+        write_tags(connection, tags)
+    return result
+
+
+def list_of(params: Any) -> Any:
+    """Return parameter sets that can be read twice; an iterator is not looked at."""
+    return params if isinstance(params, (list, tuple)) else [None]
+
+
+def one_transaction(
+    connection: BaseDatabaseWrapper, analysis: Analysis
+) -> AbstractContextManager[None]:
+    """Make a write and its rows in the log one, where the caller has no transaction.
+
+    Not for a write on SQLite whose rows are still to be fetched: a commit would take them away.
+    There, triggers log in the same statement.
+    """
+    if transaction_of(connection).is_open():
+        return nullcontext()
+    if connection.vendor == "sqlite" and analysis.returns_rows:
+        return nullcontext()
+    return transaction.atomic(connection.alias)
+
+
+def wrap_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    """Receive connection_created, also from the nameless connection that makes databases."""
+    if connection.alias not in connections.settings:
+        return
+    transaction_of(connection)  # from now on it is known when a transaction may have begun
+    if notice not in connection.execute_wrappers:
+        # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
+        connection.execute_wrappers.insert(0, notice)
+
+
+def wrap_all_connections() -> None:
+    """Notice what happens on connections that are made from now on, and on those there are."""
+    connection_created.connect(wrap_connection, dispatch_uid="cachelayers.wrap_connection")
+    for connection in connections.all(initialized_only=True):
+        wrap_connection(None, connection)

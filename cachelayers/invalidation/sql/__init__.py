@@ -1,0 +1,1 @@
+"""SQL analysis: which tables a statement reads and writes."""

@@ -1,0 +1,658 @@
+"""Tell what a statement means for the cache: which tracked tables it reads or writes.
+
+Statements as text, the database's catalogue and the tracked tables come together here. Called by
+noticing for every statement, so the answers are remembered by text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Any, cast
+from uuid import UUID
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.log import NEVER, log_of
+from cachelayers.invalidation.sql.catalogue import (
+    Catalogue,
+    Details,
+    load_catalogue,
+    load_details,
+    tables_of_indexes,
+)
+from cachelayers.invalidation.sql.statements import Kind, Statement, parse_statement
+from cachelayers.invalidation.sql.tokens import KNOWN_FUNCTIONS, Source, read_tokens
+from cachelayers.invalidation.tags import CLOCK, SCHEMA_TAG, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tracked import (
+    LOGGED_VENDORS,
+    KeyKind,
+    TrackedTable,
+    tables_of_all_models,
+    tracked_tables,
+    without_schema,
+)
+from cachelayers.invalidation.triggers import OWN_NAME, Guard, read_guard
+
+MOST_ANALYSES = 5_000
+MOST_DATABASES = 100  # or schemas of one
+LONGEST_POSTGRES_NAME = 63  # bytes
+LONGEST_REMEMBERED = 20_000  # characters of a statement
+MOST_ROWS = 100  # that one write logs one by one
+# Another program may have created a view or dropped a trigger; what Django does is in the log.
+CATALOGUE_SECONDS = 60.0
+FRESH_SECONDS = 1.0  # so young a catalogue is not loaded again for a name that is not in it
+SYSTEM_TABLES = frozenset({"dual", "pg_type"})  # which hold no data, and which Django reads
+
+
+class Effect(Enum):
+    """What a statement does, as far as it matters here."""
+
+    NONE = auto()
+    READ = auto()
+    WRITE = auto()
+    SCHEMA = auto()
+    BEGIN = auto()  # a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class RowsByKey:
+    """The rows of one table that a statement chooses by parameters."""
+
+    table: TrackedTable
+    parameters: tuple[int, ...]
+
+    def tags(self, parameters: Any) -> list[str] | None:
+        """Return the tags of the rows, or None where a parameter is no plain key."""
+        if not isinstance(parameters, (list, tuple)) or len(parameters) <= max(self.parameters):
+            return None
+        texts = [key_text(self.table, parameters[index]) for index in self.parameters]
+        if None in texts:
+            return None
+        return [row_tag(self.table.name, str(text)) for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What one statement means."""
+
+    effect: Effect
+    tables: tuple[TrackedTable, ...] = ()
+    rows: RowsByKey | None = None
+    is_untracked: bool = False  # a read that also names what is not tracked
+    # Tables that it reads and that are not tracked: newer code may track them, and finds the entry.
+    untracked_tables: tuple[str, ...] = ()
+    # A write: may change tracked tables. Those in `unlogged` have no trigger that logs it.
+    is_own_write: bool = False
+    unlogged: tuple[TrackedTable, ...] = ()
+    returns_rows: bool = False
+    # A change of the schema: all that it names, the tables and views among it that may mean
+    # something new, and whether there is a log to tell others of it.
+    changed_names: frozenset[str] = frozenset()
+    renewed_names: frozenset[str] = frozenset()
+    former_tables: tuple[str, ...] = ()  # that it names, and that only older code may track
+    is_logged_change: bool = False
+    is_followed: bool = False  # a change of the schema: by triggers
+    is_by_schema: bool = False  # a read of tables that views stand for
+
+    # Why what is made of its outcome cannot be kept; "": it can.
+    doubt: str = ""
+    is_logged: bool = False  # there is a log of its database
+    asks_clock: bool = False  # or chance: what is made of its outcome is kept for a time only
+    # Whether its outcome depends on rows that there were before; and whether it gives any of them.
+    reads: bool = True
+    gives_rows: bool = True
+
+    def read_tags(self, parameters: Any) -> list[str]:
+        """Return what its outcome depends on."""
+        tags = None if self.rows is None else self.rows.tags(parameters)
+        if tags is not None and self.rows is not None:
+            tags.append(all_rows_tag(self.rows.table.name))
+        else:
+            tags = [table_tag(table.name) for table in self.tables]
+            if self.is_by_schema:
+                tags.append(SCHEMA_TAG)
+        if self.asks_clock:
+            tags.append(CLOCK)
+        return tags
+
+    def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
+        """Return what has to be logged for a write, apart from what triggers log."""
+        if self.is_logged_change:
+            former = [tag(name) for name in self.former_tables for tag in (table_tag, all_rows_tag)]
+            return [SCHEMA_TAG, *former, *self._tags_written(parameters, many=many)]
+        return self._tags_written(parameters, many=many) if self.unlogged else []
+
+    def _tags_written(self, parameters: Any, *, many: bool) -> list[str]:
+        tags = [table_tag(table.name) for table in self.unlogged]
+        rows = self._rows_written(parameters, many=many)
+        if rows is None:
+            return [*tags, *(all_rows_tag(table.name) for table in self.unlogged)]
+        return [*tags, *rows]
+
+    def _rows_written(self, parameters: Any, *, many: bool) -> list[str] | None:
+        """Return the tags of the rows, or None where they are unknown or many."""
+        if self.rows is None or [self.rows.table] != list(self.unlogged):
+            return None
+        found: list[str] = []
+        for one in parameters if many else [parameters]:
+            tags = self.rows.tags(one)
+            if tags is None or len(found) + len(tags) > MOST_ROWS:
+                return None
+            found += tags
+        return found
+
+
+NOTHING = Analysis(Effect.NONE)
+BEGIN = Analysis(Effect.BEGIN)
+UNTRACKED = Analysis(Effect.READ, is_untracked=True)
+
+
+def key_text(table: TrackedTable, value: Any) -> str | None:
+    """Return the text of a key in tags, or None for what may not be compared as it is written."""
+    if table.key_kind is None:
+        return None
+    # Exactly these types: others may be compared, or written, otherwise than their text says.
+    if table.key_kind is KeyKind.INTEGER:
+        return str(value) if type(value) is int else None
+    if table.key_kind is KeyKind.TEXT:
+        return value if type(value) is str else None
+    if type(value) is UUID:
+        return value.hex
+    try:
+        return UUID(value).hex if type(value) is str else None
+    except ValueError:
+        return None
+
+
+class Database:
+    """What is known of one database, and of the statements that were run in it."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._analyses: dict[str, Analysis] = {}
+        self._tables: Mapping[str, TrackedTable] = {}
+        self._by_name: Mapping[str, list[TrackedTable]] = {}
+        self._catalogue: Catalogue | None = None
+        self._details = Details()
+        self._guard = NO_GUARD
+        self._load_again_at = 0.0  # of time.monotonic()
+        self._loaded_for: Version = None
+        # What statements of this process have given a new meaning since.
+        self._changed_names: set[str] = set()
+        # Tables that have triggers, or had before they were renamed: another may take the name.
+        self._guarded_names: set[str] = set()
+        # Temporary tables that statements have created, and whether any has changed the role.
+        self._temporary: set[str] = set()
+        self._changes_roles = False
+
+    def forget(self) -> None:
+        """Look at the database again before the next statement."""
+        self._catalogue = None
+        self._analyses = {}
+
+    def note_change(self, names: frozenset[str]) -> None:
+        """After a change of the schema: look again before the next statement with those names.
+
+        Not at once: a run of migrations has one such statement after the other.
+        """
+        self._changed_names |= names
+        self._analyses = {}
+        if LOG in names:  # whether there is one concerns every statement
+            self.forget()
+
+    def analysis(self, connection: BaseDatabaseWrapper, text: str) -> Analysis:
+        """Return what a statement means."""
+        if connection.vendor not in LOGGED_VENDORS:
+            return UNTRACKED
+        self._follow_settings(connection)
+        found = self._analyses.get(text)
+        # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
+        # only reads the log with each request, and should not parse that statement each time.
+        if found is NOTHING or (found is not None and self._is_current(connection.alias)):
+            return found
+        statement = parse_statement(
+            text, connection.vendor, has_backslashes=reads_backslashes(connection, text)
+        )
+        if statement.kind is Kind.SCHEMA and connection.vendor == "sqlite":
+            # There an index is dropped by its own name, and triggers ask for its columns.
+            indexed = tables_of_indexes(connection, statement.names)
+            statement = replace(statement, names=statement.names | indexed)
+        found = self._work_out(connection, statement)
+        if found.effect is Effect.SCHEMA:
+            renewed = names_outside_parentheses(text, connection.vendor)
+            found = replace(found, changed_names=statement.names, renewed_names=renewed)
+        if len(text) <= LONGEST_REMEMBERED:
+            if len(self._analyses) >= MOST_ANALYSES:
+                self._analyses = {}
+            self._analyses[text] = found
+        return found
+
+    def tables_behind(self, connection: BaseDatabaseWrapper, view: str) -> tuple[TrackedTable, ...]:
+        """Return the tracked tables that a view shows; none for what is no view."""
+        self._follow_settings(connection)
+        name = without_schema(view).lower()
+        catalogue = self._current_catalogue(connection, frozenset({name}))
+        return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
+
+    def has_log(self, connection: BaseDatabaseWrapper) -> bool:
+        """Tell whether there is a log of its changes."""
+        self._follow_settings(connection)
+        return self._current_catalogue(connection, frozenset()).has_log
+
+    def is_key_odd(self, connection: BaseDatabaseWrapper, table: TrackedTable) -> bool:
+        """Tell whether the database compares a table's keys otherwise than as they are written."""
+        self._follow_settings(connection)
+        name = without_schema(table.name).lower()
+        self._current_catalogue(connection, frozenset({name}))
+        return self._has_odd_key(table)
+
+    def _has_odd_key(self, table: TrackedTable) -> bool:
+        """Tell the same of a table of the present catalogue.
+
+        Also of one whose primary key is another column, as old code finds it during a deploy:
+        triggers that the new code has made log its rows by the new key.
+        """
+        return table.name in self._details.odd_keys or table.name in self._guard.keyless
+
+    def _follow_settings(self, connection: BaseDatabaseWrapper) -> None:
+        tables = tracked_tables(connection.alias)
+        if tables is not self._tables:
+            self._tables = tables
+            self._by_name = by_bare_name(tables.values(), connection.vendor)
+            self.forget()
+
+    def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Analysis:
+        if statement.changes_role and not self._changes_roles:
+            self._changes_roles = True  # from now on, row-level security may apply
+            self._analyses = {}
+        if statement.is_own and statement.kind is not Kind.SCHEMA:
+            return NOTHING
+        if statement.kind is Kind.NEUTRAL:
+            return BEGIN if statement.begins else neutral(statement)
+        if not self._tables:
+            return untracked(statement)
+        if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
+            # Triggers of ours: who makes or drops them logs what that means.
+            return Analysis(Effect.SCHEMA, reads=False)
+        return self._tracked(connection, statement)
+
+    def _tracked(self, connection: BaseDatabaseWrapper, statement: Statement) -> Analysis:
+        """Return what a statement means in a database with tracked tables."""
+        catalogue = self._catalogue_with(connection, statement)
+        if statement.temporary is not None:
+            self._temporary.add(statement.temporary)
+        statement = with_views(statement, catalogue, self._details, connection.vendor)
+        if statement.kind is Kind.READ:
+            analysis = self._read(statement, catalogue)
+        elif statement.kind is Kind.SCHEMA and not catalogue.has_log:
+            analysis = Analysis(Effect.SCHEMA)
+        else:
+            analysis = self._write(connection.vendor, statement, catalogue)
+        gives_rows = statement.kind is Kind.READ or (statement.reads and statement.returns_rows)
+        return replace(
+            analysis,
+            doubt=self._doubt_of(statement, analysis, catalogue),
+            is_logged=catalogue.has_log,
+            asks_clock=Source.CLOCK in statement.sources,
+            reads=statement.reads,
+            gives_rows=gives_rows or bool(statement.doubt),
+        )
+
+    def _tables_named(
+        self, found: frozenset[str], catalogue: Catalogue
+    ) -> tuple[TrackedTable, ...]:
+        """Return the tracked tables among names, also through views."""
+        names = set(found)
+        for name in found & catalogue.views.keys():
+            names |= catalogue.views[name]
+        return tuple(
+            table for name in sorted(names & self._by_name.keys()) for table in self._by_name[name]
+        )
+
+    def _untracked(self, names: frozenset[str], catalogue: Catalogue) -> tuple[str, ...]:
+        """Return the tables among names that are not tracked, as models spell them."""
+        spelt = tables_of_all_models()
+        found = (names & catalogue.tables) - self._by_name.keys()
+        return tuple(sorted(spelt.get(name, name) for name in found))
+
+    def _read(self, statement: Statement, catalogue: Catalogue) -> Analysis:
+        views = statement.names & catalogue.views.keys()
+        behind = frozenset[str]().union(*(catalogue.views[view] for view in views))
+        named = (statement.unqualified & (catalogue.tables | views)) - views | behind
+        # What a function of the users' reads is not in the text; and it may write.
+        calls = bool(statement.names & self._functions(catalogue))
+        tables = self._tables_named(statement.names, catalogue)
+        if tables:
+            # A table that newer code has renamed, with a view under the old name for older code.
+            renamed = self._untracked(behind, catalogue)
+            tables += tuple(TrackedTable(name, None, None) for name in renamed)
+        return Analysis(
+            Effect.READ,
+            tuple(self._tables.values()) if calls else tables,
+            None if calls else self._rows_of(statement, tables),
+            is_untracked=calls or bool(named - self._by_name.keys()),
+            untracked_tables=self._untracked(named, catalogue),
+            is_own_write=calls,
+            is_by_schema=calls or bool(views),
+        )
+
+    def _write(self, vendor: str, statement: Statement, catalogue: Catalogue) -> Analysis:
+        everything = tuple(self._tables.values())
+        tables = self._tables_named(statement.names, catalogue)
+        is_schema = statement.kind is Kind.SCHEMA
+        is_far_reaching = bool(statement.names & catalogue.far_reaching)
+        # A procedure, a block of code: what it writes is not in its text.
+        # Something new beside what there is changes nothing.
+        calls = bool(statement.names & self._functions(catalogue))
+        is_unknown = calls or not (
+            statement.names & (catalogue.tables | catalogue.views.keys())
+            or (is_schema and "create" in statement.names)
+        )
+        touched = everything if is_far_reaching or is_unknown else tables
+        unlogged = tuple(
+            table
+            for table in touched
+            if catalogue.has_log and not self._has_trigger_for(vendor, statement, table)
+        )
+        return Analysis(
+            Effect.SCHEMA if is_schema else Effect.WRITE,
+            everything if calls else tables,
+            None if touched is everything else self._rows_of(statement, tables),
+            is_own_write=bool(touched),
+            unlogged=unlogged,
+            returns_rows=statement.returns_rows,
+            is_logged_change=is_schema,
+            former_tables=self._untracked(statement.names, catalogue) if is_schema else (),
+            is_followed=is_schema and not statement.names.isdisjoint(self._guarded_names),
+        )
+
+    def _functions(self, catalogue: Catalogue) -> frozenset[str]:
+        return catalogue.functions | self._details.functions.keys()
+
+    def _doubt_of(self, statement: Statement, analysis: Analysis, catalogue: Catalogue) -> str:
+        """Return why what is made of a statement's outcome cannot be kept; "": it can."""
+        doubts = [*doubts_by_text(statement), *self._doubts_of_names(statement, catalogue)]
+        if analysis.tables and not catalogue.has_log:
+            doubts.append("its database has no log of changes: run `migrate` for it")
+        return next(iter(doubts), "")
+
+    def _doubts_of_names(self, statement: Statement, catalogue: Catalogue) -> Iterable[str]:
+        details = self._details
+        temporary = statement.tables_read & (details.temporary | self._temporary)
+        unknown = statement.tables_read - catalogue.tables - catalogue.views.keys() - SYSTEM_TABLES
+        secured = details.secured if self._changes_roles else details.secured_now
+        behind_views = frozenset[str]().union(
+            *(catalogue.views[name] for name in statement.names & catalogue.views.keys())
+        )
+        impure = (statement.calls & details.impure) - KNOWN_FUNCTIONS
+        bodiless = [
+            name
+            for name in sorted(statement.names & self._functions(catalogue))
+            if details.functions.get(name) is None
+        ]
+        if names := sorted(temporary):
+            yield f"{names[0]} is a temporary table"
+        if names := sorted(unknown - temporary):
+            yield f"{names[0]} is no table or view that the catalogue shows"
+        if names := sorted((statement.names & secured) | (behind_views & details.secured)):
+            yield f"who may see which rows of {names[0]} is decided by row-level security"
+        if names := sorted(statement.names & details.unread):
+            yield f"what is in the view {names[0]} could not be read: a table was locked"
+        if names := sorted(impure) or bodiless:
+            yield f"what the function {names[0]}() reads is not known"
+
+    def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
+        """Tell whether the database itself logs what this statement does to a table."""
+        if table.name not in self._guard.tables or statement.kind is Kind.SCHEMA:
+            return False
+        if vendor == "sqlite" and statement.replaces:
+            return False  # the row that gives way to the new one is deleted without a trigger
+        return not (vendor == "mysql" and statement.truncates)
+
+    def _rows_of(self, statement: Statement, tables: tuple[TrackedTable, ...]) -> RowsByKey | None:
+        lookup = statement.key_lookup
+        if lookup is None or len(tables) != 1 or not lookup.parameters:
+            return None
+        [table] = tables
+        is_key = (
+            table.key_kind is not None
+            and table.key_column is not None
+            and not self._has_odd_key(table)
+            and lookup.table.lower() == without_schema(table.name).lower()
+            and lookup.column.lower() == table.key_column.lower()
+        )
+        return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
+
+    def _catalogue_with(self, connection: BaseDatabaseWrapper, statement: Statement) -> Catalogue:
+        """Return the catalogue, loaded again where a table is not in it that is read."""
+        catalogue = self._current_catalogue(connection, statement.names)
+        is_young = self._load_again_at - time.monotonic() > CATALOGUE_SECONDS - FRESH_SECONDS
+        known = catalogue.tables | catalogue.views.keys() | SYSTEM_TABLES
+        if is_young or statement.tables_read <= known:
+            return catalogue
+        self._catalogue = None
+        return self._current_catalogue(connection, statement.names)
+
+    def _is_current(self, alias: str) -> bool:
+        return time.monotonic() < self._load_again_at and self._loaded_for == version_of(alias)
+
+    def _current_catalogue(
+        self, connection: BaseDatabaseWrapper, names: frozenset[str]
+    ) -> Catalogue:
+        """Return the catalogue as it is now, as far as some names are concerned."""
+        if (
+            self._catalogue is None
+            or not self._is_current(connection.alias)
+            or not names.isdisjoint(self._changed_names)
+        ):
+            self._loaded_for = version_of(connection.alias)
+            self._changed_names = set()
+            self._catalogue = load_catalogue(connection)
+            self._details = load_details(connection, self._tables.values())
+            self._guard = read_guard(connection) if self._catalogue.has_log else NO_GUARD
+            self._guarded_names |= self._guard.places
+            self._analyses = {}
+            self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
+        return self._catalogue
+
+
+def neutral(statement: Statement) -> Analysis:
+    """Return the meaning of a statement that neither reads nor writes rows of a table."""
+    return Analysis(Effect.READ, doubt=statement.doubt) if statement.doubt else NOTHING
+
+
+def untracked(statement: Statement) -> Analysis:
+    """Return the meaning of a statement in a database where nothing is tracked."""
+    if statement.kind is not Kind.READ:
+        return NOTHING
+    return Analysis(
+        Effect.READ,
+        is_untracked=True,
+        doubt=next(iter(doubts_by_text(statement)), ""),
+        asks_clock=Source.CLOCK in statement.sources,
+    )
+
+
+def reads_backslashes(connection: BaseDatabaseWrapper, text: str) -> bool | None:
+    """Tell whether the session reads backslashes in strings; None: it is not known here."""
+    if "\\" not in text or connection.vendor != "postgresql":
+        return None
+    status = connection.connection.info.parameter_status("standard_conforming_strings")
+    return bool(status != "on")
+
+
+def doubts_by_text(statement: Statement) -> Iterable[str]:
+    """Yield why a statement is not fully understood, as far as its text tells."""
+    if statement.doubt:
+        yield statement.doubt
+    for source in (Source.SQL, Source.SESSION):
+        if source in statement.sources:
+            yield f"it {source.value}"
+
+
+def with_views(
+    statement: Statement, catalogue: Catalogue, details: Details, vendor: str
+) -> Statement:
+    """Return the statement with what is in the views and functions that it names."""
+    calls, sources, names = statement.calls, statement.sources, statement.names
+    bodies = {**details.views, **details.functions}
+    open_names, seen = set(statement.names & bodies.keys()), set()
+    while open_names:
+        seen.add(name := open_names.pop())
+        inner = parse_statement(bodies[name] or "", vendor)
+        calls, sources = calls | inner.calls, sources | inner.sources
+        found = inner.names & bodies.keys()
+        names |= found & (details.functions.keys() | details.unread)
+        open_names |= found - seen
+    return replace(statement, calls=calls, sources=sources, names=names)
+
+
+NO_GUARD = Guard(frozenset(), frozenset(), frozenset(), frozenset())
+Version = tuple[str, int, float] | None
+
+
+def version_of(alias: str) -> Version:
+    """Return what changes when this process reads in the log that a schema was changed.
+
+    As long as older transactions may still be committed after that row, with each look at the log.
+    """
+    log = log_of(alias)
+    known = log.known
+    if known is None:
+        return None
+    last = known.last.get(SCHEMA_TAG, NEVER)
+    return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
+
+
+# Words of SQL that name nothing without quotes, and are in other statements too.
+RESERVED = frozenset(
+    [
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "asc",
+        "by",
+        "cascade",
+        "check",
+        "column",
+        "constraint",
+        "create",
+        "default",
+        "delete",
+        "desc",
+        "distinct",
+        "drop",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+        "insert",
+        "into",
+        "is",
+        "join",
+        "key",
+        "limit",
+        "not",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+        "references",
+        "select",
+        "set",
+        "table",
+        "to",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "where",
+        "with",
+    ]
+)
+
+
+def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
+    """Return the names of a statement but those of a new table's columns, in lower case.
+
+    A table that others refer to is one whose deletions reach far from then on.
+    """
+    found, depth, before = set(), 0, ""
+    for token in read_tokens(text, vendor):
+        depth += (token.word == "(") - (token.word == ")")
+        name = token.text.lower()
+        is_word = name in RESERVED and not token.is_quoted
+        if token.is_name and not is_word and (depth == 0 or before == "references"):
+            found.add(name)
+        before = name
+    return frozenset(found)
+
+
+def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[TrackedTable]]:
+    """Return the tables by their names in lower case, as statements have them.
+
+    Several may have one name, in two schemas or by their case. PostgreSQL cuts names off.
+    """
+    found: dict[str, list[TrackedTable]] = {}
+    for table in tables:
+        name = without_schema(table.name)
+        cut = name.encode()[:LONGEST_POSTGRES_NAME].decode(errors="ignore")
+        for one in {name.lower(), cut.lower() if vendor == "postgresql" else name.lower()}:
+            found.setdefault(one, []).append(table)
+    return found
+
+
+_databases: dict[str, Database] = {}
+
+
+def database_of(connection: BaseDatabaseWrapper) -> Database:
+    """Return what this process knows of the database behind a connection.
+
+    Tests have an alias mean another database than before; django-tenants has it mean another
+    schema with each request.
+    """
+    place = place_of(connection)
+    found = _databases.get(place)
+    if found is None:
+        if len(_databases) >= MOST_DATABASES:
+            _databases.clear()
+        found = _databases.setdefault(place, Database())
+    return found
+
+
+def place_of(connection: BaseDatabaseWrapper) -> str:
+    """Return where a connection leads. Asked for each statement, so remembered with what it is of.
+
+    As text: the name of a file may be a Path, of which each hash takes longer than all the rest.
+    """
+    settings, schema = connection.settings_dict, getattr(connection, "schema_name", None)
+    name, host, port = settings["NAME"], settings["HOST"], settings["PORT"]
+    known = connection.__dict__.get("_cachelayers_place")
+    if (
+        known is not None
+        and known[0] is name
+        and known[1] is host
+        and known[2] is port
+        and known[3] is schema
+    ):
+        return str(known[4])
+    place = repr((connection.alias, name, host, port, schema))
+    cast(Any, connection)._cachelayers_place = (name, host, port, schema, place)
+    return place
+
+
+def forget_databases() -> None:
+    """Look at every database again; after a migration."""
+    for database in list(_databases.values()):
+        database.forget()

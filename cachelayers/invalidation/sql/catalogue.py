@@ -1,0 +1,456 @@
+"""Ask a database what names stand for: tables, views, functions, rules, and what those read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import django.db
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.invalidation.dialects import LOG
+from cachelayers.invalidation.own_statements import rows_of
+from cachelayers.invalidation.sql.statements import names_of
+from cachelayers.invalidation.sql.tokens import PURE_ON_SQLITE, read_tokens
+from cachelayers.invalidation.tracked import KeyKind, TrackedTable
+from cachelayers.invalidation.triggers.definitions import literal
+from cachelayers.utils.answers import Undo, is_in_transaction, undone_at_failure
+from cachelayers.utils.time_limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a database's names have in them; names in lower case."""
+
+    views: Mapping[str, str] = field(default_factory=dict)  # their definitions
+    unread: frozenset[str] = frozenset()  # views whose definition could not be had in time
+    # The users' functions and procedures; None where the body cannot be read, or is no SQL.
+    functions: Mapping[str, str | None] = field(default_factory=dict)
+    # Functions that are not the users', and not known to return the same each time.
+    impure: frozenset[str] = frozenset()
+    temporary: frozenset[str] = frozenset()
+    secured: frozenset[str] = frozenset()  # tables with row-level security
+    secured_now: frozenset[str] = frozenset()  # those where it applies to the present role
+    # Tracked tables whose key column compares values otherwise than by what they are written as.
+    odd_keys: frozenset[str] = frozenset()
+
+
+def load_details(connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]) -> Details:
+    """Return the present ones."""
+    load = {
+        "sqlite": load_sqlite_details,
+        "postgresql": load_postgres_details,
+        "mysql": load_mysql_details,
+    }
+    keyed = [table for table in tables if table.key_column is not None]
+    return load[connection.vendor](connection, keyed)
+
+
+Rows = Mapping[str, list[tuple[str, str | None]]]
+
+
+def rows_by_kind(connection: BaseDatabaseWrapper, statement: str) -> Rows:
+    """Return what a statement finds, by its first column."""
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    for kind, name, text in rows_of(connection, statement):
+        found.setdefault(kind, []).append((name.lower(), text))
+    return found
+
+
+def names_among(rows: Rows, kind: str) -> frozenset[str]:
+    """Return the names of one kind."""
+    return frozenset(name for name, _ in rows.get(kind, []))
+
+
+def bodies_among(rows: Rows) -> dict[str, str | None]:
+    """Return the bodies of functions; of several with one name all, or None."""
+    found: dict[str, str | None] = {}
+    for name, body in rows.get("function", []):
+        known = found.get(name, "")
+        found[name] = None if known is None or not body else f"{known};{body}"
+    return found
+
+
+# SQLite
+
+SQLITE_DETAILS = """
+SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'view')
+UNION ALL SELECT 'temporary', name, sql FROM sqlite_temp_master
+UNION ALL SELECT 'impure', name, NULL FROM pragma_function_list
+WHERE NOT builtin AND NOT flags & 0x800
+"""
+
+
+def load_sqlite_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
+    """Read definitions; functions are those that Python gives to the connection."""
+    rows = rows_by_kind(connection, SQLITE_DETAILS)
+    definitions = {name: sql or "" for name, sql in rows.get("table", [])}
+    return Details(
+        views={name: sql or "" for name, sql in rows.get("view", [])},
+        impure=names_among(rows, "impure") - PURE_ON_SQLITE,
+        temporary=names_among(rows, "temporary"),
+        odd_keys=frozenset(
+            table.name
+            for table in keyed
+            if not is_plain_on_sqlite(table, definitions.get(table.name.lower(), ""))
+        ),
+    )
+
+
+def is_plain_on_sqlite(table: TrackedTable, definition: str) -> bool:
+    """Tell whether a definition gives the key column the affinity of its kind, and no collation."""
+    tokens = read_tokens(definition, "sqlite")
+    words = [token.word for token in tokens]
+    column = str(table.key_column).lower()
+    types = [
+        words[at + 1]
+        for at, token in enumerate(tokens[:-1])
+        if token.is_name and token.text.lower() == column and words[at - 1] in {"(", ","}
+    ]
+    if table.key_kind is KeyKind.UUID:
+        return True
+    if table.key_kind is KeyKind.INTEGER:
+        return bool(types) and "int" in types[0]
+    is_text = bool(types) and any(part in types[0] for part in ("char", "text", "clob"))
+    return is_text and "collate" not in words
+
+
+# PostgreSQL
+
+# To show a definition, PostgreSQL locks the view and the tables in it: while a migration has one of
+# them, that waits until it is over. So the lock is looked for first, and waited for briefly if it
+# comes in between.
+POSTGRES_VIEWS = """
+WITH locked (relation) AS MATERIALIZED (
+  SELECT l.relation FROM pg_locks l JOIN pg_database b ON b.oid = l.database
+  WHERE b.datname = current_database() AND l.locktype = 'relation'
+    AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
+)
+SELECT c.relname, CASE WHEN c.oid NOT IN (SELECT relation FROM locked) AND NOT EXISTS (
+    SELECT 1 FROM pg_rewrite r
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+      AND d.refclassid = 'pg_class'::regclass
+    WHERE r.ev_class = c.oid AND d.refobjid IN (SELECT relation FROM locked)
+  ) THEN pg_get_viewdef(c.oid) END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                  AND d.objid = c.oid AND d.deptype = 'e')
+"""
+POSTGRES_VIEW_NAMES = "SELECT relname, NULL FROM pg_class WHERE relkind = 'v'"
+POSTGRES_LOCK_SECONDS = 0.1
+POSTGRES_DETAILS = """
+SELECT CASE WHEN row_security_active(c.oid) THEN 'secured now' ELSE 'secured' END, c.relname, NULL
+FROM pg_class c WHERE c.relrowsecurity
+UNION ALL
+SELECT 'temporary', c.relname, NULL FROM pg_class c
+WHERE c.relpersistence = 't' AND c.relkind IN ('r', 'v', 'p')
+UNION ALL
+SELECT CASE WHEN u.is_own THEN 'impure' ELSE 'function' END, p.proname,
+  CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN p.prosrc END
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_language l ON l.oid = p.prolang
+CROSS JOIN LATERAL (SELECT n.nspname = 'pg_catalog' OR EXISTS (
+    SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
+    AND d.objid = p.oid AND d.deptype = 'e')) AS u (is_own)
+WHERE n.nspname <> 'information_schema' AND p.proname NOT LIKE 'cachelayers%'
+  AND p.prorettype <> 'trigger'::regtype AND (NOT u.is_own OR p.provolatile = 'v')
+"""
+POSTGRES_KEYS = """
+SELECT k.number, t.typname, COALESCE(l.collisdeterministic, TRUE) FROM (VALUES {keys})
+  AS k (number, relation, name)
+JOIN pg_attribute a ON a.attrelid = to_regclass(k.relation) AND a.attname = k.name
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+"""
+POSTGRES_TYPES = {
+    KeyKind.INTEGER: {"int2", "int4", "int8"},
+    KeyKind.TEXT: {"text", "varchar"},
+    KeyKind.UUID: {"uuid", "text", "varchar", "bpchar"},
+}
+
+
+def load_postgres_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
+    """Read the system catalogue."""
+    rows = rows_by_kind(connection, POSTGRES_DETAILS)
+    secured_now = names_among(rows, "secured now")
+    views = views_on_postgres(connection)
+    return Details(
+        views={name.lower(): text or "" for name, text in views},
+        unread=frozenset(name.lower() for name, text in views if text is None),
+        functions=bodies_among(rows),
+        impure=names_among(rows, "impure"),
+        temporary=names_among(rows, "temporary"),
+        secured=secured_now | names_among(rows, "secured"),
+        secured_now=secured_now,
+        odd_keys=odd_keys_on_postgres(connection, keyed),
+    )
+
+
+def views_on_postgres(connection: BaseDatabaseWrapper) -> list[tuple[Any, ...]]:
+    """Return the views' names and definitions; None instead of one that takes too long to have."""
+    limit = Limit()
+    if has_psycopg3(connection):  # the other driver reads one answer of a message
+        limit = (
+            limit_in_transaction(connection, POSTGRES_LOCK_SECONDS)
+            if is_in_transaction(connection)
+            else limit_alone(connection, POSTGRES_LOCK_SECONDS, in_bulk=True)
+        )
+    statement = f"{limit.before}{POSTGRES_VIEWS.strip()}{limit.after}"
+    try:
+        with undone_at_failure(connection, Undo(limit.undo)):
+            return rows_of(connection, statement, answers_before=limit.answers_before)
+    except django.db.Error:
+        return rows_of(connection, POSTGRES_VIEW_NAMES)
+
+
+def odd_keys_on_postgres(
+    connection: BaseDatabaseWrapper, keyed: list[TrackedTable]
+) -> frozenset[str]:
+    """Return the tables whose key column is not of a type that compares by what is written."""
+    if not keyed:
+        return frozenset()
+    quote: Callable[[str], str] = connection.ops.quote_name
+    keys = ", ".join(
+        f"({number}, {literal(quote(table.name))}, {literal(str(table.key_column))})"
+        for number, table in enumerate(keyed)
+    )
+    plain = {
+        keyed[number].name
+        for number, of_type, is_deterministic in rows_of(
+            connection, POSTGRES_KEYS.format(keys=keys)
+        )
+        if keyed[number].key_kind is KeyKind.UUID
+        or (is_deterministic and of_type in POSTGRES_TYPES.get(keyed[number].key_kind, ()))
+    }
+    return frozenset(table.name for table in keyed) - plain
+
+
+# MySQL and MariaDB
+
+MYSQL_DETAILS = """
+SELECT 'view', table_name, view_definition FROM information_schema.views
+WHERE table_schema = DATABASE()
+UNION ALL
+SELECT 'function', routine_name, routine_definition FROM information_schema.routines
+WHERE routine_schema = DATABASE()
+"""
+MYSQL_KEYS = """
+SELECT table_name, column_name, data_type FROM information_schema.columns
+WHERE table_schema = DATABASE() AND column_key <> ''
+"""
+MYSQL_INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
+
+
+def load_mysql_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
+    """Read the information schema."""
+    rows = rows_by_kind(connection, MYSQL_DETAILS)
+    types = {
+        (table.lower(), column.lower()): data_type.lower()
+        for table, column, data_type in rows_of(connection, MYSQL_KEYS)
+    }
+    return Details(
+        views={name: text or "" for name, text in rows.get("view", [])},
+        functions=bodies_among(rows),
+        odd_keys=frozenset(
+            table.name
+            for table in keyed
+            if table.key_kind is KeyKind.INTEGER
+            and types.get((table.name.lower(), str(table.key_column).lower())) not in MYSQL_INTEGERS
+        ),
+    )
+
+
+OUR_PREFIX = "cachelayers_"  # of triggers
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What the names in a database stand for; all in lower case."""
+
+    tables: frozenset[str]
+    views: Mapping[str, frozenset[str]]  # the tables that a view reads, through other views too
+    functions: frozenset[str]  # of the users', procedures too
+    # Tables a write to which changes others: by triggers that are not ours, rules, or cascades.
+    far_reaching: frozenset[str]
+    has_log: bool  # where the statements of the connection mean it
+
+
+def load_catalogue(connection: BaseDatabaseWrapper) -> Catalogue:
+    """Return the present catalogue."""
+    return {"sqlite": load_sqlite, "postgresql": load_postgres, "mysql": load_mysql}[
+        connection.vendor
+    ](connection)
+
+
+def expand(views: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Return what each view reads in the end; views in a circle end it."""
+    found = {}
+    for view in views:
+        seen: set[str] = set()
+        open_names = set(views[view])
+        while open_names:
+            name = open_names.pop()
+            if name not in seen:
+                seen.add(name)
+                open_names |= views.get(name, frozenset())
+        found[view] = frozenset(seen - views.keys())
+    return found
+
+
+# SQLite
+
+SQLITE = """
+SELECT type, name, tbl_name, sql FROM sqlite_master
+UNION ALL SELECT type, name, tbl_name, sql FROM sqlite_temp_master
+"""
+SQLITE_INDEXES = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"
+
+
+def tables_of_indexes(connection: BaseDatabaseWrapper, names: frozenset[str]) -> frozenset[str]:
+    """Return the tables whose indexes are among names, in an SQLite file; all in lower case."""
+    rows = rows_of(connection, SQLITE_INDEXES)
+    return frozenset(table.lower() for name, table in rows if name.lower() in names)
+
+
+def load_sqlite(connection: BaseDatabaseWrapper) -> Catalogue:
+    """Read sqlite_master: definitions are kept as they were written."""
+    rows = rows_of(connection, SQLITE)
+    tables = frozenset(name.lower() for kind, name, _, _ in rows if kind == "table")
+    views = {name.lower(): names_of(sql, "sqlite") for kind, name, _, sql in rows if kind == "view"}
+    known = tables | views.keys()
+    far = {
+        table.lower()
+        for kind, name, table, _ in rows
+        if kind == "trigger" and not name.startswith(OUR_PREFIX)
+    }
+    for kind, _, _, sql in rows:
+        if kind == "table" and sql and has_cascade(sql):
+            far |= referenced_tables(sql)
+    return Catalogue(
+        tables,
+        expand({view: (names & known) - {view} for view, names in views.items()}),
+        frozenset(),
+        frozenset(far),
+        LOG in tables,
+    )
+
+
+def has_cascade(sql: str) -> bool:
+    """Tell whether a table's definition has a foreign key by which the database writes to it."""
+    text = " ".join(sql.lower().split())
+    return any(
+        f"on {event} {action}" in text
+        for event in ("delete", "update")
+        for action in ("cascade", "set null", "set default")
+    )
+
+
+def referenced_tables(sql: str) -> set[str]:
+    """Return the tables that a definition's foreign keys refer to."""
+    tokens = [token for token in read_tokens(sql, "sqlite") if token.is_name]
+    return {
+        token.text.lower()
+        for before, token in pairwise(tokens)
+        if before.text.lower() == "references" and not before.is_quoted
+    }
+
+
+# PostgreSQL
+
+POSTGRES = f"""
+SELECT c.relkind::text, c.relname, NULL
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'f', 'm', 'v')
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_toast%'
+UNION ALL
+SELECT 'uses', v.relname, t.relname FROM pg_class v
+JOIN pg_rewrite r ON r.ev_class = v.oid
+JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+  AND d.refclassid = 'pg_class'::regclass
+JOIN pg_class t ON t.oid = d.refobjid AND t.oid <> v.oid
+WHERE v.relkind = 'v'
+UNION ALL
+-- Rows of a partition, and of a table that inherits, are rows of another too.
+SELECT 'uses', c.relname, p.relname FROM pg_inherits i
+JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+WHERE p.relkind IN ('r', 'p')
+UNION ALL
+SELECT 'far', p.relname, NULL FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+WHERE p.relkind IN ('r', 'p')
+UNION ALL
+SELECT 'log', '{LOG}', NULL WHERE to_regclass('{LOG}') IS NOT NULL
+UNION ALL
+SELECT 'function', p.proname, NULL FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND p.proname NOT LIKE 'cachelayers%'
+  AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
+                  AND d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'far', c.relname, NULL FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'cachelayers%'
+UNION ALL
+SELECT 'far', c.relname, NULL FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid
+WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+UNION ALL
+SELECT 'far', c.relname, NULL FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+WHERE r.rulename <> '_RETURN' AND r.ev_type <> '1'
+"""
+
+
+def load_postgres(connection: BaseDatabaseWrapper) -> Catalogue:
+    """Read the system catalogue: PostgreSQL knows what its views depend on."""
+    rows = rows_of(connection, POSTGRES)
+    by_kind: dict[str, list[tuple[str, str]]] = {}
+    for kind, name, used in rows:
+        by_kind.setdefault(kind, []).append((name.lower(), (used or "").lower()))
+    views: dict[str, frozenset[str]] = {name: frozenset() for name, _ in by_kind.get("v", [])}
+    for name, used in by_kind.get("uses", []):
+        views[name] = views.get(name, frozenset()) | {used}
+    return Catalogue(
+        frozenset(name for kind in "rpfm" for name, _ in by_kind.get(kind, [])),
+        expand(views),
+        frozenset(name for name, _ in by_kind.get("function", [])),
+        frozenset(name for name, _ in by_kind.get("far", [])),
+        "log" in by_kind,
+    )
+
+
+# MySQL and MariaDB
+
+MYSQL = """
+SELECT 'table', table_name, NULL FROM information_schema.tables
+WHERE table_schema = DATABASE() AND table_type <> 'VIEW'
+UNION ALL
+SELECT 'view', table_name, view_definition FROM information_schema.views
+WHERE table_schema = DATABASE()
+UNION ALL
+SELECT 'function', routine_name, NULL FROM information_schema.routines
+WHERE routine_schema = DATABASE()
+UNION ALL
+SELECT 'far', event_object_table, NULL FROM information_schema.triggers
+WHERE trigger_schema = DATABASE() AND trigger_name NOT LIKE 'cachelayers%'
+UNION ALL
+SELECT 'far', referenced_table_name, NULL FROM information_schema.referential_constraints
+WHERE constraint_schema = DATABASE()
+  AND (delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION'))
+"""
+
+
+def load_mysql(connection: BaseDatabaseWrapper) -> Catalogue:
+    """Read the information schema; what a view reads is in its definition."""
+    by_kind: dict[str, list[tuple[str, str]]] = {}
+    for kind, name, definition in rows_of(connection, MYSQL):
+        by_kind.setdefault(kind, []).append((name.lower(), definition or ""))
+    tables = frozenset(name for name, _ in by_kind.get("table", []))
+    views = {name: names_of(definition, "mysql") for name, definition in by_kind.get("view", [])}
+    known = tables | views.keys()
+    return Catalogue(
+        tables,
+        expand({view: (names & known) - {view} for view, names in views.items()}),
+        frozenset(name for name, _ in by_kind.get("function", [])),
+        frozenset(name for name, _ in by_kind.get("far", [])),
+        LOG in tables,
+    )

@@ -1,0 +1,134 @@
+"""Text for people: masked passwords, and names that are like a misspelt one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from django.conf import settings
+
+MASK = "***"
+SHORTEST_SECRET = 3  # shorter ones would be found in any text
+# A value in a URL's query, or an option, that is nobody's business.
+SECRET_NAME = re.compile(r"pass|pwd|secret|token|auth|credential", re.IGNORECASE)
+SECRET_IN_QUERY = re.compile(
+    rf"(?P<name>[?&;#][^=&;#]*(?:{SECRET_NAME.pattern})[^=&;#]*=)(?P<secret>[^&]*)", re.IGNORECASE
+)
+# Between two addresses in one text, as Django and its clients part them.
+NEXT_ADDRESS = re.compile(r"[;,]\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+PATH = re.compile(r"(?:[a-z]:)?[/\\]", re.IGNORECASE)
+# What a client that reads an address by the rules takes for its end: the password goes on.
+ENDS_OF_HOST = re.compile(r"[/?#@]")
+USER_OF_ANY_URL = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+
+
+class Address(NamedTuple):
+    """One address, taken apart. ``user``: with the password."""
+
+    scheme: str
+    user: str
+    rest: str
+
+
+def shown_location(alias: str) -> str:
+    """Return the LOCATION of an alias of CACHES without passwords."""
+    return ", ".join(without_password(each) for each in locations_of(alias))
+
+
+def locations_of(alias: str) -> list[str]:
+    """Return every address in the LOCATION of an alias."""
+    location = settings.CACHES[alias].get("LOCATION", "")
+    given = location if isinstance(location, list | tuple | set) else [location]
+    return [address for each in given for address in NEXT_ADDRESS.split(str(each))]
+
+
+def without_password(location: str) -> str:
+    """Return addresses with user and password, and what their queries keep, masked."""
+    return ", ".join(masked(address) for address in NEXT_ADDRESS.split(location))
+
+
+def masked(address: str) -> str:
+    """Return one address without its secrets."""
+    scheme, user, rest = take_apart(SECRET_IN_QUERY.sub(rf"\g<name>{MASK}", address))
+    return f"{scheme}{MASK}@{rest}" if user else f"{scheme}{rest}"
+
+
+def take_apart(address: str) -> Address:
+    """Find user and password: up to the last @, where a password that is not encoded ends too.
+
+    Not by urlsplit(): it takes a slash in the password for the end of the host, and raises for some
+    addresses.
+    """
+    head, colon, rest = address.partition("://") if "://" in address else ("", "", address)
+    user = "" if PATH.match(rest) else rest.rpartition("@")[0]
+    return Address(f"{head}{colon}", user, rest[len(user) + 1 :] if user else rest)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text, such as a client's error, in which no password of the settings stands."""
+    for secret in sorted(set(secrets_of_settings()), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    # Of addresses that are in nobody's settings here, such as that of a queue's broker.
+    return USER_OF_ANY_URL.sub(MASK, text)
+
+
+def secrets_of_settings() -> Iterator[str]:
+    """Yield every password in CACHES and DATABASES, as it is written there and decoded."""
+    for alias, config in settings.CACHES.items():
+        yield from secrets_in(config)
+        for address in locations_of(alias):
+            yield from secrets_of_address(address)
+    yield from secrets_in(dict(settings.DATABASES))
+
+
+def secrets_of_address(address: str) -> Iterator[str]:
+    """Yield the passwords in one address, and the parts that a client may take for a host."""
+    for found in SECRET_IN_QUERY.finditer(address):
+        yield from _forms(found["secret"])
+    password = take_apart(address).user.partition(":")[2]
+    for part in {password, *ENDS_OF_HOST.split(password)}:
+        yield from _forms(part)
+
+
+def secrets_in(options: Any, *, is_secret: bool = False) -> Iterator[str]:
+    """Yield the values in nested options whose names tell that they are secret."""
+    if isinstance(options, Mapping):
+        for name, value in options.items():
+            yield from secrets_in(value, is_secret=bool(SECRET_NAME.search(str(name))))
+    elif isinstance(options, list | tuple):
+        for each in options:
+            yield from secrets_in(each, is_secret=is_secret)
+    elif is_secret and isinstance(options, bytes):
+        yield from _forms(options.decode(errors="replace"))
+    elif is_secret and isinstance(options, str | int):
+        yield from _forms(str(options))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    for form in (secret, unquote(secret)):
+        if len(form) >= SHORTEST_SECRET:
+            yield form
+
+
+LIKE_ENOUGH = 0.5  # difflib's ratio; its default of 0.6 misses 'pages' for 'country pages'
+MOST_SHOWN = 8
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """``There is no warmer 'contry'. Did you mean 'country'?``"""
+    names = list(known)
+    return f"There is no {kind} {name!r}. {_advise(name, names)}"
+
+
+def _advise(name: str, known: list[str]) -> str:
+    if not known:
+        return "None exists."
+    near = get_close_matches(name, known, cutoff=LIKE_ENOUGH)
+    near += [other for other in known if name and name in other and other not in near]
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near[:MOST_SHOWN]))}?"
+    rest = " ..." if len(known) > MOST_SHOWN else ""
+    return f"There are: {', '.join(map(repr, known[:MOST_SHOWN]))}{rest}."
