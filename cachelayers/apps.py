@@ -26,7 +26,7 @@ class CacheLayersConfig(AppConfig):
         sessions.remember_names()
         execute_wrapper.wrap_all_connections()
         listen_to_plain_gets(execute_wrapper.receive_plain_get)
-        auto_units.open_units()
+        auto_units.connect_all()
         writer.connect()
         post_migrate.connect(
             options.apply_storage_options,
