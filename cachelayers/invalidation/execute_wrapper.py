@@ -24,8 +24,10 @@ from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
 from cachelayers.invalidation.units import is_written_to, living_unit, running_units
+from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
-from cachelayers.utils.tracing import UNTRACKED, Work, current_work, is_own_read, note_query
+from cachelayers.utils.execute_wrappers import mark_as_own
+from cachelayers.utils.tracing import UNTRACKED, Work, current_work, note_query
 
 # Triggers have logged it, whoever has written.
 OWN_ROWS = (
@@ -179,8 +181,8 @@ def wrap_execute(
     )
 
 
-# Our own statements on the log go past it.
-wrap_execute.is_cachelayers_wrapper = True  # type: ignore[attr-defined]
+# The statements of the cache and of the log go past it.
+mark_as_own(wrap_execute, own_changes=logged_changes)
 
 
 def time_read(

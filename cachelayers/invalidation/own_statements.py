@@ -22,6 +22,7 @@ from cachelayers.utils.answers import (
     outside_event_loop,
     undone_at_failure,
 )
+from cachelayers.utils.execute_wrappers import is_own
 from cachelayers.utils.locks import no_fork_within
 from cachelayers.utils.time_limits import (
     SLOW_FAILURE_SECONDS,
@@ -132,9 +133,7 @@ def without_execute_wrapper(connection: BaseDatabaseWrapper) -> Iterator[None]:
     if connection.connection is None and not connection.in_atomic_block:
         connection.ensure_connection()
     usual = connection.execute_wrappers
-    connection.execute_wrappers = [
-        one for one in usual if not getattr(one, "is_cachelayers_wrapper", False)
-    ]
+    connection.execute_wrappers = [one for one in usual if not is_own(one)]
     try:
         yield
     finally:

@@ -21,7 +21,8 @@ from cachelayers.invalidation.routes import are_there_routers, database_to_check
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.observing import note_peeked
 from cachelayers.lookup.policy import report
-from cachelayers.utils.tracing import active_traces, own_read, pop_layer, running_captures
+from cachelayers.utils.captures import own_read, running_captures
+from cachelayers.utils.tracing import active_traces, pop_layer
 
 
 class Peeked(Enum):
