@@ -21,7 +21,7 @@ class CacheLayersConfig(AppConfig):
 
         self.connect_core()
         checks.register_all()
-        auto_units.open_units()
+        auto_units.connect_all()
         writer.connect()
 
     def connect_core(self) -> None:
