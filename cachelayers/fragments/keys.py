@@ -13,8 +13,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from cachelayers.canonical import Unstable, canonical_form, canonical_str
 from cachelayers.conf import package_settings
-from cachelayers.entries import Unstable, canonical_form, canonical_str
 from cachelayers.fragments.canonical import canonical_arguments
 
 LONGEST_NAME = 150  # characters; with "fragment:" it is a tag, which must fit the column of the log

@@ -20,7 +20,7 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import Promise
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.canonical import canonical_arguments
 from cachelayers.fragments.dependencies import add_dependencies
 from cachelayers.fragments.keys import finish_key, make_key, tag_of_name
@@ -58,7 +58,7 @@ from cachelayers.fragments.variants import (
 )
 from cachelayers.invalidation.dependencies import Capture, current_capture, without_laziness
 from cachelayers.invalidation.units import current_unit
-from cachelayers.lookup import MISS, UNREAD, Policy, peek, recall_after_peeking, remembered_tags
+from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
 
 logger = logging.getLogger("cachelayers.fragments")
@@ -195,7 +195,7 @@ class Fragment:
             key,
             tag_options.timeout,
             tag_options.stale,
-            (*remembered_tags((tag_of_name(tag_options.name),)), *tag_options.tags),
+            (*cached_user_tags((tag_of_name(tag_options.name),)), *tag_options.tags),
             collects=True,
             accepts=self.accepts,
         )
@@ -347,7 +347,7 @@ def store_before_variant_marker(
     """Store the value before its variant marker: otherwise others would render it as well."""
     with suppress(Unstable):  # for example, the user has no key
         key = fragment.key(dimensions)
-        recall_after_peeking(fragment.policy(key), rendered_fragment.hand_over, UNREAD)
+        recall_after_peeking(fragment.policy(key), rendered_fragment.hand_over, NOT_READ)
 
 
 def render_fragment(fragment: Fragment) -> RenderedFragment:

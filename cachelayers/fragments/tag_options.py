@@ -17,7 +17,7 @@ from django.template.base import FilterExpression, Parser
 
 from cachelayers.conf import package_settings
 from cachelayers.fragments.keys import check_name
-from cachelayers.lookup import UNSET, cap_timeout, remembered_tags
+from cachelayers.lookup import UNSET, cached_user_tags, cap_timeout
 
 logger = logging.getLogger("cachelayers.fragments")
 # Django's own {% cache %} tag uses the cache with this alias, if there is one.
@@ -139,7 +139,7 @@ def check_options(where: str, name: object, options: Mapping[str, Any]) -> TagOp
             choose_alias(options.get("using")),
             timeout,
             stale,
-            remembered_tags(tags_in(options.get("tags", ()))),
+            cached_user_tags(tags_in(options.get("tags", ()))),
         )
     except (TypeError, ValueError) as error:
         raise TemplateSyntaxError(f"{where}: the fragment cannot be cached: {error}") from error
