@@ -35,7 +35,7 @@ from cachelayers.fragments.markup import (
 )
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.fragments.tag_options import check_options, names_of_items, warn_of_missing
-from cachelayers.fragments.variants import requests_of, users_of
+from cachelayers.fragments.variants import note_locale, requests_of, users_of
 from cachelayers.invalidation.dependencies import without_laziness
 
 MISSING = "there is no such template"
@@ -159,6 +159,7 @@ class NotingNames(Context):
 
 def note_all(environment: Environment) -> None:
     """Have an environment and its contexts tell what they are asked for."""
+    note_locale()
     cls, context_class = type(environment), environment.context_class
     if not issubclass(cls, NotingLookups):
         environment.__class__ = type(cls.__name__, (NotingLookups, cls), {})

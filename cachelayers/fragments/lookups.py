@@ -12,6 +12,7 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.db.models import Model
 from django.utils.functional import LazyObject, Promise, empty
 
+from cachelayers.compat import URLS
 from cachelayers.entries import Unstable
 from cachelayers.fragments.canonical import Canonicalizer
 from cachelayers.fragments.markup import (
@@ -23,7 +24,6 @@ from cachelayers.fragments.markup import (
     text_of,
 )
 from cachelayers.fragments.variants import (
-    URLS,
     USER,
     VALUES_IN_URLS,
     Surroundings,

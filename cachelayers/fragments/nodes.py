@@ -60,7 +60,7 @@ from cachelayers.fragments.sources import (
     source_of_libraries,
 )
 from cachelayers.fragments.tag_options import Loop, Options
-from cachelayers.fragments.variants import requests_of, users_of
+from cachelayers.fragments.variants import note_locale, requests_of, users_of
 from cachelayers.invalidation.dependencies import without_laziness
 
 HOLE_COUNT = "_cachelayers_holes"  # of a parser
@@ -162,6 +162,7 @@ class TagSurroundings:
 
     def __init__(self, parser: Parser, token: Token) -> None:
         """Read what is only known now."""
+        note_locale()
         self.origin = origin_of(parser)
         self.where = f"{self.origin}, line {token.lineno}"
         # Another tag of the file may have the same name and arguments, and other contents.

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from django.db.models import Model
 from django.urls import base as urls
 from django.utils import timezone, translation
-from django.utils.translation import trans_real
 
+from cachelayers.compat import LANGUAGE, TIME_ZONE, URLS, stand_in_front_of_active
 from cachelayers.entries import (
     Unstable,
     canonical_all,
@@ -41,11 +41,6 @@ from cachelayers.request_access import (
     unobserved,
 )
 
-LANGUAGE = "language"
-TIME_ZONE = "time zone"
-# What URLs are made by: the URLconf, the prefix of the script, and what the {% url %} tag asks the
-# request for.
-URLS = "urls"
 VALUES_IN_URLS = frozenset({"request:current_app", "request:resolver_match", "match:namespace"})
 NOTHING: Final = object()  # is active
 Known = tuple[int, Any]  # by which thread, and what
@@ -98,20 +93,8 @@ class Noted:
 
 
 def note_locale() -> None:
-    """See to it that it is noticed. Looked at each time: overridden settings renew the objects."""
-    holders: tuple[tuple[Any, str, str], ...] = (
-        (trans_real, "_active", LANGUAGE),
-        (timezone, "_active", TIME_ZONE),
-        (urls, "_urlconfs", URLS),
-        (urls, "_prefixes", URLS),
-    )
-    for module, name, dimension in holders:
-        holder = getattr(module, name)
-        if not isinstance(holder, Noted):
-            setattr(module, name, Noted(holder, dimension))
-
-
-note_locale()  # before the first block is rendered too: hits ask as well
+    """See to it that it is noticed. Hits ask too, so not only before a block is rendered."""
+    stand_in_front_of_active(Noted)
 
 
 def current_language() -> str:

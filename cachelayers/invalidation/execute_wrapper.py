@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from cachelayers.compat import add_execute_wrapper
 from cachelayers.invalidation.dependencies import Capture, capture_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import log_of, write_tags
@@ -171,10 +172,6 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     return perform_write(
         connection, analysis, params, many, lambda: execute(sql, params, many, context)
     )
-
-
-# Our own statements on the log go past it.
-notice.is_cachelayers_notice = True  # type: ignore[attr-defined]
 
 
 def time_read(
@@ -338,9 +335,7 @@ def wrap_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any)
     if connection.alias not in connections.settings:
         return
     transaction_of(connection)  # from now on it is known when a transaction may have begun
-    if notice not in connection.execute_wrappers:
-        # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
-        connection.execute_wrappers.insert(0, notice)
+    add_execute_wrapper(connection, notice)
 
 
 def wrap_all_connections() -> None:

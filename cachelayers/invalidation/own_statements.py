@@ -11,6 +11,7 @@ import django.db
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.compat import without_execute_wrapper
 from cachelayers.conf import package_settings
 from cachelayers.test_runs import apart_from_test
 from cachelayers.utils.answers import (
@@ -102,7 +103,7 @@ def _run_in_time(
         undo = Undo(limit.undo)
         stack.enter_context(answered_within(connection, seconds, undo))
         stack.enter_context(undone_at_failure(connection, undo))
-        stack.enter_context(unnoticed(connection))
+        stack.enter_context(without_execute_wrapper(connection))
         if connection.vendor == "sqlite":
             stack.enter_context(locked_no_longer_than(connection, seconds))
         cursor = stack.enter_context(connection.cursor())
@@ -123,22 +124,6 @@ def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
     if is_in_transaction(connection):
         return limit_in_transaction(connection, seconds)
     return limit_alone(connection, seconds, in_bulk=False)
-
-
-@contextmanager
-def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Leave our own execute wrapper out, to which our own statements mean nothing."""
-    # First: a connection that is made within the block would get the wrapper for that block only.
-    if connection.connection is None and not connection.in_atomic_block:
-        connection.ensure_connection()
-    usual = connection.execute_wrappers
-    connection.execute_wrappers = [
-        one for one in usual if not getattr(one, "is_cachelayers_notice", False)
-    ]
-    try:
-        yield
-    finally:
-        connection.execute_wrappers = usual
 
 
 @contextmanager
