@@ -20,7 +20,7 @@ class CacheLayersConfig(AppConfig):
         from cachelayers.backends.database import options, sessions
         from cachelayers.invalidation import execute_wrapper, triggers
         from cachelayers.statistics import writer
-        from cachelayers.utils.tracing import listen_to_plain_gets
+        from cachelayers.utils.captures import listen_to_plain_gets
 
         checks.register_all()
         sessions.remember_names()

@@ -107,6 +107,8 @@ from django.urls import base as urls
 from django.utils import timezone
 from django.utils.translation import trans_real
 
+from cachelayers.utils.execute_wrappers import is_own
+
 # Not `__wrapped__`, which every wrapper has. A wrapper around ours takes this over, and rightly.
 OURS = "_cachelayers_wrapped"
 
@@ -187,7 +189,6 @@ def add_execute_wrapper(connection: BaseDatabaseWrapper, wrapper: Callable[..., 
     Test: tests/invalidation/test_first_statement.py
     Avoidable: no.
     """
-    setattr(wrapper, OURS, True)
     if wrapper not in connection.execute_wrappers:
         # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
         connection.execute_wrappers.insert(0, wrapper)
@@ -200,7 +201,7 @@ def without_execute_wrapper(connection: BaseDatabaseWrapper) -> Iterator[None]:
     if connection.connection is None and not connection.in_atomic_block:
         connection.ensure_connection()
     usual = connection.execute_wrappers
-    connection.execute_wrappers = [one for one in usual if not hasattr(one, OURS)]
+    connection.execute_wrappers = [one for one in usual if not is_own(one)]
     try:
         yield
     finally:

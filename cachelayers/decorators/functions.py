@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from asgiref.sync import iscoroutinefunction
 
+from cachelayers.canonical import find_by_name
 from cachelayers.decorators.storing import Arguments, Storage, Words
-from cachelayers.entries import find_by_name
 from cachelayers.invalidation.tags import word_tags
 from cachelayers.lookup import UNSET, Timeout, check_times
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 
-from cachelayers.entries import (
+from cachelayers.canonical import (
     STATIC_C_TYPE,
     ArgumentKeys,
     DraftGiven,

@@ -41,7 +41,7 @@ from django.template.loader_tags import BlockNode
 from django.utils.functional import LazyObject, Promise
 from django.utils.translation import gettext_lazy
 
-from cachelayers.entries import (
+from cachelayers.canonical import (
     ENCODERS,
     PLAIN_VALUE,
     STATIC_C_TYPE,

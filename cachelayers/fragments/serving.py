@@ -19,7 +19,7 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import Promise
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.canonical import canonical_arguments
 from cachelayers.fragments.dependencies import add_dependencies
 from cachelayers.fragments.keys import finish_key, make_key, word_of

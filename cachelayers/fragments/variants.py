@@ -12,8 +12,7 @@ from django.db.models import Model
 from django.urls import base as urls
 from django.utils import timezone, translation
 
-from cachelayers.compat import LANGUAGE, TIME_ZONE, URLS, stand_in_front_of_active
-from cachelayers.entries import (
+from cachelayers.canonical import (
     Unstable,
     canonical_all,
     canonical_form,
@@ -22,6 +21,7 @@ from cachelayers.entries import (
     path_of_class,
     unwrap_lazy_object,
 )
+from cachelayers.compat import LANGUAGE, TIME_ZONE, URLS, stand_in_front_of_active
 from cachelayers.fragments.canonical import (
     DEEPEST_RELATION,
     Canonicalizer,

@@ -22,7 +22,7 @@ from cachelayers.invalidation.reports import warn_of_draft_once, warn_of_old_per
 from cachelayers.invalidation.tags import CLOCK, table_tag, without_many_rows
 from cachelayers.invalidation.tracked import tracked_tables
 from cachelayers.invalidation.units import Unit, living_unit
-from cachelayers.utils.tracing import running_captures
+from cachelayers.utils.captures import running_captures
 
 Place = tuple[int, int]  # thread, and task or 0
 

@@ -25,8 +25,10 @@ from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
 from cachelayers.invalidation.units import is_written_to, living_unit, running_units
+from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
-from cachelayers.utils.tracing import UNTRACKED, Work, current_work, is_own_read, note_query
+from cachelayers.utils.execute_wrappers import mark_as_own
+from cachelayers.utils.tracing import UNTRACKED, Work, current_work, note_query
 
 # Triggers have logged it, whoever has written.
 OWN_ROWS = (
@@ -172,6 +174,10 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     return perform_write(
         connection, analysis, params, many, lambda: execute(sql, params, many, context)
     )
+
+
+# The statements of the cache and of the log go past it.
+mark_as_own(notice, own_changes=logged_changes)
 
 
 def time_read(

@@ -34,6 +34,7 @@ from cachelayers.lookup.observing import note_found, note_peeked
 from cachelayers.lookup.peeking import MISS, UNREAD, judge
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.steps import AwaitFlight, CacheStep, ReadLease, Sleep, Steps, TakeLease
+from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import run
 from cachelayers.utils.locks import cache_of
 from cachelayers.utils.single_flight import begin_or_join, complete
@@ -42,7 +43,6 @@ from cachelayers.utils.tracing import (
     begin_recall,
     going_on,
     note_layer,
-    own_read,
     take_layer,
     within_recall,
 )

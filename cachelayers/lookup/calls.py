@@ -8,8 +8,8 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.db.models import Model
 
+from cachelayers.canonical import Unsaved, Unstable, canonical_form
 from cachelayers.conf import package_settings
-from cachelayers.entries import Unsaved, Unstable, canonical_form
 from cachelayers.invalidation.dependencies import (
     Capture,
     add_instance,

@@ -21,7 +21,8 @@ from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.observing import note_peeked
 from cachelayers.lookup.policy import report
-from cachelayers.utils.tracing import going_on, own_read, running_captures, take_layer
+from cachelayers.utils.captures import own_read, running_captures
+from cachelayers.utils.tracing import going_on, take_layer
 
 
 class Peeked(Enum):

@@ -30,9 +30,9 @@ from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.invalidation.routes import are_there_routers, database_to_ask
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.policy import Policy, report
+from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import Step
 from cachelayers.utils.single_flight import Flight
-from cachelayers.utils.tracing import own_read
 
 # As most values are, and all fragments without holes.
 WITH_NOTHING_TO_READ = frozenset({NoneType, bool, int, float, str, bytes, SafeString})

@@ -18,7 +18,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import arecall, recall, unit_of_work
 from cachelayers.invalidation.units import CommandUnit, OwnUnit, begin_unit, end_unit, within_unit
-from cachelayers.utils.tracing import running_captures
+from cachelayers.utils.captures import running_captures
 from tests.conftest import empty_cache
 from tests.invalidation.conftest import empty
 from tests.library.models import Author
