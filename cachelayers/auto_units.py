@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from cachelayers.compat import put_first_in_middleware, wrap_commands
+from cachelayers import compat
 from cachelayers.invalidation.units import CommandUnit, OwnUnit, Unit, unit_of_work
 
 MIDDLEWARE = "cachelayers.middleware.unit_of_work_middleware"
@@ -18,22 +18,22 @@ MIDDLEWARE = "cachelayers.middleware.unit_of_work_middleware"
 ENDLESS_COMMANDS = frozenset({"runserver", "shell", "testserver", "test", "dbshell"})
 
 
-def open_units() -> None:
+def connect_all() -> None:
     """Connect to everything that begins and ends work."""
-    open_for_requests()
-    open_for_commands()
-    open_for_tasks()
-    open_for_celery()
+    add_middleware()
+    wrap_commands()
+    connect_tasks()
+    connect_celery()
 
 
-def open_for_requests() -> None:
+def add_middleware() -> None:
     """Make each request a unit of work."""
-    put_first_in_middleware(MIDDLEWARE)
+    compat.put_first_in_middleware(MIDDLEWARE)
 
 
-def open_for_commands() -> None:
+def wrap_commands() -> None:
     """Make each management command a unit of work."""
-    wrap_commands(execute_in_unit)
+    compat.wrap_commands(execute_in_unit)
 
 
 def execute_in_unit(
@@ -74,7 +74,7 @@ class OpenUnits(threading.local):
 tasks = OpenUnits()
 
 
-def open_for_tasks() -> None:
+def connect_tasks() -> None:
     """Connect to Django's own tasks, which came with Django 6.0."""
     if find_spec("django.tasks") is None:
         return
@@ -87,7 +87,7 @@ def open_for_tasks() -> None:
     )
 
 
-def open_for_celery() -> None:
+def connect_celery() -> None:
     """Connect to Celery's tasks, where Celery is installed."""
     if find_spec("celery") is None:
         return

@@ -34,7 +34,7 @@ from cachelayers.utils.time_limits import (
 )
 
 
-def rows_of(
+def fetch_rows(
     connection: BaseDatabaseWrapper, statement: str, *, answers_before: int = 0
 ) -> list[tuple[Any, ...]]:
     """Return the rows of a statement without parameters, after so many others in its message."""

@@ -33,7 +33,7 @@ from cachelayers.utils.answers import (
     Undo,
     answered_within,
     connect_within,
-    is_cut,
+    is_connection_lost,
     is_in_transaction,
     undone_at_failure,
 )
@@ -160,7 +160,7 @@ class DjangoSession:
             except DATABASE_ERRORS as error:
                 if is_in_transaction(self.connection) or attempt == ATTEMPTS:
                     raise
-                if was_connected and is_cut(self.connection, error):
+                if was_connected and is_connection_lost(self.connection, error):
                     return self._perform_anew(perform, in_bulk=in_bulk)
                 if fault_of(error) is not Fault.CONFLICT:
                     raise

@@ -24,7 +24,7 @@ from cachelayers.backends.layered.state import (
     record_name,
     record_of,
 )
-from cachelayers.entries import is_sealed
+from cachelayers.entries import is_envelope
 from cachelayers.invalidation.units import current_unit
 
 
@@ -385,7 +385,7 @@ def with_head(head: str, what: Any) -> Any:
 
 def are_all_sealed(what: Any) -> bool:
     """Tell whether all that is written are entries of which the log says whether they hold."""
-    return isinstance(what, Mapping) and all(is_sealed(entry.value) for entry in what.values())
+    return isinstance(what, Mapping) and all(is_envelope(entry.value) for entry in what.values())
 
 
 def names_in(what: Any) -> Sequence[str]:
