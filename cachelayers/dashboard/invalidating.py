@@ -37,7 +37,7 @@ from cachelayers.conf import package_settings
 from cachelayers.fragments import word_of
 from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
 from cachelayers.invalidation.log import TAGS_PER_STATEMENT
-from cachelayers.invalidation.tags import key_tag, models_of_word, word_tag
+from cachelayers.invalidation.tags import key_tag, models_declaring, user_tag
 from cachelayers.invalidation.tracked import log_database, tracked_models
 from cachelayers.models import Invalidation
 from cachelayers.utils.text import unknown_name, without_secrets
@@ -180,7 +180,7 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
 
 def of_word(word: str) -> tuple[str, list[str]]:
     """Say what has a word."""
-    declaring = ", ".join(model._meta.label for model in models_of_word(word_tag(word)))
+    declaring = ", ".join(model._meta.label for model in models_declaring(user_tag(word)))
     if declaring:
         return _("Every entry with this tag, as each write to %s does.") % declaring, []
     return _("Every entry with this tag."), []

@@ -41,17 +41,17 @@ from django.template.loader_tags import BlockNode
 from django.utils.functional import LazyObject, Promise
 from django.utils.translation import gettext_lazy
 
-from cachelayers.entries import (
+from cachelayers.canonical import (
     ENCODERS,
     PLAIN_VALUE,
     STATIC_C_TYPE,
     Unstable,
-    beginning_of_row,
     canonical_all,
     canonical_form,
     canonical_instance,
     canonical_lazy_text,
     canonical_member,
+    canonical_row_prefix,
     canonical_str,
     find_by_name,
     path_of,
@@ -599,7 +599,7 @@ def canonicalizer_of_rows(model: type[Model]) -> Callable[[Model], str]:
                 if (key := values.get(key_name)) is not None:
                     beginning = beginnings.get(state.db)
                     if beginning is None:
-                        beginning = beginnings[state.db] = beginning_of_row(model, state.db)
+                        beginning = beginnings[state.db] = canonical_row_prefix(model, state.db)
                     return beginning + ENCODERS.get(type(key), canonical_form)(key)
         return canonical_alone(instance)
 

@@ -19,12 +19,12 @@ from cachelayers.fragments.lookups import ABSENT, ALL_NAMES, CanonicalName
 from cachelayers.fragments.variants import USER
 from cachelayers.invalidation.dependencies import (
     Capture,
-    add_all_seen,
+    add_all_dependencies,
     add_instance,
     mistrust_old_permissions,
     without_laziness,
 )
-from cachelayers.lookup import add_given
+from cachelayers.lookup import add_rows_of_argument
 
 NoteName = Callable[[str], None]
 FORLOOP = "forloop"
@@ -269,11 +269,13 @@ def add_dependencies(
         return True
     if capture.unit.is_of_one_recall:
         return False
-    add_all_seen(capture)
+    add_all_dependencies(capture)
     return True
 
 
 def add_argument(capture: Capture, argument: object) -> bool:
     """Depend on the rows in an argument. Tell whether the key and these say all of it."""
     argument = without_laziness(argument)
-    return add_given(capture, list(argument) if isinstance(argument, QuerySet) else argument)
+    return add_rows_of_argument(
+        capture, list(argument) if isinstance(argument, QuerySet) else argument
+    )

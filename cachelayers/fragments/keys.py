@@ -10,8 +10,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from cachelayers.canonical import Unstable, canonical_form, canonical_str
 from cachelayers.conf import package_settings
-from cachelayers.entries import Unstable, canonical_form, canonical_str
 from cachelayers.fragments.canonical import canonical_arguments
 
 LONGEST_NAME = 150  # characters; with "fragment:" it is a word, which the log's column must hold

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.keys import canonical_each, finish_keys
 from cachelayers.fragments.markup import current_rendering, unpack_variant_marker
 from cachelayers.fragments.serving import (

@@ -12,7 +12,7 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.db.models import Model
 from django.utils.functional import LazyObject, Promise, empty
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.canonical import Canonicalizer
 from cachelayers.fragments.markup import (
     has_token,

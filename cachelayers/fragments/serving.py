@@ -19,7 +19,7 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import Promise
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.canonical import canonical_arguments
 from cachelayers.fragments.dependencies import add_dependencies
 from cachelayers.fragments.keys import finish_key, make_key, word_of
@@ -57,7 +57,7 @@ from cachelayers.fragments.variants import (
 )
 from cachelayers.invalidation.dependencies import Capture, current_capture, without_laziness
 from cachelayers.invalidation.units import current_unit
-from cachelayers.lookup import MISS, UNREAD, Policy, peek, recall_after_peeking, remembered_tags
+from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
 
 logger = logging.getLogger("cachelayers.fragments")
@@ -194,7 +194,7 @@ class Fragment:
             key,
             given.timeout,
             given.stale,
-            (*remembered_tags((word_of(given.name),)), *given.words),
+            (*cached_user_tags((word_of(given.name),)), *given.words),
             collects=True,
             accepts=self.accepts,
         )
@@ -346,7 +346,7 @@ def store_before_variant_marker(
     """Store it under the right key before others are told of that: else they render it too."""
     with suppress(Unstable):  # the user has no key, say
         key = fragment.key(dimensions)
-        recall_after_peeking(fragment.policy(key), rendered_fragment.hand_over, UNREAD)
+        recall_after_peeking(fragment.policy(key), rendered_fragment.hand_over, NOT_READ)
 
 
 def make(fragment: Fragment) -> RenderedFragment:

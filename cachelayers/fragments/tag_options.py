@@ -14,7 +14,7 @@ from django.template.base import FilterExpression, Parser
 
 from cachelayers.conf import package_settings
 from cachelayers.fragments.keys import check_name
-from cachelayers.lookup import UNSET, cap_timeout, remembered_tags
+from cachelayers.lookup import UNSET, cached_user_tags, cap_timeout
 
 logger = logging.getLogger("cachelayers.fragments")
 # Django's own tag uses the cache of this alias, where there is one.
@@ -137,7 +137,7 @@ def check_options(where: str, name: object, options: Mapping[str, Any]) -> TagOp
             choose_alias(options.get("using")),
             timeout,
             stale,
-            remembered_tags(words_in(options.get("tags", ()))),
+            cached_user_tags(words_in(options.get("tags", ()))),
         )
     except (TypeError, ValueError) as error:
         raise TemplateSyntaxError(f"{where}: the fragment cannot be cached: {error}") from error

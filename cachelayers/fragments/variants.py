@@ -13,7 +13,7 @@ from django.urls import base as urls
 from django.utils import timezone, translation
 from django.utils.translation import trans_real
 
-from cachelayers.entries import (
+from cachelayers.canonical import (
     Unstable,
     canonical_all,
     canonical_form,

@@ -44,7 +44,7 @@ def test_a_command_is_a_unit_where_another_package_has_wrapped_it_first(
         return execute(self, *arguments, **options)
 
     monkeypatch.setattr(BaseCommand, "execute", of_another)
-    auto_units.open_for_commands()
+    auto_units.wrap_commands()
 
     call_command(Look())
 
@@ -55,7 +55,7 @@ def test_commands_are_wrapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseCommand, "execute", BaseCommand.execute)
     wrapped = BaseCommand.execute
 
-    auto_units.open_for_commands()
+    auto_units.wrap_commands()
 
     assert BaseCommand.execute is wrapped
 

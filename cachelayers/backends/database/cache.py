@@ -25,7 +25,7 @@ from cachelayers.entries import (
 )
 from cachelayers.exceptions import CacheUnavailable, MissingTable
 from cachelayers.utils.answers import outside_event_loop
-from cachelayers.utils.tracing import note_plain_get, running_captures
+from cachelayers.utils.captures import note_plain_get, running_captures
 
 MOST_SHOWN_BYTES = 2**20  # of a value shown to an operator
 

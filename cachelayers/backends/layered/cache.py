@@ -29,10 +29,10 @@ from cachelayers.backends.layered.state import POLL_SECONDS, state_of
 from cachelayers.backends.memory.store import MOST_READS, Record, thaw
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.units import current_unit
+from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import arun, run
 from cachelayers.utils.locks import fork_count
-from cachelayers.utils.tracing import note_plain_get, running_captures
 
 LONGEST_NAME = 160  # with the heads that layers add, within memcached's 250
 ENTRY_OF_LONG_NAME = 100

@@ -24,7 +24,7 @@ from cachelayers.backends.layered.state import (
     record_name,
     record_of,
 )
-from cachelayers.entries import is_sealed
+from cachelayers.entries import is_envelope
 from cachelayers.invalidation.units import current_unit
 
 
@@ -192,7 +192,7 @@ class Coordination:
                     break
             if removed is FAILED or removed is REFUSED:
                 answer = FAILED
-        if layer.is_transactional and not are_all_sealed(what):
+        if layer.is_transactional and not are_all_envelopes(what):
             yield Call(layer, "note_own", self.limit_seconds, names_in(with_head(head, what)))
         if answer is FAILED:
             yield from self._note_missed(layer)
@@ -385,9 +385,9 @@ def with_head(head: str, what: Any) -> Any:
     return [f"{head}{name}" for name in what]
 
 
-def are_all_sealed(what: Any) -> bool:
+def are_all_envelopes(what: Any) -> bool:
     """Return whether all written entries have dependencies: the log can invalidate them."""
-    return isinstance(what, Mapping) and all(is_sealed(entry.value) for entry in what.values())
+    return isinstance(what, Mapping) and all(is_envelope(entry.value) for entry in what.values())
 
 
 def names_in(what: Any) -> Sequence[str]:

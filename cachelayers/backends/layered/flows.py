@@ -22,7 +22,7 @@ from cachelayers.backends.layered.layers.base import (
     LayerEntry,
 )
 from cachelayers.backends.layered.state import own_names
-from cachelayers.entries import LEASE_SUFFIX, is_sealed
+from cachelayers.entries import LEASE_SUFFIX, is_envelope
 from cachelayers.invalidation.units import current_unit
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import run
@@ -183,12 +183,12 @@ class Flows(Coordination):
         They were made of committed data if the unit of work has written nothing.
         """
         unit = current_unit()
-        are_sealed = all(is_sealed(entry.value) for entry in entries.values())
-        return are_sealed and unit is not None and not unit.is_dirty()
+        are_envelopes = all(is_envelope(entry.value) for entry in entries.values())
+        return are_envelopes and unit is not None and not unit.is_dirty()
 
     def _need_no_bus(self, entries: Entries) -> bool:
         """Return whether an event would be a needless write: each hit checks the tags anyway."""
-        return self.bus.costs_a_write and all(is_sealed(one.value) for one in entries.values())
+        return self.bus.costs_a_write and all(is_envelope(one.value) for one in entries.values())
 
     def delete(self, names: Sequence[str]) -> Flow:
         """Delete, the lowest layer first; return whether any entry was known to exist."""

@@ -17,7 +17,7 @@ from cachelayers.backends.layered.bus import Bus, StreamPosition, make_bus
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.layers.base import LayerEntry
 from cachelayers.backends.layered.options import LayeredOptions
-from cachelayers.entries import is_sealed
+from cachelayers.entries import is_envelope
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.locks import ForkSafeLock, fork_count
 
@@ -228,7 +228,7 @@ class State:
 
         A recalled value needs no bound: its tags are checked on each hit.
         """
-        if is_sealed(entry.value) or not self.has_shared:
+        if is_envelope(entry.value) or not self.has_shared:
             return entry
         seconds = self.options.memory_seconds
         if not self.is_bus_readable:

@@ -34,7 +34,7 @@ from cachelayers.clearing import (
 from cachelayers.conf import package_settings
 from cachelayers.fragments import word_of
 from cachelayers.invalidation.invalidate import invalidate
-from cachelayers.invalidation.tags import note_words
+from cachelayers.invalidation.tags import remember_user_tags
 from cachelayers.utils.text import unknown_name, without_secrets
 
 EVERYWHERE = "in every cache and every layer: none is touched, and none serves them any more"
@@ -69,7 +69,7 @@ def plan_invalidations(
 def carry_out(target: str | type[Model]) -> Cleared:
     """Invalidate one target; the plan has warned of an unknown tag already."""
     if isinstance(target, str):
-        note_words([target])
+        remember_user_tags([target])
     invalidate(target)
     return Cleared(done="invalidated")
 
