@@ -36,9 +36,9 @@ def add_middleware() -> None:
     context variable comes back.
     """
     if MIDDLEWARE not in settings.MIDDLEWARE:
-        given: Any = settings.MIDDLEWARE  # a list, or a tuple, as the project has it
-        others = (MIDDLEWARE, *given)
-        settings.MIDDLEWARE = others if isinstance(given, tuple) else list(others)
+        usual: Any = settings.MIDDLEWARE  # a list, or a tuple, as the project has it
+        others = (MIDDLEWARE, *usual)
+        settings.MIDDLEWARE = others if isinstance(usual, tuple) else list(others)
 
 
 def wrap_commands() -> None:
