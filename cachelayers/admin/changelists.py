@@ -21,8 +21,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from cachelayers.dashboard.history import Happening
-from cachelayers.dashboard.invalidating import Choice, Done, Outcome, carry_out, name_of_row
+from cachelayers.dashboard import Choice, Done, Happening, Outcome, carry_out, name_of_row
 from cachelayers.invalidation.tracked import concrete_models, tracked_models
 from cachelayers.models import Invalidate
 
