@@ -212,7 +212,7 @@ class Storage:
         self._is_distinguished = True
 
     def recall(self, arguments: Arguments, keywords: Keywords) -> Any:
-        """Get the value of a call, or compute and store it. An async function gives an awaitable."""
+        """Get the value of a call, or compute and store it; an awaitable of it if it is async."""
         try:
             key = self.key(arguments, keywords)
         except DraftArgument:

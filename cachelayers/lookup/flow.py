@@ -191,7 +191,7 @@ def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
             note_found(policy, found.envelope, "joined")
             return found.value
         if not flight.is_stored:
-            break  # the other caller failed, or its value may not be shared: do not wait for the next one
+            break  # it failed, or its value is not shared
     return (yield from compute_and_store(policy, compute, unit))
 
 
