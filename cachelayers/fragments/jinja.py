@@ -39,7 +39,7 @@ from cachelayers.fragments.markup import (
 )
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.fragments.tag_options import check_options, names_of_items, warn_of_missing
-from cachelayers.fragments.variants import requests_of, users_of
+from cachelayers.fragments.variants import requests_of, track_locale, users_of
 from cachelayers.invalidation.dependencies import without_laziness
 
 MISSING = "there is no such template"
@@ -159,6 +159,7 @@ class TrackingContext(Context):
 
 def track_environment(environment: Environment) -> None:
     """Make an environment and its contexts record what they are asked for."""
+    track_locale()
     cls, context_class = type(environment), environment.context_class
     if not issubclass(cls, TrackingEnvironment):
         environment.__class__ = type(cls.__name__, (TrackingEnvironment, cls), {})

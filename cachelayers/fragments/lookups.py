@@ -16,6 +16,7 @@ from django.db.models import Model
 from django.utils.functional import LazyObject, Promise, empty
 
 from cachelayers.canonical import Unstable
+from cachelayers.compat import URLS
 from cachelayers.fragments.canonical import Canonicalizer
 from cachelayers.fragments.markup import (
     has_token,
@@ -26,7 +27,6 @@ from cachelayers.fragments.markup import (
     text_of,
 )
 from cachelayers.fragments.variants import (
-    URLS,
     USER,
     VALUES_IN_URLS,
     Surroundings,

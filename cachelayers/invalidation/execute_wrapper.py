@@ -17,6 +17,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from cachelayers.compat import add_execute_wrapper
 from cachelayers.invalidation.dependencies import Capture, capture_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import log_of, write_tags
@@ -354,9 +355,7 @@ def wrap_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any)
     if connection.alias not in connections.settings:
         return
     transaction_of(connection)  # from now on the transaction is followed
-    if wrap_execute not in connection.execute_wrappers:
-        # First in the list: `with connection.execute_wrapper(...)` removes the last one at its end.
-        connection.execute_wrappers.insert(0, wrap_execute)
+    add_execute_wrapper(connection, wrap_execute)
 
 
 def wrap_all_connections() -> None:

@@ -6,10 +6,12 @@ Units of work and the execute wrapper use it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.compat import call_after_transactions
 
 BEGUN = frozenset({1, 2, 3})  # libpq's states: active, in a transaction, in a failed one
 
@@ -82,8 +84,7 @@ def transaction_of(connection: BaseDatabaseWrapper) -> Transaction:
     if known is None:
         known = Transaction(connection)
         cast(Any, connection)._cachelayers_transaction = known
-        for name in ("commit", "rollback", "close"):
-            setattr(connection, name, followed_by(getattr(connection, name), known.end))
+        call_after_transactions(connection, known.end)
     return known
 
 
@@ -100,15 +101,3 @@ def is_begun_in_sql(connection: BaseDatabaseWrapper) -> bool:
         status = getattr(driver, "pgconn", None) or driver.info
         return status.transaction_status in BEGUN
     return False
-
-
-def followed_by(method: Callable[..., Any], end: Callable[[], None]) -> Callable[..., Any]:
-    """Return the method with ``end`` called after it, also when it raises."""
-
-    def perform(*arguments: Any, **keywords: Any) -> Any:
-        try:
-            return method(*arguments, **keywords)
-        finally:
-            end()
-
-    return perform
