@@ -336,7 +336,7 @@ class ArgumentKeys:
         self._most, self._fewest = count_positional(signature)
 
     def key(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> str:
-        """Return the key of a call. Raise TypeError for arguments that do not fit or have no key."""
+        """Return the key of a call. Raise TypeError if an argument does not fit or has no key."""
         values = self.values(arguments, keywords)
         try:
             form = "".join([canonical_form(value) for value in values])
