@@ -51,7 +51,7 @@ class Author:
     url: str = ""
 
 
-def write_note(request: HttpRequest, summary: str, outcome: Outcome) -> str:
+def write_audit(request: HttpRequest, summary: str, outcome: Outcome) -> str:
     """Note what the user has done; return the number under which it is found again."""
     number = uuid4().hex
     message = {"done": [asdict(one) for one in outcome.done], "rows": outcome.rows}
@@ -66,7 +66,7 @@ def write_note(request: HttpRequest, summary: str, outcome: Outcome) -> str:
     return number
 
 
-def read_note(number: str) -> AuditRecord | None:
+def read_audit(number: str) -> AuditRecord | None:
     """Return what was noted under a number."""
     entries = LogEntry.objects.select_related("user")
     entry = entries.filter(content_type=own_type(), object_id=number).first()
@@ -100,19 +100,19 @@ def edits(happenings: Sequence[Happening], entries: Any) -> dict[int, Author]:
         for each in about_rows
         if each.model is not None
     }
-    keys = {spelling for each in about_rows for spelling in spellings(each.key)}
+    keys = {spelling for each in about_rows for spelling in key_forms(each.key)}
     found: dict[int, Author] = {}
     edited = entries.filter(content_type__in=types.values(), object_id__in=keys)
     for entry in edited[:MOST_NOTES] if keys else ():
         for each in about_rows:
             is_same = types[each.model] == entry.content_type_id if each.model else False
             is_near = abs(entry.action_time - each.at) <= SAME_MOMENT
-            if is_same and is_near and entry.object_id in spellings(each.key):
+            if is_same and is_near and entry.object_id in key_forms(each.key):
                 found[each.id] = Author(entry.user.get_username(), True)
     return found
 
 
-def spellings(key: str) -> Iterable[str]:
+def key_forms(key: str) -> Iterable[str]:
     """Return how a row's key may be written in the admin's log: a UUID with dashes."""
     dashed = f"{key[:8]}-{key[8:12]}-{key[12:16]}-{key[16:20]}-{key[20:]}"
     return (key, dashed) if len(key) == 32 else (key,)
@@ -176,7 +176,7 @@ def invalidate_cached_entries(
     are_many = len(rows) > MOST_ROWS
     choice = Choice(models=(queryset.model,)) if are_many else Choice(rows=tuple(rows))
     outcome = carry_out(choice)
-    write_note(request, choice.describe(), outcome)
+    write_audit(request, choice.describe(), outcome)
     if failures := [done.what for done in outcome.done if not done.is_done and not done.layer]:
         model_admin.message_user(request, failures[0], messages.ERROR)
     elif choice.models:

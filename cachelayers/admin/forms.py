@@ -15,7 +15,7 @@ from cachelayers.dashboard import (
     KINDS,
     Choice,
     checked_fragments,
-    checked_words,
+    checked_tags,
     entry_stores,
     labels_of_tracked,
     row_named,
@@ -121,7 +121,7 @@ class InvalidateForm(forms.Form):
     def clean_words(self) -> list[str]:
         """Check that something is known by them."""
         words: list[str] = self.cleaned_data["words"]
-        return list(_found(checked_words, words, unknown_too=self._unknown_too()))
+        return list(_found(checked_tags, words, unknown_too=self._unknown_too()))
 
     def clean_fragments(self) -> list[str]:
         """Check that something is known by them."""
@@ -153,7 +153,7 @@ class InvalidateForm(forms.Form):
         """Return what was chosen, once it is known to be right."""
         cleaned = self.cleaned_data
         return Choice(
-            words=tuple(cleaned.get("words", ())),
+            tags=tuple(cleaned.get("words", ())),
             fragments=tuple(cleaned.get("fragments", ())),
             models=tuple(model_named(label) for label in cleaned.get("models", ())),
             rows=tuple(cleaned.get("rows", ())),

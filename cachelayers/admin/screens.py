@@ -18,7 +18,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from cachelayers.admin.changelists import authors_of, offer_on_tracked_models, read_note, write_note
+from cachelayers.admin.changelists import (
+    authors_of,
+    offer_on_tracked_models,
+    read_audit,
+    write_audit,
+)
 from cachelayers.admin.forms import EntriesForm, InvalidateForm, LogForm
 from cachelayers.conf import package_settings
 from cachelayers.dashboard import (
@@ -30,9 +35,9 @@ from cachelayers.dashboard import (
     databases_with_log,
     entry_store_of,
     entry_stores,
-    look,
     preview,
     read_log,
+    read_overview,
 )
 from cachelayers.models import LogState
 from cachelayers.statistics import advice
@@ -163,7 +168,7 @@ class EntriesScreen(Screen):
             return self.render(request, form=form)
         alias = form.cleaned_data["alias"]
         try:
-            return self.look(request, form, entry_store_of(alias))
+            return self.show_entries(request, form, entry_store_of(alias))
         except Unsearchable as reason:
             return self.render(request, form=form, problem=str(reason))
         except NoSuchEntry:
@@ -173,7 +178,7 @@ class EntriesScreen(Screen):
             problem = without_secrets(f"{type(error).__name__}: {error}")
             return self.render(request, form=form, problem=problem)
 
-    def look(
+    def show_entries(
         self, request: HttpRequest, form: EntriesForm, entry_store: EntryStore
     ) -> HttpResponse:
         """Show one entry, or those that were searched for."""
@@ -218,7 +223,7 @@ class OverviewScreen(Screen):
         chosen = chosen if chosen in SPANS else next(iter(SPANS))
         context: dict[str, Any] = {"spans": SPANS, "chosen": chosen, "span": SPANS[chosen]}
         try:
-            context["seen"] = look(SPANS[chosen])
+            context["overview"] = read_overview(SPANS[chosen])
         except DatabaseError as error:  # before the first migrate, or while the database is away
             context["problem"] = without_secrets(f"{type(error).__name__}: {error}")
         context["is_counting"] = package_settings().STATS_SECONDS is not None
@@ -308,7 +313,7 @@ class InvalidateScreen(Screen):
             return self.render(request, form=form)
         choice = form.choice()
         if request.method == "POST" and "confirm" in data:
-            number = write_note(request, choice.describe(), carry_out(choice))
+            number = write_audit(request, choice.describe(), carry_out(choice))
             url = reverse(
                 "admin:cachelayers_invalidate_change",
                 args=[number],
@@ -341,11 +346,11 @@ class InvalidateScreen(Screen):
         """Show what came of one time that somebody confirmed."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        note = read_note(object_id)
-        if note is None:
+        record = read_audit(object_id)
+        if record is None:
             raise Http404
         return self.render(
-            request, "invalidate_result.html", title=_("What was invalidated"), note=note
+            request, "invalidate_result.html", title=_("What was invalidated"), record=record
         )
 
 

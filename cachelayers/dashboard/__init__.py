@@ -14,13 +14,13 @@ from cachelayers.dashboard.invalidating import (
     Outcome,
     carry_out,
     checked_fragments,
-    checked_words,
+    checked_tags,
     labels_of_tracked,
     name_of_row,
     preview,
     row_named,
 )
-from cachelayers.dashboard.overview import SPANS, look
+from cachelayers.dashboard.overview import SPANS, read_overview
 
 __all__ = [
     "KINDS",
@@ -34,14 +34,14 @@ __all__ = [
     "Unsearchable",
     "carry_out",
     "checked_fragments",
-    "checked_words",
+    "checked_tags",
     "databases_with_log",
     "entry_store_of",
     "entry_stores",
     "labels_of_tracked",
-    "look",
     "name_of_row",
     "preview",
     "read_log",
+    "read_overview",
     "row_named",
 ]

@@ -24,14 +24,14 @@ from cachelayers.clearing import (
     Clearing,
     ClearingError,
     UnknownName,
-    check_spelling,
-    check_spelling_of_fragment,
+    check_fragment_syntax,
+    check_tag_syntax,
     known_fragments,
-    known_words,
+    known_tags,
     model_named,
-    notes,
     plan_clear,
     plan_prefix,
+    warnings_for,
 )
 from cachelayers.conf import package_settings
 from cachelayers.fragments import tag_of_name
@@ -67,9 +67,9 @@ def row_named(text: str) -> models.Model:
     return row
 
 
-def checked_words(words: Iterable[str], *, unknown_too: bool) -> list[str]:
+def checked_tags(tags: Iterable[str], *, unknown_too: bool) -> list[str]:
     """Return words that can be; without ``unknown_too`` only those that something is known by."""
-    return _checked(words, known_words(), "tag", unknown_too=unknown_too)
+    return _checked(tags, known_tags(), "tag", unknown_too=unknown_too)
 
 
 def checked_fragments(names: Iterable[str], *, unknown_too: bool) -> list[str]:
@@ -81,9 +81,9 @@ def _checked(given: Iterable[str], known: set[str], kind: str, *, unknown_too: b
     names = list(dict.fromkeys(given))
     for name in names:
         if kind == "fragment":
-            check_spelling_of_fragment(name)
+            check_fragment_syntax(name)
         else:
-            check_spelling(name)
+            check_tag_syntax(name)
         if not unknown_too and name not in known:
             raise UnknownName(unknown_name(kind, name, sorted(known)))
     return names
@@ -96,7 +96,7 @@ MOST_CHARACTERS = 300  # of an error
 class Choice:
     """What is to be invalidated, checked already. With a prefix only its keys go from aliases."""
 
-    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     fragments: tuple[str, ...] = ()
     models: tuple[Model, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -106,7 +106,7 @@ class Choice:
     def targets(self) -> list[Target]:
         """Return what invalidate() takes."""
         fragments = [tag_of_name(name) for name in self.fragments]
-        return [*self.words, *fragments, *self.models, *self.rows]
+        return [*self.tags, *fragments, *self.models, *self.rows]
 
     def clears(self) -> bool:
         """Tell whether entries are removed, beside those that are made invalid."""
@@ -118,7 +118,7 @@ class Choice:
 
     def named(self) -> Iterator[Touched]:
         """Yield each target with the kind of it and its name."""
-        yield from (Touched(_("tag"), word) for word in self.words)
+        yield from (Touched(_("tag"), tag) for tag in self.tags)
         yield from (Touched(_("fragment"), name) for name in self.fragments)
         yield from (Touched(_("model"), model._meta.label) for model in self.models)
         yield from (Touched(_("row"), name_of_row(row)) for row in self.rows)
@@ -164,7 +164,7 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
     ``may_view``: tells whether the reader may know what a row is called.
     """
     return [
-        *(Touched(_("tag"), word, *of_word(word)) for word in choice.words),
+        *(Touched(_("tag"), tag, *preview_of_tag(tag)) for tag in choice.tags),
         *(
             Touched(_("fragment"), name, _("Every fragment of this name, whatever it was made of."))
             for name in choice.fragments
@@ -178,9 +178,9 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
     ]
 
 
-def of_word(word: str) -> tuple[str, list[str]]:
+def preview_of_tag(tag: str) -> tuple[str, list[str]]:
     """Say what has a word."""
-    declaring = ", ".join(model._meta.label for model in models_declaring(user_tag(word)))
+    declaring = ", ".join(model._meta.label for model in models_declaring(user_tag(tag)))
     if declaring:
         return _("Every entry with this tag, as each write to %s does.") % declaring, []
     return _("Every entry with this tag."), []
@@ -211,13 +211,13 @@ def preview_of_alias(choice: Choice, alias: str) -> Touched:
     """Say what clearing an alias reaches; a backend that fails or cannot says so here."""
     try:
         clearing = plan(choice, alias)
-        told_too = [] if choice.prefix else list(notes(alias))
+        warnings = [] if choice.prefix else list(warnings_for(alias))
     except ClearingError as reason:
         return Touched(_("alias"), alias, "", [_("Left alone: %s.") % reason])
     # Backends raise errors of their libraries, which have no common base.
     except Exception as error:  # noqa: BLE001
-        return Touched(_("alias"), alias, "", [told(error)])
-    warnings = [f"{note[0].upper()}{note[1:]}." for note in told_too]
+        return Touched(_("alias"), alias, "", [error_text(error)])
+    warnings = [f"{one[0].upper()}{one[1:]}." for one in warnings]
     return Touched(_("alias"), alias, f"{clearing.backend}: {clearing.what}", warnings)
 
 
@@ -245,7 +245,7 @@ def carry_out(choice: Choice) -> Outcome:
         try:
             rows = invalidate_and_find(targets)
         except django.db.Error as error:
-            done.append(Done(_("the log"), "", told(error), False))
+            done.append(Done(_("the log"), "", error_text(error), False))
         else:
             done += [in_log(database, found) for database, found in rows.items()]
             done += untouched_layers()
@@ -316,7 +316,7 @@ def clear_alias(choice: Choice, alias: str) -> list[Done]:
         return [Done(alias, "", _("Left alone: %s.") % reason, not choice.aliases)]
     # Backends raise errors of their libraries, which have no common base.
     except Exception as error:  # noqa: BLE001
-        return [Done(alias, "", told(error), False)]
+        return [Done(alias, "", error_text(error), False)]
     if not cleared.layers:
         return [Done(alias, "", str(cleared), True)]
     return [Done(alias, layer, what, layer not in cleared.left) for layer, what in cleared.layers]
@@ -337,7 +337,7 @@ def state_of(layer: dict[str, Any]) -> str:
     )
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return what an operator is told of an error."""
     text = without_secrets(f"{type(error).__name__}: {error}")
     return _("Failed: %s") % text[:MOST_CHARACTERS]

@@ -92,13 +92,13 @@ def looked_up(point: Point) -> int:
 
 def hits_bar(at: int, point: Point, points: list[Point], most: int) -> list[Bar]:
     """Return the bar of a step's hits, from the ground up; none where there were none."""
-    return stand(at, len(points), 0.0, height_of(point.figures.hits, most))
+    return bar_on(at, len(points), 0.0, height_of(point.figures.hits, most))
 
 
 def misses_bar(at: int, point: Point, points: list[Point], most: int) -> list[Bar]:
     """Return the bar of a step's misses, on top of its hits."""
     below = height_of(point.figures.hits, most)
-    return stand(at, len(points), below, height_of(point.figures.misses, most))
+    return bar_on(at, len(points), below, height_of(point.figures.misses, most))
 
 
 def height_of(count: int, most: int) -> float:
@@ -106,7 +106,7 @@ def height_of(count: int, most: int) -> float:
     return max(count / most * (HEIGHT - LOWEST), LOWEST) if count else 0.0
 
 
-def stand(at: int, steps: int, below: float, height: float) -> list[Bar]:
+def bar_on(at: int, steps: int, below: float, height: float) -> list[Bar]:
     """Put a bar on what is below it."""
     if not height:
         return []
@@ -150,7 +150,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Overview:
     """All that the overview shows."""
 
     lines: list[Line]
@@ -158,21 +158,21 @@ class Seen:
     logs: list[LogState]
 
 
-def look(span: Span) -> Seen:
+def read_overview(span: Span) -> Overview:
     """Ask every layer how it is, and read what all processes have counted."""
     figures = {(total.cache, total.layer): total.figures for total in totals(span.seconds)}
     states = {(state.cache, state.layer): state for state in layer_states()}
     layered = {cache for cache, layer in states if layer}
     names = sorted(
         {*states, *((cache, "") for cache in layered), *(name for name in figures)},
-        key=lambda name: order_of(*name),
+        key=lambda name: sort_key(*name),
     )
     found = series(span.seconds, span.step_seconds)
-    return Seen(
+    return Overview(
         [line(*name, figures.get(name, Figures()), states.get(name)) for name in names],
         [
             plot(one, span.step_seconds)
-            for one in sorted(found, key=lambda one: order_of(one.cache, one.layer))
+            for one in sorted(found, key=lambda one: sort_key(one.cache, one.layer))
             if one.points
             and any(point.figures.hits or point.figures.misses for point in one.points)
         ],
@@ -193,7 +193,7 @@ def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> 
     )
 
 
-def order_of(cache: str, layer: str) -> tuple[int, str, int, str]:
+def sort_key(cache: str, layer: str) -> tuple[int, str, int, str]:
     """Return where a cache or layer is listed: as in CACHES, layers from the fastest on."""
     aliases = list(settings.CACHES)
     options = settings.CACHES.get(cache, {}).get("OPTIONS") or {}

@@ -41,7 +41,7 @@ class Several:
 
 
 @dataclass(eq=False)
-class Noted:
+class Construction:
     """What would be made by a class or function, and of what."""
 
     name: str
@@ -80,7 +80,7 @@ class Machine:
         elif name in OPERATIONS:
             OPERATIONS[name](self, argument)
         elif name in {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER"}:
-            self.stack.append(Noted(name.lower(), argument))
+            self.stack.append(Construction(name.lower(), argument))
         elif name not in WITHOUT_EFFECT:
             raise ValueError(f"{name} is not known")
 
@@ -94,10 +94,10 @@ class Machine:
 
     def pop_to_mark(self) -> list[Any]:
         """Take everything off the stack down to the last mark, and that too."""
-        for place in range(len(self.stack) - 1, -1, -1):
-            if self.stack[place] is MARK:
-                taken = self.stack[place + 1 :]
-                del self.stack[place:]
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is MARK:
+                taken = self.stack[index + 1 :]
+                del self.stack[index:]
                 return taken
         raise IndexError("there is no mark")
 
@@ -138,21 +138,21 @@ def _extend(target: Any, items: list[Any]) -> None:
 
 def _set_items(target: Any, items: list[Any]) -> None:
     pairs = paired(items)
-    if isinstance(target, Noted):  # an OrderedDict and its like are made first and filled then
+    if isinstance(target, Construction):  # such as an OrderedDict, created empty and then filled
         target.state = target.state or Pairs()
         target = target.state
     target.items.extend(pairs)
 
 
 def _append(target: Any, items: list[Any]) -> None:
-    if isinstance(target, Noted):
+    if isinstance(target, Construction):
         target.state = target.state or []
         target = target.state
     target.extend(items)  # in place: copies would take minutes for many small steps
 
 
 def _set_state(target: Any, items: list[Any]) -> None:
-    if isinstance(target, Noted):
+    if isinstance(target, Construction):
         target.state = items[0]
 
 
@@ -163,7 +163,7 @@ def paired(items: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 def name_of(made: Any) -> str:
     """Return the name of a class or function that was noted."""
-    return made.name if isinstance(made, Noted) else "?"
+    return made.name if isinstance(made, Construction) else "?"
 
 
 INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
@@ -196,18 +196,22 @@ OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
     "DICT": _make_marked(lambda items: Pairs(paired(items))),
     "FROZENSET": _make_marked(lambda items: Several("frozenset", items)),
     "INST": lambda machine, argument: machine.stack.append(
-        Noted(argument.replace(" ", "."), tuple(machine.pop_to_mark()))
+        Construction(argument.replace(" ", "."), tuple(machine.pop_to_mark()))
     ),
-    "OBJ": _make_marked(lambda items: Noted(name_of(items[0]), tuple(items[1:]))),
+    "OBJ": _make_marked(lambda items: Construction(name_of(items[0]), tuple(items[1:]))),
     "TUPLE1": _make(1, lambda *items: items),
     "TUPLE2": _make(2, lambda *items: items),
     "TUPLE3": _make(3, lambda *items: items),
-    "REDUCE": _make(2, lambda made, arguments: Noted(name_of(made), arguments)),
-    "NEWOBJ": _make(2, lambda made, arguments: Noted(name_of(made), arguments)),
-    "NEWOBJ_EX": _make(3, lambda made, arguments, _keywords: Noted(name_of(made), arguments)),
-    "STACK_GLOBAL": _make(2, lambda module, name: Noted(f"{module}.{name}")),
-    "GLOBAL": lambda machine, argument: machine.stack.append(Noted(argument.replace(" ", "."))),
-    "BINPERSID": _make(1, lambda key: Noted("persid", (key,))),
+    "REDUCE": _make(2, lambda made, arguments: Construction(name_of(made), arguments)),
+    "NEWOBJ": _make(2, lambda made, arguments: Construction(name_of(made), arguments)),
+    "NEWOBJ_EX": _make(
+        3, lambda made, arguments, _keywords: Construction(name_of(made), arguments)
+    ),
+    "STACK_GLOBAL": _make(2, lambda module, name: Construction(f"{module}.{name}")),
+    "GLOBAL": lambda machine, argument: machine.stack.append(
+        Construction(argument.replace(" ", "."))
+    ),
+    "BINPERSID": _make(1, lambda key: Construction("persid", (key,))),
     "APPEND": _add(1, _append),
     "APPENDS": _add_marked(_append),
     "ADDITEMS": _add_marked(_extend),
@@ -261,7 +265,7 @@ class Writer:
 
 def written(value: Any, most: int = MOST_CHARACTERS) -> str:
     """Return a value as text."""
-    if isinstance(value, Noted) and value.name == SAFE_STRING and len(value.arguments) == 1:
+    if isinstance(value, Construction) and value.name == SAFE_STRING and len(value.arguments) == 1:
         value = value.arguments[0]
     if isinstance(value, str):
         # A piece of a text is never a SafeString, which a page would take for its own HTML.
@@ -285,8 +289,8 @@ def write(value: Any, writer: Writer, level: int) -> None:
         write_all(f"{value.name}(", value.items, ")", writer, level)
     elif isinstance(value, Pairs | dict):
         write_pairs(value.items() if isinstance(value, dict) else value.items, writer, level)
-    elif isinstance(value, Noted):
-        write_noted(value, writer, level)
+    elif isinstance(value, Construction):
+        write_construction(value, writer, level)
     elif isinstance(value, int) and value.bit_length() > MOST_BITS:
         writer.add(f"<a number of {value.bit_length():,} bits>")  # Python refuses to write it
     else:
@@ -317,15 +321,15 @@ def write_pairs(pairs: Iterable[tuple[Any, Any]], writer: Writer, level: int) ->
     writer.add("}")
 
 
-def write_noted(noted: Noted, writer: Writer, level: int) -> None:
+def write_construction(construction: Construction, writer: Writer, level: int) -> None:
     """Write what would be made by a class."""
-    writer.add(f"<{noted.name}")
-    if noted.arguments:
+    writer.add(f"<{construction.name}")
+    if construction.arguments:
         writer.add(" ")
-        write(noted.arguments, writer, level + 1)
-    if noted.state is not None:
+        write(construction.arguments, writer, level + 1)
+    if construction.state is not None:
         writer.add(" ")
-        write(noted.state, writer, level + 1)
+        write(construction.state, writer, level + 1)
     writer.add(">")
 
 

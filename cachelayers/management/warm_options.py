@@ -18,7 +18,7 @@ from cachelayers.warming import (
     Client,
     Job,
     Kind,
-    Order,
+    PoolOptions,
     RunOptions,
     RunState,
     Server,
@@ -228,7 +228,7 @@ LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
 def run_options(options: dict[str, Any]) -> RunOptions:
     """How the run is to go."""
     return RunOptions(
-        order=Order(
+        pool=PoolOptions(
             concurrency=options["concurrency"],
             only_missing=options["only_missing"],
             rate=options["rate"],

@@ -29,7 +29,7 @@ def _counts_from_zero(settings: Settings) -> Iterator[None]:
     """As in a process that has just begun, and writes what it counts."""
     settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
     counters.begin_anew_after_fork()
-    writer.begin_anew()
+    writer.reset_after_fork()
     tracing.waiting.clear()
     yield
     tracing.waiting.clear()

@@ -128,8 +128,8 @@ class Command(BaseCommand):
         since = self._seconds(usual if options["since"] is None else options["since"])
         try:
             while True:
-                look = self._look_for_advice if options["advise"] else self._look
-                self.stdout.write(look(since, as_json=options["json"]))
+                show = self._show_advice if options["advise"] else self._show_figures
+                self.stdout.write(show(since, as_json=options["json"]))
                 if not options["watch"]:
                     return
                 time.sleep(WATCH_SECONDS)
@@ -145,7 +145,7 @@ class Command(BaseCommand):
                 f"--since is {text!r}. Give a time, such as 90s, 15m, 1h or 2d."
             ) from None
 
-    def _look(self, since: float, *, as_json: bool) -> str:
+    def _show_figures(self, since: float, *, as_json: bool) -> str:
         figures, error = self._read_totals(since)
         states, logs = layer_states(), log_states()
         if as_json:
@@ -175,7 +175,7 @@ class Command(BaseCommand):
         except DatabaseError as error:
             return {}, f"DATABASES[{statistics_database()!r}]: {type(error).__name__}: {error}"
 
-    def _look_for_advice(self, since: float, *, as_json: bool) -> str:
+    def _show_advice(self, since: float, *, as_json: bool) -> str:
         try:
             found = advice(since, MOST_ADVICE)
         except DatabaseError as error:
@@ -210,10 +210,10 @@ def layer_table(states: list[LayerState], figures: Names) -> str:
         if state.layer and not any(row[0] == state.cache and not row[1] for row in rows):
             backend = settings.CACHES[state.cache]["BACKEND"].rpartition(".")[2]
             rows.append([state.cache, "", backend, "", "", "", *numbers(figures, state.cache, "")])
-        word = state.error or ("skipped" if state.is_skipped else "works")
+        status = state.error or ("skipped" if state.is_skipped else "works")
         sizes = ["" if size is None else f"{size:,}" for size in (state.entries, state.bytes)]
         counted = numbers(figures, state.cache, state.layer)
-        rows.append([state.cache, state.layer, state.backend, word, *sizes, *counted])
+        rows.append([state.cache, state.layer, state.backend, status, *sizes, *counted])
     return in_columns(LAYER_HEADINGS, rows, texts=4)
 
 
@@ -260,12 +260,12 @@ def log_table(logs: list[LogState]) -> str:
 
 def log_advice() -> list[str]:
     """Return what to do about each log that bulk writes have filled."""
-    told = []
+    details = []
     for database in tracked_databases():
         with suppress(DatabaseError):  # it is down, or has no log
             if filled := filled_log(connections[database]):
-                told.append(f"{filled} {CURE}")
-    return told
+                details.append(f"{filled} {CURE}")
+    return details
 
 
 def advice_text(found: list[Advice]) -> str:
@@ -279,11 +279,11 @@ def advice_text(found: list[Advice]) -> str:
         if some:
             table = in_columns(ADVICE_HEADINGS, [advice_row(one) for one in some], texts=0)
             head, *lines = table.splitlines()
-            told = [
+            details = [
                 f"{line}  {one.kind} {shortened(one.name)}\n{details_of(one)}"
                 for line, one in zip(lines, some, strict=True)
             ]
-            parts.append("\n".join([title, f"{head}  what", *told]))
+            parts.append("\n".join([title, f"{head}  what", *details]))
     return "\n\n".join(parts) or "Nothing was timed within that time."
 
 
@@ -305,9 +305,9 @@ def details_of(one: Advice) -> str:
         for table in one.tables
     ]
     reads += ["what is not tracked"] if one.is_untracked else []
-    told = [f"in {one.place}"] if one.place else []
-    told += [f"reads {', '.join(reads)}"] if reads else []
-    return f"{' ' * DETAILS_INDENT}{'; '.join(told) or 'reads nothing'}"
+    details = [f"in {one.place}"] if one.place else []
+    details += [f"reads {', '.join(reads)}"] if reads else []
+    return f"{' ' * DETAILS_INDENT}{'; '.join(details) or 'reads nothing'}"
 
 
 def shortened(name: str) -> str:

@@ -20,16 +20,16 @@ from cachelayers.clearing import (
     ClearingError,
     UnknownName,
     check_fragment,
-    check_spelling,
-    check_spelling_of_fragment,
-    check_word,
+    check_fragment_syntax,
+    check_known_tag,
+    check_tag_syntax,
     model_named,
-    notes,
     plan_clear,
     plan_expired,
     plan_log,
     plan_prefix,
     plan_static,
+    warnings_for,
 )
 from cachelayers.conf import package_settings
 from cachelayers.fragments import tag_of_name
@@ -77,13 +77,13 @@ def carry_out(target: str | type[Model]) -> Cleared:
 def check_tag(tag: str, *, any_tag: bool) -> str:
     """Return a warning of a tag that nothing is known by; raises CommandError for what is none."""
     try:
-        check_spelling(tag)
+        check_tag_syntax(tag)
     except UnknownName as error:
         raise CommandError(f"--tag: {error}") from None
     if any_tag:
         return ""
     try:
-        check_word(tag)
+        check_known_tag(tag)
     except UnknownName as error:
         return (
             f"{error} It is invalidated all the same. If code makes it up as it runs, as"
@@ -96,7 +96,7 @@ def check_name_of_fragment(name: str, *, any_tag: bool) -> None:
     """Raise CommandError for what is no name of a fragment, or one that no template has."""
     try:
         if any_tag:
-            check_spelling_of_fragment(name)
+            check_fragment_syntax(name)
         else:
             check_fragment(name)
     except UnknownName as error:
@@ -263,8 +263,8 @@ class Command(BaseCommand):
         if clearing.warning:
             self.stdout.write(self.style.WARNING(f"    Warning: {clearing.warning}"))
         if choice.is_whole and clearing.alias in settings.CACHES:
-            for note in notes(clearing.alias):
-                self.stdout.write(self.style.WARNING(f"    Note: {note}."))
+            for warning in warnings_for(clearing.alias):
+                self.stdout.write(self.style.WARNING(f"    Note: {warning}."))
 
     def _pass_over(self, choice: Choice, alias: str, reason: ClearingError) -> None:
         if choice.prefix is not None and alias in choice.aliases:
