@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from cachelayers.backends.faults import _next_report_at
+from cachelayers.backends.faults import unreadable_logs
 from cachelayers.exceptions import MissingTable
 from cachelayers.lookup import recall
 from tests.faults.conftest import OpenCache, Reports, sqlite_settings
@@ -47,7 +47,7 @@ def unique_seconds() -> float:
 
 @pytest.fixture(autouse=True)
 def _unreported() -> None:
-    _next_report_at.clear()
+    unreadable_logs.clear()
 
 
 def test_a_missing_table_in_a_file_is_a_miss_and_one_line(
