@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Model
 
-from cachelayers.fragments import check_name, names_in_templates, word_of
+from cachelayers.fragments import check_name, names_in_templates, tag_of_name
 from cachelayers.invalidation.tags import USER_TAG, known_user_tags, user_tag
 from cachelayers.invalidation.tracked import log_database, tracked_models
 from cachelayers.models import Invalidation
@@ -41,7 +41,7 @@ def goes_into_sessions(prefix: str) -> bool:
     return prefix not in heads and prefix.startswith(heads)
 
 
-FRAGMENT = word_of("")  # what the word of a fragment's name begins with
+FRAGMENT = tag_of_name("")  # what the word of a fragment's name begins with
 
 
 class UnknownName(ValueError):

@@ -34,7 +34,7 @@ from cachelayers.clearing import (
     plan_prefix,
 )
 from cachelayers.conf import package_settings
-from cachelayers.fragments import word_of
+from cachelayers.fragments import tag_of_name
 from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
 from cachelayers.invalidation.log import TAGS_PER_STATEMENT
 from cachelayers.invalidation.tags import key_tag, models_declaring, user_tag
@@ -105,7 +105,7 @@ class Choice:
 
     def targets(self) -> list[Target]:
         """Return what invalidate() takes."""
-        fragments = [word_of(name) for name in self.fragments]
+        fragments = [tag_of_name(name) for name in self.fragments]
         return [*self.words, *fragments, *self.models, *self.rows]
 
     def clears(self) -> bool:

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from cachelayers.compat import add_execute_wrapper
 from cachelayers.invalidation.dependencies import Capture, capture_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import log_of, write_tags
@@ -346,9 +347,7 @@ def wrap_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any)
     if connection.alias not in connections.settings:
         return
     transaction_of(connection)  # from now on it is known when a transaction may have begun
-    if wrap_execute not in connection.execute_wrappers:
-        # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
-        connection.execute_wrappers.insert(0, wrap_execute)
+    add_execute_wrapper(connection, wrap_execute)
 
 
 def wrap_all_connections() -> None:

@@ -11,6 +11,7 @@ import django.db
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.compat import without_execute_wrapper
 from cachelayers.conf import package_settings
 from cachelayers.test_runs import apart_from_test
 from cachelayers.utils.answers import (
@@ -22,7 +23,6 @@ from cachelayers.utils.answers import (
     outside_event_loop,
     undone_at_failure,
 )
-from cachelayers.utils.execute_wrappers import is_own
 from cachelayers.utils.locks import no_fork_within
 from cachelayers.utils.time_limits import (
     SLOW_FAILURE_SECONDS,
@@ -124,20 +124,6 @@ def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
     if is_in_transaction(connection):
         return limit_in_transaction(connection, seconds)
     return limit_alone(connection, seconds, in_bulk=False)
-
-
-@contextmanager
-def without_execute_wrapper(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Leave our own execute wrapper out, to which our own statements mean nothing."""
-    # First: a connection that is made within the block would get the wrapper for that block only.
-    if connection.connection is None and not connection.in_atomic_block:
-        connection.ensure_connection()
-    usual = connection.execute_wrappers
-    connection.execute_wrappers = [one for one in usual if not is_own(one)]
-    try:
-        yield
-    finally:
-        connection.execute_wrappers = usual
 
 
 @contextmanager

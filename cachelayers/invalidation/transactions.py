@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayers.compat import call_after_transactions
 
 BEGUN = frozenset({1, 2, 3})  # libpq's numbers: a statement runs, in a transaction, in a failed one
 
@@ -73,16 +75,12 @@ class Transaction:
 
 
 def transaction_of(connection: BaseDatabaseWrapper) -> Transaction:
-    """Return what is known of a connection's transactions; from its first call on it is watched.
-
-    Not by `on_commit`: there is no twin for a rollback, and tests count their callbacks.
-    """
+    """Return what is known of a connection's transactions; from its first call on it is watched."""
     known: Transaction | None = connection.__dict__.get("_cachelayers_transaction")
     if known is None:
         known = Transaction(connection)
         cast(Any, connection)._cachelayers_transaction = known
-        for name in ("commit", "rollback", "close"):
-            setattr(connection, name, followed_by(getattr(connection, name), known.end))
+        call_after_transactions(connection, known.end)
     return known
 
 
@@ -99,15 +97,3 @@ def is_begun_in_sql(connection: BaseDatabaseWrapper) -> bool:
         status = getattr(driver, "pgconn", None) or driver.info
         return status.transaction_status in BEGUN
     return False
-
-
-def followed_by(method: Callable[..., Any], end: Callable[[], None]) -> Callable[..., Any]:
-    """Return the method with ``end`` after it, also when it raises."""
-
-    def perform(*arguments: Any, **keywords: Any) -> Any:
-        try:
-            return method(*arguments, **keywords)
-        finally:
-            end()
-
-    return perform

@@ -14,7 +14,7 @@ from django.template import Engine
 
 from cachelayers import auto_units
 from cachelayers.fragments.markup import Rendering, rendering_of
-from cachelayers.fragments.sources import note_lookups
+from cachelayers.fragments.sources import track_lookups
 from cachelayers.invalidation.units import Unit, current_unit, running_units
 
 seen: list[Unit | None] = []
@@ -69,8 +69,8 @@ def test_templates_are_noted_where_another_package_has_wrapped_the_engine_first(
         return find(*arguments, **keywords)
 
     engine.find_template = of_another  # type: ignore[method-assign]
-    note_lookups(engine)
-    note_lookups(engine)
+    track_lookups(engine)
+    track_lookups(engine)
 
     rendering = Rendering(own_holes=())
     with rendering_of(rendering):

@@ -32,7 +32,7 @@ from cachelayers.clearing import (
     plan_static,
 )
 from cachelayers.conf import package_settings
-from cachelayers.fragments import word_of
+from cachelayers.fragments import tag_of_name
 from cachelayers.invalidation.invalidate import invalidate
 from cachelayers.invalidation.tags import remember_user_tags
 from cachelayers.utils.text import unknown_name, without_secrets
@@ -56,7 +56,7 @@ def plan_invalidations(
         yield Clearing(
             alias=f"fragment {name!r}",
             what=f"every variant of it, {EVERYWHERE}",
-            run=partial(carry_out, word_of(name)),
+            run=partial(carry_out, tag_of_name(name)),
         )
     for model in dict.fromkeys(map(find_model, models)):
         yield Clearing(
