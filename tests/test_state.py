@@ -74,7 +74,10 @@ def test_every_object_that_can_change_is_named() -> None:
         for one in state_of(tree, module)
     }
 
-    assert found == {*FORGOTTEN, *chain.from_iterable(KEPT.values())}
+    named = {*FORGOTTEN, *chain.from_iterable(KEPT.values())}
+
+    assert found - named == set(), "add them to tests/state.py"
+    assert named - found == set(), "they are in tests/state.py and not there any more"
 
 
 def test_a_new_object_would_be_found() -> None:
