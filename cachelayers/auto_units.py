@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from cachelayers import compat
 from cachelayers.invalidation.units import CommandUnit, OwnUnit, Unit, unit_of_work
 
 MIDDLEWARE = "cachelayers.middleware.unit_of_work_middleware"
 # They last until somebody stops them, and have no unit. Others may last too: see CommandUnit.
 ENDLESS_COMMANDS = frozenset({"runserver", "shell", "testserver", "test", "dbshell"})
-# Not `__wrapped__`, which every wrapper has. A wrapper around ours takes this over, and rightly.
-OURS = "_begins_cachelayers_unit"
 
 
 def connect_all() -> None:
@@ -30,32 +27,23 @@ def connect_all() -> None:
 
 
 def add_middleware() -> None:
-    """Put the middleware in front, unless the project has given it a place of its own.
-
-    Not the request signals: Django sends them in tasks of their own under ASGI, from where no
-    context variable comes back.
-    """
-    if MIDDLEWARE not in settings.MIDDLEWARE:
-        given: Any = settings.MIDDLEWARE  # a list, or a tuple, as the project has it
-        others = (MIDDLEWARE, *given)
-        settings.MIDDLEWARE = others if isinstance(given, tuple) else list(others)
+    """Make each request a unit of work."""
+    compat.put_first_in_middleware(MIDDLEWARE)
 
 
 def wrap_commands() -> None:
-    """Wrap the one method that runs every management command; there is no signal for it."""
-    execute = BaseCommand.execute
-    if hasattr(execute, OURS):
-        return
+    """Make each management command a unit of work."""
+    compat.wrap_commands(execute_in_unit)
 
-    @functools.wraps(execute)
-    def execute_in_unit(self: BaseCommand, *arguments: Any, **options: Any) -> Any:
-        if type(self).__module__.rpartition(".")[2] in ENDLESS_COMMANDS:
-            return execute(self, *arguments, **options)
-        with unit_of_work(kind=CommandUnit):
-            return execute(self, *arguments, **options)
 
-    setattr(execute_in_unit, OURS, True)
-    BaseCommand.execute = execute_in_unit  # type: ignore[method-assign]
+def execute_in_unit(
+    execute: Callable[..., Any], command: BaseCommand, *arguments: Any, **options: Any
+) -> Any:
+    """Run a command within a unit of work, unless it lasts until somebody stops it."""
+    if type(command).__module__.rpartition(".")[2] in ENDLESS_COMMANDS:
+        return execute(command, *arguments, **options)
+    with unit_of_work(kind=CommandUnit):
+        return execute(command, *arguments, **options)
 
 
 class OpenUnits(threading.local):

@@ -220,33 +220,33 @@ def check_package_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Check settings.CACHELAYERS."""
-    given = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(given, Mapping):
+    configured = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(configured, Mapping):
         return [
             Error(
-                f"CACHELAYERS is {given!r}, which is no dictionary.",
+                f"CACHELAYERS is {configured!r}, which is no dictionary.",
                 hint="Make it one, such as {'TRACK': ['shop']}.",
                 id="cachelayers.E006",
             )
         ]
     return [
-        *unknown_setting_messages(given),
-        *seconds_messages(given),
-        *flag_messages(given),
-        *recheck_messages(given),
-        *salt_messages(given),
-        *task_queue_messages(given),
-        *alias_messages(given),
-        *statistics_messages(given),
-        *track_messages(given.get("TRACK", ())),
+        *unknown_setting_messages(configured),
+        *seconds_messages(configured),
+        *flag_messages(configured),
+        *recheck_messages(configured),
+        *salt_messages(configured),
+        *task_queue_messages(configured),
+        *alias_messages(configured),
+        *statistics_messages(configured),
+        *track_messages(configured.get("TRACK", ())),
         *tenant_messages(),
         *command_messages(),
     ]
 
 
-def unknown_setting_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def unknown_setting_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error for each key that is none."""
-    for key in sorted(set(given) - set(SETTING_NAMES), key=str):
+    for key in sorted(set(configured) - set(SETTING_NAMES), key=str):
         yield Error(
             f"CACHELAYERS has the unknown key {key!r}.",
             hint=f"Known are {', '.join(SETTING_NAMES)}.",
@@ -254,10 +254,10 @@ def unknown_setting_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]
         )
 
 
-def seconds_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def seconds_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error for each time that is none."""
     for name in SECONDS:
-        value = given.get(name, 1)
+        value = configured.get(name, 1)
         if value is None and name == "TIMEOUT":
             continue
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -270,10 +270,10 @@ def seconds_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
             )
 
 
-def flag_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def flag_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error for each switch that is neither on nor off."""
     for name in FLAGS:
-        value = given.get(name, False)
+        value = configured.get(name, False)
         if isinstance(value, bool) or (value is None and name == "STATIC_DEV_MODE"):
             continue
         yield Error(
@@ -284,9 +284,9 @@ def flag_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error where the time between two looks at a static file is none."""
-    value = given.get("STATIC_RECHECK_SECONDS")
+    value = configured.get("STATIC_RECHECK_SECONDS")
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (is_number and 0 <= value < float("inf")):
         yield Error(
@@ -296,10 +296,10 @@ def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def statistics_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def statistics_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield what is wrong with the settings of statistics and samples."""
-    seconds, days = given.get("STATS_SECONDS", 1), given.get("STATS_DAYS", 1)
-    part = given.get("ADVISE_SAMPLE", 0)
+    seconds, days = configured.get("STATS_SECONDS", 1), configured.get("STATS_DAYS", 1)
+    part = configured.get("ADVISE_SAMPLE", 0)
     if seconds is not None and not is_positive(seconds):
         yield Error(
             f"CACHELAYERS['STATS_SECONDS'] is {seconds!r}.",
@@ -333,9 +333,9 @@ def is_positive(value: Any) -> bool:
     return is_number and 0 < value < float("inf")
 
 
-def salt_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def salt_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error where the salt of a deploy is no text."""
-    value = given.get("DEPLOY_SALT", "")
+    value = configured.get("DEPLOY_SALT", "")
     if not isinstance(value, str):
         yield Error(
             f"CACHELAYERS['DEPLOY_SALT'] is {value!r}.",
@@ -344,9 +344,9 @@ def salt_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def task_queue_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error where warmers cannot be put on the queue that is named."""
-    value = given.get("TASK_QUEUE")
+    value = configured.get("TASK_QUEUE")
     modules = {"django": "django.tasks", "celery": "celery"}
     if value is not None and (not isinstance(value, str) or value not in modules):
         yield Error(
@@ -362,9 +362,9 @@ def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def alias_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error where recall would use a cache that there is not."""
-    alias = given.get("ALIAS", "default")
+    alias = configured.get("ALIAS", "default")
     if not isinstance(alias, str) or alias not in settings.CACHES:
         yield Error(
             f"CACHELAYERS['ALIAS'] is {alias!r}, which is not in CACHES.",
@@ -411,8 +411,8 @@ def check_declared_tags(
 
 def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that the databases are such that their changes can be noticed."""
-    given = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(given, Mapping) or not given.get("TRACK"):
+    configured = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(configured, Mapping) or not configured.get("TRACK"):
         return []
     return [
         checks.Warning(

@@ -50,10 +50,10 @@ SETTING_NAMES = tuple(field.name for field in fields(PackageSettings))
 @lru_cache(maxsize=1)
 def package_settings() -> PackageSettings:
     """Return settings.CACHELAYERS with the defaults filled in; the checks tell what is wrong."""
-    given = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(given, Mapping):
+    found = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(found, Mapping):
         raise ImproperlyConfigured("CACHELAYERS is no dictionary. Make it one: {'TRACK': [...]}.")
-    known = {name: value for name, value in given.items() if name in SETTING_NAMES}
+    known = {name: value for name, value in found.items() if name in SETTING_NAMES}
     track = known.get("TRACK", ())
     return PackageSettings(
         **{**known, "TRACK": (track,) if isinstance(track, str) else tuple(track)}

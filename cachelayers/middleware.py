@@ -211,10 +211,10 @@ def compare_id(request: HttpRequest) -> Verdict:
     name = static_name(request)
     if name is None:
         return Verdict.NONE
-    given = set(request.GET.getlist(PARAMETER))
-    if given & MARKERS:
+    ids = set(request.GET.getlist(PARAMETER))
+    if ids & MARKERS:
         return Verdict.MARKER
-    return Verdict.MATCH if given == {current_id(name)} else Verdict.OTHER
+    return Verdict.MATCH if ids == {current_id(name)} else Verdict.OTHER
 
 
 def static_name(request: HttpRequest) -> str | None:

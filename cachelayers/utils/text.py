@@ -41,8 +41,8 @@ def shown_location(alias: str) -> str:
 def locations_of(alias: str) -> list[str]:
     """Return every address in the LOCATION of an alias."""
     location = settings.CACHES[alias].get("LOCATION", "")
-    given = location if isinstance(location, list | tuple | set) else [location]
-    return [address for each in given for address in NEXT_ADDRESS.split(str(each))]
+    locations = location if isinstance(location, list | tuple | set) else [location]
+    return [address for each in locations for address in NEXT_ADDRESS.split(str(each))]
 
 
 def without_password(location: str) -> str:

@@ -14,7 +14,7 @@ from django.template import Context, Template
 from jinja2 import Environment
 from pytest_django import Settings
 
-from cachelayers.staticfiles.ids import memo, rest
+from cachelayers.staticfiles.ids import memo, pause
 from cachelayers.staticfiles.names import reports
 
 Call = Callable[[str, object], str]
@@ -56,7 +56,7 @@ def forget() -> None:
     """Be as a process that has just begun."""
     memo.clear()
     reports.clear()
-    rest.end()
+    pause.end()
 
 
 @pytest.fixture
