@@ -93,7 +93,7 @@ def test_the_cache_works_as_soon_as_the_table_is_made(bare_file: BaseCache) -> N
 @pytest.mark.parametrize(
     "operation", [lambda cache: cache.clear_entries(), lambda cache: cache.count_entries()]
 )
-def test_an_operator_is_told_how_to_make_it(
+def test_an_operator_sees_the_command_that_makes_it(
     bare_file: BaseCache, operation: Callable[[Any], Any]
 ) -> None:
     with pytest.raises(MissingTable, match=COMMAND) as caught:

@@ -15,7 +15,7 @@ from cachelayers.invalidation.prune import prune_step
 from tests import environment
 from tests.faults.conftest import OpenCache, seconds_of
 from tests.faults.harness import Proxy
-from tests.faults.test_log_in_time import log
+from tests.faults.test_log_locked_or_frozen import log
 from tests.servers import mariadb_settings, postgres_settings
 from tests.state import reset
 

@@ -82,7 +82,7 @@ def test_a_visit_in_a_transaction_takes_about_as_many_statements_as_without(cach
     assert within <= without + 2
 
 
-def test_the_cache_s_own_rows_keep_nothing_from_being_stored(cache: Any) -> None:
+def test_the_cache_s_own_rows_do_not_prevent_storing(cache: Any) -> None:
     Author.objects.using(DATABASE).create(name="Homer")
     page = Page()
 
@@ -92,7 +92,7 @@ def test_the_cache_s_own_rows_keep_nothing_from_being_stored(cache: Any) -> None
     assert page.computed == NUMBER
 
 
-def test_what_is_written_past_django_s_cursor_is_not_stored(cache: Any) -> None:
+def test_a_write_past_django_s_cursor_prevents_storing(cache: Any) -> None:
     Author.objects.using(DATABASE).create(name="Homer")
 
     def visit() -> str:

@@ -101,7 +101,7 @@ def test_threads_lose_no_count(shared_alias: str) -> None:
     assert caches[shared_alias].get("counter") == 400
 
 
-def test_what_only_an_upper_layer_has_can_still_be_counted(stack: Stack, clock: Clock) -> None:
+def test_an_entry_of_an_upper_layer_only_can_be_incremented(stack: Stack, clock: Clock) -> None:
     stack.cache.set("counter", 5, timeout=100)
     bring_up("counter", stack, clock)
     forget(stack)
@@ -111,7 +111,7 @@ def test_what_only_an_upper_layer_has_can_still_be_counted(stack: Stack, clock: 
     assert stack.cache.get("counter") == 10
 
 
-def test_what_only_an_upper_layer_has_is_not_added(stack: Stack) -> None:
+def test_add_refuses_an_entry_of_an_upper_layer_only(stack: Stack) -> None:
     stack.cache.set("key", "here")
     forget(stack)
 
@@ -119,7 +119,7 @@ def test_what_only_an_upper_layer_has_is_not_added(stack: Stack) -> None:
     assert stack.cache.get("key") == "here"
 
 
-def test_what_only_an_upper_layer_has_can_be_touched(stack: Stack, clock: Clock) -> None:
+def test_an_entry_of_an_upper_layer_only_can_be_touched(stack: Stack, clock: Clock) -> None:
     stack.cache.set("key", "here", timeout=10)
     forget(stack)
 
