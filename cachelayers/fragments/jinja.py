@@ -301,7 +301,7 @@ class JinjaBlock:
             self._note(name)
         if rendering is not None:
             rendering.note_name = self._note
-        text = self.render_unwatched()
+        text = self.render_without_tag()
         shown = {name: ABSENT if is_undefined(one) else one for name, one in self._shown.items()}
         if rendering is not None:
             rendering.note_name = None
@@ -348,7 +348,7 @@ class JinjaBlock:
                 else:
                     rendering.templates[value.name] = None
 
-    def render_unwatched(self) -> str:
+    def render_without_tag(self) -> str:
         return str(self._caller(*self._item.values()))
 
     def fill(self, hole: Hole) -> str:

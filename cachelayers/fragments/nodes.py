@@ -377,7 +377,7 @@ class DjangoBlock:
         note_template_objects([*looked_up.values.values(), *self._item.values()])
         return text, looked_up.values
 
-    def render_unwatched(self) -> str:
+    def render_without_tag(self) -> str:
         """Render the block as if it had no tag around it; its assignments are undone."""
         with self._context.push(**self._item):
             return self._nodes.render(self._context)

@@ -1,4 +1,7 @@
-"""Say once per statement why what is made of it is not kept, with its place in the project."""
+"""Log, once per statement or source line, why a value is not stored.
+
+The execute wrapper, captures, recalls and routes call it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ reports = RateLimit(float("inf"))
 
 
 def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
-    """Log what becomes of a value that is made of a statement."""
+    """Log why a value that depends on a statement is not stored, or only until its timeout."""
     if not reports.is_due((connection.alias, text)):
         return
     shown = " ".join(text.split())
@@ -28,7 +31,7 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
 
 
 def warn_of_plain_get_once(cache: str) -> None:
-    """Log that a value is made of what somebody has put into a cache by hand."""
+    """Log that a value depends on a cached value of unknown origin."""
     place = line_of_project() or "an unknown place"
     if reports.is_due((cache, place)):
         logger.warning(
@@ -40,7 +43,7 @@ def warn_of_plain_get_once(cache: str) -> None:
 
 
 def warn_of_draft_once() -> None:
-    """Log that a value is made of a row whose values are in no database."""
+    """Log that a value depends on an instance that was not read from a database."""
     place = line_of_project() or "an unknown place"
     if reports.is_due(("drafts", place)):
         logger.warning(
@@ -51,7 +54,7 @@ def warn_of_draft_once() -> None:
 
 
 def warn_of_old_permissions_once() -> None:
-    """Log that a value is made of a user who has kept permissions for too long."""
+    """Log that a value depends on a user whose cached permissions are too old."""
     place = line_of_project() or "an unknown place"
     if reports.is_due(("permissions", place)):
         logger.warning(
@@ -62,7 +65,7 @@ def warn_of_old_permissions_once() -> None:
 
 
 def warn_of_token_once() -> None:
-    """Log that a value has a CSRF token in it."""
+    """Log that a value contains a CSRF token."""
     place = line_of_project() or "an unknown place"
     if reports.is_due(("tokens", place)):
         logger.warning(
@@ -73,7 +76,7 @@ def warn_of_token_once() -> None:
 
 
 def warn_of_other_route_once(table: str, home: str, chosen: str) -> None:
-    """Log that a router chooses the database of an entry, and nothing in its key says which."""
+    """Log that a router's choice of the database differs, and that the key does not contain it."""
     if reports.is_due(("routers", table)):
         logger.warning(
             "A value that was made from the table %r of DATABASES[%r] was asked for where the"
