@@ -110,7 +110,7 @@ def test_bounds_and_sums_hold_whatever_is_done(
             assert entry is None or entry[0] == twin.model[name]
 
 
-def test_a_scan_does_not_displace_what_is_read() -> None:
+def test_a_scan_does_not_displace_entries_that_are_read() -> None:
     store = MemoryStore(MAX_BYTES, None)
     popular = [f"key {number}" for number in range(5)]
     for name in popular:
@@ -126,7 +126,7 @@ def test_a_scan_does_not_displace_what_is_read() -> None:
     assert all(name in store.records for name in popular)
 
 
-def test_what_comes_back_soon_after_it_left_stays_longer() -> None:
+def test_a_key_that_returns_soon_after_its_eviction_stays_longer() -> None:
     store = MemoryStore(MAX_BYTES, None)
     for number in range(2 * ROOM):
         put(store, f"key {number}")
@@ -141,7 +141,7 @@ def test_what_comes_back_soon_after_it_left_stays_longer() -> None:
     assert store.records[left].is_in_main
 
 
-def test_an_entry_that_is_read_in_the_main_queue_goes_round_once_more() -> None:
+def test_a_read_entry_stays_in_the_main_queue_once_more() -> None:
     store = MemoryStore(MAX_BYTES, None)
     for number in range(ROOM):
         put(store, f"key {number}")
@@ -165,7 +165,7 @@ def test_an_expired_entry_goes_though_it_was_read_often() -> None:
 
 
 @pytest.mark.parametrize("max_entries", [1, 2, 7])
-def test_so_many_entries_and_no_more(max_entries: int) -> None:
+def test_max_entries_is_never_exceeded(max_entries: int) -> None:
     store = MemoryStore(MAX_BYTES, max_entries)
 
     for number in range(50):
@@ -175,7 +175,7 @@ def test_so_many_entries_and_no_more(max_entries: int) -> None:
     assert "key 49" in store.records
 
 
-def test_a_value_larger_than_the_store_replaces_the_older_one_by_nothing() -> None:
+def test_a_value_larger_than_the_store_removes_the_older_one() -> None:
     store = MemoryStore(MAX_BYTES, None)
     put(store, "key", "older")
     put(store, "other", "stays")
@@ -187,7 +187,7 @@ def test_a_value_larger_than_the_store_replaces_the_older_one_by_nothing() -> No
     assert read(store, "other") == "stays"
 
 
-def test_what_is_deleted_again_and_again_takes_no_room() -> None:
+def test_repeated_deletes_take_no_memory() -> None:
     store = MemoryStore(MAX_BYTES, None)
 
     for number in range(5 * MOST_DELETED):
