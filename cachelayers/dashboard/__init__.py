@@ -1,4 +1,7 @@
-"""What the screens of the admin show and do. Knows no HTML and no request."""
+"""The data and actions behind the admin's screens, without HTML and requests.
+
+`admin` shows them.
+"""
 
 from cachelayers.dashboard.entries import (
     EntryStore,

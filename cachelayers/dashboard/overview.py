@@ -1,4 +1,7 @@
-"""How each cache and each of its layers is, and what they have answered within some time."""
+"""The state of each cache and layer, and its hits and misses over time.
+
+The admin's overview screen shows it, with plots.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ from cachelayers.statistics import (
 )
 from cachelayers.utils.text import shown_location, without_secrets
 
-WIDTH = 1000  # of the plot in its own units; the page stretches it
+WIDTH = 1000  # of the plot in its own units; the page scales it
 HEIGHT = 100
-GAP_SHARE = 0.15  # of a step, between two bars
-LOWEST = 1.0  # of a bar that is not nothing
+GAP_SHARE = 0.15  # the gap between two bars, as a share of a step
+LOWEST = 1.0  # height of the lowest bar
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One rectangle. Texts, because a page would write numbers as its language does."""
+    """One rectangle. The numbers are texts, because a page would localize numbers."""
 
     x: str
     y: str
@@ -42,7 +45,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Step:
-    """What a table says of one bar."""
+    """The table row of one bar."""
 
     at: datetime
     figures: Figures
@@ -50,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plot:
-    """One cache or layer over time. ``most``: look-ups in the busiest step."""
+    """The plot of one cache or layer. ``most``: lookups in the busiest step."""
 
     cache: str
     layer: str
@@ -60,12 +63,12 @@ class Plot:
     total: Figures
     begins: datetime
     ends: datetime
-    steps: list[Step]  # those in which anything was looked up
+    steps: list[Step]  # those with any lookup
     step_minutes: int
 
 
 def plot(series: Series, step_seconds: int) -> Plot:
-    """Return the plot of a series, which has one point at least."""
+    """Return the plot of a series, which has at least one point."""
     points = series.points
     most = max(looked_up(point) for point in points)
     total = Figures()
@@ -86,12 +89,12 @@ def plot(series: Series, step_seconds: int) -> Plot:
 
 
 def looked_up(point: Point) -> int:
-    """Return how often something was looked up within a step."""
+    """Return the number of lookups in a step."""
     return point.figures.hits + point.figures.misses
 
 
 def hits_bar(at: int, point: Point, points: list[Point], most: int) -> list[Bar]:
-    """Return the bar of a step's hits, from the ground up; none where there were none."""
+    """Return the bar of a step's hits, from zero; none without hits."""
     return bar_on(at, len(points), 0.0, height_of(point.figures.hits, most))
 
 
@@ -102,12 +105,12 @@ def misses_bar(at: int, point: Point, points: list[Point], most: int) -> list[Ba
 
 
 def height_of(count: int, most: int) -> float:
-    """Return how high a bar is; one that is not nothing can be seen."""
+    """Return the height of a bar, which is visible even for one lookup."""
     return max(count / most * (HEIGHT - LOWEST), LOWEST) if count else 0.0
 
 
 def bar_on(at: int, steps: int, below: float, height: float) -> list[Bar]:
-    """Put a bar on what is below it."""
+    """Return a bar that begins at ``below``."""
     if not height:
         return []
     step = WIDTH / steps
@@ -117,7 +120,7 @@ def bar_on(at: int, steps: int, below: float, height: float) -> list[Bar]:
 
 
 class Span(NamedTuple):
-    """How far back to look, in which steps."""
+    """The time to look back, and the steps."""
 
     name: str | Promise
     seconds: int
@@ -133,25 +136,25 @@ SPANS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One cache as a whole (``layer`` is empty) or one of its layers."""
+    """One cache as a whole (``layer`` is empty), or one of its layers."""
 
     cache: str
     layer: str
     figures: Figures
-    state: LayerState | None  # None: it is asked by its layers
+    state: LayerState | None  # None: its layers have states
     error: str
     location: str
 
     @property
     def percent(self) -> int | None:
-        """Return which part of the look-ups found something; None: there were none."""
+        """Return the hit ratio in percent; None without lookups."""
         ratio = self.figures.hit_ratio
         return None if ratio is None else round(100 * ratio)
 
 
 @dataclass(frozen=True)
 class Overview:
-    """All that the overview shows."""
+    """The data of the overview."""
 
     lines: list[Line]
     plots: list[Plot]
@@ -159,7 +162,7 @@ class Overview:
 
 
 def read_overview(span: Span) -> Overview:
-    """Ask every layer how it is, and read what all processes have counted."""
+    """Get the state of every layer, and read the figures of all processes."""
     figures = {(total.cache, total.layer): total.figures for total in totals(span.seconds)}
     states = {(state.cache, state.layer): state for state in layer_states()}
     layered = {cache for cache, layer in states if layer}
@@ -181,7 +184,6 @@ def read_overview(span: Span) -> Overview:
 
 
 def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> Line:
-    """Return what is said of a cache or a layer."""
     alias = layer or cache
     return Line(
         cache,
@@ -194,7 +196,7 @@ def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> 
 
 
 def sort_key(cache: str, layer: str) -> tuple[int, str, int, str]:
-    """Return where a cache or layer is listed: as in CACHES, layers from the fastest on."""
+    """Return the sort key of a cache or layer: in the order of CACHES, the fastest layer first."""
     aliases = list(settings.CACHES)
     options = settings.CACHES.get(cache, {}).get("OPTIONS") or {}
     layers = ["", *options.get("LAYERS", ())]
