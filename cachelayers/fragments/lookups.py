@@ -13,7 +13,7 @@ from django.db.models import Model
 from django.utils.functional import LazyObject, Promise, empty
 
 from cachelayers.entries import Unstable
-from cachelayers.fragments.canonical import Canonicalizer
+from cachelayers.fragments.canonical import SCALARS, Canonicalizer, encoder_of_plain_rows
 from cachelayers.fragments.markup import (
     has_token,
     is_name_of_secret,
@@ -53,7 +53,7 @@ from cachelayers.request_access import (
 )
 from cachelayers.request_access import is_request as is_one_of_django
 
-CONSTANTS = frozenset({"True", "False", "None"})
+NAMES_KNOWN_OTHERWISE = frozenset({"True", "False", "None", "user"})
 LOOP = "forloop."
 ALL_NAMES = "*"  # stands for the names that there are
 ABSENT: Final = object()  # is the value of a name that nobody gives
@@ -94,6 +94,9 @@ class Names:
         """Spell what stands under a name before the block does something with it."""
         if name not in self._known:
             value = self._find(name)
+            if name not in NAMES_KNOWN_OTHERWISE and (quick := canonical_plain(value)):
+                self._known[name] = quick
+                return
             self._known[name] = (
                 NOTICED if is_known_otherwise(name, value) else canonical_name(name, value)
             )
@@ -107,6 +110,16 @@ class Names:
         if isinstance(found, UnstableName):
             raise found
         return found
+
+
+def canonical_plain(value: Any) -> CanonicalName | None:
+    """Return what canonical_name() does, for a plain value or row; None for all others."""
+    cls = type(value)
+    if cls in SCALARS:
+        return CanonicalName(SCALARS[cls](value))
+    if issubclass(cls, Model) and (text := encoder_of_plain_rows(cls)(value)) is not None:
+        return CanonicalName(text, [value])
+    return None
 
 
 def canonical_name(name: str, value: Any) -> CanonicalName | UnstableName:
@@ -125,7 +138,7 @@ def canonical_name(name: str, value: Any) -> CanonicalName | UnstableName:
 
 def is_known_otherwise(name: str, value: Any) -> bool:
     """Tell what is noticed in ways of its own: the request, its user, its secrets, constants."""
-    if name in CONSTANTS or name == "user":
+    if name in NAMES_KNOWN_OTHERWISE:
         return True
     if is_name_of_secret(name) and issubclass(type(value), (LazyObject, Promise)):
         return True  # its first use is noticed

@@ -37,7 +37,7 @@ from cachelayers.fragments.dependencies import (
 )
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
-from cachelayers.fragments.lookups import ABSENT, CanonicalName, Names, context_value
+from cachelayers.fragments.lookups import CanonicalName, Names, context_value
 from cachelayers.fragments.markup import (
     NAMELESS,
     Hole,
@@ -364,8 +364,11 @@ class DjangoBlock:
         # by the template, and for a part of what it shows.
         if name in self._item:
             return self._item[name]
-        found = context_value([unnoted(names) for names in self._around], name)
-        return None if found is ABSENT else found
+        for around in reversed(self._around):
+            names = unnoted(around)
+            if name in names:
+                return names[name]
+        return None
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render it; what it sets stays within it, as it would not be set by a hit."""
