@@ -1,10 +1,8 @@
-"""Multi-layer caching for Django, kept true to the data it was made from."""
+"""Multi-layer caching for Django, with entries that become invalid when their data changes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from cachelayers.warming import warmer
 
 if TYPE_CHECKING:
     from cachelayers.decorators import cached
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
     from cachelayers.invalidation.units import unit_of_work
     from cachelayers.lookup import arecall, recall
     from cachelayers.staticfiles import build_cache_id
+    from cachelayers.warming import warmer
 
 __all__ = [
     "ainvalidate",
@@ -27,8 +26,8 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Django imports this module before the settings and the apps are there, and these need both.
-_HOMES = {
+# Imported lazily: Django imports this module before the settings and apps that these need.
+_MODULES = {
     "ainvalidate": "cachelayers.invalidation.invalidate",
     "arecall": "cachelayers.lookup",
     "build_cache_id": "cachelayers.staticfiles",
@@ -37,12 +36,13 @@ _HOMES = {
     "invalidates": "cachelayers.invalidation.tags",
     "recall": "cachelayers.lookup",
     "unit_of_work": "cachelayers.invalidation.units",
+    "warmer": "cachelayers.warming",
 }
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

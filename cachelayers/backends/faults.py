@@ -1,4 +1,7 @@
-"""Name what caches raise that are down, full, slow or cut off. Used by lookup and LayeredCache."""
+"""Classify the errors of caches that are down, full, slow or disconnected.
+
+Used by ``lookup`` and LayeredCache.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ logger = logging.getLogger("cachelayers.invalidation")
 REPORT_EVERY_SECONDS = 60.0
 
 
-def said_by(error: BaseException) -> str:
-    """Return what a server said, without passwords and the command that redis-py quotes."""
+def error_text(error: BaseException) -> str:
+    """Return a server's message, without passwords and without the command that redis-py quotes."""
     return without_secrets(str(error).rpartition(" caused error: ")[2])[:200].rstrip(".")
 
 
 def errors_named(*names: tuple[str, str]) -> tuple[type[BaseException], ...]:
-    """Return the errors of modules that are imported; pairs of module and class.
+    """Return the error classes of modules that are already imported; pairs of module and class.
 
-    A client that nobody has imported has raised nothing. To import it here would cost each process
-    that uses no Redis a tenth of a second.
+    A client that is not imported has raised nothing. Importing it here would cost each process
+    without Redis a tenth of a second.
     """
     return tuple(
         getattr(sys.modules[module], name)
@@ -38,7 +41,7 @@ def errors_named(*names: tuple[str, str]) -> tuple[type[BaseException], ...]:
 
 
 def cache_errors() -> tuple[type[BaseException], ...]:
-    """Return what a cache may raise that is down, full, slow or cut off."""
+    """Return what a cache may raise when it is down, full, slow or disconnected."""
     clients = errors_named(
         ("redis.exceptions", "RedisError"),
         ("pymemcache.exceptions", "MemcacheError"),
@@ -48,13 +51,13 @@ def cache_errors() -> tuple[type[BaseException], ...]:
     return (OSError, django.db.Error, CacheUnavailable, NotNow, *clients)
 
 
-def unwell() -> tuple[type[BaseException], ...]:
-    """Return what an operator is told of a cache that does not work, or was never made."""
+def outage_errors() -> tuple[type[BaseException], ...]:
+    """Return the errors of a cache that is down, or whose settings or tables are incomplete."""
     return (*cache_errors(), ImproperlyConfigured)
 
 
 def refusals() -> tuple[type[BaseException], ...]:
-    """Return what a server raises that can be reached and does not want what it was given."""
+    """Return the errors of a server that is reachable and rejects a command."""
     clients = errors_named(
         ("redis.exceptions", "ResponseError"),
         ("pymemcache.exceptions", "MemcacheServerError"),
@@ -64,7 +67,7 @@ def refusals() -> tuple[type[BaseException], ...]:
 
 
 def raise_if_never_made(database: str, error: django.db.Error) -> None:
-    """Raise MissingTable where the log's tables do not exist yet."""
+    """Raise MissingTable if the log's tables do not exist yet."""
     is_missing = fault_of(error) is Fault.MISSING_TABLE
     if is_missing and LOG.partition("_")[0] in str(error):
         raise MissingTable(
@@ -82,14 +85,14 @@ def report_unreadable_log(database: str, error: django.db.Error) -> None:
     if now < _next_report_at.get(database, 0.0):
         return
     _next_report_at[database] = now + REPORT_EVERY_SECONDS
-    said = f"{type(error).__name__}: {said_by(error)}"
+    description = f"{type(error).__name__}: {error_text(error)}"
     try:
         raise_if_never_made(database, error)
     except MissingTable as missing:
-        said = str(missing)
+        description = str(missing)
     logger.error(
         "The log of invalidations in DATABASES[%r] could not be read, and values that were made"
         " from its tables are computed until it can be: %s",
         database,
-        said,
+        description,
     )

@@ -1,6 +1,6 @@
-"""The shortest way to a fresh, valid entry: one get, and nothing else to wait for.
+"""The shortest way to a fresh, valid entry: one get of the cache.
 
-What it does not find, the flow does, with what was read here.
+Every recall tries it first. After a miss, the flow goes on with what was read here.
 """
 
 from __future__ import annotations
@@ -17,36 +17,35 @@ from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries import ENVELOPE_TYPES, FORMAT, LENGTH
 from cachelayers.invalidation.dependencies import current_capture, listening_captures
 from cachelayers.invalidation.log import Dependency, log_of
-from cachelayers.invalidation.routes import are_there_routers, database_to_ask
+from cachelayers.invalidation.routes import are_there_routers, database_to_check
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.observing import note_peeked
 from cachelayers.lookup.policy import report
-from cachelayers.utils.tracing import going_on, own_read, running_captures, take_layer
+from cachelayers.utils.captures import own_read, running_captures
+from cachelayers.utils.tracing import active_traces, pop_layer
 
 
 class Peeked(Enum):
-    """What is no value."""
-
     MISS = auto()
-    UNREAD = auto()  # the cache was not asked
+    NOT_READ = auto()  # the cache was not read
 
 
 MISS: Final = Peeked.MISS
-UNREAD: Final = Peeked.UNREAD
+NOT_READ: Final = Peeked.NOT_READ
 
 
 def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any]:
-    """Return the value under a key if it is fresh and valid, else MISS; and what was read there.
+    """Return the value under a key if it is fresh and valid, or MISS; and what was read.
 
-    What recall() would find out in more steps is a MISS: a stale entry, one that is older than what
-    this process has read of the log, a transaction that has written. ``is_shown_only``: nothing
-    that may be kept is made of the value, but by a capture that is told of it.
+    A stale entry, an entry older than this process's knowledge of the log, and a transaction that
+    has written count as MISS: recall() handles them in more steps. ``is_shown_only``: nothing is
+    stored that depends on the value, except by captures that get its tags.
     """
     unit = current_unit()
     if unit is None or unit.is_over or unit.is_dirty():
-        return MISS, UNREAD
-    if going_on:
-        take_layer()  # of an earlier look
+        return MISS, NOT_READ
+    if active_traces:
+        pop_layer()  # of an earlier read
     try:
         if running_captures:
             with own_read():
@@ -56,19 +55,19 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     except cache_errors() as error:
         report(alias, "get", error)
         return MISS, None
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+    except Exception as error:  # noqa: BLE001 - a decoder may raise anything: a miss
         raise_if_callers(error)
         report_unreadable(alias, error)
         return MISS, None
-    value = judge(unit, stored, is_shown_only=is_shown_only)
+    value = valid_value(unit, stored, is_shown_only=is_shown_only)
     if value is not MISS:
         note_peeked(alias, key, stored)
     return value, stored
 
 
-def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
-    """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
-    # is_sealed(), in place: a call takes a tenth of what all of this takes.
+def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
+    """Return the value of what was read if it is fresh and known to be valid; otherwise MISS."""
+    # is_envelope(), inlined: a call would add a tenth to the time of this function.
     if (
         type(stored) not in ENVELOPE_TYPES
         or len(stored) != LENGTH
@@ -80,24 +79,24 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     try:
         if fresh_until is not None and time.time() >= fresh_until:
             return MISS
-        if not are_known_to_hold(unit, dependencies):
+        if not are_valid(unit, dependencies):
             return MISS
-    except (TypeError, ValueError):  # it was tampered with
+    except (TypeError, ValueError):  # malformed
         return MISS
     if running_captures or not is_shown_only:
         found = [Dependency(*dependency) for dependency in dependencies]
-        hand_over(unit, found, is_shown_only=is_shown_only)
+        pass_on_dependencies(unit, found, is_shown_only=is_shown_only)
     return value
 
 
-def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
-    """Tell whether an entry is valid, by what one reading of the log for the unit has told."""
+def are_valid(unit: Unit, dependencies: Any) -> bool:
+    """Return whether an entry is valid, after one reading of the log for the unit."""
     unit.forget_old_readings()
     is_routed = are_there_routers()
     for made_from, incarnation, position, tags in dependencies:
         database = made_from
         if is_routed:
-            database = database_to_ask(unit, made_from, incarnation, tags)
+            database = database_to_check(unit, made_from, incarnation, tags)
         if database not in unit.refreshed and not refresh(unit, database):
             return False
         known = log_of(database).known
@@ -116,23 +115,23 @@ def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
 
 
 def refresh(unit: Unit, database: str | None) -> bool:
-    """Read the log for a unit that has not done so; tell whether it could."""
+    """Read the log for a unit, and return whether that was possible."""
     if database is None or database not in connections.settings:
         return False
     try:
         unit.refresh(database)
-    except DatabaseError:  # the flow says what it means
+    except DatabaseError:  # the flow reports it
         return False
     return database in unit.refreshed
 
 
-def hand_over(
+def pass_on_dependencies(
     unit: Unit, dependencies: Iterable[Dependency], *, is_shown_only: bool = False
 ) -> None:
-    """Have what is made around an entry, or after it, depend on what that was made of."""
+    """Add an entry's dependencies to the captures around it, and to the unit."""
     confirmed = [unit.confirm(dependency) for dependency in dependencies]
     for capture in listening_captures():
         for dependency in confirmed:
             capture.add_dependency(dependency)
     if not is_shown_only and current_capture() is None:
-        unit.note_seen(confirmed)
+        unit.add_dependencies(confirmed)

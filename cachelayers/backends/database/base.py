@@ -1,6 +1,6 @@
-"""What every operation of a DatabaseCache needs: settings, places, expiries, rows, values.
+"""Settings, row keys, expiries, rows and values of a DatabaseCache, needed by every operation.
 
-The operations themselves are in cache.
+The operations are in ``cache``, which derives DatabaseCache from TableCache.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from cachelayers.utils.counters import cell_of
 from cachelayers.utils.locks import ForkSafeLock
 
 
-class Parts(NamedTuple):
-    """The working parts of one cache alias."""
+class Components(NamedTuple):
+    """The components of one cache alias."""
 
-    place_of: Callable[[str], RowKey]
+    row_key_of: Callable[[str], RowKey]
     packer: ValuePacker
     table: EntryTable
     health: Health
@@ -44,21 +44,20 @@ class Parts(NamedTuple):
     guard: Guard
 
 
-_parts: dict[tuple[str, str, DatabaseOptions], Parts] = {}
-_parts_lock = ForkSafeLock()
+_components: dict[tuple[str, str, DatabaseOptions], Components] = {}
+_components_lock = ForkSafeLock()
 
 
-def parts_of(alias: str, database: str, options: DatabaseOptions) -> Parts:
-    """Return the parts of an alias, made when first asked for."""
+def components_of(alias: str, database: str, options: DatabaseOptions) -> Components:
+    """Return the components of an alias, which all its cache objects in this process share."""
     known = alias, database, options
-    with _parts_lock:
-        if known not in _parts:
-            _parts[known] = make_parts(alias, database, options)
-        return _parts[known]
+    with _components_lock:
+        if known not in _components:
+            _components[known] = make_components(alias, database, options)
+        return _components[known]
 
 
-def make_parts(alias: str, database: str, options: DatabaseOptions) -> Parts:
-    """Put the parts together."""
+def make_components(alias: str, database: str, options: DatabaseOptions) -> Components:
     id_range = id_range_of(alias)
     packer = ValuePacker(
         serializer=options.SERIALIZER,
@@ -69,15 +68,15 @@ def make_parts(alias: str, database: str, options: DatabaseOptions) -> Parts:
     table = EntryTable(database, id_range, key_head_of(alias), options.BUSY_SECONDS)
     evictor = Evictor(alias, id_range, max_bytes=options.MAX_BYTES, max_entries=options.MAX_ENTRIES)
     health = Health(alias, database)
-    return Parts(
+    return Components(
         row_key_finder(alias), packer, table, health, evictor, Guard(table, health, evictor)
     )
 
 
 MISS: Final = object()
-READS_PER_NOTED_READ = 16  # a sample is enough to tell what is used from what is not
+READS_PER_NOTED_READ = 16  # a sample is enough to tell used entries from unused ones
 
-LONGEST_CHARACTER = 4  # bytes in UTF-8
+LONGEST_CHARACTER = 4  # in UTF-8
 
 
 class TableCache(ConfiguredCache):
@@ -85,26 +84,29 @@ class TableCache(ConfiguredCache):
 
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
         return find_problems(where, location, params)
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
-        """Take what all caches of this alias share; bound here, as each call looks it up."""
+        """Set the shared components as attributes: each operation reads them."""
         database = database_alias_of({"LOCATION": location})
-        parts = parts_of(self.alias, database, DatabaseOptions(**options))
-        self._place_of = parts.place_of
+        components = components_of(self.alias, database, DatabaseOptions(**options))
+        self._row_key_of = components.row_key_of
         self._packer, self._pack, self._unpack = (
-            parts.packer, parts.packer.pack, parts.packer.unpack
+            components.packer, components.packer.pack, components.packer.unpack
         )  # fmt: skip
-        self._table, self._evictor, self._health = parts.table, parts.evictor, parts.health
-        self._guard, self._attempt = parts.guard, parts.guard.attempt
-        self._is_distrusted = parts.guard.is_distrusted
+        self._table, self._evictor, self._health = (
+            components.table,
+            components.evictor,
+            components.health,
+        )
+        self._guard, self._attempt = components.guard, components.guard.attempt
+        self._is_distrusted = components.guard.is_distrusted
         self._cell = cell_of(self.alias)
-        self._notes_reads, self._reads_to_note = parts.evictor.is_bounded, 1
+        self._notes_reads, self._reads_to_note = components.evictor.is_bounded, 1
 
-    def _place(self, key: str, version: int | None) -> RowKey:
-        """Return the place of a key; raise InvalidCacheKey for one that cannot be."""
-        return self._place_of(self._made_key(key, version))
+    def _row_key(self, key: str, version: int | None) -> RowKey:
+        """Return the row key of a cache key; raise InvalidCacheKey for an invalid one."""
+        return self._row_key_of(self._made_key(key, version))
 
     def validate_key(self, key: str) -> None:
         """Warn of keys that memcached would refuse; raise InvalidCacheKey for a key too long."""
@@ -117,69 +119,70 @@ class TableCache(ConfiguredCache):
                     f"... Keep it within {MAX_KEY_BYTES} bytes, for example by a hash."
                 )
 
-    def _note_read(self, place: RowKey) -> None:
-        """Tell the hand of one read in sixteen on average.
+    def _note_read(self, row_key: RowKey) -> None:
+        """Pass on average one read in sixteen to the evictor.
 
-        At random: a page that makes sixteen calls would else have the same one noted each time.
+        The choice is random: with a fixed step, a page that makes sixteen calls would always note
+        the same entry.
         """
         self._reads_to_note -= 1
         if self._reads_to_note <= 0:
             self._reads_to_note = randrange(1, 2 * READS_PER_NOTED_READ)  # noqa: S311
-            self._evictor.note_read(place.id)
+            self._evictor.note_read(row_key.id)
 
     def _unpacked(
         self, key: bytes, expires: int, form: int, number: int | None, data: bytes | None
     ) -> Any:
-        """Return the value of a row, or MISS where it cannot be had or trusted."""
+        """Return a row's value, or MISS if it cannot be decoded or its signature is wrong."""
         try:
             return self._unpack(key, expires, form, number, data)
         except Undecodable as error:
             self._report_undecodable(key, error)
             return MISS
 
-    def _increment_by_replacing(self, place: RowKey, delta: Any) -> Any:
-        """Add where the database cannot: to a signed, a very large or another kind of number.
+    def _increment_by_replacing(self, row_key: RowKey, delta: Any) -> Any:
+        """Add where the database cannot: a signed, very large or non-integer number.
 
-        Written only if the value is still the one that was read, else read again.
+        Writes only if the value is still the one read; else reads again.
         """
         give_up_at = time.monotonic() + self._table.sessions.busy_seconds
-        while (row := self._table.read(place, now_ms())) is not None:
+        while (row := self._table.read(row_key, now_ms())) is not None:
             value = self._unpacked(*row)
             if value is MISS:
                 return None
             total = value + delta
-            new = self._pack(place.key, total, row[1])
-            if self._table.replace(place, PackedValue(*row[2:]), new, now_ms()):
+            new = self._pack(row_key.key, total, row[1])
+            if self._table.replace(row_key, PackedValue(*row[2:]), new, now_ms()):
                 return total
             if time.monotonic() > give_up_at:
                 return FAILED
         return None
 
-    def _touch_row(self, place: RowKey, expires: int) -> Any:
+    def _touch_row(self, row_key: RowKey, expires: int) -> Any:
         """Give a live entry a new expiry; return whether there was one."""
         if not self._packer.signed:
-            return self._table.touch(place, expires, now_ms())
-        # Its signature holds for its expiry. Written only if the row is still as it was read.
+            return self._table.touch(row_key, expires, now_ms())
+        # The signature covers the expiry. Write only if the row is still the one read.
         give_up_at = time.monotonic() + self._table.sessions.busy_seconds
-        while (row := self._table.read(place, now_ms())) is not None:
+        while (row := self._table.read(row_key, now_ms())) is not None:
             key, old_expires, form, _, data = row
             try:
                 new = self._packer.prolonged(key, old_expires, form, data, expires)
             except Undecodable as error:
-                self._report_undecodable(place.key, error)
+                self._report_undecodable(row_key.key, error)
                 return False
-            if self._table.touch_signed(place, expires, data, new, now_ms()):
+            if self._table.touch_signed(row_key, expires, data, new, now_ms()):
                 return True
             if time.monotonic() > give_up_at:
                 return FAILED
         return False
 
     def _report_undecodable(self, key: bytes, error: Undecodable) -> None:
-        """Log and count a value that is a miss because it cannot be had or trusted."""
-        self._health.undecodable.tell(f"the value of {key!r} is a miss: {error}", error)
+        """Log and count a value that cannot be decoded or trusted, which is a miss."""
+        self._health.undecodable.report(f"the value of {key!r} is a miss: {error}", error)
 
     def _expiry(self, timeout: Any) -> int:
-        """Return when an entry written now expires, in milliseconds; 0: it is not even stored."""
+        """Return the expiry of a new entry in milliseconds since 1970; 0: it is not stored."""
         seconds = self._seconds(timeout)
         if seconds is None:
             return NEVER_MS
@@ -187,15 +190,14 @@ class TableCache(ConfiguredCache):
             return 0
         return min(now_ms() + math.ceil(seconds * 1000), NEVER_MS)
 
-    def _row(self, place: RowKey, value: Any, expires: int) -> Row:
-        """Return the row for a value."""
-        packed = self._pack(place.key, value, expires)
+    def _row(self, row_key: RowKey, value: Any, expires: int) -> Row:
+        packed = self._pack(row_key.key, value, expires)
         return Row(
-            place.id, place.key, expires, now_ms(), packed.format, packed.number, packed.data
+            row_key.id, row_key.key, expires, now_ms(), packed.format, packed.number, packed.data
         )
 
 
 def now_ms() -> int:
-    """Return the time now in milliseconds since 1970."""
+    """Return the current time in milliseconds since 1970."""
     # Through the module: Django's own tests patch time.time.
     return int(time.time() * 1000)

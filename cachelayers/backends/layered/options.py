@@ -1,4 +1,7 @@
-"""Read and check the settings of a LayeredCache. Called by the cache and by the system checks."""
+"""The settings of a LayeredCache and their validation.
+
+Called by the cache and by the system checks.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ class LayeredOptions:
 
     LAYERS: Sequence[str] = ()  # aliases of CACHES, the fastest first
     BUS: str | None = None  # an alias of a Redis, "log", or None
-    # The longest that a value stays in the memory of a process before it is fetched again: 5
-    # seconds without a bus, and 60 with one, which bounds what a process does that was killed
-    # between its write and its message.
+    # The longest time that a value stays in a process's memory before it is read again: 5 seconds
+    # without a bus, and 60 with one, for a process that was killed between its write and its event.
     MEMORY_TIMEOUT: float | None = None
-    TIME_LIMIT: float = 0.5  # seconds that a layer may take; also of clients without limits
+    # seconds for one call of a layer; also sets it on clients without limits
+    TIME_LIMIT: float = 0.5
 
     @property
     def memory_seconds(self) -> float:
@@ -40,9 +43,9 @@ class LayeredOptions:
 def find_problems(
     where: str, backend: type, location: str, params: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the settings of the cache called ``where`` in messages.
+    """Yield the errors in the settings of one cache. ``where`` names the cache in messages.
 
-    ``backend``: the class of LayeredCache, which may not be its own layer.
+    ``backend``: the class of LayeredCache, which must not be its own layer.
     """
     if location:
         shown = without_password(str(location))
@@ -60,76 +63,75 @@ def find_problems(
 
 
 def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Problem]:
-    """Yield what is wrong with LAYERS."""
-    place = f"{where} OPTIONS LAYERS"
+    """Yield the errors in LAYERS."""
+    label = f"{where} OPTIONS LAYERS"
     if isinstance(layers, str) or not isinstance(layers, Sequence):
         yield Problem(
             "cachelayers.E012",
-            f"{place} is {layers!r}, which is no list.",
+            f"{label} is {layers!r}, which is no list.",
             "Give a list of aliases of CACHES, such as ['memory', 'redis'].",
         )
         return
     if len(layers) < 2:
         yield Problem(
             "cachelayers.E012",
-            f"{place} is {list(layers)!r}.",
+            f"{label} is {list(layers)!r}.",
             "Name two aliases of CACHES or more; for one, use that cache itself.",
         )
     for number, layer in enumerate(layers):
         if not isinstance(layer, str) or layer not in settings.CACHES:
             yield Problem(
                 "cachelayers.E012",
-                f"{place} lists {layer!r}, which is not in CACHES.",
+                f"{label} lists {layer!r}, which is not in CACHES.",
                 "Add it there, or remove it from LAYERS.",
             )
         elif layer in layers[:number]:
             yield Problem(
-                "cachelayers.E012", f"{place} lists {layer!r} twice.", "Remove one of them."
+                "cachelayers.E012", f"{label} lists {layer!r} twice.", "Remove one of them."
             )
         elif contains(layer, where, backend):
             yield Problem(
                 "cachelayers.E012",
-                f"{place} lists {layer!r}, and so the cache contains itself.",
+                f"{label} lists {layer!r}, and so the cache contains itself.",
                 "Remove it from LAYERS.",
             )
         elif is_layered(layer, backend):
             yield Problem(
                 "cachelayers.E012",
-                f"{place} lists {layer!r}, which is a LayeredCache.",
+                f"{label} lists {layer!r}, which is a LayeredCache.",
                 "List its layers instead.",
             )
 
 
-def contains(alias: str, where: str, backend: type, seen: frozenset[str] = frozenset()) -> bool:
-    """Tell whether a cache is the one called ``where``, or has it among its layers."""
+def contains(alias: str, where: str, backend: type, visited: frozenset[str] = frozenset()) -> bool:
+    """Return whether a cache is the one called ``where``, or has it among its layers."""
     if f"CACHES[{alias!r}]" == where:
         return True
-    if alias in seen or alias not in settings.CACHES or not is_layered(alias, backend):
+    if alias in visited or alias not in settings.CACHES or not is_layered(alias, backend):
         return False
     options = settings.CACHES[alias].get("OPTIONS", {})
     layers = options.get("LAYERS", ()) if isinstance(options, Mapping) else ()
     return not isinstance(layers, str) and any(
-        contains(layer, where, backend, seen | {alias})
+        contains(layer, where, backend, visited | {alias})
         for layer in layers
         if isinstance(layer, str)
     )
 
 
 def is_layered(alias: str, backend: type) -> bool:
-    """Tell whether a cache is a LayeredCache."""
     found = backend_of(settings.CACHES[alias])
     return found is not None and issubclass(found, backend)
 
 
 def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
-    """Yield what is wrong with BUS."""
+    """Yield the errors in BUS."""
     if bus is None or bus == LOG_AS_BUS:
         return
-    place = f"{where} OPTIONS BUS is {bus!r}"
+    label = f"{where} OPTIONS BUS is {bus!r}"
     if not isinstance(bus, str) or bus not in settings.CACHES:
         yield Problem(
             "cachelayers.E013",
-            f"{place}, which is not in CACHES.",
+            f"{label}, which is not in CACHES.",
             f"Give the alias of a Redis, {LOG_AS_BUS!r} for the table of invalidations, or None.",
         )
         return
@@ -138,22 +140,22 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
     if client.endswith("ShardClient"):
         yield Problem(
             "cachelayers.E013",
-            f"{place}, whose ShardClient spreads its keys over several servers.",
+            f"{label}, whose ShardClient spreads its keys over several servers.",
             "Give the alias of one Redis; it may be a cache of its own, for the bus alone.",
         )
     elif backend is not None and not (names(backend, DJANGO_REDIS) or names(backend, CORE_REDIS)):
         yield Problem(
             "cachelayers.E013",
-            f"{place}, which is no Redis but a {backend.__name__}.",
+            f"{label}, which is no Redis but a {backend.__name__}.",
             f"Give the alias of a Redis, {LOG_AS_BUS!r} for the table of invalidations, or None.",
         )
 
 
 def unmet_demand(name: str, value: Any) -> str | None:
-    """Return what the option asks for, where ``value`` does not meet it."""
+    """Return the requirement of an option that ``value`` does not meet, or None."""
     if name == "MEMORY_TIMEOUT" and value is None:
         return None
     if name in {"MEMORY_TIMEOUT", "TIME_LIMIT"}:
         met = is_number(value) and value > 0
         return None if met else "Give a number of seconds above 0."
-    return None  # LAYERS and BUS have rules of their own
+    return None  # LAYERS and BUS are validated above

@@ -1,4 +1,4 @@
-"""The kinds of layers: what a LayeredCache asks of each of its caches."""
+"""The kinds of layers, and how a LayeredCache makes one from an alias of CACHES."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
     params = dict(settings.CACHES[alias])
     backend = backend_of(params)
     if backend is None:
-        # As Django's handler does, which raises for the backend that cannot be imported.
+        # As Django's handler, which raises for a backend that cannot be imported.
         raise LookupError(f"CACHES[{alias!r}] has no BACKEND that can be imported.")
     params.pop("BACKEND")
     location = params.pop("LOCATION", "")
@@ -52,12 +52,12 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
 
 
 def with_time_limits(backend: type, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Return settings in which the client of a server gives up in time; what is set stays."""
+    """Return settings with time limits for the client of a server; limits that are set stay."""
     options: dict[str, Any] = dict(params.get("OPTIONS") or {})
     if names(backend, DJANGO_REDIS):
         options = {"SOCKET_CONNECT_TIMEOUT": seconds, "SOCKET_TIMEOUT": seconds} | options
         if not hasattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY"):
-            # Else the pool, and its time limits, would be those of whoever used the URL first.
+            # Else the pool and its time limits would be those of the first cache with this URL.
             options.setdefault("CONNECTION_FACTORY", OWN_POOLS)
     elif names(backend, CORE_REDIS):
         options = {"socket_connect_timeout": seconds, "socket_timeout": seconds} | options
@@ -66,8 +66,8 @@ def with_time_limits(backend: type, params: Mapping[str, Any], seconds: float) -
             "connect_timeout": seconds,
             "timeout": seconds,
             "no_delay": True,
-            # No server leaves the ring: processes would notice at different moments, and write
-            # the same key to different servers. The breaker spares callers the wait.
+            # Every server stays in the ring: processes would remove it at different moments, and
+            # write the same key to different servers. The circuit breaker spares callers the wait.
             "retry_attempts": 10**9,
             "retry_timeout": -1,
         }
@@ -76,24 +76,24 @@ def with_time_limits(backend: type, params: Mapping[str, Any], seconds: float) -
 
 
 def serde_of(options: Mapping[str, Any]) -> Any:
-    """Return what turns values into bytes for a PyMemcacheCache with these OPTIONS."""
+    """Return the serializer of a PyMemcacheCache with these OPTIONS."""
     from pymemcache.serde import pickle_serde
 
     return options.get("serde") or pickle_serde
 
 
 def names(backend: type, path: str) -> bool:
-    """Tell whether a backend is a class, or derived from it, without importing that."""
+    """Return whether a backend is a class or a subclass of it, without importing that class."""
     return any(f"{base.__module__}.{base.__qualname__}" == path for base in backend.__mro__)
 
 
 def is_local(backend: type) -> bool:
-    """Tell whether a backend keeps its entries in the memory of the process."""
+    """Return whether a backend stores its entries in the process's memory."""
     return issubclass(backend, (LocMemCache, MemoryCache, DummyCache))
 
 
 def is_local_alias(alias: Any) -> bool:
-    """Tell the same of a cache of CACHES."""
+    """Return the same for an alias of CACHES."""
     backend = backend_of(settings.CACHES.get(alias, {})) if isinstance(alias, str) else None
     return backend is not None and is_local(backend)
 

@@ -1,4 +1,7 @@
-"""A memcached as a layer, through pymemcache, whose compare-and-set decides what is counted."""
+"""memcached as a layer, through pymemcache; compare-and-set makes counting atomic.
+
+Made by ``make_layer`` for PyMemcacheCache.
+"""
 
 from __future__ import annotations
 
@@ -22,43 +25,43 @@ from cachelayers.backends.layered.layers.base import (
 from cachelayers.backends.unreadable import decoded
 from cachelayers.utils.counters import counts
 
-CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
-LONGEST_RELATIVE = 30 * 24 * 60 * 60  # seconds; more is taken for a time since 1970
+CHANGE_SECONDS = 5.0  # of retries to replace an entry that others keep replacing
+# seconds; memcached reads a larger number as a time since 1970
+LONGEST_RELATIVE = 30 * 24 * 60 * 60
 LATEST = 2**31 - 1
 
 
 def too_large() -> tuple[type[BaseException], ...]:
-    """Return what the client raises for a value over the server's limit."""
+    """Return the client's error for a value over the server's limit."""
     return errors_named(("pymemcache.exceptions", "MemcacheServerError"))
 
 
 class MemcachedLayer(ChangingLayer):
     """Entries in one memcached, or spread over several by their keys."""
 
-    shuffles_keys = True  # pymemcache gives the keys of a dead server to the others
+    shuffles_keys = True  # pymemcache moves the keys of a failed server to the others
 
     can_be_searched = False
 
     def __init__(self, alias: str, cache: BaseCache) -> None:
-        """Use the client of the cache."""
         super().__init__(alias)
         self.cache = cache
         self._client: Any = cache._cache  # type: ignore[attr-defined]
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
-        """Return what is there, by one command for each server."""
+        """Return the entries, with one command for each server."""
         keys = {self.cache.make_key(name): name for name in names}
         found = self._client.get_many(list(keys))
         entries = {keys[key]: unwrap(stored) for key, stored in found.items()}
-        return {name: kept for name, kept in entries.items() if kept is not None}
+        return {name: entry for name, entry in entries.items() if entry is not None}
 
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
-        """Write; those over the server's limit are left out and counted."""
+        """Write; values over the server's limit are skipped and counted."""
         refused = []
         for seconds, group in by_expiry(entries).items():
-            wrapped = {self.cache.make_key(name): wrap(kept) for name, kept in group.items()}
+            wrapped = {self.cache.make_key(name): wrap(entry) for name, entry in group.items()}
             try:
                 self._client.set_many(wrapped, seconds)
             except too_large():
@@ -66,16 +69,16 @@ class MemcachedLayer(ChangingLayer):
         return refused
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
-        """Delete; of several it is not known whether they were there."""
+        """Delete; for several names it is unknown whether there were entries."""
         keys = [self.cache.make_key(name) for name in names]
         if len(keys) == 1:
             return bool(self._client.delete(keys[0]))
         self._client.delete_many(keys)
         return False
 
-    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is nothing, or what is over."""
-        if self.add_to_empty(name, kept):
+    def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
+        """Write if there is no entry, or only an expired one or a tombstone."""
+        if self.add_to_empty(name, entry):
             return True
         key = self.cache.make_key(name)
         deadline = time.monotonic() + CHANGE_SECONDS
@@ -85,53 +88,53 @@ class MemcachedLayer(ChangingLayer):
             if found is not None and found.is_live():
                 return False
             if token is None:
-                if self.add_to_empty(name, kept):
+                if self.add_to_empty(name, entry):
                     return True
-            elif self._client.cas(key, wrap(kept), token, seconds_of(kept)):
+            elif self._client.cas(key, wrap(entry), token, seconds_of(entry)):
                 return True
         return False
 
-    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
-        """Write natively; what is too large is not written."""
+    def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
+        """Write natively; a value too large is not written."""
         try:
-            return bool(self._client.add(self.cache.make_key(name), wrap(kept), seconds_of(kept)))
+            return bool(self._client.add(self.cache.make_key(name), wrap(entry), seconds_of(entry)))
         except too_large():
             counts.add(self.alias, "too_large")
             return False
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
-        """Read, and write if nobody has written in between; else again."""
+        """Read, and write if nobody has written in between; else retry."""
         key = self.cache.make_key(name)
         deadline = time.monotonic() + CHANGE_SECONDS
         while time.monotonic() < deadline:
             stored, token = self._gets(key)
-            kept = unwrap(stored)
-            if kept is None or not kept.is_live():
+            entry = unwrap(stored)
+            if entry is None or not entry.is_live():
                 return None
-            changed = change(kept)
+            changed = change(entry)
             if self._client.cas(key, wrap(changed), token, seconds_of(changed)):
                 return changed
         raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
 
     def clear_names(self, head: str) -> None:
-        """Leave them: a memcached cannot be searched. Nobody reads them any more."""
+        """Do nothing: a memcached cannot be searched. The new epoch hides the entries."""
 
     def close(self) -> None:
         """Close the connections, as Django does at the end of a request."""
         self.cache.close()
 
     def _gets(self, key: str) -> tuple[Any, Any]:
-        """Return what is stored and the token of compare-and-set."""
+        """Return the stored value and its compare-and-set token."""
         stored, token = self._client.gets(key) or (None, None)
         return stored, token
 
     def _write_singly(self, entries: Mapping[str, LayerEntry], seconds: int) -> list[str]:
-        """Write what can be written, and delete what the others should have replaced."""
+        """Write what the server accepts; delete the entries that the rest should have replaced."""
         refused = []
-        for name, kept in entries.items():
+        for name, entry in entries.items():
             key = self.cache.make_key(name)
             try:
-                self._client.set(key, wrap(kept), seconds)
+                self._client.set(key, wrap(entry), seconds)
             except too_large():
                 counts.add(self.alias, "too_large")
                 self._client.set(key, wrap(TOMBSTONE), seconds_of(TOMBSTONE))
@@ -140,32 +143,30 @@ class MemcachedLayer(ChangingLayer):
 
 
 class ForgivingSerde:
-    """What turns values into bytes and back, as pymemcache calls it; bad bytes are a miss."""
+    """A serializer as pymemcache calls it; unreadable bytes are a miss."""
 
     def __init__(self, alias: str, serde: Any) -> None:
-        """``serde``: the one that the cache would use."""
+        """``serde``: the cache's own serializer."""
         self._alias, self._serde = alias, serde
 
     def serialize(self, key: Any, value: Any) -> Any:
-        """Return the bytes and their flags."""
         return self._serde.serialize(key, value)
 
     def deserialize(self, key: Any, value: Any, flags: int) -> Any:
-        """Return the value, or None."""
         return decoded(self._alias, self._serde.deserialize, key, value, flags)
 
 
 def by_expiry(entries: Mapping[str, LayerEntry]) -> dict[int, dict[str, LayerEntry]]:
-    """Group entries by the number that memcached is given for their expiry."""
+    """Group entries by the expiry that memcached gets for them."""
     groups: dict[int, dict[str, LayerEntry]] = {}
-    for name, kept in entries.items():
-        groups.setdefault(seconds_of(kept), {})[name] = kept
+    for name, entry in entries.items():
+        groups.setdefault(seconds_of(entry), {})[name] = entry
     return groups
 
 
-def seconds_of(kept: LayerEntry) -> int:
+def seconds_of(entry: LayerEntry) -> int:
     """Return the expiry as memcached takes it: relative, or since 1970; 0: none."""
-    seconds = native_seconds(kept)
+    seconds = native_seconds(entry)
     if seconds is None:
         return 0
     whole = math.ceil(seconds)
