@@ -344,7 +344,9 @@ def refuse_shared_names(where: str, function: Any) -> None:
 def free_variables(function: Any) -> tuple[str, ...]:
     """Return the names that a function takes from the function around it."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    names: tuple[str, ...] = code.co_freevars if code is not None else ("what cannot be seen",)
+    names: tuple[str, ...] = (
+        code.co_freevars if code is not None else ("a name that cannot be read",)
+    )
     return names
 
 

@@ -14,10 +14,10 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from cachelayers import recall, unit_of_work
-from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NUMBER = 20
@@ -35,7 +35,7 @@ def cache() -> Iterator[Any]:
         caches["joined-memory"].clear()
         caches["joined"].clear()
         yield caches["joined"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 

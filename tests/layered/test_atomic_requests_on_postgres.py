@@ -13,10 +13,10 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from cachelayers import recall, unit_of_work
-from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 DATABASE = "postgres"
 NUMBER = 20
@@ -42,7 +42,7 @@ def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         caches["joined-memory"].clear()
         caches["joined"].clear()
         yield caches["joined"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 

@@ -21,6 +21,7 @@ from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import Stack, forget_processes
 from tests.layered.helpers import elsewhere
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +35,7 @@ def cache() -> Iterator[Any]:
     with override_settings(CACHES={**settings.CACHES, **configured}):
         caches["apart"].clear()
         yield caches["apart"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 
@@ -111,7 +112,7 @@ def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.Monk
         finally:
             other.rollback()
             other.close()
-            circuit_breaker._breakers.clear()
+            reset("backends.layered.circuit_breaker")
             forget_processes()
 
     assert len(tries) <= 1 + took  # a pause takes a second at least

@@ -17,6 +17,7 @@ from cachelayers.backends.layered.layers.base import TOMBSTONE_SECONDS
 from tests.conftest import RunPython, empty_cache
 from tests.contract.fixtures import STACKS, Clock
 from tests.layered.conftest import Stack
+from tests.state import reset
 
 PROCESSES, TIMES = 4, 150
 
@@ -155,7 +156,7 @@ def test_counting_goes_on_above_a_layer_that_is_down(
     assert stack.cache.incr("counter") == 7
     stack.forget_memory()
     assert stack.cache.get("counter") == 7
-    circuit_breaker._breakers.clear()
+    reset("backends.layered.circuit_breaker")
 
 
 def test_one_layer_decides_who_adds(stack: Stack) -> None:

@@ -21,6 +21,7 @@ from cachelayers.signals import layer_failed, layer_recovered
 from cachelayers.utils.counters import counts
 from tests.layered.conftest import MakeStack, Stack, forget_processes
 from tests.settings import layered_cache
+from tests.state import object_named
 
 DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
 LOOK_UP_SECONDS = 0.5
@@ -167,9 +168,8 @@ def test_a_process_that_noticed_no_outage_reads_no_entry_from_before_it(stack: S
 
 
 def stack_states() -> dict[Any, Any]:
-    from cachelayers.backends.layered import state
-
-    return state._states
+    states: dict[Any, Any] = object_named("backends.layered.state._states")
+    return states
 
 
 @pytest.mark.usefixtures("quick_probes")

@@ -13,12 +13,12 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered import circuit_breaker
 from cachelayers.backends.layered.bus import Apply, LogBus
 from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +34,7 @@ def cache() -> Iterator[BaseCache]:
     with override_settings(CACHES={**settings.CACHES, **configured}):
         caches["joined-memory"].clear()
         yield caches["joined"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 
