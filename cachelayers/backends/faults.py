@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 
 import django.db
 from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.database.faults import Fault, fault_of
+from cachelayers.backends.kinds import declared_errors
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.utils.text import without_secrets
@@ -24,28 +24,10 @@ def said_by(error: BaseException) -> str:
     return without_secrets(str(error).rpartition(" caused error: ")[2])[:200].rstrip(".")
 
 
-def errors_named(*names: tuple[str, str]) -> tuple[type[BaseException], ...]:
-    """Return the errors of modules that are imported; pairs of module and class.
-
-    A client that nobody has imported has raised nothing. To import it here would cost each process
-    that uses no Redis a tenth of a second.
-    """
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, name in names
-        if hasattr(sys.modules.get(module), name)
-    )
-
-
 def cache_errors() -> tuple[type[BaseException], ...]:
     """Return what a cache may raise that is down, full, slow or cut off."""
-    clients = errors_named(
-        ("redis.exceptions", "RedisError"),
-        ("pymemcache.exceptions", "MemcacheError"),
-        ("pylibmc", "Error"),
-        ("django_redis.exceptions", "ConnectionInterrupted"),
-    )
-    return (OSError, django.db.Error, CacheUnavailable, NotNow, *clients)
+    declared = declared_errors("cache_errors")
+    return (OSError, django.db.Error, CacheUnavailable, NotNow, *declared)
 
 
 def unwell() -> tuple[type[BaseException], ...]:
@@ -55,12 +37,7 @@ def unwell() -> tuple[type[BaseException], ...]:
 
 def refusals() -> tuple[type[BaseException], ...]:
     """Return what a server raises that can be reached and does not want what it was given."""
-    clients = errors_named(
-        ("redis.exceptions", "ResponseError"),
-        ("pymemcache.exceptions", "MemcacheServerError"),
-        ("pymemcache.exceptions", "MemcacheClientError"),
-    )
-    return (NotNow, *clients)
+    return (NotNow, *declared_errors("refusals"))
 
 
 def raise_if_never_made(database: str, error: django.db.Error) -> None:

@@ -61,6 +61,8 @@ class MemoryCache(ConfiguredCache):
     without one, each alias has its own.
     """
 
+    layer_class = "cachelayers.backends.layered.layers.memory.MemoryLayer"
+
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield what is wrong with the settings of the cache called ``where`` in messages."""

@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from cachelayers.backends.layered.circuit_breaker import breaker_of
 
@@ -71,6 +71,7 @@ def native_seconds(kept: LayerEntry) -> float | None:
 
 
 Change = Callable[[LayerEntry], LayerEntry]
+Errors = Sequence[type[BaseException] | str]
 
 
 class Layer(ABC):
@@ -81,6 +82,32 @@ class Layer(ABC):
     is_transactional = False  # may be part of a transaction of the caller's
     # Whether an outage may have changed where keys live, so that old values come back with it.
     shuffles_keys = False
+    # What a cache of this kind raises that is down, full, slow or cut off: classes, or the dotted
+    # paths of those of a library that not every site has.
+    cache_errors: ClassVar[Errors] = ()
+    # Those among them by which a server that works says that it does not want what it was given.
+    refusals: ClassVar[Errors] = ()
+
+    @classmethod
+    def make(
+        cls,
+        alias: str,
+        backend: type,
+        location: Any,
+        params: Mapping[str, Any],
+        limit_seconds: float,
+    ) -> Layer:
+        """Return the layer of an alias of CACHES, with a cache object of its own.
+
+        ``params``: the settings of the cache without BACKEND and LOCATION.
+        """
+        limited = cls.with_time_limits(params, limit_seconds)
+        return cast(Any, cls)(alias, cast(Any, backend)(location, limited))  # type: ignore[no-any-return]
+
+    @classmethod
+    def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Return settings in which the client of a server gives up in time; what is set stays."""
+        return {**params, "OPTIONS": dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str) -> None:
         """``alias``: of CACHES."""

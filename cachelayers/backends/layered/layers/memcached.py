@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self, cast
 
 from django.core.cache.backends.base import BaseCache
 
-from cachelayers.backends.faults import errors_named
+from cachelayers.backends.kinds import loaded
 from cachelayers.backends.layered.layers.base import (
     TOMBSTONE,
     Change,
@@ -25,11 +25,13 @@ from cachelayers.utils.counters import counts
 CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
 LONGEST_RELATIVE = 30 * 24 * 60 * 60  # seconds; more is taken for a time since 1970
 LATEST = 2**31 - 1
+TOO_LARGE = "pymemcache.exceptions.MemcacheServerError"
 
 
-def too_large() -> tuple[type[BaseException], ...]:
+def too_large() -> type[BaseException]:
     """Return what the client raises for a value over the server's limit."""
-    return errors_named(("pymemcache.exceptions", "MemcacheServerError"))
+    error: type[BaseException] = loaded(TOO_LARGE)  # this layer's cache has imported it
+    return error
 
 
 class MemcachedLayer(ChangingLayer):
@@ -38,6 +40,36 @@ class MemcachedLayer(ChangingLayer):
     shuffles_keys = True  # pymemcache gives the keys of a dead server to the others
 
     can_be_searched = False
+    cache_errors = ("pymemcache.exceptions.MemcacheError",)
+    refusals = (TOO_LARGE, "pymemcache.exceptions.MemcacheClientError")
+
+    @classmethod
+    def make(
+        cls,
+        alias: str,
+        backend: type,
+        location: Any,
+        params: Mapping[str, Any],
+        limit_seconds: float,
+    ) -> Self:
+        """Return the layer, whose client takes bytes that it cannot decode for a miss."""
+        limited = cls.with_time_limits(params, limit_seconds)
+        limited["OPTIONS"]["serde"] = ForgivingSerde(alias, serde_of(limited["OPTIONS"]))
+        return cls(alias, cast(Any, backend)(location, limited))
+
+    @classmethod
+    def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Return settings in which the client gives up in time, and no server leaves the ring."""
+        given: dict[str, Any] = {
+            "connect_timeout": seconds,
+            "timeout": seconds,
+            "no_delay": True,
+            # No server leaves the ring: processes would notice at different moments, and write
+            # the same key to different servers. The breaker spares callers the wait.
+            "retry_attempts": 10**9,
+            "retry_timeout": -1,
+        }
+        return {**params, "OPTIONS": given | dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str, cache: BaseCache) -> None:
         """Use the client of the cache."""
@@ -153,6 +185,13 @@ class ForgivingSerde:
     def deserialize(self, key: Any, value: Any, flags: int) -> Any:
         """Return the value, or None."""
         return decoded(self._alias, self._serde.deserialize, key, value, flags)
+
+
+def serde_of(options: Mapping[str, Any]) -> Any:
+    """Return what turns values into bytes for a PyMemcacheCache with these OPTIONS."""
+    from pymemcache.serde import pickle_serde
+
+    return options.get("serde") or pickle_serde
 
 
 def by_expiry(entries: Mapping[str, LayerEntry]) -> dict[int, dict[str, LayerEntry]]:
