@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cachelayers.warming import warmer
-
 if TYPE_CHECKING:
     from cachelayers.decorators import cached
     from cachelayers.invalidation.invalidate import ainvalidate, invalidate
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
     from cachelayers.invalidation.units import unit_of_work
     from cachelayers.lookup import arecall, recall
     from cachelayers.staticfiles import build_cache_id
+    from cachelayers.warming import warmer
 
 __all__ = [
     "ainvalidate",
@@ -27,7 +26,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Django imports this module before the settings and the apps are there, and these need both.
+# Django imports this module before the settings and the apps, which most of these need.
 _HOMES = {
     "ainvalidate": "cachelayers.invalidation.invalidate",
     "arecall": "cachelayers.lookup",
@@ -37,6 +36,7 @@ _HOMES = {
     "invalidates": "cachelayers.invalidation.tags",
     "recall": "cachelayers.lookup",
     "unit_of_work": "cachelayers.invalidation.units",
+    "warmer": "cachelayers.warming",
 }
 
 

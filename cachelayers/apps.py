@@ -17,17 +17,22 @@ class CacheLayersConfig(AppConfig):
     def ready(self) -> None:
         """Connect what listens."""
         from cachelayers import auto_units, checks
+        from cachelayers.statistics import writer
+
+        self.connect_core()
+        checks.register_all()
+        auto_units.connect_all()
+        writer.connect()
+
+    def connect_core(self) -> None:
+        """Connect what keeps cached values correct: invalidation, and the tables' own options."""
         from cachelayers.backends.database import options, sessions
         from cachelayers.invalidation import execute_wrapper, triggers
-        from cachelayers.statistics import writer
-        from cachelayers.utils.tracing import listen_to_plain_gets
+        from cachelayers.utils.captures import listen_to_plain_gets
 
-        checks.register_all()
         sessions.remember_names()
         execute_wrapper.wrap_all_connections()
         listen_to_plain_gets(execute_wrapper.receive_plain_get)
-        auto_units.open_units()
-        writer.connect()
         post_migrate.connect(
             options.apply_storage_options,
             sender=self,

@@ -21,15 +21,15 @@ ENDLESS_COMMANDS = frozenset({"runserver", "shell", "testserver", "test", "dbshe
 OURS = "_begins_cachelayers_unit"
 
 
-def open_units() -> None:
+def connect_all() -> None:
     """Connect to everything that begins and ends work."""
-    open_for_requests()
-    open_for_commands()
-    open_for_tasks()
-    open_for_celery()
+    add_middleware()
+    wrap_commands()
+    connect_tasks()
+    connect_celery()
 
 
-def open_for_requests() -> None:
+def add_middleware() -> None:
     """Put the middleware in front, unless the project has given it a place of its own.
 
     Not the request signals: Django sends them in tasks of their own under ASGI, from where no
@@ -41,7 +41,7 @@ def open_for_requests() -> None:
         settings.MIDDLEWARE = others if isinstance(given, tuple) else list(others)
 
 
-def open_for_commands() -> None:
+def wrap_commands() -> None:
     """Wrap the one method that runs every management command; there is no signal for it."""
     execute = BaseCommand.execute
     if hasattr(execute, OURS):
@@ -86,7 +86,7 @@ class OpenUnits(threading.local):
 tasks = OpenUnits()
 
 
-def open_for_tasks() -> None:
+def connect_tasks() -> None:
     """Connect to Django's own tasks, which came with Django 6.0."""
     if find_spec("django.tasks") is None:
         return
@@ -99,7 +99,7 @@ def open_for_tasks() -> None:
     )
 
 
-def open_for_celery() -> None:
+def connect_celery() -> None:
     """Connect to Celery's tasks, where Celery is installed."""
     if find_spec("celery") is None:
         return

@@ -57,7 +57,7 @@ def register_all() -> None:
     """Register every check of this package."""
     checks.register(check_caches, Tags.caches)
     checks.register(check_package_settings)
-    checks.register(check_declared_words, Tags.models)
+    checks.register(check_declared_tags, Tags.models)
     checks.register(check_databases)
     checks.register(check_triggers, Tags.database)
     checks.register(check_tables, Tags.database)
@@ -393,7 +393,7 @@ def track_messages(track: Any) -> Iterator[CheckMessage]:
             )
 
 
-def check_declared_words(
+def check_declared_tags(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Check that models which declare words are tracked."""

@@ -1,4 +1,7 @@
-"""The door in Jinja2: ``CacheLayersExtension``, for the options of a template engine."""
+"""``CacheLayersExtension``, the Jinja2 extension with the tags and the static file functions.
+
+It compiles the tags to calls of `fragments.jinja` and `staticfiles`.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ from cachelayers.fragments.jinja import (
     Call,
     Tag,
     hole_of,
-    note_all,
     note_lone_hole,
     show_fragment,
     show_fragments,
     show_hole,
+    track_environment,
 )
 from cachelayers.staticfiles import build_cache_id, build_hashed_url, build_integrity
 
-ITEMS = "_cachelayers_items"  # the variable of a template that holds what is looped over
-COMPILING = "_cachelayers_compiling"  # of a parser
-MOST_TAGS = 1_000  # remembered; templates that are made from strings may be any number
+ITEMS = "_cachelayers_items"  # the variable with the looped-over items
+COMPILING = "_cachelayers_compiling"  # attribute of a parser
+MOST_TAGS = 1_000  # templates made from strings may be any number
 OF_MACRO = ("caller", "varargs", "kwargs")
 LOOP_NAME = "loop"
-# What may be asked of a loop, and what tells it from others. Others go on from use to use.
+# The attributes of a loop that can be in a key. Others have state.
 TELLING_OF_LOOP = {
     **{
         name: name
@@ -50,23 +53,23 @@ TELLING_OF_LOOP = {
     },
     "cycle": "index0",
 }
-# Tags that write what is in them as it is. Not {% autoescape %}: a macro outside does not know it.
+# These tags do not change the text inside them. {% autoescape %} may: macros outside ignore it.
 PLAIN_TAGS = frozenset({"block", "for", "fragment", "fragments", "if", "uncached", "with"})
 REFERRING = (nodes.Include, nodes.Import, nodes.FromImport)
 
 
 def hashed_static(path: object) -> str:
-    """Return the URL of a static file with the id of its content."""
+    """Return the URL of a static file with its content id."""
     return build_hashed_url(path)
 
 
 def cache_id(path: object) -> str:
-    """Return the id of a static file's content alone."""
+    """Return the content id of a static file."""
     return build_cache_id(path)
 
 
 def static_integrity(path: object) -> str:
-    """Return ``sha384-...`` for an attribute ``integrity``, or nothing where there is no file."""
+    """Return ``sha384-...`` for an ``integrity`` attribute, or "" if the file does not exist."""
     return build_integrity(path)
 
 
@@ -78,25 +81,23 @@ FUNCTIONS = {
 
 
 class CacheLayersExtension(Extension):
-    """Adds what are tags in Django's templates: as tags, and those of static files as functions."""
+    """Adds the fragment tags, and the static file tags, which are functions too."""
 
     tags = {"fragment", "fragments", "uncached", *FUNCTIONS}
 
     def __init__(self, environment: Environment) -> None:
-        """Make them known to every template, imported ones too."""
         super().__init__(environment)
         environment.globals.update(FUNCTIONS)
-        note_all(environment)
+        track_environment(environment)
         self._compiled = threading.local()
         self._tags: dict[tuple[Any, ...], Tag] = {}
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        """Remember the source that is about to be compiled."""
+        """Remember the digest of the source to be compiled."""
         self._compiled.digest = digest_of(source)
         return source
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        """Compile a block of the extension."""
         token = next(parser.stream)
         if token.value in FUNCTIONS:
             return self._parse_static(parser, token.value, token.lineno)
@@ -149,8 +150,8 @@ class CacheLayersExtension(Extension):
                 nodes.ContextReference(),
                 nodes.Const((parser.name, line, number, self._compiled.digest)),
                 nodes.Const(tuple(constant_names(body))),
-                nodes.Const(tuple(told_by(parts.given[1:]))),
-                nodes.List(parts.given),
+                nodes.Const(tuple(argument_names_in(parts.name_and_arguments[1:]))),
+                nodes.List(parts.name_and_arguments),
                 nodes.Dict(parts.options),
                 dictionary_of(asked),
                 dictionary_of({n: nodes.Name(hole.name, "load") for n, hole in own_holes.items()}),
@@ -160,16 +161,16 @@ class CacheLayersExtension(Extension):
         )
         arguments = [nodes.Name(name, "param") for name in parts.names]
         compiled: list[nodes.Node] = [
-            # In front of the outermost one: there a hole is rendered, whether the rest is or not.
+            # Before the outermost fragment: a hole is rendered on hits too.
             *(holes.values() if is_outermost else ()),
             *renamed,
             nodes.Macro(block, arguments, [], body, lineno=line),
-            # Not a CallBlock: in a template that extends another, that would be written in front.
+            # Not a CallBlock: a template that extends another would output it too early.
             nodes.Output([nodes.MarkSafe(shown)], lineno=line),
         ]
         if parts.items is None:
             return compiled
-        # A list of its own: what is looped over may be read only once.
+        # Read into a list, as an iterator can be read only once.
         read = nodes.Filter(parts.items, "list", [], [], None, None)
         return [
             nodes.Assign(nodes.Name(ITEMS, "store"), read, lineno=line),
@@ -178,42 +179,43 @@ class CacheLayersExtension(Extension):
 
     def _tag(
         self,
-        place: tuple[str | None, int, int, str],
+        position: tuple[str | None, int, int, str],
         named: Sequence[str],
-        told: Sequence[str],
+        argument_names: Sequence[str],
     ) -> Tag:
-        tag = self._tags.get(place)
+        tag = self._tags.get(position)
         if tag is None:
             if len(self._tags) >= MOST_TAGS:
                 self._tags.clear()
-            tag = self._tags[place] = Tag(*place, named, frozenset(told))
+            tag = self._tags[position] = Tag(*position, named, frozenset(argument_names))
         return tag
 
     def _show_fragment(
         self,
         context: Context,
-        place: tuple[str | None, int, int, str],
+        position: tuple[str | None, int, int, str],
         named: Sequence[str],
-        told: Sequence[str],
+        argument_names: Sequence[str],
         *parts: Any,
     ) -> str:
-        return show_fragment(self._tag(place, named, told), context, *parts)
+        return show_fragment(self._tag(position, named, argument_names), context, *parts)
 
     def _show_fragments(
         self,
         context: Context,
-        place: tuple[str | None, int, int, str],
+        position: tuple[str | None, int, int, str],
         named: Sequence[str],
-        told: Sequence[str],
+        argument_names: Sequence[str],
         *parts: Any,
     ) -> str:
-        return show_fragments(self._tag(place, named, told), context, *parts)
+        return show_fragments(self._tag(position, named, argument_names), context, *parts)
 
     # {% uncached %} ... {% enduncached %}
 
     def _parse_hole(self, parser: Parser, line: int) -> nodes.Node | list[nodes.Node]:
         compiling = compiling_of(parser)
-        # Within a tag that may change it, {% filter %} say, it is not there while that does.
+        # A surrounding tag may change the text, such as {% filter %}; the hole is not there yet
+        # then.
         around = [tag for tag in parser._tag_stack[:-1] if tag not in PLAIN_TAGS]
         body = parser.parse_statements(("name:enduncached",), drop_needle=True)
         if compiling.holes is None or around:
@@ -245,20 +247,18 @@ class CacheLayersExtension(Extension):
 
 @dataclass
 class Compiling:
-    """What is known of a template while it is parsed."""
+    """The state of a template while it is parsed."""
 
     count: int = 0
-    holes: dict[int, nodes.Macro] | None = None  # within the outermost fragment, by number
-    item: tuple[str, ...] = ()  # the names of an item of the outermost fragment, in a loop
+    holes: dict[int, nodes.Macro] | None = None  # of the outermost fragment, by number
+    item: tuple[str, ...] = ()  # the loop variables of the outermost fragment
 
     def next_number(self) -> int:
-        """Return a number that nothing else of the template has."""
         self.count += 1
         return self.count - 1
 
 
 def compiling_of(parser: Parser) -> Compiling:
-    """Return what is known of the template that is parsed."""
     if not hasattr(parser, COMPILING):
         setattr(parser, COMPILING, Compiling())
     compiling: Compiling = getattr(parser, COMPILING)
@@ -266,9 +266,9 @@ def compiling_of(parser: Parser) -> Compiling:
 
 
 def rename_of_macro(body: Sequence[nodes.Node], block: str) -> list[nodes.Node]:
-    """Have a body use what the macro around it was given beside its parameters.
+    """Make a body use ``caller`` and the like of the macro around it.
 
-    The body becomes a macro itself, which would have a ``caller`` and the like of its own.
+    The body is compiled to a macro, which would have its own.
     """
     assignments: list[nodes.Node] = []
     for name in OF_MACRO:
@@ -282,9 +282,9 @@ def rename_of_macro(body: Sequence[nodes.Node], block: str) -> list[nodes.Node]:
 
 
 def names_outside_of_macros(body: Iterable[nodes.Node]) -> Iterator[nodes.Name]:
-    """Yield the names of a block, but those in its own macros and in what it gives to a macro.
+    """Yield the names in a block, except those within its macros and calls of macros.
 
-    There ``caller`` and the like are what that macro was given.
+    There, ``caller`` and the like belong to the inner macro.
     """
     for node in body:
         if isinstance(node, nodes.Name):
@@ -295,24 +295,24 @@ def names_outside_of_macros(body: Iterable[nodes.Node]) -> Iterator[nodes.Name]:
             yield from names_outside_of_macros(node.iter_child_nodes())
 
 
-class Parts(NamedTuple):
-    """What stands in a tag."""
+class TagParts(NamedTuple):
+    """The parts of a tag."""
 
-    given: list[nodes.Expr]  # the name and the arguments
+    name_and_arguments: list[nodes.Expr]
     options: list[nodes.Pair]
-    names: tuple[str, ...] = ()  # of an item, in a loop
+    names: tuple[str, ...] = ()  # the loop variables
     items: nodes.Expr | None = None
 
 
-def parse_parts(parser: Parser, line: int, *, is_list: bool) -> Parts:
+def parse_parts(parser: Parser, line: int, *, is_list: bool) -> TagParts:
     """Parse a name, arguments, a loop, and options such as ``timeout=600``."""
-    given: list[nodes.Expr] = []
+    name_and_arguments: list[nodes.Expr] = []
     options: dict[str, nodes.Pair] = {}
     names: tuple[str, ...] = ()
     items: nodes.Expr | None = None
     stream = parser.stream
     while stream.current.type != "block_end":
-        if given or options:
+        if name_and_arguments or options:
             stream.skip_if("comma")
         if is_list and items is None and stream.skip_if("name:for"):
             target = parser.parse_assign_target(extra_end_rules=("name:in",))
@@ -327,24 +327,22 @@ def parse_parts(parser: Parser, line: int, *, is_list: bool) -> Parts:
                 parser.fail(f"{name!r} {problem}; there are: {', '.join(OPTION_NAMES)}", line)
             options[name] = nodes.Pair(nodes.Const(name), parser.parse_expression())
         else:
-            given.append(parser.parse_expression(with_condexpr=not is_list))
-    if not given:
+            name_and_arguments.append(parser.parse_expression(with_condexpr=not is_list))
+    if not name_and_arguments:
         parser.fail('a fragment has no name. Write one: {% fragment "menu" %}', line)
     if is_list and items is None:
         parser.fail('it has no loop. Write one: {% fragments "row" for item in items %}', line)
-    return Parts(given, list(options.values()), names, items)
+    return TagParts(name_and_arguments, list(options.values()), names, items)
 
 
 def dictionary_of(expressions: Mapping[Any, nodes.Expr]) -> nodes.Dict:
-    """Return the node of a dictionary with constant keys."""
     return nodes.Dict([nodes.Pair(nodes.Const(key), value) for key, value in expressions.items()])
 
 
 def names_in(body: Sequence[nodes.Node]) -> dict[str, nodes.Expr]:
-    """Return the names that stand in a block, and what of the loop around it, with their values.
+    """Return the names and the loop attributes in a block, with the nodes of their values.
 
-    But the extension's own, other than what stands for a macro's ``caller`` and the like: under
-    their usual names these belong to a macro in the block.
+    Without the extension's own names, except those for a macro's ``caller`` and the like.
     """
     loaded = {name.name for name in find_all(body, nodes.Name) if name.ctx == "load"}
     names = sorted(loaded.difference(OF_MACRO))
@@ -366,7 +364,7 @@ def names_in(body: Sequence[nodes.Node]) -> dict[str, nodes.Expr]:
 
 
 def uses_of_loop(body: Iterable[nodes.Node]) -> Iterator[str]:
-    """Yield what a block asks of the loop around it; nothing for the loop as a whole."""
+    """Yield the loop attributes used in a block; "" for the loop itself."""
     for node in body:
         if isinstance(node, nodes.Name):
             if node.name == LOOP_NAME and node.ctx == "load":
@@ -375,14 +373,14 @@ def uses_of_loop(body: Iterable[nodes.Node]) -> Iterator[str]:
             if node.node.name == LOOP_NAME:
                 yield node.attr
         elif isinstance(node, nodes.For):
-            # In its body the name stands for itself.
+            # Within its body, "loop" means the inner loop.
             yield from uses_of_loop([node.iter, *node.else_])
         else:
             yield from uses_of_loop(node.iter_child_nodes())
 
 
 def constant_names(body: Sequence[nodes.Node]) -> Iterator[str]:
-    """Yield the names of templates that stand in a block."""
+    """Yield the template names written in a block."""
     for node in find_all(body, REFERRING):
         template = node.template
         items = template.items if isinstance(template, (nodes.List, nodes.Tuple)) else [template]
@@ -391,15 +389,15 @@ def constant_names(body: Sequence[nodes.Node]) -> Iterator[str]:
                 yield item.value
 
 
-def told_by(arguments: Sequence[nodes.Expr]) -> Iterator[str]:
-    """Yield the names whose values arguments are."""
+def argument_names_in(arguments: Sequence[nodes.Expr]) -> Iterator[str]:
+    """Yield the names that are arguments."""
     for argument in arguments:
         if isinstance(argument, nodes.Name):
             yield argument.name
 
 
 def find_all(body: Sequence[nodes.Node], kinds: Any) -> list[Any]:
-    """Return the nodes of some kinds in a block, at every depth."""
+    """Return the nodes of some kinds at every depth."""
     found: list[Any] = []
     for node in body:
         found += [node] if isinstance(node, kinds) else []

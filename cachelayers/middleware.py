@@ -92,7 +92,7 @@ def stream_within(unit: Unit, response: StreamingHttpResponse) -> None:
     end = partial(end_unit, unit)
     content: Any = response.streaming_content
     response.streaming_content = (
-        AsyncParts(unit, content) if response.is_async else Parts(unit, content)
+        AsyncChunks(unit, content) if response.is_async else Chunks(unit, content)
     )
     closers: list[Callable[[], None]] = cast(Any, response)._resource_closers
     closers.append(end)
@@ -100,7 +100,7 @@ def stream_within(unit: Unit, response: StreamingHttpResponse) -> None:
     weakref.finalize(response, end).atexit = False
 
 
-class Parts(Iterator[Any]):
+class Chunks(Iterator[Any]):
     """The parts of a response, each made within a unit of work."""
 
     def __init__(self, unit: Unit, parts: Iterable[Any]) -> None:
@@ -108,11 +108,11 @@ class Parts(Iterator[Any]):
 
     def __next__(self) -> Any:
         """Return the next one."""
-        with a_part_within(self._unit, StopIteration):
+        with chunk_within(self._unit, StopIteration):
             return next(self._parts)
 
 
-class AsyncParts(AsyncIterator[Any]):
+class AsyncChunks(AsyncIterator[Any]):
     """The parts of an async response, each made within a unit of work."""
 
     def __init__(self, unit: Unit, parts: AsyncIterator[Any]) -> None:
@@ -120,12 +120,12 @@ class AsyncParts(AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         """Return the next one."""
-        with a_part_within(self._unit, StopAsyncIteration):
+        with chunk_within(self._unit, StopAsyncIteration):
             return await anext(self._parts)
 
 
 @contextmanager
-def a_part_within(unit: Unit, no_more: type[Exception]) -> Iterator[None]:
+def chunk_within(unit: Unit, no_more: type[Exception]) -> Iterator[None]:
     """Have one part made within a unit. One that streams for long asks the log for each recall."""
     if time.monotonic() - unit.began > AGE_SECONDS:
         unit.grow_old()
@@ -151,7 +151,7 @@ def note_request(work: Work, request: HttpRequest, response: HttpResponseBase) -
         )
 
 
-FOR_EVER = "public, max-age=31536000, immutable"  # a year, the longest that counts
+IMMUTABLE = "public, max-age=31536000, immutable"  # a year, the longest that counts
 ASK_AGAIN = "no-cache"
 KEEP_NOTHING = "no-store"
 WITH_CONTENT = frozenset({200, 206, 304})
@@ -186,23 +186,23 @@ class StaticCacheMiddleware:
         """Answer with the right Cache-Control."""
         if self._is_async:
             return self._answer_async(request)
-        verdict = judge(request)
+        verdict = compare_id(request)
         response: HttpResponseBase = self._get_response(request)
         if verdict is Verdict.MATCH:
-            verdict = judge(request)
+            verdict = compare_id(request)
         return with_verdict(response, verdict)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
         if static_name(request) is None:
             return cast("HttpResponseBase", await self._get_response(request))
-        verdict = await sync_to_async(judge)(request)
+        verdict = await sync_to_async(compare_id)(request)
         response: HttpResponseBase = await self._get_response(request)
         if verdict is Verdict.MATCH:
-            verdict = await sync_to_async(judge)(request)
+            verdict = await sync_to_async(compare_id)(request)
         return with_verdict(response, verdict)
 
 
-def judge(request: HttpRequest) -> Verdict:
+def compare_id(request: HttpRequest) -> Verdict:
     """Compare the id in the URL with the file as it is now.
 
     Before the response, so that a file which is replaced later cannot be sent with the old content
@@ -233,7 +233,7 @@ def with_verdict(response: HttpResponseBase, verdict: Verdict) -> HttpResponseBa
     if verdict is Verdict.MARKER:
         response.headers["Cache-Control"] = KEEP_NOTHING
     elif verdict is Verdict.MATCH and response.status_code in WITH_CONTENT:
-        response.headers["Cache-Control"] = FOR_EVER
+        response.headers["Cache-Control"] = IMMUTABLE
     else:
         response.headers["Cache-Control"] = ASK_AGAIN
     return response

@@ -191,7 +191,7 @@ class WarmerRun(models.Model):
 class Statistic(models.Model):
     """What all processes have counted of one cache, or of one of its layers, in one minute.
 
-    The columns after the first three are those of cachelayers.utils.counters.Figures, times in microseconds.
+    The columns after the first three are those of `utils.counters.Figures`, times in microseconds.
     """
 
     minute = models.BigIntegerField(_("minute"), help_text=_("When it began; seconds since 1970."))

@@ -19,13 +19,14 @@ from django.db import DatabaseError
 from cachelayers.conf import package_settings
 from cachelayers.exceptions import CacheLayersError
 from cachelayers.utils.text import without_secrets
-from cachelayers.warming.background import run_warmer, start_process
-from cachelayers.warming.registry import registered_warmers
-from cachelayers.warming.runs import (
+from cachelayers.warming import (
     AlreadyRunning,
     forget_queued,
     last_run_of,
     note_queued,
+    registered_warmers,
+    run_warmer,
+    start_process,
     warmer_source,
 )
 

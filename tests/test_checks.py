@@ -12,7 +12,7 @@ from pytest_django import Settings
 from cachelayers import checks
 from cachelayers.checks import (
     check_caches,
-    check_declared_words,
+    check_declared_tags,
     check_package_settings,
     command_messages,
     tenant_messages,
@@ -58,7 +58,7 @@ def test_a_model_that_declares_words_and_is_not_tracked_is_told(
     monkeypatch.setattr(checks, "declaring_models", lambda: [Untracked])
     settings.CACHELAYERS = {"TRACK": ["airports"]}
 
-    [message] = check_declared_words(None)
+    [message] = check_declared_tags(None)
 
     assert message.id == "cachelayers.E011"
     assert message.hint == "Add 'library.Untracked' to CACHELAYERS['TRACK']."

@@ -109,7 +109,7 @@ def test_what_a_failing_layer_says_is_logged_and_told_without_it(
     error = ConnectionError("hunter2 was refused")
 
     Breaker("away").fail("get", error)
-    Report("away", "errors", logging.ERROR).tell(str(error))
+    Report("away", "errors", logging.ERROR).report(str(error))
     report("an alias of this test", "get", error)
 
     assert len(caplog.messages) == 3

@@ -107,7 +107,7 @@ def measure_hits(found: Found, place: str, contenders: Sequence[Contender], pace
     }
     for _ in range(pace.rounds):
         for (size, name), render in pages.items():
-            seconds = seconds_of_a_hit(render, pace.seconds, is_kept=name != NOTHING.name)
+            seconds = seconds_of_a_hit(render, pace.seconds, is_stored=name != NOTHING.name)
             found.hits.setdefault((place, size, name), []).append(seconds)
 
 
@@ -127,7 +127,7 @@ def hit_page(contender: Contender, place: str, airports: Sequence[Any]) -> Rende
     return render
 
 
-def seconds_of_a_hit(render: Render, seconds: float, *, is_kept: bool) -> float:
+def seconds_of_a_hit(render: Render, seconds: float, *, is_stored: bool) -> float:
     """Return the seconds of a rendering; a page that is not served from the cache ends the run."""
     render()
     take_renders()
@@ -138,7 +138,7 @@ def seconds_of_a_hit(render: Render, seconds: float, *, is_kept: bool) -> float:
         taken = time.perf_counter() - began
         if taken >= seconds:
             break
-    if is_kept and take_renders() != (0, 0):
+    if is_stored and take_renders() != (0, 0):
         raise AssertionError("A hit was none: something was rendered.")
     return taken / count
 

@@ -21,9 +21,8 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from cachelayers.dashboard.history import Happening
-from cachelayers.dashboard.invalidating import Choice, Done, Outcome, carry_out, name_of_row
-from cachelayers.invalidation.tracked import concrete_parts, tracked_models
+from cachelayers.dashboard import Choice, Done, Happening, Outcome, carry_out, name_of_row
+from cachelayers.invalidation.tracked import concrete_models, tracked_models
 from cachelayers.models import Invalidate
 
 # An edit in the admin is noted behind the write, by another clock than the log's.
@@ -153,7 +152,7 @@ def offer_on_tracked_models(site: admin.AdminSite) -> None:
 
 def is_tracked(model: type[Model]) -> bool:
     """Tell whether writes to a model, or to the one that it is a proxy of, invalidate."""
-    return all(part in tracked_models() for part in concrete_parts(model))
+    return all(part in tracked_models() for part in concrete_models(model))
 
 
 def offer_action(model_admin: ModelAdmin) -> None:

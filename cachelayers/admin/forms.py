@@ -11,12 +11,12 @@ from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.translation import gettext_lazy as _
 
 from cachelayers.clearing import UnknownName, alias_named, goes_into_sessions, model_named
-from cachelayers.dashboard.entries import entry_stores
-from cachelayers.dashboard.history import KINDS
-from cachelayers.dashboard.invalidating import (
+from cachelayers.dashboard import (
+    KINDS,
     Choice,
     checked_fragments,
     checked_words,
+    entry_stores,
     labels_of_tracked,
     row_named,
 )

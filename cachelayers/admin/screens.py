@@ -21,22 +21,31 @@ from django.utils.translation import gettext_lazy as _
 from cachelayers.admin.changelists import authors_of, offer_on_tracked_models, read_note, write_note
 from cachelayers.admin.forms import EntriesForm, InvalidateForm, LogForm
 from cachelayers.conf import package_settings
-from cachelayers.dashboard.entries import (
+from cachelayers.dashboard import (
+    SPANS,
     EntryStore,
     NoSuchEntry,
     Unsearchable,
+    carry_out,
+    databases_with_log,
     entry_store_of,
     entry_stores,
+    look,
+    preview,
+    read_log,
 )
-from cachelayers.dashboard.history import databases_with_log, read_log
-from cachelayers.dashboard.invalidating import carry_out, preview
-from cachelayers.dashboard.overview import SPANS, look
 from cachelayers.models import LogState
 from cachelayers.statistics import advice
 from cachelayers.tasks import NoQueue, start_in_background
 from cachelayers.utils.text import shown_location, unknown_name, without_secrets
-from cachelayers.warming.registry import registered_warmers
-from cachelayers.warming.runs import AlreadyRunning, Kind, RunState, last_runs, warmers_with_runs
+from cachelayers.warming import (
+    AlreadyRunning,
+    Kind,
+    RunState,
+    last_runs,
+    registered_warmers,
+    warmers_with_runs,
+)
 
 if TYPE_CHECKING:
     ScreenBase = admin.ModelAdmin[LogState]

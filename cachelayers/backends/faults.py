@@ -19,7 +19,7 @@ logger = logging.getLogger("cachelayers.invalidation")
 REPORT_EVERY_SECONDS = 60.0
 
 
-def said_by(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return what a server said, without passwords and the command that redis-py quotes."""
     return without_secrets(str(error).rpartition(" caused error: ")[2])[:200].rstrip(".")
 
@@ -59,14 +59,14 @@ def report_unreadable_log(database: str, error: django.db.Error) -> None:
     if now < _next_report_at.get(database, 0.0):
         return
     _next_report_at[database] = now + REPORT_EVERY_SECONDS
-    said = f"{type(error).__name__}: {said_by(error)}"
+    description = f"{type(error).__name__}: {error_text(error)}"
     try:
         raise_if_never_made(database, error)
     except MissingTable as missing:
-        said = str(missing)
+        description = str(missing)
     logger.error(
         "The log of invalidations in DATABASES[%r] could not be read, and values that were made"
         " from its tables are computed until it can be: %s",
         database,
-        said,
+        description,
     )

@@ -20,6 +20,7 @@ ANY_CACHE = f"{_LAYERS}.plain.PlainLayer"
 
 # Backends that are not ours, whose classes cannot say it themselves.
 _registered = {
+    "diskcache.DjangoCache": f"{_LAYERS}.diskcache.DiskcacheLayer",
     "django.core.cache.backends.dummy.DummyCache": f"{_LAYERS}.plain.LocalLayer",
     "django.core.cache.backends.locmem.LocMemCache": f"{_LAYERS}.plain.LocalLayer",
     "django.core.cache.backends.memcached.PyLibMCCache": f"{_LAYERS}.plain.PylibmcLayer",

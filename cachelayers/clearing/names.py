@@ -10,8 +10,8 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Model
 
-from cachelayers.fragments import check_name, names_in_templates, word_of
-from cachelayers.invalidation.tags import WORD, declared_words, word_tag
+from cachelayers.fragments import check_name, names_in_templates, tag_of_name
+from cachelayers.invalidation.tags import USER_TAG, known_user_tags, user_tag
 from cachelayers.invalidation.tracked import log_database, tracked_models
 from cachelayers.models import Invalidation
 from cachelayers.utils.text import unknown_name
@@ -41,7 +41,7 @@ def goes_into_sessions(prefix: str) -> bool:
     return prefix not in heads and prefix.startswith(heads)
 
 
-FRAGMENT = word_of("")  # what the word of a fragment's name begins with
+FRAGMENT = tag_of_name("")  # what the word of a fragment's name begins with
 
 
 class UnknownName(ValueError):
@@ -81,7 +81,7 @@ def known_fragments() -> set[str]:
 def check_spelling(word: str) -> None:
     """Raise UnknownName for what can be nobody's word."""
     try:
-        word_tag(word)
+        user_tag(word)
     except ValueError as error:
         raise UnknownName(str(error)) from None
 
@@ -93,15 +93,15 @@ def known_words() -> set[str]:
     """
     import_views()
     try:
-        return declared_words() | logged_words()
+        return known_user_tags() | logged_words()
     except DatabaseError:  # before the first migrate there is no log
-        return declared_words()
+        return known_user_tags()
 
 
 def logged_words() -> set[str]:
     """Return the words in the log."""
-    rows = Invalidation.objects.using(log_database()).filter(tag__startswith=WORD)
-    return {tag.removeprefix(WORD) for tag in rows.values_list("tag", flat=True).distinct()}
+    rows = Invalidation.objects.using(log_database()).filter(tag__startswith=USER_TAG)
+    return {tag.removeprefix(USER_TAG) for tag in rows.values_list("tag", flat=True).distinct()}
 
 
 def import_views() -> None:

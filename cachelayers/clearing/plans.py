@@ -26,7 +26,7 @@ from cachelayers.utils.text import shown_location
 
 MOST_KEYS = 10_000  # looked at: a look at all of a large Redis would take minutes
 MOST_SHOWN = 3
-LOOK_SECONDS = 2.0  # for an answer
+POLL_SECONDS = 2.0  # for an answer
 LONGEST_KEY = 60
 REDIS_PORT = 6379
 REDIS_SCHEMES = frozenset({"redis", "rediss", "valkey", "valkeys"})
@@ -112,7 +112,7 @@ def redis_client(alias: str) -> Any:
     """Return the redis-py client of an alias that is a Redis, or None; it gives up in time."""
     if not isinstance(place_of(settings.CACHES[alias]), RedisPlace):
         return None
-    layer = make_layer(alias, LOOK_SECONDS)
+    layer = make_layer(alias, POLL_SECONDS)
     return layer.access.client() if isinstance(layer, RedisLayer) else None
 
 

@@ -129,7 +129,7 @@ class TableEntryStore:
     def open(self, reference: str) -> Opened | None:
         """Read one row."""
         number = number_of(reference)
-        row = self.cache.look_at_entry(number)
+        row = self.cache.read_stored_entry(number)
         if row is None:
             return None
         size = len(row.key) + len(row.data or b"")

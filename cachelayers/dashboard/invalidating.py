@@ -34,10 +34,10 @@ from cachelayers.clearing import (
     plan_prefix,
 )
 from cachelayers.conf import package_settings
-from cachelayers.fragments import word_of
+from cachelayers.fragments import tag_of_name
 from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
 from cachelayers.invalidation.log import TAGS_PER_STATEMENT
-from cachelayers.invalidation.tags import key_tag, models_of_word, word_tag
+from cachelayers.invalidation.tags import key_tag, models_declaring, user_tag
 from cachelayers.invalidation.tracked import log_database, tracked_models
 from cachelayers.models import Invalidation
 from cachelayers.utils.text import unknown_name, without_secrets
@@ -105,7 +105,7 @@ class Choice:
 
     def targets(self) -> list[Target]:
         """Return what invalidate() takes."""
-        fragments = [word_of(name) for name in self.fragments]
+        fragments = [tag_of_name(name) for name in self.fragments]
         return [*self.words, *fragments, *self.models, *self.rows]
 
     def clears(self) -> bool:
@@ -180,7 +180,7 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
 
 def of_word(word: str) -> tuple[str, list[str]]:
     """Say what has a word."""
-    declaring = ", ".join(model._meta.label for model in models_of_word(word_tag(word)))
+    declaring = ", ".join(model._meta.label for model in models_declaring(user_tag(word)))
     if declaring:
         return _("Every entry with this tag, as each write to %s does.") % declaring, []
     return _("Every entry with this tag."), []

@@ -13,7 +13,7 @@ from django.db import connections
 from django.utils.translation import gettext as _
 
 from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
-from cachelayers.entries import Kind, unseal
+from cachelayers.entries import Kind, unpack_envelope
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.transactions import transaction_of
 
@@ -350,7 +350,7 @@ class Stored:
     """What an entry holds. ``problem``: why nothing more can be said."""
 
     value: str = ""
-    is_sealed: bool = False
+    is_envelope: bool = False
     fresh_until: datetime | None = None
     dead_until: datetime | None = None
     created: datetime | None = None
@@ -401,14 +401,18 @@ def read_json(data: bytes) -> Stored:
 
 def read_live(found: Any) -> Stored:
     """Return what is stored, with the envelope taken off where there is one."""
-    if isinstance(found, list | tuple) and len(found) == 2 and unseal(found[0]) is not None:
+    if (
+        isinstance(found, list | tuple)
+        and len(found) == 2
+        and unpack_envelope(found[0]) is not None
+    ):
         found = found[0]  # as a layer keeps it that does not tell how long an entry lives
-    envelope = unseal(found)
+    envelope = unpack_envelope(found)
     if envelope is None:
         return Stored(written(found))
     return Stored(
         value=written(envelope.value),
-        is_sealed=True,
+        is_envelope=True,
         fresh_until=time_of(envelope.fresh_until),
         dead_until=time_of(envelope.dead_until),
         created=time_of(envelope.created or None),
@@ -437,10 +441,10 @@ def judge(database: str, incarnation: str, position: int, tags: list[str]) -> Ju
     log = log_of(database)
     if not transaction_of(connections[database]).is_open():
         log.refresh()
-    if log.vouches_for(incarnation, position, tags):
+    if log.is_unchanged_since(incarnation, position, tags):
         return Judged(database, position, tags, [], is_valid=True)
     asked = tags[:MOST_TAGS_ASKED] if incarnation == getattr(log.reading, "incarnation", "") else []
-    changed = [tag for tag in asked if not log.vouches_for(incarnation, position, [tag])]
+    changed = [tag for tag in asked if not log.is_unchanged_since(incarnation, position, [tag])]
     return Judged(database, position, tags, changed, is_valid=False)
 
 

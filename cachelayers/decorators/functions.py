@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from asgiref.sync import iscoroutinefunction
 
-from cachelayers.decorators.storing import Arguments, Storage, Words
-from cachelayers.entries import find_by_name
-from cachelayers.invalidation.tags import word_tags
+from cachelayers.canonical import find_by_name
+from cachelayers.decorators.storing import Arguments, Storage, Tags
+from cachelayers.invalidation.tags import user_tags
 from cachelayers.lookup import UNSET, Timeout, check_times
 
 P = ParamSpec("P")
@@ -30,45 +30,45 @@ class Handles(Generic[P, R]):
 
     def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of the call's entry."""
-        return self._storage.key(self._whole(args), kwargs)
+        return self._storage.key(self._all_arguments(args), kwargs)
 
     def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Make the call's entry invalid, in the caller's transaction."""
-        self._storage.invalidate(self._whole(args), kwargs)
+        self._storage.invalidate(self._all_arguments(args), kwargs)
 
     async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Do as invalidate() does, in async code."""
-        await self._storage.ainvalidate(self._whole(args), kwargs)
+        await self._storage.ainvalidate(self._all_arguments(args), kwargs)
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute and store the call's value, whatever the cache holds, and return it.
 
         Of an async function: return an awaitable that does so.
         """
-        value: R = self._storage.refresh(self._whole(args), kwargs)
+        value: R = self._storage.refresh(self._all_arguments(args), kwargs)
         return value
 
     async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Do as refresh() does, in async code; a plain function is called in a thread."""
-        return await self._storage.arefresh(self._whole(args), kwargs)
+        return await self._storage.arefresh(self._all_arguments(args), kwargs)
 
     def warm(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Compute and store the call's value ahead of its readers; tell whether this caller did.
 
         Elsewhere than with refresh(), only one process computes at a time, and readers wait for it.
         """
-        return self._storage.warm(self._whole(args), kwargs)
+        return self._storage.warm(self._all_arguments(args), kwargs)
 
     def is_warm(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Tell whether the cache holds a fresh value of the call."""
-        return self._storage.is_warm(self._whole(args), kwargs)
+        return self._storage.is_warm(self._all_arguments(args), kwargs)
 
     def uncached(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself; the cache is neither read nor written."""
-        value: R = self._storage.function(*self._whole(args), **kwargs)
+        value: R = self._storage.function(*self._all_arguments(args), **kwargs)
         return value
 
-    def _whole(self, arguments: Arguments) -> Arguments:
+    def _all_arguments(self, arguments: Arguments) -> Arguments:
         """Return what the function gets."""
         raise TypeError(f"{type(self).__name__} does not say what its function gets")
 
@@ -112,7 +112,7 @@ class CachedFunction(Handles[P, R]):
     def __repr__(self) -> str:
         return f"<cached {self._storage.keys.where}>"
 
-    def _whole(self, arguments: Arguments) -> Arguments:
+    def _all_arguments(self, arguments: Arguments) -> Arguments:
         if self._is_in_a_classmethod():
             raise TypeError(
                 f"{self._storage.keys.where}: @classmethod stands above @cached, so this cannot"
@@ -192,7 +192,7 @@ class CachedMethod(Handles[P, R]):
     def __repr__(self) -> str:
         return f"<cached {self._storage.keys.where} of {self.__self__!r}>"
 
-    def _whole(self, arguments: Arguments) -> Arguments:
+    def _all_arguments(self, arguments: Arguments) -> Arguments:
         return (self.__self__, *arguments)
 
 
@@ -221,7 +221,7 @@ def cached(
     *,
     timeout: Timeout = UNSET,
     stale: float = 0,
-    tags: Words = (),
+    tags: Tags = (),
     using: str | None = None,
     capture: bool = True,
     key: Callable[..., str] | None = None,
@@ -232,7 +232,7 @@ def cached(
     *,
     timeout: Timeout = UNSET,
     stale: float = 0,
-    tags: Words = (),
+    tags: Tags = (),
     using: str | None = None,
     capture: bool = True,
     key: Callable[..., str] | None = None,
@@ -368,12 +368,12 @@ def check_options(
         if iscoroutinefunction(option):
             raise TypeError(f"{where}: {name} is an async function. Give a plain one.")
     if not callable(tags):
-        check_words(where, tags)
+        check_tags(where, tags)
 
 
-def check_words(where: str, tags: Any) -> None:
+def check_tags(where: str, tags: Any) -> None:
     """Raise TypeError or ValueError for tags that are no words."""
     try:
-        word_tags(tags)
+        user_tags(tags)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{where}: {error}") from None

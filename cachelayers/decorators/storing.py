@@ -19,10 +19,10 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 
-from cachelayers.entries import (
+from cachelayers.canonical import (
     STATIC_C_TYPE,
     ArgumentKeys,
-    DraftGiven,
+    DraftArgument,
     Unstable,
     canonical_form,
     find_by_name,
@@ -30,14 +30,14 @@ from cachelayers.entries import (
 )
 from cachelayers.invalidation.dependencies import (
     PLAIN,
-    add_all_seen,
+    add_all_dependencies,
     current_capture,
     listening_captures,
     mistrust_draft,
 )
-from cachelayers.invalidation.tags import note_words_of_function
+from cachelayers.invalidation.tags import remember_tags_of_function
 from cachelayers.lookup import (
-    add_given,
+    add_rows_of_argument,
     ainvalidate_key,
     arecall,
     arefresh,
@@ -65,13 +65,13 @@ def stands_under_its_name(storage: Any, path: str) -> bool:
     return found is not None
 
 
-def canonical_held(where: str, function: Any) -> str:
+def canonical_closures(where: str, function: Any) -> str:
     """Spell what the decorators of a function hold; TypeError where something makes no key."""
     layers = list(layers_of(function))
     known = {id(layer) for layer in layers}
     spelled = []
     for layer in layers:
-        for name, value in held_by(layer):
+        for name, value in closure_of(layer):
             if id(value) in known:
                 continue
             try:
@@ -94,7 +94,7 @@ def layers_of(function: Any) -> Iterator[Any]:
             break
 
 
-def place_among_namesakes(function: Any) -> str:
+def position_among_namesakes(function: Any) -> str:
     """Return where a function begins that its name does not lead to: another one may have the name.
 
     As handlers that are registered and all called alike. Empty where the name leads to its code.
@@ -110,7 +110,7 @@ def code_of(function: Any) -> Any:
     return getattr(innermost, "__code__", None)
 
 
-def held_by(layer: Any) -> Iterator[tuple[str, Any]]:
+def closure_of(layer: Any) -> Iterator[tuple[str, Any]]:
     """Yield the values that a function or callable object has beside its arguments."""
     if isinstance(layer, FunctionType):
         for name, cell in zip(layer.__code__.co_freevars, layer.__closure__ or (), strict=True):
@@ -157,7 +157,7 @@ def canonical_one(value: Any) -> str:
     return canonical_form(value)
 
 
-Words = Iterable[str] | Callable[..., Iterable[str]]
+Tags = Iterable[str] | Callable[..., Iterable[str]]
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 
@@ -169,73 +169,75 @@ class Storage:
         self,
         function: Callable[..., Any],
         *,
-        tags: Words,
+        tags: Tags,
         key: Callable[..., str] | None,
         **options: Any,  # timeout, stale, using and capture, as recall() takes them
     ) -> None:
         """Prepare what is the same for every call."""
         self.function = function
         self.keys = ArgumentKeys(path_of(function), inspect.signature(function))
-        self._is_told_apart = False
+        self._is_distinguished = False
         self.is_async = iscoroutinefunction(function)
         self._options = options
         self._make_text = key
-        self._make_words = tags if callable(tags) else None
-        self._words = () if callable(tags) else tuple(tags)
-        note_words_of_function(self._words)
+        self._make_tags = tags if callable(tags) else None
+        self._tags = () if callable(tags) else tuple(tags)
+        remember_tags_of_function(self._tags)
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
         """Return the key of the entry of a call."""
-        if not self._is_told_apart:
-            self._tell_apart()
+        if not self._is_distinguished:
+            self._distinguish_namesakes()
         if self._make_text is None:
             return self.keys.key(arguments, keywords)
-        return self.keys.key_of_text(self._ask(self._make_text, arguments, keywords))
+        return self.keys.key_of_text(self._call_option(self._make_text, arguments, keywords))
 
-    def _tell_apart(self) -> None:
+    def _distinguish_namesakes(self) -> None:
         """Have the key hold what decorators were given for one of several functions of a name.
 
         Asked for at the first call: what a module defines does not stand in it before.
         """
         path = path_of(self.function)
         if not stands_under_its_name(self, path):
-            place = place_among_namesakes(self.function)
-            held = "" if self._make_text else canonical_held(self.keys.where, self.function)
-            if held or place:
+            position = position_among_namesakes(self.function)
+            closures = "" if self._make_text else canonical_closures(self.keys.where, self.function)
+            if closures or position:
                 signature = inspect.signature(self.function)
-                self.keys = ArgumentKeys(path, signature, place=place, held=held)
-        self._is_told_apart = True
+                self.keys = ArgumentKeys(path, signature, position=position, closures=closures)
+        self._is_distinguished = True
 
     def recall(self, arguments: Arguments, keywords: Keywords) -> Any:
         """Get the value of a call, or compute and store it; an awaitable of it if that is async."""
         try:
             key = self.key(arguments, keywords)
-        except DraftGiven:
+        except DraftArgument:
             mistrust_draft(listening_captures())
             return self._call(arguments, keywords)
-        return self._obtain(arecall if self.is_async else recall, key, arguments, keywords)
+        return self._call_with_key(arecall if self.is_async else recall, key, arguments, keywords)
 
     def refresh(self, arguments: Arguments, keywords: Keywords) -> Any:
         """Compute and store the value of a call; an awaitable of it if that is async."""
         key = self.key(arguments, keywords)
-        return self._obtain(arefresh if self.is_async else refresh, key, arguments, keywords)
+        return self._call_with_key(arefresh if self.is_async else refresh, key, arguments, keywords)
 
     def arefresh(self, arguments: Arguments, keywords: Keywords) -> Awaitable[Any]:
         """Return an awaitable that computes and stores; a plain function runs in a thread."""
         adapt = None if self.is_async else sync_to_async
         key = self.key(arguments, keywords)
-        awaitable: Awaitable[Any] = self._obtain(arefresh, key, arguments, keywords, adapt)
+        awaitable: Awaitable[Any] = self._call_with_key(arefresh, key, arguments, keywords, adapt)
         return awaitable
 
     def warm(self, arguments: Arguments, keywords: Keywords) -> bool:
         """Compute and store the value of a call ahead of its readers."""
         adapt = as_async if self.is_async else None
-        return bool(self._obtain(warm, self.key(arguments, keywords), arguments, keywords, adapt))
+        return bool(
+            self._call_with_key(warm, self.key(arguments, keywords), arguments, keywords, adapt)
+        )
 
     def is_warm(self, arguments: Arguments, keywords: Keywords) -> bool:
         """Tell whether the cache holds a fresh value of a call."""
         key = self.key(arguments, keywords)
-        return bool(self._obtain(is_warm, key, arguments, keywords))
+        return bool(self._call_with_key(is_warm, key, arguments, keywords))
 
     def invalidate(self, arguments: Arguments, keywords: Keywords) -> None:
         """Make the entry of a call invalid, in the caller's transaction."""
@@ -245,7 +247,7 @@ class Storage:
         """Return an awaitable that invalidates."""
         return ainvalidate_key(self.key(arguments, keywords), using=self._options["using"])
 
-    def _obtain(
+    def _call_with_key(
         self,
         get: Callable[..., Any],
         key: str,
@@ -256,9 +258,9 @@ class Storage:
         compute: Callable[[], Any] = partial(self._compute, key, arguments, keywords)
         if adapt is not None:
             compute = adapt(compute)
-        words = self._words
-        if self._make_words is not None:
-            words = self._ask(self._make_words, arguments, keywords)
+        words = self._tags
+        if self._make_tags is not None:
+            words = self._call_option(self._make_tags, arguments, keywords)
         return get(key, compute, tags=words, **self._options)
 
     def _compute(self, key: str, arguments: Arguments, keywords: Keywords) -> Any:
@@ -271,7 +273,7 @@ class Storage:
         given = [one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN]
         if self.is_async and given:
             return self._compute_async(given, arguments, keywords)
-        depend_on(given)
+        depend_on_arguments(given)
         return self._call(arguments, keywords)
 
     def _call(self, arguments: Arguments, keywords: Keywords) -> Any:
@@ -286,16 +288,20 @@ class Storage:
     async def _compute_async(
         self, given: Sequence[object], arguments: Arguments, keywords: Keywords
     ) -> Any:
-        await sync_to_async(depend_on)(given)  # it may have to read a log, which the loop may not
+        await sync_to_async(depend_on_arguments)(
+            given
+        )  # it may have to read a log, which the loop may not
         return await self.function(*arguments, **keywords)
 
-    def _ask(self, option: Callable[..., Any], arguments: Arguments, keywords: Keywords) -> Any:
+    def _call_option(
+        self, option: Callable[..., Any], arguments: Arguments, keywords: Keywords
+    ) -> Any:
         """Call a function that was given as an option with what the cached one would get."""
         bound = self.keys.bind(arguments, keywords)
         return option(*bound.args, **bound.kwargs)
 
 
-def depend_on(given: Sequence[object]) -> None:
+def depend_on_arguments(given: Sequence[object]) -> None:
     """Have the value that is being computed depend on what its function was given.
 
     On the rows in it; where there is more to it than those and values, on all that was read so far.
@@ -307,9 +313,9 @@ def depend_on(given: Sequence[object]) -> None:
         if any(map(holds_draft, given)):
             mistrust_draft([capture])
         return
-    are_clear = [add_given(capture, one) for one in given]
+    are_clear = [add_rows_of_argument(capture, one) for one in given]
     if not all(are_clear):
-        add_all_seen(capture)
+        add_all_dependencies(capture)
 
 
 def as_async(compute: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:

@@ -37,7 +37,7 @@ class Envelope:
         return self.dead_until is not None and now >= self.dead_until
 
 
-def seal(envelope: Envelope) -> list[Any]:
+def pack_envelope(envelope: Envelope) -> list[Any]:
     """Return what is put into the cache."""
     return [
         FORMAT,
@@ -50,20 +50,20 @@ def seal(envelope: Envelope) -> list[Any]:
     ]
 
 
-def harden(stored: Any) -> Any:
+def pack_as_tuples(stored: Any) -> Any:
     """Return a sealed envelope as tuples, which nobody can change; anything else as it is."""
-    if not is_whole(stored):
+    if not is_well_formed(stored):
         return stored
     *head, dependencies, created, seconds = stored
     return (*head, tuple((*one[:3], tuple(one[3])) for one in dependencies), created, seconds)
 
 
-def unseal(stored: Any) -> Envelope | None:
+def unpack_envelope(stored: Any) -> Envelope | None:
     """Return the envelope, or None for what is none, such as a plain value under the same key."""
-    return Envelope(*stored[1:]) if is_whole(stored) else None
+    return Envelope(*stored[1:]) if is_well_formed(stored) else None
 
 
-def is_sealed(stored: Any) -> bool:
+def is_envelope(stored: Any) -> bool:
     """Tell an envelope from everything else that may be in a cache.
 
     By exact types first: what a user's object answers to a comparison may be no truth value.
@@ -76,9 +76,9 @@ def is_sealed(stored: Any) -> bool:
     )
 
 
-def is_whole(stored: Any) -> bool:
+def is_well_formed(stored: Any) -> bool:
     """Tell an envelope from one that was tampered with, too."""
-    if not is_sealed(stored):
+    if not is_envelope(stored):
         return False
     _, _, fresh_until, dead_until, dependencies, created, seconds = stored
     return (

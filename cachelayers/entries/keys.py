@@ -66,12 +66,12 @@ def row_key_finder(alias: str) -> Callable[[str], RowKey]:
     """
     first_id, key_head = id_range_of(alias).first, key_head_of(alias)
 
-    def place_of(made_key: str) -> RowKey:
+    def row_key_of(made_key: str) -> RowKey:
         # surrogatepass: a Python string may hold lone surrogates, and a key must not crash on them.
         key = key_head + made_key.encode("utf-8", "surrogatepass")
         return RowKey(first_id + (hash64(key) >> ALIAS_BITS), key)
 
-    return place_of
+    return row_key_of
 
 
 def hash64(data: bytes) -> int:

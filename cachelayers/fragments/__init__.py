@@ -1,11 +1,11 @@
-"""Pieces of templates that are kept, know what they are made of, and never hold what is private.
+"""Cached template fragments: the tags, and everything that serves, renders and keys a fragment.
 
-The way of one: a tag (nodes, or the door in Jinja2) asks serving for it; keys names it; recall
-finds it or has it rendered, while watching, seen and sources notice what it is made of; markup is
-what is kept.
+A tag (`nodes` for Django, `jinja` for Jinja2) asks `serving` for its text. `keys` builds the key,
+`recall` finds the entry or has the block rendered. `lookups`, `dependencies` and `sources` record
+the names, rows and templates that the block uses; `markup` is the format of the entry.
 """
 
-from cachelayers.fragments.keys import check_name, digest_of, word_of
+from cachelayers.fragments.keys import check_name, digest_of, tag_of_name
 from cachelayers.fragments.nodes import (
     FragmentNode,
     FragmentsNode,
@@ -31,6 +31,6 @@ __all__ = [
     "name_hole",
     "names_in_templates",
     "register_hole",
-    "word_of",
+    "tag_of_name",
     "wrapper_of_hole",
 ]

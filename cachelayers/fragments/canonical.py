@@ -1,8 +1,9 @@
-"""Spell what a fragment was given or has looked at, each thing by its value. Used by keys.
+"""Canonical forms of the arguments of a fragment and of the names that it looks up.
 
-An argument that is a row is told by its key, since changes to it are noticed, and by what was added
-to it: another request may have hung something else there. What the block found by its name is told
-by all that it holds. What has no value that is the same in every process has no spelling.
+`keys` and `variants` use them. A row given as an argument is identified by its primary key, because
+changes to it are tracked, and by attributes added to the instance, which another request may have
+set. A name that the block looks up is identified by everything in its value. Values that differ
+between processes have no canonical form.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ from django.template.loader_tags import BlockNode
 from django.utils.functional import LazyObject, Promise
 from django.utils.translation import gettext_lazy
 
-from cachelayers.entries import (
+from cachelayers.canonical import (
     ENCODERS,
     PLAIN_VALUE,
     STATIC_C_TYPE,
     Unstable,
-    beginning_of_row,
     canonical_all,
     canonical_form,
     canonical_instance,
     canonical_lazy_text,
     canonical_member,
+    canonical_row_prefix,
     canonical_str,
     find_by_name,
     path_of,
@@ -60,19 +61,21 @@ from cachelayers.entries import (
 )
 from cachelayers.invalidation.dependencies import attributes_of_row, foreign_keys_of
 
-PREFETCHED = "_prefetched_objects_cache"  # what prefetch_related() has read, by name
-DEEPEST_RELATION = 5  # instances that came with one another; with more it is looked at closely
-MOST_PARTS = 20_000  # of one value: a walk through a whole registry is no key
+PREFETCHED = "_prefetched_objects_cache"  # rows read by prefetch_related(), by name
+DEEPEST_RELATION = 5  # instances linked by foreign keys; deeper ones take the slow way
+MOST_PARTS = 20_000  # in one value: a walk through a whole registry makes no key
 CONTAINERS = (tuple, list, set, frozenset, dict)
-MEMOS_OF_PAGES = frozenset({"count", "num_pages", "page_range"})  # worked out from the rest
+# computed from the other attributes
+MEMOS_OF_PAGES = frozenset({"count", "num_pages", "page_range"})
 POINTER = struct.calcsize("P")
-# What values of a kind have themselves, and what their spelling tells. The rest was hung on them.
+# The attributes that each value of a kind has, and that its canonical form covers. Code has added
+# all others.
 OF_EACH_QUERY = frozenset(vars(QuerySet()))
 OF_EACH_RAW_QUERY = frozenset({*vars(RawQuerySet("", using="-")), "columns", "model_fields"})
 OF_EACH_LAZY_TEXT = frozenset(vars(gettext_lazy("")))
 OF_EACH_TEMPLATE = frozenset({"name", "origin", "engine", "source", "nodelist"})
-OF_EACH_FUNCTION = frozenset({"__wrapped__"})  # the code that a decorator was given
-# An instance, whose rows some are, is not among them.
+OF_EACH_FUNCTION = frozenset({"__wrapped__"})  # the code that was decorated
+# Not "instance": it may have rows.
 OF_EACH_MANAGER = frozenset(
     [
         "_constructor_args",
@@ -109,9 +112,9 @@ NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 
 def canonical_arguments(arguments: Sequence[object]) -> str:
-    """Spell all arguments."""
+    """Return the canonical form of all arguments."""
     try:
-        # Nearly all are strings, numbers, rows and the like.
+        # The usual types: strings, numbers, rows.
         return "".join([encoders[type(argument)](argument) for argument in arguments])
     except (KeyError, Unstable, RecursionError):
         models: set[Any] = {type(one) for one in arguments if issubclass(type(one), Model)}
@@ -123,20 +126,21 @@ def canonical_arguments(arguments: Sequence[object]) -> str:
 
 
 class Canonicalizer:
-    """Spells one value with all that is in it."""
+    """Makes the canonical form of one value with everything in it."""
 
     def __init__(self, *, is_named: bool = False) -> None:
-        """``is_named``: a row is told by all of its fields, a query that was not run by its SQL."""
+        """``is_named``: include all fields of a row, and the SQL of a lazy queryset."""
         self._is_named = is_named
-        # What was met before, with its number, by id; held, for ids are given again.
+        # The values so far, with a number each, by id. It holds the values, because Python reuses
+        # ids.
         self._met: dict[int, tuple[int, object]] = {}
         self._count = 0
         self.rows: list[Model] = []
-        # Whether the spelling says all: code may know more, and what it knows may have been read.
+        # False if code or another object may hold more data than the form shows.
         self.is_all = True
 
     def canonical_form(self, value: Any) -> str:
-        """Return the spelling; Unstable where there is none."""
+        """Return the canonical form. Raises Unstable."""
         self._count += 1
         if self._count > MOST_PARTS:
             raise Unstable("it holds too much")
@@ -159,23 +163,21 @@ class Canonicalizer:
         return self._canonical_by_class(value)
 
     def meet(self, value: object) -> None:
-        """Spell a value by a number where it is met again."""
+        """Give a value a number, which stands for it when it comes again."""
         self._met[id(value)] = len(self._met), value
 
     def canonical_all(self, kind: str, values: Iterable[object]) -> str:
-        """Spell several values."""
         return canonical_all(kind, [self.canonical_form(value) for value in values])
 
     def canonical_items(self, kind: str, values: Mapping[Any, Any]) -> str:
-        """Spell a mapping, in its own order: a loop shows it."""
+        """Return the form of a mapping in its own order, because a loop shows it."""
         return self.canonical_all(kind, [part for item in values.items() for part in item])
 
     def canonical_set(self, values: Iterable[object]) -> str:
-        """Spell a set, whose order differs between processes."""
+        """Return the form of a set, sorted, because its order differs between processes."""
         return canonical_all("e", sorted(self.canonical_form(value) for value in values))
 
     def canonical_attributes(self, values: Mapping[str, Any]) -> str:
-        """Spell what an object holds by its names."""
         parts = []
         for name, value in sorted(values.items()):
             try:
@@ -184,8 +186,8 @@ class Canonicalizer:
                 raise Unstable(f"of its {name!r}, {error}") from None
         return canonical_all("+", parts)
 
-    def spell_hung(self, value: object, own: frozenset[str]) -> str:
-        """Spell what code has hung on a value whose kind has attributes of its own."""
+    def canonical_extras(self, value: object, own: frozenset[str]) -> str:
+        """Return the form of the attributes that code has added to a value."""
         attributes = vars(value)
         if own.issuperset(attributes):
             return ""
@@ -196,7 +198,7 @@ class Canonicalizer:
     # Rows and queries
 
     def canonical_row(self, row: Model) -> str:
-        """Spell a row and what was added to it."""
+        """Return the form of a row and of the attributes added to it."""
         self.rows.append(row)
         form = canonical_instance(row)
         if self._is_named:
@@ -204,9 +206,9 @@ class Canonicalizer:
         return form + self.canonical_added(row)
 
     def canonical_added(self, row: Model) -> str:
-        """Spell what was added to a row, and to those that came with it; nothing where that is all.
+        """Return the form of attributes added to a row and to its related rows, or "".
 
-        By `annotate()`, `Prefetch` or hand: whether the user of this request likes the book.
+        `annotate()`, `Prefetch` or code adds them: for example whether this user likes the book.
         """
         if not self._is_named and is_bare(row, DEEPEST_RELATION):
             return ""
@@ -224,14 +226,14 @@ class Canonicalizer:
         return canonical_all("+", parts) if parts else ""
 
     def _canonical_related(self, model: type[Model], name: str, found: object) -> str:
-        """Spell what came with a row; of an argument what was added to that only.
+        """Return the form of a related row; for an argument, only of what was added to it.
 
-        That there is none, a foreign key says itself. Of a row elsewhere, only who has asked knows.
+        A foreign key already shows that there is no row. A reverse relation does not.
         """
         related = unwrap_lazy_object(found)
         if related is None:
-            is_told = not self._is_named or name in foreign_keys_of(model)
-            return "" if is_told else self.canonical_form(None)
+            is_in_key = not self._is_named or name in foreign_keys_of(model)
+            return "" if is_in_key else self.canonical_form(None)
         if self._is_named or not isinstance(related, Model):
             return self.canonical_form(related)
         if id(related) in self._met:
@@ -253,12 +255,12 @@ class Canonicalizer:
 
     def _canonical_field(self, row: Model, name: str, value: Any) -> str:
         if value is DEFERRED:
-            return "~"  # the block reads it itself, if it does
+            return "~"  # if the block reads it, it runs a query itself
         if isinstance(value, FieldFile):
-            # As what the field holds before it is first used.
-            return canonical_form(value.name) + self.spell_hung(value, names_of_file(value))
-        place = type(row), name
-        if place in wrapping and (stored := canonical_stored(row, name, value)):
+            # The same as the field's value before its first use.
+            return canonical_form(value.name) + self.canonical_extras(value, names_of_file(value))
+        field = type(row), name
+        if field in wrapping_fields and (stored := canonical_stored(row, name, value)):
             return stored
         met, is_all = len(self._met), self.is_all
         try:
@@ -266,29 +268,35 @@ class Canonicalizer:
         except Unstable as error:
             if not (stored := canonical_stored(row, name, value)):
                 raise Unstable(f"of its {name!r}, {error}") from None
-            wrapping.add(place)
-            for key in [*self._met][met:]:  # else their spelling would be a number of nothing
+            wrapping_fields.add(field)
+            # otherwise later forms would refer to numbers that do not exist
+            for key in [*self._met][met:]:
                 del self._met[key]
             self.is_all = is_all
             return stored
 
     def _canonical_attribute(self, model: type[Model], name: str, value: object) -> str:
-        """Spell what an instance has beside its row; nothing for a helper that each has."""
+        """Return the form of an added attribute; "" for a helper that each instance has."""
         if name == PREFETCHED:
             value = {of: list(rows) for of, rows in cast("Any", value).items()}
         try:
             return self.canonical_form(value)
         except Unstable as error:
-            # A helper that the model's own code gives to each instance tells it from no other.
-            if type(value) is types_at_birth(model).get(name, Model):
+            # A helper that the model's own code gives to each instance does not tell instances
+            # apart.
+            if type(value) is initial_types(model).get(name, Model):
                 return ""
             raise Unstable(f"of its {name!r}, {error}") from None
 
     def canonical_query(self, rows: QuerySet[Any]) -> str:
-        """Spell a query: where it was not run, and is no argument, by its SQL; else by its rows."""
+        """Return the form of a queryset: its SQL if it is lazy and no argument, else its rows."""
         if not self._is_named or rows._result_cache is not None:
             kind = "" if type(rows) is QuerySet else canonical_str(path_of_class(type(rows)))
-            return self.canonical_all("l", list(rows)) + kind + self.spell_hung(rows, OF_EACH_QUERY)
+            return (
+                self.canonical_all("l", list(rows))
+                + kind
+                + self.canonical_extras(rows, OF_EACH_QUERY)
+            )
         return self._canonical_lazy_query(rows)
 
     def _canonical_lazy_query(self, rows: QuerySet[Any]) -> str:
@@ -305,7 +313,7 @@ class Canonicalizer:
                 path_of_class(query._iterable_class),
                 [self._lookup(one) for one in query._prefetch_related_lookups],
                 query._sticky_filter,
-                # Of a class of its own: as the language that it gives to its rows.
+                # Attributes of a subclass, such as the language that it gives to its rows.
                 {name: one for name, one in vars(query).items() if name not in OF_EACH_QUERY},
                 [
                     [field.name, list(known.values())]
@@ -321,19 +329,19 @@ class Canonicalizer:
         return [path_of_class(type(lookup)), vars(lookup)]
 
     def canonical_raw(self, rows: RawQuerySet[Any]) -> str:
-        """Spell a query that was written by hand."""
         query: Any = rows
         if not self._is_named or query._result_cache is not None:
-            return self.canonical_all("l", list(query)) + self.spell_hung(rows, OF_EACH_RAW_QUERY)
+            return self.canonical_all("l", list(query)) + self.canonical_extras(
+                rows, OF_EACH_RAW_QUERY
+            )
         parts = [query.model, query.db, query.raw_query, query.params, query.translations]
-        return self.canonical_all("R", parts) + self.spell_hung(rows, OF_EACH_RAW_QUERY)
+        return self.canonical_all("R", parts) + self.canonical_extras(rows, OF_EACH_RAW_QUERY)
 
     def canonical_manager(self, manager: Any) -> str:
-        """Spell a manager by all of its rows."""
-        return self.canonical_form(manager.all()) + self.spell_hung(manager, OF_EACH_MANAGER)
+        return self.canonical_form(manager.all()) + self.canonical_extras(manager, OF_EACH_MANAGER)
 
     def canonical_page(self, page: Page[Any]) -> str:
-        """Spell a page of a list, and the list."""
+        """Return the form of a page, and of its paginator."""
         rest = {
             name: value
             for name, value in vars(page).items()
@@ -343,7 +351,7 @@ class Canonicalizer:
         return self.canonical_all("G", parts) + self.canonical_paginator(page.paginator)
 
     def canonical_paginator(self, paginator: Paginator[Any]) -> str:
-        """Spell how a list is divided; a query without reading all of it."""
+        """Return the form of a paginator, without reading all rows of a lazy queryset."""
         values = {**vars(paginator)}
         listed = values.pop("object_list", None)
         for name in MEMOS_OF_PAGES & values.keys():
@@ -356,8 +364,8 @@ class Canonicalizer:
     # Code
 
     def canonical_function(self, function: FunctionType) -> str:
-        """Spell a function by its name, or where it has none by its code and what that holds."""
-        return self._spell_code(function) + self.spell_hung(function, OF_EACH_FUNCTION)
+        """Return the name of a function; without one, the form of its code and closure."""
+        return self._spell_code(function) + self.canonical_extras(function, OF_EACH_FUNCTION)
 
     def _spell_code(self, function: FunctionType) -> str:
         self.is_all = self.is_all and holds_nothing(function)
@@ -377,18 +385,15 @@ class Canonicalizer:
         )
 
     def canonical_method(self, method: MethodType) -> str:
-        """Spell a method by its function and what it is bound to."""
         return self.canonical_all("B", [method.__func__, method.__self__])
 
     def canonical_builtin(self, function: BuiltinFunctionType) -> str:
-        """Spell a function that is written in C."""
         of = function.__self__
         if of is None or isinstance(of, ModuleType):
             return f"b{canonical_str(f'{function.__module__}:{function.__qualname__}')}"
         return self.canonical_all("B", [function.__name__, of])
 
     def canonical_partial(self, partial: functools.partial[Any]) -> str:
-        """Spell a function with some of its arguments."""
         parts = [partial.func, partial.args, partial.keywords]
         if type(partial) is not functools.partial:
             self.is_all = False
@@ -396,39 +401,36 @@ class Canonicalizer:
         return self.canonical_all("A", parts) + self._canonical_state(object.__getstate__(partial))
 
     def canonical_module(self, module: ModuleType) -> str:
-        """Spell a module by its name."""
         if sys.modules.get(module.__name__) is not module:
             raise Unstable(f"the module {module.__name__} cannot be found under its name")
         self.is_all = False
         return f"Y{canonical_str(module.__name__)}"
 
     def canonical_template(self, template: Template) -> str:
-        """Spell a template by what it says."""
         parts = [canonical_form(str(template.origin.name)), canonical_form(str(template.source))]
-        return canonical_all("H", parts) + self.spell_hung(template, OF_EACH_TEMPLATE)
+        return canonical_all("H", parts) + self.canonical_extras(template, OF_EACH_TEMPLATE)
 
     def canonical_block(self, block: BlockNode) -> str:
-        """Spell a block: which one it is; the templates are in the key anyway."""
+        """Return the name of a block; its templates are in the key already."""
         return f"K{canonical_str(str(block.name))}"
 
     def canonical_file(self, file: FieldFile) -> str:
-        """Spell the file of a field by its name, where that is, and the row that has it."""
+        """Return the form of a field's file: name, storage and row."""
         name: Any = file.name
         parts = [type(file), name, type(file.storage), file.instance]
-        return self.canonical_all("L", parts) + self.spell_hung(file, names_of_file(file))
+        return self.canonical_all("L", parts) + self.canonical_extras(file, names_of_file(file))
 
     def canonical_lazy_text(self, text: Promise) -> str:
-        """Spell what a lazy text says now."""
-        return canonical_lazy_text(text) + self.spell_hung(text, OF_EACH_LAZY_TEXT)
+        """Return the form of the text in the active language."""
+        return canonical_lazy_text(text) + self.canonical_extras(text, OF_EACH_LAZY_TEXT)
 
     # Everything else
 
     def refuse(self, value: object) -> str:
-        """Refuse what is of this response, or goes on from one use to the next."""
+        """Refuse a value that belongs to this response, or whose state continues between uses."""
         raise Unstable(f"a {type(value).__qualname__} has no stable key")
 
     def _canonical_by_class(self, value: Any) -> str:
-        """Spell an object by its class and what it holds."""
         cls: Any = type(value)
         plain, state = "", None
         for base in cls.__mro__:
@@ -444,7 +446,7 @@ class Canonicalizer:
             self.is_all = False
             if not is_laid_out_by_python(cls):
                 raise Unstable(f"a {cls.__qualname__} does not tell what it holds")
-            # Not by its own __getstate__(), which may leave out what it shows.
+            # Not its own __getstate__(), which may leave out attributes.
             state = object.__getstate__(value)
         return f"c{self._canonical_class(cls)}{plain}{self._canonical_state(state)}"
 
@@ -458,7 +460,7 @@ class Canonicalizer:
     def _canonical_class(self, cls: Any) -> str:
         is_made_in_use = find_by_name(cls.__module__, cls.__qualname__) is None
         if is_made_in_use and issubclass(cls, tuple) and hasattr(cls, "_fields"):
-            # As those of a query's rows are.
+            # A class made at run time, such as that of values_list(named=True).
             return self.canonical_all("T", [cls.__qualname__, cls._fields])
         return canonical_str(path_of_class(cls))
 
@@ -474,7 +476,7 @@ class Canonicalizer:
 
 @lru_cache(maxsize=1024)
 def is_laid_out_by_python(cls: Any) -> bool:
-    """Tell whether instances hold nothing but attributes: code in C or Rust may hide more."""
+    """Tell whether instances have only attributes: code in C or Rust may hide more."""
     names = copyreg._slotnames(cls)  # type: ignore[attr-defined] # as pickle asks for them
     pointers: int = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + len(names)
     found: int = cls.__basicsize__
@@ -482,7 +484,7 @@ def is_laid_out_by_python(cls: Any) -> bool:
 
 
 def sql_of(query: Any) -> tuple[str, Sequence[Any]]:
-    """Return what a query will ask for, without asking."""
+    """Return the SQL and the parameters of a query, without running it."""
     try:
         compiler = query.query.chain().get_compiler(connection=connections[query.db])
         text, parameters = compiler.as_sql()
@@ -494,37 +496,39 @@ def sql_of(query: Any) -> tuple[str, Sequence[Any]]:
 
 
 def code_parts(code: Any) -> list[Any]:
-    """Return what tells the code of one function from that of another."""
+    """Return the parts of a function's code that identify it."""
     constants = [code_parts(one) if hasattr(one, "co_code") else one for one in code.co_consts]
     return [code.co_filename, code.co_firstlineno, code.co_code, constants, code.co_names]
 
 
 def contents_of(cell: Any) -> Any:
-    """Return what a variable of a function around another holds."""
+    """Return the value of a closure's variable."""
     try:
         return cell.cell_contents
     except ValueError:
-        return Ellipsis  # nothing yet
+        return Ellipsis  # not set yet
 
 
 def holds_nothing(function: FunctionType) -> bool:
-    """Tell a function that is code only. A closure, or a default, may hold what was read."""
+    """Tell whether a function is code only. A closure or a default may hold data."""
     return not (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
 
 
 def names_of_file(file: FieldFile) -> frozenset[str]:
-    """Return the names of what the file of a field has from its birth on, as its class gives it."""
+    """Return the attributes that the class of a field's file sets in each instance."""
     cls = type(file)
-    if cls not in born_with:
+    if cls not in initial_names:
         try:
-            born_with[cls] = OF_EACH_FILE | vars(cls(file.instance, file.field, file.name)).keys()
+            initial_names[cls] = (
+                OF_EACH_FILE | vars(cls(file.instance, file.field, file.name)).keys()
+            )
         except Exception:  # noqa: BLE001 - whatever a class does when an instance is made
-            born_with[cls] = OF_EACH_FILE
-    return born_with[cls]
+            initial_names[cls] = OF_EACH_FILE
+    return initial_names[cls]
 
 
 def add_kinds(kinds: Iterable[Kind]) -> None:
-    """Have values of more kinds spelled, such as those of another template engine."""
+    """Register more kinds of values, such as those of another template engine."""
     KINDS[:0] = kinds
 
 
@@ -572,24 +576,24 @@ EXACT_KINDS: Mapping[type, Callable[[Canonicalizer, Any], str]] = {
 
 
 def canonical_alone(value: object) -> str:
-    """Spell an argument of any kind, in which there may be rows."""
+    """Return the canonical form of an argument of any kind; it may contain rows."""
     return Canonicalizer().canonical_form(value)
 
 
 def canonical_added(row: Model, met: Mapping[int, object]) -> str:
-    """Spell what was added to a row. ``met``: what is told otherwise, by its id."""
+    """Return the form of attributes added to a row. ``met``: values covered elsewhere, by id."""
     canonicalizer = Canonicalizer()
     canonicalizer._met.update({key: (number, one) for number, (key, one) in enumerate(met.items())})
     return canonicalizer.canonical_added(row)
 
 
 def canonicalizer_of_rows(model: type[Model]) -> Callable[[Model], str]:
-    """Return what spells the rows of a model as canonical_alone() does, but more quickly."""
+    """Return a faster canonical_alone() for the rows of one model."""
     own, key_name = attributes_of_row(model), model._meta.pk.attname
     beginnings: dict[str | None, str] = {}
 
     def canonical_row(instance: Model) -> str:
-        # Not in functions of their own: it is asked of each row of a list that is shown.
+        # Inlined: this runs for each row of a shown list.
         values, state = instance.__dict__, instance._state
         if own.issuperset(values) and not state.adding:
             for one in state.fields_cache.values():
@@ -599,7 +603,7 @@ def canonicalizer_of_rows(model: type[Model]) -> Callable[[Model], str]:
                 if (key := values.get(key_name)) is not None:
                     beginning = beginnings.get(state.db)
                     if beginning is None:
-                        beginning = beginnings[state.db] = beginning_of_row(model, state.db)
+                        beginning = beginnings[state.db] = canonical_row_prefix(model, state.db)
                     return beginning + ENCODERS.get(type(key), canonical_form)(key)
         return canonical_alone(instance)
 
@@ -607,8 +611,9 @@ def canonicalizer_of_rows(model: type[Model]) -> Callable[[Model], str]:
 
 
 def is_bare(instance: Any, depth: int) -> bool:
-    """Tell whether it is a row to which nothing was added, nor to those that came with it."""
-    if not issubclass(type(instance), Model):  # a lazy object is told by what it stands for
+    """Tell whether nothing was added to an instance or to its related rows."""
+    # the canonical form of a lazy object is that of its value
+    if not issubclass(type(instance), Model):
         return False
     model: Any = type(instance)
     if not attributes_of_row(model).issuperset(instance.__dict__):
@@ -620,9 +625,9 @@ def is_bare(instance: Any, depth: int) -> bool:
 
 
 def canonical_stored(row: Model, name: str, value: object) -> str:
-    """Spell what a field would store; nothing where that is no plain value.
+    """Return the form of the value that a field would store, or "" if it is not plain.
 
-    For fields that wrap what they hold in code, such as Wagtail's StreamField.
+    For fields that wrap their value in objects, such as Wagtail's StreamField.
     """
     try:
         stored = cast("Any", row._meta.get_field(name)).get_prep_value(value)
@@ -633,14 +638,14 @@ def canonical_stored(row: Model, name: str, value: object) -> str:
 
 @lru_cache(maxsize=1024)
 def fields_of(model: type[Model]) -> tuple[list[str], str]:
-    """Return the names of a model's fields, and their spelling."""
+    """Return the field names of a model, and their canonical form."""
     names = sorted(attributes_of_row(model) - {"_state"})
     return names, canonical_form(names)
 
 
 @lru_cache(maxsize=1024)
-def types_at_birth(model: type[Model]) -> Mapping[str, type]:
-    """Return what kind of things a model's own code gives to each instance, by their names."""
+def initial_types(model: type[Model]) -> Mapping[str, type]:
+    """Return the types of the attributes that a model's own code sets in each instance."""
     try:
         fresh = model.from_db(
             None,
@@ -652,10 +657,10 @@ def types_at_birth(model: type[Model]) -> Mapping[str, type]:
     return {name: type(value) for name, value in vars(fresh).items()}
 
 
-born_with: dict[type, frozenset[str]] = {}  # the attributes of files, by their class
-wrapping: set[tuple[type[Model], str]] = set()  # fields whose values have no spelling of their own
+initial_names: dict[type, frozenset[str]] = {}  # the initial attributes of files, by class
+wrapping_fields: set[tuple[type[Model], str]] = set()  # fields whose values have no canonical form
 
-# Of the types that were met; spell() looks for that of a model's class step by step.
+# By exact type; canonical_form() checks the bases of other classes one by one.
 encoders: dict[type, Callable[[Any], str]] = {
     **ENCODERS,
     **dict.fromkeys(CONTAINERS, canonical_alone),

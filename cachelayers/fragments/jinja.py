@@ -1,4 +1,8 @@
-"""What a fragment's tag in Jinja2 renders, and the digest of its templates."""
+"""Render and digest fragments of Jinja2 templates.
+
+`cachelayers.jinja` compiles the tags to calls of these functions; `serving` and `lists` do the
+rest.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +48,13 @@ _found: WeakKeyDictionary[Template, tuple[str, frozenset[str]]] = WeakKeyDiction
 
 
 def digest_of_name(environment: Environment, name: str) -> str | None:
-    """Return a digest of a template and of those that it names, or None where there is none."""
+    """Return a digest of a template and of those that it names, or None if it does not exist."""
     found = follow_name(environment, name)
     return None if found is None else found[0]
 
 
 def follow_name(environment: Environment, name: str) -> tuple[str, frozenset[str]] | None:
-    """Return the digest, and the names that were followed for it."""
+    """Return the digest, and the names of the templates in it."""
     try:
         with rendering_of(None):
             template = environment.get_template(name)
@@ -61,13 +65,13 @@ def follow_name(environment: Environment, name: str) -> tuple[str, frozenset[str
         sources: dict[str, str] = {}
         _follow(environment, name, sources)
         found = digest(sources), frozenset(sources)
-        if not environment.auto_reload:  # with that, one that it names may change alone
+        # with auto_reload, a template that it names may change on its own
+        if not environment.auto_reload:
             _found[template] = found
     return found
 
 
 def code_of(environment: Environment) -> str:
-    """Return a digest of the code of an environment's filters, tests and functions."""
     found = _codes.get(environment)
     if found is None:
         called = (environment.filters, environment.tests, environment.globals)
@@ -77,12 +81,11 @@ def code_of(environment: Environment) -> str:
 
 
 def are_unchanged(environment: Environment, templates: Templates) -> bool:
-    """Tell whether the templates of names are those that they were, and none has come to be."""
+    """Tell whether the templates have the same digests, and the missing ones are still missing."""
     return all(digest_of_name(environment, name) == known for name, known in templates.items())
 
 
 def digest(sources: Mapping[str, str]) -> str:
-    """Return the digest of sources by name."""
     return digest_of(*(text for name in sorted(sources) for text in (name, sources[name])))
 
 
@@ -96,21 +99,20 @@ def _follow(environment: Environment, name: str, sources: dict[str, str]) -> Non
         return
     sources[name] = source
     for referred in meta.find_referenced_templates(environment.parse(source, name)):
-        if referred is not None:  # None: worked out while it is rendered
+        if referred is not None:  # None: computed during rendering
             _follow(environment, environment.join_path(referred, name), sources)
 
 
-# What an environment and a context tell the fragment that is rendered
+# Recording what an environment and a context are asked for
 
 
-class NotingLookups(Environment):
-    """Mixed into an environment: notes which templates it is asked for.
+class TrackingEnvironment(Environment):
+    """Mixin for an environment that records which templates it is asked for.
 
-    A class, not methods put into an object: an overlay is made of the class and the attributes.
+    Methods set on the object would be lost: Jinja2 makes an overlay from the class.
     """
 
     def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> Template:  # noqa: A002 - Jinja2's name
-        """Note it, and load it."""
         self._note([name], parent)
         return super().get_template(name, parent, globals)
 
@@ -120,7 +122,7 @@ class NotingLookups(Environment):
         parent: str | None = None,
         globals: Any = None,  # noqa: A002 - Jinja2's name
     ) -> Template:
-        """Note all names, those that are not there too, and load the first that is."""
+        """Record all names, also missing ones, and load the first that exists."""
         if not isinstance(names, Undefined):
             names = list(names)
             self._note(names, parent)
@@ -140,16 +142,14 @@ class NotingLookups(Environment):
                 rendering.templates[joined] = None
 
 
-class NotingNames(Context):
-    """Mixed into the contexts of an environment: notes the names that are asked for."""
+class TrackingContext(Context):
+    """Mixin for the contexts of an environment that records the names looked up."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Remember the fragment that it was made in."""
         super().__init__(*args, **kwargs)
         self.cachelayers_made_in = current_rendering()
 
     def resolve_or_missing(self, key: str) -> Any:
-        """Note it, and look it up."""
         value = super().resolve_or_missing(key)
         rendering = current_rendering()
         if rendering is not None:
@@ -157,13 +157,15 @@ class NotingNames(Context):
         return value
 
 
-def note_all(environment: Environment) -> None:
-    """Have an environment and its contexts tell what they are asked for."""
+def track_environment(environment: Environment) -> None:
+    """Make an environment and its contexts record what they are asked for."""
     cls, context_class = type(environment), environment.context_class
-    if not issubclass(cls, NotingLookups):
-        environment.__class__ = type(cls.__name__, (NotingLookups, cls), {})
-    if not issubclass(context_class, NotingNames):
-        environment.context_class = type(context_class.__name__, (NotingNames, context_class), {})
+    if not issubclass(cls, TrackingEnvironment):
+        environment.__class__ = type(cls.__name__, (TrackingEnvironment, cls), {})
+    if not issubclass(context_class, TrackingContext):
+        environment.context_class = type(
+            context_class.__name__, (TrackingContext, context_class), {}
+        )
 
 
 Call = Callable[..., str]
@@ -173,24 +175,23 @@ OF_ENVIRONMENT = CanonicalName("environment")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """What is known of a tag when its template is compiled."""
+    """A tag, as compiled."""
 
     template: str | None
     line: int
-    number: int  # of the tag in its template
-    source: str  # a digest of the template's
-    named: Sequence[str]  # the templates that stand between the tags
-    told: AbstractSet[str]  # the names that are arguments
+    number: int  # index of the tag in its template
+    source: str  # digest of the template's source
+    named: Sequence[str]  # templates named between the tags
+    argument_names: AbstractSet[str]  # names that are arguments
     memory: Memory = field(default_factory=Memory)
 
     @property
     def where(self) -> str:
-        """Return its place for people."""
         return f"{self.template or 'a template without a name'}, line {self.line}"
 
 
 class JinjaBlock:
-    """What stands between the tags, as a function, with the names that it asks for."""
+    """The body of a tag, as a function, with the names that it looks up."""
 
     def __init__(
         self,
@@ -201,13 +202,9 @@ class JinjaBlock:
         caller: Call,
         item: Mapping[str, Any] = NO_NAMES,
     ) -> None:
-        """Take them.
-
-        ``names``: those that stand in the block, with their values. ``item``: those that only this
-        block of a list has.
-        """
+        """``names``: the names written in the block. ``item``: the variables of one item."""
         self.remembered: Mapping[str, str] = {}
-        self.told = tag.told | item.keys()
+        self.argument_names = tag.argument_names | item.keys()
         self._tag, self._context, self._caller = tag, context, caller
         self._shown, self._item = {**names, **item}, item
         self._holes = {hole_of(tag.source, number).name: hole for number, hole in holes.items()}
@@ -216,14 +213,14 @@ class JinjaBlock:
         self._names = Names(self._find)
 
     def of_item(self, item: Mapping[str, Any]) -> JinjaBlock:
-        """Return the block of one item of a list, of which this is the place."""
+        """Return the block of one item; ``self`` is the block of the whole list."""
         block = copy(self)
-        block.told, block._item = self.told | item.keys(), item
+        block.argument_names, block._item = self.argument_names | item.keys(), item
         block._shown = {**self._shown, **item}
         return block
 
     def _find(self, name: str) -> Any:
-        """Return what stands under a name around the block, or ABSENT."""
+        """Return the value of a name around the block, or ABSENT."""
         value = self._shown.get(name, missing)
         if value is missing and not name.startswith(LOOP):
             value = self._look_up(name)
@@ -232,52 +229,45 @@ class JinjaBlock:
         return ABSENT if value is missing or is_undefined(value) else value
 
     def _look_up(self, name: str) -> Any:
-        # Not by the context's own way, which notes what is asked for.
+        # Not through the context's methods, which record lookups.
         vars_, parent = self._context.vars, self._context.parent
         return vars_[name] if name in vars_ else parent.get(name, missing)
 
     def named(self, name: str) -> CanonicalName:
-        """Return the spelling of what stands under a name."""
         value = self._find(name)
         if value is not ABSENT and self._is_of_environment(name, value):
             return OF_ENVIRONMENT
-        return self._names.spelled(name)
+        return self._names.canonical(name)
 
     def form_of(self, name: str) -> str:
-        """Return the text of it."""
         return self.named(name).text
 
     def _is_of_environment(self, name: str, value: Any) -> bool:
-        """Tell code that the environment gives to all; texts and the like may be set anew."""
+        """Tell whether a value comes from the environment and is code; data may be replaced."""
         if self._context.environment.globals.get(name, missing) is not value:
             return False
         return callable(value) or type(value) not in encoders
 
     @property
     def own_holes(self) -> Container[tuple[str, int]]:
-        """Return the holes between the tags."""
         return self._holes
 
     @property
     def request(self) -> Any:
-        """Return the request that it is rendered for, if the template knows it."""
-        return self._known("request")
+        return self._context_value("request")
 
     @property
     def names(self) -> Mapping[str, Any]:
-        """Return what the template knows."""
         return {**self._context.get_all(), **self._shown}
 
     def users(self) -> list[Any]:
-        """Return who may be meant by its user."""
-        return users_of(self._known("user"), self.request, self._known("view"))
+        return users_of(self._context_value("user"), self.request, self._context_value("view"))
 
     def requests(self) -> list[Any]:
-        """Return the requests that it is rendered for."""
-        return requests_of(self.request, self._known("view"))
+        return requests_of(self.request, self._context_value("view"))
 
-    def _known(self, name: str) -> Any:
-        # Not by the context's own ways, which note what is asked for.
+    def _context_value(self, name: str) -> Any:
+        # Not through the context's methods, which record lookups.
         for names in (self._shown, self._context.vars, self._context.parent):
             value = names.get(name)
             if value is not None and not is_undefined(value):
@@ -285,14 +275,11 @@ class JinjaBlock:
         return None
 
     def texts(self) -> tuple[str, ...]:
-        """Return what tells what it is rendered from, as far as that stands in templates, and how.
-
-        Sets ``known_templates``: names whose digests are in there.
-        """
+        """Return what identifies the templates and the autoescaping. Sets ``known_templates``."""
         context, tag = self._context, self._tag
         environment = context.environment
         digests = [tag.source, code_of(environment)]
-        # Those that extend the tag's template may have blocks in it.
+        # Templates that extend this one may have blocks in it.
         extending = {
             name
             for blocks in context.blocks.values()
@@ -308,7 +295,6 @@ class JinjaBlock:
         return digest_of(*digests, str(tag.number)), f"jinja2,{context.eval_ctx.autoescape}"
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
-        """Render it."""
         rendering = current_rendering()
         for name in self._shown:
             self._note(name)
@@ -320,7 +306,7 @@ class JinjaBlock:
             rendering.note_name = None
             for asked in rendering.asked:
                 self._add_asked(shown, rendering, *asked)
-        self._note_given_templates(shown)
+        self._note_template_objects(shown)
         return text, shown
 
     def _note(self, name: str) -> None:
@@ -333,10 +319,10 @@ class JinjaBlock:
     def _add_asked(
         self, shown: dict[str, Any], rendering: Rendering, name: str, value: Any, context: Context
     ) -> None:
-        """Add a name that a template within has asked for, or a macro, to those that it shows.
+        """Add a name that an included template or a macro has looked up.
 
-        What a context that was made within it has of its own comes from the block. What one that
-        was made before holds, and this one does not, cannot be found again.
+        A context made during the rendering gets its names from the block. A name in an older
+        context that this context does not have cannot be looked up for the next key.
         """
         if value is missing:
             value = ABSENT
@@ -352,7 +338,7 @@ class JinjaBlock:
                 " the macro"
             )
 
-    def _note_given_templates(self, shown: Mapping[str, Any]) -> None:
+    def _note_template_objects(self, shown: Mapping[str, Any]) -> None:
         rendering = current_rendering()
         for value in map(without_laziness, shown.values()):
             if rendering is not None and isinstance(value, Template):
@@ -362,28 +348,25 @@ class JinjaBlock:
                     rendering.templates[value.name] = None
 
     def render_unwatched(self) -> str:
-        """Render it as if there were no tag around it."""
         return str(self._caller(*self._item.values()))
 
     def fill(self, hole: Hole) -> str:
-        """Render a hole."""
         if hole.name not in self._holes:
             raise HoleLost
         with rendering_of(None):
             return str(self._holes[hole.name](*self._item.values()))
 
     def digests_of(self, names: Sequence[str]) -> Templates:
-        """Return the digests of those templates that the key does not cover."""
+        """Return the digests of the templates that the key does not cover."""
         unknown = sorted(set(names) - self.known_templates)
         return {name: digest_of_name(self._context.environment, name) for name in unknown}
 
     def are_unchanged(self, templates: Templates) -> bool:
-        """Tell whether the digests are still the same."""
         return are_unchanged(self._context.environment, templates)
 
 
 def is_made_in(context: Any, rendering: Rendering) -> bool:
-    """Tell whether a context was made while a fragment was rendered, or one within it."""
+    """Tell whether a context was made during the rendering of a fragment, or of one within it."""
     made_in = getattr(context, "cachelayers_made_in", None)
     while made_in is not None and made_in is not rendering:
         made_in = made_in.around
@@ -391,9 +374,9 @@ def is_made_in(context: Any, rendering: Rendering) -> bool:
 
 
 def canonical_macro(canonicalizer: Canonicalizer, macro: Macro) -> str:
-    """Spell a macro: its code, and the variables of its template that it holds.
+    """Return the form of a macro: its code, and the variables of its template.
 
-    What it looks up in a context is noted when it does.
+    Lookups in a context are recorded when it runs.
     """
     function: Any = macro._func
     held = [
@@ -407,7 +390,7 @@ def canonical_macro(canonicalizer: Canonicalizer, macro: Macro) -> str:
 
 
 def canonical_module(canonicalizer: Canonicalizer, module: TemplateModule) -> str:
-    """Spell what a template has exported, and what it says."""
+    """Return the form of a template's exports, and of its text."""
     exported = {name: value for name, value in vars(module).items() if name != "_body_stream"}
     return canonicalizer.canonical_all("I", [exported, list(module._body_stream)])
 
@@ -432,21 +415,21 @@ add_kinds(
 
 
 def is_undefined(value: Any) -> bool:
-    """Tell what stands for a name that nobody gives; isinstance() would use a lazy object."""
+    """Tell whether a name is undefined; isinstance() would evaluate a lazy object."""
     return issubclass(type(value), Undefined)
 
 
 def show_fragment(
     tag: Tag,
     context: Context,
-    given: Sequence[object],
+    name_and_arguments: Sequence[object],
     options: Mapping[str, Any],
     names: Mapping[str, Any],
     holes: Mapping[int, Call],
     caller: Call,
 ) -> str:
     """Return a fragment's text, from the cache or rendered."""
-    name, *arguments = given
+    name, *arguments = name_and_arguments
     checked = check_options(tag.where, name, options)
     note_missing(tag, arguments)
     block = JinjaBlock(tag, context, names, holes, caller)
@@ -454,7 +437,7 @@ def show_fragment(
 
 
 def note_missing(tag: Tag, arguments: Sequence[object]) -> None:
-    """Say once of arguments that nothing is there under their names."""
+    """Warn once about each argument whose name does not exist."""
     for argument in arguments:
         if is_undefined(argument):
             warn_of_missing(tag.where, argument._undefined_name, tag.memory.warned)  # type: ignore[attr-defined] # of Undefined
@@ -463,7 +446,7 @@ def note_missing(tag: Tag, arguments: Sequence[object]) -> None:
 def show_fragments(
     tag: Tag,
     context: Context,
-    given: Sequence[object],
+    name_and_arguments: Sequence[object],
     options: Mapping[str, Any],
     names: Mapping[str, Any],
     holes: Mapping[int, Call],
@@ -472,22 +455,22 @@ def show_fragments(
     items: Sequence[Any],
 ) -> str:
     """Return the texts of a list's items, from the cache or rendered."""
-    name, *others = given
+    name, *others = name_and_arguments
     checked = check_options(tag.where, name, options)
     note_missing(tag, others)
     all_names = names_of_items(item_names, items)
-    place = JinjaBlock(tag, context, names, holes, caller)
+    block = JinjaBlock(tag, context, names, holes, caller)
 
     def block_of(number: int) -> JinjaBlock:
-        return place.of_item(all_names[number])
+        return block.of_item(all_names[number])
 
     return serve_list(
         Listing(
             tag.where,
             checked,
-            place.texts(),
+            block.texts(),
             tag.memory,
-            place,
+            block,
             [[*some.values(), *others] for some in all_names],
             block_of,
         )
@@ -495,20 +478,20 @@ def show_fragments(
 
 
 def hole_of(source: str, number: int) -> Hole:
-    """Return one of the holes of a template, by the digest of its source."""
+    """Return a hole of the template whose source has this digest."""
     return Hole(f"{NAMELESS}{source}", number)
 
 
 def show_hole(hole: Hole, macro: Call, *item: Any) -> str:
-    """Leave a hole in the fragment that is rendered; where there is none, fill it."""
+    """Return a mark for the hole, or its text if no fragment is being rendered."""
     rendering = current_rendering()
     return str(macro(*item)) if rendering is None else rendering.leave_hole(hole)
 
 
 def note_lone_hole(wrapper: str) -> str:
-    """Note a hole that is rendered where it stands: there is no way to it from outside.
+    """Record a hole that is rendered in place, because it cannot be called from outside.
 
-    ``wrapper``: a tag around it that may change it; empty for one in a template that is included.
+    ``wrapper``: a tag around it that may change its text; empty in an included template.
     """
     rendering = current_rendering()
     if rendering is not None:

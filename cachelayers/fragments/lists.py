@@ -1,4 +1,7 @@
-"""Serve a list of fragments with one bulk read, and one bulk write of those that were missing."""
+"""Serve a list of fragments with one bulk read, and one bulk write for the missing ones.
+
+Used by ``{% fragments %}`` of both template languages; `serving` handles the single fragments.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.keys import canonical_each, finish_keys
 from cachelayers.fragments.markup import current_rendering, unpack_variant_marker
 from cachelayers.fragments.serving import (
@@ -22,38 +25,38 @@ from cachelayers.fragments.serving import (
     RenderedFragment,
     explain,
     follow_variant_markers,
-    make_kept,
-    parts_in,
+    key_parts,
+    render_packed,
     show,
 )
 from cachelayers.fragments.tag_options import TagOptions
 from cachelayers.fragments.variants import Surroundings
 from cachelayers.lookup import MISS, Requested, peek_many, recall_many_after_peeking
 
-Found = dict[int, tuple[Any, frozenset[str]]]  # by the number in the list
+Found = dict[int, tuple[Any, frozenset[str]]]  # by the index in the list
 
 
 @dataclass(slots=True)
 class Listing:
-    """One use of a tag that keeps a block for each item of a list."""
+    """One use of ``{% fragments %}``."""
 
     where: str
-    given: TagOptions
+    tag_options: TagOptions
     texts: tuple[str, ...]
     memory: Memory
-    place: Surroundings
+    surroundings: Surroundings
     arguments: Sequence[Sequence[object]]  # of each item
     block_of: Callable[[int], Block]
     _fragments: dict[int, Fragment] = field(default_factory=dict)
     _forms: list[str | Unstable] | None = None
 
     def fragment(self, number: int) -> Fragment:
-        """Return the fragment of an item; only those that are not just shown are made."""
+        """Return the fragment of an item. Only items that are not plain hits need one."""
         found = self._fragments.get(number)
         if found is None:
             found = self._fragments[number] = Fragment(
                 self.where,
-                self.given,
+                self.tag_options,
                 self.arguments[number],
                 self.texts,
                 self.block_of(number),
@@ -62,21 +65,20 @@ class Listing:
         return found
 
     def keys(self, dimensions: frozenset[str]) -> list[str | Unstable]:
-        """Return the keys of all items."""
         try:
-            texts, place = parts_in(self.texts, dimensions, self.place)
+            texts, surroundings = key_parts(self.texts, dimensions, self.surroundings)
         except Unstable as error:
             return [error] * len(self.arguments)
         if self._forms is None:
             self._forms = canonical_each(self.arguments)
-        return finish_keys(self.given.name, self._forms, texts, place)
+        return finish_keys(self.tag_options.name, self._forms, texts, surroundings)
 
     def keys_again(
-        self, dimensions: frozenset[str], made: Sequence[list[RenderedFragment]]
+        self, dimensions: frozenset[str], rendered: Sequence[list[RenderedFragment]]
     ) -> list[str | Unstable]:
-        """Return the keys of all items; of those that were made with what they were made of."""
+        """Return the keys of all items, with the dimensions of those that were rendered."""
         keys = self.keys(dimensions)
-        for number, rendered_fragment in enumerate(made):
+        for number, rendered_fragment in enumerate(rendered):
             if rendered_fragment:
                 try:
                     keys[number] = self.fragment(number).key(dimensions)
@@ -86,14 +88,14 @@ class Listing:
 
 
 def serve_list(listing: Listing) -> str:
-    """Return the texts of all items, one after the other."""
+    """Return the texts of all items, joined."""
     try:
         keys = listing.keys(listing.memory.dimensions)
         peeked = peek(listing, keys)
-        texts = [kept for kept, _ in peeked if type(kept) is str]
-        if len(texts) == len(keys) and current_rendering() is None:  # as almost always
+        texts = [packed for packed, _ in peeked if type(packed) is str]
+        if len(texts) == len(keys) and current_rendering() is None:  # the usual case
             return "".join(texts)
-        found = find_or_make(listing, keys, peeked)
+        found = find_or_render(listing, keys, peeked)
     except SynchronousOnlyOperation as error:
         listing.fragment(0).warn_once(explain(error))
         found = {}
@@ -106,35 +108,36 @@ def serve_list(listing: Listing) -> str:
 
 
 def peek(listing: Listing, keys: Sequence[str | Unstable]) -> Sequence[tuple[Any, Any]]:
-    """Look under the keys of all items, those that have none left out where there are such."""
-    return peek_many(listing.given.alias, [key for key in keys if type(key) is str])
+    """Look up the keys of all items; items without a key are skipped."""
+    return peek_many(listing.tag_options.alias, [key for key in keys if type(key) is str])
 
 
-def find_or_make(
+def find_or_render(
     listing: Listing, keys: Sequence[str | Unstable], peeked: Sequence[tuple[Any, Any]]
 ) -> Found:
-    """Return what is kept for this request; without those that may not be kept."""
-    made: list[list[RenderedFragment]] = [[] for _ in keys]
+    """Return the values for this request, without those that must not be cached."""
+    rendered: list[list[RenderedFragment]] = [[] for _ in keys]
     dimensions = listing.memory.dimensions
     open_ones: Sequence[int] = range(len(keys))
     found: Found = {}
-    # One that another process has rendered tells under which keys it has stored the others too.
+    # A variant marker that another process stored names the dimensions of the other items too.
     for _ in range(ROUNDS):
-        told = dimensions.union(*(unpack_variant_marker(kept) or () for kept, _ in peeked))
-        if told == dimensions:
+        named = dimensions.union(*(unpack_variant_marker(packed) or () for packed, _ in peeked))
+        if named == dimensions:
             break
-        listing.memory.learn(told)
+        listing.memory.learn(named)
         dimensions = listing.memory.dimensions
         keys = listing.keys(dimensions)
         peeked = peek(listing, keys)
     if not listing.memory.has_rendered and len(keys) > 1:
-        # What tells the first one nearly always tells the others: they are stored at once then.
-        find_first(listing, keys, peeked, made)
+        # The dimensions of the first item are nearly always those of the others, so that the others
+        # can be stored in one step.
+        find_first(listing, keys, peeked, rendered)
         dimensions = listing.memory.dimensions
         keys = listing.keys(dimensions)
         peeked = peek(listing, keys)
     for _ in range(ROUNDS):
-        values = recall_round(listing, open_ones, keys, peeked, dimensions, made)
+        values = recall_round(listing, open_ones, keys, peeked, dimensions, rendered)
         variant_markers: dict[int, frozenset[str]] = {}
         for number, value in values.items():
             missing = None if type(value) is str else unpack_variant_marker(value)
@@ -147,7 +150,7 @@ def find_or_make(
         dimensions = dimensions.union(*variant_markers.values())
         listing.memory.learn(dimensions)
         open_ones = list(variant_markers)
-        keys = listing.keys_again(dimensions, made)
+        keys = listing.keys_again(dimensions, rendered)
         peeked = peek(listing, [keys[number] for number in open_ones])
     return found
 
@@ -156,14 +159,14 @@ def find_first(
     listing: Listing,
     keys: Sequence[str | Unstable],
     peeked: Sequence[tuple[Any, Any]],
-    made: Sequence[list[RenderedFragment]],
+    rendered: Sequence[list[RenderedFragment]],
 ) -> None:
-    """Render the first item that is missing, and keep it."""
+    """Render and store the first missing item."""
     read = iter(peeked)
     for number, key in enumerate(keys):
         if type(key) is str and next(read)[0] is MISS:
             with suppress(Unstable):
-                follow_variant_markers(listing.fragment(number), made[number])
+                follow_variant_markers(listing.fragment(number), rendered[number])
             return
 
 
@@ -173,9 +176,9 @@ def recall_round(
     keys: Sequence[str | Unstable],
     peeked: Sequence[tuple[Any, Any]],
     dimensions: frozenset[str],
-    made: Sequence[list[RenderedFragment]],
+    rendered: Sequence[list[RenderedFragment]],
 ) -> dict[int, Any]:
-    """Return what is kept under keys, and make what is missing there."""
+    """Return the values under keys, and render the missing ones."""
     values: dict[int, Any] = {}
     wanted: dict[int, Requested] = {}
     read = iter(peeked)
@@ -189,12 +192,12 @@ def recall_round(
             values[number] = value
             continue
         fragment = listing.fragment(number)
-        if listing.memory.is_secret(key):
+        if listing.memory.is_uncacheable(key):
             continue
         if value is not MISS and fragment.accepts(value):
             values[number] = value
             continue
-        compute = partial(make_kept, fragment, key, dimensions, made[number])
+        compute = partial(render_packed, fragment, key, dimensions, rendered[number])
         wanted[number] = Requested(fragment.policy(key), compute, stored)
     if wanted:
         computed = recall_many_after_peeking(list(wanted.values()))

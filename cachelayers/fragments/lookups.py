@@ -1,4 +1,7 @@
-"""Notice what a block looks up: template variables, and parts of the request it is rendered for."""
+"""Record what a block looks up: template variables, and values of its request.
+
+`serving` asks it, after the rendering, which dimensions and secrets the block has used.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.db.models import Model
 from django.utils.functional import LazyObject, Promise, empty
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.canonical import Canonicalizer
 from cachelayers.fragments.markup import (
     has_token,
@@ -31,7 +34,7 @@ from cachelayers.fragments.variants import (
     canonical_users,
     current_locale,
     identity_of,
-    note_locale,
+    track_locale,
     value_in,
 )
 from cachelayers.invalidation.dependencies import PLAIN, without_laziness
@@ -55,15 +58,14 @@ from cachelayers.request_access import is_request as is_one_of_django
 
 CONSTANTS = frozenset({"True", "False", "None"})
 LOOP = "forloop."
-ALL_NAMES = "*"  # stands for the names that there are
-ABSENT: Final = object()  # is the value of a name that nobody gives
+ALL_NAMES = "*"  # stands for all names
+ABSENT: Final = object()  # the value of a missing name
 
 
 class UnstableName(Unstable):
-    """What stands under a name has no spelling; the text says all, but for its end."""
+    """A name whose value has no canonical form. The message is a sentence without its end."""
 
     def __init__(self, name: str, reason: object) -> None:
-        """Say which name, and what to do."""
         super().__init__(
             f"it shows {name!r}, and {reason}. Give the fragment what it shows of that under a name"
             " of its own, such as a text, a number or a row"
@@ -71,46 +73,46 @@ class UnstableName(Unstable):
 
 
 class CanonicalName(NamedTuple):
-    """What stands under a name."""
+    """The canonical form of a name's value."""
 
     text: str
-    rows: Sequence[Model] = ()  # that are in it
-    is_all: bool = True  # whether the text says all that it is
+    rows: Sequence[Model] = ()  # rows in the value
+    is_all: bool = True  # whether the text covers the whole value
 
 
 NOTHING = CanonicalName("-")
-NOTICED = CanonicalName("?")  # in another way
+KNOWN_OTHERWISE = CanonicalName("?")  # observed in another way
 
 
 class Names:
-    """The values of names around a block, each spelled when it is first asked for."""
+    """The names around a block, each with its canonical form at the first lookup."""
 
     def __init__(self, find: Callable[[str], Any]) -> None:
-        """``find``: returns a name's value, or ABSENT."""
+        """``find`` returns a name's value, or ABSENT."""
         self._find = find
-        self._known: dict[str, CanonicalName | UnstableName] = {}
+        self._canonical_names: dict[str, CanonicalName | UnstableName] = {}
 
     def note(self, name: str) -> None:
-        """Spell what stands under a name before the block does something with it."""
-        if name not in self._known:
+        """Make the canonical form of a name before the block can change its value."""
+        if name not in self._canonical_names:
             value = self._find(name)
-            self._known[name] = (
-                NOTICED if is_known_otherwise(name, value) else canonical_name(name, value)
+            self._canonical_names[name] = (
+                KNOWN_OTHERWISE if is_known_otherwise(name, value) else canonical_name(name, value)
             )
 
-    def spelled(self, name: str) -> CanonicalName:
-        """Return the spelling of what stands under a name; UnstableName where there is none."""
-        found = self._known.get(name)
+    def canonical(self, name: str) -> CanonicalName:
+        """Return the canonical form of a name. Raises UnstableName."""
+        found = self._canonical_names.get(name)
         if found is None:
             self.note(name)
-            found = self._known[name]
+            found = self._canonical_names[name]
         if isinstance(found, UnstableName):
             raise found
         return found
 
 
 def canonical_name(name: str, value: Any) -> CanonicalName | UnstableName:
-    """Return the spelling of a value, or why there is none."""
+    """Return the canonical form of a value, or the reason why it has none."""
     if value is ABSENT:
         return NOTHING
     canonicalizer = Canonicalizer(is_named=True)
@@ -124,11 +126,11 @@ def canonical_name(name: str, value: Any) -> CanonicalName | UnstableName:
 
 
 def is_known_otherwise(name: str, value: Any) -> bool:
-    """Tell what is noticed in ways of its own: the request, its user, its secrets, constants."""
+    """Tell whether a value is observed elsewhere: requests, users, secrets, constants."""
     if name in CONSTANTS or name == "user":
         return True
     if is_name_of_secret(name) and issubclass(type(value), (LazyObject, Promise)):
-        return True  # its first use is noticed
+        return True  # its first use is recorded
     if is_request(value):
         return True
     plain = without_laziness(value)
@@ -136,12 +138,12 @@ def is_known_otherwise(name: str, value: Any) -> bool:
 
 
 def is_request(value: Any) -> bool:
-    """Tell a request, or what an API framework has put around one."""
+    """Tell whether it is a request, or an API framework's wrapper of one."""
     return is_one_of_django(value) or is_wrapper(value)
 
 
 def context_value(dictionaries: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """Return what a context has under a name, or the loop in it under a path; or ABSENT."""
+    """Return the value of a name, or of a path in the loop; ABSENT if it is missing."""
     if name == ALL_NAMES:
         return sorted({str(one) for dictionary in dictionaries for one in dictionary})
     first, *others = name.rstrip(".").split(".") if name.startswith(LOOP) else [name]
@@ -162,26 +164,25 @@ SetUp = Callable[[], Any]
 
 
 class WatchedBlock(Surroundings, Protocol):
-    """What is rendered."""
+    """A block whose reads are recorded."""
 
     @property
-    def names(self) -> Mapping[str, Any]:
-        """What the template knows."""
+    def names(self) -> Mapping[str, Any]: ...
 
 
 class BlockReads:
-    """What one block has read."""
+    """The reads of one block."""
 
     def __init__(self, block: WatchedBlock, requests: list[Any]) -> None:
-        """``requests``: all that the block may get at; one may wrap another."""
+        """``requests``: all that the block can reach; one may wrap another."""
         self._block = block
         self._requests = requests
         self.dimensions: set[str] = set()
         self.secrets: list[str] = []
-        # Values of dimensions as they were when they were first read.
+        # The values of dimensions at their first read.
         with unobserved():
             self.remembered: dict[str, str] = current_locale()
-        # What was read of the request and is more than a number or text: there may be rows in it.
+        # Request values that are not a number or text: they may contain rows.
         self.objects: list[object] = []
         with unobserved():
             self.users = list(block.users())
@@ -189,24 +190,23 @@ class BlockReads:
         self._known_users = [one for user in self.users for one in layers_of(user)]
         unit = current_unit()
         self._request_of_unit = None if unit is None else unit.request
-        self._identities: dict[int, str] = {}  # by the id of a user
+        self._identities: dict[int, str] = {}  # by the id() of a user
         self._lazy_ids: set[int] = set()
         self._written: set[tuple[int, str]] = set()
         self._clean_ups = ExitStack()
         self._outer = current_observer()
-        # To find out who the user is is no use of the session by the block, but is one by the view.
+        # Finding the user reads the session. That is a read by the view, not by the block.
         self._sessions_that_found_users: list[Any] = []
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Notice what the block reads."""
-        note_locale()
+    def tracking(self) -> Iterator[None]:
+        track_locale()
         self._identify_plain_users()
         with self._clean_ups as stack:
             for request in self._requests:
                 session = real(own_attributes(request).get("session"))
                 if hasattr(session, "accessed"):
-                    stack.enter_context(self._watching_session(session))
+                    stack.enter_context(self._tracking_session(session))
             for value, set_up_anew in self._lazy_objects():
                 stack.enter_context(standing_in_itself(value, set_up_anew, self._note_disturbed))
             stack.enter_context(watching_requests(self._requests, self))
@@ -215,9 +215,9 @@ class BlockReads:
             yield
 
     def look_for_secrets(self, text: str) -> None:
-        """Find in what was rendered what is good for one response only, by its text.
+        """Find secrets of this response in the rendered text.
 
-        It may have been handed out before the block began.
+        They may have been read before the block began.
         """
         for name, value in secret_candidates(self._block.names, self._requests):
             known = text_of(value)
@@ -233,7 +233,7 @@ class BlockReads:
     # As an observer of requests
 
     def note_value(self, request: Any, variant: str) -> None:
-        """Note a public value of a request: it selects the variant."""
+        """Record a public value of a request, which selects the variant."""
         if self._outer is not None:
             self._outer.note_value(request, variant)
         if variant in self.remembered or (id(request), variant) in self._written:
@@ -242,39 +242,38 @@ class BlockReads:
             self.dimensions.add(URLS)
             return
         is_of_another = not any(request is one for one in self._requests_in_key)
-        if is_of_another and is_observed(request):  # else it was copied by the block
+        if is_of_another and is_observed(request):  # otherwise the block has copied the request
             self.note_private(OTHER_REQUEST)
             return
         self._remember_value(request, variant)
 
     def note_private(self, what: str) -> None:
-        """Note a value that is for one response only."""
+        """Record a value that belongs to one response only."""
         if self._outer is not None:
             self._outer.note_private(what)
         if what not in self.secrets:
             self.secrets.append(what)
 
     def note_user(self, user: Any) -> None:
-        """Note that the user was read."""
         if self._outer is not None:
             self._outer.note_user(user)
         self.dimensions.add(USER)
-        # The template need not know of the request that a form, say, was given.
+        # A form, for example, may know a request that the template does not.
         if not any(user is one for one in self._known_users):
             self.note_private(OTHER_USER)
 
     def note_written(self, request: Any, name: str) -> None:
-        """Note that the block has set an attribute of a request."""
+        """Record that the block has set an attribute of a request."""
         if self._outer is not None:
             self._outer.note_written(request, name)
         self._written.add((id(request), f"request:{name}"))
 
     def at_the_end(self, clean_up: Note) -> None:
-        """Call something when the block has been rendered."""
+        """Register a callback for the end of the rendering."""
         self._clean_ups.callback(clean_up)
 
     def has_lazy_object(self, value: Any) -> bool:
-        """Tell whether the first use of a lazy object is noticed."""
+        """Tell whether the first use of a lazy object is recorded."""
         return id(value) in self._lazy_ids
 
     # Values
@@ -293,17 +292,17 @@ class BlockReads:
             self.objects.append(value)
 
     def _identify_plain_users(self) -> None:
-        """Spell users before the block can add anything to them."""
+        """Make the canonical forms of users before the block can change them."""
         for user in self.users:
             if not is_lazy(user):
                 self._identify(user)
 
     def _identify(self, user: Any) -> None:
-        with suppress(Unstable), unobserved():  # the key says why
+        with suppress(Unstable), unobserved():  # the key gives the reason
             self._identities[id(user)] = identity_of(user)
 
     def remember_users(self) -> None:
-        """Remember who the users were before the block added something to them."""
+        """Remember the canonical forms of the users from before the block changed them."""
         with suppress(Unstable), unobserved():
             self.remembered[USER] = canonical_users(
                 [self._identities.get(id(user)) or identity_of(user) for user in self.users]
@@ -312,7 +311,7 @@ class BlockReads:
     # Lazy objects
 
     def _lazy_objects(self) -> list[tuple[Any, Callable[[SetUp], Any]]]:
-        """Return the lazy objects to watch, each once, with what is done at their first use."""
+        """Return each lazy object to track, with the function for its first use."""
         found: dict[int, tuple[Any, Callable[[SetUp], Any]]] = {}
         users_of_requests = [
             user
@@ -339,7 +338,7 @@ class BlockReads:
         self.note_private(USED_ELSEWHERE)
 
     def _set_up_user(self, user: Any, set_up: SetUp) -> Any:
-        """Find out who the user is; that this reads the session is not the block's doing."""
+        """Evaluate the user; the block is not charged for the session reads."""
         self.note_user(user)
         sessions = [real(own_attributes(request).get("session")) for request in self._requests]
         before = [getattr(session, "accessed", None) for session in sessions]
@@ -354,9 +353,9 @@ class BlockReads:
         return found
 
     def _set_up_value(self, request: Any, name: str, value: Any, set_up: SetUp) -> Any:
-        """Make what a middleware has put on the request as a lazy object.
+        """Evaluate a lazy object that a middleware has put on the request.
 
-        A text is taken for a secret of this response, as a nonce is.
+        A text counts as a secret of this response, like a nonce.
         """
         with unobserved():
             found = value._wrapped = set_up()
@@ -375,8 +374,8 @@ class BlockReads:
         return set_up_anew
 
     @contextmanager
-    def _watching_session(self, session: Any) -> Iterator[None]:
-        """Notice by its own flag that a session was read or written, by whomever it is held."""
+    def _tracking_session(self, session: Any) -> Iterator[None]:
+        """Record by the session's own flags that anything has read or written it."""
         before, session.accessed = session.accessed, False
         try:
             yield
@@ -401,12 +400,10 @@ class BlockReads:
 
 
 def name_of_secret(name: str) -> str:
-    """Return what stands under a name, for people."""
     return "a CSP nonce" if "nonce" in name else "the CSRF token"
 
 
 def described(variant: str) -> str:
-    """Return what a variant reads, for people."""
     kind, _, name = variant.partition(":")
     return {"request": f"request.{name}", "match": f"request.resolver_match.{name}"}.get(
         kind, f"{name or 'the query'} of the request"
@@ -414,7 +411,7 @@ def described(variant: str) -> str:
 
 
 def layers_of(value: Any) -> list[Any]:
-    """Return a lazy object, with the lazy objects and the value that it was found to stand for."""
+    """Return a lazy object, the lazy objects within it, and the value."""
     found = []
     while value is not empty and value is not None:
         found.append(value)
@@ -428,10 +425,10 @@ def layers_of(value: Any) -> list[Any]:
 def standing_in_itself(
     value: Any, set_up_anew: Callable[[SetUp], Any], note_disturbed: Note
 ) -> Iterator[None]:
-    """Have a lazy object set itself up anew at its first use, whoever holds it.
+    """Make an evaluated lazy object evaluate itself again at its next use.
 
-    ``note_disturbed``: called where another thread has put it back meanwhile, so that a use of it
-    may not have been noticed.
+    ``note_disturbed`` is called if another thread restored it meanwhile, so that a use may have
+    been missed.
     """
     wrapped, set_up = value._wrapped, value._setupfunc
 

@@ -1,4 +1,7 @@
-"""What a fragment was rendered to: text with holes, and what may be shown in one response only."""
+"""The format of a rendered fragment: text with holes, and the secrets that must not be in it.
+
+`serving` packs a Markup before it is stored, and fills the holes on each hit.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,29 @@ from cachelayers.invalidation.dependencies import without_laziness
 from cachelayers.lookup import has_token_of
 from cachelayers.request_access import is_request, own_attributes, real, unobserved
 
-# Unguessable: what users have written is not to be taken for a hole. And with all that a filter or
-# tag around it would change, so that one which does is noticed: upper and lower case, characters
-# that are escaped, spaces, a line's end, a tag with a space behind it.
+# The mark is random, so that no user can write it into a text. It also contains what filters and
+# tags around it would change, so that a change is noticed: both cases, escaped characters, spaces,
+# a line end, a tag followed by a space.
 FRAGILE_MARK = "<hole&'\"> <A {}\n\n\\\u00e4>"
 PARTS = "cachelayers:parts"
 VARIANT_MARKER = "cachelayers:signpost"
 
 
-NAME = "name:"  # a dimension begins so that is the value of a name
-NAMELESS = "#"  # what stands for the name of a template that was made from a string begins so
+NAME = "name:"  # prefix of a dimension that is the value of a name
+NAMELESS = "#"  # prefix of the id of a template made from a string
 
 
 class Hole(NamedTuple):
-    """Where the template of a hole is found: its name, and which of that template's holes it is."""
+    """The location of a hole: the name of its template, and its index there."""
 
     template: str
     number: int
-    # How values are written where it stands: escaped, localized, in the active time zone.
-    manner: Sequence[bool | None] = (True, None, None)
+    # autoescape, localization and time zone settings at the hole
+    output_settings: Sequence[bool | None] = (True, None, None)
 
     @property
     def name(self) -> tuple[str, int]:
-        """Return what its node is found by."""
+        """The key under which its node is registered."""
         return self.template, self.number
 
 
@@ -44,20 +47,19 @@ Templates = Mapping[str, str | None]  # digests by name; None: there was no such
 
 
 class HoleLost(Exception):
-    """A hole's mark was changed by what is around it, or its template is not found."""
+    """The mark of a hole was changed by something around it, or its template is missing."""
 
 
 class Markup(NamedTuple):
-    """A fragment, ready to be shown."""
+    """A rendered fragment."""
 
     pieces: Sequence[Piece]
-    # The templates that were looked for while it was rendered, under names not known before.
+    # The templates looked for during the rendering that the key does not cover.
     templates: Templates = {}
-    # What of the request it was made for: names of dimensions.
+    # The names of the dimensions that it depends on.
     dimensions: frozenset[str] = frozenset()
 
     def fill(self, render_hole: Callable[[Hole], str]) -> str:
-        """Return the text, with each hole rendered."""
         return "".join(
             [piece if isinstance(piece, str) else render_hole(piece) for piece in self.pieces]
         )
@@ -65,45 +67,45 @@ class Markup(NamedTuple):
 
 @dataclass(slots=True)
 class Rendering:
-    """A fragment while it is rendered. Those within it tell it what they are made of."""
+    """A fragment while it is rendered. The code within it records its dependencies here."""
 
-    # What templates have asked for by name, with the contexts that they have asked. In Jinja2.
+    # Jinja2 only: names looked up by templates, with the contexts.
     asked: list[tuple[str, Any, Any]] = field(default_factory=list)
-    # Spells what stands under a name, before the block does something with it.
+    # Makes the canonical form of a name before the block can change its value.
     note_name: Callable[[str], None] | None = None
 
     holes: list[Hole] = field(default_factory=list)
     templates: dict[str, str | None] = field(default_factory=dict)
     dimensions: set[str] = field(default_factory=set)
-    # Those between its own tags. Others are found by the name of their template.
+    # The holes between its own tags. Others are found through their templates.
     own_holes: Container[tuple[str, int]] = ()
-    # Why it cannot be kept, besides what is noticed of the request.
+    # Why it must not be cached, apart from the use of the request.
     obstacles: list[str] = field(default_factory=list)
-    around: Rendering | None = None  # of the fragment around it
+    around: Rendering | None = None  # the outer fragment
     mark: str = field(default_factory=lambda: FRAGILE_MARK.format(token_hex()))
 
     def note(self, name: str, value: Any, context: Any) -> None:
-        """Note that a name was asked for."""
         self.asked.append((name, value, context))
         if self.note_name is not None:
             self.note_name(name)
 
     def leave_hole(self, hole: Hole) -> str:
-        """Return what stands in the text for a hole."""
+        """Return the mark for a hole."""
         if hole.template.startswith(NAMELESS) and hole.name not in self.own_holes:
             self.obstacles.append("it includes a hole in a template that has no name")
         self.holes.append(hole)
         return f"{self.mark}{len(self.holes) - 1};"
 
     def adopt(self, markup: Markup) -> str:
-        """Take over a fragment within this one, and return the text that stands for it."""
+        """Take over an inner fragment, and return its text with marks."""
         self.templates.update(markup.templates)
-        # Names were looked up through what notes them. Those within mean others here.
+        # Not the names: they were recorded by this fragment's wrappers, and mean other variables
+        # there.
         self.dimensions |= {one for one in markup.dimensions if not one.startswith(NAME)}
         return markup.fill(self.leave_hole)
 
     def finish(self, text: str) -> Markup:
-        """Return what was rendered; raise HoleLost where a hole is not in it any more."""
+        """Return the rendered fragment. Raises HoleLost if the mark of a hole is gone."""
         first, *others = text.split(self.mark)
         pieces: list[Piece] = [first]
         found = set()
@@ -124,7 +126,7 @@ current_rendering = _rendering.get
 
 @contextmanager
 def rendering_of(rendering: Rendering | None) -> Iterator[None]:
-    """Render a block as a fragment; None: as what belongs to none, such as a hole."""
+    """Render a block as a fragment; with None outside of any, like a hole."""
     token = _rendering.set(rendering)
     try:
         yield
@@ -132,28 +134,28 @@ def rendering_of(rendering: Rendering | None) -> Iterator[None]:
         _rendering.reset(token)
 
 
-# What is kept is made of strings, numbers, lists and dictionaries: every cache can hold it.
+# Stored values consist of strings, numbers, lists and dictionaries, which every cache can hold.
 
 
 def pack(markup: Markup) -> Any:
-    """Return what is kept: the text alone, where that is all there is."""
+    """Return the value to store: only the text, if there is nothing else."""
     if len(markup.pieces) == 1 and not markup.templates and isinstance(markup.pieces[0], str):
-        # Not as the safe text that Django renders: a hit is quickest with a plain one.
+        # A plain string, not Django's SafeString: a hit is faster.
         return str.__str__(markup.pieces[0])
     pieces = [piece if isinstance(piece, str) else list(piece) for piece in markup.pieces]
     return [PARTS, pieces, dict(markup.templates)]
 
 
 def pack_variant_marker(dimensions: frozenset[str]) -> Any:
-    """Return what is kept under a key that does not say enough: what the right one has to say."""
+    """Return the value for a key with too few dimensions: the missing ones."""
     return [VARIANT_MARKER, sorted(dimensions)]
 
 
-def unpack(kept: Any, dimensions: frozenset[str]) -> Markup | None:
-    """Return the fragment that was kept under a key with dimensions, or None for what is none."""
-    if isinstance(kept, str):
-        return Markup((kept,), dimensions=dimensions)
-    match kept:
+def unpack(packed: Any, dimensions: frozenset[str]) -> Markup | None:
+    """Return the fragment stored under a key with these dimensions, or None."""
+    if isinstance(packed, str):
+        return Markup((packed,), dimensions=dimensions)
+    match packed:
         case [str(kind), [*pieces], dict(templates)] if kind == PARTS:
             return Markup(
                 [piece if isinstance(piece, str) else Hole(*piece) for piece in pieces],
@@ -163,23 +165,23 @@ def unpack(kept: Any, dimensions: frozenset[str]) -> Markup | None:
     return None
 
 
-def unpack_variant_marker(kept: Any) -> frozenset[str] | None:
-    """Return the dimensions that a signpost names, or None for what is none."""
-    match kept:
+def unpack_variant_marker(packed: Any) -> frozenset[str] | None:
+    """Return the dimensions in a variant marker, or None for another value."""
+    match packed:
         case [str(kind), [*dimensions]] if kind == VARIANT_MARKER:
             return frozenset(dimensions)
     return None
 
 
-SHORTEST_SECRET = 8  # characters; what is shorter may be in a text by chance
+SHORTEST_SECRET = 8  # characters; a shorter one may be in a text by chance
 TOKEN_NAMES = frozenset({"csrf_token", "csrf_input"})
-HOLDS_VALUES = (dict, list, tuple, set, frozenset, str)  # beside its attributes
+HOLDS_VALUES = (dict, list, tuple, set, frozenset, str)  # in addition to attributes
 
 
 def requests_in(names: Mapping[str, Any], request: Any, of_unit: Any) -> list[Any]:
-    """Return the requests that a block may get at: the page's, those of views, those wrapped.
+    """Return all requests that a block can reach, with those of views and wrapped ones.
 
-    ``of_unit``: the one that the unit of work answers, which any code may have kept.
+    ``of_unit``: the request of the unit of work, to which any code may refer.
     """
     found: dict[int, Any] = {}
     for value in [of_unit, request, *names.values()]:
@@ -188,13 +190,13 @@ def requests_in(names: Mapping[str, Any], request: Any, of_unit: Any) -> list[An
             for candidate in (one, inner):
                 if is_request(candidate):
                     found[id(candidate)] = candidate
-            if is_wrapper(one):  # as those of API frameworks are
+            if is_wrapper(one):  # like those of API frameworks
                 found[id(one)] = one
     return list(found.values())
 
 
 def is_wrapper(value: Any) -> bool:
-    """Tell what passes on to a request whatever it has not itself, from what just holds one."""
+    """Tell whether an object passes unknown attributes on to a request."""
     cls = type(value)
     return (
         is_request(attribute(value, "_request"))
@@ -204,19 +206,19 @@ def is_wrapper(value: Any) -> bool:
 
 
 def is_name_of_secret(name: str) -> bool:
-    """Tell a name that a token or a nonce has."""
+    """Tell whether a token or a nonce may have this name."""
     return "nonce" in name.lower() or name in TOKEN_NAMES
 
 
 def attribute(value: Any, name: str) -> Any:
-    """Return what an object itself holds under a name; properties are not asked."""
+    """Return an attribute from the object's own dictionary, without calling properties."""
     return own_attributes(value).get(name)
 
 
 def secret_candidates(names: Mapping[str, Any], requests: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what may be a token or a nonce, from the template's names and requests' attributes.
+    """Yield possible tokens and nonces among the template's names and the requests' attributes.
 
-    Django's own, django-csp's and others' are found by their names.
+    Those of Django, django-csp and others are recognized by their names.
     """
     for mapping in (names, *map(own_attributes, requests)):
         for name in list(mapping):
@@ -225,19 +227,19 @@ def secret_candidates(names: Mapping[str, Any], requests: list[Any]) -> Iterator
 
 
 def text_of(value: Any) -> str | None:
-    """Return the text of a secret that was made already; a lazy one is not made by looking."""
+    """Return the text of a secret that already exists, without evaluating a lazy one."""
     found = without_laziness(value)
     return found if isinstance(found, str) and len(found) >= SHORTEST_SECRET else None
 
 
 def session_key_of(request: Any) -> str | None:
-    """Return the key of a request's session, if there is one."""
+    """Return the key of a request's session, if it has one."""
     session = real(own_attributes(request).get("session"))
     return text_of(getattr(session, "session_key", None))
 
 
 def has_token(text: str, request: Any) -> bool:
-    """Tell whether a text holds a token of a request."""
+    """Tell whether a text contains a token of a request."""
     with unobserved():
         secret = getattr(request, "META", {}).get("CSRF_COOKIE")
     return has_token_of(text, secret)

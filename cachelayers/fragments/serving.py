@@ -1,6 +1,7 @@
-"""Serve a fragment: from the cache, or by rendering it and keeping it if others may see it too.
+"""Serve a fragment from the cache, or render it, and store it if others may see it too.
 
-Engine-neutral: a Block is what one tag, in Django's templates or in Jinja2's, has to render.
+The tags of both template languages call this with a Block, which renders the nodes between the
+tags.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import Promise
 
-from cachelayers.entries import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.canonical import canonical_arguments
 from cachelayers.fragments.dependencies import add_dependencies
-from cachelayers.fragments.keys import finish_key, make_key, word_of
+from cachelayers.fragments.keys import finish_key, make_key, tag_of_name
 from cachelayers.fragments.lookups import (
     ABSENT,
     BlockReads,
@@ -57,185 +58,185 @@ from cachelayers.fragments.variants import (
 )
 from cachelayers.invalidation.dependencies import Capture, current_capture, without_laziness
 from cachelayers.invalidation.units import current_unit
-from cachelayers.lookup import MISS, UNREAD, Policy, peek, recall_after_peeking, remembered_tags
+from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
 
 logger = logging.getLogger("cachelayers.fragments")
 
-ROUNDS = 10  # of keys: each names at least one dimension more than the one before
+ROUNDS = 10  # of keys: each round adds at least one dimension
 NO_DIMENSIONS: frozenset[str] = frozenset()
 HOLDS_MORE = CanonicalName(
     "", is_all=False
 )  # than what is noticed: a view may have hung anything on it
-# A block that may not be kept is asked for again after a while: it need not be so for ever.
-SECRET_SECONDS = 60.0
-MOST_SECRETS = 1_000
+# After this time, a block that could not be cached is tried again: the reason may be gone.
+UNCACHEABLE_SECONDS = 60.0
+MOST_UNCACHEABLE = 1_000
 SAFE_METHODS = frozenset({"GET", "HEAD", None})
 
 
 class Block(Surroundings, Protocol):
-    """What stands between the tags, with the names that it is rendered with."""
+    """The body of a tag, with the names that it is rendered with."""
 
     @property
     def request(self) -> Any:
-        """The request that it is rendered for, if the template knows it."""
+        """The request that the template knows, or None."""
 
     @property
     def names(self) -> Mapping[str, Any]:
-        """What the template knows."""
+        """The template variables."""
 
     @property
-    def told(self) -> AbstractSet[str]:
-        """The names that are arguments."""
+    def argument_names(self) -> AbstractSet[str]:
+        """The names that are arguments of the tag."""
 
     def named(self, name: str) -> CanonicalName:
-        """Return the spelling of what stands under a name; UnstableName where that has none."""
+        """Return the canonical form of a name's value. Raises UnstableName."""
 
     @property
     def own_holes(self) -> Container[tuple[str, int]]:
-        """The holes between its tags."""
+        """The holes between the tags."""
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
-        """Render it; return the text, and what it has asked for of the names around it."""
+        """Return the rendered text, and the names that were looked up outside the block."""
 
     def render_unwatched(self) -> str:
-        """Render it as if there were no tag around it."""
+        """Render the block as if it had no tag around it."""
 
     def fill(self, hole: Hole) -> str:
-        """Render a hole; HoleLost where it is not found."""
+        """Render a hole. Raises HoleLost."""
 
     def digests_of(self, names: Sequence[str]) -> Templates:
-        """Return the digests of templates that were looked for, without those known before."""
+        """Return the digests of the templates that were looked for, except those in the key."""
 
     def are_unchanged(self, templates: Templates) -> bool:
-        """Tell whether the digests are still the same."""
+        """Tell whether the templates still have these digests."""
 
 
 @dataclass(slots=True)
 class Memory:
-    """What this process has learned of one tag: a shorter way to the right key."""
+    """What this process has learned about one tag, so that it finds the right key sooner."""
 
     dimensions: frozenset[str] = NO_DIMENSIONS
-    has_rendered: bool = False  # so that the dimensions of most variants are known
+    has_rendered: bool = False  # so the dimensions of most variants are known
     warned: set[str] = field(default_factory=set)
-    _secrets: dict[str, float] = field(default_factory=dict)
+    _uncacheable: dict[str, float] = field(default_factory=dict)
 
     def learn(self, dimensions: frozenset[str]) -> None:
-        """Ask for a key with these dimensions at once next time."""
+        """Use these dimensions in the first key from now on."""
         self.dimensions |= dimensions
 
-    def note_secret(self, key: str) -> None:
-        """Remember for a while that what is under a key is not kept."""
-        if len(self._secrets) >= MOST_SECRETS:
-            self._secrets.clear()
-        self._secrets[key] = time.monotonic() + SECRET_SECONDS
+    def note_uncacheable(self, key: str) -> None:
+        """Remember for a while that the fragment with this key must not be cached."""
+        if len(self._uncacheable) >= MOST_UNCACHEABLE:
+            self._uncacheable.clear()
+        self._uncacheable[key] = time.monotonic() + UNCACHEABLE_SECONDS
 
-    def is_secret(self, key: str) -> bool:
-        """Tell whether it was found not long ago that what is under a key is not kept."""
-        return bool(self._secrets) and self._secrets.get(key, 0.0) > time.monotonic()
+    def is_uncacheable(self, key: str) -> bool:
+        return bool(self._uncacheable) and self._uncacheable.get(key, 0.0) > time.monotonic()
 
 
 class FirstLook(NamedTuple):
-    """What was found under a key that does not name the user, where it is no plain text."""
+    """The result of the first lookup if it is not a plain text."""
 
     key: str
-    kept: Any
+    packed: Any
     stored: Any
 
 
 def look_first(
-    given: TagOptions, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
+    tag_options: TagOptions, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
 ) -> str | FirstLook | None:
-    """Look for what most fragments are: a plain text, the same for all who read one language.
+    """Look for the usual fragment: a plain text, the same for all who read one language.
 
-    It takes nothing of what a Fragment needs beyond. None where nothing was looked for.
+    It needs no Fragment. Returns None if there was nothing to look up.
     """
     dimensions = memory.dimensions
     if needs_surroundings(dimensions):
         return None
     try:
-        texts, _ = parts_in(texts, dimensions, ANYWHERE)
-        key = make_key(given.name, arguments, texts)
-        if memory.is_secret(key):
+        texts, _ = key_parts(texts, dimensions, ANYWHERE)
+        key = make_key(tag_options.name, arguments, texts)
+        if memory.is_uncacheable(key):
             return None
-        kept, stored = peek(given.alias, key, is_shown_only=True)
+        packed, stored = peek(tag_options.alias, key, is_shown_only=True)
     except (Unstable, SynchronousOnlyOperation):
         return None
-    # Within a block that is rendered it is a part of that, and more than a text.
-    if type(kept) is str and current_rendering() is None:
-        return kept
-    return FirstLook(key, kept, stored)
+    # Within another fragment that is being rendered, more than the text is needed.
+    if type(packed) is str and current_rendering() is None:
+        return packed
+    return FirstLook(key, packed, stored)
 
 
 @dataclass(slots=True)
 class Fragment:
-    """One use of a tag, with what it was given."""
+    """One use of a tag."""
 
-    where: str  # template and line, for people
-    given: TagOptions
+    where: str  # template and line, for messages
+    tag_options: TagOptions
     arguments: Sequence[object]
-    texts: tuple[str, ...]  # what else belongs into the key, such as the template's digest
+    texts: tuple[str, ...]  # what else is in the key, such as the template's digest
     block: Block
     memory: Memory
     first_look: FirstLook | None = None
-    form: str | None = None  # of the arguments; what the block does to them is not in the key
+    form: str | None = None  # of the arguments as they were before the block ran
 
     def key(self, dimensions: frozenset[str]) -> str:
-        """Return the key of this request's variant; Unstable where it can have none."""
+        """Return the key of this request's variant. Raises Unstable."""
         if self.form is None:
             self.form = canonical_arguments(self.arguments)
-        return finish_key(self.given.name, self.form, *parts_in(self.texts, dimensions, self.block))
+        return finish_key(
+            self.tag_options.name, self.form, *key_parts(self.texts, dimensions, self.block)
+        )
 
     def policy(self, key: str) -> Policy:
-        """Return how its entry is kept."""
-        given = self.given
+        tag_options = self.tag_options
         return Policy(
-            given.alias,
+            tag_options.alias,
             key,
-            given.timeout,
-            given.stale,
-            (*remembered_tags((word_of(given.name),)), *given.words),
+            tag_options.timeout,
+            tag_options.stale,
+            (*cached_user_tags((tag_of_name(tag_options.name),)), *tag_options.tags),
             collects=True,
             accepts=self.accepts,
         )
 
-    def accepts(self, kept: Any) -> bool:
-        """Tell whether what was found in the cache was made from the templates there are now."""
-        if isinstance(kept, str):
+    def accepts(self, packed: Any) -> bool:
+        """Tell whether the value was made from the current templates."""
+        if isinstance(packed, str):
             return True
-        markup = unpack(kept, NO_DIMENSIONS)
+        markup = unpack(packed, NO_DIMENSIONS)
         if markup is None:
-            return unpack_variant_marker(kept) is not None
+            return unpack_variant_marker(packed) is not None
         return self.block.are_unchanged(markup.templates)
 
     def warn_once(self, reason: str) -> None:
-        """Say, the first time in this process, why it is rendered for each request."""
+        """Log, once per process, why the fragment is rendered for each request."""
         if reason not in self.memory.warned:
             self.memory.warned.add(reason)
-            name = self.given.name
+            name = self.tag_options.name
             logger.warning("%s: the fragment %r is not cached: %s.", self.where, name, reason)
 
 
-def parts_in(
-    texts: tuple[str, ...], dimensions: frozenset[str], place: Surroundings
+def key_parts(
+    texts: tuple[str, ...], dimensions: frozenset[str], surroundings: Surroundings
 ) -> tuple[tuple[str, ...], str]:
-    """Return what belongs into keys, with what the place is in the dimensions."""
+    """Return the parts of the key that are not arguments, with the values of the dimensions."""
     if not dimensions:
         return texts, ""
-    found = surroundings_in(dimensions, place)
+    found = surroundings_in(dimensions, surroundings)
     return (texts, f"\0{found}") if needs_surroundings(dimensions) else ((*texts, found), "")
 
 
 @dataclass(slots=True)
 class RenderedFragment:
-    """A fragment that was rendered, with what it was made of."""
+    """A fragment that was rendered, with its dependencies."""
 
     markup: Markup
     capture: Capture | None
-    is_refused: bool  # it may not be kept
+    is_refused: bool  # it must not be stored
 
     def hand_over(self) -> Any:
-        """Return what is kept, in a compute for the right key."""
+        """Return the value to store, and move its dependencies into the current capture."""
         capture = current_capture()
         if capture is not None and self.capture is not None:
             capture.take_over(self.capture)
@@ -243,27 +244,27 @@ class RenderedFragment:
 
 
 def serve(fragment: Fragment) -> str:
-    """Return the fragment's text. What rendering it raises is raised here."""
-    made: list[RenderedFragment] = []
+    """Return the fragment's text. Exceptions raised while rendering it are not caught."""
+    rendered: list[RenderedFragment] = []
     try:
-        kept, dimensions = follow_variant_markers(fragment, made)
+        packed, dimensions = follow_variant_markers(fragment, rendered)
     except (Unstable, SynchronousOnlyOperation) as error:
         fragment.warn_once(explain(error))
-        kept, dimensions = pack_made(made), NO_DIMENSIONS
-    return show(fragment, kept, dimensions)
+        packed, dimensions = pack_rendered(rendered), NO_DIMENSIONS
+    return show(fragment, packed, dimensions)
 
 
-def pack_made(made: Sequence[RenderedFragment]) -> Any:
-    """Return what was rendered, where that cannot be kept; None where nothing was."""
-    return pack(made[0].markup) if made else None
+def pack_rendered(rendered: Sequence[RenderedFragment]) -> Any:
+    """Return the value of what was rendered but cannot be cached; None if nothing was."""
+    return pack(rendered[0].markup) if rendered else None
 
 
-def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
-    """Return the text of what is kept; None: nothing may be."""
+def show(fragment: Fragment, packed: Any, dimensions: frozenset[str]) -> str:
+    """Return the text of a value. ``None``: the fragment must not be cached."""
     around = current_rendering()
-    if around is None and type(kept) is str:
-        return kept
-    block, markup = fragment.block, unpack(kept, dimensions)
+    if around is None and type(packed) is str:
+        return packed
+    block, markup = fragment.block, unpack(packed, dimensions)
     if markup is None:
         return block.render_unwatched()
     if around is not None:
@@ -276,7 +277,7 @@ def show(fragment: Fragment, kept: Any, dimensions: frozenset[str]) -> str:
 
 
 def explain(error: Unstable | SynchronousOnlyOperation) -> str:
-    """Return why a fragment cannot even be looked for."""
+    """Return why a fragment cannot have a key."""
     if isinstance(error, UnstableName):
         return str(error)
     if isinstance(error, Unstable):
@@ -285,53 +286,53 @@ def explain(error: Unstable | SynchronousOnlyOperation) -> str:
 
 
 def follow_variant_markers(
-    fragment: Fragment, made: list[RenderedFragment]
+    fragment: Fragment, rendered: list[RenderedFragment]
 ) -> tuple[Any, frozenset[str]]:
-    """Return what is kept for this request, and the dimensions that its key has.
+    """Return the value for this request, and the dimensions in its key.
 
-    Looks under keys that name ever more of them. None for what is known not to be kept. ``made``:
-    gets what has to be rendered for it.
+    Each variant marker adds dimensions to the next key. The value is None if the fragment is known
+    not to be cacheable. A fragment that had to be rendered is appended to ``rendered``.
     """
-    memory, alias = fragment.memory, fragment.given.alias
+    memory, alias = fragment.memory, fragment.tag_options.alias
     dimensions = memory.dimensions
     for _ in range(ROUNDS):
         key = fragment.key(dimensions)
-        if memory.is_secret(key):
+        if memory.is_uncacheable(key):
             break
         first = fragment.first_look
         if first is not None and first.key == key:
-            kept, stored = first.kept, first.stored
+            packed, stored = first.packed, first.stored
         else:
-            kept, stored = peek(alias, key, is_shown_only=True)
-        if type(kept) is str:
-            return kept, dimensions
-        if kept is MISS or not fragment.accepts(kept):
-            compute = partial(make_kept, fragment, key, dimensions, made)
-            kept = recall_after_peeking(fragment.policy(key), compute, stored)
-        missing = unpack_variant_marker(kept)
+            packed, stored = peek(alias, key, is_shown_only=True)
+        if type(packed) is str:
+            return packed, dimensions
+        if packed is MISS or not fragment.accepts(packed):
+            compute = partial(render_packed, fragment, key, dimensions, rendered)
+            packed = recall_after_peeking(fragment.policy(key), compute, stored)
+        missing = unpack_variant_marker(packed)
         if missing is None:
-            return kept, dimensions
+            return packed, dimensions
         dimensions |= missing
         memory.learn(dimensions)
     return None, dimensions
 
 
-def make_kept(
-    fragment: Fragment, key: str, dimensions: frozenset[str], made: list[RenderedFragment]
+def render_packed(
+    fragment: Fragment, key: str, dimensions: frozenset[str], rendered: list[RenderedFragment]
 ) -> Any:
-    """Render it, unless that was done already, and return what is kept under a key; or None."""
-    if not made:
+    """Render the fragment, unless that was done, and return the value for a key, or None."""
+    if not rendered:
         try:
-            made.append(make(fragment))
+            rendered.append(render_fragment(fragment))
             fragment.memory.has_rendered = True
         except HoleLost:
-            fragment.memory.note_secret(key)
+            fragment.memory.note_uncacheable(key)
             refuse(fragment, "what is around {% uncached %} changes what is in it")
             return None
-    [rendered_fragment] = made
+    [rendered_fragment] = rendered
     if rendered_fragment.markup.dimensions <= dimensions:
         if rendered_fragment.is_refused:
-            fragment.memory.note_secret(key)
+            fragment.memory.note_uncacheable(key)
         return rendered_fragment.hand_over()
     if not rendered_fragment.is_refused:
         store_before_variant_marker(
@@ -343,50 +344,50 @@ def make_kept(
 def store_before_variant_marker(
     fragment: Fragment, dimensions: frozenset[str], rendered_fragment: RenderedFragment
 ) -> None:
-    """Store it under the right key before others are told of that: else they render it too."""
-    with suppress(Unstable):  # the user has no key, say
+    """Store the value before its variant marker: otherwise others would render it as well."""
+    with suppress(Unstable):  # for example, the user has no key
         key = fragment.key(dimensions)
-        recall_after_peeking(fragment.policy(key), rendered_fragment.hand_over, UNREAD)
+        recall_after_peeking(fragment.policy(key), rendered_fragment.hand_over, NOT_READ)
 
 
-def make(fragment: Fragment) -> RenderedFragment:
-    """Render a fragment, and find out what it is made of and who may see it."""
+def render_fragment(fragment: Fragment) -> RenderedFragment:
+    """Render a fragment, and find out its dependencies and who may see it."""
     block, capture, unit = fragment.block, current_capture(), current_unit()
     rendering = Rendering(own_holes=block.own_holes, around=current_rendering())
     request = None if unit is None else unit.request
     requests = requests_in(block.names, block.request, request)
-    watch = BlockReads(block, requests)
-    block.remembered = watch.remembered
-    with rendering_of(rendering), watch.watching():
-        text, seen = block.render()
+    reads = BlockReads(block, requests)
+    block.remembered = reads.remembered
+    with rendering_of(rendering), reads.tracking():
+        text, looked_up = block.render()
     if (around := current_rendering()) is not None:
         for name, value, context in rendering.asked:
             around.note(name, value, context)
-    watch.look_for_secrets(text)
-    rendering.dimensions |= watch.dimensions | dimensions_of_names(block, seen)
+    reads.look_for_secrets(text)
+    rendering.dimensions |= reads.dimensions | dimensions_of_names(block, looked_up)
     if USER in rendering.dimensions:
-        watch.remember_users()
+        reads.remember_users()
     rendering.templates = dict(block.digests_of(list(rendering.templates)))
-    secrets = dict.fromkeys([*watch.secrets, *secrets_of_names(seen, requests)])
+    secrets = dict.fromkeys([*reads.secrets, *secrets_of_names(looked_up, requests)])
     reasons = [*dict.fromkeys(rendering.obstacles)]
     if secrets:
         reasons.append(f"it uses {' and '.join(secrets)}, which is for one response only")
-    told, untold = canonical_names(block, names_to_tell(fragment, seen))
-    rendering.dimensions |= {f"{NAME}{name}" for name in told}
+    canonical, unstable = canonical_names(block, names_for_key(fragment, looked_up))
+    rendering.dimensions |= {f"{NAME}{name}" for name in canonical}
     if not reasons:
-        # Known in advance from now on, whereas other reasons may be of this time only.
-        rendering.dimensions |= {f"{NAME}{name}" for name in untold}
-        reasons += untold.values()
+        # Later requests know this in advance. Other reasons may be temporary.
+        rendering.dimensions |= {f"{NAME}{name}" for name in unstable}
+        reasons += unstable.values()
     markup = rendering.finish(text)
-    named = [*told.values()]
-    if any(is_request(value) for value in seen.values()):
+    named = [*canonical.values()]
+    if any(is_request(value) for value in looked_up.values()):
         named.append(HOLDS_MORE)
     if capture is not None and not add_dependencies(
         capture,
         named,
-        [*fragment.arguments, *watch.objects],
+        [*fragment.arguments, *reads.objects],
         markup.dimensions,
-        watch.users,
+        reads.users,
     ):
         reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
     for reason in reasons:
@@ -396,60 +397,66 @@ def make(fragment: Fragment) -> RenderedFragment:
             getattr(one, "method", None) not in SAFE_METHODS for one in requests
         )
     if capture is not None and is_answering_form:
-        # A form writes into an instance what was typed, before it looks whether all is right.
+        # A form writes the submitted values into its instance before it validates them.
         capture.is_unstorable = True
     return RenderedFragment(markup, capture, bool(reasons))
 
 
-def names_to_tell(fragment: Fragment, seen: Mapping[str, Any]) -> list[str]:
-    """Return the names that a block has looked up, without those whose values are arguments."""
-    told, arguments = fragment.block.told, fragment.arguments
+def names_for_key(fragment: Fragment, looked_up: Mapping[str, Any]) -> list[str]:
+    """Return the names that a block has looked up, without those that are arguments."""
+    argument_names, arguments = fragment.block.argument_names, fragment.arguments
     return [
         name
-        for name, value in seen.items()
+        for name, value in looked_up.items()
         if not is_known_otherwise(name, value)
-        and not (name in told and any(value is argument for argument in arguments))
+        and not (name in argument_names and any(value is argument for argument in arguments))
     ]
 
 
 def canonical_names(
     block: Block, names: Sequence[str]
 ) -> tuple[dict[str, CanonicalName], dict[str, str]]:
-    """Return what stands under names, and why that of some has no spelling."""
-    told, untold = {}, {}
+    """Return the canonical forms of names, and for the other names the reason."""
+    canonical, unstable = {}, {}
     for name in names:
         try:
-            told[name] = block.named(name)
+            canonical[name] = block.named(name)
         except UnstableName as error:
-            untold[name] = str(error)
-    return told, untold
+            unstable[name] = str(error)
+    return canonical, unstable
 
 
 def refuse(fragment: Fragment, reason: str) -> None:
-    """See to it that what is rendered now is not kept."""
+    """Prevent that the current rendering is stored, and log the reason."""
     if (capture := current_capture()) is not None:
         capture.is_unstorable = True
     fragment.warn_once(reason)
 
 
-def dimensions_of_names(block: Block, seen: Mapping[str, Any]) -> set[str]:
-    """Return what a block depends on by having asked for a name that cannot be watched itself."""
+def dimensions_of_names(block: Block, looked_up: Mapping[str, Any]) -> set[str]:
+    """Return the dimensions that follow from names whose use cannot be observed later."""
     found = set()
     users = [user for user in block.users() if user is not None]
-    for name, value in seen.items():
+    for name, value in looked_up.items():
         shown = value.user if issubclass(type(value), PermWrapper) else value
         is_user = name == "user" or any(shown is user for user in users)
-        if is_user and shown is not ABSENT and not is_lazy(shown) and name not in block.told:
+        if (
+            is_user
+            and shown is not ABSENT
+            and not is_lazy(shown)
+            and name not in block.argument_names
+        ):
             found.add(USER)
     return found
 
 
-def secrets_of_names(seen: Mapping[str, Any], requests: Sequence[Any]) -> list[str]:
-    """Return what a block has used by having asked for its name."""
-    values = [without_laziness(value) for value in seen.values()]
+def secrets_of_names(looked_up: Mapping[str, Any], requests: Sequence[Any]) -> list[str]:
+    """Return the secrets that a block has used by looking up their names."""
+    values = [without_laziness(value) for value in looked_up.values()]
     found = ["messages"] if any(isinstance(value, BaseStorage) for value in values) else []
-    # Django gives it to Jinja2 as a lazy text, whose use is seen in the request, if that is known.
-    tokens = [type(seen.get(name)) for name in TOKEN_NAMES]
+    # Django gives the token to Jinja2 as a lazy text. If the request is known, its use is recorded
+    # there.
+    tokens = [type(looked_up.get(name)) for name in TOKEN_NAMES]
     if not requests and any(issubclass(one, Promise) for one in tokens):
         found.append("the CSRF token")
     return found

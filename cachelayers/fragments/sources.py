@@ -1,8 +1,7 @@
-"""Tell by a digest whether a template, or one that it uses, is still the same. Django's templates.
+"""Digests of Django templates, to notice that a template, or one that it uses, has changed.
 
-Names that stand in a template are followed when its digest is made. Those that are worked out while
-it is rendered are noted as they are looked for, and looked at again before what was made with them
-is used.
+Template names that are written in a template are followed when its digest is made. Names computed
+during rendering are recorded then, and compared again before the fragment is served.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from django.template.loader_tags import ExtendsNode, IncludeNode, construct_rela
 from cachelayers.fragments.keys import digest_of, digest_of_code
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
-LONGEST_TEMPLATE = 2**20  # bytes; what is larger is no template
+LONGEST_TEMPLATE = 2**20  # bytes; larger files are not templates
 NAMED = re.compile(r"{%[-+]?\s*fragments?\s+(?:\"([^\"]+)\"|'([^']+)')")
 
 
 def names_in_templates() -> set[str]:
-    """Return the names that stand in the files of every template engine's folders.
+    """Return the fragment names that are written in the templates of every engine's folders.
 
-    Not those that are worked out while a template is rendered.
+    Names computed during rendering are not included.
     """
     return {double or single for text in template_texts() for double, single in NAMED.findall(text)}
 
 
 def template_texts() -> Iterator[str]:
-    """Yield the text of every file in the folders of templates."""
+    """Yield the text of every file in the template folders."""
     folders = {Path(folder) for engine in engines.all() for folder in engine.template_dirs}
     for folder in folders:
         for path in folder.rglob("*"):
             try:
                 if path.is_file() and path.stat().st_size <= LONGEST_TEMPLATE:
                     yield path.read_text(errors="replace")
-            except OSError:  # it went, or is nobody's to read
+            except OSError:  # it was deleted, or cannot be read
                 continue
 
 
@@ -53,14 +52,14 @@ _digests: WeakKeyDictionary[Template, str] = WeakKeyDictionary()
 
 
 class FoundTemplate(NamedTuple):
-    """What an engine has given for a name."""
+    """The template that an engine found for a name."""
 
     name: str
     skip: list[Origin] | None
     template: Template | None
 
-    def is_given_by(self, engine: Engine) -> bool:
-        """Tell whether the engine gives the same now."""
+    def is_still_found_by(self, engine: Engine) -> bool:
+        """Tell whether the engine still finds the same template."""
         try:
             found: Template = engine.find_template(self.name, skip=self.skip)[0]
         except TemplateDoesNotExist:
@@ -69,16 +68,14 @@ class FoundTemplate(NamedTuple):
 
 
 class Followed:
-    """Templates that were followed from one to the next."""
+    """The templates that a fragment uses, followed from one to the next."""
 
     def __init__(self) -> None:
-        """None yet."""
         self.sources: dict[str, str] = {}
-        self.given: list[FoundTemplate] = []
-        self.are_lasting = True  # each loader on the way goes on to give the same template
+        self.templates: list[FoundTemplate] = []
+        self.are_lasting = True  # every loader involved always finds the same template
 
     def digest(self) -> str:
-        """Return a digest of all."""
         return digest_of(*(text for name in sorted(self.sources) for text in (name, self[name])))
 
     def __getitem__(self, name: str) -> str:
@@ -86,7 +83,7 @@ class Followed:
 
 
 def follow_nodes(engine: Engine, origin: Origin, nodes: NodeList) -> Followed:
-    """Return the templates that nodes name, and those that these name."""
+    """Return the templates that the nodes name, and those that these templates name."""
     found = Followed()
     with rendering_of(None):
         _follow(engine, nodes, [origin], found)
@@ -94,7 +91,7 @@ def follow_nodes(engine: Engine, origin: Origin, nodes: NodeList) -> Followed:
 
 
 def digest_of_name(engine: Engine, name: str) -> str | None:
-    """Return a digest of a template and of those that it names, or None where there is none."""
+    """Return a digest of a template and of those that it names, or None if it does not exist."""
     try:
         with rendering_of(None):
             template = engine.get_template(name.partition("#")[0])
@@ -113,28 +110,28 @@ def digest_of_name(engine: Engine, name: str) -> str | None:
 
 
 def has_loaders_of_others(engine: Engine) -> bool:
-    """Tell whether a template of a name may be another one by tenant, theme or device."""
+    """Tell whether a template name may mean different templates, by tenant, theme or device."""
     return not all(type(one).__module__.startswith(OF_DJANGO) for one in engine.template_loaders)
 
 
-def are_still_given(engine: Engine, given: Iterable[FoundTemplate]) -> bool:
-    """Tell whether an engine gives the templates that were followed."""
+def are_still_found(engine: Engine, templates: Iterable[FoundTemplate]) -> bool:
+    """Tell whether an engine still finds the templates that were followed."""
     with rendering_of(None):
-        return all(one.is_given_by(engine) for one in given)
+        return all(one.is_still_found_by(engine) for one in templates)
 
 
 def are_unchanged(engine: Engine, templates: Templates) -> bool:
-    """Tell whether the templates of names are those that they were, and none has come to be."""
+    """Tell whether the templates have the same digests, and the missing ones are still missing."""
     return all(digest_of_name(engine, name) == digest for name, digest in templates.items())
 
 
-# Names that stand in a template
+# Names that are written in a template
 
 
 def _follow(engine: Engine, nodes: NodeList, origins: list[Origin], found: Followed) -> None:
-    """Add the sources of the templates that nodes name. ``origins``: which lie on the way there."""
+    """Add the sources of the templates that the nodes name. ``origins``: the chain so far."""
     for name in names_in(origins[-1].template_name, nodes):
-        # A template may extend the one of its own name that it stands in front of.
+        # A template may extend another template with its own name, from a later loader.
         extends_itself = name == origins[-1].template_name
         skipped = origins if extends_itself else None
         key = f"{name}, {len(origins)} levels below" if extends_itself else name
@@ -145,16 +142,16 @@ def _follow(engine: Engine, nodes: NodeList, origins: list[Origin], found: Follo
             template, origin = engine.find_template(base, skip=skipped)
         except TemplateDoesNotExist:
             found.sources[key] = MISSING
-            found.given.append(FoundTemplate(base, skipped, None))
+            found.templates.append(FoundTemplate(base, skipped, None))
         else:
-            found.given.append(FoundTemplate(base, skipped, template))
-            found.are_lasting &= found.given[-1].is_given_by(engine)
+            found.templates.append(FoundTemplate(base, skipped, template))
+            found.are_lasting &= found.templates[-1].is_still_found_by(engine)
             found.sources[key] = str(template.source)
             _follow(engine, template.nodelist, [*(skipped or ()), origin], found)
 
 
-def names_in(own_name: Any, nodes: NodeList, seen: tuple[NodeList, ...] = ()) -> Iterator[str]:
-    """Yield the names of templates that stand in nodes. ``own_name``: what "./" is relative to."""
+def names_in(own_name: Any, nodes: NodeList, visited: tuple[NodeList, ...] = ()) -> Iterator[str]:
+    """Yield the template names written in the nodes. ``own_name``: what "./" is relative to."""
     for node in nodes.get_nodes_by_type(Node):
         if isinstance(node, IncludeNode):
             yield from _constant(own_name, node.template)
@@ -164,12 +161,12 @@ def names_in(own_name: Any, nodes: NodeList, seen: tuple[NodeList, ...] = ()) ->
             yield from _file_names(node.filename)
         elif hasattr(node, "partial_mapping"):
             nodes_of_partial = nodes_used_by(node)
-            if not any(nodes_of_partial is one for one in seen):
-                yield from names_in(own_name, nodes_of_partial, (*seen, nodes_of_partial))
+            if not any(nodes_of_partial is one for one in visited):
+                yield from names_in(own_name, nodes_of_partial, (*visited, nodes_of_partial))
 
 
 def nodes_used_by(node: Any) -> NodeList:
-    """Return the nodes of the partial that a tag of Django 6 uses; none where it is not defined."""
+    """Return the nodes of a partial that Django 6's tag uses; empty if it is not defined."""
     try:
         nodes: NodeList = node.partial_mapping[node.partial_name].nodelist
     except KeyError:
@@ -189,14 +186,14 @@ def _file_names(filename: Any) -> Iterator[str]:
         yield from filename
 
 
-# Names that are worked out while a fragment is rendered
+# Names computed while a fragment is rendered
 
 
-def note_lookups(engine: Engine) -> None:
-    """Have an engine tell the fragment that is rendered which templates it is asked for.
+def track_lookups(engine: Engine) -> None:
+    """Make an engine record the templates that it is asked for in the current rendering.
 
-    There is no signal for it. All ways to a template, from includes to `render_to_string()` within
-    a tag, go through this one method.
+    Django has no signal for it. Includes, and `render_to_string()` within a tag, all call this
+    method.
     """
     find = engine.find_template
     if hasattr(find, OURS):
@@ -209,20 +206,20 @@ def note_lookups(engine: Engine) -> None:
             rendering.templates[name] = None
         found = find(name, dirs, skip)
         if rendering is not None:
-            rendering.templates[name] = ""  # its digest is made when the fragment is finished
+            rendering.templates[name] = ""  # the digest is made when the fragment is finished
         return found
 
     setattr(find_and_note, OURS, True)
     engine.find_template = find_and_note  # type: ignore[method-assign]
 
 
-# The template that a tag stands in
+# The template that contains a tag
 
 
 def source_around(parser: Parser) -> str:
-    """Return the source of the template that is being parsed, or what is left of it.
+    """Return the source of the template being parsed, or the rest of it.
 
-    A template that was made from a string is not to be read again.
+    A template made from a string cannot be read again.
     """
     origin = origin_of(parser)
     if origin.loader is None:
@@ -233,10 +230,10 @@ def source_around(parser: Parser) -> str:
 
 
 def origin_of(parser: Parser) -> Origin:
-    """Return where the template that is parsed comes from."""
+    """Return the origin of the template being parsed."""
     return parser.origin or Origin(UNKNOWN_SOURCE)
 
 
 def source_of_libraries(parser: Parser) -> str:
-    """Return a digest of the code of the tags and filters that are loaded so far, but Django's."""
+    """Return a digest of the code of the tag libraries loaded so far, except Django's own."""
     return digest_of_code([*parser.tags.values(), *parser.filters.values()])

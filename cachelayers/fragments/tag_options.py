@@ -1,4 +1,7 @@
-"""What a fragment's tag was given: compiled once, checked at each use; and its loop."""
+"""The name, options, arguments and loop of a fragment's tag.
+
+They are compiled once per tag and checked at each use, for Django's templates and for Jinja2.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,27 @@ from django.template.base import FilterExpression, Parser
 
 from cachelayers.conf import package_settings
 from cachelayers.fragments.keys import check_name
-from cachelayers.lookup import UNSET, cap_timeout, remembered_tags
+from cachelayers.lookup import UNSET, cached_user_tags, cap_timeout
 
 logger = logging.getLogger("cachelayers.fragments")
-# Django's own tag uses the cache of this alias, where there is one.
+# Django's own {% cache %} tag uses the cache with this alias, if there is one.
 FRAGMENTS_ALIAS = "template_fragments"
 OPTION_NAMES = ("timeout", "stale", "tags", "using")
 OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
 
 
 class TagOptions(NamedTuple):
-    """What a tag was given beside its arguments, checked."""
+    """The checked options of a tag, without its arguments."""
 
     name: str
     alias: str
     timeout: float | None
     stale: float
-    words: tuple[str, ...]
+    tags: tuple[str, ...]
 
 
 class Options:
-    """The compiled parts of a tag."""
+    """The compiled options and arguments of a tag."""
 
     def __init__(
         self,
@@ -42,35 +45,34 @@ class Options:
         arguments: Sequence[FilterExpression],
         options: Mapping[str, FilterExpression],
     ) -> None:
-        """Take them."""
         self.arguments = arguments
-        self.told = frozenset(filter(None, map(name_told_by, arguments)))
+        self.argument_names = frozenset(filter(None, map(argument_name, arguments)))
         self._name, self._options = name, options
         self._is_constant = all(is_constant(part) for part in (name, *options.values()))
         self._warned: set[str] = set()
-        # What constants come to, and the settings that it was worked out with.
-        self._given: tuple[TagOptions, object] | None = None
+        # The checked options if all are constants, and the settings used to check them.
+        self._constant_options: tuple[TagOptions, object] | None = None
 
     def warn_of_missing(self, context: Context, where: str) -> None:
-        """Say once of arguments that nothing is there under their names."""
+        """Warn once about each argument whose name does not exist."""
         for argument in self.arguments:
             if is_missing(argument, context):
                 warn_of_missing(where, str(argument), self._warned)
 
     def read(self, context: Context, where: str) -> TagOptions:
-        """Return the values of the parts; TemplateSyntaxError for those that mean nothing."""
-        known, settings_now = self._given, package_settings()
+        """Return the checked options. Raises TemplateSyntaxError."""
+        known, settings_now = self._constant_options, package_settings()
         if known is not None and known[1] is settings_now:
             return known[0]
         values = {name: option.resolve(context) for name, option in self._options.items()}
-        given = check_options(where, self._name.resolve(context), values)
+        checked = check_options(where, self._name.resolve(context), values)
         if self._is_constant:
-            self._given = given, settings_now
-        return given
+            self._constant_options = checked, settings_now
+        return checked
 
 
-def name_told_by(argument: FilterExpression) -> str | None:
-    """Return the name whose value an argument is, if it is just a name; or what of a loop it is."""
+def argument_name(argument: FilterExpression) -> str | None:
+    """Return the name, or the path in a loop, whose value the argument is; None if it is more."""
     path = getattr(argument.var, "lookups", None)
     if argument.filters or not path or (len(path) > 1 and path[0] != "forloop"):
         return None
@@ -78,7 +80,7 @@ def name_told_by(argument: FilterExpression) -> str | None:
 
 
 def warn_of_missing(where: str, argument: object, warned: set[str]) -> None:
-    """Say once of an argument that nothing is there under its name."""
+    """Warn once that the name of an argument does not exist."""
     if str(argument) not in warned:
         warned.add(str(argument))
         logger.warning(
@@ -89,23 +91,23 @@ def warn_of_missing(where: str, argument: object, warned: set[str]) -> None:
 
 
 def is_missing(argument: FilterExpression, context: Context) -> bool:
-    """Tell whether what an argument begins with is not there."""
+    """Tell whether the first name of an argument does not exist."""
     path = getattr(argument.var, "lookups", None)
     if not path or path[0] in context:
         return False
-    # A default is written for a name that may be missing.
+    # A default filter is written for a name that may be missing.
     return not any(function.__name__.startswith("default") for function, _ in argument.filters)
 
 
 def is_constant(part: FilterExpression) -> bool:
-    """Tell whether a part of a tag is the same in each context."""
+    """Tell whether an expression has the same value in each context."""
     variable = part.var
     is_literal = isinstance(variable, str) or getattr(variable, "literal", None) is not None
     return not part.filters and (is_literal or str(part) == "None")
 
 
 def compile_options(parser: Parser, tag: str, parts: Sequence[str]) -> Options:
-    """Compile what stands in a tag behind its name; TemplateSyntaxError for what makes no sense."""
+    """Compile the rest of a tag. Raises TemplateSyntaxError."""
     if not parts:
         raise TemplateSyntaxError(f'{{% {tag} %}} has no name. Write one: {{% {tag} "menu" %}}.')
     options: dict[str, FilterExpression] = {}
@@ -128,7 +130,7 @@ def compile_options(parser: Parser, tag: str, parts: Sequence[str]) -> Options:
 
 
 def check_options(where: str, name: object, options: Mapping[str, Any]) -> TagOptions:
-    """Check what a tag was given, in whatever kind of template."""
+    """Check the options of a tag of any template language. Raises TemplateSyntaxError."""
     try:
         stale = as_seconds(options.get("stale", 0))
         timeout = cap_timeout("fragment", as_seconds(options.get("timeout", UNSET)), stale)
@@ -137,14 +139,14 @@ def check_options(where: str, name: object, options: Mapping[str, Any]) -> TagOp
             choose_alias(options.get("using")),
             timeout,
             stale,
-            remembered_tags(words_in(options.get("tags", ()))),
+            cached_user_tags(tags_in(options.get("tags", ()))),
         )
     except (TypeError, ValueError) as error:
         raise TemplateSyntaxError(f"{where}: the fragment cannot be cached: {error}") from error
 
 
 def as_seconds(value: Any) -> Any:
-    """Return a number that was written as a text as a number; Django's own tag takes both."""
+    """Return a number for a numeric text, because Django's {% cache %} tag takes both."""
     if not isinstance(value, str):
         return value
     try:
@@ -153,15 +155,15 @@ def as_seconds(value: Any) -> Any:
         raise ValueError(f"{value!r} is no number of seconds.") from None
 
 
-def words_in(tags: object) -> tuple[str, ...]:
-    """Return the words: of a text those between commas, for templates have no lists."""
+def tags_in(tags: object) -> tuple[str, ...]:
+    """Return the tags; a text holds several, separated by commas, as templates have no lists."""
     if isinstance(tags, str):
-        return tuple(word.strip() for word in tags.split(","))
+        return tuple(tag.strip() for tag in tags.split(","))
     return tuple(tags) if isinstance(tags, Iterable) else (tags,)  # type: ignore[return-value] # refused with its value
 
 
 def choose_alias(using: object) -> str:
-    """Return the alias of CACHES that a fragment is kept in; ValueError for none."""
+    """Return the alias in CACHES of a fragment's cache. Raises ValueError."""
     if using is None:
         is_set_aside = FRAGMENTS_ALIAS in settings.CACHES
         return FRAGMENTS_ALIAS if is_set_aside else package_settings().ALIAS
@@ -173,19 +175,19 @@ def choose_alias(using: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Names, and the expression whose items they stand for."""
+    """The loop of ``{% fragments %}``: the loop variables and the iterable."""
 
     names: tuple[str, ...]
     sequence: FilterExpression
 
     def items(self, context: Context) -> list[Mapping[str, Any]]:
-        """Return the names' values for each item; none for what is not there, as in a for loop."""
+        """Return the variables for each item; nothing for a missing iterable, as in a for loop."""
         values = self.sequence.resolve(context, ignore_failures=True)
         return names_of_items(self.names, values or ())
 
 
 def names_of_items(names: Sequence[str], items: Iterable[Any]) -> list[Mapping[str, Any]]:
-    """Return the names' values for each item; ValueError where an item has more or fewer parts."""
+    """Return the variables for each item. ValueError if an item cannot be unpacked."""
     if len(names) == 1:
         [name] = names
         return [{name: item} for item in items]
@@ -201,7 +203,7 @@ def names_of_items(names: Sequence[str], items: Iterable[Any]) -> list[Mapping[s
 
 
 def compile_loop(parser: Parser, tag: str, parts: Sequence[str]) -> tuple[Loop, list[str]]:
-    """Compile ``for name, name in items`` in a tag's parts; return the other parts too."""
+    """Compile ``for name, name in items``; return the loop and the other parts of the tag."""
     texts = list(parts)
     try:
         start, middle = texts.index("for"), texts.index("in")

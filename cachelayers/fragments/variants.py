@@ -1,4 +1,8 @@
-"""The variant of a fragment: for which user, in which language, for which parts of the request."""
+"""The dimensions that select a fragment's variant: user, language, time zone, URLs, request values.
+
+`serving` asks here for their values when it builds a key. The holders of Django's active language,
+time zone and URLconf are wrapped so that a rendered block's reads of them are recorded.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from django.urls import base as urls
 from django.utils import timezone, translation
 from django.utils.translation import trans_real
 
-from cachelayers.entries import (
+from cachelayers.canonical import (
     Unstable,
     canonical_all,
     canonical_form,
@@ -43,42 +47,44 @@ from cachelayers.request_access import (
 
 LANGUAGE = "language"
 TIME_ZONE = "time zone"
-# What URLs are made by: the URLconf, the prefix of the script, and what the {% url %} tag asks the
-# request for.
+# What URLs depend on: the URLconf, the script prefix, and the request's values that {% url %}
+# reads.
 URLS = "urls"
 VALUES_IN_URLS = frozenset({"request:current_app", "request:resolver_match", "match:namespace"})
 NOTHING: Final = object()  # is active
-Known = tuple[int, Any]  # by which thread, and what
+LastRead = tuple[int, Any]  # the thread, and the value
 
-# The dimensions that the block which is rendered in this context has asked for.
+# The dimensions that the block rendered in this context has read.
 asked: ContextVar[set[str] | None] = ContextVar("cachelayers_locale", default=None)
 
 
-class Noted:
-    """Stands in front of the object that holds what is active, and notes who looks at it.
+class TrackedHolder:
+    """Wraps the object that holds an active language, time zone or URLconf, and records reads.
 
-    Remembers what that holds: every key of a fragment that knows its language asks, and the holder,
-    which takes a lock, would take a tenth of a hit. What it remembers of another thread it does not
-    believe: which contexts a thread shares with another one is the holder's to say.
+    It remembers the value, because each key asks for the language, and Django's holder takes a
+    lock, which costs a tenth of a hit. It does not trust a value remembered by another thread: only
+    the holder knows which contexts share a thread.
     """
 
     def __init__(self, holder: Any, dimension: str) -> None:
-        """Stand in front of ``holder``, which goes on to hold what each thread has activated."""
+        """``holder`` continues to hold the value of each thread."""
         self._holder, self._dimension = holder, dimension
-        self._known: ContextVar[Known | None] = ContextVar(f"cachelayers_{dimension}", default=None)
+        self._last_read: ContextVar[LastRead | None] = ContextVar(
+            f"cachelayers_{dimension}", default=None
+        )
 
     @property
     def value(self) -> Any:
-        """What is active: the one attribute that it has."""
-        noting = asked.get()
-        if noting is not None:
-            noting.add(self._dimension)
-        known = self._known.get()
-        if known is None or known[0] != get_ident():
-            known = self._remember(getattr(self._holder, "value", NOTHING))
-        if known[1] is NOTHING:
+        """The active value; Django uses no other attribute."""
+        dimensions = asked.get()
+        if dimensions is not None:
+            dimensions.add(self._dimension)
+        last_read = self._last_read.get()
+        if last_read is None or last_read[0] != get_ident():
+            last_read = self._remember(getattr(self._holder, "value", NOTHING))
+        if last_read[1] is NOTHING:
             raise AttributeError("value")
-        return known[1]
+        return last_read[1]
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -90,15 +96,14 @@ class Noted:
         del self._holder.value
         self._remember(NOTHING)
 
-    def _remember(self, value: Any) -> Known:
-        """Remember what this thread has activated, in this context."""
-        known = get_ident(), value
-        self._known.set(known)
-        return known
+    def _remember(self, value: Any) -> LastRead:
+        last_read = get_ident(), value
+        self._last_read.set(last_read)
+        return last_read
 
 
-def note_locale() -> None:
-    """See to it that it is noticed. Looked at each time: overridden settings renew the objects."""
+def track_locale() -> None:
+    """Wrap the holders. Called for each block, because override_settings() replaces the objects."""
     holders: tuple[tuple[Any, str, str], ...] = (
         (trans_real, "_active", LANGUAGE),
         (timezone, "_active", TIME_ZONE),
@@ -107,25 +112,24 @@ def note_locale() -> None:
     )
     for module, name, dimension in holders:
         holder = getattr(module, name)
-        if not isinstance(holder, Noted):
-            setattr(module, name, Noted(holder, dimension))
+        if not isinstance(holder, TrackedHolder):
+            setattr(module, name, TrackedHolder(holder, dimension))
 
 
-note_locale()  # before the first block is rendered too: hits ask as well
+track_locale()  # before the first block is rendered, because hits read them too
 
 
 def current_language() -> str:
-    """Return the active language."""
     return translation.get_language() or ""
 
 
 def current_time_zone() -> str:
-    """Return the active time zone; two of one name may differ."""
+    """Return the active time zone; two with the same name may differ."""
     return repr(timezone.get_current_timezone())
 
 
 def current_urls() -> str:
-    """Return what URLs are made by. A URLconf may be a module, a list or the path of a module."""
+    """Return what URLs depend on. A URLconf may be a module, a list or a module's path."""
     urlconf = urls.get_urlconf()
     name = urlconf if isinstance(urlconf, str) else getattr(urlconf, "__name__", None)
     if urlconf is not None and name is None:
@@ -139,18 +143,18 @@ def current_urls() -> str:
 
 
 NOBODY = "N"
-# What Django itself keeps in an instance. It follows from the rows, or from how a login was made.
+# Values that Django caches in an instance. They follow from the rows or from the login.
 MEMOS = frozenset({"_perm_cache", "_user_perm_cache", "_group_perm_cache", "backend", "_password"})
 
 
 def identity_of(user: Any) -> str:
-    """Return what tells one user from all others; Unstable where nothing does."""
+    """Return the canonical form of a user. Raises Unstable."""
     user = unwrap_lazy_object(user)
     if user is None:
         return NOBODY
     if isinstance(user, Model):
         own = attributes_of_row(type(user))
-        # With its fields: middleware may have changed one for this request, such as is_staff.
+        # With the fields: middleware may have changed one for this request, such as is_staff.
         beginning = canonical_instance(user) + Canonicalizer(is_named=True).canonical_fields(user)
         if user._state.fields_cache:
             beginning += canonical_related(user)
@@ -161,13 +165,13 @@ def identity_of(user: Any) -> str:
     if own.issuperset(attributes):
         return beginning
     canonicalizer = Canonicalizer()
-    canonicalizer.meet(user)  # a function that is hung on the user may hold the user
+    canonicalizer.meet(user)  # a function stored on the user may refer back to the user
     added = {name: attributes[name] for name in attributes.keys() - own - MEMOS}
     return beginning + canonicalizer.canonical_attributes(added) if added else beginning
 
 
 def canonical_key(user: Any) -> str:
-    """Spell the key of a user who is no row."""
+    """Return the form of the primary key of a user who is not a database row."""
     key = getattr(user, "pk", None)
     if key is None and getattr(user, "is_anonymous", False) is not True:
         raise Unstable("the user has no key")
@@ -175,7 +179,7 @@ def canonical_key(user: Any) -> str:
 
 
 def canonical_related(user: Model) -> str:
-    """Spell the rows that came with the user's, where something was added to them."""
+    """Return the form of the user's related rows to which something was added."""
     related = user._state.fields_cache
     return "".join(
         [
@@ -191,42 +195,38 @@ USER = "user"
 
 
 class Surroundings(Protocol):
-    """Where a fragment is shown."""
+    """What a fragment is rendered with: request, users and names."""
 
-    # The values of dimensions as they were before the block was rendered, which may change them.
+    # The values of dimensions before the block was rendered, which may change them.
     remembered: Mapping[str, str]
 
     def users(self) -> Iterable[Any]:
-        """Return who may be meant by its user: those of its requests, and what is so called."""
+        """Return the users of its requests, and the variable "user"."""
 
     def form_of(self, name: str) -> str:
-        """Return the spelling of what it has under a name; Unstable where that has none."""
+        """Return the canonical form of a name's value. Raises Unstable."""
 
-    def requests(self) -> Sequence[Any]:
-        """Return the requests that it is rendered for."""
+    def requests(self) -> Sequence[Any]: ...
 
 
 class Anywhere:
-    """A place of which only what is active is asked."""
+    """Surroundings without a request, for keys of active values only."""
 
     remembered: Mapping[str, str] = {}
 
     def users(self) -> Iterable[Any]:
-        """Return nobody."""
         return ()
 
     def form_of(self, name: str) -> str:
-        """Say that there is none."""
         raise Unstable(f"there is no {name!r}")
 
     def requests(self) -> Sequence[Any]:
-        """Return none."""
         return ()
 
 
 ANYWHERE = Anywhere()
-Part = Callable[[Surroundings], str]
-# What these say is active in the thread or context; no place is asked.
+Component = Callable[[Surroundings], str]
+# Dimensions whose value is active in the thread or context; they need no surroundings.
 ACTIVE: Mapping[str, Callable[[], str]] = {
     LANGUAGE: current_language,
     TIME_ZONE: current_time_zone,
@@ -235,33 +235,33 @@ ACTIVE: Mapping[str, Callable[[], str]] = {
 
 
 class Dimension(NamedTuple):
-    """How a dimension is spelled: by what is active, by the place, or by its requests."""
+    """How to read a dimension: by a component of the key, or from the requests."""
 
     name: str
     label: str
-    part: Part | None
+    component: Component | None
     read: Reader | None
 
 
-def surroundings_in(dimensions: frozenset[str], place: Surroundings) -> str:
-    """Return the spelling of what a place is in the dimensions; Unstable for a nameless user."""
+def surroundings_in(dimensions: frozenset[str], surroundings: Surroundings) -> str:
+    """Return the canonical form of the dimensions' values. Raises Unstable."""
     if is_silent():
-        return canonical_surroundings(dimensions, place)
+        return canonical_surroundings(dimensions, surroundings)
     with unobserved():
-        return canonical_surroundings(dimensions, place)
+        return canonical_surroundings(dimensions, surroundings)
 
 
-def canonical_surroundings(dimensions: frozenset[str], place: Surroundings) -> str:
-    """Return the spelling, where nothing is reported that is read for it."""
+def canonical_surroundings(dimensions: frozenset[str], surroundings: Surroundings) -> str:
+    """Return the canonical form. Call it where reads are not observed."""
     requests: Sequence[Any] | None = None
-    found, remembered = "", place.remembered
-    for name, label, part, read in ordered(dimensions):
+    found, remembered = "", surroundings.remembered
+    for name, label, component, read in ordered(dimensions):
         value = remembered.get(name)
-        if value is None and part is not None:
-            value = part(place)
+        if value is None and component is not None:
+            value = component(surroundings)
         elif value is None and read is not None:
             if requests is None:
-                requests = place.requests()
+                requests = surroundings.requests()
             value = value_in(requests, read)
         found += f"{label}{value}"
     return found
@@ -269,71 +269,69 @@ def canonical_surroundings(dimensions: frozenset[str], place: Surroundings) -> s
 
 @lru_cache(maxsize=4096)
 def ordered(dimensions: frozenset[str]) -> list[Dimension]:
-    """Return how dimensions are spelled, in an order that is always the same."""
+    """Return how to read dimensions, in a stable order."""
     return [dimension_of(name) for name in sorted(dimensions)]
 
 
 def dimension_of(name: str) -> Dimension:
-    """Return how a dimension is spelled, by its kind: the part of its name before a colon."""
+    """Return how to read a dimension, by its kind: its name up to the colon."""
     kind = kind_of(name)
     if kind in REQUEST_KINDS:
         return Dimension(name, f"{name}\0", None, reader_of(name))
-    return Dimension(name, f"{name}\0", PARTS[kind](name), None)
+    return Dimension(name, f"{name}\0", COMPONENTS[kind](name), None)
 
 
 def value_in(requests: Sequence[Any], read: Reader) -> str:
-    """Spell a value of requests."""
+    """Return the canonical form of a value of each request."""
     if len(requests) == 1:
         return f"R1:{read(requests[0], canonical_value)}"
     return canonical_all("R", [read(one, canonical_value) for one in requests])
 
 
 def needs_surroundings(dimensions: frozenset[str]) -> bool:
-    """Tell whether more must be asked than what is active."""
+    """Tell whether a dimension needs more than the active values."""
     return not ACTIVE.keys() >= dimensions
 
 
-def part_of_active(name: str) -> Part:
-    """Return what spells what is active."""
+def component_of_active(name: str) -> Component:
     read = ACTIVE[name]
-    return lambda place: read() + "\0"
+    return lambda surroundings: read() + "\0"
 
 
-def part_of_users(name: str) -> Part:
-    """Return what spells the users."""
-    return lambda place: canonical_users([identity_of(user) for user in place.users()])
+def component_of_users(name: str) -> Component:
+    return lambda surroundings: canonical_users(
+        [identity_of(user) for user in surroundings.users()]
+    )
 
 
 def canonical_users(identities: list[str]) -> str:
-    """Return the spelling of all users, of what tells each."""
     return canonical_all("U", identities)
 
 
-def part_of_name(name: str) -> Part:
-    """Return what spells what a template has under a name."""
+def component_of_name(name: str) -> Component:
     path = name.removeprefix(NAME)
-    return lambda place: place.form_of(path)
+    return lambda surroundings: surroundings.form_of(path)
 
 
-PARTS: dict[str, Callable[[str], Part]] = {
-    kind_of(NAME): part_of_name,
-    **dict.fromkeys(ACTIVE, part_of_active),
-    USER: part_of_users,
+COMPONENTS: dict[str, Callable[[str], Component]] = {
+    kind_of(NAME): component_of_name,
+    **dict.fromkeys(ACTIVE, component_of_active),
+    USER: component_of_users,
 }
 
 
 def canonical_value(value: object) -> str:
-    """Spell a value of a request; Unstable where nothing tells it from others."""
+    """Return the canonical form of a request's value. Raises Unstable."""
     return canonical_str(value) if type(value) is str else canonical_arguments([value])
 
 
 def current_locale() -> dict[str, str]:
-    """Return what is active, as a place remembers it."""
+    """Return the active values, as Surroundings remember them."""
     return {name: read() + "\0" for name, read in ACTIVE.items()}
 
 
 def user_of(request: Any) -> Any:
-    """Return a request's user, without looking at a lazy one."""
+    """Return a request's user, without evaluating a lazy one."""
     if is_silent():
         return getattr(request, "user", None)
     with unobserved():
@@ -341,7 +339,7 @@ def user_of(request: Any) -> Any:
 
 
 def users_of(named: Any, request: Any, view: Any) -> list[Any]:
-    """Return what a template knows as "user", and the users of the requests that it may get at."""
+    """Return the variable "user", and the users of all requests that the template can reach."""
     found = [named]
     for each in asked_for(request, view):
         user = user_of(each)
@@ -351,7 +349,7 @@ def users_of(named: Any, request: Any, view: Any) -> list[Any]:
 
 
 def requests_of(request: Any, view: Any) -> list[Any]:
-    """Return the requests that a template may get at, with those that they wrap."""
+    """Return the requests that the template can reach, with the requests that they wrap."""
     found: list[Any] = []
     for each in asked_for(request, view):
         for one in inner_requests(each):
@@ -361,7 +359,7 @@ def requests_of(request: Any, view: Any) -> list[Any]:
 
 
 def asked_for(request: Any, view: Any) -> list[Any]:
-    """Return the requests that a template knows, and that which the unit of work answers."""
+    """Return the requests of the template, of the view and of the unit of work."""
     unit = current_unit()
     of_unit = None if unit is None else unit.request
     of_view = None if view is None else getattr(view, "request", None)

@@ -22,9 +22,9 @@ from cachelayers.invalidation.reports import warn_of_draft_once, warn_of_old_per
 from cachelayers.invalidation.tags import CLOCK, table_tag, without_many_rows
 from cachelayers.invalidation.tracked import tracked_tables
 from cachelayers.invalidation.units import Unit, living_unit
-from cachelayers.utils.tracing import running_captures
+from cachelayers.utils.captures import running_captures
 
-Place = tuple[int, int]  # thread, and task or 0
+Location = tuple[int, int]  # thread, and task or 0
 
 
 class Capture:
@@ -41,17 +41,17 @@ class Capture:
         # It was made of the time, or of chance: only a timeout bounds its age too.
         self.asks_clock = False
         self.outer: Capture | None = None  # the one around it, while it captures
-        self._place: Place | None = None  # where it captures
+        self._location: Location | None = None  # where it captures
         self._positions: dict[str, Reading] = {}
         self._tags: dict[str, dict[str, None]] = {}
 
     def begin(self, outer: Capture | None) -> None:
         """Capture what is read here from now on; ``outer``: the one around it."""
-        self.outer, self._place = outer, here()
+        self.outer, self._location = outer, current_location()
 
-    def is_here(self) -> bool:
+    def is_current(self) -> bool:
         """Tell whether it captures in this thread and task; a copied context may name it too."""
-        return self._place == here() and id(self) in running_captures
+        return self._location == current_location() and id(self) in running_captures
 
     def note_tags(self, database: str, tags: Iterable[str]) -> None:
         """Depend on tags whose data is about to be read."""
@@ -91,9 +91,9 @@ class Capture:
             reading = Reading(dependency.incarnation, dependency.position)
             self.add(dependency.database, reading, dependency.tags)
 
-    def seen_before(self) -> list[Dependency]:
+    def earlier_dependencies(self) -> list[Dependency]:
         """Return what was read until now: by the unit, and by the captures around this one."""
-        found = self.unit.seen()
+        found = self.unit.dependencies()
         outer = self.outer
         while outer is not None:
             found += outer.dependencies()
@@ -126,10 +126,12 @@ def capturing(capture: Capture) -> Iterator[None]:
         for taker in takers:
             taker.take_over(capture)
         if outer is None:
-            capture.unit.note_seen(capture.dependencies(), is_shareable=not capture.is_unstorable)
+            capture.unit.add_dependencies(
+                capture.dependencies(), is_shareable=not capture.is_unstorable
+            )
 
 
-def here() -> Place:
+def current_location() -> Location:
     """Return the thread, and in async code the task, that this runs in."""
     # Without an event loop there is no task to ask for, and asking takes an exception.
     task = None if _get_running_loop() is None else current_task()
@@ -147,7 +149,7 @@ def capture_here() -> Capture | None:
     if not running_captures:  # as almost always
         return None
     capture = _capture.get()
-    return capture if capture is not None and capture.is_here() else None
+    return capture if capture is not None and capture.is_current() else None
 
 
 def listening_captures() -> list[Capture]:
@@ -175,11 +177,11 @@ PERMISSIONS = "auth_permission"
 PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
 
 
-def add_all_seen(capture: Capture) -> None:
+def add_all_dependencies(capture: Capture) -> None:
     """Depend on all that was read until now."""
     unit = capture.unit
-    capture.is_unstorable |= unit.has_seen_uncommitted() or unit.may_show_unknown()
-    for dependency in capture.seen_before():
+    capture.is_unstorable |= unit.has_read_uncommitted() or unit.may_depend_on_unknown()
+    for dependency in capture.earlier_dependencies():
         capture.add_dependency(dependency)
 
 
@@ -197,7 +199,7 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
         return False
     mistrust_old_permissions(capture, instance)
     # It may have been read in a transaction that was rolled back since.
-    capture.is_unstorable |= capture.unit.has_seen_uncommitted()
+    capture.is_unstorable |= capture.unit.has_read_uncommitted()
     for database, tags in tags_by_database.items():
         capture.note_tags(database, tags)
         for reading in capture.unit.positions_around(database):
@@ -228,7 +230,9 @@ def mistrust_old_permissions(capture: Capture, user: Model) -> None:
     if database is None or PERMISSIONS not in tracked_tables(database):
         return  # changes of permissions end nothing anyway
     tag = table_tag(PERMISSIONS)
-    if not any(tag in one.tags for one in [*capture.dependencies(), *capture.seen_before()]):
+    if not any(
+        tag in one.tags for one in [*capture.dependencies(), *capture.earlier_dependencies()]
+    ):
         capture.is_unstorable = True
         warn_of_old_permissions_once()
 

@@ -24,13 +24,13 @@ NOW_MS = {
 HIGHEST = 2**63 - 1  # of a position
 
 
-class Unseen(NamedTuple):
+class Invisible(NamedTuple):
     """The rows that a reading could not see yet: from a position on, and those of some others."""
 
     start: int
     positions: tuple[int, ...] = ()
 
-    def is_within(self, other: Unseen) -> bool:
+    def is_within(self, other: Invisible) -> bool:
         """Tell whether whoever has read all but this has read no less than all but the other."""
         return self.start >= other.start and all(
             other.holds(position) for position in self.positions
@@ -53,9 +53,9 @@ class Dialect:
     from_watermark = f"id >= {watermark} - 1"  # and the row before it
     key: tuple[str, ...] = ("id",)  # the columns that no two rows have alike
     ignore = ""
-    # Which server and database this is, as far as SQL can tell; `place` may look at the state `s`,
-    # and is its origin where that fits.
-    here = place = "''"
+    # Which server and database this is, as far as SQL can tell. `current_origin` may read the state
+    # `s`, and equals its origin where that still fits.
+    new_origin = current_origin = "''"
     snapshot = "NULL"
     is_blind = "NULL"  # true: the rows of the log were left out
     gives_positions_again = True  # after an older copy was restored in place
@@ -82,13 +82,13 @@ class Dialect:
         """Read the same from the watermark on, for a process that knows nothing yet."""
         return self._refresh(self.from_watermark)
 
-    def new_since(self, unseen: Unseen, newest: int) -> Sequence[Any]:
+    def new_since(self, invisible: Invisible, newest: int) -> Sequence[Any]:
         """Return the parameters of `refresh`; ``newest``: the last row, which is read again."""
-        return [min(unseen.start, newest)]
+        return [min(invisible.start, newest)]
 
-    def unseen(self, watermark: int, snapshot: str | None) -> Unseen:
+    def invisible(self, watermark: int, snapshot: str | None) -> Invisible:
         """Return what a reading has not seen, by its watermark and snapshot."""
-        return Unseen(watermark)
+        return Invisible(watermark)
 
     def is_beyond(self, floor: int, position: int, snapshot: str | None) -> bool:
         """Tell whether a floor or a row's position is one that this server has not reached."""
@@ -104,7 +104,7 @@ class Dialect:
     @cached_property
     def _head(self) -> str:
         return (
-            f"s.incarnation, s.floor, {self._watermark_or_floor}, s.origin, {self.place},"
+            f"s.incarnation, s.floor, {self._watermark_or_floor}, s.origin, {self.current_origin},"
             f" {self.snapshot}, {self.is_blind}"
         )
 
@@ -184,14 +184,16 @@ class PostgresDialect(Dialect):
             )
         else:
             is_ours = f"s.origin LIKE '%%:' || (SELECT {here})"
-        self.here = here = f"(SELECT {here})"
+        self.new_origin = here = f"(SELECT {here})"
         # A copy in recovery follows a log that its original has looked at.
-        self.place = f"CASE WHEN pg_is_in_recovery() OR {is_ours} THEN s.origin ELSE {here} END"
+        self.current_origin = (
+            f"CASE WHEN pg_is_in_recovery() OR {is_ours} THEN s.origin ELSE {here} END"
+        )
 
-    def new_since(self, unseen: Unseen, newest: int) -> Sequence[Any]:
-        return [unseen.start, list(unseen.positions)]
+    def new_since(self, invisible: Invisible, newest: int) -> Sequence[Any]:
+        return [invisible.start, list(invisible.positions)]
 
-    def unseen(self, watermark: int, snapshot: str | None) -> Unseen:
+    def invisible(self, watermark: int, snapshot: str | None) -> Invisible:
         """Return exactly the transactions that were running, and those still to come.
 
         A copy in recovery does not name the running ones; there, all from the first one on.
@@ -199,8 +201,8 @@ class PostgresDialect(Dialect):
         _, end, running, own = str(snapshot).split(":")
         positions = [int(position) for position in running.split(",") if position]
         if not positions and int(end) > watermark:
-            return Unseen(watermark)
-        return Unseen(int(end), tuple([*positions, int(own)] if own else positions))
+            return Invisible(watermark)
+        return Invisible(int(end), tuple([*positions, int(own)] if own else positions))
 
     def is_beyond(self, floor: int, position: int, snapshot: str | None) -> bool:
         _, end, _, own = str(snapshot).split(":")
@@ -218,7 +220,7 @@ class MySQLDialect(Dialect):
     """MySQL and MariaDB show no watermark: rows count as settled when they are old enough."""
 
     vendor = "mysql"
-    here = place = "CONCAT('mysql:', DATABASE())"
+    new_origin = current_origin = "CONCAT('mysql:', DATABASE())"
     lock = f"SELECT GET_LOCK(CONCAT('{STATE}:', DATABASE()), 10)"
     unlock = f"SELECT RELEASE_LOCK(CONCAT('{STATE}:', DATABASE()))"
 

@@ -16,7 +16,7 @@ from django.db.backends.signals import connection_created
 from cachelayers.invalidation.dependencies import Capture, capture_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import log_of, write_tags
-from cachelayers.invalidation.own_statements import rows_of
+from cachelayers.invalidation.own_statements import fetch_rows
 from cachelayers.invalidation.reports import warn_of_plain_get_once, warn_once
 from cachelayers.invalidation.sql.analysis import Analysis, Effect, database_of
 from cachelayers.invalidation.sql.tokens import Source
@@ -24,8 +24,10 @@ from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
 from cachelayers.invalidation.units import is_written_to, living_unit, running_units
+from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
-from cachelayers.utils.tracing import UNTRACKED, Work, current_work, is_own_read, note_query
+from cachelayers.utils.execute_wrappers import mark_as_own
+from cachelayers.utils.tracing import UNTRACKED, Work, current_work, note_query
 
 # Triggers have logged it, whoever has written.
 OWN_ROWS = (
@@ -33,7 +35,7 @@ OWN_ROWS = (
 )
 
 
-def has_unnoticed_writes(databases: Iterable[str]) -> bool:
+def has_unrecorded_writes(databases: Iterable[str]) -> bool:
     """Tell whether this thread's open transaction in one of the databases has written unnoticed."""
     return any(has_written(connections[database]) for database in databases)
 
@@ -43,10 +45,12 @@ def has_written(connection: BaseDatabaseWrapper) -> bool:
     if not transaction_of(connection).is_open():
         return False
     if connection.vendor == "sqlite":
-        return changes_of(connection) != noticed_of(connection) and has_logged(connection)
+        return total_changes_of(connection) != recorded_changes_of(connection) and has_logged(
+            connection
+        )
     if connection.vendor == "postgresql":
         try:
-            return bool(rows_of(connection, OWN_ROWS))
+            return bool(fetch_rows(connection, OWN_ROWS))
         except DatabaseError:
             return True
     return False
@@ -64,7 +68,7 @@ def has_logged(connection: BaseDatabaseWrapper) -> bool:
         return True
     try:
         return bool(
-            rows_of(connection, f"SELECT 1 FROM {LOG} WHERE id >= {known.watermark} LIMIT 1")
+            fetch_rows(connection, f"SELECT 1 FROM {LOG} WHERE id >= {known.watermark} LIMIT 1")
         )
     except DatabaseError:
         return True
@@ -76,7 +80,7 @@ def has_logged(connection: BaseDatabaseWrapper) -> bool:
 def note_begin(connection: BaseDatabaseWrapper) -> None:
     """Begin to count with a transaction."""
     if connection.vendor == "sqlite":
-        remember(connection, changes_of(connection))
+        record_changes(connection, total_changes_of(connection))
 
 
 def counts_changes(connection: BaseDatabaseWrapper) -> bool:
@@ -90,25 +94,27 @@ def logged_changes(connection: BaseDatabaseWrapper) -> Iterator[None]:
     if not counts_changes(connection):
         yield
         return
-    before = changes_of(connection)
+    before = total_changes_of(connection)
     try:
         yield
     finally:
-        remember(connection, noticed_of(connection) + changes_of(connection) - before)
+        record_changes(
+            connection, recorded_changes_of(connection) + total_changes_of(connection) - before
+        )
 
 
-def changes_of(connection: BaseDatabaseWrapper) -> int:
+def total_changes_of(connection: BaseDatabaseWrapper) -> int:
     """Return how many rows the connection has changed since it was opened."""
     return int(connection.connection.total_changes)
 
 
-def noticed_of(connection: BaseDatabaseWrapper) -> int:
+def recorded_changes_of(connection: BaseDatabaseWrapper) -> int:
     """Return how many of them were changed before the transaction, or noticed; or less."""
     number, changes = connection.__dict__.get("_cachelayers_changes", (-1, -1))
     return int(changes) if number == transaction_of(connection).number else -1
 
 
-def remember(connection: BaseDatabaseWrapper, changes: int) -> None:
+def record_changes(connection: BaseDatabaseWrapper, changes: int) -> None:
     """Remember it for the present transaction."""
     number = transaction_of(connection).number
     cast(Any, connection)._cachelayers_changes = (number, changes)
@@ -144,7 +150,9 @@ def caller_of_backend(frame: FrameType | None) -> str:
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 
 
-def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+def wrap_execute(
+    execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
     """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
     connection: BaseDatabaseWrapper = context["connection"]
     text = text_of(sql, connection)
@@ -173,8 +181,8 @@ def notice(execute: Execute, sql: Any, params: Any, many: bool, context: dict[st
     )
 
 
-# Our own statements on the log go past it.
-notice.is_cachelayers_notice = True  # type: ignore[attr-defined]
+# The statements of the cache and of the log go past it.
+mark_as_own(wrap_execute, own_changes=logged_changes)
 
 
 def time_read(
@@ -215,7 +223,7 @@ def note_read(connection: BaseDatabaseWrapper, analysis: Analysis, text: str, pa
     if analysis.gives_rows and (analysis.tables or analysis.doubt):
         unit = living_unit()
         for one in running_units() if unit is None else [unit]:
-            one.has_seen_unknown |= bool(analysis.doubt)
+            one.has_read_unknown |= bool(analysis.doubt)
             if analysis.tables:
                 one.note_read(connection, analysis.read_tags(params))
     if captures := listening_captures():
@@ -338,9 +346,9 @@ def wrap_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any)
     if connection.alias not in connections.settings:
         return
     transaction_of(connection)  # from now on it is known when a transaction may have begun
-    if notice not in connection.execute_wrappers:
+    if wrap_execute not in connection.execute_wrappers:
         # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
-        connection.execute_wrappers.insert(0, notice)
+        connection.execute_wrappers.insert(0, wrap_execute)
 
 
 def wrap_all_connections() -> None:

@@ -61,10 +61,10 @@ def mirrored_by(connection: BaseDatabaseWrapper) -> str | None:
     return mirror
 
 
-def place_of(connection: BaseDatabaseWrapper, place: str) -> str:
+def origin_of(connection: BaseDatabaseWrapper, origin: str) -> str:
     """Return where a log is at home; ``place``: as far as SQL tells."""
     if connection.vendor != "sqlite":
-        return place
+        return origin
     # A file that was put in the place of another has another number.
     with suppress(OSError):
         return f"sqlite:{os.stat(connection.settings_dict['NAME']).st_ino}"  # noqa: PTH116
@@ -98,12 +98,12 @@ def replace_state(database: str, was: str | None) -> None:
             cursor.execute(f"DELETE FROM {STATE}")
             if dialect.forget_rows:
                 cursor.execute(dialect.forget_rows)
-            cursor.execute(f"SELECT {dialect.here}")
-            here = place_of(connection, cursor.fetchall()[0][0])
+            cursor.execute(f"SELECT {dialect.new_origin}")
+            origin = origin_of(connection, cursor.fetchall()[0][0])
             # An id of its own: the state in a dump of another log is neither taken for it nor
             # refused.
             number = random.randrange(2, SAFE_IN_JSON)  # noqa: S311 - not a secret
-            cursor.execute(dialect.new_state, [number, uuid4().hex, here])
+            cursor.execute(dialect.new_state, [number, uuid4().hex, origin])
 
 
 def replace_in_thread(database: str, was: str | None) -> None:
@@ -128,9 +128,9 @@ def locked(connection: BaseDatabaseWrapper, dialect: Dialect) -> Iterator[Any]:
 
 def is_settled(connection: BaseDatabaseWrapper, cursor: Any, dialect: Dialect, was: str) -> bool:
     """Tell whether there is one state, of this place, and not that of an incarnation."""
-    cursor.execute(f"SELECT s.incarnation, s.origin, {dialect.place} FROM {STATE} s")
+    cursor.execute(f"SELECT s.incarnation, s.origin, {dialect.current_origin} FROM {STATE} s")
     states = cursor.fetchall()
     if len(states) != 1:
         return False
-    [(incarnation, origin, place)] = states
-    return bool(incarnation != was and origin == place_of(connection, place))
+    [(incarnation, origin, current)] = states
+    return bool(incarnation != was and origin == origin_of(connection, current))

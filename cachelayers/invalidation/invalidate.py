@@ -15,12 +15,12 @@ from cachelayers.invalidation.tags import (
     all_rows_tag,
     row_tag,
     table_tag,
-    warn_of_misspelt,
-    word_tag,
+    user_tag,
+    warn_of_misspelt_tag,
 )
 from cachelayers.invalidation.tracked import (
     TrackedTable,
-    concrete_parts,
+    concrete_models,
     log_database,
     tracked_tables,
 )
@@ -45,7 +45,7 @@ def invalidate(*targets: Target, using: str | None = None) -> None:
             tags.setdefault(database, []).append(tag)
     for target in targets:
         if isinstance(target, str):
-            warn_of_misspelt(target)
+            warn_of_misspelt_tag(target)
     write_invalidations(tags)
 
 
@@ -67,7 +67,7 @@ def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
 def tags_of(target: Target, using: str | None) -> Iterable[tuple[str, str]]:
     """Return pairs of database and tag."""
     if isinstance(target, str):
-        return [(using or log_database(), word_tag(target))]
+        return [(using or log_database(), user_tag(target))]
     if isinstance(target, Model):
         return tags_of_instance(target, using)
     if isinstance(target, type) and issubclass(target, Model):
@@ -89,7 +89,7 @@ def tags_of_instance(instance: Model, using: str | None) -> Iterable[tuple[str, 
     model = type(instance)
     database = using or instance._state.db or router.db_for_write(model, instance=instance)
     found = []
-    for part in concrete_parts(model):
+    for part in concrete_models(model):
         table = table_of(part, database)
         found.append((database, table_tag(table.name)))
         text = key_text_of(instance, part, table, database)
@@ -101,7 +101,7 @@ def tags_of_instance(instance: Model, using: str | None) -> Iterable[tuple[str, 
 
 def tables_of(model: type[Model], database: str) -> list[TrackedTable]:
     """Return the tracked tables of a model and its parents."""
-    return [table_of(part, database) for part in concrete_parts(model)]
+    return [table_of(part, database) for part in concrete_models(model)]
 
 
 def table_of(model: type[Model], database: str) -> TrackedTable:
@@ -125,7 +125,7 @@ def tags_of_row(instance: Model) -> dict[str, list[str]]:
         return {}
     tracked, connection = tracked_tables(database), connections[database]
     found = []
-    for part in concrete_parts(type(instance)):
+    for part in concrete_models(type(instance)):
         behind = database_of(connection).tables_behind(connection, part._meta.db_table)
         found += [*(table_tag(table.name) for table in behind), *([SCHEMA_TAG] if behind else [])]
         table = tracked.get(part._meta.db_table)

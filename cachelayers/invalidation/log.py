@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.invalidation.dialects import Unseen
+from cachelayers.invalidation.dialects import Invisible
 from cachelayers.invalidation.incarnations import (
     LogUnreadable,
     begin_anew,
     dialect_of,
     is_in_snapshot,
     mirrored_by,
-    place_of,
+    origin_of,
     replace_state,
 )
 from cachelayers.invalidation.own_statements import (
@@ -47,18 +47,18 @@ class TagFollower:
         # Rows at or above the watermark are read again, since older ones may still be committed.
         self._seen: set[LoggedTag] = set()
 
-    def take(self, rows: Iterable[LoggedTag], watermark: int, *, begins_anew: bool) -> None:
+    def add(self, rows: Iterable[LoggedTag], watermark: int, *, begins_anew: bool) -> None:
         """Take what a refresh has read; ``begins_anew``: it is another log than before."""
         found = set(rows)
         self._everything = self._everything or begins_anew
         self._new.update(tag for tag, _ in found - self._seen)
         self._seen = {(tag, position) for tag, position in found if position >= watermark}
 
-    def gathered(self) -> Sequence[str] | None:
+    def new_tags(self) -> Sequence[str] | None:
         """Return the tags that are new; None: anything may have changed."""
         return None if self._everything else list(self._new)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Begin to gather anew."""
         self._new, self._everything = set(), False
 
@@ -82,7 +82,7 @@ logger = logging.getLogger("cachelayers.invalidation")
 MOST_TAGS = 200_000  # remembered by a process, some 30 MB; beyond, all are forgotten
 TAGS_PER_STATEMENT = 100
 MOST_RENEWALS = 5  # of one log by one process in a minute
-NOTHING_SEEN = Unseen(0)
+NOTHING_INVISIBLE = Invisible(0)
 NEVER = -1  # the position of a tag that is not in the log
 
 
@@ -100,7 +100,7 @@ class Row(NamedTuple):
     floor: int
     watermark: int
     origin: str
-    place: str  # where the connection leads; of the log's own place it is the origin
+    current_origin: str  # where the connection leads
     snapshot: str | None
     is_blind: bool | None
     at: int | None
@@ -155,7 +155,7 @@ class Dependency(NamedTuple):
 class Known:
     """What has been read of one incarnation. Replaced as a whole, so that no reader mixes two.
 
-    Every row at or above ``known_from`` but those of ``unseen`` is in ``last``. What is older is
+    Every row at or above ``known_from`` but those of ``invisible`` is in ``last``. What is older is
     looked up when an older entry asks for it, and remembered in ``older``.
     """
 
@@ -163,7 +163,7 @@ class Known:
     known_from: int
     watermark: int
     floor: int
-    unseen: Unseen = NOTHING_SEEN
+    invisible: Invisible = NOTHING_INVISIBLE
     last: dict[str, int] = field(default_factory=dict)
     older: dict[str, int] = field(default_factory=dict)
     newest: LogRow | None = None  # by its position, where positions may be given again
@@ -209,7 +209,7 @@ class ProcessLog:
             known_from=head.watermark,
             watermark=head.watermark,
             floor=head.floor,
-            unseen=dialect.unseen(head.watermark, head.snapshot),
+            invisible=dialect.invisible(head.watermark, head.snapshot),
             newest=newest_of(rows) if dialect.gives_positions_again else None,
         )
         with self._lock:
@@ -226,11 +226,11 @@ class ProcessLog:
         known = self.known
         if known is None:
             return None
-        connection, unseen = connections[self.database], known.unseen
+        connection, invisible = connections[self.database], known.invisible
         rows = self._read(connection, known)
         if not rows or any(row.incarnation != known.incarnation for row in rows):
             return None
-        return [row.tag for row in rows if row.position and unseen.holds(row.position)]
+        return [row.tag for row in rows if row.position and invisible.holds(row.position)]
 
     def follow(self) -> TagFollower:
         """Return what gathers new tags from now on."""
@@ -238,16 +238,16 @@ class ProcessLog:
             self._followers.append(TagFollower())
             return self._followers[-1]
 
-    def empty(self, follower: TagFollower, take: Callable[[Sequence[str] | None], None]) -> None:
-        """Give ``take`` the tags that a follower has gathered; None: anything may have changed.
+    def drain(self, follower: TagFollower, take: Callable[[Sequence[str] | None], None]) -> None:
+        """Give ``take`` the tags that a follower has new_tags; None: anything may have changed.
 
         They are forgotten when it has come to its end.
         """
         with self._lock:
-            take(follower.gathered())
-            follower.forget()
+            take(follower.new_tags())
+            follower.clear()
 
-    def vouches_for(self, incarnation: str, position: int, tags: Sequence[str]) -> bool:
+    def is_unchanged_since(self, incarnation: str, position: int, tags: Sequence[str]) -> bool:
         """Tell whether nothing that the tags name has changed since a position.
 
         Takes a statement where the position is older than what this process has read.
@@ -261,7 +261,7 @@ class ProcessLog:
         for tag in tags:
             if last.get(tag, NEVER) >= position:
                 return False
-        return position >= known.known_from or self._vouches_before(known, position, tags)
+        return position >= known.known_from or self._is_unchanged_before(known, position, tags)
 
     def knows_since(self, position: int) -> bool:
         """Tell whether vouching for an entry of that position takes no statement."""
@@ -305,7 +305,7 @@ class ProcessLog:
             self._renew(connection, reading.incarnation)
         return False
 
-    def _vouches_before(self, known: Known, position: int, tags: Sequence[str]) -> bool:
+    def _is_unchanged_before(self, known: Known, position: int, tags: Sequence[str]) -> bool:
         """Tell the same of a time before this process began to read."""
         older = known.older
         found = {tag: older[tag] for tag in tags if tag in older}
@@ -353,16 +353,16 @@ class ProcessLog:
         dialect = dialect_of(connection)
         if known is None:
             return self._rows(connection, dialect.first_refresh, [])
-        newest = known.newest.position if known.newest else known.unseen.start
-        return self._rows(connection, dialect.refresh, dialect.new_since(known.unseen, newest))
+        newest = known.newest.position if known.newest else known.invisible.start
+        return self._rows(connection, dialect.refresh, dialect.new_since(known.invisible, newest))
 
     def _fetch(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[Row]:
         """Read the same, of a log that is at home here: it begins where there is none."""
         rows = self._read(connection, known)
-        if not rows or not self._is_at_home(connection, rows):
+        if not rows or not self._is_own_log(connection, rows):
             self._renew(connection, rows[0].incarnation if rows else "")
             rows = self._read(connection, None)
-            if not rows or not self._is_at_home(connection, rows):
+            if not rows or not self._is_own_log(connection, rows):
                 raise LogUnreadable(
                     f"The log in DATABASES[{self.database!r}] is another database's, and cannot be"
                     " begun anew within this transaction."
@@ -374,7 +374,7 @@ class ProcessLog:
             )
         return rows
 
-    def _is_at_home(self, connection: BaseDatabaseWrapper, rows: Sequence[Row]) -> bool:
+    def _is_own_log(self, connection: BaseDatabaseWrapper, rows: Sequence[Row]) -> bool:
         """Tell whether this is one log, which was begun in this place.
 
         One that a dump or a fixture has brought along stands beside it, or was begun elsewhere, or
@@ -383,7 +383,7 @@ class ProcessLog:
         head, highest = rows[0], max(row.position or 0 for row in rows)
         is_copy = mirrored_by(connection) is not None  # of what its original has looked at
         return (
-            (is_copy or head.origin == place_of(connection, head.place))
+            (is_copy or head.origin == origin_of(connection, head.current_origin))
             and all(row.incarnation == head.incarnation for row in rows)
             and not dialect_of(connection).is_beyond(head.floor, highest, head.snapshot)
         )
@@ -442,7 +442,7 @@ class ProcessLog:
         if known is None or begins_anew:
             known = read
         last = known.last
-        seen = NOTHING_SEEN if begins_anew else known.unseen
+        seen = NOTHING_INVISIBLE if begins_anew else known.invisible
         for *_, tag, position in rows:
             if tag is not None and position > last.get(tag, NEVER):
                 last[tag] = position
@@ -450,13 +450,19 @@ class ProcessLog:
             known.newest = read.newest
         known.floor = max(known.floor, read.floor)
         known.watermark = max(known.watermark, read.watermark)
-        if read.unseen.is_within(known.unseen):  # not that of an older statement
-            known.unseen = read.unseen
+        if read.invisible.is_within(known.invisible):  # not that of an older statement
+            known.invisible = read.invisible
         if len(last) > MOST_TAGS:
             mark = known.watermark
             kept = {tag: position for tag, position in last.items() if position >= mark}
             known = Known(
-                known.incarnation, mark, mark, known.floor, known.unseen, kept, newest=known.newest
+                known.incarnation,
+                mark,
+                mark,
+                known.floor,
+                known.invisible,
+                kept,
+                newest=known.newest,
             )
         self.known = known
         for follower in self._followers:
@@ -465,7 +471,7 @@ class ProcessLog:
                 for *_, tag, position in rows
                 if tag is not None and seen.holds(position)
             )
-            follower.take(logged, read.watermark, begins_anew=begins_anew)
+            follower.add(logged, read.watermark, begins_anew=begins_anew)
 
 
 def write_tags_in_time(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from cachelayers.utils.answers import (
     outside_event_loop,
     undone_at_failure,
 )
+from cachelayers.utils.execute_wrappers import is_own
 from cachelayers.utils.locks import no_fork_within
 from cachelayers.utils.time_limits import (
     SLOW_FAILURE_SECONDS,
@@ -33,7 +34,7 @@ from cachelayers.utils.time_limits import (
 )
 
 
-def rows_of(
+def fetch_rows(
     connection: BaseDatabaseWrapper, statement: str, *, answers_before: int = 0
 ) -> list[tuple[Any, ...]]:
     """Return the rows of a statement without parameters, after so many others in its message."""
@@ -102,7 +103,7 @@ def _run_in_time(
         undo = Undo(limit.undo)
         stack.enter_context(answered_within(connection, seconds, undo))
         stack.enter_context(undone_at_failure(connection, undo))
-        stack.enter_context(unnoticed(connection))
+        stack.enter_context(without_execute_wrapper(connection))
         if connection.vendor == "sqlite":
             stack.enter_context(locked_no_longer_than(connection, seconds))
         cursor = stack.enter_context(connection.cursor())
@@ -126,15 +127,13 @@ def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
 
 
 @contextmanager
-def unnoticed(connection: BaseDatabaseWrapper) -> Iterator[None]:
+def without_execute_wrapper(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Leave our own execute wrapper out, to which our own statements mean nothing."""
     # First: a connection that is made within the block would get the wrapper for that block only.
     if connection.connection is None and not connection.in_atomic_block:
         connection.ensure_connection()
     usual = connection.execute_wrappers
-    connection.execute_wrappers = [
-        one for one in usual if not getattr(one, "is_cachelayers_notice", False)
-    ]
+    connection.execute_wrappers = [one for one in usual if not is_own(one)]
     try:
         yield
     finally:

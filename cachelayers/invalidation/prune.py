@@ -40,7 +40,7 @@ def prune(database: str) -> Pruned:
             return Pruned(redundant, old)
 
 
-def prune_now_and_then(database: str) -> None:
+def prune_occasionally(database: str) -> None:
     """Prune a step once in a while; not within a transaction, whose locks would last."""
     if random.randrange(ONE_IN):  # noqa: S311 - not a secret
         return

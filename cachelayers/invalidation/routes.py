@@ -17,8 +17,8 @@ from django.db import DatabaseError, connections, router
 
 from cachelayers.invalidation.incarnations import mirrored_by
 from cachelayers.invalidation.log import Dependency, log_of
-from cachelayers.invalidation.reports import warn_of_other_home_once
-from cachelayers.invalidation.tags import HOME, all_rows_tag, home_tag, table_tag
+from cachelayers.invalidation.reports import warn_of_other_route_once
+from cachelayers.invalidation.tags import ROUTE, all_rows_tag, route_tag, table_tag
 from cachelayers.invalidation.tracked import Model, tracked_models
 from cachelayers.invalidation.units import Unit
 from cachelayers.routers import CacheRouter
@@ -48,42 +48,42 @@ def chosen_to_write(model: Model) -> str | None:
     return None
 
 
-def with_homes(dependencies: Sequence[Dependency]) -> Sequence[Dependency]:
+def with_routes(dependencies: Sequence[Dependency]) -> Sequence[Dependency]:
     """Return dependencies that say which databases routers have chosen for their tables."""
     if not are_there_routers():
         return dependencies
-    return [one._replace(tags=with_home_tags(one.database, one.tags)) for one in dependencies]
+    return [one._replace(tags=with_route_tags(one.database, one.tags)) for one in dependencies]
 
 
-def with_home_tags(database: str, tags: Sequence[str]) -> Sequence[str]:
+def with_route_tags(database: str, tags: Sequence[str]) -> Sequence[str]:
     """Return tags of a database, and behind them where routers send writes to their tables.
 
     But of tables for which routers would not have chosen that database: code has named it.
     """
-    homes = {tag: None for tag in tags if tag.startswith(HOME)}
+    homes = {tag: None for tag in tags if tag.startswith(ROUTE)}
     by_tag, connection = models_by_tag(tracked_models()), connections[database]
     for model in dict.fromkeys(by_tag[tag] for tag in tags if tag in by_tag):
         home = chosen_to_write(model)
         if home is None:
             continue
         if database in {home, chosen_to_read(model)} or mirrored_by(connection) == home:
-            homes[home_tag(model._meta.db_table, home)] = None
+            homes[route_tag(model._meta.db_table, home)] = None
     return [*(tag for tag in tags if tag not in homes), *homes]
 
 
-def homes_in(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
+def routes_in(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the tables whose database routers have chosen, each with that."""
-    for tag in reversed(tags):  # where with_home_tags() has put them
-        if not tag.startswith(HOME):
+    for tag in reversed(tags):  # where with_route_tags() has put them
+        if not tag.startswith(ROUTE):
             return
-        table, _, home = tag.removeprefix(HOME).rpartition(":")
+        table, _, home = tag.removeprefix(ROUTE).rpartition(":")
         yield table, home
 
 
-def is_at_home(unit: Unit, incarnation: str, tags: Sequence[str]) -> bool:
+def is_routed_the_same(unit: Unit, incarnation: str, tags: Sequence[str]) -> bool:
     """Tell whether routers send the reader of an entry where they have sent its maker."""
     by_tag = models_by_tag(tracked_models())
-    for table, home in homes_in(tags):
+    for table, home in routes_in(tags):
         model = by_tag.get(table_tag(table))
         if model is None:
             continue
@@ -91,7 +91,7 @@ def is_at_home(unit: Unit, incarnation: str, tags: Sequence[str]) -> bool:
         if chosen is None:
             return False
         if chosen != home and not has_log(unit, chosen, incarnation):
-            warn_of_other_home_once(table, home, chosen)
+            warn_of_other_route_once(table, home, chosen)
             return False
     return True
 
@@ -103,7 +103,9 @@ def has_log(unit: Unit, database: str, incarnation: str) -> bool:
     return known is not None and known.incarnation == incarnation
 
 
-def database_to_ask(unit: Unit, database: str, incarnation: str, tags: Sequence[str]) -> str | None:
+def database_to_check(
+    unit: Unit, database: str, incarnation: str, tags: Sequence[str]
+) -> str | None:
     """Return the alias whose log is to vouch for an entry that was made from ``database``.
 
     None: the original cannot be asked, the copy has another log, which says nothing of it, or
@@ -115,7 +117,7 @@ def database_to_ask(unit: Unit, database: str, incarnation: str, tags: Sequence[
     if model is None:
         return database
     try:
-        if not is_at_home(unit, incarnation, tags):
+        if not is_routed_the_same(unit, incarnation, tags):
             return None
         chosen = chosen_to_read(model)
         if chosen is None or chosen == database or chosen != chosen_to_write(model):

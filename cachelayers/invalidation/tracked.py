@@ -108,7 +108,7 @@ def _tracked_models(track: tuple[str, ...]) -> frozenset[Model]:
         part
         for target in track
         for model in models_known_by(target)
-        for part in concrete_parts(model)
+        for part in concrete_models(model)
         if part._meta.app_label != "cachelayers"
     )
 
@@ -121,7 +121,7 @@ def models_known_by(target: str) -> list[Model]:
         return []
 
 
-def concrete_parts(model: Model) -> Iterator[Model]:
+def concrete_models(model: Model) -> Iterator[Model]:
     """Yield the model whose table it is, and those of its parents: a read joins them."""
     concrete = model._meta.concrete_model
     if concrete is not None and not concrete._meta.swapped:
@@ -146,12 +146,12 @@ def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, Track
     if vendor not in LOGGED_VENDORS:
         return NO_TABLES
     return {
-        model._meta.db_table: describe(model, vendor)
+        model._meta.db_table: tracked_table_of(model, vendor)
         for model in sorted(_tracked_models(track), key=lambda model: model._meta.db_table)
     }
 
 
-def describe(model: Model, vendor: str) -> TrackedTable:
+def tracked_table_of(model: Model, vendor: str) -> TrackedTable:
     """Return a model's table; two models may share one, and then have the same key."""
     key = model._meta.pk
     kind = kind_of(key, vendor) if key is not None else None

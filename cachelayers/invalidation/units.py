@@ -22,14 +22,14 @@ from django.utils.asyncio import async_unsafe
 
 from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
 from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readings, log_of
-from cachelayers.invalidation.prune import prune_now_and_then
+from cachelayers.invalidation.prune import prune_occasionally
 from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
 from cachelayers.utils.counters import heartbeat
 from cachelayers.utils.locks import ForkSafeLock, cache_of
 
 NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
-MOST_SEEN = 500  # dependencies that a unit notes before it merges them
+MOST_DEPENDENCIES = 500  # dependencies that a unit notes before it merges them
 # After which a unit reads the log again: some last as long as a process.
 LONGEST_READING_SECONDS = 5.0
 AGE_SECONDS = 1.0  # after which a response that is streamed is too old for its unit's position
@@ -72,16 +72,16 @@ class Unit:
         self.refreshed: set[str] = set()  # databases whose log was read since they were written to
         self._dirt: dict[str, Moment] = {}
         self._unreadable: dict[str, tuple[Moment, str]] = {}  # and why
-        self._seen: list[Dependency] = []
+        self._dependencies: list[Dependency] = []
         # By database: the number of the transaction that it began in, and tags that were read there
         # when the log was not.
         self._transactions_before: dict[str, int] = {}
-        self._unplaced: dict[str, dict[str, None]] = {}
+        self._unpositioned_tags: dict[str, dict[str, None]] = {}
         self._caches: dict[tuple[int, str], BaseCache] = {}
         # It has read what was not committed then: nobody else may see what is made of it.
-        self.has_seen_unshareable = False
+        self.has_read_unshareable = False
         # Outside of any recall it has run what is not understood: what is shown may be of it.
-        self.has_seen_unknown = False
+        self.has_read_unknown = False
         for connection in connections.all(initialized_only=True):
             transaction = transaction_of(connection)
             if transaction.is_open():
@@ -151,11 +151,11 @@ class Unit:
                 transaction = transaction_of(connection)
                 self._unreadable[database] = Moment(transaction, transaction.number), str(error)
             raise
-        if database in self._unplaced:
-            reading = self._place(database, reading)
+        if database in self._unpositioned_tags:
+            reading = self._position_of_earlier_reads(database, reading)
         self._positions.setdefault(database, reading)
         self.refreshed.add(database)
-        prune_now_and_then(database)
+        prune_occasionally(database)
 
     def _refuse_again(self, connection: BaseDatabaseWrapper) -> None:
         """Raise LogUnreadable in a transaction in which that was raised: it costs a statement."""
@@ -206,14 +206,14 @@ class Unit:
         nothing is ever made of it. The log is read when something is.
         """
         database = connection.alias
-        self.has_seen_unshareable |= is_written_to(connection)
+        self.has_read_unshareable |= is_written_to(connection)
         if database in self._positions:
-            self.note_seen([Dependency(database, *self._positions[database], tags)])
+            self.add_dependencies([Dependency(database, *self._positions[database], tags)])
         elif database in self._transactions_before:
-            self._unplaced.setdefault(database, {}).update(dict.fromkeys(tags))
+            self._unpositioned_tags.setdefault(database, {}).update(dict.fromkeys(tags))
         else:
             self._fix_position_before_read(database)
-            self.note_seen([Dependency(database, *self.position(database), tags)])
+            self.add_dependencies([Dependency(database, *self.position(database), tags)])
 
     def _fix_position_before_read(self, database: str) -> None:
         if reading := self._began_with.get(database):
@@ -223,7 +223,7 @@ class Unit:
             self.refresh(database)
         self._positions.setdefault(database, NOWHERE)  # nothing made of it can be stored
 
-    def _place(self, database: str, reading: Reading) -> Reading:
+    def _position_of_earlier_reads(self, database: str, reading: Reading) -> Reading:
         """Return the position of what was read before the log was.
 
         Within one transaction of SQLite all that is read is of one moment, the log too.
@@ -234,40 +234,45 @@ class Unit:
             return reading
         return NOWHERE
 
-    def note_seen(self, dependencies: Iterable[Dependency], *, is_shareable: bool = True) -> None:
+    def add_dependencies(
+        self, dependencies: Iterable[Dependency], *, is_shareable: bool = True
+    ) -> None:
         """Remember what was read outside of any recall, or by an outermost one.
 
         What is made of it later, such as a fragment of a page, depends on it without reading again.
         """
-        self._seen.extend(dependencies)
-        self.has_seen_unshareable |= not is_shareable
-        if len(self._seen) > MOST_SEEN:
-            self._merge_seen()
+        self._dependencies.extend(dependencies)
+        self.has_read_unshareable |= not is_shareable
+        if len(self._dependencies) > MOST_DEPENDENCIES:
+            self._merge_dependencies()
 
-    def seen(self) -> list[Dependency]:
+    def dependencies(self) -> list[Dependency]:
         """Return all that was read since the unit began, and in those around it."""
-        for database, tags in list(self._unplaced.items()):
-            self._seen.append(Dependency(database, *self.position(database), list(tags)))
+        for database, tags in list(self._unpositioned_tags.items()):
+            self._dependencies.append(Dependency(database, *self.position(database), list(tags)))
             tags.clear()
-        self._merge_seen()
-        return [*self._seen, *(self.parent.seen() if self.parent is not None else ())]
+        self._merge_dependencies()
+        return [
+            *self._dependencies,
+            *(self.parent.dependencies() if self.parent is not None else ()),
+        ]
 
-    def _merge_seen(self) -> None:
+    def _merge_dependencies(self) -> None:
         with _merging:  # in place: what another thread adds meanwhile stands behind it
-            count = len(self._seen)
-            self._seen[:count] = merge(self._seen[:count])
+            count = len(self._dependencies)
+            self._dependencies[:count] = merge(self._dependencies[:count])
 
-    def has_seen_uncommitted(self) -> bool:
+    def has_read_uncommitted(self) -> bool:
         """Tell whether it, or one around it, has read what was not committed then."""
         unit: Unit | None = self
-        while unit is not None and not unit.has_seen_unshareable:
+        while unit is not None and not unit.has_read_unshareable:
             unit = unit.parent
         return unit is not None
 
-    def may_show_unknown(self) -> bool:
+    def may_depend_on_unknown(self) -> bool:
         """Tell whether it, or one around it, has read what nobody can tell changes of."""
         unit: Unit | None = self
-        while unit is not None and not unit.has_seen_unknown:
+        while unit is not None and not unit.has_read_unknown:
             unit = unit.parent
         return unit is not None
 

@@ -3,7 +3,7 @@
 from cachelayers.lookup.batches import Requested, peek_many, recall_many_after_peeking
 from cachelayers.lookup.calls import (
     Options,
-    add_given,
+    add_rows_of_argument,
     ainvalidate_key,
     arecall,
     arefresh,
@@ -16,30 +16,31 @@ from cachelayers.lookup.calls import (
     refresh,
     warm,
 )
-from cachelayers.lookup.peeking import MISS, UNREAD, peek
+from cachelayers.lookup.peeking import MISS, NOT_READ, peek
 from cachelayers.lookup.policy import (
     UNSET,
     Policy,
     Timeout,
+    cached_user_tags,
     cap_timeout,
     check_times,
-    remembered_tags,
     report,
 )
 from cachelayers.lookup.tokens import has_form_field, has_token_of
 
 __all__ = [
     "MISS",
-    "UNREAD",
+    "NOT_READ",
     "UNSET",
     "Options",
     "Policy",
     "Requested",
     "Timeout",
-    "add_given",
+    "add_rows_of_argument",
     "ainvalidate_key",
     "arecall",
     "arefresh",
+    "cached_user_tags",
     "cap_timeout",
     "check_times",
     "has_form_field",
@@ -54,7 +55,6 @@ __all__ = [
     "recall_by",
     "recall_many_after_peeking",
     "refresh",
-    "remembered_tags",
     "report",
     "warm",
 ]

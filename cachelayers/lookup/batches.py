@@ -15,35 +15,35 @@ from typing import Any
 from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.conf import package_settings
-from cachelayers.entries import Envelope, seal
+from cachelayers.entries import Envelope, pack_envelope
 from cachelayers.invalidation.units import Unit, current_unit, some_unit
 from cachelayers.lookup.flow import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
-    LOOKS_AT_NOBODY,
     MISSING,
+    POLLS_WITHOUT_HOLDER,
     Found,
     Lease,
     State,
     compute_untracked,
     find,
-    give_back,
     make_entry,
+    release_lease,
 )
 from cachelayers.lookup.observing import note_found, note_peeked
-from cachelayers.lookup.peeking import MISS, UNREAD, judge
+from cachelayers.lookup.peeking import MISS, NOT_READ, valid_value
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.steps import AwaitFlight, CacheStep, ReadLease, Sleep, Steps, TakeLease
+from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import run
 from cachelayers.utils.locks import cache_of
 from cachelayers.utils.single_flight import begin_or_join, complete
 from cachelayers.utils.tracing import (
     TracedRecall,
+    active_traces,
     begin_recall,
-    going_on,
     note_layer,
-    own_read,
-    take_layer,
+    pop_layer,
     within_recall,
 )
 
@@ -54,7 +54,7 @@ class Requested:
 
     policy: Policy
     compute: Callable[[], Any]
-    stored: Any = UNREAD  # what was read there before
+    stored: Any = NOT_READ  # what was read there before
     traced: TracedRecall | None = None  # where it is followed
 
 
@@ -62,13 +62,13 @@ def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     """Do as peek() does for many keys, in one bulk read."""
     unit = current_unit()
     if unit is None or unit.is_over or unit.is_dirty():
-        return [(MISS, UNREAD)] * len(keys)
+        return [(MISS, NOT_READ)] * len(keys)
     stored = read_many(alias, keys)
-    layer = take_layer() if going_on else ""
+    layer = pop_layer() if active_traces else ""
     found = []
     for key in keys:
         one = stored.get(key)
-        value = judge(unit, one, is_shown_only=True)
+        value = valid_value(unit, one, is_shown_only=True)
         if value is not MISS:
             note_layer(layer)
             note_peeked(alias, key, one)
@@ -85,14 +85,14 @@ def recall_many_after_peeking(wanted: Sequence[Requested]) -> list[Any]:
 
 def recall_steps(wanted: Sequence[Requested], unit: Unit) -> Steps:
     """Get the values, from the cache or by computing them."""
-    if going_on:
+    if active_traces:
         wanted = [
             replace(one, traced=begin_recall(one.policy.alias, one.policy.key)) for one in wanted
         ]
     if unit.is_dirty():
         values = []
         for one in wanted:
-            value = yield from part_of(one, compute_untracked(one.policy, one.compute, unit))
+            value = yield from traced_as(one, compute_untracked(one.policy, one.compute, unit))
             values.append(value)
         return values
     found = yield from find_many(wanted, unit)
@@ -101,7 +101,7 @@ def recall_steps(wanted: Sequence[Requested], unit: Unit) -> Steps:
     open_ones = [number for number, one in enumerate(found) if one.state is not State.FRESH]
     if open_ones:
         states = [found[number] for number in open_ones]
-        made = yield from make([wanted[number] for number in open_ones], states, unit)
+        made = yield from compute_batch([wanted[number] for number in open_ones], states, unit)
         for number, value in zip(open_ones, made, strict=True):
             values[number] = value
     return values
@@ -109,16 +109,16 @@ def recall_steps(wanted: Sequence[Requested], unit: Unit) -> Steps:
 
 def find_many(wanted: Sequence[Requested], unit: Unit) -> Steps:
     """Look for valid entries, in what was read of them before or in one bulk read."""
-    unread = [one.policy.key for one in wanted if one.stored is UNREAD]
+    unread = [one.policy.key for one in wanted if one.stored is NOT_READ]
     stored = read_many(wanted[0].policy.alias, unread) if unread else {}
     found = []
     for one in wanted:
-        kept = stored.get(one.policy.key) if one.stored is UNREAD else one.stored
-        found.append((yield from part_of(one, find(one.policy, unit, stored=kept))))
+        kept = stored.get(one.policy.key) if one.stored is NOT_READ else one.stored
+        found.append((yield from traced_as(one, find(one.policy, unit, stored=kept))))
     return found
 
 
-def part_of(one: Requested, steps: Steps) -> Steps:
+def traced_as(one: Requested, steps: Steps) -> Steps:
     """Carry out steps as those of one entry, where that is followed."""
     if one.traced is None:
         return (yield from steps)
@@ -135,29 +135,29 @@ def note_served(wanted: Sequence[Requested], found: Sequence[Found], outcome: st
                 note_found(one.policy, state.envelope, "stale" if is_stale else outcome)
 
 
-def make(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
+def compute_batch(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Compute what is missing or stale, or leave that to another caller that is about it.
 
     Where nothing is missing, nobody waits: what is stale is served while one caller refreshes.
     """
-    batch = policy_of(wanted)
+    batch = policy_of_batch(wanted)
     may_wait = any(one.state is State.MISSING for one in found)
     flight, is_mine = begin_or_join(batch.name)
     if not is_mine:
         if may_wait:
             yield AwaitFlight(flight, package_settings().LEASE_SECONDS)
-            found = yield from look_again(wanted, found, unit)
+            found = yield from find_again(wanted, found, unit)
         return (yield from compute_missing(wanted, found, unit))
     try:
         lease = yield from take_lease(batch)
         if lease is None and may_wait:
             lease = yield from wait_for_lease(batch, wanted, unit)
-        return (yield from make_with_lease(batch, wanted, found, unit, lease))
+        return (yield from compute_batch_with_lease(batch, wanted, found, unit, lease))
     finally:
         complete(batch.name, flight)
 
 
-def make_with_lease(
+def compute_batch_with_lease(
     batch: Policy,
     wanted: Sequence[Requested],
     found: Sequence[Found],
@@ -172,17 +172,17 @@ def make_with_lease(
     may_wait = any(one.state is State.MISSING for one in found)
     failures: list[Exception] = []
     try:
-        found = yield from look_again(wanted, found, unit)
+        found = yield from find_again(wanted, found, unit)
         if lease is None and not may_wait:
             note_served(wanted, found, "fresh")
             return [one.value for one in found]
         return (yield from compute_and_store(wanted, found, unit, failures))
     finally:
         if lease is not None and (may_wait or not failures):
-            yield from give_back(batch, lease)
+            yield from release_lease(batch, lease)
 
 
-def policy_of(wanted: Sequence[Requested]) -> Policy:
+def policy_of_batch(wanted: Sequence[Requested]) -> Policy:
     """Return what stands for a batch where its lease and its flight are asked for."""
     keys = "\0".join([one.policy.key for one in wanted]).encode("utf-8", "surrogatepass")
     digest = blake2b(keys, digest_size=16).hexdigest()
@@ -201,10 +201,10 @@ def wait_for_lease(batch: Policy, wanted: Sequence[Requested], unit: Unit) -> St
     Looks at one entry.
     """
     deadline = time.monotonic() + package_settings().LEASE_SECONDS
-    pause, looks_at_nobody, lease = FIRST_PAUSE_SECONDS, 0, None
+    pause, polls_without_holder, lease = FIRST_PAUSE_SECONDS, 0, None
     while lease is None and time.monotonic() < deadline:
-        looks_at_nobody = looks_at_nobody + 1 if (yield ReadLease(batch)) is None else 0
-        if looks_at_nobody == LOOKS_AT_NOBODY:
+        polls_without_holder = polls_without_holder + 1 if (yield ReadLease(batch)) is None else 0
+        if polls_without_holder == POLLS_WITHOUT_HOLDER:
             break
         yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
@@ -214,12 +214,12 @@ def wait_for_lease(batch: Policy, wanted: Sequence[Requested], unit: Unit) -> St
     return lease
 
 
-def look_again(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
+def find_again(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Return what is there now, after others may have stored some; also past a memory layer."""
     stored = read_many(wanted[0].policy.alias, [one.policy.key for one in wanted], shared=True)
     now = []
     for one, before in zip(wanted, found, strict=True):
-        later = yield from part_of(one, find(one.policy, unit, stored=stored.get(one.policy.key)))
+        later = yield from traced_as(one, find(one.policy, unit, stored=stored.get(one.policy.key)))
         now.append(before if later.state is State.MISSING else later)
     return now
 
@@ -255,7 +255,7 @@ def compute_and_store(
                 continue
             try:
                 steps = make_entry(one.policy, one.compute, unit)
-                value, envelope = yield from part_of(one, steps)
+                value, envelope = yield from traced_as(one, steps)
             except Exception as error:
                 if before.state is State.MISSING or has_lost_transaction(error):
                     raise
@@ -278,7 +278,7 @@ class StoreMany(CacheStep):
     operation = "set_many"
 
     def __init__(self, policy: Policy, entries: dict[str, Envelope]) -> None:
-        sealed = {key: seal(envelope) for key, envelope in entries.items()}
+        sealed = {key: pack_envelope(envelope) for key, envelope in entries.items()}
         super().__init__(policy, sealed, timeout=policy.lifetime())
 
 

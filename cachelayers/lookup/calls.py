@@ -8,8 +8,8 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.db.models import Model
 
+from cachelayers.canonical import Unsaved, Unstable, canonical_form
 from cachelayers.conf import package_settings
-from cachelayers.entries import Unsaved, Unstable, canonical_form
 from cachelayers.invalidation.dependencies import (
     Capture,
     add_instance,
@@ -28,8 +28,8 @@ from cachelayers.lookup.flow import (
     compute_and_store,
     compute_with_lease,
     find,
-    give_back,
     recall_steps,
+    release_lease,
 )
 from cachelayers.lookup.peeking import MISS, peek
 from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
@@ -189,7 +189,7 @@ def is_warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) ->
     """Tell whether recall() with these arguments would find a fresh entry. Computes nothing."""
     policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
-        return bool(run(look_steps(policy, unit)))
+        return bool(run(is_warm_steps(policy, unit)))
 
 
 def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
@@ -205,7 +205,7 @@ def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
     )
 
 
-def look_steps(policy: Policy, unit: Unit) -> Steps:
+def is_warm_steps(policy: Policy, unit: Unit) -> Steps:
     """Look for a fresh entry that outlives this process, where one can."""
     shared = getattr(policy.cache, "has_shared_layers", False)
     return (yield from find(policy, unit, shared=shared)).state is State.FRESH
@@ -225,13 +225,13 @@ def warm_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
         try:
             yield from compute_and_store(policy, compute, unit, flight)
         finally:
-            yield from give_back(policy, lease)
+            yield from release_lease(policy, lease)
         return True
     finally:
         complete(policy.name, flight)
 
 
-def add_given(capture: Capture, given: object) -> bool:
+def add_rows_of_argument(capture: Capture, given: object) -> bool:
     """Depend on the rows in an argument. Tell whether these, and its spelling, say all of it."""
     given = without_laziness(given)
     if isinstance(given, Model):

@@ -17,19 +17,20 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from cachelayers.conf import package_settings
-from cachelayers.entries import Envelope, unseal
+from cachelayers.entries import Envelope, unpack_envelope
 from cachelayers.invalidation.dependencies import Capture, capturing
-from cachelayers.invalidation.execute_wrapper import has_unnoticed_writes
+from cachelayers.invalidation.execute_wrapper import has_unrecorded_writes
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.reports import warn_of_token_once
-from cachelayers.invalidation.routes import with_homes
-from cachelayers.invalidation.tags import WORD, note_words
+from cachelayers.invalidation.routes import with_routes
+from cachelayers.invalidation.tags import USER_TAG, remember_user_tags
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
-from cachelayers.lookup.peeking import UNREAD, hand_over
+from cachelayers.lookup.peeking import NOT_READ, pass_on_dependencies
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.steps import (
     AwaitFlight,
+    CheckDependency,
     Compute,
     DropLease,
     EvaluateLazyQuerysets,
@@ -40,18 +41,17 @@ from cachelayers.lookup.steps import (
     Steps,
     StoreEntry,
     TakeLease,
-    Vouch,
     dependencies_of,
     refuse_response,
 )
 from cachelayers.lookup.tokens import shows_token
 from cachelayers.utils.single_flight import Flight, begin_or_join, complete
-from cachelayers.utils.tracing import going_on, take_layer, tracing_recall
+from cachelayers.utils.tracing import active_traces, pop_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
 LONGEST_PAUSE_SECONDS = 0.05
 # A lease that cannot be had and that nobody has: a cache that is down and says so to nobody.
-LOOKS_AT_NOBODY = 3
+POLLS_WITHOUT_HOLDER = 3
 ROUNDS = 3  # of waiting for others whose values are not valid for this caller
 
 
@@ -90,23 +90,23 @@ class Lease:
 
 
 def recall_steps(
-    policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = UNREAD
+    policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = NOT_READ
 ) -> Steps:
     """Return the flow of a recall, followed where somebody follows.
 
     ``stored``: what was read in its place before.
     """
-    steps = obtain(policy, compute, unit, stored)
-    return followed(policy, steps) if going_on else steps
+    steps = recall_value(policy, compute, unit, stored)
+    return traced(policy, steps) if active_traces else steps
 
 
-def followed(policy: Policy, steps: Steps) -> Steps:
+def traced(policy: Policy, steps: Steps) -> Steps:
     """Trace a flow."""
     with tracing_recall(policy.alias, policy.key):
         return (yield from steps)
 
 
-def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) -> Steps:
+def recall_value(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) -> Steps:
     """Get the value, from the cache or by computing it."""
     if unit.is_dirty():
         # Others may not see what this transaction has written, and it is not to see what they do.
@@ -122,15 +122,15 @@ def obtain(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) 
     return (yield from compute_once(policy, compute, unit))
 
 
-def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNREAD) -> Steps:
+def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = NOT_READ) -> Steps:
     """Look for a valid entry; one that is used hands its tags to the recall around this one."""
     envelope: Envelope | None
-    if stored is UNREAD:
-        if going_on:
-            take_layer()
+    if stored is NOT_READ:
+        if active_traces:
+            pop_layer()
         envelope = yield ReadEntry(policy, shared=shared)
     else:
-        envelope = unseal(stored)
+        envelope = unpack_envelope(stored)
     now = time.time()
     if envelope is None or envelope.is_dead(now):
         note_missed(envelope)
@@ -139,10 +139,10 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = UNRE
     if dependencies is None or not (policy.accepts is None or policy.accepts(envelope.value)):
         return MISSING
     for dependency in dependencies:
-        if not (yield Vouch(unit, dependency)):
+        if not (yield CheckDependency(unit, dependency)):
             note_invalid(policy, dependency)
             return OUTDATED
-    hand_over(unit, dependencies)
+    pass_on_dependencies(unit, dependencies)
     state = State.FRESH if envelope.is_fresh(now) else State.STALE
     return Found(state, envelope.value, envelope)
 
@@ -176,7 +176,7 @@ def refresh_or_serve(
         return stale.value
     finally:
         if not keeps_lease:
-            yield from give_back(policy, lease)
+            yield from release_lease(policy, lease)
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
@@ -206,10 +206,10 @@ def compute_with_lease(
     deadline = time.monotonic() + lease.seconds
     pause = FIRST_PAUSE_SECONDS
     has_lease = yield TakeLease(policy, lease.token, lease.seconds)
-    looks_at_nobody = 0
+    polls_without_holder = 0
     while not has_lease and time.monotonic() < deadline:
-        looks_at_nobody = looks_at_nobody + 1 if (yield ReadLease(policy)) is None else 0
-        if looks_at_nobody == LOOKS_AT_NOBODY:
+        polls_without_holder = polls_without_holder + 1 if (yield ReadLease(policy)) is None else 0
+        if polls_without_holder == POLLS_WITHOUT_HOLDER:
             break
         yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
@@ -230,10 +230,10 @@ def compute_with_lease(
         return (yield from compute_and_store(policy, compute, unit, flight))
     finally:
         if has_lease:
-            yield from give_back(policy, lease)
+            yield from release_lease(policy, lease)
 
 
-def give_back(policy: Policy, lease: Lease) -> Steps:
+def release_lease(policy: Policy, lease: Lease) -> Steps:
     """Drop the lease, if it is still this caller's: it may have run out meanwhile."""
     if lease.is_young() or (yield ReadLease(policy)) == lease.token:
         yield DropLease(policy)
@@ -281,8 +281,8 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     seconds = time.perf_counter() - clock
     envelope = None
     if is_worth_storing(policy, capture, unit):
-        if policy.words:
-            note_words(tag.removeprefix(WORD) for tag in policy.words)
+        if policy.user_tags:
+            remember_user_tags(tag.removeprefix(USER_TAG) for tag in policy.user_tags)
         envelope = make_envelope(policy, value, capture, began, seconds)
     note_computed(policy, capture, seconds, is_storable=envelope is not None)
     return value, envelope
@@ -297,7 +297,7 @@ def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
     dependencies = capture.dependencies()
     if any(log_of(one.database).is_overtaken(one) for one in dependencies):
         return False
-    return not has_unnoticed_writes(one.database for one in dependencies)
+    return not has_unrecorded_writes(one.database for one in dependencies)
 
 
 def make_envelope(
@@ -306,5 +306,5 @@ def make_envelope(
     """Return the entry. Its time runs from when it began to be made: its data may be as old."""
     fresh_until = None if policy.timeout is None else began + policy.timeout
     dead_until = None if fresh_until is None else fresh_until + policy.stale
-    dependencies = with_homes(capture.dependencies())
+    dependencies = with_routes(capture.dependencies())
     return Envelope(value, fresh_until, dead_until, dependencies, began, seconds)

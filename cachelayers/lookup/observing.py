@@ -14,7 +14,7 @@ from cachelayers.invalidation.log import Dependency, log_of
 from cachelayers.lookup.policy import Policy
 from cachelayers.signals import entry_computed, entry_invalidated
 from cachelayers.utils.counters import cell_of_cache
-from cachelayers.utils.tracing import Tag, going_on, take_layer, traced_recall, tracing_recall
+from cachelayers.utils.tracing import Tag, active_traces, pop_layer, traced_recall, tracing_recall
 
 INFINITE = float("inf")
 
@@ -32,7 +32,7 @@ def note_found(policy: Policy, envelope: Envelope, outcome: str) -> None:
         cell.joined += 1
     else:
         cell.waited += 1
-    if going_on:
+    if active_traces:
         trace_found(policy.alias, envelope, outcome)
 
 
@@ -40,7 +40,7 @@ def trace_found(alias: str, envelope: Envelope, outcome: str) -> None:
     """Follow a recall that is served an entry, if it is followed."""
     if (recall := traced_recall()) is not None:
         recall.outcome, recall.seconds = outcome, seconds_of(envelope)
-        recall.layer = take_layer() or first_layer(alias)
+        recall.layer = pop_layer() or first_layer(alias)
         recall.age_seconds = age_of(envelope)
         recall.tags = tags_in(Dependency(*one) for one in envelope.dependencies)
 
@@ -53,7 +53,7 @@ def note_peeked(alias: str, key: str, stored: Any) -> None:
     # Whoever can write to the cache can write nonsense.
     if type(seconds) is float and 0 <= seconds < INFINITE:
         cell.saved_seconds += seconds
-    if going_on:
+    if active_traces:
         with tracing_recall(alias, key):
             trace_found(alias, Envelope(*stored[1:]), "fresh")
 

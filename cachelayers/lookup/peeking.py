@@ -17,22 +17,23 @@ from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.entries import ENVELOPE_TYPES, FORMAT, LENGTH
 from cachelayers.invalidation.dependencies import current_capture, listening_captures
 from cachelayers.invalidation.log import Dependency, log_of
-from cachelayers.invalidation.routes import are_there_routers, database_to_ask
+from cachelayers.invalidation.routes import are_there_routers, database_to_check
 from cachelayers.invalidation.units import Unit, current_unit
 from cachelayers.lookup.observing import note_peeked
 from cachelayers.lookup.policy import report
-from cachelayers.utils.tracing import going_on, own_read, running_captures, take_layer
+from cachelayers.utils.captures import own_read, running_captures
+from cachelayers.utils.tracing import active_traces, pop_layer
 
 
 class Peeked(Enum):
     """What is no value."""
 
     MISS = auto()
-    UNREAD = auto()  # the cache was not asked
+    NOT_READ = auto()  # the cache was not asked
 
 
 MISS: Final = Peeked.MISS
-UNREAD: Final = Peeked.UNREAD
+NOT_READ: Final = Peeked.NOT_READ
 
 
 def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any]:
@@ -44,9 +45,9 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     """
     unit = current_unit()
     if unit is None or unit.is_over or unit.is_dirty():
-        return MISS, UNREAD
-    if going_on:
-        take_layer()  # of an earlier look
+        return MISS, NOT_READ
+    if active_traces:
+        pop_layer()  # of an earlier look
     try:
         if running_captures:
             with own_read():
@@ -60,15 +61,15 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
         raise_if_callers(error)
         report_unreadable(alias, error)
         return MISS, None
-    value = judge(unit, stored, is_shown_only=is_shown_only)
+    value = valid_value(unit, stored, is_shown_only=is_shown_only)
     if value is not MISS:
         note_peeked(alias, key, stored)
     return value, stored
 
 
-def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
+def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
-    # is_sealed(), in place: a call takes a tenth of what all of this takes.
+    # is_envelope(), in place: a call takes a tenth of what all of this takes.
     if (
         type(stored) not in ENVELOPE_TYPES
         or len(stored) != LENGTH
@@ -80,24 +81,24 @@ def judge(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     try:
         if fresh_until is not None and time.time() >= fresh_until:
             return MISS
-        if not are_known_to_hold(unit, dependencies):
+        if not are_valid(unit, dependencies):
             return MISS
     except (TypeError, ValueError):  # it was tampered with
         return MISS
     if running_captures or not is_shown_only:
         found = [Dependency(*dependency) for dependency in dependencies]
-        hand_over(unit, found, is_shown_only=is_shown_only)
+        pass_on_dependencies(unit, found, is_shown_only=is_shown_only)
     return value
 
 
-def are_known_to_hold(unit: Unit, dependencies: Any) -> bool:
+def are_valid(unit: Unit, dependencies: Any) -> bool:
     """Tell whether an entry is valid, by what one reading of the log for the unit has told."""
     unit.forget_old_readings()
     is_routed = are_there_routers()
     for made_from, incarnation, position, tags in dependencies:
         database = made_from
         if is_routed:
-            database = database_to_ask(unit, made_from, incarnation, tags)
+            database = database_to_check(unit, made_from, incarnation, tags)
         if database not in unit.refreshed and not refresh(unit, database):
             return False
         known = log_of(database).known
@@ -126,7 +127,7 @@ def refresh(unit: Unit, database: str | None) -> bool:
     return database in unit.refreshed
 
 
-def hand_over(
+def pass_on_dependencies(
     unit: Unit, dependencies: Iterable[Dependency], *, is_shown_only: bool = False
 ) -> None:
     """Have what is made around an entry, or after it, depend on what that was made of."""
@@ -135,4 +136,4 @@ def hand_over(
         for dependency in confirmed:
             capture.add_dependency(dependency)
     if not is_shown_only and current_capture() is None:
-        unit.note_seen(confirmed)
+        unit.add_dependencies(confirmed)

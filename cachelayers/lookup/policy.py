@@ -16,7 +16,7 @@ from django.db import connections, router
 
 from cachelayers.conf import package_settings
 from cachelayers.entries import LEASE_SUFFIX
-from cachelayers.invalidation.tags import key_tag, models_of_word, table_tag, word_tags
+from cachelayers.invalidation.tags import key_tag, models_declaring, table_tag, user_tags
 from cachelayers.invalidation.tracked import log_database, tracked_tables
 from cachelayers.utils.counters import counts
 from cachelayers.utils.locks import cache_of
@@ -41,7 +41,7 @@ class Policy:
     key: str
     timeout: float | None  # seconds
     stale: float  # seconds after the timeout in which it may be served while it is refreshed
-    words: tuple[str, ...]
+    user_tags: tuple[str, ...]
     collects: bool
     # Whether a valid value is one that the caller can use; None: each is.
     accepts: Callable[[Any], bool] | None = None
@@ -63,9 +63,9 @@ class Policy:
 
     def dependencies(self) -> list[tuple[str, list[str]]]:
         """Return the tags it has whatever is read, by database: its key, words, words' tables."""
-        found = {log_database(): [key_tag(self.alias, self.key), *self.words]}
-        for word in self.words:
-            for model in models_of_word(word):
+        found = {log_database(): [key_tag(self.alias, self.key), *self.user_tags]}
+        for tag in self.user_tags:
+            for model in models_declaring(tag):
                 database, table = router.db_for_write(model), model._meta.db_table
                 if table in tracked_tables(database):
                     found.setdefault(database, []).append(table_tag(table))
@@ -98,7 +98,7 @@ def make_policy(
         key,
         cap_timeout(f"recall({key!r})", timeout, stale),
         stale,
-        remembered_tags(tags) if isinstance(tags, tuple) else tuple(word_tags(tags)),
+        cached_user_tags(tags) if isinstance(tags, tuple) else tuple(user_tags(tags)),
         capture,
     )
 
@@ -112,9 +112,9 @@ def cap_timeout(where: str, timeout: Timeout, stale: float) -> float | None:
 
 
 @lru_cache(maxsize=1024)
-def remembered_tags(words: tuple[str, ...]) -> tuple[str, ...]:
+def cached_user_tags(words: tuple[str, ...]) -> tuple[str, ...]:
     """Return the tags of words; most calls give the same ones again and again."""
-    return tuple(word_tags(words))
+    return tuple(user_tags(words))
 
 
 def check_times(where: str, timeout: float | None, stale: float) -> None:

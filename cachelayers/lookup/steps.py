@@ -25,14 +25,14 @@ from django.utils.safestring import SafeString
 
 from cachelayers.backends.faults import cache_errors, report_unreadable_log
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
-from cachelayers.entries import Envelope, seal, unseal
+from cachelayers.entries import Envelope, pack_envelope, unpack_envelope
 from cachelayers.invalidation.log import Dependency, log_of
-from cachelayers.invalidation.routes import are_there_routers, database_to_ask
+from cachelayers.invalidation.routes import are_there_routers, database_to_check
 from cachelayers.invalidation.units import Unit
 from cachelayers.lookup.policy import Policy, report
+from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import Step
 from cachelayers.utils.single_flight import Flight
-from cachelayers.utils.tracing import own_read
 
 # As most values are, and all fragments without holes.
 WITH_NOTHING_TO_READ = frozenset({NoneType, bool, int, float, str, bytes, SafeString})
@@ -50,7 +50,7 @@ class ResponseFound(TypeError):
     """A value is, or holds, a response, a request or a session."""
 
 
-class Reader(pickle.Pickler):
+class Evaluator(pickle.Pickler):
     """Goes where a cache will go, and stops at what no cache may be given."""
 
     def reducer_override(self, one: Any) -> Any:
@@ -63,10 +63,10 @@ class Reader(pickle.Pickler):
 def refuse_response(where: str, value: object) -> None:
     """Raise TypeError for a response or request: it is one visitor's, with cookies and tokens."""
     if isinstance(value, OF_ONE_VISITOR):
-        raise explain(where, type(value).__name__)
+        raise response_error(where, type(value).__name__)
 
 
-def explain(where: str, name: str) -> TypeError:
+def response_error(where: str, name: str) -> TypeError:
     """Return the error that says what to do instead."""
     return TypeError(
         f"{where} made a value with a response, request or session in it ({name}). That is one"
@@ -75,7 +75,7 @@ def explain(where: str, name: str) -> TypeError:
     )
 
 
-def read_all(where: str, value: object) -> None:
+def evaluate(where: str, value: object) -> None:
     """Run the queries in a value and use its lazy objects, which keep what they have read.
 
     Raises what the database does, and TypeError for a response or request in it; ``where`` begins
@@ -85,11 +85,11 @@ def read_all(where: str, value: object) -> None:
     if type(value) in WITH_NOTHING_TO_READ:
         return
     try:
-        Reader(Nowhere(), pickle.HIGHEST_PROTOCOL).dump(value)
+        Evaluator(Nowhere(), pickle.HIGHEST_PROTOCOL).dump(value)
     except (DatabaseError, SynchronousOnlyOperation):
         raise
     except ResponseFound as found:
-        raise explain(where, str(found)) from None
+        raise response_error(where, str(found)) from None
     except Exception:  # noqa: BLE001, S110 - anything: the cache will say so, or not pickle it at all
         pass
 
@@ -151,14 +151,14 @@ class ReadEntry(CacheStep):
 
     def run(self) -> Envelope | None:
         try:
-            return unseal(super().run())
+            return unpack_envelope(super().run())
         except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
             self._report(error)
         return None
 
     async def arun(self) -> Envelope | None:
         try:
-            return unseal(await super().arun())
+            return unpack_envelope(await super().arun())
         except Exception as error:  # noqa: BLE001 - as above
             self._report(error)
         return None
@@ -175,7 +175,7 @@ class StoreEntry(CacheStep):
     when_down = False
 
     def __init__(self, policy: Policy, envelope: Envelope) -> None:
-        super().__init__(policy, policy.key, seal(envelope), timeout=policy.lifetime())
+        super().__init__(policy, policy.key, pack_envelope(envelope), timeout=policy.lifetime())
 
     def read(self, answer: Any) -> bool:
         return True
@@ -248,7 +248,7 @@ class FixPosition(DatabaseStep):
         return not self.unit.needs_refresh(self.database)
 
 
-class Vouch(DatabaseStep):
+class CheckDependency(DatabaseStep):
     """Ask whether nothing that an entry depends on has changed since it was made."""
 
     def __init__(self, unit: Unit, dependency: Dependency) -> None:
@@ -261,11 +261,11 @@ class Vouch(DatabaseStep):
             return False
         if are_there_routers():
             _, incarnation, _, tags = self.dependency
-            database = database_to_ask(self.unit, self.database, incarnation, tags)
+            database = database_to_check(self.unit, self.database, incarnation, tags)
         if database is None:
             return False
         self.unit.refresh(database)
-        return log_of(database).vouches_for(*self.dependency[1:])
+        return log_of(database).is_unchanged_since(*self.dependency[1:])
 
     def is_known(self) -> bool:
         if are_there_routers():
@@ -303,13 +303,13 @@ class EvaluateLazyQuerysets:
         self.where, self.value = f"recall({policy.key!r})", value
 
     def run(self) -> None:
-        read_all(self.where, self.value)
+        evaluate(self.where, self.value)
 
     async def arun(self) -> None:
         try:
-            read_all(self.where, self.value)
+            evaluate(self.where, self.value)
         except SynchronousOnlyOperation:  # a query that is to be run, as in few values
-            await sync_to_async(read_all)(self.where, self.value)
+            await sync_to_async(evaluate)(self.where, self.value)
 
 
 class AwaitFlight:

@@ -9,9 +9,7 @@ from typing import Any, Protocol
 
 from django.core.management.base import OutputWrapper
 
-from cachelayers.warming.outcomes import State
-from cachelayers.warming.run import Summary
-from cachelayers.warming.runs import LastRun, RunState, WarmerStatus
+from cachelayers.warming import LastRun, RunState, State, Summary, WarmerStatus
 
 BAR_CELLS = 24
 DRAW_SECONDS = 0.1

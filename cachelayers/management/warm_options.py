@@ -14,13 +14,28 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from cachelayers.utils.text import unknown_name
-from cachelayers.warming.addresses import Variant, make_variants, parse_header
-from cachelayers.warming.clients import Client, Server, Site, check_origin
-from cachelayers.warming.outcomes import WarmingError
-from cachelayers.warming.pool import Order
-from cachelayers.warming.registry import Warmer, registered_warmers
-from cachelayers.warming.run import Job, RunOptions, Shard
-from cachelayers.warming.runs import Kind, RunState, Source, last_run_of, statuses_of, warmer_source
+from cachelayers.warming import (
+    Client,
+    Job,
+    Kind,
+    Order,
+    RunOptions,
+    RunState,
+    Server,
+    Shard,
+    Site,
+    Source,
+    Variant,
+    Warmer,
+    WarmingError,
+    check_origin,
+    last_run_of,
+    make_variants,
+    parse_header,
+    registered_warmers,
+    statuses_of,
+    warmer_source,
+)
 
 MAX_CONCURRENCY = 64
 MAX_SHARDS = 1000

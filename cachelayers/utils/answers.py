@@ -136,7 +136,7 @@ def pool_within(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[Non
         del own._connection_pools
 
 
-def is_cut(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
+def is_connection_lost(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
     """Tell, without asking the server, whether a connection was ended by it."""
     driver = connection.connection
     if driver is None or connection.vendor == "sqlite":

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cachelayers.conf import package_settings
 
@@ -52,7 +52,7 @@ class Trace:
 _trace: ContextVar[Trace | None] = ContextVar("cachelayers_trace", default=None)
 _recall: ContextVar[TracedRecall | None] = ContextVar("cachelayers_traced_recall", default=None)
 # Traces of this process that go on: where there are none, nobody asks for the context.
-going_on: set[int] = set()
+active_traces: set[int] = set()
 
 
 @contextmanager
@@ -64,11 +64,11 @@ def tracing() -> Iterator[Trace]:
         return
     trace = Trace()
     token = _trace.set(trace)
-    going_on.add(id(trace))
+    active_traces.add(id(trace))
     try:
         yield trace
     finally:
-        going_on.discard(id(trace))
+        active_traces.discard(id(trace))
         _trace.reset(token)
 
 
@@ -105,16 +105,16 @@ def within_recall(recall: TracedRecall | None) -> Iterator[None]:
 
 def traced_recall() -> TracedRecall | None:
     """Return the recall that goes on here, if it is followed."""
-    return _recall.get() if going_on else None
+    return _recall.get() if active_traces else None
 
 
 def note_layer(alias: str) -> None:
     """Remember which layer has answered."""
-    if going_on and (trace := _trace.get()) is not None:
+    if active_traces and (trace := _trace.get()) is not None:
         trace.layer = alias
 
 
-def take_layer() -> str:
+def pop_layer() -> str:
     """Return which layer has answered since the last time; "": a memory, or no layer at all."""
     trace = _trace.get()
     if trace is None:
@@ -211,7 +211,7 @@ def note_query(
     if OWN_TABLES in text:
         return
     name = shortened(LIST_OF_PARAMETERS.sub("%s, ...", text))
-    place = place_of(sys._getframe(1))
+    place = function_of_project(sys._getframe(1))
     begun.queries.append(
         Query(name, place, hash((text, repr(params))), seconds, frozenset(tables), at)
     )
@@ -219,21 +219,21 @@ def note_query(
 
 def note_view(begun: Work, name: str, arguments: int) -> None:
     """Take a view as a sample, when it has made its response."""
-    take(Sample("view", name, "", arguments, begun.seconds(), begun.tables(), begun.at))
+    add_sample(Sample("view", name, "", arguments, begun.seconds(), begun.tables(), begun.at))
 
 
 def note_queries(begun: Work) -> None:
     """Take the queries of a block as samples, each and together with the others of a function."""
     by_place: defaultdict[str, list[Query]] = defaultdict(list)
     for query in begun.queries:
-        take(Sample("query", *query))
+        add_sample(Sample("query", *query))
         by_place[query.place].append(query)
     for place, queries in by_place.items():
         if place:
             arguments = hash(tuple((query.text, query.arguments) for query in queries))
             seconds = sum(query.seconds for query in queries)
             tables = frozenset[Table]().union(*(query.tables for query in queries))
-            take(Sample("function", place, place, arguments, seconds, tables, queries[0].at))
+            add_sample(Sample("function", place, place, arguments, seconds, tables, queries[0].at))
 
 
 def note_recalls(begun: Work) -> None:
@@ -241,7 +241,7 @@ def note_recalls(begun: Work) -> None:
     for recall in begun.trace.recalls:
         if recall.outcome:
             kind, name = name_of(recall.key)
-            take(
+            add_sample(
                 Sample(
                     kind,
                     name,
@@ -280,14 +280,14 @@ def shortened(text: str) -> str:
     return f"{text[: LONGEST_NAME - 17]}~{digest}"
 
 
-def take(sample: Sample) -> None:
+def add_sample(sample: Sample) -> None:
     """Have a sample written, if it is one of those that were chosen."""
     thing = hash((sample.kind, sample.name, sample.arguments))
     if thing % PARTS < package_settings().ADVISE_SAMPLE * PARTS:
         waiting.append(sample)
 
 
-def place_of(frame: FrameType | None) -> str:
+def function_of_project(frame: FrameType | None) -> str:
     """Return the innermost function of the project itself, as ``module.function``; "": none."""
     for _ in range(MOST_FRAMES):
         if frame is None:
@@ -327,41 +327,3 @@ def folders_of_others() -> tuple[str, ...]:
 
 # What the parent has sampled, the parent writes.
 os.register_at_fork(after_in_child=waiting.clear)
-
-
-running_captures: dict[int, Any] = {}  # by id; almost always empty, which is quick to ask
-_listeners: list[Callable[[str], None]] = []
-
-
-_is_own_read: ContextVar[bool] = ContextVar("cachelayers_is_own_read", default=False)
-
-
-@contextmanager
-def own_read() -> Iterator[None]:
-    """Mark the reads of a cache in the block as ours: what they find tells what it was made of.
-
-    A context variable, since others may have wrapped the cache's methods (tools that trace do), and
-    async code calls them in a thread.
-    """
-    token = _is_own_read.set(True)
-    try:
-        yield
-    finally:
-        _is_own_read.reset(token)
-
-
-def is_own_read() -> bool:
-    """Tell whether a cache is read within such a block."""
-    return _is_own_read.get()
-
-
-def note_plain_get(cache: str) -> None:
-    """Tell whoever captures that a cache was asked by hand. ``cache``: the alias."""
-    for listener in _listeners:
-        listener(cache)
-
-
-def listen_to_plain_gets(listener: Callable[[str], None]) -> None:
-    """Have a function called at each of them, once however often this is called."""
-    if listener not in _listeners:
-        _listeners.append(listener)

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from cachelayers import recall, unit_of_work
 from cachelayers.clearing.names import goes_into_sessions
 from cachelayers.dashboard import entries
-from cachelayers.entries.envelope import Envelope, seal
+from cachelayers.entries.envelope import Envelope, pack_envelope
 from tests.admin.conftest import SECTION, LogIn, entry_url, said
 from tests.library.models import Author
 from tests.settings import database_cache
@@ -41,7 +41,7 @@ class Evil:
 
 def sealed(value: object, fresh_until: Any, dead_until: Any, made: list[Any]) -> list[Any]:
     """Return an envelope as anybody may have written it, who can write to the table."""
-    stored = seal(Envelope(value, fresh_until, dead_until, []))
+    stored = pack_envelope(Envelope(value, fresh_until, dead_until, []))
     stored[stored.index([])] = made
     return stored
 

@@ -49,8 +49,8 @@ def test_a_page_that_shows_something_else_ends_the_run() -> None:
 
 def test_a_hit_that_renders_something_ends_the_run() -> None:
     with pytest.raises(AssertionError, match="A hit was none"):
-        seconds_of_a_hit(note_row, 0.0, is_kept=True)
-    assert seconds_of_a_hit(note_row, 0.0, is_kept=False) > 0
+        seconds_of_a_hit(note_row, 0.0, is_stored=True)
+    assert seconds_of_a_hit(note_row, 0.0, is_stored=False) > 0
 
 
 def test_a_hit_is_compared_round_by_round_and_an_edit_renders_one_row_once() -> None:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 PATHS = ["/", "/country/FR/", "/airport/LFPG/", "/search/?q=paris", "/about/"]
 LEAST_FILES = 3  # of each page: a stylesheet, a script and the logo
-FOR_EVER = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -23,7 +23,7 @@ def test_what_a_page_loads_has_an_id_is_checked_and_kept_for_ever(
     assert page.cache_id == ""
     assert len(files) >= LEAST_FILES
     assert all(len(file.cache_id) == 32 for file in files)
-    assert {(file.status, file.cache_control) for file in files} == {(200, FOR_EVER)}
+    assert {(file.status, file.cache_control) for file in files} == {(200, IMMUTABLE)}
     stylesheets = window.attributes("link[rel=stylesheet]", "integrity")
     scripts = window.attributes("script", "integrity")
     assert len(stylesheets) == len(scripts) == 1

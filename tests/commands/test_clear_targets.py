@@ -125,7 +125,7 @@ def test_an_unknown_tag_is_a_warning_with_the_nearest_ones(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tags, "_noted_words", set())  # what other tests have invalidated
+    monkeypatch.setattr(tags, "_stored_user_tags", set())  # what other tests have invalidated
 
     result = clear("--tag=test hom page", "--tag=test home page", *option)
     visit()
@@ -142,7 +142,7 @@ def test_a_tag_that_nobody_knows_is_invalidated_without_a_warning_if_that_is_ask
 ) -> None:
     with unit_of_work():
         recall("FR", lambda: 1, timeout=None, tags=["country FR"])
-    monkeypatch.setattr(tags, "_noted_words", set())  # as if another process had stored it
+    monkeypatch.setattr(tags, "_stored_user_tags", set())  # as if another process had stored it
 
     result = clear("--tag=country FR", "--any-tag")
 

@@ -55,7 +55,7 @@ def take_ids_for_positions() -> None:
         from_watermark = dialects.Dialect.from_watermark
         gives_positions_again = False
         new_since = dialects.Dialect.new_since
-        unseen = dialects.Dialect.unseen
+        invisible = dialects.Dialect.invisible
         is_beyond = dialects.Dialect.is_beyond
 
     def dialect_for(vendor: str, late_commit_seconds: float, **options: Any) -> Any:
@@ -67,7 +67,7 @@ def take_ids_for_positions() -> None:
 
 def take_any_log_for_ours() -> None:
     """Ask no log where it was begun, nor whether it went back."""
-    names = ("_is_at_home", "_continues", "_reaches")
+    names = ("_is_own_log", "_continues", "_reaches")
     for name in names:
         setattr(ProcessLog, name, lambda self, *arguments: True)
 

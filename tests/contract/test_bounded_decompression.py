@@ -58,8 +58,8 @@ def test_an_operator_is_not_shown_what_nobody_can_read(make_cache: MakeCache) ->
     cache: BaseCache = make_cache(options={"COMPRESSION": "zlib"})
     cache.set("page", "x" * (MOST_SHOWN_BYTES + 1))
     operated: object = cache
-    place = cache._place("page", None)  # type: ignore[attr-defined] # the row's id
-    row = operated.look_at_entry(place.id)  # type: ignore[attr-defined] # a DatabaseCache
+    row_key = cache._row_key("page", None)  # type: ignore[attr-defined] # the row's id
+    row = operated.read_stored_entry(row_key.id)  # type: ignore[attr-defined] # a DatabaseCache
 
     with pytest.raises(Undecodable, match="larger"):
         operated.plain_data(row)  # type: ignore[attr-defined] # as above

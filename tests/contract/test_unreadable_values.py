@@ -16,7 +16,7 @@ from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
 from cachelayers import recall, unit_of_work
-from cachelayers.entries.envelope import FORMAT, is_sealed
+from cachelayers.entries.envelope import FORMAT, is_envelope
 from tests.contract.fixtures import unused_name
 from tests.settings import layered_cache, memory_cache
 
@@ -153,8 +153,8 @@ def test_a_list_of_seven_whose_items_answer_oddly_to_a_comparison_is_a_value(
     stack.set("seven", class_is_found)
 
     assert len(stack.get("seven")) == 7
-    assert not is_sealed(class_is_found)
-    assert not is_sealed([Format(FORMAT), 2, 3, 4, 5, 6, 7])
+    assert not is_envelope(class_is_found)
+    assert not is_envelope([Format(FORMAT), 2, 3, 4, 5, 6, 7])
 
 
 class Comparing:

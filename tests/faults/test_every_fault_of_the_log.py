@@ -17,7 +17,7 @@ from django.test import override_settings
 
 from cachelayers import cached, recall, unit_of_work
 from cachelayers.invalidation.log import write_tags
-from cachelayers.invalidation.tags import word_tag
+from cachelayers.invalidation.tags import user_tag
 from tests import environment
 from tests.faults.conftest import OpenCache
 from tests.faults.harness import Proxy
@@ -92,7 +92,7 @@ def find_breaches(proxy: Proxy, mode: str, operator: str) -> list[str]:
     await_hits()
     with proxy.trouble(mode):
         source.value = "new"
-        write_tags(connections[operator], [word_tag(WORD)])
+        write_tags(connections[operator], [user_tag(WORD)])
         began = time.monotonic()
         visits = [visit() for _ in range(VISITS)]
         took = time.monotonic() - began

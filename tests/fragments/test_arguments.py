@@ -12,7 +12,7 @@ from django.core.paginator import Paginator
 from django.db.models import Case, Prefetch, Value, When
 from django.utils.functional import SimpleLazyObject
 
-from cachelayers.entries.canonical import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.keys import make_key
 from tests.fragments.engines import Templates
 from tests.library.models import Author, Book, Subject

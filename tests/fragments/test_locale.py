@@ -19,7 +19,7 @@ from django.test import RequestFactory
 from django.utils import timezone, translation
 from django.utils.translation import gettext, trans_real
 
-from cachelayers.fragments.variants import LANGUAGE, Noted
+from cachelayers.fragments.variants import LANGUAGE, TrackedHolder
 from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import DjangoTemplates, Templates
 from tests.fragments.views import counted
@@ -247,8 +247,8 @@ def test_the_active_language_is_looked_at_through_one_object_however_many_are_re
     modules: list[Any] = [trans_real, timezone]
     for module in modules:
         holder = module._active
-        assert isinstance(holder, Noted)
-        assert not isinstance(holder._holder, Noted)
+        assert isinstance(holder, TrackedHolder)
+        assert not isinstance(holder._holder, TrackedHolder)
 
 
 class Twins:
@@ -256,7 +256,7 @@ class Twins:
 
     def __init__(self) -> None:
         self._plain: Any = Local()
-        self._noted = Noted(Local(), LANGUAGE)
+        self._noted = TrackedHolder(Local(), LANGUAGE)
 
     def activate(self, value: str) -> None:
         self._plain.value = self._noted.value = value

@@ -216,7 +216,7 @@ def test_a_block_that_is_no_secret_any_more_is_kept_after_a_while(
 ) -> None:
     body = "{% if is_secret %}{{ csrf_token }}{% endif %}"
     templates.write(page=counted(templates, body))
-    monkeypatch.setattr(serving, "SECRET_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "UNCACHEABLE_SECONDS", 0.0)
     templates.render("page", new_request(), tick=tick, is_secret=True)
     tick.since()
 
@@ -227,14 +227,14 @@ def test_a_block_that_is_no_secret_any_more_is_kept_after_a_while(
 
 
 def test_only_so_many_secrets_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "MOST_SECRETS", 5)
+    monkeypatch.setattr(serving, "MOST_UNCACHEABLE", 5)
     memory = serving.Memory()
 
     for number in range(12):
-        memory.note_secret(str(number))
+        memory.note_uncacheable(str(number))
 
-    assert len(memory._secrets) <= 5
-    assert memory.is_secret("11")
+    assert len(memory._uncacheable) <= 5
+    assert memory.is_uncacheable("11")
 
 
 # What is no secret

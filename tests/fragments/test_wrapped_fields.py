@@ -9,7 +9,7 @@ import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
-from cachelayers.entries.canonical import Unstable
+from cachelayers.canonical import Unstable
 from cachelayers.fragments.canonical import Canonicalizer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connections
 
-from cachelayers.invalidation.execute_wrapper import notice
+from cachelayers.invalidation.execute_wrapper import wrap_execute
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.triggers import read_guard
 from tests.invalidation.conftest import Site
@@ -17,7 +17,7 @@ def test_a_connection_that_reads_the_log_first_is_watched(site: Site) -> None:
     try:
         log_of(site.database).refresh()
 
-        assert notice in connections[site.database].execute_wrappers
+        assert wrap_execute in connections[site.database].execute_wrappers
     finally:
         connections[site.database].close()
         connections[site.database] = usual  # which the caches of this thread hold

@@ -49,7 +49,7 @@ def locked_cards() -> Iterator[threading.Timer]:
         holder.close()
 
 
-def look_again() -> None:
+def find_again() -> None:
     """Have the catalogue loaded with the next statement, as it is once a minute."""
     database_of(connections[DATABASE]).forget()
 
@@ -71,7 +71,7 @@ def test_a_read_of_another_table_does_not_wait(
     Author.objects.using(DATABASE).create(name="Ann")
 
     with locked_cards() as lock, transaction.atomic(DATABASE) if is_within else nullcontext():
-        look_again()
+        find_again()
         found = Author.objects.using(DATABASE).count()
         is_still_locked = lock.is_alive()
         Author.objects.using(DATABASE).create(name="Bea")
@@ -86,13 +86,13 @@ def test_what_a_view_shows_that_could_not_be_read_is_not_kept(site: Site) -> Non
     site.visit("names", lambda: names(site))  # which has read in the log that there are new views
     Card.objects.using(DATABASE).update(holder="Bea")
     with locked_cards():
-        look_again()
+        find_again()
         Author.objects.using(DATABASE).count()
     site.settle()
 
     assert not site.is_hit("names", lambda: names(site))
     assert not site.is_hit("names", lambda: names(site))
 
-    look_again()
+    find_again()
     assert not site.is_hit("names", lambda: names(site))
     assert site.is_hit("names", lambda: names(site))

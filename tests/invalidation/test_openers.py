@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
-from cachelayers.auto_units import MIDDLEWARE, open_for_requests
+from cachelayers.auto_units import MIDDLEWARE, add_middleware
 from cachelayers.invalidation.units import Unit, current_unit
 
 seen: list[Unit | None] = []
@@ -50,7 +50,7 @@ def test_the_middleware_stands_in_front_without_being_asked(settings: Any) -> No
 @pytest.mark.parametrize("given", [["one"], ("one",)], ids=["list", "tuple"])
 def test_the_middleware_setting_keeps_its_type(given: Any) -> None:
     with override_settings(MIDDLEWARE=given):
-        open_for_requests()
+        add_middleware()
 
         assert type(given)((MIDDLEWARE, "one")) == settings.MIDDLEWARE
 

@@ -14,7 +14,7 @@ from django.template import Engine
 
 from cachelayers import auto_units
 from cachelayers.fragments.markup import Rendering, rendering_of
-from cachelayers.fragments.sources import note_lookups
+from cachelayers.fragments.sources import track_lookups
 from cachelayers.invalidation.units import Unit, current_unit, running_units
 
 seen: list[Unit | None] = []
@@ -44,7 +44,7 @@ def test_a_command_is_a_unit_where_another_package_has_wrapped_it_first(
         return execute(self, *arguments, **options)
 
     monkeypatch.setattr(BaseCommand, "execute", of_another)
-    auto_units.open_for_commands()
+    auto_units.wrap_commands()
 
     call_command(Look())
 
@@ -55,7 +55,7 @@ def test_commands_are_wrapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseCommand, "execute", BaseCommand.execute)
     wrapped = BaseCommand.execute
 
-    auto_units.open_for_commands()
+    auto_units.wrap_commands()
 
     assert BaseCommand.execute is wrapped
 
@@ -69,8 +69,8 @@ def test_templates_are_noted_where_another_package_has_wrapped_the_engine_first(
         return find(*arguments, **keywords)
 
     engine.find_template = of_another  # type: ignore[method-assign]
-    note_lookups(engine)
-    note_lookups(engine)
+    track_lookups(engine)
+    track_lookups(engine)
 
     rendering = Rendering(own_holes=())
     with rendering_of(rendering):

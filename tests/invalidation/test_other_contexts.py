@@ -18,7 +18,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import arecall, recall, unit_of_work
 from cachelayers.invalidation.units import CommandUnit, OwnUnit, begin_unit, end_unit, within_unit
-from cachelayers.utils.tracing import running_captures
+from cachelayers.utils.captures import running_captures
 from tests.conftest import empty_cache
 from tests.invalidation.conftest import empty
 from tests.library.models import Author
@@ -198,7 +198,7 @@ def test_what_is_read_where_the_unit_has_ended_counts_for_those_that_run() -> No
     with unit_of_work() as unit:
         context.run(name_of, 1)
 
-        assert any("library_author" in tag for one in unit.seen() for tag in one.tags)
+        assert any("library_author" in tag for one in unit.dependencies() for tag in one.tags)
 
 
 def test_two_async_recalls_at_once_may_share_a_unit() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cachelayers.invalidation import units
 from cachelayers.invalidation.log import Dependency
-from cachelayers.invalidation.units import MOST_SEEN, Unit, merge, unit_of_work
+from cachelayers.invalidation.units import MOST_DEPENDENCIES, Unit, merge, unit_of_work
 
 
 @pytest.fixture
@@ -19,32 +19,33 @@ def unit(django_db_setup: None) -> Unit:
 def seen(unit: Unit) -> dict[tuple[str, str], tuple[int, set[str]]]:
     """Return the position and the tags of each incarnation of each log."""
     return {
-        (one.database, one.incarnation): (one.position, set(one.tags)) for one in merge(unit.seen())
+        (one.database, one.incarnation): (one.position, set(one.tags))
+        for one in merge(unit.dependencies())
     }
 
 
 def test_the_oldest_position_counts_whatever_the_order(unit: Unit) -> None:
     for position, tag in ((5, "a"), (3, "b"), (7, "c")):
-        unit.note_seen([Dependency("default", "one", position, [tag])])
+        unit.add_dependencies([Dependency("default", "one", position, [tag])])
 
     assert seen(unit) == {("default", "one"): (3, {"a", "b", "c"})}
-    assert len(unit.seen()) == 1
+    assert len(unit.dependencies()) == 1
 
 
 def test_databases_and_incarnations_are_kept_apart(unit: Unit) -> None:
     for log in (("default", "one"), ("default", "two"), ("other", "one")):
-        unit.note_seen([Dependency(*log, len(log[1]), ["a"])])
+        unit.add_dependencies([Dependency(*log, len(log[1]), ["a"])])
 
     assert set(seen(unit)) == {("default", "one"), ("default", "two"), ("other", "one")}
 
 
 def test_however_much_is_read_little_is_remembered_and_nothing_is_lost(unit: Unit) -> None:
-    tags = {f"table:{number % 7}" for number in range(3 * MOST_SEEN)}
+    tags = {f"table:{number % 7}" for number in range(3 * MOST_DEPENDENCIES)}
 
-    for number in range(3 * MOST_SEEN):
-        unit.note_seen([Dependency("default", "one", 9, [f"table:{number % 7}"])])
+    for number in range(3 * MOST_DEPENDENCIES):
+        unit.add_dependencies([Dependency("default", "one", 9, [f"table:{number % 7}"])])
 
-    assert len(unit._seen) <= MOST_SEEN
+    assert len(unit._dependencies) <= MOST_DEPENDENCIES
     assert seen(unit) == {("default", "one"): (9, tags)}
 
 
@@ -53,12 +54,12 @@ def test_what_another_thread_reads_while_it_is_merged_is_not_lost(
 ) -> None:
     def merge_slowly(dependencies: Iterable[Dependency]) -> list[Dependency]:
         merged = merge(dependencies)
-        unit.note_seen([Dependency("default", "one", 2, ["meanwhile"])])
+        unit.add_dependencies([Dependency("default", "one", 2, ["meanwhile"])])
         return merged
 
-    unit.note_seen([Dependency("default", "one", 5, ["before"])])
+    unit.add_dependencies([Dependency("default", "one", 5, ["before"])])
     monkeypatch.setattr(units, "merge", merge_slowly)
-    unit.seen()
+    unit.dependencies()
     monkeypatch.undo()
 
     assert seen(unit) == {("default", "one"): (2, {"before", "meanwhile"})}
@@ -66,18 +67,18 @@ def test_what_another_thread_reads_while_it_is_merged_is_not_lost(
 
 def test_what_the_units_around_it_have_seen_counts_too(django_db_setup: None) -> None:
     with unit_of_work() as outer, unit_of_work() as middle, unit_of_work() as inner:
-        outer.note_seen([Dependency("default", "one", 1, ["outer"])])
-        middle.note_seen([Dependency("default", "one", 2, ["middle"])])
+        outer.add_dependencies([Dependency("default", "one", 1, ["outer"])])
+        middle.add_dependencies([Dependency("default", "one", 2, ["middle"])])
 
         assert seen(inner) == {("default", "one"): (1, {"outer", "middle"})}
         assert seen(outer) == {("default", "one"): (1, {"outer"})}
 
 
 def test_once_it_has_seen_what_may_not_be_shared_it_goes_on_to_say_so(unit: Unit) -> None:
-    unit.note_seen([], is_shareable=False)
-    unit.note_seen([], is_shareable=True)
+    unit.add_dependencies([], is_shareable=False)
+    unit.add_dependencies([], is_shareable=True)
 
-    assert unit.has_seen_unshareable
+    assert unit.has_read_unshareable
 
 
 def test_the_units_that_run_are_known_while_they_do(django_db_setup: None) -> None:

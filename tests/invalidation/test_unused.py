@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 from cachelayers import unit_of_work
-from cachelayers.invalidation.dependencies import add_all_seen, current_capture
+from cachelayers.invalidation.dependencies import add_all_dependencies, current_capture
 from tests.invalidation.conftest import Site
 from tests.library.models import Author
 
@@ -48,7 +48,7 @@ def test_what_was_read_before_is_placed_when_it_is_used(site: Site) -> None:
     def compute() -> str:
         capture = current_capture()
         assert capture is not None
-        add_all_seen(capture)
+        add_all_dependencies(capture)
         return "made of what was read before"
 
     for _ in range(2):

@@ -14,8 +14,8 @@ from django.db import connections, transaction
 from django.db.models.functions import Now, Random
 
 from cachelayers import recall, unit_of_work
-from cachelayers.invalidation.dependencies import Capture, add_all_seen
-from cachelayers.invalidation.reports import forget_said
+from cachelayers.invalidation.dependencies import Capture, add_all_dependencies
+from cachelayers.invalidation.reports import forget_reports
 from cachelayers.utils.counters import counts
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Book, Untracked
@@ -29,7 +29,7 @@ def _rows(site: Site) -> None:
     author = Author.objects.using(site.database).create(pk=1, name="Ann")
     Book.objects.using(site.database).create(pk=1, title="One", author=author)
     Untracked.objects.using(site.database).create(pk=10_000, name="x")
-    forget_said()
+    forget_reports()
     site.settle()
 
 
@@ -293,7 +293,7 @@ def test_what_a_view_showed_of_an_unknown_statement_is_not_kept_with_a_fragment(
     with unit_of_work() as unit:
         run(site, OF_THE_SESSION[site.database][0])
         capture = Capture(unit)
-        add_all_seen(capture)
+        add_all_dependencies(capture)
 
     assert capture.is_unstorable
 

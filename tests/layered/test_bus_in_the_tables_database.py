@@ -105,7 +105,7 @@ def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.Monk
             began = time.monotonic()
             for number in range(10):
                 cache.set("key", number)
-                cache._state.looked_at = float("-inf")  # as at the next request
+                cache._state.polled_at = float("-inf")  # as at the next request
                 circuit_breaker.breaker_of(cache._flows.bus.alias)._try_at = 0.0
             took = time.monotonic() - began
         finally:

@@ -48,14 +48,14 @@ def test_an_interrupted_call_leaves_nothing_held_and_nothing_older(stack: Stack,
     numbers = itertools.count(1)
 
     def prepare() -> Callable[[], Any]:
-        cache._state.looked_at = float("-inf")  # it looks at the bus first
+        cache._state.polled_at = float("-inf")  # it looks at the bus first
         return lambda: CALLS[call](cache)
 
     places = []
     for place in interrupted_everywhere(prepare):
         places.append(place)
         state, newest = cache._state, next(numbers)
-        assert is_free(state.look_lock), place
+        assert is_free(state.poll_lock), place
         assert is_free(state._lock), place
         with unit_of_work():
             cache.set("key", newest)

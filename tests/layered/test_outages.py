@@ -159,7 +159,7 @@ def test_a_process_that_saw_no_outage_does_not_read_what_was_missed(stack: Stack
     forget_processes()
     stack_states().update(other_process)
     for known in other_process.values():
-        known.compared_at = known.looked_at = float("-inf")
+        known.compared_at = known.polled_at = float("-inf")
     caches[stack.layer("memory")].clear()
     del caches[stack.alias]
 

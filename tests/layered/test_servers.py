@@ -312,4 +312,4 @@ def test_a_memcached_over_30_days_and_for_ever(memcached_cache: BaseCache) -> No
     layer: Any = memcached_cache._flows.layers[0]  # type: ignore[attr-defined]
     head = memcached_cache._state.heads["keys-memcached"]  # type: ignore[attr-defined]
     names = [head + memcached_cache._name(key, None) for key in ("long", "ever", "far")]  # type: ignore[attr-defined]
-    assert sorted(kept.value for kept in layer.read_many(names).values()) == ["1", "2", "3"]
+    assert sorted(entry.value for entry in layer.read_many(names).values()) == ["1", "2", "3"]

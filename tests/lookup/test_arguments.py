@@ -31,7 +31,7 @@ from django.utils.translation import gettext_lazy, override
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cachelayers.entries.canonical import ArgumentKeys
+from cachelayers.canonical import ArgumentKeys
 from testproject.airports.models import Airport, Country
 from tests.environment import PROJECT
 

@@ -14,8 +14,8 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import recall, unit_of_work
 from cachelayers.lookup import Policy, Requested, refresh, steps
-from cachelayers.lookup.batches import policy_of, recall_many_after_peeking
-from cachelayers.lookup.flow import LOOKS_AT_NOBODY
+from cachelayers.lookup.batches import policy_of_batch, recall_many_after_peeking
+from cachelayers.lookup.flow import POLLS_WITHOUT_HOLDER
 from cachelayers.utils.single_flight import begin_or_join, complete
 from tests.conftest import empty_cache
 from tests.library.models import Author
@@ -67,7 +67,7 @@ def computed() -> Computed:
 
 
 def lease_of(*keys: str) -> str:
-    return policy_of(Computed().wanted(*keys)).lease_key
+    return policy_of_batch(Computed().wanted(*keys)).lease_key
 
 
 def store_as_another(*keys: str) -> None:
@@ -222,7 +222,7 @@ def test_a_lease_that_nobody_can_have_is_not_waited_for(
     sleeps = instead_of_sleep(lambda: None)
 
     assert computed.recall("a") == ["made a"]
-    assert len(sleeps) < LOOKS_AT_NOBODY
+    assert len(sleeps) < POLLS_WITHOUT_HOLDER
 
 
 def test_what_is_fresh_needs_no_lease(computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ def test_a_flight_lands_whether_its_compute_fails_or_not(
 def test_who_waited_computes_what_the_flight_has_not_stored(
     computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = policy_of(computed.wanted("a", "b")).name
+    name = policy_of_batch(computed.wanted("a", "b")).name
     flight, is_mine = begin_or_join(name)
 
     def land_with_one(step: steps.AwaitFlight) -> None:
@@ -299,7 +299,7 @@ def test_what_is_stale_waits_for_no_flight(
 ) -> None:
     store_as_another("a")
     pass_time(monkeypatch, FRESH_SECONDS + 1)
-    name = policy_of(computed.wanted("a")).name
+    name = policy_of_batch(computed.wanted("a")).name
     flight, _ = begin_or_join(name)
     try:
         assert computed.recall("a") == ["another's"]

@@ -63,8 +63,8 @@ def test_an_entry_holds_if_all_that_is_known_of_the_log_says_so(
         unit.refreshed.add("default")
         monkeypatch.setattr(peeking, "log_of", lambda database: SimpleNamespace(known=known))
 
-        assert peeking.are_known_to_hold(unit, [dependency]) is holds
-        assert peeking.are_known_to_hold(unit, [dependency] * 2) is holds
+        assert peeking.are_valid(unit, [dependency]) is holds
+        assert peeking.are_valid(unit, [dependency] * 2) is holds
 
 
 def test_every_log_that_an_entry_was_made_with_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_every_log_that_an_entry_was_made_with_is_asked(monkeypatch: pytest.Monk
         monkeypatch.setattr(peeking, "log_of", lambda database: SimpleNamespace(known=KNOWN))
         good, bad = ["default", "this one", 16, []], ["other", "another", 16, []]
 
-        assert not peeking.are_known_to_hold(unit, [good, bad])
+        assert not peeking.are_valid(unit, [good, bad])
 
 
 TAMPERED = {

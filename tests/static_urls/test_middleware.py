@@ -20,7 +20,7 @@ from tests.static_urls.conftest import id_of, write
 
 pytestmark = pytest.mark.django_db  # the end of a request looks after the connections
 CAR = id_of(b"a car")
-FOR_EVER = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 OURS = "cachelayers.middleware.StaticCacheMiddleware"
 CAR_URL = f"/static/img/car.jpg?cache_id={CAR}"
 
@@ -62,8 +62,8 @@ def test_the_id_of_the_content_is_kept_for_ever(browser: Client) -> None:
     response = browser.get(CAR_URL)
 
     assert response.getvalue() == b"a car"
-    assert cache_control(response) == FOR_EVER
-    assert cache_control(browser.head(CAR_URL)) == FOR_EVER
+    assert cache_control(response) == IMMUTABLE
+    assert cache_control(browser.head(CAR_URL)) == IMMUTABLE
 
 
 def test_another_id_is_asked_about_again(browser: Client) -> None:
@@ -91,7 +91,7 @@ def test_not_modified_is_kept_for_ever_too(browser: Client) -> None:
     response = browser.get(CAR_URL, headers={"if-modified-since": first["Last-Modified"]})
 
     assert response.status_code == 304
-    assert cache_control(response) == FOR_EVER
+    assert cache_control(response) == IMMUTABLE
 
 
 def test_a_file_that_is_not_there_is_not_immutable_and_logs_nothing(
@@ -109,7 +109,7 @@ def test_a_part_of_a_file_is_kept_for_ever(browser: Client) -> None:
     response = browser.get(CAR_URL, headers={"range": "bytes=0-1"})
 
     assert response.status_code == 206
-    assert cache_control(response) == FOR_EVER
+    assert cache_control(response) == IMMUTABLE
 
 
 @pytest.mark.parametrize("browser", ["view"], indirect=True)
@@ -121,8 +121,8 @@ def test_percent_encoded_names_and_a_cdns_static_url(
     plain = cache_control(browser.get(url))
     settings.STATIC_URL = "https://cdn.example.com/static/"
 
-    assert plain == FOR_EVER
-    assert cache_control(Client().get(url)) == FOR_EVER
+    assert plain == IMMUTABLE
+    assert cache_control(Client().get(url)) == IMMUTABLE
 
 
 @pytest.mark.parametrize("browser", ["view"], indirect=True)
@@ -143,10 +143,10 @@ def test_after_a_deploy_the_old_id_does_not_pin_the_new_content(
     first = cache_control(browser.get(CAR_URL))
     write(root / "img" / "car.jpg", b"another car", second=1_000)
 
-    assert first == FOR_EVER
+    assert first == IMMUTABLE
     assert cache_control(browser.get(CAR_URL)) == "no-cache"
     new = f"/static/img/car.jpg?cache_id={id_of(b'another car')}"
-    assert cache_control(browser.get(new)) == FOR_EVER
+    assert cache_control(browser.get(new)) == IMMUTABLE
 
 
 GetResponse = Callable[[HttpRequest], Any]
@@ -202,7 +202,7 @@ def test_other_urls_are_left_alone(root: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        (CAR_URL, FOR_EVER),
+        (CAR_URL, IMMUTABLE),
         ("/static/img/car.jpg?cache_id=other", "no-cache"),
         ("/static/img/car.jpg?cache_id=ERROR_UNREADABLE", "no-store"),
         ("/static/img/car.jpg", None),
@@ -238,4 +238,4 @@ def test_an_asgi_site_with_whitenoise(settings: Settings, root: Path) -> None:
     async def visit() -> str | None:
         return cache_control(await AsyncClient().get(CAR_URL))
 
-    assert asyncio.run(visit()) == FOR_EVER
+    assert asyncio.run(visit()) == IMMUTABLE

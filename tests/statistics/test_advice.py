@@ -189,7 +189,7 @@ def test_a_part_that_is_timed_stands_for_all(settings: Settings) -> None:
     for number in range(2_000):
         for _ in range(2):
             one = tracing.Sample("query", "SELECT 1", "", number, 0.5, frozenset(), time.time())
-            tracing.take(one)
+            tracing.add_sample(one)
     assert 500 < len(tracing.waiting) < 1_500
 
     found = advised("query")

@@ -48,7 +48,7 @@ def timing(name: str, *, hours_ago: int = 0, **figures: Any) -> None:
 def done(name: str, *, arguments: int = 0, seconds: float = 1.0, **given: Any) -> None:
     """Have something been done, as the middleware would note it."""
     given = {"place": "", "tables": frozenset(), "at": time.time(), **given}
-    tracing.take(tracing.Sample("query", name, arguments=arguments, seconds=seconds, **given))
+    tracing.add_sample(tracing.Sample("query", name, arguments=arguments, seconds=seconds, **given))
 
 
 def written() -> dict[str, tuple[int, int, int]]:

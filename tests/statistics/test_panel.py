@@ -14,7 +14,7 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from cachelayers import invalidate, recall
-from cachelayers.utils.tracing import going_on, traced_recall
+from cachelayers.utils.tracing import active_traces, traced_recall
 from tests.library.models import Author
 from tests.statistics.helpers import run_async
 
@@ -137,4 +137,4 @@ def test_nothing_is_followed_where_the_toolbar_is_not(client: Client, settings: 
     recall("watched:1", lambda: followed.append(traced_recall()), using=ALIAS)
 
     assert followed == [None]
-    assert not going_on
+    assert not active_traces

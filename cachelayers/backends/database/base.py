@@ -33,10 +33,10 @@ from cachelayers.utils.counters import cell_of
 from cachelayers.utils.locks import ForkSafeLock
 
 
-class Parts(NamedTuple):
+class Components(NamedTuple):
     """The working parts of one cache alias."""
 
-    place_of: Callable[[str], RowKey]
+    row_key_of: Callable[[str], RowKey]
     packer: ValuePacker
     table: EntryTable
     health: Health
@@ -44,20 +44,20 @@ class Parts(NamedTuple):
     guard: Guard
 
 
-_parts: dict[tuple[str, str, DatabaseOptions], Parts] = {}
-_parts_lock = ForkSafeLock()
+_components: dict[tuple[str, str, DatabaseOptions], Components] = {}
+_components_lock = ForkSafeLock()
 
 
-def parts_of(alias: str, database: str, options: DatabaseOptions) -> Parts:
+def components_of(alias: str, database: str, options: DatabaseOptions) -> Components:
     """Return the parts of an alias, made when first asked for."""
     known = alias, database, options
-    with _parts_lock:
-        if known not in _parts:
-            _parts[known] = make_parts(alias, database, options)
-        return _parts[known]
+    with _components_lock:
+        if known not in _components:
+            _components[known] = make_components(alias, database, options)
+        return _components[known]
 
 
-def make_parts(alias: str, database: str, options: DatabaseOptions) -> Parts:
+def make_components(alias: str, database: str, options: DatabaseOptions) -> Components:
     """Put the parts together."""
     id_range = id_range_of(alias)
     packer = ValuePacker(
@@ -69,7 +69,7 @@ def make_parts(alias: str, database: str, options: DatabaseOptions) -> Parts:
     table = EntryTable(database, id_range, key_head_of(alias), options.BUSY_SECONDS)
     evictor = Evictor(alias, id_range, max_bytes=options.MAX_BYTES, max_entries=options.MAX_ENTRIES)
     health = Health(alias, database)
-    return Parts(
+    return Components(
         row_key_finder(alias), packer, table, health, evictor, Guard(table, health, evictor)
     )
 
@@ -91,20 +91,24 @@ class TableCache(ConfiguredCache):
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Take what all caches of this alias share; bound here, as each call looks it up."""
         database = database_alias_of({"LOCATION": location})
-        parts = parts_of(self.alias, database, DatabaseOptions(**options))
-        self._place_of = parts.place_of
+        components = components_of(self.alias, database, DatabaseOptions(**options))
+        self._row_key_of = components.row_key_of
         self._packer, self._pack, self._unpack = (
-            parts.packer, parts.packer.pack, parts.packer.unpack
+            components.packer, components.packer.pack, components.packer.unpack
         )  # fmt: skip
-        self._table, self._evictor, self._health = parts.table, parts.evictor, parts.health
-        self._guard, self._attempt = parts.guard, parts.guard.attempt
-        self._is_distrusted = parts.guard.is_distrusted
+        self._table, self._evictor, self._health = (
+            components.table,
+            components.evictor,
+            components.health,
+        )
+        self._guard, self._attempt = components.guard, components.guard.attempt
+        self._is_distrusted = components.guard.is_distrusted
         self._cell = cell_of(self.alias)
-        self._notes_reads, self._reads_to_note = parts.evictor.is_bounded, 1
+        self._notes_reads, self._reads_to_note = components.evictor.is_bounded, 1
 
-    def _place(self, key: str, version: int | None) -> RowKey:
+    def _row_key(self, key: str, version: int | None) -> RowKey:
         """Return the place of a key; raise InvalidCacheKey for one that cannot be."""
-        return self._place_of(self._made_key(key, version))
+        return self._row_key_of(self._made_key(key, version))
 
     def validate_key(self, key: str) -> None:
         """Warn of keys that memcached would refuse; raise InvalidCacheKey for a key too long."""
@@ -117,7 +121,7 @@ class TableCache(ConfiguredCache):
                     f"... Keep it within {MAX_KEY_BYTES} bytes, for example by a hash."
                 )
 
-    def _note_read(self, place: RowKey) -> None:
+    def _note_read(self, row_key: RowKey) -> None:
         """Tell the hand of one read in sixteen on average.
 
         At random: a page that makes sixteen calls would else have the same one noted each time.
@@ -125,7 +129,7 @@ class TableCache(ConfiguredCache):
         self._reads_to_note -= 1
         if self._reads_to_note <= 0:
             self._reads_to_note = randrange(1, 2 * READS_PER_NOTED_READ)  # noqa: S311
-            self._evictor.note_read(place.id)
+            self._evictor.note_read(row_key.id)
 
     def _unpacked(
         self, key: bytes, expires: int, form: int, number: int | None, data: bytes | None
@@ -137,38 +141,38 @@ class TableCache(ConfiguredCache):
             self._report_undecodable(key, error)
             return MISS
 
-    def _increment_by_replacing(self, place: RowKey, delta: Any) -> Any:
+    def _increment_by_replacing(self, row_key: RowKey, delta: Any) -> Any:
         """Add where the database cannot: to a signed, a very large or another kind of number.
 
         Written only if the value is still the one that was read, else read again.
         """
         give_up_at = time.monotonic() + self._table.sessions.busy_seconds
-        while (row := self._table.read(place, now_ms())) is not None:
+        while (row := self._table.read(row_key, now_ms())) is not None:
             value = self._unpacked(*row)
             if value is MISS:
                 return None
             total = value + delta
-            new = self._pack(place.key, total, row[1])
-            if self._table.replace(place, PackedValue(*row[2:]), new, now_ms()):
+            new = self._pack(row_key.key, total, row[1])
+            if self._table.replace(row_key, PackedValue(*row[2:]), new, now_ms()):
                 return total
             if time.monotonic() > give_up_at:
                 return FAILED
         return None
 
-    def _touch_row(self, place: RowKey, expires: int) -> Any:
+    def _touch_row(self, row_key: RowKey, expires: int) -> Any:
         """Give a live entry a new expiry; return whether there was one."""
         if not self._packer.signed:
-            return self._table.touch(place, expires, now_ms())
+            return self._table.touch(row_key, expires, now_ms())
         # Its signature holds for its expiry. Written only if the row is still as it was read.
         give_up_at = time.monotonic() + self._table.sessions.busy_seconds
-        while (row := self._table.read(place, now_ms())) is not None:
+        while (row := self._table.read(row_key, now_ms())) is not None:
             key, old_expires, form, _, data = row
             try:
                 new = self._packer.prolonged(key, old_expires, form, data, expires)
             except Undecodable as error:
-                self._report_undecodable(place.key, error)
+                self._report_undecodable(row_key.key, error)
                 return False
-            if self._table.touch_signed(place, expires, data, new, now_ms()):
+            if self._table.touch_signed(row_key, expires, data, new, now_ms()):
                 return True
             if time.monotonic() > give_up_at:
                 return FAILED
@@ -176,7 +180,7 @@ class TableCache(ConfiguredCache):
 
     def _report_undecodable(self, key: bytes, error: Undecodable) -> None:
         """Log and count a value that is a miss because it cannot be had or trusted."""
-        self._health.undecodable.tell(f"the value of {key!r} is a miss: {error}", error)
+        self._health.undecodable.report(f"the value of {key!r} is a miss: {error}", error)
 
     def _expiry(self, timeout: Any) -> int:
         """Return when an entry written now expires, in milliseconds; 0: it is not even stored."""
@@ -187,11 +191,11 @@ class TableCache(ConfiguredCache):
             return 0
         return min(now_ms() + math.ceil(seconds * 1000), NEVER_MS)
 
-    def _row(self, place: RowKey, value: Any, expires: int) -> Row:
+    def _row(self, row_key: RowKey, value: Any, expires: int) -> Row:
         """Return the row for a value."""
-        packed = self._pack(place.key, value, expires)
+        packed = self._pack(row_key.key, value, expires)
         return Row(
-            place.id, place.key, expires, now_ms(), packed.format, packed.number, packed.data
+            row_key.id, row_key.key, expires, now_ms(), packed.format, packed.number, packed.data
         )
 
 

@@ -22,7 +22,7 @@ from cachelayers.entries import (
 )
 from cachelayers.exceptions import CacheUnavailable, MissingTable
 from cachelayers.utils.answers import outside_event_loop
-from cachelayers.utils.tracing import note_plain_get, running_captures
+from cachelayers.utils.captures import note_plain_get, running_captures
 
 MOST_SHOWN_BYTES = 2**20  # of one value to an operator
 
@@ -45,7 +45,7 @@ class DatabaseCache(TableCache):
         """Return the value of a live entry, or ``default``."""
         if running_captures:
             note_plain_get(self.alias)
-        value = self._find(self._place(key, version))
+        value = self._find(self._row_key(key, version))
         if value is MISS:
             self._cell.misses += 1
             return default
@@ -54,22 +54,22 @@ class DatabaseCache(TableCache):
 
     def get_shared(self, key: str) -> Any:
         """Return the value of a live entry, or None; not counted, as a second look need not be."""
-        value = self._find(self._place(key, None))
+        value = self._find(self._row_key(key, None))
         return None if value is MISS else value
 
-    def _find(self, place: RowKey) -> Any:
+    def _find(self, row_key: RowKey) -> Any:
         """Return the value of a live entry, or MISS."""
-        row = self._attempt("get", self._table.read, place, now_ms())
+        row = self._attempt("get", self._table.read, row_key, now_ms())
         if row is None or row is FAILED:
             return MISS
-        if self._health.is_troubled and self._is_distrusted(place):
+        if self._health.is_troubled and self._is_distrusted(row_key):
             return MISS
         if self._notes_reads:
-            self._note_read(place)
+            self._note_read(row_key)
         try:
             return self._unpack(*row)
         except Undecodable as error:
-            self._report_undecodable(place.key, error)
+            self._report_undecodable(row_key.key, error)
             return MISS
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
@@ -87,27 +87,27 @@ class DatabaseCache(TableCache):
         return self._find_many(keys, None)
 
     def _find_many(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
-        places = {key: self._place(key, version) for key in keys}
-        found = self._attempt("get_many", self._read_many, list(places.values()))
+        row_keys = {key: self._row_key(key, version) for key in keys}
+        found = self._attempt("get_many", self._read_many, list(row_keys.values()))
         if found is FAILED:
             return {}
         if self._notes_reads:
-            for place in places.values():
-                self._note_read(place)
-        values = {key: found.get(place.key, MISS) for key, place in places.items()}
+            for row_key in row_keys.values():
+                self._note_read(row_key)
+        values = {key: found.get(row_key.key, MISS) for key, row_key in row_keys.items()}
         return {key: value for key, value in values.items() if value is not MISS}
 
-    def _read_many(self, places: list[RowKey]) -> dict[bytes, Any]:
+    def _read_many(self, row_keys: list[RowKey]) -> dict[bytes, Any]:
         """Return the values found, by their full key."""
-        trusted = [place for place in places if not self._is_distrusted(place)]
+        trusted = [row_key for row_key in row_keys if not self._is_distrusted(row_key)]
         rows = self._table.read_many(trusted, now_ms())
         return {row[0]: self._unpacked(*row) for row in rows}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Tell whether there is a live entry."""
-        place = self._place(key, version)
-        found = self._attempt("has_key", self._table.exists, place, now_ms())
-        return found is True and not self._is_distrusted(place)
+        row_key = self._row_key(key, version)
+        found = self._attempt("has_key", self._table.exists, row_key, now_ms())
+        return found is True and not self._is_distrusted(row_key)
 
     # Writing
 
@@ -119,12 +119,12 @@ class DatabaseCache(TableCache):
         version: int | None = None,
     ) -> None:
         """Store a value; raise only what its serializer raises."""
-        place = self._place(key, version)
-        row = self._row(place, value, self._expiry(timeout))
+        row_key = self._row_key(key, version)
+        row = self._row(row_key, value, self._expiry(timeout))
         if row.expires == 0:
-            self._delete(place)
+            self._delete(row_key)
         elif self._attempt("set", self._table.write, row) is FAILED:
-            self._guard.drop_older([place])
+            self._guard.drop_older([row_key])
         else:
             self._cell.sets += 1
             self._guard.after_write([row])
@@ -137,16 +137,16 @@ class DatabaseCache(TableCache):
     ) -> list[str]:
         """Store several values; return the keys of those that could not be stored."""
         expires = self._expiry(timeout)
-        places = {key: self._place(key, version) for key in data}
+        row_keys = {key: self._row_key(key, version) for key in data}
         if expires == 0:
             self.delete_many(data, version)
             return []
-        rows = [self._row(place, data[key], expires) for key, place in places.items()]
+        rows = [self._row(row_key, data[key], expires) for key, row_key in row_keys.items()]
         written: MutableSet[int] = builtins.set()
         self._attempt("set_many", self._write_many, rows, written)
-        failed = [key for key, place in places.items() if place.id not in written]
+        failed = [key for key, row_key in row_keys.items() if row_key.id not in written]
         if failed:
-            self._guard.drop_older([places[key] for key in failed])
+            self._guard.drop_older([row_keys[key] for key in failed])
         return failed
 
     def _write_many(self, rows: list[Row], written: MutableSet[int]) -> None:
@@ -164,11 +164,11 @@ class DatabaseCache(TableCache):
         version: int | None = None,
     ) -> bool:
         """Store a value where there is no live entry; return whether it was stored."""
-        place = self._place(key, version)
-        row = self._row(place, value, self._expiry(timeout))
+        row_key = self._row_key(key, version)
+        row = self._row(row_key, value, self._expiry(timeout))
         if row.expires == 0:
             return not self.has_key(key, version)
-        if self._is_distrusted(place) and not self._delete(place):
+        if self._is_distrusted(row_key) and not self._delete(row_key):
             return False
         added = self._attempt("add", self._table.add, row, row.used)
         if added is True:
@@ -180,21 +180,21 @@ class DatabaseCache(TableCache):
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Give a live entry a new timeout; return whether there was one."""
-        place = self._place(key, version)
+        row_key = self._row_key(key, version)
         expires = self._expiry(timeout)
-        if self._is_distrusted(place):
+        if self._is_distrusted(row_key):
             return False
         if expires == 0:
-            return self._delete(place)
-        return self._attempt("touch", self._touch_row, place, expires) is True
+            return self._delete(row_key)
+        return self._attempt("touch", self._touch_row, row_key, expires) is True
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
-        return self._delete(self._place(key, version))
+        return self._delete(self._row_key(key, version))
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
         """Delete several entries."""
-        ids = [self._place(key, version).id for key in keys]
+        ids = [self._row_key(key, version).id for key in keys]
         if self._attempt("delete_many", self._table.delete_ids, ids) is FAILED:
             self._health.distrust(ids)
 
@@ -208,15 +208,15 @@ class DatabaseCache(TableCache):
 
         Raises ValueError where there is no live entry, and TypeError where it is no number.
         """
-        place = self._place(key, version)
+        row_key = self._row_key(key, version)
         total: Any = None
-        if not self._is_distrusted(place):
+        if not self._is_distrusted(row_key):
             # The database can add to a plain number only: a signature, it cannot renew.
             is_plain = type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64
             if is_plain and not self._packer.signed:
-                total = self._attempt("incr", self._table.increment, place, delta, now_ms())
+                total = self._attempt("incr", self._table.increment, row_key, delta, now_ms())
             if total is None:
-                total = self._attempt("incr", self._increment_by_replacing, place, delta)
+                total = self._attempt("incr", self._increment_by_replacing, row_key, delta)
         if total is FAILED or total is None:
             raise ValueError(f"Key '{key}' not found")
         return total  # type: ignore[no-any-return]  # a float where the value or delta is one
@@ -224,11 +224,11 @@ class DatabaseCache(TableCache):
     def close(self, **kwargs: Any) -> None:
         """Keep the connections: they belong to the thread, not to the request that ends."""
 
-    def _delete(self, place: RowKey) -> bool:
+    def _delete(self, row_key: RowKey) -> bool:
         """Delete a row; one that could not be deleted is not served any more."""
-        deleted = self._attempt("delete", self._table.delete, place)
+        deleted = self._attempt("delete", self._table.delete, row_key)
         if deleted is FAILED:
-            self._health.distrust([place.id])
+            self._health.distrust([row_key.id])
         return deleted is True
 
     # For operators: these raise CacheUnavailable where the others go on.
@@ -258,9 +258,9 @@ class DatabaseCache(TableCache):
             self._table.search, text.encode("utf-8", "surrogatepass"), first_id, rows
         )
 
-    def look_at_entry(self, row_id: int) -> WholeRow | None:
+    def read_stored_entry(self, row_id: int) -> WholeRow | None:
         """Return a row as it is stored, or None."""
-        return self._carry_out(self._table.look, row_id)
+        return self._carry_out(self._table.read_row, row_id)
 
     def plain_data(self, row: WholeRow) -> tuple[int, bytes]:
         """Return the kind of a row's bytes, and them without signature and compression.

@@ -25,7 +25,6 @@ from cachelayers.backends.database.statements import (
     statements_for,
 )
 from cachelayers.conf import is_own_database
-from cachelayers.invalidation.execute_wrapper import logged_changes, notice
 from cachelayers.models import Entry
 from cachelayers.test_runs import apart_from_test
 from cachelayers.utils.answers import (
@@ -34,10 +33,11 @@ from cachelayers.utils.answers import (
     Undo,
     answered_within,
     connect_within,
-    is_cut,
+    is_connection_lost,
     is_in_transaction,
     undone_at_failure,
 )
+from cachelayers.utils.execute_wrappers import is_own, own_changes
 from cachelayers.utils.time_limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
 
 ESCAPED_BYTES = b"\0\n\r\x1a\"'\\"  # by MySQL's driver, each with one more byte
@@ -160,7 +160,7 @@ class DjangoSession:
             except DATABASE_ERRORS as error:
                 if is_in_transaction(self.connection) or attempt == ATTEMPTS:
                     raise
-                if was_connected and is_cut(self.connection, error):
+                if was_connected and is_connection_lost(self.connection, error):
                     return self._perform_anew(perform, in_bulk=in_bulk)
                 if fault_of(error) is not Fault.CONFLICT:
                     raise
@@ -217,7 +217,7 @@ class DjangoSession:
                 savepoints.enter_context(transaction.atomic(connection.alias))
             savepoints.enter_context(transaction.atomic(connection.alias))
             # The rows of the cache itself are no change of the data.
-            savepoints.enter_context(logged_changes(connection))
+            savepoints.enter_context(own_changes(connection))
             return perform(limit)
 
     def _execute(
@@ -255,7 +255,7 @@ class DjangoSession:
         return not (
             driver_connection is None
             or connection.vendor == "sqlite"
-            or any(wrapper is not notice for wrapper in connection.execute_wrappers)
+            or not all(map(is_own, connection.execute_wrappers))
             or connection.queries_logged
             or connection.needs_rollback
             or (connection.health_check_enabled and not connection.health_check_done)

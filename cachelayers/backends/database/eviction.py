@@ -21,19 +21,19 @@ from cachelayers.utils.locks import ForkSafeLock
 SLICE_ROWS = 256
 MOST_WRITES_BETWEEN_SLICES = 64
 # Without a bound only expired rows matter: where none are found the hand comes less often.
-MOST_WRITES_BETWEEN_IDLE_SLICES = 1024
-MOST_SLICES_AT_ONCE = 16
+MOST_WRITES_BETWEEN_IDLE_SAMPLES = 1024
+MOST_SAMPLES_AT_ONCE = 16
 # With fewer rows the hand comes more often, or a small table would outgrow its bound in between.
-SLICES_PER_GROWTH = 64
+SAMPLES_PER_GROWTH = 64
 # Few: older ones tell of a time when there was less. 1,536 rows make an error of 3 percent.
-MOST_SLICES_REMEMBERED = 6
+MOST_SAMPLES_REMEMBERED = 6
 AIM = 0.95  # of a bound: what is written until the hand has come round must fit in too
 FILLING_UP = 0.7  # of a bound; below that the hand comes as seldom as without one
 LARGEST_CUT = 0.5  # of a slice, so that one that is dense by chance is not emptied
 MOST_READS_REMEMBERED = 512
 
 
-class Slice(NamedTuple):
+class Sample(NamedTuple):
     """What was left of a slice after it was cut."""
 
     ids: int  # how many ids it spans, used or not
@@ -52,10 +52,10 @@ class Evictor:
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.is_bounded = max_bytes is not None or max_entries is not None
         self._position = random.randrange(id_range.first, id_range.last + 1)  # noqa: S311
-        self._slices: deque[Slice] = deque()
+        self._samples: deque[Sample] = deque()
         self._idle_writes = MOST_WRITES_BETWEEN_SLICES
         self._writes_left = 1 if self.is_bounded else MOST_WRITES_BETWEEN_SLICES
-        self._bytes_left = self._bytes_between_slices()
+        self._bytes_left = self._bytes_between_samples()
         self._reads: set[int] = set()
         self.lock = ForkSafeLock()
 
@@ -87,17 +87,17 @@ class Evictor:
         try:
             self._note_reads(table, now_ms)
             # A bulk write may owe several. No more than this: the next write comes soon enough.
-            for _ in range(MOST_SLICES_AT_ONCE):
-                self._cut_next_slice(table, now_ms)
+            for _ in range(MOST_SAMPLES_AT_ONCE):
+                self._evict_from_next_sample(table, now_ms)
                 # Debts count on; what was left over of the other measure does not.
-                self._writes_left = min(self._writes_left, 0) + self._writes_between_slices()
-                self._bytes_left = min(self._bytes_left, 0) + self._bytes_between_slices()
+                self._writes_left = min(self._writes_left, 0) + self._writes_between_samples()
+                self._bytes_left = min(self._bytes_left, 0) + self._bytes_between_samples()
                 if not self.is_bounded or not self.is_due_after(0, 0):
                     break
         finally:
             # No debts: also where that failed, the next one is due after as many writes as usual.
-            self._writes_left = max(self._writes_left, self._writes_between_slices())
-            self._bytes_left = max(self._bytes_left, self._bytes_between_slices())
+            self._writes_left = max(self._writes_left, self._writes_between_samples())
+            self._bytes_left = max(self._bytes_left, self._bytes_between_samples())
 
     def _note_reads(self, table: EntryTable, now_ms: int) -> None:
         """Write what was remembered of reads, so that every process's hand can see it."""
@@ -105,26 +105,26 @@ class Evictor:
             reads, self._reads = self._reads, set()
             table.note_used(list(reads), now_ms)
 
-    def _cut_next_slice(self, table: EntryTable, now_ms: int) -> None:
+    def _evict_from_next_sample(self, table: EntryTable, now_ms: int) -> None:
         """Delete what is expired in the next slice, and the least useful if there is too much."""
-        rows, ids = self._take_next_slice(table)
+        rows, ids = self._take_next_sample(table)
         expired = [row for row in rows if row.expires <= now_ms]
         alive = [row for row in rows if row.expires > now_ms]
-        self._remember(Slice(ids, len(alive), sum_of_bytes(alive)))
+        self._remember(Sample(ids, len(alive), sum_of_bytes(alive)))
         victims = self._least_useful(alive, now_ms) if self.is_bounded else []
         if expired or victims:
             # Spares what was used since: a row that was refreshed meanwhile survives.
             table.delete_unused([row.id for row in (*expired, *victims)], now_ms)
         if victims:
-            left = self._slices.pop()
+            left = self._samples.pop()
             bytes_left = left.bytes - sum_of_bytes(victims)
-            self._slices.append(Slice(ids, left.rows - len(victims), bytes_left))
+            self._samples.append(Sample(ids, left.rows - len(victims), bytes_left))
             counts.add(self.alias, "evictions", len(victims))
-        self._idle_writes = min(self._idle_writes * 2, MOST_WRITES_BETWEEN_IDLE_SLICES)
+        self._idle_writes = min(self._idle_writes * 2, MOST_WRITES_BETWEEN_IDLE_SAMPLES)
         if expired:
             self._idle_writes = MOST_WRITES_BETWEEN_SLICES
 
-    def _take_next_slice(self, table: EntryTable) -> tuple[list[SampledRow], int]:
+    def _take_next_sample(self, table: EntryTable) -> tuple[list[SampledRow], int]:
         """Return the rows of the next slice and how many ids it spans; move on behind it."""
         rows = table.sample(self._position, SLICE_ROWS)
         end = rows[-1].id if len(rows) == SLICE_ROWS else self.id_range.last
@@ -132,14 +132,14 @@ class Evictor:
         self._position = end + 1 if end < self.id_range.last else self.id_range.first
         return rows, ids
 
-    def _remember(self, newest: Slice) -> None:
+    def _remember(self, newest: Sample) -> None:
         """Keep the newest slices, up to one whole rotation."""
-        self._slices.append(newest)
-        while len(self._slices) > 1 and (
-            len(self._slices) > MOST_SLICES_REMEMBERED
-            or sum(known.ids for known in self._slices) > self.id_range.size
+        self._samples.append(newest)
+        while len(self._samples) > 1 and (
+            len(self._samples) > MOST_SAMPLES_REMEMBERED
+            or sum(known.ids for known in self._samples) > self.id_range.size
         ):
-            self._slices.popleft()
+            self._samples.popleft()
 
     def _least_useful(self, alive: list[SampledRow], now_ms: int) -> list[SampledRow]:
         """Return the rows of the slice to delete: those used longest ago, none of this moment."""
@@ -157,40 +157,40 @@ class Evictor:
 
     def _estimated_rows(self) -> float:
         """Return how many rows the alias has."""
-        return self._scaled_up(sum(known.rows for known in self._slices))
+        return self._scaled_up(sum(known.rows for known in self._samples))
 
     def _estimated_bytes(self) -> float:
         """Return how many bytes the alias has."""
-        return self._scaled_up(sum(known.bytes for known in self._slices))
+        return self._scaled_up(sum(known.bytes for known in self._samples))
 
     def _scaled_up(self, found: int) -> float:
         """Return how many the alias has, of what the slices known have ``found``, by density."""
-        return found * self.id_range.size / sum(known.ids for known in self._slices)
+        return found * self.id_range.size / sum(known.ids for known in self._samples)
 
-    def _writes_between_slices(self) -> int:
+    def _writes_between_samples(self) -> int:
         """Return how many writes may pass before the next slice.
 
         Far from its bound an alias may grow by a part of the bound before it is looked at again.
         """
         if not self._is_filling_up():
-            growth = (self.max_entries or sys.maxsize) // SLICES_PER_GROWTH
+            growth = (self.max_entries or sys.maxsize) // SAMPLES_PER_GROWTH
             return min(max(growth, 1), self._idle_writes)
         return min(
-            max(int(self._estimated_rows()) // SLICES_PER_GROWTH, 1), MOST_WRITES_BETWEEN_SLICES
+            max(int(self._estimated_rows()) // SAMPLES_PER_GROWTH, 1), MOST_WRITES_BETWEEN_SLICES
         )
 
     def _is_filling_up(self) -> bool:
         """Tell whether the alias is near one of its bounds: yes, until the first slice is seen."""
-        if not self.is_bounded or not self._slices:
+        if not self.is_bounded or not self._samples:
             return self.is_bounded
         return (
             self._estimated_rows() > (self.max_entries or sys.maxsize) * FILLING_UP
             or self._estimated_bytes() > (self.max_bytes or sys.maxsize) * FILLING_UP
         )
 
-    def _bytes_between_slices(self) -> float:
+    def _bytes_between_samples(self) -> float:
         """Return how much may be written before the next slice."""
-        return float("inf") if self.max_bytes is None else self.max_bytes / SLICES_PER_GROWTH
+        return float("inf") if self.max_bytes is None else self.max_bytes / SAMPLES_PER_GROWTH
 
 
 def surplus(estimate: float, bound: int | None) -> float:

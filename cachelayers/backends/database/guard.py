@@ -41,7 +41,7 @@ class Report:
         self._next_at = float("-inf")
         self._unreported = 0
 
-    def tell(self, text: str, cause: BaseException | None = None) -> None:
+    def report(self, text: str, cause: BaseException | None = None) -> None:
         """Count it; log it if the last record is a minute old."""
         counts.add(self.alias, self.name)
         self._unreported += 1
@@ -118,7 +118,7 @@ class Health:
             if pause is self.reads:
                 self.writes.begin(seconds)
             self.is_troubled = True
-        self.faults.tell(
+        self.faults.report(
             f"{operation} failed in DATABASES[{self.database!r}]: {type(error).__name__}: {error}."
             " Until it works again reads are misses and writes are skipped.",
             error,
@@ -126,7 +126,7 @@ class Health:
 
     def note_missing_table(self, error: BaseException) -> None:
         """Report that nobody has made the table yet."""
-        self.faults.tell(missing_table_text(self.alias, self.database), error)
+        self.faults.report(missing_table_text(self.alias, self.database), error)
 
 
 def missing_table_text(alias: str, database: str) -> str:
@@ -176,19 +176,19 @@ class Guard:
             raise
         except DATABASE_ERRORS as error:
             self._note_failure(name, error, time.monotonic() - began)
-            self._begin_lost_file_anew(error)
+            self._replace_lost_file(error)
             return FAILED
         if self.health.is_troubled:
             self.health.note_success(self._pause_of(name))
         return answer
 
-    def is_distrusted(self, place: RowKey) -> bool:
+    def is_distrusted(self, row_key: RowKey) -> bool:
         """Tell whether what the table has for this key may be older than it should be."""
-        return self.health.is_troubled and self.health.distrusts(place.id)
+        return self.health.is_troubled and self.health.distrusts(row_key.id)
 
-    def drop_older(self, places: Sequence[RowKey]) -> None:
+    def drop_older(self, row_keys: Sequence[RowKey]) -> None:
         """After a failed write: delete what it should have replaced, or else do not serve it."""
-        ids = [place.id for place in places]
+        ids = [row_key.id for row_key in row_keys]
         if self.attempt("delete", self.table.delete_ids, ids) is FAILED:
             self.health.distrust(ids)
 
@@ -238,7 +238,7 @@ class Guard:
         else:
             self.health.note_failure(name, error, self._pause_of(name), seconds=seconds)
 
-    def _begin_lost_file_anew(self, error: BaseException) -> None:
+    def _replace_lost_file(self, error: BaseException) -> None:
         """Make an SQLite file of the cache's own that is missing, corrupt or gone.
 
         Where that fails, it is not tried again at every operation.

@@ -46,7 +46,7 @@ class Events:
     def read(self, first: int, most: int) -> list[Event]:
         """Return the events from an id on, so many at most."""
         statement = f"SELECT {COLUMNS} FROM {TABLE} WHERE id >= %s ORDER BY id LIMIT {most:d}"
-        rows = self._run(lambda session: session.fetch(spelled(session, statement), [first]))
+        rows = self._run(lambda session: session.fetch(with_marks(session, statement), [first]))
         return [Event(*row) for row in rows]
 
     def newest(self) -> Event | None:
@@ -73,9 +73,9 @@ class Events:
         """Write, unless a write to this file was waited for in vain a moment ago."""
 
         def write(session: Session) -> None:
-            session.write(spelled(session, statement), parameters)
+            session.write(with_marks(session, statement), parameters)
 
-        if self._guard.attempt("tell", self._perform, write) is FAILED:
+        if self._guard.attempt("publish", self._perform, write) is FAILED:
             raise CacheUnavailable("The bus in the cache's file could not be written to")
 
     def _run(self, operation: Callable[[Session], Answer]) -> Answer:
@@ -96,7 +96,7 @@ class Events:
             return operation(session)
 
 
-def spelled(session: Session, statement: str) -> str:
+def with_marks(session: Session, statement: str) -> str:
     """Return a statement as the driver of a session takes it."""
     return statement.replace("%s", "?") if isinstance(session, FileSession) else statement
 
@@ -113,16 +113,16 @@ class RaisingTable(TableCache):
 
     def read_entries(self, keys: Sequence[str]) -> dict[str, TimedValue]:
         """Return the live entries."""
-        places = {key: self._place(key, None) for key in keys}
-        rows = self._carry_out("get_many", self._rows, list(places.values()))
+        row_keys = {key: self._row_key(key, None) for key in keys}
+        rows = self._carry_out("get_many", self._rows, list(row_keys.values()))
         if self._notes_reads:
-            for place in places.values():
-                self._note_read(place)
-        return {key: rows[place.key] for key, place in places.items() if place.key in rows}
+            for row_key in row_keys.values():
+                self._note_read(row_key)
+        return {key: rows[row_key.key] for key, row_key in row_keys.items() if row_key.key in rows}
 
-    def _rows(self, places: list[RowKey]) -> dict[bytes, TimedValue]:
+    def _rows(self, row_keys: list[RowKey]) -> dict[bytes, TimedValue]:
         found = {}
-        for row in self._table.read_many(places, now_ms()):
+        for row in self._table.read_many(row_keys, now_ms()):
             value = self._unpacked(*row)
             if value is not MISS:
                 found[row[0]] = TimedValue(value, row[1])
@@ -151,33 +151,33 @@ class RaisingTable(TableCache):
 
     def replace_value(self, key: str, old: TimedValue, new: Any) -> bool:
         """Give a live entry another value if it still has the old one; its expiry stays."""
-        place = self._place(key, None)
-        packed = [self._pack(place.key, value, old.expires_ms) for value in (old.value, new)]
-        return self._carry_out("set", self._table.replace, place, *packed, now_ms())
+        row_key = self._row_key(key, None)
+        packed = [self._pack(row_key.key, value, old.expires_ms) for value in (old.value, new)]
+        return self._carry_out("set", self._table.replace, row_key, *packed, now_ms())
 
     def touch_entry(self, key: str, expires_ms: int) -> bool:
         """Give a live entry another expiry."""
-        place = self._place(key, None)
-        return bool(self._carry_out("touch", self._touch_row, place, expires_ms))
+        row_key = self._row_key(key, None)
+        return bool(self._carry_out("touch", self._touch_row, row_key, expires_ms))
 
     def delete_entry(self, key: str) -> bool:
         """Delete an entry; return whether there was one."""
-        return self._carry_out("delete", self._table.delete, self._place(key, None))
+        return self._carry_out("delete", self._table.delete, self._row_key(key, None))
 
     def delete_entries(self, keys: Sequence[str]) -> None:
         """Delete entries."""
-        ids = [self._place(key, None).id for key in keys]
+        ids = [self._row_key(key, None).id for key in keys]
         self._carry_out("delete_many", self._table.delete_ids, ids)
 
     def increment(self, key: str, delta: Any) -> Any:
         """Add to a live number, and return the sum; None: there is none."""
-        place = self._place(key, None)
+        row_key = self._row_key(key, None)
         total = None
         is_plain = type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64
         if is_plain and not self._packer.signed:
-            total = self._carry_out("incr", self._table.increment, place, delta, now_ms())
+            total = self._carry_out("incr", self._table.increment, row_key, delta, now_ms())
         if total is None:
-            total = self._carry_out("incr", self._increment_by_replacing, place, delta)
+            total = self._carry_out("incr", self._increment_by_replacing, row_key, delta)
         if total is FAILED:
             raise CacheUnavailable(f"CACHES[{self.alias!r}]: a number was replaced all the time.")
         return total
@@ -207,7 +207,7 @@ class RaisingTable(TableCache):
         return self._carry_out("get_many", self._table.count, b"")
 
     def _row_of_timed_value(self, key: str, timed: TimedValue) -> Row:
-        return self._row(self._place(key, None), timed.value, timed.expires_ms)
+        return self._row(self._row_key(key, None), timed.value, timed.expires_ms)
 
     def _carry_out(self, name: str, operation: Callable[..., Answer], *arguments: Any) -> Answer:
         if connections[self._table.database].needs_rollback:

@@ -182,7 +182,7 @@ def uri_of(path: str) -> str:
     return path if path.startswith("file:") else f"{Path(path).absolute().as_uri()}?mode=rw"
 
 
-def look_at_files_again() -> None:
+def check_files_again() -> None:
     """Make every connection of this process see at once that its file was replaced."""
     for connection in list(_every_connection):
         connection.check_identity_at = 0.0
@@ -240,7 +240,7 @@ def replace_file(database: str, lost: FileIdentity | None) -> None:
         if found in {lost, None}:
             make_new_file(database, path)
             logger.error("%s was made: it is empty now.", path)
-    look_at_files_again()
+    check_files_again()
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Statements:
         self.upsert_one = self.upsert(1)
         # How often the time now stands in ``add``, behind the row.
         self.nows_in_add = 1
-        self.add = self.insert(1) + self.on_conflict_replace_dead()
+        self.add = self.insert(1) + self.on_conflict_replace_expired()
         self.touch = f"UPDATE {table} SET expires = {mark}, used = {mark} WHERE {here_and_alive}"
         self.touch_signed = (
             f"UPDATE {table} SET expires = {mark}, used = {mark}, data = {mark}"
@@ -57,7 +57,7 @@ class Statements:
             f"SELECT id, full_key, expires, used, format, {self.size()} FROM {table}"
             f" WHERE {between} AND {self.contains()} ORDER BY id LIMIT {mark}"
         )
-        self.look = (
+        self.read_row = (
             f"SELECT full_key, expires, used, format, number, data FROM {table} WHERE id = {mark}"
         )
         self.slice = (
@@ -83,7 +83,7 @@ class Statements:
         written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
         return f"{self.insert(rows)} ON CONFLICT (id) DO UPDATE SET {written}"
 
-    def on_conflict_replace_dead(self) -> str:
+    def on_conflict_replace_expired(self) -> str:
         """Return what lets an insert win over a row that is expired or another key's."""
         written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
         return (
@@ -208,7 +208,7 @@ class MySQLStatements(Statements):
         written = ", ".join(f"{column} = {self.new(column)}" for column in WRITTEN)
         return f"{self.insert(rows)} ON DUPLICATE KEY UPDATE {written}"
 
-    def on_conflict_replace_dead(self) -> str:
+    def on_conflict_replace_expired(self) -> str:
         """Return the same as for the others, with the answer in the statement's insert id.
 
         Assignments run from left to right and see what the earlier ones did, so ``expires`` and
@@ -217,13 +217,16 @@ class MySQLStatements(Statements):
         says 1 through LAST_INSERT_ID.
         """
         table = self.table
-        is_dead = f"({table}.expires <= {self.mark} OR {table}.full_key <> {self.new('full_key')})"
+        is_replaceable = (
+            f"({table}.expires <= {self.mark} OR {table}.full_key <> {self.new('full_key')})"
+        )
         kept = ("used", "format", "number", "data")
         written = [
-            f"{column} = IF({is_dead}, {self.new(column)}, {table}.{column})" for column in kept
+            f"{column} = IF({is_replaceable}, {self.new(column)}, {table}.{column})"
+            for column in kept
         ]
         written.append(
-            f"expires = IF({is_dead}, {self.new('expires')},"
+            f"expires = IF({is_replaceable}, {self.new('expires')},"
             f" {table}.expires + 0 * LAST_INSERT_ID(1))"
         )
         # Unconditional: another key's row is dead to us, and an equal key stays what it is.

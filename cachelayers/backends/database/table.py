@@ -78,18 +78,18 @@ class EntryTable:
         self.key_head = key_head
         self.sessions = Sessions(database, busy_seconds)
 
-    def read(self, place: RowKey, now_ms: int) -> StoredEntry | None:
+    def read(self, row_key: RowKey, now_ms: int) -> StoredEntry | None:
         """Return key, expiry, format, number and data of a live entry, or None."""
-        row_id, key = place
+        row_id, key = row_key
         session = self.sessions.current()
         for row in session.fetch(session.sql.read, (row_id, now_ms)):
             if row[0] == key:
                 return cast(StoredEntry, row)
         return None
 
-    def read_many(self, places: Iterable[RowKey], now_ms: int) -> Iterator[StoredEntry]:
-        """Yield key, expiry, format, number and data of the live entries among ``places``."""
-        keys = dict(places)
+    def read_many(self, row_keys: Iterable[RowKey], now_ms: int) -> Iterator[StoredEntry]:
+        """Yield key, expiry, format, number and data of the live entries among ``row_keys``."""
+        keys = dict(row_keys)
         session = self.sessions.current()
         for ids in chunks(list(keys), IDS_PER_STATEMENT):
             statement, parameters = session.sql.read_many(ids)
@@ -97,11 +97,11 @@ class EntryTable:
                 if row[0] == keys[row_id]:
                     yield cast(StoredEntry, row)
 
-    def exists(self, place: RowKey, now_ms: int) -> bool:
+    def exists(self, row_key: RowKey, now_ms: int) -> bool:
         """Tell whether there is a live entry."""
         session = self.sessions.current()
-        rows = session.fetch(session.sql.exists, (place.id, now_ms))
-        return any(key == place.key for (key,) in rows)
+        rows = session.fetch(session.sql.exists, (row_key.id, now_ms))
+        return any(key == row_key.key for (key,) in rows)
 
     def write(self, row: Row) -> None:
         """Write a row over whatever was there."""
@@ -126,23 +126,23 @@ class EntryTable:
         done = session.write(session.sql.add, (*row, *(now_ms,) * session.sql.nows_in_add))
         return done.rows > 0 and done.insert_id == 0
 
-    def touch(self, place: RowKey, expires: int, now_ms: int) -> bool:
+    def touch(self, row_key: RowKey, expires: int, now_ms: int) -> bool:
         """Give a live entry a new expiry; return whether there was one."""
         session = self.sessions.current()
-        return session.write(session.sql.touch, (expires, now_ms, *place, now_ms)).rows > 0
+        return session.write(session.sql.touch, (expires, now_ms, *row_key, now_ms)).rows > 0
 
     def touch_signed(
-        self, place: RowKey, expires: int, old: bytes | None, new: bytes, now_ms: int
+        self, row_key: RowKey, expires: int, old: bytes | None, new: bytes, now_ms: int
     ) -> bool:
         """Do the same with other data, if a live entry still has the old ones."""
         session = self.sessions.current()
-        parameters = (expires, now_ms, new, *place, now_ms, old)
+        parameters = (expires, now_ms, new, *row_key, now_ms, old)
         return session.write(session.sql.touch_signed, parameters).rows > 0
 
-    def delete(self, place: RowKey) -> bool:
+    def delete(self, row_key: RowKey) -> bool:
         """Delete the row of a key, expired or not; return whether there was one."""
         session = self.sessions.current()
-        return session.write(session.sql.delete, place).rows > 0
+        return session.write(session.sql.delete, row_key).rows > 0
 
     def delete_ids(self, ids: Iterable[int]) -> None:
         """Delete rows by their ids, sorted as in ``write_many``."""
@@ -150,13 +150,13 @@ class EntryTable:
         for chunk in chunks(sorted(set(ids)), IDS_PER_STATEMENT):
             session.write(*session.sql.delete_many(chunk))
 
-    def increment(self, place: RowKey, delta: int, now_ms: int) -> int | None:
+    def increment(self, row_key: RowKey, delta: int, now_ms: int) -> int | None:
         """Add to a live whole number and return the sum.
 
         None: there is no such number, or the sum would leave 64 bits.
         """
         lowest, highest = SMALLEST_INT64 - min(delta, 0), LARGEST_INT64 - max(delta, 0)
-        parameters = (delta, now_ms, *place, now_ms, lowest, highest)
+        parameters = (delta, now_ms, *row_key, now_ms, lowest, highest)
         session = self.sessions.current()
         if session.sql.returns_rows:
             return next(
@@ -165,10 +165,10 @@ class EntryTable:
         done = session.write(session.sql.increment, parameters)
         return done.insert_id if done.rows else None
 
-    def replace(self, place: RowKey, old: PackedValue, new: PackedValue, now_ms: int) -> bool:
+    def replace(self, row_key: RowKey, old: PackedValue, new: PackedValue, now_ms: int) -> bool:
         """Give a live entry a new value if it still has the old one; return whether it had."""
         session = self.sessions.current()
-        parameters = (now_ms, *new, *place, now_ms, *old)
+        parameters = (now_ms, *new, *row_key, now_ms, *old)
         return session.write(session.sql.replace_data, parameters).rows > 0
 
     def delete_all(self, key_prefix: bytes, expired_at_ms: int = NEVER_MS) -> int:
@@ -211,10 +211,10 @@ class EntryTable:
         found = session.fetch(session.sql.search, parameters, in_bulk=True)
         return [ListedRow(*row) for row in found if row[1].startswith(self.key_head)]
 
-    def look(self, row_id: int) -> WholeRow | None:
+    def read_row(self, row_id: int) -> WholeRow | None:
         """Return the row of an id, expired or not; None: it is gone, or another alias's."""
         session = self.sessions.current()
-        found = [WholeRow(*row) for row in session.fetch(session.sql.look, (row_id,))]
+        found = [WholeRow(*row) for row in session.fetch(session.sql.read_row, (row_id,))]
         return next((row for row in found if row.key.startswith(self.key_head)), None)
 
     def delete_unused(self, ids: Sequence[int], since_ms: int) -> int:

@@ -239,7 +239,7 @@ class LogBus(Bus):
             events.append(self._events(whole, as_of))
             apply(events[0])
 
-        log.empty(self._follower, take)
+        log.drain(self._follower, take)
         return events[0]
 
     def _events(self, tags: Sequence[str] | None, as_of: float) -> Events:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
 from cachelayers.backends.base import ConfiguredCache, Problem, find_odd_character
-from cachelayers.backends.faults import said_by, unwell
+from cachelayers.backends.faults import error_text, unwell
 from cachelayers.backends.layered.bus import connect_bus
 from cachelayers.backends.layered.calls import Flow
 from cachelayers.backends.layered.flows import Flows
@@ -22,14 +22,14 @@ from cachelayers.backends.layered.layers import Layer, make_layer
 from cachelayers.backends.layered.layers.base import DIGEST_MARK, NEVER, LayerEntry
 from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
-from cachelayers.backends.layered.state import LOOK_SECONDS, state_of
+from cachelayers.backends.layered.state import POLL_SECONDS, state_of
 from cachelayers.backends.memory.store import MOST_READS, Record, thaw
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.units import current_unit
+from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import arun, run
 from cachelayers.utils.locks import fork_count
-from cachelayers.utils.tracing import note_plain_get, running_captures
 
 LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
 ENTRY_OF_LONG_NAME = 100
@@ -85,7 +85,7 @@ class LayeredCache(ConfiguredCache):
             note_plain_get(self.alias)
         # A hit in memory, in place: a call of another function takes as long as the look-up.
         unit, state = current_unit(), self._state
-        if state.looked_at >= (monotonic() - LOOK_SECONDS if unit is None else unit.began):
+        if state.polled_at >= (monotonic() - POLL_SECONDS if unit is None else unit.began):
             version_now = self.version if version is None else version
             record = self._records.get(f"{state.local_head}{self.key_prefix}:{version_now}:{key!s}")
             if record is not None and (content := record.content) is not None:
@@ -119,7 +119,7 @@ class LayeredCache(ConfiguredCache):
     def _get_many_quickly(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
         """Return the values of hits in memory, if it is known what others have written."""
         unit, state = current_unit(), self._state
-        if state.looked_at < (monotonic() - LOOK_SECONDS if unit is None else unit.began):
+        if state.polled_at < (monotonic() - POLL_SECONDS if unit is None else unit.began):
             return {}
         head = (
             f"{state.local_head}{self.key_prefix}:{self.version if version is None else version}:"
@@ -385,8 +385,8 @@ class LayeredCache(ConfiguredCache):
         Raises CacheUnavailable where a layer cannot be searched, or the keys are not as given.
         """
         made = self._name(prefix, version)
-        is_kept = self._name(f"{prefix}more", version) == f"{made}more"
-        if self.unsearchable_layers() or not is_kept or len(made) > ENTRY_OF_LONG_NAME:
+        is_stored = self._name(f"{prefix}more", version) == f"{made}more"
+        if self.unsearchable_layers() or not is_stored or len(made) > ENTRY_OF_LONG_NAME:
             raise CacheUnavailable(
                 f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
                 " Clear the whole cache instead."
@@ -403,7 +403,7 @@ class LayeredCache(ConfiguredCache):
             layer.read_many(["cachelayers.probe"])
             facts = layer.describe()
         except unwell() as caught:
-            error, facts = f"{type(caught).__name__}: {said_by(caught)}", {}
+            error, facts = f"{type(caught).__name__}: {error_text(caught)}", {}
         kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
         return {
             "alias": layer.alias,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 
-from cachelayers.backends.faults import cache_errors, refusals, said_by
+from cachelayers.backends.faults import cache_errors, error_text, refusals
 from cachelayers.backends.layered.bus import Bus
 from cachelayers.backends.layered.circuit_breaker import FAR_TOO_SLOW, logger
 from cachelayers.backends.layered.layers import Layer
@@ -150,5 +150,5 @@ def report_refusal(alias: str, operation: str, error: BaseException) -> None:
             alias,
             operation,
             type(error).__name__,
-            said_by(error),
+            error_text(error),
         )

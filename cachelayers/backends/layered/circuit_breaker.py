@@ -10,7 +10,7 @@ import logging
 import random
 import time
 
-from cachelayers.backends.faults import said_by
+from cachelayers.backends.faults import error_text
 from cachelayers.signals import layer_failed, layer_recovered
 from cachelayers.utils.counters import counts
 from cachelayers.utils.locks import ForkSafeLock
@@ -69,7 +69,7 @@ class Breaker:
                 self.alias,
                 operation,
                 type(error).__name__,
-                said_by(error),
+                error_text(error),
             )
             layer_failed.send_robust(type(self), alias=self.alias, error=error)
 

@@ -16,7 +16,7 @@ from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.layers.base import NEVER, LayerEntry
 from cachelayers.backends.layered.state import (
     EPOCH_SECONDS,
-    LOOK_SECONDS,
+    POLL_SECONDS,
     TURN_SECONDS,
     State,
     later_than,
@@ -24,7 +24,7 @@ from cachelayers.backends.layered.state import (
     record_name,
     record_of,
 )
-from cachelayers.entries import is_sealed
+from cachelayers.entries import is_envelope
 from cachelayers.invalidation.units import current_unit
 
 
@@ -44,40 +44,40 @@ class Coordination:
     def poll(self) -> Flow:
         """Read the bus, and now and then the epochs, if that was not done since the unit began."""
         unit = current_unit()
-        began = time.monotonic() - LOOK_SECONDS if unit is None else unit.began
-        if self.state.needs_look(began) and not self.state.is_looking_here():
+        began = time.monotonic() - POLL_SECONDS if unit is None else unit.began
+        if self.state.needs_poll(began) and not self.state.is_polling_here():
             yield Poll(self._take_turn(began))
 
     def _take_turn(self, began: float) -> Flow:
         """Look, as one thread at a time; others wait, but not for ever."""
-        lock = self.state.look_lock
+        lock = self.state.poll_lock
         try:
-            if lock.acquire(timeout=TURN_SECONDS) and self.state.needs_look(began):
-                self.state.looked_at = max(self.state.looked_at, (yield from self._look_now()))
+            if lock.acquire(timeout=TURN_SECONDS) and self.state.needs_poll(began):
+                self.state.polled_at = max(self.state.polled_at, (yield from self._poll_now()))
         finally:  # at once, and whether it was had or not: a signal's exception may come anywhere
             try:  # noqa: SIM105 - a call of suppress() would be such a place
                 lock.release()
             except RuntimeError:
                 pass
 
-    def _look_now(self) -> Flow:
+    def _poll_now(self) -> Flow:
         """Look, and return as of when what others have written is known now."""
         now = time.monotonic()
         if self.state.is_forked():
             self.state.drop_everything(self.locals)  # a thread of the parent's may not have done it
         for layer in self.shared:
             if layer.breaker.is_open and layer.breaker.takes_probe():
-                yield from self._take_back(layer)
+                yield from self._readmit(layer)
         if now - self.state.compared_at >= EPOCH_SECONDS:
             yield from self.coordinate()
-        events = yield from self._hear()
+        events = yield from self._read_bus()
         if events is REFUSED:
-            return self.state.looked_at  # in a broken transaction
-        hears = events is not FAILED
-        if hears != self.state.hears:
-            self.state.hears = hears
+            return self.state.polled_at  # in a broken transaction
+        is_bus_readable = events is not FAILED
+        if is_bus_readable != self.state.is_bus_readable:
+            self.state.is_bus_readable = is_bus_readable
             self.state.drop_everything(self.locals)
-        if not hears:
+        if not is_bus_readable:
             return now
         if events.everything:
             yield from self.coordinate()
@@ -85,7 +85,7 @@ class Coordination:
             yield from self._publish_unpublished()
         return now if events.as_of is None else events.as_of
 
-    def _hear(self) -> Flow:
+    def _read_bus(self) -> Flow:
         """Return what is new on the bus, after memory was told."""
         if isinstance(self.bus, NoBus):
             return Events()
@@ -163,7 +163,7 @@ class Coordination:
             )
             if found is FAILED or found is REFUSED:
                 return FAILED
-        return {name[len(head) :]: kept for name, kept in found.items()}
+        return {name[len(head) :]: entry for name, entry in found.items()}
 
     def write(self, layer: Layer, operation: str, what: Any, *arguments: Any) -> Flow:
         """Write to a layer; what it misses ends its epoch.
@@ -223,7 +223,7 @@ class Coordination:
             return True
         if not layer.breaker.takes_probe():
             return False
-        return (yield from self._take_back(layer))
+        return (yield from self._readmit(layer))
 
     # Epochs
 
@@ -266,10 +266,10 @@ class Coordination:
                 if (yield from self._is_doomed(layer)):
                     older.add(layer.alias)
                 records[layer.alias] = record_of(answer[name].value if name in answer else None)
-                yield from self._watch_restarts(layer, records[layer.alias])
+                yield from self._check_for_restart(layer, records[layer.alias])
         return records, older
 
-    def _watch_restarts(self, layer: Layer, record: Mapping[str, int]) -> Flow:
+    def _check_for_restart(self, layer: Layer, record: Mapping[str, int]) -> Flow:
         """Begin a new epoch where the server is another one: it may have come with old values."""
         server = yield Call(layer, "server_id", self.limit_seconds)
         if server is None or server is FAILED or server is REFUSED:
@@ -357,7 +357,7 @@ class Coordination:
             if layer is not out and not layer.breaker.is_open:
                 yield Call(layer, "write_many", self.limit_seconds, entries)
 
-    def _take_back(self, layer: Layer) -> Flow:
+    def _readmit(self, layer: Layer) -> Flow:
         """Try a layer that was down; return whether it may be used again."""
         before = self.state.epochs.get(layer.alias, 0)
         name = record_name(self.state.alias)
@@ -379,13 +379,13 @@ def with_head(head: str, what: Any) -> Any:
     if isinstance(what, str):
         return f"{head}{what}"
     if isinstance(what, Mapping):
-        return {f"{head}{name}": kept for name, kept in what.items()}
+        return {f"{head}{name}": entry for name, entry in what.items()}
     return [f"{head}{name}" for name in what]
 
 
 def are_all_sealed(what: Any) -> bool:
     """Tell whether all that is written are entries of which the log says whether they hold."""
-    return isinstance(what, Mapping) and all(is_sealed(kept.value) for kept in what.values())
+    return isinstance(what, Mapping) and all(is_envelope(entry.value) for entry in what.values())
 
 
 def names_in(what: Any) -> Sequence[str]:

@@ -22,7 +22,7 @@ from cachelayers.backends.layered.layers.base import (
     LayerEntry,
 )
 from cachelayers.backends.layered.state import own_names
-from cachelayers.entries import LEASE_SUFFIX, is_sealed
+from cachelayers.entries import LEASE_SUFFIX, is_envelope
 from cachelayers.invalidation.units import current_unit
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import run
@@ -53,10 +53,10 @@ class Flows(Coordination):
             answer = yield from self.ask(layer, missing)
             if answer is FAILED:
                 continue
-            live = {name: kept for name, kept in answer.items() if kept.is_live()}
+            live = {name: entry for name, entry in answer.items() if entry.is_live()}
             found.update(live)
             if is_counted:
-                self.count_look(layer, len(live), len(missing))
+                self.count_lookup(layer, len(live), len(missing))
             if live:
                 note_layer(layer.alias)
             if live and lacking and not layer.is_local:
@@ -70,7 +70,7 @@ class Flows(Coordination):
         self.state.drop(self.locals, names)
         return (yield from self.look_up(names))
 
-    def count_look(self, layer: Layer, found: int, asked: int) -> None:
+    def count_lookup(self, layer: Layer, found: int, asked: int) -> None:
         """Count how many of the names that a layer was asked for it has had."""
         cell = cell_of(self.state.alias, layer.alias)
         cell.hits += found
@@ -102,11 +102,15 @@ class Flows(Coordination):
                 return
             since = min(began, view[0])
             names = {name[len(head) :] for name in view[1]}
-            live = {name: kept for name, kept in live.items() if name in names}
-        if live and time.monotonic() - since < FILL_SECONDS and not (yield from self._has_told()):
+            live = {name: entry for name, entry in live.items() if name in names}
+        if (
+            live
+            and time.monotonic() - since < FILL_SECONDS
+            and not (yield from self._has_uncommitted_events())
+        ):
             yield from self._fill(lacking, heads, since, live)
 
-    def _has_told(self) -> Flow:
+    def _has_uncommitted_events(self) -> Flow:
         """Tell whether events of this transaction are not heard by others yet."""
         return self.bus.is_transactional and (
             (yield Call(self.bus, "has_written", self.limit_seconds)) is True
@@ -123,9 +127,9 @@ class Flows(Coordination):
         for layer, names in reversed(lacking):
             share = {name: entries[name] for name in names if name in entries}
             if layer.is_local:
-                kept = {name: share[name] for name in without_leases(share)}
-                self.state.keep([layer], since, kept)
-                self.count_sets(layer, len(kept))
+                entry = {name: share[name] for name in without_leases(share)}
+                self.state.store_unless_written([layer], since, entry)
+                self.count_sets(layer, len(entry))
             elif share and (head := heads.get(layer.alias)):
                 # Not in an epoch that has begun since: what was read is older than that.
                 answer = yield from self.write_under(head, layer, "fill", share)
@@ -139,7 +143,7 @@ class Flows(Coordination):
         names = list(entries)
         refused = set(names)
         refused_by: list[Layer] = []
-        is_told = has_decider = False
+        is_published = has_decider = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
             written = without_numbers(entries) if has_decider else entries
@@ -152,44 +156,44 @@ class Flows(Coordination):
             if answer is not FAILED and answer is not REFUSED:
                 refused.intersection_update(answer)
                 self.count_sets(layer, len(entries) - len(answer))
-                is_told, has_decider = event is not None, True
+                is_published, has_decider = event is not None, True
             if answer is REFUSED:
                 refused_by.append(layer)
             if answer and layer is not self.shared[-1] and isinstance(answer, list):
                 # What it does not take is below: nobody is to fill in what was there before.
                 yield from self.write(layer, "write_tombstones", answer)
-        if not is_told and not self._need_no_bus(entries):
+        if not is_published and not self._need_no_bus(entries):
             yield from self.publish(without_leases(names))
-        is_vouched = self._are_vouched_for(entries)
-        if not is_vouched and (yield from self._is_undecided(names, refused_by)):
+        survives_rollback = self._survive_rollback(entries)
+        if not survives_rollback and (yield from self._is_undecided(names, refused_by)):
             self.state.drop(self.locals, names)
         else:
-            kept = {name: entries[name] for name in without_leases(names)}
-            self.state.replace(self.locals, since, kept)
+            entry = {name: entries[name] for name in without_leases(names)}
+            self.state.replace(self.locals, since, entry)
             for layer in self.locals:
-                self.count_sets(layer, len(kept))
+                self.count_sets(layer, len(entry))
         refused = refused if self.shared else set()
         self.count_sets(None, len(names) - len(refused))
         return [name for name in names if name in refused]
 
-    def _are_vouched_for(self, entries: Entries) -> bool:
+    def _survive_rollback(self, entries: Entries) -> bool:
         """Tell whether entries are as good after a rollback: the log says whether they hold.
 
         They were made of what was committed, where the unit has written nothing.
         """
         unit = current_unit()
-        are_sealed = all(is_sealed(kept.value) for kept in entries.values())
+        are_sealed = all(is_envelope(entry.value) for entry in entries.values())
         return are_sealed and unit is not None and not unit.is_dirty()
 
     def _need_no_bus(self, entries: Entries) -> bool:
         """Tell whether an event would cost a write that nobody needs: tags are checked anyway."""
-        return self.bus.costs_a_write and all(is_sealed(one.value) for one in entries.values())
+        return self.bus.costs_a_write and all(is_envelope(one.value) for one in entries.values())
 
     def delete(self, names: Sequence[str]) -> Flow:
         """Delete, from the bottom up; return whether any was there, as far as it is known."""
         yield from self.poll()
         refused_by: list[Layer] = []
-        is_told = found = False
+        is_published = found = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
             # Nobody fills the lowest layer, so there nothing needs to stand in the place.
@@ -198,8 +202,8 @@ class Flows(Coordination):
             found = found or answer is True
             if answer is REFUSED:
                 refused_by.append(layer)
-            is_told = event is not None and answer is not FAILED and answer is not REFUSED
-        if not is_told:
+            is_published = event is not None and answer is not FAILED and answer is not REFUSED
+        if not is_published:
             yield from self.publish(without_leases(names))
         yield from self._is_undecided(names, refused_by)
         return self.state.drop(self.locals, names) or found
@@ -219,17 +223,17 @@ class Flows(Coordination):
                 return True
         return (yield from self.waits_for_commit())
 
-    def add(self, name: str, kept: LayerEntry) -> Flow:
+    def add(self, name: str, entry: LayerEntry) -> Flow:
         """Write where no layer has a live entry; decided by one layer."""
         yield from self.poll()
         if not self.shared:
-            return self._add_locally(name, kept)
+            return self._add_locally(name, entry)
         for decider in self.deciders():
             others = [layer for layer in self.shared if layer is not decider]
             if (yield from self._read_from(others, name)) is not None:
                 return False
             is_added = yield from self.write(
-                decider, "add", name, kept, self.event_for(decider, [name])
+                decider, "add", name, entry, self.event_for(decider, [name])
             )
             if is_added is REFUSED:
                 return False  # it is there, and may be asked by others
@@ -242,10 +246,10 @@ class Flows(Coordination):
                 yield from self._settle(decider, [name])
                 yield from self._is_undecided([name])
             return is_added
-        return self._add_locally(name, kept)
+        return self._add_locally(name, entry)
 
-    def _add_locally(self, name: str, kept: LayerEntry) -> Any:
-        bounded = self.state.bounded(kept)
+    def _add_locally(self, name: str, entry: LayerEntry) -> Any:
+        bounded = self.state.bounded(entry)
         return self._change_locally(lambda layer, own: layer.add(own, bounded), name)
 
     def increment(self, name: str, delta: Any) -> Flow:
@@ -316,12 +320,12 @@ class Flows(Coordination):
         if answer is not None and answer is not False:
             return answer
         others = [layer for layer in self.shared if layer is not decider]
-        kept = yield from self._read_from(others, name)
-        if kept is None:
+        entry = yield from self._read_from(others, name)
+        if entry is None:
             return answer
-        brought = yield from self.write(decider, "add", name, kept)
-        if brought is FAILED or brought is REFUSED:
-            return brought
+        copied = yield from self.write(decider, "add", name, entry)
+        if copied is FAILED or copied is REFUSED:
+            return copied
         return (yield from self.write(decider, operation, name, argument, event))
 
     def _read_from(self, layers: Sequence[Layer], name: str) -> Flow:
@@ -330,9 +334,9 @@ class Flows(Coordination):
             answer = yield from self.ask(layer, [name])
             if answer is FAILED:
                 continue
-            kept = answer.get(name)
-            if kept is not None and kept.is_live():
-                return kept
+            entry = answer.get(name)
+            if entry is not None and entry.is_live():
+                return entry
         return None
 
     def _settle(
@@ -341,13 +345,13 @@ class Flows(Coordination):
         """After one layer has decided: have the others look there, and tell the processes."""
         for layer in refused_by:
             yield from self.write(layer, "delete_many", names)
-        is_told = self.event_for(decider, names) is not None
+        is_published = self.event_for(decider, names) is not None
         for layer in reversed(self.shared):
             if layer is not decider:
                 event = self.event_for(layer, names)
                 answer = yield from self.write(layer, "write_tombstones", names, event)
-                is_told = event is not None and answer is not FAILED and answer is not REFUSED
-        if not is_told:
+                is_published = event is not None and answer is not FAILED and answer is not REFUSED
+        if not is_published:
             yield from self.publish(without_leases(names))
         self.state.drop(self.locals, names)
 
@@ -377,7 +381,7 @@ def without_numbers(entries: Entries) -> Entries:
     Else a number that is set while it is counted would be the older one here.
     """
     numbers = {
-        name: TOMBSTONE for name, kept in entries.items() if type(kept.value) in (int, float)
+        name: TOMBSTONE for name, entry in entries.items() if type(entry.value) in (int, float)
     }
     return {**entries, **numbers}
 

@@ -62,55 +62,55 @@ def find_problems(
 
 def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Problem]:
     """Yield what is wrong with LAYERS."""
-    place = f"{where} OPTIONS LAYERS"
+    label = f"{where} OPTIONS LAYERS"
     if isinstance(layers, str) or not isinstance(layers, Sequence):
         yield Problem(
             "cachelayers.E012",
-            f"{place} is {layers!r}, which is no list.",
+            f"{label} is {layers!r}, which is no list.",
             "Give a list of aliases of CACHES, such as ['memory', 'redis'].",
         )
         return
     if len(layers) < 2:
         yield Problem(
             "cachelayers.E012",
-            f"{place} is {list(layers)!r}.",
+            f"{label} is {list(layers)!r}.",
             "Name two aliases of CACHES or more; for one, use that cache itself.",
         )
     for number, layer in enumerate(layers):
         if not isinstance(layer, str) or layer not in settings.CACHES:
             yield Problem(
                 "cachelayers.E012",
-                f"{place} lists {layer!r}, which is not in CACHES.",
+                f"{label} lists {layer!r}, which is not in CACHES.",
                 "Add it there, or remove it from LAYERS.",
             )
         elif layer in layers[:number]:
             yield Problem(
-                "cachelayers.E012", f"{place} lists {layer!r} twice.", "Remove one of them."
+                "cachelayers.E012", f"{label} lists {layer!r} twice.", "Remove one of them."
             )
         elif contains(layer, where, backend):
             yield Problem(
                 "cachelayers.E012",
-                f"{place} lists {layer!r}, and so the cache contains itself.",
+                f"{label} lists {layer!r}, and so the cache contains itself.",
                 "Remove it from LAYERS.",
             )
         elif is_layered(layer, backend):
             yield Problem(
                 "cachelayers.E012",
-                f"{place} lists {layer!r}, which is a LayeredCache.",
+                f"{label} lists {layer!r}, which is a LayeredCache.",
                 "List its layers instead.",
             )
 
 
-def contains(alias: str, where: str, backend: type, seen: frozenset[str] = frozenset()) -> bool:
+def contains(alias: str, where: str, backend: type, visited: frozenset[str] = frozenset()) -> bool:
     """Tell whether a cache is the one called ``where``, or has it among its layers."""
     if f"CACHES[{alias!r}]" == where:
         return True
-    if alias in seen or alias not in settings.CACHES or not is_layered(alias, backend):
+    if alias in visited or alias not in settings.CACHES or not is_layered(alias, backend):
         return False
     options = settings.CACHES[alias].get("OPTIONS", {})
     layers = options.get("LAYERS", ()) if isinstance(options, Mapping) else ()
     return not isinstance(layers, str) and any(
-        contains(layer, where, backend, seen | {alias})
+        contains(layer, where, backend, visited | {alias})
         for layer in layers
         if isinstance(layer, str)
     )
@@ -126,11 +126,11 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
     """Yield what is wrong with BUS."""
     if bus is None or bus == LOG_AS_BUS:
         return
-    place = f"{where} OPTIONS BUS is {bus!r}"
+    label = f"{where} OPTIONS BUS is {bus!r}"
     if not isinstance(bus, str) or bus not in settings.CACHES:
         yield Problem(
             "cachelayers.E013",
-            f"{place}, which is not in CACHES.",
+            f"{label}, which is not in CACHES.",
             f"Give the alias of a Redis, {LOG_AS_BUS!r} for the table of invalidations, or None.",
         )
         return
@@ -139,13 +139,13 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
     if client.endswith("ShardClient"):
         yield Problem(
             "cachelayers.E013",
-            f"{place}, whose ShardClient spreads its keys over several servers.",
+            f"{label}, whose ShardClient spreads its keys over several servers.",
             "Give the alias of one Redis; it may be a cache of its own, for the bus alone.",
         )
     elif backend is not None and not issubclass(layer_class_of(backend), RedisLayer):
         yield Problem(
             "cachelayers.E013",
-            f"{place}, which is no Redis but a {backend.__name__}.",
+            f"{label}, which is no Redis but a {backend.__name__}.",
             f"Give the alias of a Redis, {LOG_AS_BUS!r} for the table of invalidations, or None.",
         )
 

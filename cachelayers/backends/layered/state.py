@@ -16,7 +16,7 @@ from cachelayers.backends.layered.bus import Bus, StreamPosition, make_bus
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.backends.layered.layers.base import LayerEntry
 from cachelayers.backends.layered.options import LayeredOptions
-from cachelayers.entries import is_sealed
+from cachelayers.entries import is_envelope
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.locks import ForkSafeLock, fork_count
 
@@ -29,7 +29,9 @@ class Recent:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._written: dict[str, float] = {}
-        self._floor = float("-inf")  # of what was written before, it is not known what it was
+        self._unknown_before = float(
+            "-inf"
+        )  # of what was written before, it is not known what it was
 
     def note(self, names: Iterable[str]) -> None:
         """Note a write of names."""
@@ -41,12 +43,12 @@ class Recent:
 
     def note_everything(self) -> None:
         """Note a write of all names."""
-        self._floor = time.monotonic()
+        self._unknown_before = time.monotonic()
         self._written = {}
 
     def was_written(self, name: str, since: float) -> bool:
         """Tell whether a name was written at a time or after it."""
-        return self._floor >= since or self._written.get(name, float("-inf")) >= since
+        return self._unknown_before >= since or self._written.get(name, float("-inf")) >= since
 
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -104,7 +106,7 @@ def own_names(cache: str) -> str:
     return f"~{quote(cache, safe='')}:"
 
 
-LOOK_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
+POLL_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
 EPOCH_SECONDS = 1.0  # between two looks at the record of epochs
 MOST_UNPUBLISHED = 1_000
 TURN_SECONDS = 2.0  # that a thread waits for another one's look
@@ -122,9 +124,9 @@ class State:
         self.bus: Bus | StreamPosition = make_bus(options.BUS, alias, options.LAYERS)
         self.epochs: Record = {}
         self.heads: Mapping[str, str] = {}  # by layer; a layer that is out has none
-        self.looked_at = float("-inf")  # of time.monotonic(); when the last look at the bus began
+        self.polled_at = float("-inf")  # of time.monotonic(); when the last look at the bus began
         self.compared_at = float("-inf")  # the record of epochs
-        self.hears = True  # whether the bus could be read the last time
+        self.is_bus_readable = True  # whether the bus could be read the last time
         # Names that could not be told to the others; None: more than can be remembered.
         self.unpublished: set[str] | None = set()
         self.local_head = next_local_head()
@@ -133,15 +135,15 @@ class State:
         self._forks = fork_count()
         self._recent = Recent()
         self._lock = ForkSafeLock()
-        self.look_lock = ForkSafeLock()  # of the thread that looks
+        self.poll_lock = ForkSafeLock()  # of the thread that looks
 
-    def needs_look(self, began: float) -> bool:
+    def needs_poll(self, began: float) -> bool:
         """Tell whether a unit of work that began then is to look at the bus first."""
-        return began > self.looked_at
+        return began > self.polled_at
 
-    def is_looking_here(self) -> bool:
+    def is_polling_here(self) -> bool:
         """Tell whether this thread is in the middle of a look: a receiver may use the cache."""
-        return self.look_lock.is_held_here()
+        return self.poll_lock.is_held_here()
 
     def is_forked(self) -> bool:
         """Tell once whether this is a child of the process that was last asked."""
@@ -158,7 +160,7 @@ class State:
 
     # The memory of this process
 
-    def keep(
+    def store_unless_written(
         self, locals_: Sequence[Layer], since: float, entries: Mapping[str, LayerEntry]
     ) -> None:
         """Put what was read from shared layers into memory, but nothing that was written since."""
@@ -166,8 +168,8 @@ class State:
             return
         with self._lock:
             fresh = {
-                f"{self.local_head}{name}": self.bounded(kept)
-                for name, kept in entries.items()
+                f"{self.local_head}{name}": self.bounded(entry)
+                for name, entry in entries.items()
                 if not self._recent.was_written(name, since)
             }
             for layer in locals_:
@@ -225,17 +227,17 @@ class State:
             unpublished, self.unpublished = self.unpublished, set()
             return None if unpublished is None else list(unpublished)
 
-    def bounded(self, kept: LayerEntry) -> LayerEntry:
+    def bounded(self, entry: LayerEntry) -> LayerEntry:
         """Return the entry as memory keeps it.
 
         A recalled value needs no bound: its tags are checked each time.
         """
-        if is_sealed(kept.value) or not self.has_shared:
-            return kept
+        if is_envelope(entry.value) or not self.has_shared:
+            return entry
         seconds = self.options.memory_seconds
-        if not self.hears:
+        if not self.is_bus_readable:
             seconds = min(seconds, DEGRADED_SECONDS)
-        return kept._replace(expires=min(kept.expires, time.time() + seconds))
+        return entry._replace(expires=min(entry.expires, time.time() + seconds))
 
 
 def write_or_drop(layer: Layer, entries: Mapping[str, LayerEntry]) -> None:

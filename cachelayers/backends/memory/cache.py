@@ -23,9 +23,9 @@ from cachelayers.backends.base import (
 from cachelayers.backends.memory.store import MOST_READS, Content, Frozen, MemoryStore, freeze, thaw
 from cachelayers.backends.unreadable import decoded, report_unreadable
 from cachelayers.entries import LEASE_SUFFIX
+from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.locks import ForkSafeLock
-from cachelayers.utils.tracing import note_plain_get, running_captures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 
 from django.utils.safestring import SafeString
 
-from cachelayers.entries import harden
+from cachelayers.entries import pack_as_tuples
 from cachelayers.utils.counters import Cell
 
 # Exact types: an instance of a subclass may carry what can be changed.
@@ -50,7 +50,7 @@ def freeze(value: Any) -> Frozen:
     if type(value) in IMMUTABLE:
         return value, False, getsizeof(value)
     if type(value) is list:
-        value = harden(value)
+        value = pack_as_tuples(value)
     if type(value) is tuple:
         size = size_of_immutable(value, [MOST_ITEMS])
         if size is not None:

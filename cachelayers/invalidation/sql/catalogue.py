@@ -11,7 +11,7 @@ import django.db
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.own_statements import rows_of
+from cachelayers.invalidation.own_statements import fetch_rows
 from cachelayers.invalidation.sql.statements import names_of
 from cachelayers.invalidation.sql.tokens import PURE_ON_SQLITE, read_tokens
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
@@ -54,7 +54,7 @@ Rows = Mapping[str, list[tuple[str, str | None]]]
 def rows_by_kind(connection: BaseDatabaseWrapper, statement: str) -> Rows:
     """Return what a statement finds, by its first column."""
     found: dict[str, list[tuple[str, str | None]]] = {}
-    for kind, name, text in rows_of(connection, statement):
+    for kind, name, text in fetch_rows(connection, statement):
         found.setdefault(kind, []).append((name.lower(), text))
     return found
 
@@ -201,9 +201,9 @@ def views_on_postgres(connection: BaseDatabaseWrapper) -> list[tuple[Any, ...]]:
     statement = f"{limit.before}{POSTGRES_VIEWS.strip()}{limit.after}"
     try:
         with undone_at_failure(connection, Undo(limit.undo)):
-            return rows_of(connection, statement, answers_before=limit.answers_before)
+            return fetch_rows(connection, statement, answers_before=limit.answers_before)
     except django.db.Error:
-        return rows_of(connection, POSTGRES_VIEW_NAMES)
+        return fetch_rows(connection, POSTGRES_VIEW_NAMES)
 
 
 def odd_keys_on_postgres(
@@ -219,7 +219,7 @@ def odd_keys_on_postgres(
     )
     plain = {
         keyed[number].name
-        for number, of_type, is_deterministic in rows_of(
+        for number, of_type, is_deterministic in fetch_rows(
             connection, POSTGRES_KEYS.format(keys=keys)
         )
         if keyed[number].key_kind is KeyKind.UUID
@@ -249,7 +249,7 @@ def load_mysql_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable
     rows = rows_by_kind(connection, MYSQL_DETAILS)
     types = {
         (table.lower(), column.lower()): data_type.lower()
-        for table, column, data_type in rows_of(connection, MYSQL_KEYS)
+        for table, column, data_type in fetch_rows(connection, MYSQL_KEYS)
     }
     return Details(
         views={name: text or "" for name, text in rows.get("view", [])},
@@ -311,13 +311,13 @@ SQLITE_INDEXES = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"
 
 def tables_of_indexes(connection: BaseDatabaseWrapper, names: frozenset[str]) -> frozenset[str]:
     """Return the tables whose indexes are among names, in an SQLite file; all in lower case."""
-    rows = rows_of(connection, SQLITE_INDEXES)
+    rows = fetch_rows(connection, SQLITE_INDEXES)
     return frozenset(table.lower() for name, table in rows if name.lower() in names)
 
 
 def load_sqlite(connection: BaseDatabaseWrapper) -> Catalogue:
     """Read sqlite_master: definitions are kept as they were written."""
-    rows = rows_of(connection, SQLITE)
+    rows = fetch_rows(connection, SQLITE)
     tables = frozenset(name.lower() for kind, name, _, _ in rows if kind == "table")
     views = {name.lower(): names_of(sql, "sqlite") for kind, name, _, sql in rows if kind == "view"}
     known = tables | views.keys()
@@ -402,7 +402,7 @@ WHERE r.rulename <> '_RETURN' AND r.ev_type <> '1'
 
 def load_postgres(connection: BaseDatabaseWrapper) -> Catalogue:
     """Read the system catalogue: PostgreSQL knows what its views depend on."""
-    rows = rows_of(connection, POSTGRES)
+    rows = fetch_rows(connection, POSTGRES)
     by_kind: dict[str, list[tuple[str, str]]] = {}
     for kind, name, used in rows:
         by_kind.setdefault(kind, []).append((name.lower(), (used or "").lower()))
@@ -442,7 +442,7 @@ WHERE constraint_schema = DATABASE()
 def load_mysql(connection: BaseDatabaseWrapper) -> Catalogue:
     """Read the information schema; what a view reads is in its definition."""
     by_kind: dict[str, list[tuple[str, str]]] = {}
-    for kind, name, definition in rows_of(connection, MYSQL):
+    for kind, name, definition in fetch_rows(connection, MYSQL):
         by_kind.setdefault(kind, []).append((name.lower(), definition or ""))
     tables = frozenset(name for name, _ in by_kind.get("table", []))
     views = {name: names_of(definition, "mysql") for name, definition in by_kind.get("view", [])}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
-from cachelayers.invalidation.own_statements import rows_of
+from cachelayers.invalidation.own_statements import fetch_rows
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
 from cachelayers.invalidation.triggers.definitions import (
@@ -53,7 +53,7 @@ def locations_of(
     """
     keys: dict[str, set[str]] = {}
     ignores_case = False
-    for name, column, lower_case in rows_of(connection, TABLES):
+    for name, column, lower_case in fetch_rows(connection, TABLES):
         keys.setdefault(name, set()).add(column)
         ignores_case = bool(lower_case)
     there = {name.lower() if ignores_case else name: name for name in keys}
@@ -113,7 +113,7 @@ def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterator[str
 def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
     """Return the tables that InnoDB itself writes to, by the table that they refer to."""
     children: dict[str, set[str]] = {}
-    for parent, child in rows_of(connection, CASCADES):
+    for parent, child in fetch_rows(connection, CASCADES):
         children.setdefault(parent.lower(), set()).add(child.lower())
     return children
 
@@ -131,7 +131,7 @@ def tables_swept_with(children: Mapping[str, set[str]], table: str) -> set[str]:
 
 def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
     """Yield every trigger of ours."""
-    for name, table, event, timing, body in rows_of(connection, EXISTING):
+    for name, table, event, timing, body in fetch_rows(connection, EXISTING):
         removal = f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"
         yield Found(Installed(name, table, (event, timing, body)), table.lower(), True, removal)
 

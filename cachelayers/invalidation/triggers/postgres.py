@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
-from cachelayers.invalidation.own_statements import rows_of
+from cachelayers.invalidation.own_statements import fetch_rows
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_schema
 from cachelayers.invalidation.triggers.definitions import (
@@ -106,7 +106,7 @@ def locations_of(
         system=SYSTEM,
         log=LOG,
     )
-    rows = rows_of(connection, statement)
+    rows = fetch_rows(connection, statement)
     roots = {oid: name for name, _, root, oid, *_ in rows if root == oid}
     within: dict[int, set[str]] = {}
     for _, _, root, oid, *_ in rows:
@@ -230,7 +230,7 @@ def schema_of_log(connection: BaseDatabaseWrapper) -> str:
         "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         f" WHERE c.oid = to_regclass('{LOG}')"
     )
-    [(schema,)] = rows_of(connection, statement)
+    [(schema,)] = fetch_rows(connection, statement)
     return str(schema)
 
 
@@ -240,7 +240,7 @@ def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
     Without a log, those on the tables that its statements mean.
     """
     quote = connection.ops.quote_name
-    for name, place, kind, mode, body, bare, is_in_sight in rows_of(
+    for name, place, kind, mode, body, bare, is_in_sight in fetch_rows(
         connection, EXISTING.format(log=LOG)
     ):
         yield Found(
@@ -253,5 +253,5 @@ def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
 
 def leftovers(connection: BaseDatabaseWrapper) -> list[str]:
     """Return the statements that remove functions of ours which no trigger runs any more."""
-    functions = rows_of(connection, LEFTOVERS.format(log=LOG))
+    functions = fetch_rows(connection, LEFTOVERS.format(log=LOG))
     return [f"DROP FUNCTION IF EXISTS {function}" for (function,) in functions]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
-from cachelayers.invalidation.own_statements import rows_of
+from cachelayers.invalidation.own_statements import fetch_rows
 from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import (
@@ -52,9 +52,9 @@ def locations_of(
 ) -> Iterator[TableLocation]:
     """Yield where the tracked tables are."""
     keys: dict[str, set[str]] = {}
-    for table, column in rows_of(connection, KEYS):
+    for table, column in fetch_rows(connection, KEYS):
         keys.setdefault(table.lower(), set()).add(column)
-    there = {name.lower(): name for (name,) in rows_of(connection, TABLES)}
+    there = {name.lower(): name for (name,) in fetch_rows(connection, TABLES)}
     for table in tables:
         lower = table.name.strip('"').lower()
         if (name := there.get(lower)) is not None:
@@ -146,7 +146,7 @@ def log_tag(tag: str) -> str:
 def read_uniques(connection: BaseDatabaseWrapper) -> Mapping[str, list[list[UniqueColumn]]]:
     """Return the columns of each unique index but the primary key's, by table."""
     found: dict[str, dict[str, list[UniqueColumn]]] = {}
-    for table, index, column, collation in rows_of(connection, UNIQUES):
+    for table, index, column, collation in fetch_rows(connection, UNIQUES):
         columns = found.setdefault(table, {}).setdefault(index, [])
         columns.append(UniqueColumn(column, collation))
     return {table: list(indexes.values()) for table, indexes in found.items()}
@@ -154,7 +154,7 @@ def read_uniques(connection: BaseDatabaseWrapper) -> Mapping[str, list[list[Uniq
 
 def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
     """Yield every trigger of ours."""
-    for name, table, sql in rows_of(connection, EXISTING):
+    for name, table, sql in fetch_rows(connection, EXISTING):
         installed = Installed(name, table, (sql,))
         yield Found(installed, table.lower(), True, f'DROP TRIGGER IF EXISTS "{name}"')
 

@@ -32,9 +32,9 @@ from cachelayers.clearing import (
     plan_static,
 )
 from cachelayers.conf import package_settings
-from cachelayers.fragments import word_of
+from cachelayers.fragments import tag_of_name
 from cachelayers.invalidation.invalidate import invalidate
-from cachelayers.invalidation.tags import note_words
+from cachelayers.invalidation.tags import remember_user_tags
 from cachelayers.utils.text import unknown_name, without_secrets
 
 EVERYWHERE = "in every cache and every layer: none is touched, and none serves them any more"
@@ -56,7 +56,7 @@ def plan_invalidations(
         yield Clearing(
             alias=f"fragment {name!r}",
             what=f"every variant of it, {EVERYWHERE}",
-            run=partial(carry_out, word_of(name)),
+            run=partial(carry_out, tag_of_name(name)),
         )
     for model in dict.fromkeys(map(find_model, models)):
         yield Clearing(
@@ -69,7 +69,7 @@ def plan_invalidations(
 def carry_out(target: str | type[Model]) -> Cleared:
     """Invalidate one target; the plan has warned of an unknown tag already."""
     if isinstance(target, str):
-        note_words([target])
+        remember_user_tags([target])
     invalidate(target)
     return Cleared(done="invalidated")
 

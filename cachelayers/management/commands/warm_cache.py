@@ -36,13 +36,20 @@ from cachelayers.management.warm_options import (
     run_options,
 )
 from cachelayers.tasks import NoQueue, enqueue, option_arguments
-from cachelayers.warming.addresses import own_host, site_origin
-from cachelayers.warming.clients import without_logged_pages
-from cachelayers.warming.items import Item, PageItem
-from cachelayers.warming.outcomes import Outcome
-from cachelayers.warming.registry import Warmer, registered_warmers
-from cachelayers.warming.run import Run, Summary
-from cachelayers.warming.runs import WarmerStatus, statuses_of
+from cachelayers.warming import (
+    Item,
+    Outcome,
+    PageItem,
+    Run,
+    Summary,
+    Warmer,
+    WarmerStatus,
+    own_host,
+    registered_warmers,
+    site_origin,
+    statuses_of,
+    without_logged_pages,
+)
 
 FAILURES_SHOWN = 10
 # 128 + the signal's number, as shells have it.

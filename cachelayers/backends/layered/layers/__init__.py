@@ -17,6 +17,7 @@ from cachelayers.backends.layered.layers.base import (
     unwrap,
     wrap,
 )
+from cachelayers.backends.layered.layers.plain import PlainLayer
 from cachelayers.conf import backend_of
 
 
@@ -44,6 +45,7 @@ __all__ = [
     "ChangingLayer",
     "Layer",
     "LayerEntry",
+    "PlainLayer",
     "is_local_alias",
     "make_layer",
     "native_seconds",

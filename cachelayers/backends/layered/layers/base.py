@@ -36,11 +36,11 @@ DIGEST_MARK: Final = "#"
 Stored = tuple[Any, ...] | list[Any]  # what a layer's serializer is given: lists, because of JSON
 
 
-def wrap(kept: LayerEntry) -> Stored:
+def wrap(entry: LayerEntry) -> Stored:
     """Return what is put into a layer that cannot tell for how long an entry still lives."""
-    if kept is TOMBSTONE:
+    if entry is TOMBSTONE:
         return ()
-    return (kept.value, None if kept.expires == NEVER else kept.expires)
+    return (entry.value, None if entry.expires == NEVER else entry.expires)
 
 
 def unwrap(stored: Any) -> LayerEntry | None:
@@ -57,17 +57,17 @@ def unwrap(stored: Any) -> LayerEntry | None:
     return LayerEntry(value, expires) if type(expires) in (int, float) else None
 
 
-def native_seconds(kept: LayerEntry) -> float | None:
+def native_seconds(entry: LayerEntry) -> float | None:
     """Return for how long a layer is asked to keep an entry; None: for ever.
 
     A little longer than the entry lives: the expiry in it decides, and until a detour would be over
     nobody puts an older value into its place.
     """
-    if kept.expires == NEVER:
+    if entry.expires == NEVER:
         return None
-    if kept is TOMBSTONE:
+    if entry is TOMBSTONE:
         return TOMBSTONE_SECONDS
-    return max(kept.expires - time.time(), TOMBSTONE_SECONDS) + 1
+    return max(entry.expires - time.time(), TOMBSTONE_SECONDS) + 1
 
 
 Change = Callable[[LayerEntry], LayerEntry]
@@ -129,7 +129,7 @@ class Layer(ABC):
         """Delete; return whether any of them was there, as far as that can be told."""
 
     @abstractmethod
-    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
+    def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry, as one step."""
 
     @abstractmethod
@@ -138,12 +138,12 @@ class Layer(ABC):
 
     def fill(self, entries: Mapping[str, LayerEntry]) -> None:
         """Write each entry whose place is empty; a detour is not."""
-        for name, kept in entries.items():
-            self.add_to_empty(name, kept)
+        for name, entry in entries.items():
+            self.add_to_empty(name, entry)
 
-    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
+    def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
         """Write where there is nothing at all, as one step."""
-        return self.add(name, kept)
+        return self.add(name, entry)
 
     def write_tombstones(self, names: Sequence[str], event: bytes | None = None) -> None:
         """Put a detour in the place of each, in one call."""
@@ -202,9 +202,9 @@ class ChangingLayer(Layer):
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
         """Add to a number."""
-        kept = self.change(name, lambda kept: kept._replace(value=kept.value + delta), event)
-        return None if kept is None else kept.value
+        entry = self.change(name, lambda entry: entry._replace(value=entry.value + delta), event)
+        return None if entry is None else entry.value
 
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
         """Give an entry another expiry."""
-        return self.change(name, lambda kept: kept._replace(expires=expires), event) is not None
+        return self.change(name, lambda entry: entry._replace(expires=expires), event) is not None

@@ -82,7 +82,7 @@ class MemcachedLayer(ChangingLayer):
         keys = {self.cache.make_key(name): name for name in names}
         found = self._client.get_many(list(keys))
         entries = {keys[key]: unwrap(stored) for key, stored in found.items()}
-        return {name: kept for name, kept in entries.items() if kept is not None}
+        return {name: entry for name, entry in entries.items() if entry is not None}
 
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
@@ -90,7 +90,7 @@ class MemcachedLayer(ChangingLayer):
         """Write; those over the server's limit are left out and counted."""
         refused = []
         for seconds, group in by_expiry(entries).items():
-            wrapped = {self.cache.make_key(name): wrap(kept) for name, kept in group.items()}
+            wrapped = {self.cache.make_key(name): wrap(entry) for name, entry in group.items()}
             try:
                 self._client.set_many(wrapped, seconds)
             except too_large():
@@ -105,9 +105,9 @@ class MemcachedLayer(ChangingLayer):
         self._client.delete_many(keys)
         return False
 
-    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
+    def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is nothing, or what is over."""
-        if self.add_to_empty(name, kept):
+        if self.add_to_empty(name, entry):
             return True
         key = self.cache.make_key(name)
         deadline = time.monotonic() + CHANGE_SECONDS
@@ -117,16 +117,16 @@ class MemcachedLayer(ChangingLayer):
             if found is not None and found.is_live():
                 return False
             if token is None:
-                if self.add_to_empty(name, kept):
+                if self.add_to_empty(name, entry):
                     return True
-            elif self._client.cas(key, wrap(kept), token, seconds_of(kept)):
+            elif self._client.cas(key, wrap(entry), token, seconds_of(entry)):
                 return True
         return False
 
-    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
+    def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
         """Write natively; what is too large is not written."""
         try:
-            return bool(self._client.add(self.cache.make_key(name), wrap(kept), seconds_of(kept)))
+            return bool(self._client.add(self.cache.make_key(name), wrap(entry), seconds_of(entry)))
         except too_large():
             counts.add(self.alias, "too_large")
             return False
@@ -137,10 +137,10 @@ class MemcachedLayer(ChangingLayer):
         deadline = time.monotonic() + CHANGE_SECONDS
         while time.monotonic() < deadline:
             stored, token = self._gets(key)
-            kept = unwrap(stored)
-            if kept is None or not kept.is_live():
+            entry = unwrap(stored)
+            if entry is None or not entry.is_live():
                 return None
-            changed = change(kept)
+            changed = change(entry)
             if self._client.cas(key, wrap(changed), token, seconds_of(changed)):
                 return changed
         raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
@@ -160,10 +160,10 @@ class MemcachedLayer(ChangingLayer):
     def _write_singly(self, entries: Mapping[str, LayerEntry], seconds: int) -> list[str]:
         """Write what can be written, and delete what the others should have replaced."""
         refused = []
-        for name, kept in entries.items():
+        for name, entry in entries.items():
             key = self.cache.make_key(name)
             try:
-                self._client.set(key, wrap(kept), seconds)
+                self._client.set(key, wrap(entry), seconds)
             except too_large():
                 counts.add(self.alias, "too_large")
                 self._client.set(key, wrap(TOMBSTONE), seconds_of(TOMBSTONE))
@@ -197,14 +197,14 @@ def serde_of(options: Mapping[str, Any]) -> Any:
 def by_expiry(entries: Mapping[str, LayerEntry]) -> dict[int, dict[str, LayerEntry]]:
     """Group entries by the number that memcached is given for their expiry."""
     groups: dict[int, dict[str, LayerEntry]] = {}
-    for name, kept in entries.items():
-        groups.setdefault(seconds_of(kept), {})[name] = kept
+    for name, entry in entries.items():
+        groups.setdefault(seconds_of(entry), {})[name] = entry
     return groups
 
 
-def seconds_of(kept: LayerEntry) -> int:
+def seconds_of(entry: LayerEntry) -> int:
     """Return the expiry as memcached takes it: relative, or since 1970; 0: none."""
-    seconds = native_seconds(kept)
+    seconds = native_seconds(entry)
     if seconds is None:
         return 0
     whole = math.ceil(seconds)

@@ -41,9 +41,9 @@ class MemoryLayer(ChangingLayer):
         found = {}
         for name in names:
             content = self.store.read(name, now)
-            kept = None if content is None else decoded(self.alias, layer_entry_of, content)
-            if kept is not None:
-                found[name] = kept
+            entry = None if content is None else decoded(self.alias, layer_entry_of, content)
+            if entry is not None:
+                found[name] = entry
         return found
 
     def write_many(
@@ -52,8 +52,8 @@ class MemoryLayer(ChangingLayer):
         """Write; what is larger than the store is not taken."""
         return [
             name
-            for name, kept in entries.items()
-            if not self.store.put(name, freeze(kept.value), kept.expires)
+            for name, entry in entries.items()
+            if not self.store.put(name, freeze(entry.value), entry.expires)
         ]
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
@@ -64,19 +64,19 @@ class MemoryLayer(ChangingLayer):
         """Delete: what keeps readers from filling in older values is a number (see Recent)."""
         self.delete_many(names)
 
-    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
+    def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry."""
-        return self.store.add(name, freeze(kept.value), kept.expires, time.time())
+        return self.store.add(name, freeze(entry.value), entry.expires, time.time())
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Replace a live entry."""
         result: list[LayerEntry] = []
 
         def replace(content: Content) -> tuple[Frozen, float] | None:
-            kept = decoded(self.alias, layer_entry_of, content)
-            if kept is None:
+            entry = decoded(self.alias, layer_entry_of, content)
+            if entry is None:
                 return None
-            result.append(change(kept))
+            result.append(change(entry))
             return freeze(result[-1].value), result[-1].expires
 
         self.store.change(name, time.time(), replace)

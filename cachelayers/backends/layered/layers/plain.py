@@ -50,7 +50,7 @@ class PlainLayer(ChangingLayer):
             if len(names) == 1:
                 report_unreadable(self.alias, error)
                 return {}
-            return {name: kept for one in names for name, kept in self.read_many([one]).items()}
+            return {name: entry for one in names for name, entry in self.read_many([one]).items()}
 
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
@@ -58,7 +58,7 @@ class PlainLayer(ChangingLayer):
         """Write; entries of one call expire together, or nearly so."""
         if not entries:
             return []
-        wrapped = {name: wrap(kept) for name, kept in entries.items()}
+        wrapped = {name: wrap(entry) for name, entry in entries.items()}
         return self.cache.set_many(wrapped, longest(entries)) or []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
@@ -68,20 +68,20 @@ class PlainLayer(ChangingLayer):
         self.cache.delete_many(names)
         return False
 
-    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
+    def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry: natively, or over one that is over."""
-        if self.add_to_empty(name, kept):
+        if self.add_to_empty(name, entry):
             return True
         with _change_lock:
             found = self.read_many([name]).get(name)
             if found is not None and found.is_live():
                 return False
-            self.write_many({name: kept})
+            self.write_many({name: entry})
             return True
 
-    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
+    def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
         """Write natively, or over an entry that cannot even be looked at."""
-        stored, seconds = wrap(kept), native_seconds(kept)
+        stored, seconds = wrap(entry), native_seconds(entry)
         try:
             return self.cache.add(name, stored, seconds)
         except cache_errors():
@@ -94,10 +94,10 @@ class PlainLayer(ChangingLayer):
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Read and write, with the lock held."""
         with _change_lock:
-            kept = self.read_many([name]).get(name)
-            if kept is None or not kept.is_live():
+            entry = self.read_many([name]).get(name)
+            if entry is None or not entry.is_live():
                 return None
-            changed = change(kept)
+            changed = change(entry)
             self.write_many({name: changed})
             return changed
 
@@ -124,7 +124,7 @@ class PlainLayer(ChangingLayer):
     ) -> Sequence[str]:
         if not entries:
             return []
-        wrapped = {name: wrap(kept) for name, kept in entries.items()}
+        wrapped = {name: wrap(entry) for name, entry in entries.items()}
         return await self.cache.aset_many(wrapped, longest(entries)) or []
 
     async def _delete_many_async(self, names: Sequence[str], event: bytes | None = None) -> bool:
@@ -139,21 +139,21 @@ class PlainLayer(ChangingLayer):
         await self._write_many_async(dict.fromkeys(names, TOMBSTONE))
 
     async def _fill_async(self, entries: Mapping[str, LayerEntry]) -> None:
-        for name, kept in entries.items():
-            await self._add_to_empty_async(name, kept)
+        for name, entry in entries.items():
+            await self._add_to_empty_async(name, entry)
 
-    async def _add_async(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
-        if await self._add_to_empty_async(name, kept):
+    async def _add_async(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
+        if await self._add_to_empty_async(name, entry):
             return True
-        return await sync_to_async(self.add)(name, kept)
+        return await sync_to_async(self.add)(name, entry)
 
-    async def _add_to_empty_async(self, name: str, kept: LayerEntry) -> bool:
+    async def _add_to_empty_async(self, name: str, entry: LayerEntry) -> bool:
         try:
-            return await self.cache.aadd(name, wrap(kept), native_seconds(kept))
+            return await self.cache.aadd(name, wrap(entry), native_seconds(entry))
         except cache_errors():
             raise
         except Exception:  # noqa: BLE001 - as in add_to_empty(), which finds out what it is
-            return await sync_to_async(self.add_to_empty)(name, kept)
+            return await sync_to_async(self.add_to_empty)(name, entry)
 
     def close(self) -> None:
         """Close it, as Django does at the end of a request."""
@@ -180,12 +180,12 @@ async def perform_here(method: Any, arguments: Iterable[Any]) -> Any:
 def unwrapped(found: Mapping[str, Any]) -> dict[str, LayerEntry]:
     """Return the entries among what a cache has found."""
     entries = {name: unwrap(stored) for name, stored in found.items()}
-    return {name: kept for name, kept in entries.items() if kept is not None}
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def longest(entries: Mapping[str, LayerEntry]) -> float | None:
     """Return for how long a call is to keep its entries: the expiry in each decides."""
-    seconds = [native_seconds(kept) for kept in entries.values()]
+    seconds = [native_seconds(entry) for entry in entries.values()]
     return None if None in seconds else max(one for one in seconds if one is not None)
 
 

@@ -175,8 +175,8 @@ class RedisLayer(ChangingLayer):
             data = client.mget(keys)
         found = {}
         for name, one in zip(names, data, strict=True):
-            if one is not None and (kept := self._kept(one)) is not None:
-                found[name] = kept
+            if one is not None and (entry := self._entry(one)) is not None:
+                found[name] = entry
         return found
 
     def write_many(
@@ -185,9 +185,9 @@ class RedisLayer(ChangingLayer):
         """Write in one round trip, with the event."""
 
         def fill_in(pipeline: Any) -> None:
-            for name, kept in entries.items():
+            for name, entry in entries.items():
                 pipeline.set(
-                    self.access.key(name), self.access.encode(wrap(kept)), px=milliseconds(kept)
+                    self.access.key(name), self.access.encode(wrap(entry)), px=milliseconds(entry)
                 )
 
         self._send(fill_in, event)
@@ -206,32 +206,32 @@ class RedisLayer(ChangingLayer):
         """Write what is missing, in one round trip."""
 
         def fill_in(pipeline: Any) -> None:
-            for name, kept in entries.items():
+            for name, entry in entries.items():
                 pipeline.set(
                     self.access.key(name),
-                    self.access.encode(wrap(kept)),
-                    px=milliseconds(kept),
+                    self.access.encode(wrap(entry)),
+                    px=milliseconds(entry),
                     nx=True,
                 )
 
         self._send(fill_in, None)
 
-    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
+    def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is nothing, or what is over."""
-        key, data = self.access.key(name), self.access.encode(wrap(kept))
-        px = milliseconds(kept)
+        key, data = self.access.key(name), self.access.encode(wrap(entry))
+        px = milliseconds(entry)
         answers = self._send(lambda pipeline: pipeline.set(key, data, px=px, nx=True), event)
         if answers[0]:
             return True
         for _ in self._attempts():
             old = self.access.client().get(key)
-            found = None if old is None else self._kept(old)
+            found = None if old is None else self._entry(old)
             if found is not None and found.is_live():
                 return False
             if old is None:
                 if self.access.client().set(key, data, px=px, nx=True):
                     return True
-            elif self._replace(key, old, kept, None):
+            elif self._replace(key, old, entry, None):
                 return True
         return False
 
@@ -240,10 +240,10 @@ class RedisLayer(ChangingLayer):
         key = self.access.key(name)
         for _ in self._attempts():
             old = self.access.client().get(key)
-            kept = None if old is None else self._kept(old)
-            if kept is None or not kept.is_live():
+            entry = None if old is None else self._entry(old)
+            if entry is None or not entry.is_live():
                 return None
-            changed = change(kept)
+            changed = change(entry)
             if self._replace(key, old, changed, event):
                 return changed
         raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
@@ -292,12 +292,12 @@ class RedisLayer(ChangingLayer):
         answers: Sequence[Any] = pipeline.execute()
         return answers
 
-    def _replace(self, key: str, old: bytes, kept: LayerEntry, event: bytes | None) -> bool:
+    def _replace(self, key: str, old: bytes, entry: LayerEntry, event: bytes | None) -> bool:
         """Write if the entry is still the same bytes."""
         has_event = event is not None and self.carries_events
         keys = [key, self.stream] if has_event else [key]
-        px = milliseconds(kept)
-        data = self.access.encode(wrap(kept))
+        px = milliseconds(entry)
+        data = self.access.encode(wrap(entry))
         arguments = [old, data, "" if px is None else px, event or b"", EVENTS_KEPT]
         client = self.access.client()
         return bool(client.register_script(COMPARE_AND_SET)(keys=keys, args=arguments))
@@ -310,7 +310,7 @@ class RedisLayer(ChangingLayer):
             yield number
             number += 1
 
-    def _kept(self, data: bytes) -> LayerEntry | None:
+    def _entry(self, data: bytes) -> LayerEntry | None:
         return unwrap(decoded(self.alias, self.access.decode, data))
 
 
@@ -340,9 +340,9 @@ class CoreRedisLayer(RedisLayer):
         return {**params, "OPTIONS": options | dict(params.get("OPTIONS") or {})}
 
 
-def milliseconds(kept: LayerEntry) -> int | None:
+def milliseconds(entry: LayerEntry) -> int | None:
     """Return for how long Redis is to keep an entry."""
-    seconds = native_seconds(kept)
+    seconds = native_seconds(entry)
     return None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MILLISECONDS)
 
 

@@ -47,7 +47,7 @@ class TableLayer(Layer):
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
         """Write in one statement."""
-        self.table.write_entries({name: timed_value_of(kept) for name, kept in entries.items()})
+        self.table.write_entries({name: timed_value_of(entry) for name, entry in entries.items()})
         return []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
@@ -57,22 +57,22 @@ class TableLayer(Layer):
         self.table.delete_entries(names)
         return False
 
-    def add(self, name: str, kept: LayerEntry, event: bytes | None = None) -> bool:
+    def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Write where there is no live entry; a detour is none."""
-        if self.table.add_entry(name, timed_value_of(kept)):
+        if self.table.add_entry(name, timed_value_of(entry)):
             return True
         found = self.table.read_entries([name]).get(name)
         if found is None:
-            return self.table.add_entry(name, timed_value_of(kept))
+            return self.table.add_entry(name, timed_value_of(entry))
         if layer_entry_of(found) is not TOMBSTONE:
             return False
         # One of those who see the detour replaces it.
-        is_mine = self.table.replace_value(name, found, kept.value)
-        return is_mine and self.table.touch_entry(name, milliseconds(kept.expires))
+        is_mine = self.table.replace_value(name, found, entry.value)
+        return is_mine and self.table.touch_entry(name, milliseconds(entry.expires))
 
-    def add_to_empty(self, name: str, kept: LayerEntry) -> bool:
+    def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
         """Write where there is neither a live entry nor a detour."""
-        return self.table.add_entry(name, timed_value_of(kept))
+        return self.table.add_entry(name, timed_value_of(entry))
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
         """Add in one statement."""
@@ -114,11 +114,11 @@ class TableLayer(Layer):
         return {"entries": self.table.count_entries()}
 
 
-def timed_value_of(kept: LayerEntry) -> TimedValue:
+def timed_value_of(entry: LayerEntry) -> TimedValue:
     """Return an entry as the table has it."""
-    if kept is TOMBSTONE:
+    if entry is TOMBSTONE:
         return TimedValue(TOMBSTONE_VALUE, milliseconds(time.time() + TOMBSTONE_SECONDS))
-    return TimedValue(kept.value, milliseconds(kept.expires))
+    return TimedValue(entry.value, milliseconds(entry.expires))
 
 
 def layer_entry_of(timed: TimedValue) -> LayerEntry:

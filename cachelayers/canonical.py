@@ -247,11 +247,11 @@ def canonical_instance(value: Model) -> str:
     key = value.pk
     if value._state.adding or key is None or (isinstance(key, tuple) and None in key):
         raise Unsaved("it has not been saved")
-    return f"{beginning_of_row(type(value), value._state.db)}{canonical_form(key)}"
+    return f"{canonical_row_prefix(type(value), value._state.db)}{canonical_form(key)}"
 
 
 @lru_cache(maxsize=1024)
-def beginning_of_row(model: type[Model], database: str | None) -> str:
+def canonical_row_prefix(model: type[Model], database: str | None) -> str:
     """Spell what the rows of a model in a database have in common."""
     if database is None:
         # As an editor's preview of what is not published: it has the key of a row, not its values.
@@ -316,7 +316,7 @@ REQUIRED = inspect.Parameter.empty
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class DraftGiven(TypeError):
+class DraftArgument(TypeError):
     """An argument is, or holds, a row that was not read from a database."""
 
 
@@ -324,18 +324,19 @@ class ArgumentKeys:
     """Makes the keys of one function, called ``path`` (see path_of)."""
 
     def __init__(
-        self, path: str, signature: inspect.Signature, *, place: str = "", held: str = ""
+        self, path: str, signature: inspect.Signature, *, position: str = "", closures: str = ""
     ) -> None:
         """Prepare what is the same for every call.
 
-        ``place`` and ``held`` tell functions of one path apart; where ``key=`` does, ``place``.
+        ``position`` and ``closures`` distinguish functions that share a path. With ``key=``, only
+        ``position`` is given.
         """
         self.where = path.replace(":", ".")
         self._signature = signature
         self._head = UNSAFE_IN_KEYS.sub("_", self.where)[:LONGEST_HEAD]
-        self._digest = self._begin_digest(path, f"arguments{place}{held}")
-        self._digest_of_text = self._begin_digest(path, f"text{place}")
-        self._fill_ins = [fill_in(parameter) for parameter in signature.parameters.values()]
+        self._digest = self._begin_digest(path, f"arguments{position}{closures}")
+        self._digest_of_text = self._begin_digest(path, f"text{position}")
+        self._defaults = [default_of(parameter) for parameter in signature.parameters.values()]
         self._most, self._fewest = count_positional(signature)
 
     def key(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> str:
@@ -359,7 +360,7 @@ class ArgumentKeys:
         """Return one value for each parameter, in its order, defaults filled in."""
         # inspect.Signature.bind() takes as long as all the rest, and most calls are this simple.
         if not keywords and self._fewest <= len(arguments) <= self._most:
-            return [*arguments, *self._fill_ins[len(arguments) :]]
+            return [*arguments, *self._defaults[len(arguments) :]]
         return list(self.bind(arguments, keywords).arguments.values())
 
     def bind(
@@ -391,7 +392,7 @@ class ArgumentKeys:
             try:
                 canonical_form(value)
             except Unstable as error:
-                kind = DraftGiven if isinstance(error, Draft) else TypeError
+                kind = DraftArgument if isinstance(error, Draft) else TypeError
                 return kind(self._refusal(name, value, str(error)))
             except RecursionError:
                 reason = "it is nested too deeply, or contains itself"
@@ -405,7 +406,7 @@ class ArgumentKeys:
         )
 
 
-def fill_in(parameter: inspect.Parameter) -> Any:
+def default_of(parameter: inspect.Parameter) -> Any:
     """Return what a parameter holds when the call gives it nothing."""
     if parameter.kind is parameter.VAR_POSITIONAL:
         return ()

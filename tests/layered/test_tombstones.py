@@ -56,6 +56,6 @@ def test_a_look_that_was_cancelled_gives_the_lock_back(make_stack: MakeStack) ->
 
     asyncio.run(site())
 
-    lock = stack.cache._state.look_lock  # type: ignore[attr-defined]
+    lock = stack.cache._state.poll_lock  # type: ignore[attr-defined]
     assert lock.acquire(timeout=10)  # the thread that looks ends its look, with no task to wait
     lock.release()

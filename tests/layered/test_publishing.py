@@ -30,7 +30,7 @@ def test_a_record_that_was_overwritten_by_an_older_one_begins_a_new_epoch(stack:
     upper = stack.layer("upper")
     used = known.epochs[upper] + 1_000  # it was in the record, until somebody wrote what is there
     known.take_epochs({**known.epochs, upper: used})
-    known.compared_at = known.looked_at = float("-inf")
+    known.compared_at = known.polled_at = float("-inf")
 
     stack.cache.get("key")
 
@@ -153,7 +153,7 @@ def test_a_look_counts_from_its_beginning(redis_server: Redis) -> None:
         with unit_of_work():
             cache.get("key")
 
-        assert cache._state.looked_at <= asked[0]
+        assert cache._state.polled_at <= asked[0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -165,7 +165,7 @@ def test_a_log_that_was_read_before_counts_from_then(make_stack: MakeStack) -> N
         after = time.monotonic()
         stack.cache.get("key")
 
-        assert unit.began <= stack.cache._state.looked_at < after  # type: ignore[attr-defined]
+        assert unit.began <= stack.cache._state.polled_at < after  # type: ignore[attr-defined]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -65,7 +65,7 @@ def test_who_begins_a_new_epoch_tells_the_others(make_stack: MakeStack) -> None:
     stack.cache.set("key", 1)
     known, upper = stack.cache._state, stack.layer("upper")  # type: ignore[attr-defined]
     known.take_epochs({**known.epochs, upper: -later_than(known.epochs[upper])})
-    known.compared_at = known.looked_at = float("-inf")
+    known.compared_at = known.polled_at = float("-inf")
     before = logged(stack).count("*")
 
     stack.cache.get("other")  # which finds a layer that is back
