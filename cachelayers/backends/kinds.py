@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from cachelayers.conf import backend_of
-
-if TYPE_CHECKING:
-    from cachelayers.backends.layered.layers.base import Layer
 
 _LAYERS = "cachelayers.backends.layered.layers"
 ANY_CACHE = f"{_LAYERS}.plain.PlainLayer"
@@ -39,8 +36,8 @@ def register_layer(backend_path: str, layer_path: str) -> None:
     _registered[backend_path] = layer_path
 
 
-def layer_class_of(backend: type) -> type[Layer]:
-    """Return the kind of layer of a backend: that of its nearest class that has one."""
+def layer_class_of(backend: type) -> type[Any]:
+    """Return the kind of layer of a backend, a Layer: that of its nearest class that has one."""
     registered = {loaded(path): layer_path for path, layer_path in _registered.items()}
     for cls in backend.__mro__:
         if kind := registered.get(cls) or vars(cls).get("layer_class"):
@@ -77,6 +74,6 @@ def _kinds() -> Iterator[type]:
                 yield layer_class_of(backend)
 
 
-def _imported(kind: type[Layer] | str) -> type[Layer]:
-    cls: type[Layer] = import_string(kind) if isinstance(kind, str) else kind
+def _imported(kind: type | str) -> type[Any]:
+    cls: type[Any] = import_string(kind) if isinstance(kind, str) else kind
     return cls

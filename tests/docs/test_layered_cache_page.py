@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from django.core.cache import cache as default_cache
+from django.core.cache.backends.base import BaseCache
 from django.core.checks import CheckMessage
 from pytest_django import Settings
 
@@ -40,12 +42,19 @@ def test_the_running_example_runs_as_shown(settings: Settings) -> None:
 def test_a_kind_of_layer_of_ones_own_works_as_shown(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    locked: list[str] = []
+
+    @contextmanager
+    def lock(cache: BaseCache, name: str) -> Iterator[None]:
+        locked.append(name)
+        yield
+
     *_, layer, cache, registration = blocks_of("layered_cache.md")
     shown: dict[str, Any] = {"__name__": "mysite.layers"}
     exec(layer, shown)
     exec(cache, shown)
     shown["ShareError"] = type("ShareError", (Exception,), {})
-    shown["ShareCache"].lock = lambda self, name: locked.append(name) or nullcontext()
+    shown["ShareCache"].lock = lock
     for name in ("mysite", "mysite.layers", "mysite.share"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
         vars(sys.modules[name]).update(shown)
@@ -57,7 +66,6 @@ def test_a_kind_of_layer_of_ones_own_works_as_shown(
         "memory": {"BACKEND": "cachelayers.backends.MemoryCache"},
         "share": {"BACKEND": "mysite.layers.ShareCache", "LOCATION": str(tmp_path)},
     }
-    locked: list[str] = []
 
     default_cache.set("count", 1)
     assert default_cache.incr("count") == 2

@@ -79,8 +79,8 @@ def layer_of(backend: str) -> Any:
 def test_a_class_says_which_layer_it_is(backend: str) -> None:
     layer = layer_of(backend)
 
-    assert type(layer) is OwnLayer
     assert layer.cache.server is server_of(backend)
+    assert type(layer) is OwnLayer
 
 
 @pytest.mark.parametrize("path", ["Foreign", "ElsewhereNamed"])

@@ -30,13 +30,14 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
         raise LookupError(f"CACHES[{alias!r}] has no BACKEND that can be imported.")
     params.pop("BACKEND")
     location = params.pop("LOCATION", "")
-    return layer_class_of(backend).make(alias, backend, location, params, limit_seconds)
+    kind: type[Layer] = layer_class_of(backend)
+    return kind.make(alias, backend, location, params, limit_seconds)
 
 
 def is_local_alias(alias: Any) -> bool:
     """Tell whether a cache of CACHES keeps its entries in the memory of the process."""
     backend = backend_of(settings.CACHES.get(alias, {})) if isinstance(alias, str) else None
-    return backend is not None and layer_class_of(backend).is_local
+    return backend is not None and bool(layer_class_of(backend).is_local)
 
 
 __all__ = [
