@@ -16,14 +16,14 @@ from benchmarks.facts import collect_facts
 from benchmarks.growth import measure_growth
 from benchmarks.machines import running
 from benchmarks.operations import measure_operations
-from benchmarks.peers import DATABASES, PLACES, Peer, find_peers
+from benchmarks.peers import DATABASES, STORES, Peer, find_peers
 from benchmarks.processes import measure_processes
 from benchmarks.races import measure_races
 from benchmarks.report import Results, print_report, write_json
 from benchmarks.targets import judge_growth, judge_operations, judge_processes
 from benchmarks.values import KINDS
 
-GROUPS = (*PLACES, "processes", "growth")
+GROUPS = (*STORES, "processes", "growth")
 DEFAULT_PATH = Path("var/bench.json")
 
 
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     groups = options.only or list(GROUPS)
     # Processes are measured in every place and growth on every database, unless --on names some.
-    named = [name for name in PLACES if name in groups]
-    databases = options.on or (named if named == groups else list(PLACES))
+    named = [name for name in STORES if name in groups]
+    databases = options.on or (named if named == groups else list(STORES))
     with running(databases) as missing:
         results = measure(groups, databases, pace=options.pace, missing=missing)
     print_report(results)
@@ -54,7 +54,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", action="append", choices=GROUPS, help="measure this group; may be repeated"
     )
     parser.add_argument(
-        "--on", action="append", choices=PLACES, help="measure in this place; may be repeated"
+        "--on", action="append", choices=STORES, help="measure in this place; may be repeated"
     )
     parser.add_argument(
         "--json", type=Path, default=DEFAULT_PATH, help="where to write the figures"

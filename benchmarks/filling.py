@@ -33,7 +33,7 @@ def fill(peer: Peer, pairs: Iterable[tuple[str, Any]], *, size: str = "") -> Non
 
 def insert_as_django(peer: Peer, pairs: list[tuple[str, Any]], size: str) -> None:
     """Write rows as Django's backend does: its set_many asks for COUNT(*) before each of them."""
-    table, database = peer.place(size)
+    table, database = peer.table_and_database(size)
     connection = connections[database]
     expires = (datetime.now(UTC) + timedelta(seconds=TIMEOUT_SECONDS)).replace(microsecond=0)
     stored_expires = connection.ops.adapt_datetimefield_value(expires)

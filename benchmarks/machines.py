@@ -41,20 +41,20 @@ SERVERS: Mapping[str, Mapping[str, Callable[..., Server]]] = {
 
 
 @contextmanager
-def running(places: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Start what ``places`` need and set Django up; yield the reasons for what is missing.
+def running(stores: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Start what ``stores`` need and set Django up; yield the reasons for what is missing.
 
     The databases keep their own settings for writing to disk, as in production.
     """
     absent = find_missing()
-    wanted = [place for place in places if place in SERVERS]
-    missing = {place: absent[place] for place in wanted if place in absent}
+    wanted = [store for store in stores if store in SERVERS]
+    missing = {store: absent[store] for store in wanted if store in absent}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="cachelayers-bench-")))
         ports = {}
-        for place in wanted:
-            if place not in missing:
-                for name, make_server in SERVERS[place].items():
+        for store in wanted:
+            if store not in missing:
+                for name, make_server in SERVERS[store].items():
                     server = stack.enter_context(make_server(durable=True))
                     create_databases(server)
                     ports[name] = server.port

@@ -26,7 +26,7 @@ WITH_MEMORY = (MEMORY_TABLE, MEMORY_REDIS, MEMORY_MEMCACHED)
 STACKS = (*WITH_MEMORY, REDIS_TABLE, MEMCACHED_TABLE)
 DATABASES = ("sqlite", "postgres", "mariadb")
 MEMORY, REDIS, MEMCACHED = "memory", "redis", "memcached"  # other places to keep values in
-PLACES = (*DATABASES, MEMORY, REDIS, MEMCACHED)
+STORES = (*DATABASES, MEMORY, REDIS, MEMCACHED)
 # The peer that the others in its place are compared with, where it is not OURS.
 REFERENCES = {REDIS: MEMORY_REDIS, MEMCACHED: MEMORY_MEMCACHED}
 
@@ -115,15 +115,15 @@ class Peer:
         if self.name == OURS:
             call_command("migrate", database=f"{self.database}{size}", verbosity=0)
         elif self.name == DJANGO:
-            table, database = self.place(size)
+            table, database = self.table_and_database(size)
             call_command("createcachetable", table, database=database, verbosity=0)
         elif self.name == MYSQLCACHE:
-            table, database = self.place(size)
+            table, database = self.table_and_database(size)
             create_mysqlcache_table(table, database)
         elif self.name == BARE:
             open_bare(self.database, size).create_table()
 
-    def place(self, size: str) -> tuple[str, str]:
+    def table_and_database(self, size: str) -> tuple[str, str]:
         """Return the table and the database of a peer whose LOCATION is `<peer>__<database>`."""
         table = settings.CACHES[f"{self.cache_alias}{size}"]["LOCATION"]
         return table, table.split("__")[1]

@@ -87,8 +87,8 @@ def run_crowd(crowd: Crowd, pace: Pace) -> None:
         ]
         stack.callback(end_workers, workers)
         for process in workers:
-            hear(process)  # "ready"
-        works = tell_all(workers, "go")
+            read_line(process)  # "ready"
+        works = send_to_all(workers, "go")
     crowd.operations_per_second.append(sum(work["operations"] / work["seconds"] for work in works))
     crowd.peer.forget_memory()
     for work in works:
@@ -110,16 +110,16 @@ def start_worker(crowd: Crowd, number: int, pace: Pace) -> subprocess.Popen[str]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def tell_all(workers: list[subprocess.Popen[str]], word: str) -> list[dict[str, Any]]:
+def send_to_all(workers: list[subprocess.Popen[str]], command: str) -> list[dict[str, Any]]:
     """Tell all at once, then hear each: none is told while another already works alone."""
     for process in workers:
         assert process.stdin is not None
-        process.stdin.write(word + "\n")
+        process.stdin.write(command + "\n")
         process.stdin.flush()
-    return [work for process in workers for work in json.loads(hear(process))]
+    return [work for process in workers for work in json.loads(read_line(process))]
 
 
-def hear(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:

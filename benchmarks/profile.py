@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.machines import running
 from benchmarks.operations import OPERATIONS, Contestant, Operation, Pace, enter, time_calls
-from benchmarks.peers import PEERS, PLACES, Peer, reference_of
+from benchmarks.peers import PEERS, STORES, Peer, reference_of
 from benchmarks.values import KINDS
 
 SHORT_NAMES = {"get": "get hit", "set": "set existing", "miss": "get miss", "new": "set new"}
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
     calls: float
     own_us: float
     total_us: float
-    place: str
+    location: str
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [operation.name for operation in OPERATIONS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
-    parser.add_argument("database", choices=PLACES)
+    parser.add_argument("database", choices=STORES)
     parser.add_argument("operation", choices=[*SHORT_NAMES, *names], metavar="operation")
     parser.add_argument("--value", choices=KINDS, default="dict")
     parser.add_argument("--peer", choices=sorted({peer.name for peer in PEERS}))
@@ -108,9 +108,9 @@ def profile(contestant: Contestant, operation: Operation, pace: Pace) -> list[Co
             calls=calls / len(arguments),
             own_us=own / len(arguments) * 1e6,
             total_us=total / len(arguments) * 1e6,
-            place=describe(place),
+            location=describe(location),
         )
-        for place, (_, calls, own, total, _) in read_entries(profiler).items()
+        for location, (_, calls, own, total, _) in read_entries(profiler).items()
     ]
     return sorted(costs, key=lambda cost: cost.own_us, reverse=True)
 
@@ -123,8 +123,8 @@ def read_entries(
     return entries
 
 
-def describe(place: tuple[str, int, str]) -> str:
-    path, line, name = place
+def describe(location: tuple[str, int, str]) -> str:
+    path, line, name = location
     if path == "~":
         return name
     return f"{'/'.join(Path(path).parts[-3:])}:{line} {name}"
@@ -134,7 +134,7 @@ def print_costs(costs: list[Cost]) -> None:
     print(f"{'calls':>8} {'own us':>8} {'total us':>8}  (with the profiler's own cost)")
     for cost in costs[:SHOWN_FUNCTIONS]:
         if cost.calls >= 0.001:
-            print(f"{cost.calls:8.2f} {cost.own_us:8.2f} {cost.total_us:8.2f}  {cost.place}")
+            print(f"{cost.calls:8.2f} {cost.own_us:8.2f} {cost.total_us:8.2f}  {cost.location}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.growth import Growth
 from benchmarks.operations import Timing
-from benchmarks.peers import PLACES, reference_of
+from benchmarks.peers import STORES, reference_of
 from benchmarks.processes import Crowd, Mode
 from benchmarks.races import Race
 from benchmarks.targets import Outcome, speed_ratio
@@ -35,7 +35,7 @@ class Results:
 def print_report(results: Results) -> None:
     """Print one table per group, the targets, and what is missing."""
     print_facts(results.facts)
-    for database in PLACES:
+    for database in STORES:
         timings = [timing for timing in results.timings if timing.peer.database == database]
         for kind in dict.fromkeys(timing.kind for timing in timings):
             print_operations(database, kind, [each for each in timings if each.kind == kind])

@@ -1,4 +1,4 @@
-"""Multi-layer caching for Django, kept true to the data it was made from."""
+"""Multi-layer caching for Django, with entries that become invalid when their data changes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Django imports this module before the settings and the apps, which most of these need.
-_HOMES = {
+# Imported lazily: Django imports this module before the settings and apps that these need.
+_MODULES = {
     "ainvalidate": "cachelayers.invalidation.invalidate",
     "arecall": "cachelayers.lookup",
     "build_cache_id": "cachelayers.staticfiles",
@@ -43,6 +43,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -8,14 +8,13 @@ from django.utils.translation import gettext_lazy as _
 
 
 class CacheLayersConfig(AppConfig):
-    """Connects checks, noticing, units of work, statistics, and what follows a migrate."""
+    """Connects checks, the execute wrapper, units of work, statistics and the migrate signals."""
 
     name = "cachelayers"
     verbose_name = _("Cache")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect what listens."""
         from cachelayers import auto_units, checks
         from cachelayers.statistics import writer
 

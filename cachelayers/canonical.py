@@ -1,4 +1,7 @@
-"""The canonical form of values and argument lists: two different ones never share it."""
+"""Compute the canonical form of values and arguments. Two different values never share one.
+
+Keys of cached functions and of fragments are made from it.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +25,23 @@ from zoneinfo import ZoneInfo
 from django.db.models import Model
 from django.utils.functional import LazyObject, Promise, empty
 
-STATIC_C_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: no class statement makes one
+STATIC_C_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: not defined by a class statement
 
 
 class Unstable(Exception):
-    """A value has no spelling; the text says why, as the end of a sentence."""
+    """A value has no canonical form. The text says why, as the end of a sentence."""
 
 
 class Unsaved(Unstable):
-    """A model instance says itself that no database holds it."""
+    """A model instance is not saved, as far as it says itself."""
 
 
 class Draft(Unsaved):
-    """A row has a key, and was not read from a database: its values may be an editor's alone."""
+    """A row has a key but was not read from a database: maybe only its editor may see it."""
 
 
 def canonical_form(value: object) -> str:
-    """Return the spelling of a value, which no value of another kind or content has."""
+    """Return the canonical form of a value, which no other kind or content shares."""
     encoder = ENCODERS.get(type(value))
     return encoder(value) if encoder is not None else canonical_unlisted(value)
 
@@ -144,8 +147,8 @@ def canonical_path(value: Any) -> str:
     return f"F{canonical_str(type(value).__name__)}{canonical_str(str(value))}"
 
 
-# Those whose instances may have a class of the user's, and the way to the value below it. What the
-# class has overridden is not asked: it may say anything.
+# Types that users may subclass, with the way to their plain value. Methods that the subclass has
+# overridden are not called: they may return anything.
 PLAIN_VALUE: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
     int: int.__index__,
@@ -197,11 +200,8 @@ ENCODERS: dict[type, Callable[[Any], str]] = {
 }
 
 
-# Everything else
-
-
 def canonical_unlisted(value: Any) -> str:
-    """Spell a value whose very type is not listed."""
+    """Return the canonical form of a value whose exact type is not in ENCODERS."""
     cls = type(value)  # not isinstance(): a lazy object pretends to be what it stands for
     if issubclass(cls, LazyObject):
         return canonical_form(unwrap_lazy_object(value))
@@ -217,9 +217,9 @@ def canonical_unlisted(value: Any) -> str:
 
 
 def unwrap_lazy_object(value: Any) -> object:
-    """Return what a lazy object, such as request.user, stands for: it has the same key.
+    """Return the object behind a lazy object such as request.user. Both have the same key.
 
-    A lazy object may stand for another one: middleware wraps request.user, which is one.
+    That object may be lazy too: middleware may wrap request.user.
     """
     while issubclass(type(value), LazyObject):
         if value._wrapped is empty:
@@ -230,20 +230,20 @@ def unwrap_lazy_object(value: Any) -> object:
 
 
 def canonical_lazy_text(value: Promise) -> str:
-    """Spell a lazy translation or URL: what it says now, in the active language."""
+    """Return the form of a lazy translation or URL: its present text in the active language."""
     if not hasattr(type(value), "casefold"):
-        raise Unstable("it is lazy, and no text")
+        raise Unstable("it is lazy, and not a text")
     return f"P{canonical_form(str(value))}"
 
 
 def canonical_member(value: enum.Enum) -> str:
-    # A flag is any sum of members, and has no name of its own.
+    # A flag may be a sum of members, which has no name.
     content = value._value_ if isinstance(value, enum.Flag) else value._name_
     return f"M{canonical_str(path_of_class(type(value)))}{canonical_form(content)}"
 
 
 def canonical_instance(value: Model) -> str:
-    """Spell a saved row: its model, database and primary key, whatever its fields hold."""
+    """Return the form of a saved row: its model, database and primary key, without other fields."""
     key = value.pk
     if value._state.adding or key is None or (isinstance(key, tuple) and None in key):
         raise Unsaved("it has not been saved")
@@ -252,9 +252,9 @@ def canonical_instance(value: Model) -> str:
 
 @lru_cache(maxsize=1024)
 def canonical_row_prefix(model: type[Model], database: str | None) -> str:
-    """Spell what the rows of a model in a database have in common."""
+    """Return the beginning that the forms of a model's rows in a database share."""
     if database is None:
-        # As an editor's preview of what is not published: it has the key of a row, not its values.
+        # For example an editor's preview: it has the key of a row, but other values.
         raise Draft("it was not read from a database")
     return f"o{canonical_str(model._meta.label)}{canonical_form(database)}"
 
@@ -264,18 +264,15 @@ def canonical_class(value: type) -> str:
 
 
 def canonical_subclass(value: Any) -> str:
-    """Spell an instance of a user's class that is a str, dict, tuple ... with what it adds."""
+    """Return the form of an instance of a subclass of str, dict, tuple ..., with its attributes."""
     for cls in type(value).__mro__:
         if cls in PLAIN_VALUE:
             plain = ENCODERS[cls](PLAIN_VALUE[cls](value))
-            added = object.__getstate__(value)  # its attributes
+            added = object.__getstate__(value)
             return f"c{canonical_str(path_of_class(type(value)))}{plain}{canonical_form(added)}"
         if cls.__flags__ & STATIC_C_TYPE or hasattr(cls, "n_unnamed_fields"):
-            break  # written in C: it may hold what cannot be seen, as pandas.Timestamp does
+            break  # written in C: it may hold hidden state, as pandas.Timestamp does
     raise Unstable(f"a {type(value).__qualname__} has no stable key")
-
-
-# Names
 
 
 def path_of(named: Any) -> str:
@@ -287,23 +284,23 @@ def path_of(named: Any) -> str:
 
 
 def name_of_main() -> str:
-    """Return what tells the program that runs from others, which are all called __main__."""
+    """Return the name of the running program: the module of each program is called __main__."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
-        return str(spec.name)  # python -m package.module: its name to those who import it
+        return str(spec.name)  # python -m package.module: its importable name
     return f"__main__[{getattr(main, '__file__', '')}]"
 
 
 def path_of_class(cls: type) -> str:
-    """Return the path of a class; Unstable where another class can have the same one."""
+    """Return the path of a class. Raise Unstable if another class may have the same one."""
     if find_by_name(cls.__module__, cls.__qualname__) is not cls:
         raise Unstable(f"the class {cls.__qualname__} cannot be found under its name")
     return path_of(cls)
 
 
 def find_by_name(module: str, qualname: str) -> Any:
-    """Return what stands under a name in an imported module, or None."""
+    """Return the object with a qualified name in an imported module, or None."""
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, part, None)
@@ -311,25 +308,24 @@ def find_by_name(module: str, qualname: str) -> Any:
 
 
 LONGEST_HEAD = 160  # characters; with the digest a key has at most 193, and memcached takes 250
-UNSAFE_IN_KEYS = re.compile(r"[^!-~]")  # what is not printable ASCII; a space is not safe either
+UNSAFE_IN_KEYS = re.compile(r"[^!-~]")  # not printable ASCII, or a space
 REQUIRED = inspect.Parameter.empty
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class DraftArgument(TypeError):
-    """An argument is, or holds, a row that was not read from a database."""
+    """An argument is, or holds, an instance that was not read from a database."""
 
 
 class ArgumentKeys:
-    """Makes the keys of one function, called ``path`` (see path_of)."""
+    """Computes the keys of the calls of one function, named by ``path`` (see path_of)."""
 
     def __init__(
         self, path: str, signature: inspect.Signature, *, position: str = "", closures: str = ""
     ) -> None:
-        """Prepare what is the same for every call.
+        """``position`` and ``closures`` distinguish functions that share a path.
 
-        ``position`` and ``closures`` distinguish functions that share a path. With ``key=``, only
-        ``position`` is given.
+        With ``key=``, only ``position`` is used.
         """
         self.where = path.replace(":", ".")
         self._signature = signature
@@ -340,7 +336,7 @@ class ArgumentKeys:
         self._most, self._fewest = count_positional(signature)
 
     def key(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> str:
-        """Return the key of a call; TypeError where it is no call or an argument has no key."""
+        """Return the key of a call. Raise TypeError if an argument does not fit or has no key."""
         values = self.values(arguments, keywords)
         try:
             form = "".join([canonical_form(value) for value in values])
@@ -349,7 +345,7 @@ class ArgumentKeys:
         return self._finish(self._digest, form)
 
     def key_of_text(self, text: object) -> str:
-        """Return the key for a text that the function's own ``key=`` has made."""
+        """Return the key for a text that the option ``key=`` has returned."""
         if not isinstance(text, str):
             raise TypeError(
                 f"{self.where}: key= returned {text!r} ({type(text).__name__}). It must be a str."
@@ -357,8 +353,8 @@ class ArgumentKeys:
         return self._finish(self._digest_of_text, text)
 
     def values(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> list[Any]:
-        """Return one value for each parameter, in its order, defaults filled in."""
-        # inspect.Signature.bind() takes as long as all the rest, and most calls are this simple.
+        """Return one value for each parameter, in order, with defaults filled in."""
+        # Most calls are this simple, and inspect.Signature.bind() would double the time of a key.
         if not keywords and self._fewest <= len(arguments) <= self._most:
             return [*arguments, *self._defaults[len(arguments) :]]
         return list(self.bind(arguments, keywords).arguments.values())
@@ -366,7 +362,7 @@ class ArgumentKeys:
     def bind(
         self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> inspect.BoundArguments:
-        """Return a call in the one form that all its spellings have, defaults filled in."""
+        """Return a call's bound arguments, with defaults filled in."""
         try:
             bound = self._signature.bind(*arguments, **keywords)
         except TypeError as error:
@@ -375,7 +371,7 @@ class ArgumentKeys:
         return bound
 
     def _begin_digest(self, path: str, kind: str) -> blake2b:
-        # The parameters too: another version of the code may give their values another meaning.
+        # With the parameters: another version of the code may give their values another meaning.
         shape = [
             f"{parameter.kind}{name}" for name, parameter in self._signature.parameters.items()
         ]
@@ -407,7 +403,7 @@ class ArgumentKeys:
 
 
 def default_of(parameter: inspect.Parameter) -> Any:
-    """Return what a parameter holds when the call gives it nothing."""
+    """Return the value of a parameter that a call does not pass."""
     if parameter.kind is parameter.VAR_POSITIONAL:
         return ()
     return {} if parameter.kind is parameter.VAR_KEYWORD else parameter.default
@@ -422,5 +418,5 @@ def count_positional(signature: inspect.Signature) -> tuple[int, int]:
         parameter.kind is parameter.KEYWORD_ONLY and parameter.default is REQUIRED
         for parameter in parameters
     ):
-        return -1, 0  # never: such a call always has keywords
+        return -1, 0  # no such call: one always passes keywords
     return len(named), len(required)

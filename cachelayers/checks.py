@@ -1,4 +1,4 @@
-"""System checks: what is wrong or unwise in the settings, each with the cure."""
+"""System checks: errors and warnings about settings and databases, each with a hint."""
 
 from __future__ import annotations
 
@@ -45,16 +45,15 @@ from cachelayers.invalidation.tracked import (
 from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
 from cachelayers.models import Entry, Invalidation
 
-# Names of CACHELAYERS and what their values are; TRACK and ALIAS have rules of their own.
+# The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
 FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
-OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
 DOCS = "See docs/database_cache.md."
 
 
 def register_all() -> None:
-    """Register every check of this package."""
     checks.register(check_caches, Tags.caches)
     checks.register(check_package_settings)
     checks.register(check_declared_tags, Tags.models)
@@ -66,12 +65,12 @@ def register_all() -> None:
 
 
 def check_caches(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check every cache of ours in CACHES and the databases that hold tables of entries."""
+    """Check our caches in CACHES and the databases that hold their tables."""
     return [*cache_messages(), *database_messages()]
 
 
 def cache_messages() -> Iterator[CheckMessage]:
-    """Yield what is wrong with each cache's own settings."""
+    """Yield errors in each cache's own settings."""
     for alias, params in settings.CACHES.items():
         backend = backend_of(params)
         if backend is None or not issubclass(backend, ConfiguredCache):
@@ -88,7 +87,7 @@ def cache_messages() -> Iterator[CheckMessage]:
 
 
 def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield a warning where processes are not told of each other's writes, with the bound."""
+    """Yield a warning if processes do not learn of each other's writes, with the maximum delay."""
     layers = options.get("LAYERS", ())
     if options.get("BUS") == LOG_AS_BUS and not holds_a_table(layers):
         yield checks.Warning(
@@ -116,9 +115,9 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
 
 
 def far_bus_messages(where: str, layers: Any) -> Iterator[CheckMessage]:
-    """Yield a warning where the table is on a server, and the events go to another database.
+    """Yield a warning if the table is on a server and the events go to another database.
 
-    The events of an SQLite file are beside its entries, and need no warning.
+    The events of an SQLite file are stored in it too, and need no warning.
     """
     for alias, params in database_caches():
         database = database_alias_of(params)
@@ -136,7 +135,7 @@ def far_bus_messages(where: str, layers: Any) -> Iterator[CheckMessage]:
 
 
 def is_on_another_server(database: str) -> bool:
-    """Tell whether an alias leads to a database on a server, and not to the default one."""
+    """Return whether an alias leads to a server's database other than the default one."""
     default, own = (connections.settings[alias] for alias in (DEFAULT_DB_ALIAS, database))
     return connections[database].vendor != "sqlite" and any(
         own[name] != default[name] for name in ("ENGINE", "HOST", "PORT", "NAME")
@@ -144,13 +143,13 @@ def is_on_another_server(database: str) -> bool:
 
 
 def holds_a_table(layers: Any) -> bool:
-    """Tell whether any of the aliases in LAYERS is a DatabaseCache."""
+    """Return whether any of the aliases in LAYERS is a DatabaseCache."""
     tables = {alias for alias, _ in database_caches()}
     return isinstance(layers, (list, tuple)) and any(alias in tables for alias in layers)
 
 
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
-    """Yield a warning where UNLOGGED means nothing."""
+    """Yield a warning if UNLOGGED has no effect."""
     known = isinstance(database, str) and database in settings.DATABASES
     if known and connections[database].vendor != "postgresql":
         yield checks.Warning(
@@ -161,10 +160,10 @@ def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
 
 
 def database_messages() -> Iterator[CheckMessage]:
-    """Yield what is unwise about the databases that hold the table."""
+    """Yield warnings about the databases that hold the table."""
     for database in cache_databases():
         if database not in settings.DATABASES:
-            continue  # an error already
+            continue  # another check reports it
         if connections[database].vendor == "sqlite":
             yield from sqlite_messages(database)
         if is_own_database(database) and ROUTER not in settings.DATABASE_ROUTERS:
@@ -177,7 +176,7 @@ def database_messages() -> Iterator[CheckMessage]:
 
 
 def sqlite_messages(database: str) -> Iterator[CheckMessage]:
-    """Yield what is wrong or unwise about an SQLite file."""
+    """Yield an error if SQLite is too old."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         yield Error(
             f"SQLite is {sqlite3.sqlite_version}, and DatabaseCache needs 3.35 for RETURNING.",
@@ -193,8 +192,8 @@ def check_shared_files(
 ) -> list[CheckMessage]:
     """Check that SQLite files of the application do not hold entries too.
 
-    With the checks of databases, which `migrate` runs: it is advice, and other packages compare
-    the list of all other checks with what they expect.
+    It runs with the database checks, as in `migrate`: it is advice, and other packages' tests
+    compare the list of the other messages with what they expect.
     """
     return [
         message
@@ -205,7 +204,7 @@ def check_shared_files(
 
 
 def shared_file_messages(database: str) -> Iterator[CheckMessage]:
-    """Yield a warning where the application's SQLite file holds entries too."""
+    """Yield a warning if the application's SQLite file also holds entries."""
     if connections[database].vendor == "sqlite" and shares_its_file(database):
         yield checks.Warning(
             f"DATABASES[{database!r}] is an SQLite file that holds the application's tables and a"
@@ -219,34 +218,33 @@ def shared_file_messages(database: str) -> Iterator[CheckMessage]:
 def check_package_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Check settings.CACHELAYERS."""
-    given = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(given, Mapping):
+    configured = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(configured, Mapping):
         return [
             Error(
-                f"CACHELAYERS is {given!r}, which is no dictionary.",
+                f"CACHELAYERS is {configured!r}, which is no dictionary.",
                 hint="Make it one, such as {'TRACK': ['shop']}.",
                 id="cachelayers.E006",
             )
         ]
     return [
-        *unknown_setting_messages(given),
-        *seconds_messages(given),
-        *flag_messages(given),
-        *recheck_messages(given),
-        *salt_messages(given),
-        *task_queue_messages(given),
-        *alias_messages(given),
-        *statistics_messages(given),
-        *track_messages(given.get("TRACK", ())),
+        *unknown_setting_messages(configured),
+        *seconds_messages(configured),
+        *flag_messages(configured),
+        *recheck_messages(configured),
+        *salt_messages(configured),
+        *task_queue_messages(configured),
+        *alias_messages(configured),
+        *statistics_messages(configured),
+        *track_messages(configured.get("TRACK", ())),
         *tenant_messages(),
         *command_messages(),
     ]
 
 
-def unknown_setting_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield an error for each key that is none."""
-    for key in sorted(set(given) - set(SETTING_NAMES), key=str):
+def unknown_setting_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each unknown key."""
+    for key in sorted(set(configured) - set(SETTING_NAMES), key=str):
         yield Error(
             f"CACHELAYERS has the unknown key {key!r}.",
             hint=f"Known are {', '.join(SETTING_NAMES)}.",
@@ -254,10 +252,10 @@ def unknown_setting_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]
         )
 
 
-def seconds_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield an error for each time that is none."""
+def seconds_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each time that is not a number of seconds."""
     for name in SECONDS:
-        value = given.get(name, 1)
+        value = configured.get(name, 1)
         if value is None and name == "TIMEOUT":
             continue
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -270,10 +268,10 @@ def seconds_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
             )
 
 
-def flag_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield an error for each switch that is neither on nor off."""
+def flag_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each flag that is not a bool."""
     for name in FLAGS:
-        value = given.get(name, False)
+        value = configured.get(name, False)
         if isinstance(value, bool) or (value is None and name == "STATIC_DEV_MODE"):
             continue
         yield Error(
@@ -284,9 +282,9 @@ def flag_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield an error where the time between two looks at a static file is none."""
-    value = given.get("STATIC_RECHECK_SECONDS")
+def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error if STATIC_RECHECK_SECONDS is not a number of seconds."""
+    value = configured.get("STATIC_RECHECK_SECONDS")
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (is_number and 0 <= value < float("inf")):
         yield Error(
@@ -296,10 +294,10 @@ def recheck_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def statistics_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield what is wrong with the settings of statistics and samples."""
-    seconds, days = given.get("STATS_SECONDS", 1), given.get("STATS_DAYS", 1)
-    part = given.get("ADVISE_SAMPLE", 0)
+def statistics_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield errors and warnings about the settings of statistics and samples."""
+    seconds, days = configured.get("STATS_SECONDS", 1), configured.get("STATS_DAYS", 1)
+    part = configured.get("ADVISE_SAMPLE", 0)
     if seconds is not None and not is_positive(seconds):
         yield Error(
             f"CACHELAYERS['STATS_SECONDS'] is {seconds!r}.",
@@ -328,14 +326,14 @@ def statistics_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def is_positive(value: Any) -> bool:
-    """Tell whether a value is a number above zero that has an end."""
+    """Return whether a value is a finite number above zero."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 < value < float("inf")
 
 
-def salt_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield an error where the salt of a deploy is no text."""
-    value = given.get("DEPLOY_SALT", "")
+def salt_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error if DEPLOY_SALT is not a string."""
+    value = configured.get("DEPLOY_SALT", "")
     if not isinstance(value, str):
         yield Error(
             f"CACHELAYERS['DEPLOY_SALT'] is {value!r}.",
@@ -344,9 +342,9 @@ def salt_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield an error where warmers cannot be put on the queue that is named."""
-    value = given.get("TASK_QUEUE")
+def task_queue_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error if the named queue for warmers is unknown or not installed."""
+    value = configured.get("TASK_QUEUE")
     modules = {"django": "django.tasks", "celery": "celery"}
     if value is not None and (not isinstance(value, str) or value not in modules):
         yield Error(
@@ -362,9 +360,9 @@ def task_queue_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Yield an error where recall would use a cache that there is not."""
-    alias = given.get("ALIAS", "default")
+def alias_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error if ALIAS names a cache that does not exist."""
+    alias = configured.get("ALIAS", "default")
     if not isinstance(alias, str) or alias not in settings.CACHES:
         yield Error(
             f"CACHELAYERS['ALIAS'] is {alias!r}, which is not in CACHES.",
@@ -374,7 +372,7 @@ def alias_messages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def track_messages(track: Any) -> Iterator[CheckMessage]:
-    """Yield an error for each name in TRACK that is no app and no model."""
+    """Yield an error for each name in TRACK that is neither an app nor a model."""
     if isinstance(track, str) or not isinstance(track, (list, tuple, set, frozenset)):
         yield Error(
             f"CACHELAYERS['TRACK'] is {track!r}, which is no list.",
@@ -396,10 +394,10 @@ def track_messages(track: Any) -> Iterator[CheckMessage]:
 def check_declared_tags(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Check that models which declare words are tracked."""
+    """Check that models which declare tags are tracked."""
     return [
         Error(
-            f"{model._meta.label} declares words with @invalidates, and is not tracked.",
+            f"{model._meta.label} declares tags with @invalidates, and is not tracked.",
             hint=f"Add {model._meta.label!r} to CACHELAYERS['TRACK'].",
             obj=model,
             id="cachelayers.E011",
@@ -410,9 +408,9 @@ def check_declared_tags(
 
 
 def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the databases are such that their changes can be noticed."""
-    given = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(given, Mapping) or not given.get("TRACK"):
+    """Check that changes in the databases can be tracked."""
+    configured = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(configured, Mapping) or not configured.get("TRACK"):
         return []
     return [
         checks.Warning(
@@ -431,7 +429,7 @@ def check_triggers(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Check that the database itself logs every write to the tracked tables."""
+    """Check that triggers log every write to the tracked tables."""
     return [message for database in databases or () for message in trigger_messages(database)]
 
 
@@ -440,9 +438,9 @@ def check_tables(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Check that the tables of caches exist; not by the command that is about to make them.
+    """Check that the caches' tables exist, except in `migrate`, which creates them.
 
-    A warning: an error would keep `migrate` from it.
+    It is a warning, because an error would stop `migrate`.
     """
     if sys.argv[1:2] == ["migrate"]:
         return []
@@ -470,7 +468,7 @@ def check_logs(
 
 
 def log_messages(database: str) -> Iterator[CheckMessage]:
-    """Yield a warning where most rows of a long log are of one table."""
+    """Yield a warning if most rows of a long log are about one table."""
     connection = connections[database]
     if connection.vendor not in VENDORS or LOG not in connection.introspection.table_names():
         return
@@ -479,7 +477,7 @@ def log_messages(database: str) -> Iterator[CheckMessage]:
 
 
 def names_of_caches_in(database: str) -> str:
-    """Return how the caches with entries in a database are called."""
+    """Return the names of the caches with entries in a database."""
     return ", ".join(
         f"CACHES[{alias!r}]"
         for alias, params in database_caches()
@@ -488,7 +486,7 @@ def names_of_caches_in(database: str) -> str:
 
 
 def trigger_messages(database: str) -> Iterator[CheckMessage]:
-    """Yield what keeps a database from logging; before the first migrate it has no log yet."""
+    """Yield what prevents a database from logging. Before the first migrate it has no log yet."""
     connection = connections[database]
     if connection.vendor not in VENDORS:
         return
@@ -512,7 +510,7 @@ def trigger_messages(database: str) -> Iterator[CheckMessage]:
 def missing_log_messages(
     connection: BaseDatabaseWrapper, tables: Collection[str]
 ) -> Iterator[CheckMessage]:
-    """Yield what is wrong in a database that has no log."""
+    """Yield errors and warnings about a database without a log."""
     where = f"DATABASES[{connection.alias!r}]"
     if has_triggers(connection):
         yield checks.Warning(
@@ -539,7 +537,7 @@ def missing_log_messages(
 
 
 def tenant_messages() -> Iterator[CheckMessage]:
-    """Yield a warning where each tenant has a log of its own (django-tenants)."""
+    """Yield a warning if each tenant has its own log (django-tenants)."""
     names = {"cachelayers", "cachelayers.apps.CacheLayersConfig"}
     if names.intersection(getattr(settings, "TENANT_APPS", ())):
         yield checks.Warning(
@@ -552,7 +550,7 @@ def tenant_messages() -> Iterator[CheckMessage]:
 
 
 def command_messages() -> Iterator[CheckMessage]:
-    """Yield a warning for each of our commands that another app hides by one of the same name."""
+    """Yield a warning for each of our commands that another app's command replaces."""
     known, own = get_commands(), apps.get_app_config("cachelayers")
     for name in find_commands(str(Path(own.path, "management"))):
         if (owner := known.get(name, own.name)) != own.name:

@@ -1,4 +1,7 @@
-"""What the project's settings say about its caches. Read by every floor above."""
+"""Read the project's settings for its caches, with the defaults.
+
+Every other module may import it; it imports none of them.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +19,32 @@ from django.utils.module_loading import import_string
 
 DAY_SECONDS = 24 * 60 * 60
 
-LOG_AS_BUS = "log"  # what BUS of a LayeredCache is where the log of invalidations is its bus
+LOG_AS_BUS = "log"  # the value of BUS that makes the log of invalidations the bus
 
 
 @dataclass(frozen=True, slots=True)
 class PackageSettings:
-    """What settings.CACHELAYERS says, or the defaults."""
+    """The settings in settings.CACHELAYERS, with defaults."""
 
     TRACK: tuple[str, ...] = ()  # app labels and models, or "*"
     ALIAS: str = DEFAULT_CACHE_ALIAS
     TIMEOUT: float | None = 300  # seconds
     # MySQL and MariaDB only: how long a transaction may stay open after it has written.
     LATE_COMMIT_SECONDS: float = 10
-    LONGEST_TIMEOUT: float = 30 * DAY_SECONDS  # the log is kept for so long, and entries are too
-    LOG_SECONDS: float = 2  # that a statement on the log may take, before all is computed
-    LEASE_SECONDS: float = 10  # after which a computing process is taken for dead
-    # Of fragments: another one makes them all anew, as changed code outside of tag libraries needs.
+    LONGEST_TIMEOUT: float = 30 * DAY_SECONDS  # the log and all entries are kept no longer
+    LOG_SECONDS: float = 2  # of one statement on the log; slower ones fail, and values are computed
+    LEASE_SECONDS: float = 10  # then a computing process counts as dead
+    # Change it to render all fragments again, as for changed code outside of tag libraries.
     DEPLOY_SALT: str = ""
-    STRICT: bool = False  # a static file without an id raises, instead of a marker in its URL
-    STATIC_DEV_MODE: bool | None = None  # look at static files at each use; None: as DEBUG
-    STATIC_LOG: bool = False  # a line for each static file that is hashed
-    # Where `warm_cache --enqueue` puts warmers: "django", "celery"; None: what the project uses.
+    STRICT: bool = False  # raise for a static file without an id, instead of a marker in its URL
+    STATIC_DEV_MODE: bool | None = None  # check static files at each use; None: as DEBUG
+    STATIC_LOG: bool = False  # log a line for each static file that is hashed
+    # The queue of `warm_cache --enqueue`: "django", "celery"; None: the one that the project uses.
     TASK_QUEUE: str | None = None
-    STATIC_RECHECK_SECONDS: float | None = None  # look again in production; None: never
-    STATS_SECONDS: float | None = 10  # between two writes of what a process counts; None: never
-    STATS_DAYS: float = 7  # for which statistics are kept
-    ADVISE_SAMPLE: float = 0.0  # the part of queries, functions and pages that is timed, 0 to 1
+    STATIC_RECHECK_SECONDS: float | None = None  # check files again in production; None: never
+    STATS_SECONDS: float | None = 10  # between two writes of a process's counts; None: never
+    STATS_DAYS: float = 7
+    ADVISE_SAMPLE: float = 0.0  # the share of queries, functions and pages that is timed, 0 to 1
 
 
 SETTING_NAMES = tuple(field.name for field in fields(PackageSettings))
@@ -49,11 +52,11 @@ SETTING_NAMES = tuple(field.name for field in fields(PackageSettings))
 
 @lru_cache(maxsize=1)
 def package_settings() -> PackageSettings:
-    """Return settings.CACHELAYERS with the defaults filled in; the checks tell what is wrong."""
-    given = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(given, Mapping):
+    """Return settings.CACHELAYERS with the defaults filled in. The checks report invalid values."""
+    found = getattr(settings, "CACHELAYERS", {})
+    if not isinstance(found, Mapping):
         raise ImproperlyConfigured("CACHELAYERS is no dictionary. Make it one: {'TRACK': [...]}.")
-    known = {name: value for name, value in given.items() if name in SETTING_NAMES}
+    known = {name: value for name, value in found.items() if name in SETTING_NAMES}
     track = known.get("TRACK", ())
     return PackageSettings(
         **{**known, "TRACK": (track,) if isinstance(track, str) else tuple(track)}
@@ -62,7 +65,7 @@ def package_settings() -> PackageSettings:
 
 def forget_settings(*, setting: str, **kwargs: Any) -> None:
     """Receive setting_changed, which tests send."""
-    if setting in {"CACHELAYERS", "CACHES"}:  # what was worked out with either is not true now
+    if setting in {"CACHELAYERS", "CACHES"}:
         package_settings.cache_clear()
 
 
@@ -70,7 +73,7 @@ setting_changed.connect(forget_settings, dispatch_uid="cachelayers.conf.forget_s
 
 
 def backend_of(params: Mapping[str, Any]) -> type | None:
-    """Return the class that a cache's settings name, or None where there is none."""
+    """Return the class that a cache's settings name, or None if it cannot be imported."""
     try:
         backend: type = import_string(params.get("BACKEND", ""))
     except ImportError:
@@ -79,9 +82,9 @@ def backend_of(params: Mapping[str, Any]) -> type | None:
 
 
 def database_caches() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield alias and settings of every cache in CACHES that keeps its entries in our table."""
+    """Yield alias and settings of every cache in CACHES that stores its entries in our table."""
     for alias, params in settings.CACHES.items():
-        # A flag instead of issubclass(): this floor may not import the backends above it.
+        # A flag instead of issubclass(): this module must not import the backends.
         if getattr(backend_of(params), "keeps_entries_in_table", False):
             yield alias, params
 
@@ -92,26 +95,26 @@ def database_alias_of(params: Mapping[str, Any]) -> str:
 
 
 def cache_databases() -> list[str]:
-    """Return the DATABASES aliases that hold the table of a DatabaseCache, each once."""
+    """Return the DATABASES aliases that hold the table of a DatabaseCache, without duplicates."""
     named = (database_alias_of(params) for _, params in database_caches())
-    # A list or the like is an error already, which a check tells.
+    # Other values are an error that a check reports.
     return list(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def is_own_database(database: str) -> bool:
-    """Tell whether a database holding the table was set aside for it: any but "default"."""
+    """Return whether a database with the table is the cache's own: any one but "default"."""
     return database != DEFAULT_DB_ALIAS and database in cache_databases()
 
 
 def statistics_database() -> str:
-    """Return the DATABASES alias that holds the statistics: the cache's own, where there is one."""
+    """Return the DATABASES alias of the statistics: the cache's own database, if there is one."""
     return next(filter(is_own_database, cache_databases()), DEFAULT_DB_ALIAS)
 
 
 def aliases_configured_as(backend: type, location: str, params: Mapping[str, Any]) -> list[str]:
-    """Return the aliases of caches of a backend whose settings are just these.
+    """Return the aliases of caches that have exactly this backend and these settings.
 
-    Django does not tell a backend its alias; mostly the settings do.
+    Django does not pass a backend its alias; the settings mostly identify it.
     """
     return [
         alias
@@ -124,7 +127,7 @@ def aliases_configured_as(backend: type, location: str, params: Mapping[str, Any
 
 
 def shares_its_file(database: str) -> bool:
-    """Tell whether the SQLite file of a DATABASES alias also holds other tables than ours."""
+    """Return whether the SQLite file of a DATABASES alias also holds other tables than ours."""
     names = [str(configured["NAME"]) for configured in settings.DATABASES.values()]
     return (
         not is_own_database(database) or names.count(str(settings.DATABASES[database]["NAME"])) > 1

@@ -1,4 +1,4 @@
-"""Errors that users of cachelayers may meet; the lowest floor, imported by every other."""
+"""The exceptions of cachelayers that users may meet. Every other module may import them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class CacheLayersError(Exception):
-    """Base of every error of this package that is not a configuration error."""
+    """Base class of all exceptions of this package that are not configuration errors."""
 
 
 class CacheUnavailable(CacheLayersError):
-    """An operator's request (clear, count, prune) could not be carried out by the cache.
+    """The cache could not carry out an operator's request (clear, count, prune).
 
-    Ordinary cache operations never raise it: there, a cache that fails is a miss.
+    Ordinary cache operations never raise it: for them, a cache that fails is a miss.
     """
 
 
 class NotNow(CacheLayersError):
-    """An event could not be written or read within the caller's transaction; later it can."""
+    """An event cannot be written or read within the caller's transaction, but later."""
 
 
 class StaticFileError(CacheLayersError, ValueError):
-    """A static file has no id. Raised to callers only where CACHELAYERS["STRICT"] is true.
+    """A static file has no id. Callers get it only if CACHELAYERS["STRICT"] is true.
 
-    ``marker`` is what stands in its URL otherwise. A ValueError, because that is what Django's own
-    storages raise for a name they do not know, and what WhiteNoise expects of them.
+    ``marker`` is what stands in its URL otherwise. It is a ValueError, because Django's own
+    storages raise that for a name they do not know, and WhiteNoise expects it.
     """
 
     def __init__(self, marker: str, name: str, reason: str) -> None:
-        """``name``: of the file, as it was given; ``reason``: for a log."""
+        """``name``: the file's name as it was passed. ``reason``: for a log."""
         super().__init__(reason)
         self.marker = marker
         self.name = name
 
 
 class MissingTable(CacheUnavailable, ImproperlyConfigured):
-    """The tables of a cache or of the log do not exist; the text names the command that makes them.
+    """The tables of a cache or of the log do not exist. The text names the command to run.
 
-    Raised to operators only, as CacheUnavailable is.
+    Only operators get it, as with CacheUnavailable.
     """

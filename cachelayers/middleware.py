@@ -1,6 +1,6 @@
-"""Make every request a unit of work; say how long a static file with an id may be kept.
+"""Two middlewares: a unit of work for each request, and Cache-Control for static files with an id.
 
-The first is put in front of all other middleware when Django starts, the second by the project.
+Django's start puts the first one before all others; the project adds the second.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from cachelayers.staticfiles import MARKERS, PARAMETER, current_id
 from cachelayers.utils.tracing import Work, is_sampling, note_view, sampling
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-ERRORS = 400  # status codes from here on
+ERRORS = 400  # the lowest status code of an error
 GetResponse = Callable[[HttpRequest], Any]
 
 
 @sync_and_async_middleware
 def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
-    """Begin a unit of work around everything that makes the response."""
+    """Run the request within a unit of work."""
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponseBase:
@@ -59,16 +59,16 @@ def unit_of_work_middleware(get_response: GetResponse) -> GetResponse:
 
 @contextmanager
 def unit_until_sent(request: HttpRequest) -> Iterator[Callable[[Any], HttpResponseBase]]:
-    """Begin a unit of work that ends with the block, or when its response has been streamed.
+    """Begin a unit of work that ends with the block, or when a streamed response has been sent.
 
-    Gives a function that is to be called with the response, and returns it.
+    Yields a function that takes the response and returns it.
     """
     unit = begin_unit(request)
     streamed = False
 
     def finish(response: HttpResponseBase) -> HttpResponseBase:
         nonlocal streamed
-        # A file is read by the server, often without Python. No code of the site runs meanwhile.
+        # The server reads a file, often without Python, and no code of the site runs meanwhile.
         if isinstance(response, StreamingHttpResponse) and not is_file(response):
             streamed = True
             stream_within(unit, response)
@@ -83,12 +83,12 @@ def unit_until_sent(request: HttpRequest) -> Iterator[Callable[[Any], HttpRespon
 
 
 def is_file(response: StreamingHttpResponse) -> bool:
-    """Tell whether a response is a file."""
+    """Return whether a response is a file."""
     return getattr(response, "file_to_stream", None) is not None
 
 
 def stream_within(unit: Unit, response: StreamingHttpResponse) -> None:
-    """Have what makes the parts of a response run within a unit, which ends with the response."""
+    """Produce the chunks of a response within a unit, which ends with the response."""
     end = partial(end_unit, unit)
     content: Any = response.streaming_content
     response.streaming_content = (
@@ -96,37 +96,35 @@ def stream_within(unit: Unit, response: StreamingHttpResponse) -> None:
     )
     closers: list[Callable[[], None]] = cast(Any, response)._resource_closers
     closers.append(end)
-    # A client that goes away, and a server that closes nothing.
+    # For a client that disconnects from a server that closes nothing.
     weakref.finalize(response, end).atexit = False
 
 
 class Chunks(Iterator[Any]):
-    """The parts of a response, each made within a unit of work."""
+    """The chunks of a response, each produced within a unit of work."""
 
     def __init__(self, unit: Unit, parts: Iterable[Any]) -> None:
         self._unit, self._parts = unit, iter(parts)
 
     def __next__(self) -> Any:
-        """Return the next one."""
         with chunk_within(self._unit, StopIteration):
             return next(self._parts)
 
 
 class AsyncChunks(AsyncIterator[Any]):
-    """The parts of an async response, each made within a unit of work."""
+    """The chunks of an async response, each produced within a unit of work."""
 
     def __init__(self, unit: Unit, parts: AsyncIterator[Any]) -> None:
         self._unit, self._parts = unit, parts
 
     async def __anext__(self) -> Any:
-        """Return the next one."""
         with chunk_within(self._unit, StopAsyncIteration):
             return await anext(self._parts)
 
 
 @contextmanager
 def chunk_within(unit: Unit, no_more: type[Exception]) -> Iterator[None]:
-    """Have one part made within a unit. One that streams for long asks the log for each recall."""
+    """Produce a chunk within a unit. In a long stream, each recall reads the log again."""
     if time.monotonic() - unit.began > AGE_SECONDS:
         unit.grow_old()
     with within_unit(unit):
@@ -138,52 +136,51 @@ def chunk_within(unit: Unit, no_more: type[Exception]) -> Iterator[None]:
 
 
 def note_request(work: Work, request: HttpRequest, response: HttpResponseBase) -> None:
-    """Take a view that was asked for a page as a sample of what a cache could keep.
+    """Sample the view of a successful page for the advisor.
 
-    The same page for another session is another one: it may show who is logged in.
+    The same page in another session counts as another page: it may show who is logged in.
     """
     match = request.resolver_match
     if request.method in SAFE_METHODS and match is not None and response.status_code < ERRORS:
         session = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        # Django's own name for a view without one: the path to its function.
+        # for a view without a name, Django's path to its function
         note_view(
             work, match.view_name or match._func_path, hash((request.get_full_path(), session))
         )
 
 
-IMMUTABLE = "public, max-age=31536000, immutable"  # a year, the longest that counts
+IMMUTABLE = "public, max-age=31536000, immutable"  # a year, the longest that caches accept
 ASK_AGAIN = "no-cache"
 KEEP_NOTHING = "no-store"
 WITH_CONTENT = frozenset({200, 206, 304})
 
 
 class Verdict(Enum):
-    """How the id in a URL stands to the content that the file has now."""
+    """How the id in a URL compares with the file's present content."""
 
-    NONE = auto()  # no static file, or no id
+    NONE = auto()  # not a static file, or without an id
     MATCH = auto()
     OTHER = auto()
     MARKER = auto()
 
 
 class StaticCacheMiddleware:
-    """Have browsers and CDNs keep static files for ever, where the id is that of the content.
+    """Let browsers and CDNs cache static files for a year, if the id is that of the content.
 
-    Belongs above what serves static files: WhiteNoise, or Django's view.
+    Put it before what serves static files: WhiteNoise, or Django's view.
     """
 
     sync_capable = True
     async_capable = True
 
     def __init__(self, get_response: GetResponse) -> None:
-        """``get_response``: may be async; then this is too."""
+        """``get_response`` may be async; then this is too."""
         self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer with the right Cache-Control."""
         if self._is_async:
             return self._answer_async(request)
         verdict = compare_id(request)
@@ -203,22 +200,22 @@ class StaticCacheMiddleware:
 
 
 def compare_id(request: HttpRequest) -> Verdict:
-    """Compare the id in the URL with the file as it is now.
+    """Compare the id in the URL with the present file.
 
-    Before the response, so that a file which is replaced later cannot be sent with the old content
-    and kept under the new id; and after it, so that the reverse cannot happen either.
+    Called before the response, so that a file that is replaced later is not sent with its old
+    content and cached under the new id; and after it, so that the reverse cannot happen.
     """
     name = static_name(request)
     if name is None:
         return Verdict.NONE
-    given = set(request.GET.getlist(PARAMETER))
-    if given & MARKERS:
+    ids = set(request.GET.getlist(PARAMETER))
+    if ids & MARKERS:
         return Verdict.MARKER
-    return Verdict.MATCH if given == {current_id(name)} else Verdict.OTHER
+    return Verdict.MATCH if ids == {current_id(name)} else Verdict.OTHER
 
 
 def static_name(request: HttpRequest) -> str | None:
-    """Return the name below STATIC_URL of a request with an id; None for every other request."""
+    """Return the name below STATIC_URL of a request with an id, or None for other requests."""
     prefix = urlsplit(str(settings.STATIC_URL or "")).path
     if not prefix or not request.path.startswith(prefix) or PARAMETER not in request.GET:
         return None
@@ -226,7 +223,7 @@ def static_name(request: HttpRequest) -> str | None:
 
 
 def with_verdict(response: HttpResponseBase, verdict: Verdict) -> HttpResponseBase:
-    """Set Cache-Control, unless there is no id or the response says that it is private."""
+    """Set Cache-Control, unless there is no id or the response is private."""
     said = response.headers.get("Cache-Control", "")
     if verdict is Verdict.NONE or "private" in said or "no-store" in said:
         return response

@@ -1,4 +1,4 @@
-"""The tables of entries, log, statistics and warmers' runs; the admin's screens have none."""
+"""The tables of entries, the log, statistics and warmers' runs, and proxies for admin screens."""
 
 from __future__ import annotations
 
@@ -15,31 +15,29 @@ else:
 
 
 class NothingToDump(models.Manager[Any]):
-    """Without rows: `dumpdata` asks each model's first manager for them.
+    """An empty manager. `dumpdata` reads each model's first manager.
 
-    What a cache holds, and how far its log has come, means nothing in another database. With
-    `dumpdata --all` it is dumped all the same, and loading it only makes the log begin anew.
+    The contents of a cache and its log mean nothing in another database. `dumpdata --all` dumps
+    them all the same; loading them only makes the log begin a new incarnation.
     """
 
     def get_queryset(self) -> models.QuerySet[Any]:
-        """Return none."""
         return super().get_queryset().none()
 
 
 class HashField(BigIntegerField):
     """A signed 64-bit hash as primary key.
 
-    On SQLite its type is exactly ``integer``: only so is the column the row id itself, and the
+    On SQLite its type is exactly ``integer``: only then is the column the row id itself, and the
     table one B-tree without a second index for its key.
     """
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
-        """Return ``integer`` on SQLite and the 64-bit integer of every other database."""
         return "integer" if connection.vendor == "sqlite" else super().db_type(connection)
 
 
 class Entry(models.Model):
-    """One cached value with its key and times. Columns in the order in which they are read."""
+    """One cached value with its key and times. The columns are in the order of reading."""
 
     id = HashField(_("id"), primary_key=True, help_text=_("Hash of cache alias and key."))
     full_key = models.BinaryField(_("key"), help_text=_("Cache alias, NUL, made key; in UTF-8."))
@@ -52,7 +50,7 @@ class Entry(models.Model):
         _("format"), help_text=_("What the value is; see cachelayers.entries.values.")
     )
     number = models.BigIntegerField(_("number"), null=True, help_text=_("A whole number as it is."))
-    # Last, so that SQLite reads the columns before it without following a long value's pages.
+    # Last: SQLite then reads the other columns without following a long value's pages.
     data = models.BinaryField(_("data"), null=True, help_text=_("Every value but a whole number."))
 
     dumped = NothingToDump()
@@ -62,7 +60,7 @@ class Entry(models.Model):
         db_table = "cachelayers_entry"
         verbose_name = _("cache entry")
         verbose_name_plural = _("cache entries")
-        # Entries are cleared through their cache, never edited one by one.
+        # Entries are cleared through their cache, never edited.
         default_permissions: ClassVar = ("view", "delete")
 
     def __str__(self) -> str:
@@ -70,7 +68,7 @@ class Entry(models.Model):
 
 
 class Invalidation(models.Model):
-    """One row of the log: what a tag names has changed."""
+    """One row of the log: a tag's data has changed."""
 
     position = models.BigIntegerField(
         _("position"),
@@ -92,8 +90,8 @@ class Invalidation(models.Model):
         verbose_name = _("invalidation")
         verbose_name_plural = _("invalidations")
         default_permissions: ClassVar = ("view",)
-        # Elsewhere than on PostgreSQL all positions are empty, and the row's id, which every index
-        # of SQLite and InnoDB ends with, takes their place.
+        # Except on PostgreSQL, all positions are NULL, and the row's id, with which every index of
+        # SQLite and InnoDB ends, is the position.
         indexes: ClassVar = [models.Index(fields=["tag", "position"], name="cachelayers_log_tag")]
 
     def __str__(self) -> str:
@@ -130,9 +128,9 @@ class LogState(models.Model):
 
 
 class WarmerRun(models.Model):
-    """How the last run of one warmer, sitemap or list of URLs went, or how far it is.
+    """The last run of one warmer, sitemap or list of URLs, or the progress of a running one.
 
-    One row each, written over by the next run: the table does not grow.
+    The next run replaces the row, so the table does not grow.
     """
 
     source = models.CharField(
@@ -189,9 +187,10 @@ class WarmerRun(models.Model):
 
 
 class Statistic(models.Model):
-    """What all processes have counted of one cache, or of one of its layers, in one minute.
+    """The counts of all processes for one cache, or one of its layers, in one minute.
 
-    The columns after the first three are those of `utils.counters.Figures`, times in microseconds.
+    The columns after the first three are those of `utils.counters.Figures`, with times in
+    microseconds.
     """
 
     minute = models.BigIntegerField(_("minute"), help_text=_("When it began; seconds since 1970."))
@@ -220,7 +219,7 @@ class Statistic(models.Model):
         verbose_name = _("statistics of a minute")
         verbose_name_plural = _("statistics")
         default_permissions: ClassVar = ("view",)
-        # Its index also finds the minutes of an hour.
+        # Its index also serves queries by hour.
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["minute", "cache", "layer"], name="cachelayers_statistics_row"
@@ -232,7 +231,7 @@ class Statistic(models.Model):
 
 
 class Timing(models.Model):
-    """What one query, function, view or recall has cost in one hour, as far as it was sampled."""
+    """The sampled cost of one query, function, view or recall in one hour."""
 
     hour = models.BigIntegerField(_("hour"), help_text=_("When it began; seconds since 1970."))
     kind = models.CharField(_("kind"), max_length=20)
@@ -265,12 +264,12 @@ class Timing(models.Model):
         return self.name
 
 
-# Screens of the admin: each has its place in the admin's index, and its permissions. Proxies, which
-# have no rows of their own; a dumpdata of everything would look for the table of an unmanaged one.
+# Screens of the admin. Each has an entry in the admin's index, and permissions. They are proxies:
+# for unmanaged models, dumpdata would read a table that does not exist.
 
 
 class Overview(LogState):
-    """How each layer is, and what it has answered."""
+    """The state of each layer, and its hits and misses."""
 
     class Meta:
         proxy = True
@@ -279,7 +278,7 @@ class Overview(LogState):
 
 
 class Invalidate(LogState):
-    """Choose what is not to be served any more."""
+    """The form to invalidate entries."""
 
     class Meta:
         proxy = True
@@ -292,7 +291,7 @@ class Invalidate(LogState):
 
 
 class Warmers(LogState):
-    """What fills the cache ahead of its readers."""
+    """The warmers and their runs."""
 
     class Meta:
         proxy = True
@@ -302,7 +301,7 @@ class Warmers(LogState):
 
 
 class Log(LogState):
-    """What was invalidated. Seen with the permission to view invalidations."""
+    """What was invalidated. Requires the permission to view invalidations."""
 
     class Meta:
         proxy = True
@@ -311,7 +310,7 @@ class Log(LogState):
 
 
 class Entries(LogState):
-    """What is stored. Seen with the permission to view entries."""
+    """What is stored. Requires the permission to view entries."""
 
     class Meta:
         proxy = True

@@ -1,6 +1,6 @@
-"""Show what the caches of a process do through OpenTelemetry metrics. Called once by the project.
+"""Exports the counters of a process's caches as OpenTelemetry metrics.
 
-Observed when the meter's reader asks, so nothing is done in between.
+The project calls export() once. The figures are read when the meter's reader asks for them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Observe = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 def export(provider: MeterProvider | None = None) -> None:
-    """Make the instruments; ``provider``: where it is not the process's own. Call it once."""
+    """Create the instruments. ``provider``: None for the process's own. Call it once."""
     meter = (provider or get_meter_provider()).get_meter("cachelayers")
     for name, (unit, text) in COUNTERS.items():
         meter.create_observable_counter(
@@ -49,7 +49,7 @@ def export(provider: MeterProvider | None = None) -> None:
 
 
 def observe(name: str) -> Observe:
-    """Return what observes one of the figures of every cache and layer."""
+    """Return the callback that observes a figure of every cache and layer."""
 
     def observe_figure(options: CallbackOptions) -> Iterable[Observation]:
         for (cache, layer), figures in figures_of_process().items():
@@ -59,7 +59,6 @@ def observe(name: str) -> Observe:
 
 
 def observe_outcomes(options: CallbackOptions) -> Iterable[Observation]:
-    """Observe what recalls of each cache got."""
     for (cache, layer), figures in figures_of_process().items():
         if not layer and has_recalls(figures):
             for outcome in OUTCOMES:
@@ -68,23 +67,22 @@ def observe_outcomes(options: CallbackOptions) -> Iterable[Observation]:
 
 
 def has_recalls(figures: Figures) -> bool:
-    """Tell whether a cache is one that values are recalled from."""
+    """Tell whether recall() has used a cache."""
     return any(getattr(figures, outcome) for outcome in OUTCOMES)
 
 
 def observe_entries(options: CallbackOptions) -> Iterable[Observation]:
-    """Observe how many entries each memory has."""
+    """Observe the number of entries in each memory cache."""
     for location, store in known_stores().items():
         yield Observation(len(store.records), {"location": location})
 
 
 def observe_bytes(options: CallbackOptions) -> Iterable[Observation]:
-    """Observe how much each memory takes."""
+    """Observe the size of each memory cache."""
     for location, store in known_stores().items():
         yield Observation(store.bytes, {"location": location})
 
 
 def observe_skipped(options: CallbackOptions) -> Iterable[Observation]:
-    """Observe which layers are skipped."""
     for alias, breaker in known_breakers().items():
         yield Observation(int(breaker.is_open), {"layer": alias})

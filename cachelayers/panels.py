@@ -1,4 +1,7 @@
-"""A panel of django-debug-toolbar: the recalls and fragments of a request, and why they missed."""
+"""A panel for django-debug-toolbar: the recalls and fragments of a request, and why they missed.
+
+It shows the traces of `utils.tracing`.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class RecallsPanel(Panel):
 
     @property
     def nav_subtitle(self) -> str:
-        """Say in the toolbar's menu how many there were, and how many found their entry."""
+        """Return the number of recalls and hits, for the toolbar's menu."""
         stats = self.get_stats()  # type: ignore[no-untyped-call]
         count, found = stats.get("count", 0), stats.get("found", 0)
         text = ngettext(
@@ -50,19 +53,17 @@ class RecallsPanel(Panel):
         return text % {"count": count, "found": found}
 
     def enable_instrumentation(self) -> None:
-        """Begin to follow the request's recalls."""
         if self._tracing is None:
             self._tracing = tracing()
             self._trace = self._tracing.__enter__()
 
     def disable_instrumentation(self) -> None:
-        """Follow them no more."""
         if self._tracing is not None:
             self._tracing.__exit__(None, None, None)
             self._tracing = None
 
     def generate_stats(self, request: HttpRequest, response: HttpResponseBase) -> None:
-        """Keep what was followed, as strings and numbers: the toolbar may store it as JSON."""
+        """Store strings and numbers only: the toolbar may save them as JSON."""
         recalls = self._trace.recalls if self._trace is not None else []
         outcomes = Counter(recall.outcome for recall in recalls)
         self.record_stats(  # type: ignore[no-untyped-call]
@@ -77,13 +78,13 @@ class RecallsPanel(Panel):
 
 
 def milliseconds_of(recalls: Sequence[TracedRecall], outcomes: set[str]) -> float:
-    """Return what values took to compute; what is within another one is counted with that."""
+    """Return the time spent computing values. Nested recalls count once, with the outer one."""
     some = [one for one in recalls if one.outcome in outcomes and not one.depth]
     return round(sum(one.seconds for one in some) * 1000, 2)
 
 
 def line_of(recall: TracedRecall) -> dict[str, Any]:
-    """Return what the panel shows of a recall."""
+    """Return the panel's row for a recall."""
     kind, name = name_of(recall.key)
     return {
         "nesting": "\u21b3 " * recall.depth,
@@ -101,7 +102,7 @@ def line_of(recall: TracedRecall) -> dict[str, Any]:
 
 
 def reason_of(recall: TracedRecall) -> str:
-    """Return why nothing was found at first; "": something was."""
+    """Return why the first lookup missed; "" for a hit."""
     if recall.why_missed != "invalid":
         return str(REASONS.get(recall.why_missed, ""))
     if recall.culprit:
@@ -110,6 +111,6 @@ def reason_of(recall: TracedRecall) -> str:
 
 
 def shown(tag: Tag) -> str:
-    """Return a tag, with its database where that is not the usual one."""
+    """Return a tag, with its database unless that is the usual one."""
     database, text = tag
     return text if database == "default" else f"{text} ({database})"

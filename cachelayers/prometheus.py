@@ -1,7 +1,7 @@
-"""Show what the caches do to Prometheus, through prometheus_client. Called once by the project.
+"""Exports the counters of caches to Prometheus, through prometheus_client.
 
-Where several processes share PROMETHEUS_MULTIPROC_DIR, each brings its figures up to date every
-STATS_SECONDS; in a process that is scraped itself they are those of the moment.
+The project calls export() once. With PROMETHEUS_MULTIPROC_DIR, each process updates its figures
+every STATS_SECONDS; otherwise they are updated at each scrape.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ HELP = {
 
 
 class Exporter:
-    """Counters of one registry, and what brings them up to date."""
+    """The counters in one registry, and their update."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Be asked by the registry before the counters are: it asks in the order of arrival."""
+        """Registered before the counters, because the registry collects in this order."""
         registry.register(self)
         self._counters = {
             name: Counter(f"cachelayers_{name}", text, ["cache", "layer"], registry=registry)
@@ -67,20 +67,20 @@ class Exporter:
         writer.listeners.append(self.take)
 
     def collectors(self) -> list[Counter | Gauge]:
-        """Return everything that it has registered, beside itself."""
+        """Return all collectors that it has registered, except itself."""
         return [*self._counters.values(), self._entries, self._bytes, self._skipped]
 
     def describe(self) -> Iterator[Metric]:
-        """Have no metrics of its own."""
+        """It has no metrics of its own."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Bring the counters up to date, which are asked next."""
+        """Update the counters, which the registry collects next."""
         writer.tell_listeners()
         return iter(())
 
     def take(self, news: Mapping[Name, Figures]) -> None:
-        """Add what has been counted since the last time."""
+        """Add the figures counted since the last update."""
         for (cache, layer), figures in news.items():
             for name, amount in figures._asdict().items():
                 if amount > 0:
@@ -96,6 +96,6 @@ _exporters: dict[int, Exporter] = {}
 
 
 def export(registry: CollectorRegistry = REGISTRY) -> None:
-    """Show the figures in a registry. Call it once, such as in an AppConfig's ready()."""
+    """Export the figures to a registry. Call it once, for example in AppConfig.ready()."""
     if id(registry) not in _exporters:
         _exporters[id(registry)] = Exporter(registry)

@@ -1,4 +1,7 @@
-"""Keep the cache's tables in the databases that caches name, and other tables out of its own."""
+"""A database router that keeps the cache's tables and the project's tables apart.
+
+The project adds it to DATABASE_ROUTERS.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ STATISTICS = frozenset({"statistic", "timing"})
 
 
 class CacheRouter:
-    """For DATABASE_ROUTERS, where a DatabaseCache has a database alias of its own."""
+    """For projects in which a DatabaseCache has a database of its own."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        """Read entries from the first database that a cache names, statistics from theirs."""
+        """Read entries from the first database that a cache names, statistics from their own."""
         if is_statistics(model._meta.app_label, model._meta.model_name):
             return statistics_database()
         if not is_entry(model._meta.app_label, model._meta.model_name):
@@ -25,13 +28,12 @@ class CacheRouter:
         return next(iter(cache_databases()), None)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
-        """Write entries where they are read."""
         return self.db_for_read(model, **hints)
 
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **hints: Any
     ) -> bool | None:
-        """Entries belong in the databases that caches name; one set aside takes nothing else."""
+        """Allow entries where caches name the database, and other tables not in a cache's own."""
         if is_entry(app_label, model_name):
             return db in cache_databases()
         if is_statistics(app_label, model_name):
@@ -40,10 +42,10 @@ class CacheRouter:
 
 
 def is_entry(app_label: str, model_name: str | None) -> bool:
-    """Tell whether a model's labels are those of the entries' table."""
+    """Return whether the labels are those of the entries' model."""
     return app_label == APP_LABEL and model_name == ENTRY
 
 
 def is_statistics(app_label: str, model_name: str | None) -> bool:
-    """Tell whether a model's labels are those of a table of statistics."""
+    """Return whether the labels are those of a model of statistics."""
     return app_label == APP_LABEL and model_name in STATISTICS

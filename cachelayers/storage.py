@@ -1,4 +1,7 @@
-"""Storages that put ids into every static URL, for STORAGES["staticfiles"]."""
+"""Storages that add content ids to every static URL, for STORAGES["staticfiles"].
+
+`staticfiles` makes the ids.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,27 @@ else:
 
 
 class HashedStaticFilesMixin(Base):
-    """For any storage, in front of it: ``class Ours(HashedStaticFilesMixin, Theirs)``."""
+    """Mixin for any storage: ``class OurStorage(HashedStaticFilesMixin, TheirStorage)``."""
 
     def url(self, name: str | None, *arguments: Any, **options: Any) -> str:
-        """Return the URL with the id; arguments of the storage's own ask for its own URL."""
-        # A folder is what scripts put names behind; Django's manifest leaves it alone as well.
+        """Return the URL with the id. With arguments of the storage's own, return its own URL."""
+        # Scripts append names to the URL of a folder. Django's manifest leaves it unchanged as
+        # well.
         if arguments or options or not name or name.endswith("/"):
             return self.plain_url(name, *arguments, **options)
         return build_hashed_url(self._below(name), storage=self)
 
     def plain_url(self, name: str | None, *arguments: Any, **options: Any) -> str:
-        """Return the URL as it would be without this class."""
+        """Return the URL without an id."""
         return super().url(name, *arguments, **options)
 
     @staticmethod
     def _below(name: str) -> str:
-        # Django's storages forgive a leading slash, and so there are templates that have one.
+        # Django's storages accept a leading slash, and some templates have one.
         if not name.startswith("/") or is_foreign(name) or is_below_static_url(name):
             return name
         return name.lstrip("/")
 
 
 class HashedStaticFilesStorage(HashedStaticFilesMixin, StaticFilesStorage):
-    """Django's storage of static files, with ids."""
+    """Django's storage of static files, with content ids."""

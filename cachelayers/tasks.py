@@ -1,7 +1,7 @@
-"""Run warmers elsewhere than in a command or a request: on a task queue, or in a process.
+"""Runs warmers outside of a command or request: on a task queue, or in a process.
 
-Celery's workers find this module by ``autodiscover_tasks()``. If it was imported before Celery, as
-the admin does, cachelayers.auto_units registers the task.
+Celery workers find this module by ``autodiscover_tasks()``. If it was imported before Celery, as by
+the admin, cachelayers.auto_units registers the task.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ DJANGO, CELERY = "django", "celery"
 
 
 class NoQueue(CacheLayersError):
-    """There is no task queue to put a warmer on; the message names the cure."""
+    """There is no task queue for a warmer. The message tells what to do."""
 
 
 @cache
 def celery_task() -> Any:
-    """Return the task of Celery that runs a warmer, registered with whatever app there is."""
+    """Return the Celery task that runs a warmer, registered with the current app."""
     from celery import shared_task
 
     return shared_task(name="cachelayers.run_warmer")(run_warmer)
 
 
-if "celery" in sys.modules:  # as in every worker; to import it takes others a tenth of a second
+if "celery" in sys.modules:  # as in every worker; in other processes the import takes 0.1 seconds
     celery_task()
 
 
 def enqueue(name: str, arguments: Sequence[str] = (), *, shard: str = "") -> str:
-    """Put a warmer on the task queue and return the task's id; raises NoQueue.
+    """Put a warmer on the task queue and return the task's id. Raises NoQueue.
 
-    ``arguments``: options of ``warm_cache``, as they are typed; ``shard``: the one among them.
+    ``arguments``: options of ``warm_cache`` as typed. ``shard``: the ``--shard`` among them.
     """
     put = put_on_celery if queue_in_use() == CELERY else put_on_django_queue
     source = warmer_source(name, shard)
-    # Before, because a queue may well run it at once: its own record is not to be written over.
+    # Before it is enqueued: the queue may run it at once, and write its own record.
     with suppress(DatabaseError):
         note_queued(source)
     try:
@@ -68,11 +68,11 @@ def enqueue(name: str, arguments: Sequence[str] = (), *, shard: str = "") -> str
 
 
 def start_in_background(name: str, arguments: Sequence[str] = ()) -> None:
-    """Have a warmer run while the caller goes on: on the queue if there is one, else in a process.
+    """Run a warmer in the background: on the queue if there is one, otherwise in a process.
 
-    For the admin: it outlives the request. How far it is, ``last_runs()`` tells. Raises LookupError
-    for an unknown warmer, AlreadyRunning where another process is at it, NoQueue where the queue
-    does not take it, OSError where no process can be started.
+    The admin calls it; the run outlives the request, and ``last_runs()`` shows its progress. Raises
+    LookupError for an unknown warmer, AlreadyRunning if it is running, NoQueue if the queue refuses
+    it, OSError if no process can be started.
     """
     if name not in registered_warmers():
         raise LookupError(f"There is no warmer {name!r}.")
@@ -89,7 +89,7 @@ def start_in_background(name: str, arguments: Sequence[str] = ()) -> None:
 
 
 def has_queue() -> bool:
-    """Tell whether enqueue() would find one."""
+    """Tell whether enqueue() would find a queue."""
     try:
         queue_in_use()
     except NoQueue:
@@ -98,14 +98,14 @@ def has_queue() -> bool:
 
 
 def queue_in_use() -> str:
-    """Return whose queue it is: what CACHELAYERS["TASK_QUEUE"] says, or what the project uses."""
+    """Return the name of the queue: CACHELAYERS["TASK_QUEUE"], or the one that the project uses."""
     named = package_settings().TASK_QUEUE
     if named in {DJANGO, CELERY}:
         reason = why_no_django_queue() if named == DJANGO else why_no_celery()
         if reason:
             raise NoQueue(f"CACHELAYERS['TASK_QUEUE'] is {named!r}, and {reason}.")
         return str(named)
-    # Without the setting, Django runs tasks at once, in the process that wanted to be rid of them.
+    # Without the setting, Django's default backend runs tasks at once, in the enqueuing process.
     if why_no_django_queue() is None and settings.is_overridden("TASKS"):  # type: ignore[misc] # the stubs lack it
         return DJANGO
     if why_no_celery() is None:
@@ -129,8 +129,7 @@ def why_no_celery() -> str | None:
         return "Celery is not installed"
     from celery import current_app
 
-    # Where the project has made no app, this is one that Celery made up, with a broker that it
-    # made up as well.
+    # If the project has no app, this is Celery's default app, with a default broker.
     if not current_app.set_as_current:
         return "the project has made no Celery app"
     return None
@@ -140,7 +139,6 @@ def why_no_celery() -> str | None:
 
 
 def put_on_celery(name: str, arguments: list[str]) -> str:
-    """Send a message to Celery's broker."""
     from kombu.exceptions import OperationalError
 
     try:
@@ -155,7 +153,7 @@ def put_on_django_queue(name: str, arguments: list[str]) -> str:
     from django.tasks.exceptions import InvalidTask, InvalidTaskBackend
 
     try:
-        # Not above: as a task it belongs to a backend, which has to be there.
+        # Imported here: a task needs its backend when it is defined.
         from cachelayers.warming.django_task import run_in_worker
 
         return str(run_in_worker.enqueue(name, arguments).id)
@@ -164,7 +162,7 @@ def put_on_django_queue(name: str, arguments: list[str]) -> str:
 
 
 def option_arguments(options: dict[str, Any]) -> list[str]:
-    """Return how options of ``warm_cache`` are typed, for whoever is to run it later."""
+    """Return options of ``warm_cache`` as they are typed."""
     typed = [f"--concurrency={options['concurrency']}", f"--time-limit={options['time_limit']:g}"]
     if options["only_missing"]:
         typed.append("--only-missing")

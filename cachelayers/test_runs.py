@@ -1,4 +1,7 @@
-"""What is different while a project's tests run. Asked before statements of the cache's own."""
+"""Hide the cache's own statements from tests that count or forbid queries.
+
+The log and the database backend run their statements within it.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,18 @@ from cachelayers.exceptions import NotNow
 
 
 class OwnStatements:
-    """Whether ``assertNumQueries`` counts them."""
+    """Whether ``assertNumQueries`` counts the cache's statements."""
 
     are_counted = False
 
 
 class ForbiddenByTest(NotNow, django.db.OperationalError):
-    """The test allows no queries; the next one may, so nothing is out of order."""
+    """The test allows no queries. The next test may, so this is no fault of the database."""
 
 
 def is_test_run() -> bool:
-    """Tell whether Django's test environment is set up, by whichever runner."""
-    utils = sys.modules.get("django.test.utils")  # not imported for a site that runs no tests
+    """Return whether Django's test environment is set up, by any runner."""
+    utils = sys.modules.get("django.test.utils")  # only imported in test runs
     return utils is not None and hasattr(utils._TestState, "saved_data")
 
 
@@ -35,11 +38,11 @@ def count_own_statements() -> None:
 
 @contextmanager
 def apart_from_test(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Run statements of our own that a test neither counts nor has to allow.
+    """Run our own statements so that a test neither counts nor has to allow them.
 
     ``assertNumQueries`` is about the project's queries. A test without a database (SimpleTestCase,
-    pytest without its mark) calls cached functions, too. Django and pytest-django then raise what
-    is no error of a database, and here it becomes one.
+    or pytest without the mark) may call cached functions too. Django and pytest-django then raise
+    an exception that is no database error; this block raises ForbiddenByTest instead.
     """
     if not is_test_run():
         yield

@@ -26,14 +26,14 @@ from benchmarks.fragments.contenders import (
     present_contenders,
     take_renders,
 )
-from benchmarks.fragments.world import PLACES, REDIS, ROWS, made_world
+from benchmarks.fragments.world import REDIS, ROWS, STORES, made_world
 from benchmarks.options import parse_options
 from benchmarks.report import print_outcomes, print_table
 from benchmarks.targets import Outcome, at_most
 
 MOST_TIMES_A_HIT = 1.5  # a fragment against Django's `{% cache %}`, in the same cache
 LEAST_TIMES_AS_QUICK = 5.0  # a list of fragments, against single ones of Django's, on Redis
-CHANGED_PLACES = ("layered", REDIS)
+CHANGED_STORES = ("layered", REDIS)
 OURS = (FRAGMENT.name, FRAGMENTS.name)
 SIZES = (ROWS, 1)  # fragments of a page
 
@@ -66,9 +66,9 @@ class Found:
     renders: dict[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)
     renders_again: dict[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)
 
-    def ratio(self, place: str, size: int, contender: str) -> float | None:
+    def ratio(self, store: str, size: int, contender: str) -> float | None:
         """Return how many times as long as Django's a hit takes; None where it was not measured."""
-        own, peer = (self.hits.get((place, size, name)) for name in (contender, DJANGO.name))
+        own, peer = (self.hits.get((store, size, name)) for name in (contender, DJANGO.name))
         return None if own is None or peer is None else median_ratio(own, peer)
 
 
@@ -79,12 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     contenders, absent = present_contenders()
     found = Found()
     with made_world() as missing:
-        for place in PLACES:
-            if place not in missing:
-                measure_hits(found, place, contenders, pace)
-        for place in CHANGED_PLACES:
-            if place not in missing:
-                measure_edits(found, place, contenders, pace)
+        for store in STORES:
+            if store not in missing:
+                measure_hits(found, store, contenders, pace)
+        for store in CHANGED_STORES:
+            if store not in missing:
+                measure_edits(found, store, contenders, pace)
     outcomes = judge(found)
     show_hits(found)
     show_edits(found)
@@ -97,26 +97,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 # Hits
 
 
-def measure_hits(found: Found, place: str, contenders: Sequence[Contender], pace: Pace) -> None:
+def measure_hits(found: Found, store: str, contenders: Sequence[Contender], pace: Pace) -> None:
     """Render pages of which every fragment is there already; the contenders take turns."""
     airports = list(list_airports())
     pages = {
-        (size, contender.name): hit_page(contender, place, airports[:size])
+        (size, contender.name): hit_page(contender, store, airports[:size])
         for size in SIZES
         for contender in contenders
     }
     for _ in range(pace.rounds):
         for (size, name), render in pages.items():
             seconds = seconds_of_a_hit(render, pace.seconds, is_stored=name != NOTHING.name)
-            found.hits.setdefault((place, size, name), []).append(seconds)
+            found.hits.setdefault((store, size, name), []).append(seconds)
 
 
-def hit_page(contender: Contender, place: str, airports: Sequence[Any]) -> Render:
+def hit_page(contender: Contender, store: str, airports: Sequence[Any]) -> Render:
     """Return what renders a page in the unit of work of a request; its rows were read before."""
     from django.template import Context
 
-    template = contender.rows(place)
-    plain = NOTHING.rows(place).render(Context(names(airports)))
+    template = contender.rows(store)
+    plain = NOTHING.rows(store).render(Context(names(airports)))
 
     def render() -> str:
         with contender.unit():
@@ -146,18 +146,18 @@ def seconds_of_a_hit(render: Render, seconds: float, *, is_stored: bool) -> floa
 # A list of which one row has changed
 
 
-def measure_edits(found: Found, place: str, contenders: Sequence[Contender], pace: Pace) -> None:
+def measure_edits(found: Found, store: str, contenders: Sequence[Contender], pace: Pace) -> None:
     """Change a row, and render the list that shows it; the contenders take turns."""
     from testproject.airports.models import Airport
 
-    pages = {contender.name: (contender, nested_page(contender, place)) for contender in contenders}
+    pages = {contender.name: (contender, nested_page(contender, store)) for contender in contenders}
     for _, render in pages.values():
         render(0), render(0)
     keys = list(Airport.objects.order_by("icao").values_list("pk", flat=True))
     for version in range(1, pace.edits + 1):
-        name = f"Aérodrome de Villefranche {place} {version}"
+        name = f"Aérodrome de Villefranche {store} {version}"
         Airport.objects.filter(pk=keys[version * 37 % ROWS]).update(name=name)
-        plain = nested_page(NOTHING, place)(version)
+        plain = nested_page(NOTHING, store)(version)
         for contender, render in pages.values():
             take_renders()
             began = time.perf_counter()
@@ -165,17 +165,17 @@ def measure_edits(found: Found, place: str, contenders: Sequence[Contender], pac
             seconds = time.perf_counter() - began
             renders = take_renders()
             checked(contender, text, plain)
-            found.edits.setdefault((place, contender.name), []).append(seconds)
-            found.renders.setdefault((place, contender.name), set()).add(renders)
+            found.edits.setdefault((store, contender.name), []).append(seconds)
+            found.renders.setdefault((store, contender.name), set()).add(renders)
             checked(contender, render(version), plain)
-            found.renders_again.setdefault((place, contender.name), set()).add(take_renders())
+            found.renders_again.setdefault((store, contender.name), set()).add(take_renders())
 
 
-def nested_page(contender: Contender, place: str) -> Callable[[int], str]:
+def nested_page(contender: Contender, store: str) -> Callable[[int], str]:
     """Return what renders the list in the unit of work of a request, which reads the rows."""
     from django.template import Context
 
-    template = contender.nested(place)
+    template = contender.nested(store)
 
     def render(version: int) -> str:
         with contender.unit():
@@ -200,29 +200,29 @@ def judge(found: Found) -> list[Outcome]:
             f"{name}: a hit, {ROWS} a page, against {DJANGO.name}",
             MOST_TIMES_A_HIT,
             "x",
-            found.ratio(place, ROWS, FRAGMENT.name),
+            found.ratio(store, ROWS, FRAGMENT.name),
         )
-        for place, name in PLACES.items()
+        for store, name in STORES.items()
     ]
     outcomes.append(judge_list(found.ratio(REDIS, ROWS, FRAGMENTS.name)))
     outcomes += [
         Outcome(
-            promise=f"{PLACES[place]}, {contender}: rows rendered after a change",
+            promise=f"{STORES[store]}, {contender}: rows rendered after a change",
             wanted="1",
             found=max(rows for rows, _ in renders),
             is_reached=renders == {(1, 1)},
         )
-        for (place, contender), renders in found.renders.items()
+        for (store, contender), renders in found.renders.items()
         if contender in OURS
     ]
     outcomes += [
         Outcome(
-            promise=f"{PLACES[place]}, {contender}: rendered for the next request",
+            promise=f"{STORES[store]}, {contender}: rendered for the next request",
             wanted="none",
             found=max(rows + lists for rows, lists in renders),
             is_reached=renders == {(0, 0)},
         )
-        for (place, contender), renders in found.renders_again.items()
+        for (store, contender), renders in found.renders_again.items()
         if contender in OURS
     ]
     return [outcome for outcome in outcomes if outcome.found is not None]
@@ -233,7 +233,7 @@ def judge_list(ratio: float | None) -> Outcome:
     quicker = None if ratio is None else 1 / ratio
     is_reached = quicker is not None and quicker >= LEAST_TIMES_AS_QUICK
     return Outcome(
-        promise=f"{PLACES[REDIS]}: a list of {ROWS} {FRAGMENTS.name}, against {DJANGO.name}",
+        promise=f"{STORES[REDIS]}: a list of {ROWS} {FRAGMENTS.name}, against {DJANGO.name}",
         wanted=f"at least {LEAST_TIMES_AS_QUICK:g}x",
         found=quicker,
         is_reached=is_reached,
@@ -248,36 +248,36 @@ def show_hits(found: Found) -> None:
     contenders = [each.name for each in CONTENDERS]
     for size in SIZES:
         rows = [
-            [name, *(hit_cell(found, place, size, contender) for contender in contenders)]
-            for place, name in PLACES.items()
-            if (place, size, DJANGO.name) in found.hits
+            [name, *(hit_cell(found, store, size, contender) for contender in contenders)]
+            for store, name in STORES.items()
+            if (store, size, DJANGO.name) in found.hits
         ]
         print_table(f"Microseconds a fragment, {size} a page", ["", *contenders], rows)
 
 
-def hit_cell(found: Found, place: str, size: int, contender: str) -> str:
+def hit_cell(found: Found, store: str, size: int, contender: str) -> str:
     """Return microseconds of one fragment, and how many times those of Django's they are."""
-    ratio = found.ratio(place, size, contender)
+    ratio = found.ratio(store, size, contender)
     if ratio is None:
         return ""
-    microseconds = statistics.median(found.hits[place, size, contender]) / size * 1e6
+    microseconds = statistics.median(found.hits[store, size, contender]) / size * 1e6
     return f"{microseconds:.1f}" + ("" if contender == DJANGO.name else f" ({ratio:.2f}x)")
 
 
 def show_edits(found: Found) -> None:
     """Print what a changed row costs."""
     rows = []
-    for (place, contender), taken in found.edits.items():
-        renders = spell_renders(found.renders[place, contender])
-        again = spell_renders(found.renders_again[place, contender])
-        ratio = median_ratio(taken, found.edits[place, NOTHING.name])
+    for (store, contender), taken in found.edits.items():
+        renders = describe_renders(found.renders[store, contender])
+        again = describe_renders(found.renders_again[store, contender])
+        ratio = median_ratio(taken, found.edits[store, NOTHING.name])
         milliseconds = f"{statistics.median(taken) * 1e3:.2f}"
-        rows.append([PLACES[place], contender, renders, again, milliseconds, f"{ratio:.2f}x"])
+        rows.append([STORES[store], contender, renders, again, milliseconds, f"{ratio:.2f}x"])
     columns = ["", "", "rendered: rows + lists", "and next", "ms", f"against {NOTHING.name}"]
     print_table(f"A list of {ROWS} rows, one of which was changed", columns, rows)
 
 
-def spell_renders(renders: set[tuple[int, int]]) -> str:
+def describe_renders(renders: set[tuple[int, int]]) -> str:
     """Return how many rows and lists were rendered; mostly it is the same each time."""
     return "; ".join(f"{rows} + {lists}" for rows, lists in sorted(renders))
 
@@ -290,14 +290,14 @@ def median_ratio(own: Sequence[float], peer: Sequence[float]) -> float:
 def write_json(found: Found, outcomes: Sequence[Outcome], path: Path) -> None:
     """Write the figure of every round."""
     hits = [
-        {"place": place, "fragments": size, "contender": contender, "page_seconds": taken}
-        for (place, size, contender), taken in found.hits.items()
+        {"place": store, "fragments": size, "contender": contender, "page_seconds": taken}
+        for (store, size, contender), taken in found.hits.items()
     ]
     edits = [
-        {"place": place, "contender": contender, "page_seconds": taken}
-        | {"renders": sorted(found.renders[place, contender])}
-        | {"renders_again": sorted(found.renders_again[place, contender])}
-        for (place, contender), taken in found.edits.items()
+        {"place": store, "contender": contender, "page_seconds": taken}
+        | {"renders": sorted(found.renders[store, contender])}
+        | {"renders_again": sorted(found.renders_again[store, contender])}
+        for (store, contender), taken in found.edits.items()
     ]
     targets = [vars(outcome) for outcome in outcomes]
     path.parent.mkdir(parents=True, exist_ok=True)

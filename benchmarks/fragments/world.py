@@ -15,7 +15,7 @@ from tests.servers import Server, find_missing
 ROWS = 100  # of the list
 REDIS = "redis"
 # By alias: what it is called in the tables.
-PLACES = {
+STORES = {
     "locmem": "LocMemCache",
     "memory": "MemoryCache",
     "layered": "memory+table",
@@ -36,9 +36,9 @@ def made_world() -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="cachelayers-bench-")))
         ports = {
-            place: stack.enter_context(make_server(durable=True)).port
-            for place, (make_server, _) in SERVERS.items()
-            if place not in missing
+            store: stack.enter_context(make_server(durable=True)).port
+            for store, (make_server, _) in SERVERS.items()
+            if store not in missing
         }
         configure(folder, ports)
         stack.callback(close_connections)
@@ -50,11 +50,11 @@ def missing_servers() -> dict[str, str]:
     """Return the places that cannot be measured here, with the reasons."""
     absent = find_missing()
     without_client = {
-        place: f"not installed: {client}"
-        for place, (_, client) in SERVERS.items()
+        store: f"not installed: {client}"
+        for store, (_, client) in SERVERS.items()
         if not is_importable(client)
     }
-    return {place: absent[place] for place in SERVERS if place in absent} | without_client
+    return {store: absent[store] for store in SERVERS if store in absent} | without_client
 
 
 def configure(folder: Path, ports: Mapping[str, int]) -> None:

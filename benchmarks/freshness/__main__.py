@@ -54,7 +54,7 @@ class Contender:
             text=True,
         )
 
-    def hear(self) -> dict[str, Any]:
+    def read_answer(self) -> dict[str, Any]:
         """Return its next line."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -68,7 +68,7 @@ class Contender:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([work, number, seconds]) + "\n")
         self.process.stdin.flush()
-        return self.hear()
+        return self.read_answer()
 
     def end(self) -> None:
         """End it."""
@@ -110,7 +110,7 @@ def measure_on(database: str, seconds: float) -> Figures:
             contenders.append(Contender(name, databases, f"{redis.url}/0"))
             stack.callback(contenders[-1].end)
         for contender in contenders:
-            contender.hear()
+            contender.read_answer()
         for _ in range(ROUNDS):
             for work in WORKS:
                 for contender in contenders:

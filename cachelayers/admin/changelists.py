@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import wraps
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -21,6 +21,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from cachelayers.compat import add_admin_action, wrap_change_form
 from cachelayers.dashboard import Choice, Done, Happening, Outcome, carry_out, name_of_row
 from cachelayers.invalidation.tracked import concrete_models, tracked_models
 from cachelayers.models import Invalidate
@@ -146,24 +147,13 @@ def offer_on_tracked_models(site: admin.AdminSite) -> None:
     """
     for model, model_admin in site._registry.items():
         if is_tracked(model):
-            offer_action(model_admin)
-            offer_button(model_admin)
+            add_admin_action(model_admin, invalidate_cached_entries, ACTION, may_invalidate)
+            wrap_change_form(model_admin, partial(render_with_button, model_admin))
 
 
 def is_tracked(model: type[Model]) -> bool:
     """Tell whether writes to a model, or to the one that it is a proxy of, invalidate."""
     return all(part in tracked_models() for part in concrete_models(model))
-
-
-def offer_action(model_admin: ModelAdmin) -> None:
-    """Add the action, unless the list has none at all or one of that name."""
-    actions = model_admin.actions
-    names = {action if isinstance(action, str) else action.__name__ for action in actions or ()}
-    if actions is None or ACTION in names:
-        return
-    # Django asks the ModelAdmin whether the user may, by a method of this name.
-    model_admin.has_invalidate_cached_entries_permission = may_invalidate
-    model_admin.actions = [*actions, invalidate_cached_entries]
 
 
 def may_invalidate(request: HttpRequest) -> bool:
@@ -209,23 +199,18 @@ def name_of(model: type[Model], count: int) -> str:
     return str(model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural)
 
 
-def offer_button(model_admin: ModelAdmin) -> None:
-    """Put a button on the pages of single rows, whichever template they have."""
-    render: Callable[..., HttpResponse] = model_admin.render_change_form
-    if hasattr(render, "offers_to_invalidate"):
-        return
-
-    @wraps(render)
-    def render_with_button(
-        request: HttpRequest, context: dict[str, Any], *arguments: Any, **options: Any
-    ) -> HttpResponse:
-        response = render(request, context, *arguments, **options)
-        if isinstance(response, TemplateResponse) and may_invalidate(request):
-            extend(response, model_admin.admin_site.name)
-        return response
-
-    render_with_button.offers_to_invalidate = True  # type: ignore[attr-defined]
-    model_admin.render_change_form = render_with_button
+def render_with_button(
+    model_admin: ModelAdmin,
+    render: Callable[..., HttpResponse],
+    request: HttpRequest,
+    *given: Any,
+    **options: Any,
+) -> HttpResponse:
+    """Render the page of a single row, with a button whichever template it has."""
+    response = render(request, *given, **options)
+    if isinstance(response, TemplateResponse) and may_invalidate(request):
+        extend(response, model_admin.admin_site.name)
+    return response
 
 
 def extend(response: TemplateResponse, site_name: str) -> None:

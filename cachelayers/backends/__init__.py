@@ -1,4 +1,4 @@
-"""Where values live: the cache backends that CACHES may name, and their kinds of layers."""
+"""The cache backends that CACHES may name, and their kinds of layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatabaseCache", "LayeredCache", "MemoryCache", "register_layer"]
 
-# Imported when asked for: a MemoryCache alone needs neither a database nor this app's models.
+# Imported on demand: a MemoryCache alone needs neither a database nor this app's models.
 _MODULES = {
     "DatabaseCache": "cachelayers.backends.database",
     "LayeredCache": "cachelayers.backends.layered",

@@ -1,4 +1,7 @@
-"""What all backends share: checked settings, async twins, one compute in ``get_or_set``."""
+"""Checked settings, async methods and single flight, shared by all backends.
+
+Each backend's ``cache`` module derives its cache class from ConfiguredCache.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,14 @@ from django.core.exceptions import ImproperlyConfigured
 from cachelayers.conf import aliases_configured_as, package_settings
 from cachelayers.utils.single_flight import Flight, begin_or_join, complete
 
-FRAMES_TO_THE_HANDLER = 6  # a subclass's __init__ or two may stand in between
+FRAMES_TO_THE_HANDLER = 6  # one or two __init__ methods of subclasses may stand in between
 
 
 def find_alias(backend: type, location: str, params: Mapping[str, Any]) -> str:
-    """Return the alias of the backend whose ``__init__`` is running, or "" where it has none.
+    """Return the alias of the backend whose ``__init__`` is running, or "" if it has none.
 
-    The handler that makes it knows the alias; the settings do not always, since two aliases may be
-    configured alike. Asking ``caches[alias] is self`` later fails in another thread, where the same
-    alias is another object.
+    Only the cache handler knows the alias: two aliases may have equal settings, and ``caches[alias]
+    is self`` is False in another thread, where the alias has another object.
     """
     frame: FrameType | None = sys._getframe(1)
     for _ in range(FRAMES_TO_THE_HANDLER):
@@ -52,7 +54,7 @@ SETTINGS_KEYS = {
 
 
 class Problem(NamedTuple):
-    """What is wrong in a cache's settings: place and value in ``text``, the cure in ``cure``."""
+    """An error in a cache's settings: place and value in ``text``, the cure in ``cure``."""
 
     id: str
     text: str
@@ -68,9 +70,9 @@ def find_common_problems(
     known_options: Mapping[str, Any],
     unmet_demand: Callable[[str, Any], str | None],
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the settings of the cache called ``where`` in messages.
+    """Yield the errors in the settings of one cache. ``where`` names the cache in messages.
 
-    ``unmet_demand`` returns what an option asks for where a value does not meet it.
+    ``unmet_demand`` returns the requirement that an option's value does not meet, or None.
     """
     for key in sorted(set(params) - SETTINGS_KEYS):
         yield Problem(
@@ -104,7 +106,7 @@ def find_common_problems(
 
 
 def find_key_problems(where: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with what keys are made of."""
+    """Yield the errors in KEY_PREFIX, VERSION and KEY_FUNCTION."""
     prefix, version = params.get("KEY_PREFIX", ""), params.get("VERSION", 1)
     function = params.get("KEY_FUNCTION")
     if not isinstance(prefix, str):
@@ -124,13 +126,13 @@ def find_key_problems(where: str, params: Mapping[str, Any]) -> Iterator[Problem
 
 
 def unmet_bound_demand(value: Any) -> str | None:
-    """Return what a bound asks for, where ``value`` is none."""
+    """Return the requirement for a bound if ``value`` does not meet it."""
     met = value is None or (is_whole(value) and value > 0)
     return None if met else "Give a whole number above 0, or None for no bound."
 
 
 def as_number(value: Any) -> Any:
-    """Return the number that a text stands for, as environment variables give it."""
+    """Return a text as a number: values from environment variables are texts."""
     if isinstance(value, str):
         for kind in (int, float):
             with suppress(ValueError):
@@ -139,28 +141,28 @@ def as_number(value: Any) -> Any:
 
 
 def is_whole(value: Any) -> bool:
-    """Tell a whole number from everything else, from True too."""
+    """Return whether a value is an integer; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Tell a finite number from everything else, from True too."""
+    """Return whether a value is a finite number; True and False are not."""
     return is_whole(value) or (isinstance(value, float) and value - value == 0)
 
 
-PAUSE_SECONDS = 0.005  # between two looks of async code whether a value has been computed
+PAUSE_SECONDS = 0.005  # between two checks of async code whether a value has been computed
 LONGEST_PAUSE_SECONDS = 0.05
 
 
 class SingleFlight(BaseCache):
-    """Django's get_or_set(), which others wait for instead of computing the same."""
+    """Django's get_or_set() with single flight: concurrent callers wait for one compute."""
 
     alias: str
 
     def get_or_set(
         self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> Any:
-        """Return the value, or store and return what ``default`` is or, called, returns."""
+        """Return the value of a live entry; else store and return ``default``, or its result."""
         if not callable(default):
             return super().get_or_set(key, default, timeout, version)
         found = self.get(key, self._missing_key, version)
@@ -169,13 +171,12 @@ class SingleFlight(BaseCache):
         with self._flight(key, version) as (flight, is_mine):
             if not is_mine and not flight.is_of_this_thread():
                 flight.completed.wait(package_settings().LEASE_SECONDS)
-            # It looks again: who came before may have stored it meanwhile, or may have failed.
+            # Look again: the other flight may have stored the value, or may have failed.
             return super().get_or_set(key, default, timeout, version)
 
     async def aget_or_set(
         self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> Any:
-        """Do what ``get_or_set`` does."""
         found = await self.aget(key, self._missing_key, version)
         if found is not self._missing_key:
             return found
@@ -192,9 +193,10 @@ class SingleFlight(BaseCache):
             return await self._aadd_and_get(key, default(), timeout, version)
 
     async def _aadd_and_get(self, key: Any, value: Any, timeout: Any, version: int | None) -> Any:
-        """Store a value unless another is there now, and return which one is.
+        """Store a value unless a live entry exists; return the value that the cache then has.
 
-        Not Django's `aget_or_set`: it runs our `get_or_set` in a thread, which would wait for us.
+        Django's `aget_or_set` would run our `get_or_set` in a thread, which would wait for this
+        flight.
         """
         await self.aadd(key, value, timeout, version)
         return await self.aget(key, value, version)
@@ -215,16 +217,18 @@ Answer = TypeVar("Answer")
 
 
 class AsyncTwins(BaseCache):
-    """Each twin is its sync method on the thread of the request's other database work.
+    """Async methods that run their sync method in the thread of the request's database work.
 
-    Django's own twins of bulk operations and of ``incr`` are loops and a get with a set: many
-    round trips, and not atomic. Thread-sensitive, so that they share the caller's connection and
-    its transaction.
+    Django's own bulk methods and ``aincr`` loop or combine get and set: many round trips, and not
+    atomic. Thread-sensitive, to share the caller's connection and transaction.
     """
 
     def get_shared(self, key: str) -> Any:
-        """Return what others may have stored since the last look, or None; not counted."""
-        raise LookupError  # each backend has its own
+        """Return a value that other processes may have stored since the last lookup, or None.
+
+        Not counted in the statistics.
+        """
+        raise LookupError  # implemented by each backend
 
     async def _perform(
         self,
@@ -232,41 +236,34 @@ class AsyncTwins(BaseCache):
         *arguments: Parameters.args,
         **keywords: Parameters.kwargs,
     ) -> Answer:
-        """Call a method so that the event loop need not wait for it."""
+        """Run a sync method without blocking the event loop."""
         return await sync_to_async(method)(*arguments, **keywords)
 
     async def aadd(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        """Do what ``add`` does."""
         return await self._perform(self.add, key, value, timeout, version)
 
     async def aget_shared(self, key: str) -> Any:
-        """Do what ``get_shared`` does."""
         return await self._perform(self.get_shared, key)
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Do what ``get`` does."""
         return await self._perform(self.get, key, default, version)
 
     async def aset(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
-        """Do what ``set`` does."""
         await self._perform(self.set, key, value, timeout, version)
 
     async def atouch(
         self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        """Do what ``touch`` does."""
         return await self._perform(self.touch, key, timeout, version)
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
-        """Do what ``delete`` does."""
         return await self._perform(self.delete, key, version)
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
-        """Do what ``get_many`` does."""
         return await self._perform(self.get_many, keys, version)
 
     async def aset_many(
@@ -275,68 +272,61 @@ class AsyncTwins(BaseCache):
         timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:
-        """Do what ``set_many`` does."""
         return await self._perform(self.set_many, data, timeout, version)
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        """Do what ``delete_many`` does."""
         await self._perform(self.delete_many, keys, version)
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
-        """Do what ``has_key`` does."""
         return await self._perform(self.has_key, key, version)
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what ``incr`` does, as one operation."""
+        """Run ``incr``, as one operation."""
         return await self._perform(self.incr, key, delta, version)
 
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what ``decr`` does, as one operation."""
+        """Run ``decr``, as one operation."""
         return await self._perform(self.decr, key, delta, version)
 
     async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what ``incr_version`` does."""
         return await self._perform(self.incr_version, key, delta, version)
 
     async def adecr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what ``decr_version`` does."""
         return await self._perform(self.decr_version, key, delta, version)
 
     async def aclear(self) -> None:
-        """Do what ``clear`` does."""
         await self._perform(self.clear)
 
     async def aclose(self, **kwargs: Any) -> None:
-        """Do what ``close`` does."""
         await self._perform(self.close, **kwargs)
 
 
-# What Django's own validation warns of; found by one search instead of a loop over the key.
+# The same characters as in Django's validation; one search is faster than its loop over the key.
 find_odd_character = re.compile(r"[\x00-\x20\x7f]").search
 MEMCACHED_KEY_LENGTH = 250
 
 
 def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a cache's settings with numbers for the texts that environment variables give."""
+    """Return a cache's settings with texts from environment variables as numbers."""
     given = {name: as_number(params[name]) for name in ("TIMEOUT", "VERSION") if name in params}
     return {**params, **given}
 
 
 class ConfiguredCache(AsyncTwins, SingleFlight):
-    """A cache of one alias, put together from its settings."""
+    """A cache of one alias, made from its settings."""
 
     def __init__(self, location: str, params: Mapping[str, Any], alias: str | None = None) -> None:
-        """Take the settings; what is wrong with them is raised by the first operation.
+        """Check the settings; the first operation raises their errors.
 
-        ``alias`` is given where it is not Django's handler that makes the cache.
+        ``alias``: only needed if the cache is not made by Django's handler.
 
-        Not here: Django's own system checks make every cache, and would break off before the
-        errors that cachelayers.checks has to say.
+        Errors are not raised here, because Django's system checks create every cache, and would
+        stop before cachelayers.checks can report the errors.
         """
         self.alias = find_alias(type(self), location, params) if alias is None else alias
         problems = self.find_problems(f"CACHES[{self.alias!r}]", location, params)
         self._problem = next(map(str, problems), None)
-        # Django's own constructor looks into OPTIONS and imports KEY_FUNCTION, whatever they are.
+        # Django's constructor reads OPTIONS and imports KEY_FUNCTION, so invalid settings stay out.
         super().__init__({} if self._problem else with_numbers(params))
         self._has_plain_keys = type(self).make_key is BaseCache.make_key
         if self._problem is None:
@@ -344,27 +334,27 @@ class ConfiguredCache(AsyncTwins, SingleFlight):
 
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
-        raise LookupError  # each backend has its own
+        """Yield the errors in the settings of one cache. ``where`` names the cache in messages."""
+        raise LookupError  # implemented by each backend
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
-        """Take the working parts, now that the settings are known to be right."""
-        raise LookupError  # each backend has its own
+        """Set the components from valid settings."""
+        raise LookupError  # implemented by each backend
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Say what is wrong with the settings, where ``_assemble`` has set nothing."""
+        """Raise ImproperlyConfigured for invalid settings, with which ``_assemble`` did not run."""
         problem = self.__dict__.get("_problem")
         if problem is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise ImproperlyConfigured(problem)
 
     def _made_key(self, key: Any, version: int | None) -> str:
-        """Return the full key; raise InvalidCacheKey for one that cannot be.
+        """Return the full key; raise InvalidCacheKey for an invalid one.
 
-        A key that is no string counts as its str(), as in every Django cache.
+        A key that is not a string counts as its str(), as in every Django cache.
         """
         if self._has_plain_keys and self.key_func is default_key_func:
-            # The same, without two calls: they take as long as it takes to find a row.
+            # Inlined for speed: two calls take as long as finding a row.
             made = f"{self.key_prefix}:{self.version if version is None else version}:{key!s}"
         else:
             made = self.make_key(key, version)
@@ -377,19 +367,19 @@ class ConfiguredCache(AsyncTwins, SingleFlight):
         return made
 
     def validate_key(self, key: str) -> None:
-        """Warn, as every Django backend does, of keys that memcached would refuse."""
+        """Warn of keys that memcached would refuse, as every Django backend does."""
         if len(key) > MEMCACHED_KEY_LENGTH or find_odd_character(key):
             super().validate_key(key)
 
     def _seconds(self, timeout: Any) -> float | None:
-        """Return for how long an entry written now lives; None: for ever; 0 or less: not at all."""
+        """Return how long a new entry lives, in seconds. None: no expiry; 0 or less: not stored."""
         seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
         if seconds is None:
             return None
         if isinstance(seconds, (int, float)) and math.isfinite(seconds):
             return seconds
         if hasattr(seconds, "__float__") and math.isfinite(seconds):
-            return float(seconds)  # of numpy's numbers, or a Decimal
+            return float(seconds)  # a number of numpy's, or a Decimal
         raise TypeError(
             f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number of seconds."
             " Give seconds, or None for an entry that never expires."

@@ -1,4 +1,7 @@
-"""Name what caches raise that are down, full, slow or cut off. Used by lookup and LayeredCache."""
+"""Classify the errors of caches that are down, full, slow or disconnected.
+
+Used by ``lookup`` and LayeredCache.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,28 @@ REPORT_EVERY_SECONDS = 60.0
 
 
 def error_text(error: BaseException) -> str:
-    """Return what a server said, without passwords and the command that redis-py quotes."""
+    """Return a server's message, without passwords and without the command that redis-py quotes."""
     return without_secrets(str(error).rpartition(" caused error: ")[2])[:200].rstrip(".")
 
 
 def cache_errors() -> tuple[type[BaseException], ...]:
-    """Return what a cache may raise that is down, full, slow or cut off."""
+    """Return what a cache may raise when it is down, full, slow or disconnected."""
     declared = declared_errors("cache_errors")
     return (OSError, django.db.Error, CacheUnavailable, NotNow, *declared)
 
 
-def unwell() -> tuple[type[BaseException], ...]:
-    """Return what an operator is told of a cache that does not work, or was never made."""
+def outage_errors() -> tuple[type[BaseException], ...]:
+    """Return the errors of a cache that is down, or whose settings or tables are incomplete."""
     return (*cache_errors(), ImproperlyConfigured)
 
 
 def refusals() -> tuple[type[BaseException], ...]:
-    """Return what a server raises that can be reached and does not want what it was given."""
+    """Return the errors of a server that is reachable and rejects a command."""
     return (NotNow, *declared_errors("refusals"))
 
 
 def raise_if_never_made(database: str, error: django.db.Error) -> None:
-    """Raise MissingTable where the log's tables do not exist yet."""
+    """Raise MissingTable if the log's tables do not exist yet."""
     is_missing = fault_of(error) is Fault.MISSING_TABLE
     if is_missing and LOG.partition("_")[0] in str(error):
         raise MissingTable(

@@ -1,7 +1,8 @@
-"""A stored value that cannot be decoded is a miss, whatever the decoder raises. Touches no cache.
+"""A stored value that cannot be decoded is a miss, whatever error its decoder raises.
 
-A decoder runs code of the value's classes: a field that was added to a namedtuple, a member that an
-enumeration lost and a byte that was changed all raise something else. So there is no list of it.
+A decoder runs code of the value's classes: a new field of a namedtuple, a removed member of an
+enumeration and a changed byte all raise different errors, so no list of them is complete. The
+module reads no cache.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from cachelayers.utils.counters import counts
 logger = logging.getLogger("cachelayers.backends")
 
 REPORT_EVERY_SECONDS = 60.0
-# What a cache raises because of the call or the settings; a value has nothing to do with it.
+# Errors of the call or the settings, independent of the stored value.
 CALLERS_ERRORS = (InvalidCacheKey, ImproperlyConfigured, SynchronousOnlyOperation, Warning)
 
 _next_report_at: dict[str, float] = {}
 
 
 def raise_if_callers(error: Exception) -> None:
-    """Raise an error again that the call or the settings have caused, not the stored value."""
+    """Raise an error again if the call or the settings caused it, not the stored value."""
     if isinstance(error, CALLERS_ERRORS):
         raise error
 
@@ -46,7 +47,7 @@ def report_unreadable(alias: str, error: BaseException) -> None:
 
 
 def decoded(alias: str, decode: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a decoder makes of stored data; None, reported, where it cannot."""
+    """Return the decoder's result, or None, reported, if it fails."""
     try:
         return decode(*arguments)
     except Exception as error:  # noqa: BLE001 - see above

@@ -190,7 +190,7 @@ class MemoryEntryStore:
     def open(self, reference: str) -> Opened | None:
         """Take one record."""
         record, listed = self.records.get(reference), self._listed(reference)
-        if record is None or listed is None or (content := record.content) is None:
+        if record is None or listed is None or (content := record.entry) is None:
             return None
         if session_keys().search(listed.name):
             return None
@@ -200,7 +200,7 @@ class MemoryEntryStore:
 
     def _listed(self, name: str) -> Listed | None:
         record: Record | None = self.records.get(name)
-        content = None if record is None else record.content
+        content = None if record is None else record.entry
         if record is None or content is None:
             return None
         return Listed(

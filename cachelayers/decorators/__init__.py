@@ -1,4 +1,4 @@
-"""The door in Python: @cached keeps what a function returns."""
+"""`@cached`: cache what a function returns, by its arguments. It is built on recall()."""
 
 from cachelayers.decorators.functions import CachedFunction, CachedMethod, Handles, cached
 

@@ -1,4 +1,7 @@
-"""``@cached``: check its arguments, and put a cached function in the place of the function."""
+"""``@cached``: check its options, and replace the function by a cached one.
+
+`storing` computes the key of each call and calls recall().
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 
-# By these inspect takes an object for a function, and sees whether it is an `async def`.
+# inspect uses these to recognise a function, and whether it is an `async def`.
 FUNCTION_ATTRIBUTES = ("__code__", "__defaults__", "__kwdefaults__")
 
 
 class Handles(Generic[P, R]):
-    """What can be done with a cached function beside calling it; each takes a call's arguments."""
+    """What a cached function offers beside being called. Each method takes a call's arguments."""
 
     _storage: Storage
 
@@ -37,44 +40,44 @@ class Handles(Generic[P, R]):
         self._storage.invalidate(self._all_arguments(args), kwargs)
 
     async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Do as invalidate() does, in async code."""
+        """Do invalidate() in async code."""
         await self._storage.ainvalidate(self._all_arguments(args), kwargs)
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Compute and store the call's value, whatever the cache holds, and return it.
+        """Compute and store the call's value without reading the cache, and return it.
 
-        Of an async function: return an awaitable that does so.
+        For an async function, return an awaitable that does so.
         """
         value: R = self._storage.refresh(self._all_arguments(args), kwargs)
         return value
 
     async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Do as refresh() does, in async code; a plain function is called in a thread."""
+        """Do refresh() in async code. A plain function is called in a thread."""
         return await self._storage.arefresh(self._all_arguments(args), kwargs)
 
     def warm(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Compute and store the call's value ahead of its readers; tell whether this caller did.
+        """Compute and store the call's value before readers need it. Return whether this call did.
 
-        Elsewhere than with refresh(), only one process computes at a time, and readers wait for it.
+        Unlike with refresh(), only one process computes at a time, and readers wait for it.
         """
         return self._storage.warm(self._all_arguments(args), kwargs)
 
     def is_warm(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Tell whether the cache holds a fresh value of the call."""
+        """Return whether the cache holds a fresh value of the call."""
         return self._storage.is_warm(self._all_arguments(args), kwargs)
 
     def uncached(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function itself; the cache is neither read nor written."""
+        """Call the function itself, without the cache."""
         value: R = self._storage.function(*self._all_arguments(args), **kwargs)
         return value
 
     def _all_arguments(self, arguments: Arguments) -> Arguments:
-        """Return what the function gets."""
+        """Return the arguments that the function gets."""
         raise TypeError(f"{type(self).__name__} does not say what its function gets")
 
 
 class CachedFunction(Handles[P, R]):
-    """A function whose values are kept."""
+    """A function whose results are cached."""
 
     if TYPE_CHECKING:
         __name__: str
@@ -82,7 +85,7 @@ class CachedFunction(Handles[P, R]):
         __wrapped__: Callable[P, R]
 
     def __init__(self, storage: Storage) -> None:
-        """Take the function's place, under its name."""
+        """Copy the function's name and attributes."""
         function = storage.function
         update_wrapper(self, function)
         for name in FUNCTION_ATTRIBUTES:
@@ -121,8 +124,8 @@ class CachedFunction(Handles[P, R]):
         return arguments
 
     def _is_in_a_classmethod(self) -> bool:
-        # Python 3.13 and later: a classmethod binds what is in it without asking its __get__. A
-        # call gets its class there, but invalidate() and the like do not.
+        # From Python 3.13 on, a classmethod binds its function without calling its __get__. A call
+        # gets its class there, but invalidate() and the other methods do not.
         owner, _, name = self.__qualname__.rpartition(".")
         attributes = getattr(find_by_name(self.__module__, owner), "__dict__", {})
         outer = attributes.get(name)
@@ -130,7 +133,7 @@ class CachedFunction(Handles[P, R]):
 
 
 class CachedClassMethod(CachedFunction[P, R]):
-    """A class method whose values are kept, for each class its own."""
+    """A class method whose results are cached, separately for each class."""
 
     def __get__(self, instance: object, owner: type | None = None) -> CachedMethod[P, R]:  # type: ignore[override] # its P is without the class
         """Bind to the class."""
@@ -138,7 +141,7 @@ class CachedClassMethod(CachedFunction[P, R]):
 
 
 class CachedStaticMethod(CachedFunction[P, R]):
-    """A static method whose values are kept."""
+    """A static method whose results are cached."""
 
     def __get__(self, instance: object, owner: type | None = None) -> CachedStaticMethod[P, R]:  # type: ignore[override] # never bound
         """Return itself."""
@@ -153,11 +156,11 @@ class CachedMethod(Handles[P, R]):
         __qualname__: str
 
     def __init__(self, function: CachedFunction[..., R], instance: object) -> None:
-        """Bind; the arguments are those of types.MethodType, which weakref.WeakMethod expects."""
+        """The arguments are those of types.MethodType, which weakref.WeakMethod expects."""
         self._storage = function._storage
         self.__func__ = function
         self.__self__ = instance
-        # Set here, because the class has both too and __getattr__ would not be asked.
+        # Set here, because the class has both too, so __getattr__ would not be called.
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
 
@@ -171,7 +174,7 @@ class CachedMethod(Handles[P, R]):
         """Return the function's signature without the first parameter."""
         return inspect.signature(MethodType(self._storage.function, self.__self__))
 
-    if not TYPE_CHECKING:  # a type checker is to know its attributes
+    if not TYPE_CHECKING:  # a type checker knows the attributes from the annotations
 
         def __getattr__(self, name):
             """Return the function's own attribute, as bound methods do."""
@@ -196,7 +199,7 @@ class CachedMethod(Handles[P, R]):
         return (self.__self__, *arguments)
 
 
-NAMES_OF_MANY = {"<lambda>", "_"}  # the latter by the custom of functools.singledispatch
+NAMES_OF_MANY = {"<lambda>", "_"}  # "_" is customary with functools.singledispatch
 
 
 class Decorator(Protocol):
@@ -237,24 +240,24 @@ def cached(
     capture: bool = True,
     key: Callable[..., str] | None = None,
 ) -> Any:
-    """Keep what a function, method or ``async def`` returns, by its arguments.
+    """Cache what a function, method or ``async def`` returns, by its arguments.
 
-    ``timeout``, ``stale``, ``using`` and ``capture`` are recall()'s. ``tags``: words, or a function
-    that gets the call's arguments and returns them. ``key``: a function that gets the call's
-    arguments and returns a str to know the call by, for arguments that have no stable key
-    themselves; it gets them by position, defaults filled in.
+    ``timeout``, ``stale``, ``using`` and ``capture`` are recall()'s. ``tags``: tags, or a function
+    that gets the call's arguments and returns tags. ``key``: a function that returns a str which
+    identifies the call, for arguments that have no stable key themselves; it gets the call's
+    arguments by position, with defaults filled in.
 
-    Different arguments never share an entry; 1, "1", True and 1.0 are different. A model's instance
-    is known by its model, database and primary key.
+    Different arguments never share an entry; 1, "1", True and 1.0 are different. A model instance
+    is identified by its model, database and primary key.
 
     The result has ``key(...)``, ``invalidate(...)``, ``refresh(...)``, ``uncached(...)``,
     ``ainvalidate(...)`` and ``arefresh(...)``, which take the arguments of a call. Raises TypeError
-    or ValueError where the options mean nothing or the function cannot be known by a name.
+    or ValueError for invalid options, and for a function that no name identifies.
     """
     options: dict[str, Any] = {
         "timeout": timeout,
         "stale": stale,
-        "tags": tuple(tags) if isinstance(tags, Iterator) else tags,  # one can be read only once
+        "tags": tuple(tags) if isinstance(tags, Iterator) else tags,  # readable once
         "using": using,
         "capture": capture,
         "key": key,
@@ -272,9 +275,9 @@ def cached(
 
 
 def bound_method(function: Any) -> MethodType | None:
-    """Return the bound method that a function is, or that Django's method_decorator makes of it.
+    """Return the bound method that a function is or wraps, or None.
 
-    That gives a decorator a partial of the method, named like it, at each call.
+    At each call, Django's method_decorator passes a decorator a partial of the bound method.
     """
     if isinstance(function, partial) and not (function.args or function.keywords):
         function = function.func
@@ -282,7 +285,7 @@ def bound_method(function: Any) -> MethodType | None:
 
 
 def unwrap_method(function: Any) -> tuple[type[CachedFunction[..., Any]], Any]:
-    """Return what is to stand in place of a function, class method or static method, and it."""
+    """Return the class of the cached function, and the plain function."""
     if isinstance(function, classmethod):
         return CachedClassMethod, function.__func__
     if isinstance(function, staticmethod):
@@ -290,11 +293,8 @@ def unwrap_method(function: Any) -> tuple[type[CachedFunction[..., Any]], Any]:
     return CachedFunction, function
 
 
-# The function
-
-
 def check_function(function: Any, *, has_key: bool) -> str:
-    """Return the beginning of an error's text for a function; TypeError where it is none."""
+    """Return the beginning of error texts. Raise TypeError for a function that cannot be cached."""
     if isinstance(function, CachedFunction):
         raise TypeError(f"@cached stands twice above {function!r}. Take one away.")
     if not callable(function):
@@ -316,7 +316,7 @@ def check_function(function: Any, *, has_key: bool) -> str:
 
 def refuse_generators(where: str, function: Any) -> None:
     """Raise TypeError for functions whose result can be read only once."""
-    # Not the innermost one: a decorator between may make a list of it.
+    # Not the innermost function: a decorator between may make a list of it.
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
             f"{where} is a generator, which can be read only once. Return a list instead."
@@ -324,10 +324,11 @@ def refuse_generators(where: str, function: Any) -> None:
 
 
 def refuse_shared_names(where: str, function: Any) -> None:
-    """Raise TypeError for a function whose name can mean several functions with other results.
+    """Raise TypeError for a function whose name may belong to several functions.
 
-    A function inside another is made anew by each call of that one. Without free variables all of
-    them are the same; with some, each has values that its name and arguments do not tell.
+    A function inside another is created by each call of the outer one. Without free variables, all
+    of them are equal. With free variables, each has values that its name and arguments do not
+    contain.
     """
     cure = (
         "Define it at the top of a module, or give cached(key=...) with a text that"
@@ -343,18 +344,17 @@ def refuse_shared_names(where: str, function: Any) -> None:
 def free_variables(function: Any) -> tuple[str, ...]:
     """Return the names that a function takes from the function around it."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    names: tuple[str, ...] = code.co_freevars if code is not None else ("what cannot be seen",)
+    names: tuple[str, ...] = (
+        code.co_freevars if code is not None else ("a name that cannot be read",)
+    )
     return names
-
-
-# The options
 
 
 def check_options(
     where: str, *, timeout: Any, stale: Any, tags: Any, using: Any, capture: Any, key: Any
 ) -> None:
-    """Raise TypeError or ValueError for options that mean nothing, at the import of the module."""
-    # What the setting TIMEOUT says is checked by each recall: it may not be known yet.
+    """Raise TypeError or ValueError for invalid options when the module is imported."""
+    # The setting TIMEOUT is checked by each recall: it may not be known yet.
     check_times(where, 0 if timeout is UNSET else timeout, stale)
     if using is not None and not isinstance(using, str):
         raise TypeError(f"{where}: using is {using!r}. Give an alias of CACHES.")
@@ -372,7 +372,7 @@ def check_options(
 
 
 def check_tags(where: str, tags: Any) -> None:
-    """Raise TypeError or ValueError for tags that are no words."""
+    """Raise TypeError or ValueError for invalid tags."""
     try:
         user_tags(tags)
     except (TypeError, ValueError) as error:

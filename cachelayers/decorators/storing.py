@@ -1,4 +1,7 @@
-"""How the values of one function are named, computed and stored."""
+"""Compute the key of a cached function's calls, and recall their values.
+
+`functions` calls it; recall() stores the values.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +52,13 @@ from cachelayers.lookup import (
     warm,
 )
 
-INNER = ("__wrapped__", "__func__", "fget", "func")  # where a decorator keeps what it was given
+INNER = ("__wrapped__", "__func__", "fget", "func")  # where decorators keep the wrapped function
 NO_VALUES = {*WRAPPER_ASSIGNMENTS, "__wrapped__"}
 MOST_LAYERS = 100
 
 
 def stands_under_its_name(storage: Any, path: str) -> bool:
-    """Tell whether a module or class has the cached function, decorated further or not."""
+    """Return whether the function's name leads to it, directly or through decorators."""
     module, _, qualname = path.partition(":")
     found = find_by_name(module, qualname)
     for _ in range(MOST_LAYERS):
@@ -66,7 +69,10 @@ def stands_under_its_name(storage: Any, path: str) -> bool:
 
 
 def canonical_closures(where: str, function: Any) -> str:
-    """Spell what the decorators of a function hold; TypeError where something makes no key."""
+    """Return the canonical form of the values that a function's decorators use.
+
+    Raises TypeError if a value has none.
+    """
     layers = list(layers_of(function))
     known = {id(layer) for layer in layers}
     spelled = []
@@ -86,7 +92,7 @@ def canonical_closures(where: str, function: Any) -> str:
 
 
 def layers_of(function: Any) -> Iterator[Any]:
-    """Yield a function, what it wraps, and so on."""
+    """Yield a function, the function that it wraps, and so on."""
     for _ in range(MOST_LAYERS):
         yield function
         function = getattr(function, "__wrapped__", None)
@@ -95,9 +101,9 @@ def layers_of(function: Any) -> Iterator[Any]:
 
 
 def position_among_namesakes(function: Any) -> str:
-    """Return where a function begins that its name does not lead to: another one may have the name.
+    """Return the first line of a function if its name leads to another function, or "".
 
-    As handlers that are registered and all called alike. Empty where the name leads to its code.
+    Registered handlers, for example, may all have the same name.
     """
     code = code_of(function)
     found = code_of(find_by_name(function.__module__, function.__qualname__))
@@ -111,26 +117,26 @@ def code_of(function: Any) -> Any:
 
 
 def closure_of(layer: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the values that a function or callable object has beside its arguments."""
+    """Yield the values that a function or callable object uses beside its arguments."""
     if isinstance(layer, FunctionType):
         for name, cell in zip(layer.__code__.co_freevars, layer.__closure__ or (), strict=True):
-            # That of a method which uses super() says nothing: the class is in the name.
+            # The cell of a method that uses super() adds nothing: the class is in the name.
             if name != "__class__":
-                with suppress(ValueError):  # nothing is in it yet
+                with suppress(ValueError):  # an empty cell
                     yield name, cell.cell_contents
         yield from added_by(layer)
     elif isinstance(layer, partial):
         yield "arguments", (layer.args, layer.keywords)
-    elif not type(layer).__flags__ & STATIC_C_TYPE:  # not a builtin, or what lru_cache makes
+    elif not type(layer).__flags__ & STATIC_C_TYPE:  # not a builtin, nor the result of lru_cache
         own = {name: value for part in parts_of(layer) for name, value in part.items()}
         yield from ((name, own[name]) for name in sorted(own.keys() - NO_VALUES))
 
 
 def added_by(wrapper: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a decorator's function has beside what it has taken over from the wrapped one."""
+    """Yield the defaults and attributes that a wrapper does not copy from the wrapped function."""
     wrapped = getattr(wrapper, "__wrapped__", None)
     if wrapped is None:
-        return  # its defaults are in each call's key, and its attributes in the code
+        return  # its defaults are in each call's key, its attributes in the code
     for index, value in enumerate(wrapper.__defaults__ or ()):
         yield f"default {index}", value
     yield from sorted((wrapper.__kwdefaults__ or {}).items())
@@ -141,7 +147,7 @@ def added_by(wrapper: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def parts_of(instance: Any) -> Iterator[dict[str, Any]]:
-    """Yield what an object holds: its attributes, and what is in its slots."""
+    """Yield an object's attributes, and the contents of its slots."""
     state = object.__getstate__(instance)
     for part in state if isinstance(state, tuple) else (state,):
         if isinstance(part, dict):
@@ -149,7 +155,7 @@ def parts_of(instance: Any) -> Iterator[dict[str, Any]]:
 
 
 def canonical_one(value: Any) -> str:
-    """Spell a value; a function that can be found under its name by that."""
+    """Return the canonical form of a value. A function is identified by its name."""
     if isinstance(value, FunctionType):
         if find_by_name(value.__module__, value.__qualname__) is value:
             return f"g{canonical_form(path_of(value))}"
@@ -163,7 +169,7 @@ Keywords = dict[str, Any]
 
 
 class Storage:
-    """The link between a function and recall()."""
+    """The connection between a function and recall()."""
 
     def __init__(
         self,
@@ -171,9 +177,8 @@ class Storage:
         *,
         tags: Tags,
         key: Callable[..., str] | None,
-        **options: Any,  # timeout, stale, using and capture, as recall() takes them
+        **options: Any,  # recall()'s timeout, stale, using and capture
     ) -> None:
-        """Prepare what is the same for every call."""
         self.function = function
         self.keys = ArgumentKeys(path_of(function), inspect.signature(function))
         self._is_distinguished = False
@@ -193,9 +198,9 @@ class Storage:
         return self.keys.key_of_text(self._call_option(self._make_text, arguments, keywords))
 
     def _distinguish_namesakes(self) -> None:
-        """Have the key hold what decorators were given for one of several functions of a name.
+        """If several functions have this name, add to the key what distinguishes them.
 
-        Asked for at the first call: what a module defines does not stand in it before.
+        This is done at the first call: before, the module may not contain the function yet.
         """
         path = path_of(self.function)
         if not stands_under_its_name(self, path):
@@ -207,7 +212,7 @@ class Storage:
         self._is_distinguished = True
 
     def recall(self, arguments: Arguments, keywords: Keywords) -> Any:
-        """Get the value of a call, or compute and store it; an awaitable of it if that is async."""
+        """Get the value of a call, or compute and store it; an awaitable of it if it is async."""
         try:
             key = self.key(arguments, keywords)
         except DraftArgument:
@@ -216,26 +221,26 @@ class Storage:
         return self._call_with_key(arecall if self.is_async else recall, key, arguments, keywords)
 
     def refresh(self, arguments: Arguments, keywords: Keywords) -> Any:
-        """Compute and store the value of a call; an awaitable of it if that is async."""
+        """Compute and store the value of a call. For an async function, return an awaitable."""
         key = self.key(arguments, keywords)
         return self._call_with_key(arefresh if self.is_async else refresh, key, arguments, keywords)
 
     def arefresh(self, arguments: Arguments, keywords: Keywords) -> Awaitable[Any]:
-        """Return an awaitable that computes and stores; a plain function runs in a thread."""
+        """Return an awaitable that computes and stores. A plain function runs in a thread."""
         adapt = None if self.is_async else sync_to_async
         key = self.key(arguments, keywords)
         awaitable: Awaitable[Any] = self._call_with_key(arefresh, key, arguments, keywords, adapt)
         return awaitable
 
     def warm(self, arguments: Arguments, keywords: Keywords) -> bool:
-        """Compute and store the value of a call ahead of its readers."""
+        """Compute and store the value of a call before readers need it."""
         adapt = as_async if self.is_async else None
         return bool(
             self._call_with_key(warm, self.key(arguments, keywords), arguments, keywords, adapt)
         )
 
     def is_warm(self, arguments: Arguments, keywords: Keywords) -> bool:
-        """Tell whether the cache holds a fresh value of a call."""
+        """Return whether the cache holds a fresh value of a call."""
         key = self.key(arguments, keywords)
         return bool(self._call_with_key(is_warm, key, arguments, keywords))
 
@@ -264,16 +269,18 @@ class Storage:
         return get(key, compute, tags=words, **self._options)
 
     def _compute(self, key: str, arguments: Arguments, keywords: Keywords) -> Any:
-        # A refresh comes after the call: its caller may have appended to a list meanwhile.
+        # A refresh runs after the call: the caller may have changed an argument meanwhile.
         if self.key(arguments, keywords) != key:
             raise RuntimeError(
                 f"{self.keys.where}(): an argument was changed before its value was computed."
                 " Pass it a copy."
             )
-        given = [one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN]
-        if self.is_async and given:
-            return self._compute_async(given, arguments, keywords)
-        depend_on_arguments(given)
+        arguments_with_rows = [
+            one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN
+        ]
+        if self.is_async and arguments_with_rows:
+            return self._compute_async(arguments_with_rows, arguments, keywords)
+        depend_on_arguments(arguments_with_rows)
         return self._call(arguments, keywords)
 
     def _call(self, arguments: Arguments, keywords: Keywords) -> Any:
@@ -286,40 +293,40 @@ class Storage:
         return value
 
     async def _compute_async(
-        self, given: Sequence[object], arguments: Arguments, keywords: Keywords
+        self, arguments_with_rows: Sequence[object], arguments: Arguments, keywords: Keywords
     ) -> Any:
         await sync_to_async(depend_on_arguments)(
-            given
-        )  # it may have to read a log, which the loop may not
+            arguments_with_rows
+        )  # it may read the log, which the event loop must not
         return await self.function(*arguments, **keywords)
 
     def _call_option(
         self, option: Callable[..., Any], arguments: Arguments, keywords: Keywords
     ) -> Any:
-        """Call a function that was given as an option with what the cached one would get."""
+        """Call an option's function with the arguments of the cached function."""
         bound = self.keys.bind(arguments, keywords)
         return option(*bound.args, **bound.kwargs)
 
 
-def depend_on_arguments(given: Sequence[object]) -> None:
-    """Have the value that is being computed depend on what its function was given.
+def depend_on_arguments(arguments_with_rows: Sequence[object]) -> None:
+    """Make the value that is being computed depend on the rows in its function's arguments.
 
-    On the rows in it; where there is more to it than those and values, on all that was read so far.
+    If an argument contains more than rows and plain values, it depends on all reads so far.
     """
     capture = current_capture()
     if capture is None:
         return
     if not capture.collects:
-        if any(map(holds_draft, given)):
+        if any(map(holds_draft, arguments_with_rows)):
             mistrust_draft([capture])
         return
-    are_clear = [add_rows_of_argument(capture, one) for one in given]
+    are_clear = [add_rows_of_argument(capture, one) for one in arguments_with_rows]
     if not all(are_clear):
         add_all_dependencies(capture)
 
 
 def as_async(compute: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
-    """Return a function that is seen to be async, as a partial of one is not."""
+    """Return an async function; a partial of one is not recognised as async."""
 
     async def compute_async() -> Any:
         return await compute()

@@ -1,4 +1,7 @@
-"""What is stored: keys, values, serializers, compression, signatures. Touches no database."""
+"""The stored form of entries: keys, envelopes, values, compression, signatures.
+
+Backends and recalls use it. It reads no cache and no database.
+"""
 
 from cachelayers.entries.envelope import (
     ENVELOPE_TYPES,

@@ -1,7 +1,7 @@
-"""Put a value into an envelope that says when and of what it was made. Touches no cache.
+"""Put a value into an envelope, with its times and dependencies.
 
-An envelope is made of lists, strings and numbers only: every cache can hold it that can hold the
-value, also one that serialises with JSON.
+An envelope consists of lists, strings and numbers, so that every cache that can hold the value can
+hold the envelope, also one that serialises with JSON.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 FORMAT = "cachelayers:1"
 LENGTH = 7
-ENVELOPE_TYPES = (list, tuple)  # as sealed, and as the memory cache keeps it
-SECONDS = 6  # where in it the time of computing is
+ENVELOPE_TYPES = (list, tuple)  # as packed, and as the memory cache holds it
+SECONDS = 6  # index of the computation's seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +23,22 @@ class Envelope:
     value: Any
     fresh_until: float | None
     dead_until: float | None
-    # What it was made of: [database, incarnation, position, [tag, ...]] each
+    # Each one: [database, incarnation, position, [tag, ...]].
     dependencies: Sequence[Sequence[Any]]
     created: float = 0.0
-    seconds: float = 0.0  # what it took to compute it
+    seconds: float = 0.0  # of the computation
 
     def is_fresh(self, now: float) -> bool:
-        """Tell whether it may be served as it is, if it is valid."""
+        """Return whether it may be served, if it is valid."""
         return self.fresh_until is None or now < self.fresh_until
 
     def is_dead(self, now: float) -> bool:
-        """Tell whether it may not even be served while one caller refreshes it."""
+        """Return whether it may no longer be served while one caller refreshes it."""
         return self.dead_until is not None and now >= self.dead_until
 
 
 def pack_envelope(envelope: Envelope) -> list[Any]:
-    """Return what is put into the cache."""
+    """Return the list that is stored in the cache."""
     return [
         FORMAT,
         envelope.value,
@@ -51,7 +51,7 @@ def pack_envelope(envelope: Envelope) -> list[Any]:
 
 
 def pack_as_tuples(stored: Any) -> Any:
-    """Return a sealed envelope as tuples, which nobody can change; anything else as it is."""
+    """Return a stored envelope as tuples, which nobody can change; anything else unchanged."""
     if not is_well_formed(stored):
         return stored
     *head, dependencies, created, seconds = stored
@@ -59,14 +59,14 @@ def pack_as_tuples(stored: Any) -> Any:
 
 
 def unpack_envelope(stored: Any) -> Envelope | None:
-    """Return the envelope, or None for what is none, such as a plain value under the same key."""
+    """Return the envelope, or None for anything else, such as a plain value under the same key."""
     return Envelope(*stored[1:]) if is_well_formed(stored) else None
 
 
 def is_envelope(stored: Any) -> bool:
-    """Tell an envelope from everything else that may be in a cache.
+    """Return whether a value from a cache is an envelope.
 
-    By exact types first: what a user's object answers to a comparison may be no truth value.
+    Exact types are compared first: a user's object may answer a comparison with anything.
     """
     return (
         type(stored) in ENVELOPE_TYPES
@@ -77,7 +77,7 @@ def is_envelope(stored: Any) -> bool:
 
 
 def is_well_formed(stored: Any) -> bool:
-    """Tell an envelope from one that was tampered with, too."""
+    """Return whether a value is an envelope whose fields have the right types."""
     if not is_envelope(stored):
         return False
     _, _, fresh_until, dead_until, dependencies, created, seconds = stored
@@ -92,12 +92,12 @@ def is_well_formed(stored: Any) -> bool:
 
 
 def is_time(value: Any) -> bool:
-    """Tell what can be the end of something, or no end."""
+    """Return whether a value is a time or None."""
     return value is None or isinstance(value, (int, float))
 
 
 def is_dependency(value: Any) -> bool:
-    """Tell what says of what an entry was made: a database, an incarnation, a position, tags."""
+    """Return whether a value is a dependency: database, incarnation, position, tags."""
     match value:
         case [str(), str(), int(), [*tags]]:
             return all(isinstance(tag, str) for tag in tags)

@@ -1,4 +1,7 @@
-"""Turn a made cache key into the row that holds it. Called by the database backend."""
+"""Turn a cache key into the id of the table's row that holds its entry.
+
+The database backend calls it for each operation.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ LOWEST_ID = -(2**63)
 # those; a table takes more, but a key of kilobytes is always a mistake.
 MAX_KEY_BYTES = 2_000
 
-# What the key of a lease ends with: it is for all processes to see at once, so no process keeps it
-# in its memory, and none has to be told of it.
+# The end of a lease's key. All processes must see a lease at once, so no process keeps it in its
+# memory or publishes it.
 LEASE_SUFFIX = ":lease"
 
 
 class RowKey(NamedTuple):
-    """Where one entry lives: its row's id, and the full key that tells a collision from a hit."""
+    """The id of an entry's row, and the full key, which distinguishes a collision from a hit."""
 
     id: int
     key: bytes
@@ -31,10 +34,10 @@ class RowKey(NamedTuple):
 class IdRange:
     """The ids of one alias, both ends included.
 
-    The alias takes the id's highest 12 bits, the key the other 52. So an alias is one piece of the
-    B-tree: it can be cleared, counted and sampled without an index of its own and without reading
-    its neighbours in the same table. At ten million entries of one alias, 52 bits expect 0.01
-    collisions, and a collision is only a miss.
+    The alias takes the id's highest 12 bits, the key the other 52. So the rows of an alias are
+    adjacent in the B-tree: they can be cleared, counted and sampled without an index of their own
+    and without reading other aliases' rows. At ten million entries of one alias, 52 bits expect
+    0.01 collisions, and a collision is only a miss.
     """
 
     first: int
@@ -42,32 +45,31 @@ class IdRange:
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
         return self.last - self.first + 1
 
 
 def id_range_of(alias: str) -> IdRange:
-    """Return the range of ids that belongs to ``alias``; two aliases may share one (1 in 4,096)."""
+    """Return the range of ids that belongs to ``alias``. Two aliases may share one (1 in 4,096)."""
     slot = hash64(alias.encode()) >> KEY_BITS
     first = LOWEST_ID + (slot << KEY_BITS)
     return IdRange(first, first + 2**KEY_BITS - 1)
 
 
 def key_head_of(alias: str) -> bytes:
-    """Return what every stored key of ``alias`` begins with; no other alias's keys do."""
+    """Return the bytes with which every stored key of ``alias``, and of no other one, begins."""
     return alias.encode() + b"\0"
 
 
 def row_key_finder(alias: str) -> Callable[[str], RowKey]:
-    """Return the function from a made key of ``alias`` to its place.
+    """Return the function from a made key of ``alias`` to its RowKey.
 
-    It remembers nothing. Places of keys in use were kept in a memo once: in a mix of reads, misses
-    and writes that was slower than to hash anew, because the memo had left the processor's cache.
+    The function has no memo: in a mix of reads, misses and writes, a memo was slower than hashing,
+    because it had left the processor's cache.
     """
     first_id, key_head = id_range_of(alias).first, key_head_of(alias)
 
     def row_key_of(made_key: str) -> RowKey:
-        # surrogatepass: a Python string may hold lone surrogates, and a key must not crash on them.
+        # surrogatepass: a Python string may hold lone surrogates, which must not raise here.
         key = key_head + made_key.encode("utf-8", "surrogatepass")
         return RowKey(first_id + (hash64(key) >> ALIAS_BITS), key)
 
@@ -77,6 +79,6 @@ def row_key_finder(alias: str) -> Callable[[str], RowKey]:
 def hash64(data: bytes) -> int:
     """Return an unsigned 64-bit hash that is the same in every process and on every host.
 
-    BLAKE2b: uniform, in every Python, and not refused on FIPS hosts as MD5 is.
+    BLAKE2b is uniform, in every Python, and, unlike MD5, allowed on FIPS hosts.
     """
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")

@@ -1,4 +1,7 @@
-"""Pack a value into the columns of its row, and unpack it: serialise, compress, sign."""
+"""Pack a value into the columns of its row, and unpack it: serialise, compress, sign.
+
+The database backend calls it. See `Kind` for the stored formats.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-# The largest value that is compressed, and the most that bytes are decompressed to: a row of 64 KB
-# may claim to be a thousand times as large, or more.
+# The largest value that is compressed, and the limit for decompressed bytes: a row of 64 KB may
+# claim to be a thousand times as large.
 LARGEST_BYTES = 64 * 2**20
 
 
 class TooLarge(ValueError):
-    """Bytes that would become more than they may."""
+    """Decompressed bytes would exceed the limit."""
 
 
 class Compression(NamedTuple):
-    """One way to compress: two functions from bytes to bytes.
+    """A pair of functions from bytes to bytes.
 
-    ``decompress`` also takes the largest number of bytes to return; it raises TooLarge for more.
+    ``decompress`` also takes the largest number of bytes to return, and raises TooLarge for more.
     """
 
     compress: Callable[[bytes], bytes]
@@ -34,11 +37,11 @@ class Compression(NamedTuple):
 
 
 def load_compression(name: str) -> Compression:
-    """Return the compression called ``name``; raise ImportError where its library is missing."""
+    """Return the compression called ``name``. Raise ImportError if its library is missing."""
     if name == "zstd":
         zstd = load_zstd()
         return Compression(zstd.compress, decompressing_by(zstd.ZstdDecompressor))
-    # Level 1: HTML shrinks to a fifth at a third of the default level's time.
+    # Level 1: HTML shrinks to a fifth, in a third of the default level's time.
     return Compression(lambda data: zlib.compress(data, 1), decompressing_by(zlib.decompressobj))
 
 
@@ -51,7 +54,7 @@ def load_zstd() -> Any:
 
 
 def decompressing_by(make_decompressor: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
-    """Return the bounded function for a library's decompressor."""
+    """Return a bounded function for a library's decompressor."""
 
     def decompress(data: bytes, largest: int) -> bytes:
         decompressor = make_decompressor()
@@ -66,44 +69,43 @@ def decompressing_by(make_decompressor: Callable[[], Any]) -> Callable[[bytes, i
 
 
 class Serializer(Protocol):
-    """What the SERIALIZER option names: an object, or a class without arguments, with these two."""
+    """The interface of the SERIALIZER option: an object, or a class that takes no arguments."""
 
     def dumps(self, value: Any, /) -> bytes:
-        """Return ``value`` as bytes; raise whatever says why it cannot."""
+        """Return ``value`` as bytes, or raise any exception."""
 
     def loads(self, data: bytes, /) -> Any:
-        """Return what ``dumps`` was given."""
+        """Return the value from the bytes that ``dumps`` has returned."""
 
 
 class PickleSerializer:
-    """Any Python object. The default, as in every Django backend."""
+    """Stores any Python object. The default, as in every Django backend."""
 
     def dumps(self, value: Any, /) -> bytes:
         """Return the pickle of ``value`` in the newest protocol."""
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
-    # As it is, not wrapped. What it reads must come from a database that only trusted code writes,
-    # or carry a signature: SIGNED and SERIALIZER are the user's choice.
+    # Not wrapped. The data must come from a database that only trusted code writes, or carry a
+    # signature: SIGNED and SERIALIZER are the user's choice.
     loads = staticmethod(pickle.loads)
 
 
 class JsonSerializer:
-    """What JSON knows, and nothing that it would change: a tuple or a date is an error."""
+    """Stores what JSON can represent. Values that JSON would change, as tuples, are an error."""
 
     def dumps(self, value: Any, /) -> bytes:
-        """Return compact JSON; raise TypeError for what would come back as something else."""
+        """Return compact JSON. Raise TypeError for a value that would be loaded as another one."""
         refuse_what_json_changes(value)
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
             "utf-8", "surrogatepass"
         )
 
     def loads(self, data: bytes, /) -> Any:
-        """Parse ``data``."""
         return json.loads(data.decode("utf-8", "surrogatepass"))
 
 
 def refuse_what_json_changes(value: Any) -> None:
-    """Raise TypeError where json would silently store something else than ``value``."""
+    """Raise TypeError for a value that json would silently change."""
     if isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str:
@@ -126,9 +128,9 @@ BUILT_IN: dict[str, Serializer] = {"pickle": PickleSerializer(), "json": JsonSer
 
 
 def load_serializer(name: str) -> Serializer:
-    """Return the serializer that ``name`` means: a built-in one, or a dotted path.
+    """Return the serializer called ``name``: a built-in one, or a dotted path.
 
-    Raises ImportError when the path leads nowhere and TypeError when what is there is none.
+    Raises ImportError if the path cannot be imported, and TypeError if it is not a serializer.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
@@ -141,22 +143,22 @@ def load_serializer(name: str) -> Serializer:
 
 
 SIGNATURE_BYTES = 32
-# Signatures of version 1 did not cover the expiry: none of them is accepted.
+# Signatures of version 1 did not cover the expiry, and are not accepted.
 PURPOSE = b"cachelayers.entries.values:2"
 
 
 def sign(key: bytes, message: bytes) -> bytes:
-    """Return ``message`` behind a signature that holds for the entry ``key`` alone.
+    """Return ``message`` behind a signature that is valid only for the entry ``key``.
 
-    The key is part of what is signed, so a row's value cannot be moved to another row.
+    The signature covers the key, so a row's value cannot be moved to another row.
     """
     return signature(settings.SECRET_KEY, key, message) + message
 
 
 def unsign(key: bytes, signed: bytes) -> bytes | None:
-    """Return the message, or None when its signature is not ours.
+    """Return the message, or None if the signature is not valid.
 
-    SECRET_KEY_FALLBACKS count too, so that a rotated secret does not empty the cache.
+    SECRET_KEY_FALLBACKS are accepted too, so that a rotated secret does not empty the cache.
     """
     found, message = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
@@ -169,7 +171,8 @@ def signature(secret: str | bytes, key: bytes, message: bytes) -> bytes:
     """Return HMAC-SHA256 over key and message, under a secret derived for this purpose only."""
     secret_bytes = secret.encode() if isinstance(secret, str) else secret
     derived = sha256(PURPOSE + b"\0" + secret_bytes).digest()
-    # The key's length comes first, or bytes could wander from the key's end to the value's start.
+    # The key's length comes first: otherwise bytes could move from the key's end to the value's
+    # start.
     return hmac.digest(derived, len(key).to_bytes(4, "big") + key + message, "sha256")
 
 
@@ -179,7 +182,7 @@ SMALLEST_INT64, LARGEST_INT64 = -(2**63), 2**63 - 1
 class Kind:
     """The low four bits of a row's format: what the bytes are. Stored; never renumber.
 
-    Plain numbers: comparing with a member of an IntEnum takes as long as hashing a key.
+    These are plain numbers: comparing with a member of an IntEnum takes as long as hashing a key.
     """
 
     INT: Final = 0
@@ -188,7 +191,7 @@ class Kind:
     PICKLE: Final = 3
     JSON: Final = 4
     CUSTOM: Final = 5
-    # Signed entries only: a number in digits, because the number column carries no signature.
+    # Signed entries only: a number in digits, because the number column has no signature.
     DIGITS: Final = 6
 
 
@@ -202,7 +205,7 @@ SERIALIZER_KINDS: dict[str, int] = {"pickle": Kind.PICKLE, "json": Kind.JSON}
 
 
 class PackedValue(NamedTuple):
-    """A value as its row holds it: either ``number`` or ``data`` is used, ``format`` says how."""
+    """A value as its row holds it, in ``number`` or in ``data``; ``format`` says how."""
 
     format: int
     number: int | None
@@ -210,21 +213,21 @@ class PackedValue(NamedTuple):
 
 
 class Undecodable(Exception):
-    """A stored value that cannot be verified or decoded; the text says why."""
+    """A stored value cannot be verified or decoded. The text says why."""
 
 
 class ValuePacker:
-    """Packs by the options of one cache; unpacks whatever any options have packed.
+    """Packs by the options of one cache, and unpacks what any options have packed.
 
-    The one exception is deliberate: entries of a serializer other than the configured one, and
-    unsigned entries where signatures are asked for, are not decoded, because a database that is
-    not trusted with pickles must not be able to bring one in.
+    There is one exception: it does not decode entries of a serializer other than the configured
+    one, nor unsigned entries if SIGNED is on. A database that is not trusted with pickles must not
+    be able to bring one in.
     """
 
     def __init__(
         self, *, serializer: str, compression: str | None, compression_min_bytes: int, signed: bool
     ) -> None:
-        """Resolve the names once; ImportError and TypeError say which one leads nowhere."""
+        """Raises ImportError or TypeError for a name that does not lead to a serializer."""
         self.serializer: Serializer = load_serializer(serializer)
         self.serializer_kind = SERIALIZER_KINDS.get(serializer, Kind.CUSTOM)
         self.compression_flag = COMPRESSION_FLAGS[compression] if compression else 0
@@ -235,11 +238,11 @@ class ValuePacker:
         self._decompressions: dict[int, Compression] = {}
 
     def pack(self, key: bytes, value: Any, expires: int) -> PackedValue:
-        """Return the columns for ``value`` under ``key``; raise what the serializer raises.
+        """Return the columns for ``value`` under ``key``. The serializer may raise.
 
-        ``expires``: of its row, in milliseconds; a signature holds for it alone.
+        ``expires``: of its row, in milliseconds. A signature is valid only with it.
         """
-        # type(), not isinstance(): a bool or a SafeString must come back as what it was.
+        # type(), not isinstance(): a bool or a SafeString must be loaded as what it was.
         if type(value) is int and SMALLEST_INT64 <= value <= LARGEST_INT64:
             if not self.signed:
                 return PackedValue(Kind.INT, value, None)
@@ -260,7 +263,7 @@ class ValuePacker:
         if type(value) is str:
             try:
                 return Kind.STR, value.encode()
-            except UnicodeEncodeError:  # a lone surrogate: a pickle takes it
+            except UnicodeEncodeError:  # a lone surrogate, which a pickle can hold
                 return self.serializer_kind, self.serializer.dumps(value)
         if type(value) is bytes:
             return Kind.BYTES, value
@@ -269,7 +272,7 @@ class ValuePacker:
     def unpack(
         self, key: bytes, expires: int, form: int, number: int | None, data: bytes | None
     ) -> Any:
-        """Return the value of a row; raise Undecodable where it cannot be had or trusted."""
+        """Return the value of a row. Raise Undecodable if it cannot be decoded or verified."""
         if self.signed or form > KIND_MASK:
             data = self.decompressed(form, self.verified(key, expires, form, data))
             form &= KIND_MASK
@@ -280,12 +283,12 @@ class ValuePacker:
         return self.from_bytes(form, data)
 
     def verified(self, key: bytes, expires: int, form: int, data: bytes | None) -> bytes:
-        """Return ``data`` without its signature, which is checked wherever there is one."""
+        """Return ``data`` without its signature, which is checked if there is one."""
         if not form & SIGNED and self.signed:
             raise Undecodable("it carries no signature, and SIGNED is on")
         if data is None:
-            raise Undecodable("it has a format of bytes, and none are there")
-        data = bytes(data)  # psycopg 2 gives a memoryview; for bytes this copies nothing
+            raise Undecodable("it has a format of bytes, and there are none")
+        data = bytes(data)  # psycopg 2 returns a memoryview; bytes are not copied
         if not form & SIGNED:
             return data
         message = unsign(signed_with(key, expires, form), data)
@@ -301,7 +304,7 @@ class ValuePacker:
         return sign(signed_with(key, new_expires, form), message)
 
     def decompressed(self, form: int, data: bytes, largest: int = LARGEST_BYTES) -> bytes:
-        """Return ``data`` as it was before compression, if that is not too large."""
+        """Return ``data`` as it was before compression, if it is not too large."""
         flag = form & (ZLIB | ZSTD)
         if not flag:
             return data
@@ -320,10 +323,10 @@ class ValuePacker:
             if kind == Kind.STR:
                 return str(data, "utf-8")
             if kind == Kind.BYTES:
-                return bytes(data)  # of a memoryview of psycopg 2; bytes are not copied
+                return bytes(data)  # psycopg 2 returns a memoryview; bytes are not copied
             if kind == Kind.DIGITS:
                 return int(data)
-        except Exception as error:  # unpickling runs the class's code: it may raise anything
+        except Exception as error:  # unpickling runs the class's code, which may raise anything
             raise Undecodable(f"decoding failed: {error!r}") from error
         raise Undecodable(f"it was stored as kind {kind}, not by the SERIALIZER of this cache")
 
@@ -331,7 +334,7 @@ class ValuePacker:
 def signed_with(key: bytes, expires: int, form: int) -> bytes:
     """Return what the signature of a value covers besides its bytes.
 
-    The expiry: else an old value could be made to live longer. The format: else one flipped bit
-    would turn text into a pickle.
+    With the expiry, an old value cannot be made to live longer. With the format, one flipped bit
+    cannot turn text into a pickle.
     """
     return key + expires.to_bytes(8, "big", signed=True) + form.to_bytes(2, "big", signed=True)

@@ -39,7 +39,7 @@ from cachelayers.fragments.markup import (
 )
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.fragments.tag_options import check_options, names_of_items, warn_of_missing
-from cachelayers.fragments.variants import requests_of, users_of
+from cachelayers.fragments.variants import requests_of, track_locale, users_of
 from cachelayers.invalidation.dependencies import without_laziness
 
 MISSING = "there is no such template"
@@ -159,6 +159,7 @@ class TrackingContext(Context):
 
 def track_environment(environment: Environment) -> None:
     """Make an environment and its contexts record what they are asked for."""
+    track_locale()
     cls, context_class = type(environment), environment.context_class
     if not issubclass(cls, TrackingEnvironment):
         environment.__class__ = type(cls.__name__, (TrackingEnvironment, cls), {})
@@ -300,7 +301,7 @@ class JinjaBlock:
             self._note(name)
         if rendering is not None:
             rendering.note_name = self._note
-        text = self.render_unwatched()
+        text = self.render_without_tag()
         shown = {name: ABSENT if is_undefined(one) else one for name, one in self._shown.items()}
         if rendering is not None:
             rendering.note_name = None
@@ -347,7 +348,7 @@ class JinjaBlock:
                 else:
                     rendering.templates[value.name] = None
 
-    def render_unwatched(self) -> str:
+    def render_without_tag(self) -> str:
         return str(self._caller(*self._item.values()))
 
     def fill(self, hole: Hole) -> str:

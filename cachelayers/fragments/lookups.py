@@ -16,6 +16,7 @@ from django.db.models import Model
 from django.utils.functional import LazyObject, Promise, empty
 
 from cachelayers.canonical import Unstable
+from cachelayers.compat import URLS
 from cachelayers.fragments.canonical import Canonicalizer
 from cachelayers.fragments.markup import (
     has_token,
@@ -26,7 +27,6 @@ from cachelayers.fragments.markup import (
     text_of,
 )
 from cachelayers.fragments.variants import (
-    URLS,
     USER,
     VALUES_IN_URLS,
     Surroundings,
@@ -47,12 +47,12 @@ from cachelayers.request_access import (
     is_lazy,
     is_observed,
     observing,
+    observing_requests,
     own_attributes,
     reader_of,
     real,
     secret_of,
     unobserved,
-    watching_requests,
 )
 from cachelayers.request_access import is_request as is_one_of_django
 
@@ -163,7 +163,7 @@ Note = Callable[[], None]
 SetUp = Callable[[], Any]
 
 
-class WatchedBlock(Surroundings, Protocol):
+class ObservedBlock(Surroundings, Protocol):
     """A block whose reads are recorded."""
 
     @property
@@ -173,7 +173,7 @@ class WatchedBlock(Surroundings, Protocol):
 class BlockReads:
     """The reads of one block."""
 
-    def __init__(self, block: WatchedBlock, requests: list[Any]) -> None:
+    def __init__(self, block: ObservedBlock, requests: list[Any]) -> None:
         """``requests``: all that the block can reach; one may wrap another."""
         self._block = block
         self._requests = requests
@@ -209,7 +209,7 @@ class BlockReads:
                     stack.enter_context(self._tracking_session(session))
             for value, set_up_anew in self._lazy_objects():
                 stack.enter_context(standing_in_itself(value, set_up_anew, self._note_disturbed))
-            stack.enter_context(watching_requests(self._requests, self))
+            stack.enter_context(observing_requests(self._requests, self))
             stack.enter_context(self._watching_locale())
             stack.enter_context(observing(self))
             yield

@@ -63,7 +63,7 @@ from cachelayers.fragments.sources import (
     track_lookups,
 )
 from cachelayers.fragments.tag_options import Loop, Options
-from cachelayers.fragments.variants import requests_of, users_of
+from cachelayers.fragments.variants import requests_of, track_locale, users_of
 from cachelayers.invalidation.dependencies import without_laziness
 
 HOLE_COUNT = "_cachelayers_holes"  # of a parser
@@ -163,6 +163,7 @@ class TagSurroundings:
     """The template that contains a tag, as it was when the tag was compiled."""
 
     def __init__(self, parser: Parser, token: Token) -> None:
+        track_locale()
         self.origin = origin_of(parser)
         self.where = f"{self.origin}, line {token.lineno}"
         # Another tag of the file may have the same name and arguments, but another body.
@@ -376,7 +377,7 @@ class DjangoBlock:
         note_template_objects([*looked_up.values.values(), *self._item.values()])
         return text, looked_up.values
 
-    def render_unwatched(self) -> str:
+    def render_without_tag(self) -> str:
         """Render the block as if it had no tag around it; its assignments are undone."""
         with self._context.push(**self._item):
             return self._nodes.render(self._context)

@@ -99,7 +99,7 @@ class Block(Surroundings, Protocol):
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Return the rendered text, and the names that were looked up outside the block."""
 
-    def render_unwatched(self) -> str:
+    def render_without_tag(self) -> str:
         """Render the block as if it had no tag around it."""
 
     def fill(self, hole: Hole) -> str:
@@ -266,14 +266,14 @@ def show(fragment: Fragment, packed: Any, dimensions: frozenset[str]) -> str:
         return packed
     block, markup = fragment.block, unpack(packed, dimensions)
     if markup is None:
-        return block.render_unwatched()
+        return block.render_without_tag()
     if around is not None:
         return around.adopt(markup)
     try:
         return markup.fill(block.fill)
     except HoleLost:
         fragment.warn_once("the template of a hole in it is not found by its name")
-        return block.render_unwatched()
+        return block.render_without_tag()
 
 
 def explain(error: Unstable | SynchronousOnlyOperation) -> str:

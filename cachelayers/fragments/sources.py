@@ -6,9 +6,8 @@ during rendering are recorded then, and compared again before the fragment is se
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -18,6 +17,7 @@ from django.template.base import UNKNOWN_SOURCE, Parser
 from django.template.library import InclusionNode
 from django.template.loader_tags import ExtendsNode, IncludeNode, construct_relative_path
 
+from cachelayers.compat import wrap_find_template
 from cachelayers.fragments.keys import digest_of, digest_of_code
 from cachelayers.fragments.markup import Templates, current_rendering, rendering_of
 
@@ -47,7 +47,6 @@ def template_texts() -> Iterator[str]:
 
 MISSING = "there is no such template"
 OF_DJANGO = "django.template.loaders."
-OURS = "_notes_for_cachelayers"  # not `__wrapped__`, which the wrapper of any other package has too
 _digests: WeakKeyDictionary[Template, str] = WeakKeyDictionary()
 
 
@@ -190,27 +189,19 @@ def _file_names(filename: Any) -> Iterator[str]:
 
 
 def track_lookups(engine: Engine) -> None:
-    """Make an engine record the templates that it is asked for in the current rendering.
+    """Make an engine record the templates that it is asked for in the current rendering."""
+    wrap_find_template(engine, find_and_note)
 
-    Django has no signal for it. Includes, and `render_to_string()` within a tag, all call this
-    method.
-    """
-    find = engine.find_template
-    if hasattr(find, OURS):
-        return
 
-    @functools.wraps(find)
-    def find_and_note(name: str, dirs: Any = None, skip: Any = None) -> Any:
-        rendering = current_rendering()
-        if rendering is not None:
-            rendering.templates[name] = None
-        found = find(name, dirs, skip)
-        if rendering is not None:
-            rendering.templates[name] = ""  # the digest is made when the fragment is finished
-        return found
-
-    setattr(find_and_note, OURS, True)
-    engine.find_template = find_and_note  # type: ignore[method-assign]
+def find_and_note(find: Callable[..., Any], name: str, dirs: Any = None, skip: Any = None) -> Any:
+    """Find a template for an engine."""
+    rendering = current_rendering()
+    if rendering is not None:
+        rendering.templates[name] = None
+    found = find(name, dirs, skip)
+    if rendering is not None:
+        rendering.templates[name] = ""  # the digest is made when the fragment is finished
+    return found
 
 
 # The template that contains a tag

@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple, Protocol
 from django.db.models import Model
 from django.urls import base as urls
 from django.utils import timezone, translation
-from django.utils.translation import trans_real
 
 from cachelayers.canonical import (
     Unstable,
@@ -26,6 +25,7 @@ from cachelayers.canonical import (
     path_of_class,
     unwrap_lazy_object,
 )
+from cachelayers.compat import LANGUAGE, TIME_ZONE, URLS, stand_in_front_of_active
 from cachelayers.fragments.canonical import (
     DEEPEST_RELATION,
     Canonicalizer,
@@ -45,11 +45,6 @@ from cachelayers.request_access import (
     unobserved,
 )
 
-LANGUAGE = "language"
-TIME_ZONE = "time zone"
-# What URLs depend on: the URLconf, the script prefix, and the request's values that {% url %}
-# reads.
-URLS = "urls"
 VALUES_IN_URLS = frozenset({"request:current_app", "request:resolver_match", "match:namespace"})
 NOTHING: Final = object()  # is active
 LastRead = tuple[int, Any]  # the thread, and the value
@@ -103,20 +98,8 @@ class TrackedHolder:
 
 
 def track_locale() -> None:
-    """Wrap the holders. Called for each block, because override_settings() replaces the objects."""
-    holders: tuple[tuple[Any, str, str], ...] = (
-        (trans_real, "_active", LANGUAGE),
-        (timezone, "_active", TIME_ZONE),
-        (urls, "_urlconfs", URLS),
-        (urls, "_prefixes", URLS),
-    )
-    for module, name, dimension in holders:
-        holder = getattr(module, name)
-        if not isinstance(holder, TrackedHolder):
-            setattr(module, name, TrackedHolder(holder, dimension))
-
-
-track_locale()  # before the first block is rendered, because hits read them too
+    """Wrap the holders, before a hit reads them too."""
+    stand_in_front_of_active(TrackedHolder)
 
 
 def current_language() -> str:

@@ -1,1 +1,1 @@
-"""When an entry stops being true: tags, the log, triggers, capture, units of work."""
+"""Decide whether an entry is still valid: tags, the log, triggers, dependencies, units of work."""

@@ -1,4 +1,7 @@
-"""Collect what a block of code reads, each with the log position at which it was read."""
+"""Collect the dependencies of a value while it is computed: its tags, with their log positions.
+
+The execute wrapper adds to the running captures. The recall that began a capture stores them.
+"""
 
 from __future__ import annotations
 
@@ -24,37 +27,38 @@ from cachelayers.invalidation.tracked import tracked_tables
 from cachelayers.invalidation.units import Unit, living_unit
 from cachelayers.utils.captures import running_captures
 
-Location = tuple[int, int]  # thread, and task or 0
+Location = tuple[int, int]  # of a thread, and of an asyncio task or 0
 
 
 class Capture:
-    """What was read so far. Filled by several threads, where the block starts some."""
+    """The dependencies collected so far. Several threads may add to one capture."""
 
     def __init__(self, unit: Unit, *, collects: bool = True) -> None:
-        """``unit`` gives the positions; without ``collects`` only mistrust is noted."""
+        """``unit`` gives the positions. Without ``collects``, only the ``is_...`` flags are set."""
         self.unit = unit
         self.collects = collects
-        # It was made from what is not committed, or when is not known: nobody else may see it.
+        # The value was made from uncommitted data, or from data of an unknown position: do not
+        # share it.
         self.is_unstorable = False
-        # It was made from tables that are not tracked: only its timeout bounds its age.
+        # The value was made from untracked tables: only its timeout limits its age.
         self.is_untracked = False
-        # It was made of the time, or of chance: only a timeout bounds its age too.
+        # The value depends on the time or on chance: only its timeout limits its age.
         self.asks_clock = False
-        self.outer: Capture | None = None  # the one around it, while it captures
-        self._location: Location | None = None  # where it captures
+        self.outer: Capture | None = None  # the capture around this one
+        self._location: Location | None = None
         self._positions: dict[str, Reading] = {}
         self._tags: dict[str, dict[str, None]] = {}
 
     def begin(self, outer: Capture | None) -> None:
-        """Capture what is read here from now on; ``outer``: the one around it."""
+        """Collect the reads of this thread and task. ``outer``: the capture around this one."""
         self.outer, self._location = outer, current_location()
 
     def is_current(self) -> bool:
-        """Tell whether it captures in this thread and task; a copied context may name it too."""
+        """Return whether this capture was begun in this thread and task: contexts can be copied."""
         return self._location == current_location() and id(self) in running_captures
 
     def note_tags(self, database: str, tags: Iterable[str]) -> None:
-        """Depend on tags whose data is about to be read."""
+        """Add tags whose data is about to be read."""
         if self.collects:
             try:
                 self.add(database, self.unit.position(database), tags)
@@ -62,9 +66,9 @@ class Capture:
                 self.is_unstorable = True
 
     def add(self, database: str, reading: Reading, tags: Iterable[str]) -> None:
-        """Depend on tags as they were at a position; of several positions the oldest counts.
+        """Add tags with the position at which they were read. The oldest position counts.
 
-        Those of two incarnations cannot be compared: a backup was restored in between.
+        Positions of two incarnations cannot be compared: a backup was restored in between.
         """
         known = self._positions.setdefault(database, reading)
         if reading.incarnation != known.incarnation:
@@ -77,7 +81,7 @@ class Capture:
         self.asks_clock |= CLOCK in known_tags
 
     def take_over(self, inner: Capture) -> None:
-        """Depend on what a nested recall depends on."""
+        """Add the dependencies of a nested recall."""
         self.is_unstorable |= inner.is_unstorable
         if self.collects:
             self.is_untracked |= inner.is_untracked
@@ -86,13 +90,13 @@ class Capture:
                 self.add_dependency(dependency)
 
     def add_dependency(self, dependency: Dependency) -> None:
-        """Depend on what an entry depends on that was found."""
+        """Add a dependency of an entry that was found."""
         if self.collects:
             reading = Reading(dependency.incarnation, dependency.position)
             self.add(dependency.database, reading, dependency.tags)
 
     def earlier_dependencies(self) -> list[Dependency]:
-        """Return what was read until now: by the unit, and by the captures around this one."""
+        """Return what the unit and the captures around this one have read so far."""
         found = self.unit.dependencies()
         outer = self.outer
         while outer is not None:
@@ -101,7 +105,6 @@ class Capture:
         return found
 
     def dependencies(self) -> list[Dependency]:
-        """Return all of it."""
         return [
             Dependency(database, *self._positions[database], without_many_rows(list(tags)))
             for database, tags in list(self._tags.items())
@@ -113,7 +116,7 @@ _capture: ContextVar[Capture | None] = ContextVar("cachelayers_capture", default
 
 @contextmanager
 def capturing(capture: Capture) -> Iterator[None]:
-    """Have ``capture`` notice what the block reads, and hand it on to the one around it."""
+    """Collect the reads of the block in ``capture``, and add them to the capture around it."""
     outer, takers = current_capture(), listening_captures()
     capture.begin(outer)
     token = _capture.set(capture)
@@ -132,20 +135,20 @@ def capturing(capture: Capture) -> Iterator[None]:
 
 
 def current_location() -> Location:
-    """Return the thread, and in async code the task, that this runs in."""
-    # Without an event loop there is no task to ask for, and asking takes an exception.
+    """Return the current thread, and the current asyncio task if there is one."""
+    # Without an event loop there is no task, and current_task() would raise an exception.
     task = None if _get_running_loop() is None else current_task()
     return get_ident(), 0 if task is None else id(task)
 
 
 def current_capture() -> Capture | None:
-    """Return the innermost capture of this context, if it still captures."""
+    """Return the innermost running capture of this context."""
     capture = _capture.get()
     return capture if capture is not None and id(capture) in running_captures else None
 
 
 def capture_here() -> Capture | None:
-    """Return the capture of this very thread and task, if one listens."""
+    """Return the capture that was begun in this thread and task, if there is one."""
     if not running_captures:  # as almost always
         return None
     capture = _capture.get()
@@ -153,13 +156,12 @@ def capture_here() -> Capture | None:
 
 
 def listening_captures() -> list[Capture]:
-    """Return the captures that what is read here may belong to.
+    """Return the captures to which a read made here may belong.
 
-    The capture of the context, where it captures in this very thread and task. Elsewhere the
-    context was copied, maybe for an earlier compute, maybe on behalf of several: a batch of a
-    DataLoader, a pool of threads. Such a place cannot be told from one that has nothing to do with
-    any capture, so it counts for all that run: a tag too many costs a miss, a tag too few a stale
-    value.
+    That is the capture of the context, if it was begun in this thread and task. Elsewhere the
+    context was copied, maybe for an earlier computation, maybe on behalf of several (a batch of a
+    DataLoader, a thread pool). Such a read may belong to any running capture, so all of them get
+    it: an unneeded tag costs a miss, a missing tag a stale value.
     """
     if not running_captures:  # as almost always
         return []
@@ -171,14 +173,14 @@ def listening_captures() -> list[Capture]:
     return list(running_captures.values())
 
 
-# Where Django's users keep what they are allowed, and the table that it is read from.
+# The attributes in which Django caches a user's permissions, and the table they are read from.
 MEMOS_OF_PERMISSIONS = frozenset({"_perm_cache", "_user_perm_cache", "_group_perm_cache"})
 PERMISSIONS = "auth_permission"
-PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # in which there is no row
+PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # they cannot contain a model instance
 
 
 def add_all_dependencies(capture: Capture) -> None:
-    """Depend on all that was read until now."""
+    """Add everything that was read so far by the unit and the captures around this one."""
     unit = capture.unit
     capture.is_unstorable |= unit.has_read_uncommitted() or unit.may_depend_on_unknown()
     for dependency in capture.earlier_dependencies():
@@ -186,7 +188,7 @@ def add_all_dependencies(capture: Capture) -> None:
 
 
 def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) -> bool:
-    """Depend on an instance's row, and on those read with it. Tell whether that is all it holds."""
+    """Add an instance's row and the related rows it holds. Return whether it holds nothing else."""
     if any(instance is one for one in path):
         return True
     if is_draft(instance):
@@ -194,41 +196,42 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
         return False
     try:
         tags_by_database = tags_of_row(instance)
-    except DatabaseError:  # it could not be asked what is a view
+    except DatabaseError:  # the database could not list its views
         capture.is_unstorable = True
         return False
     mistrust_old_permissions(capture, instance)
-    # It may have been read in a transaction that was rolled back since.
+    # The instance may have been read in a transaction that was rolled back since.
     capture.is_unstorable |= capture.unit.has_read_uncommitted()
     for database, tags in tags_by_database.items():
         capture.note_tags(database, tags)
         for reading in capture.unit.positions_around(database):
-            capture.add(database, reading, tags)  # it may have been read there, so earlier
+            capture.add(database, reading, tags)  # the row may have been read in an outer unit
     is_clear = attributes_of_row(type(instance)).issuperset(vars(instance))
     for name, found in list(instance._state.fields_cache.items()):
         related = without_laziness(found)
         if isinstance(related, Model):
             is_clear &= add_instance(capture, related, [*path, instance])
-        else:  # none: of a foreign key the row says so, of a row elsewhere it does not
+        else:  # None: a foreign key's column says so, the row of another table does not
             is_clear &= name in foreign_keys_of(type(instance))
     return is_clear
 
 
 def is_draft(instance: Model) -> bool:
-    """Tell an instance whose values no database holds, as far as it says so itself."""
+    """Return whether an instance says itself that its values were not read from a database."""
     return instance._state.adding or instance._state.db is None
 
 
 def mistrust_old_permissions(capture: Capture, user: Model) -> None:
-    """Keep nothing that is made of a user whose permissions were read when nobody noticed.
+    """Do not store a value made from a user whose permissions are older than the unit of work.
 
-    As those of a user that a consumer of a websocket holds, since its unit of work is over.
+    A websocket consumer, for example, may hold a user after the unit of work that loaded it has
+    ended.
     """
     if MEMOS_OF_PERMISSIONS.isdisjoint(vars(user)):
         return
     database = user._state.db
     if database is None or PERMISSIONS not in tracked_tables(database):
-        return  # changes of permissions end nothing anyway
+        return  # permissions are not tracked
     tag = table_tag(PERMISSIONS)
     if not any(
         tag in one.tags for one in [*capture.dependencies(), *capture.earlier_dependencies()]
@@ -238,7 +241,7 @@ def mistrust_old_permissions(capture: Capture, user: Model) -> None:
 
 
 def mistrust_draft(captures: Iterable[Capture]) -> None:
-    """Have nothing kept that is made of a draft: it may be for its editor's eyes only."""
+    """Do not store values made from a draft: only its editor may be allowed to see it."""
     for capture in captures:
         capture.is_unstorable = True
     warn_of_draft_once()
@@ -246,24 +249,24 @@ def mistrust_draft(captures: Iterable[Capture]) -> None:
 
 @lru_cache(maxsize=1024)
 def attributes_of_row(model: type[Model]) -> frozenset[str]:
-    """Return the attributes of an instance that holds its row and nothing else."""
+    """Return the attributes of an instance that holds only its row."""
     return frozenset({"_state", *(field.attname for field in model._meta.concrete_fields)})
 
 
 @lru_cache(maxsize=1024)
 def foreign_keys_of(model: type[Model]) -> frozenset[str]:
-    """Return the names of the fields by which a row says itself what it is related to."""
+    """Return the names of the foreign keys, whose value is part of the row."""
     return frozenset(field.name for field in model._meta.concrete_fields if field.is_relation)
 
 
 def rows_in(value: object) -> Iterator[Model]:
-    """Yield the instances in what has a spelling, and so an end: a container, what a list adds."""
+    """Yield the model instances in a value that has a canonical form, and is therefore finite."""
     value = without_laziness(value)
     if isinstance(value, Model):
         yield value
         return
     if isinstance(value, (type, enum.Enum)):
-        return  # a name in the code. What its class holds leads to all other code.
+        return  # a class or member is code, and its attributes lead to all other code
     parts: list[Any] = [object.__getstate__(value)]
     if isinstance(value, Mapping):
         parts += [*value.keys(), *value.values()]
@@ -275,9 +278,9 @@ def rows_in(value: object) -> Iterator[Model]:
 
 
 def without_laziness(value: Any) -> object:
-    """Return what a lazy object stands for, or None for one that was not used yet.
+    """Return the object behind a lazy object, or None if it was not evaluated yet.
 
-    To ask a lazy object for its class would be to use it.
+    isinstance() would evaluate a lazy object, because it asks for its class.
     """
     while issubclass(type(value), LazyObject):
         value = value._wrapped  # it may be another lazy object

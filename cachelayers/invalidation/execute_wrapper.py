@@ -1,4 +1,8 @@
-"""The execute wrapper: analyse each statement of Django, collect dependencies, log writes."""
+"""The execute wrapper: it sees each statement that Django runs.
+
+It adds the tags of a read to the running captures and to the unit of work, and it logs the tags of
+a write that no trigger logs.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from cachelayers.compat import add_execute_wrapper
 from cachelayers.invalidation.dependencies import Capture, capture_here, listening_captures
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import log_of, write_tags
@@ -29,19 +34,19 @@ from cachelayers.utils.counters import counts
 from cachelayers.utils.execute_wrappers import mark_as_own
 from cachelayers.utils.tracing import UNTRACKED, Work, current_work, note_query
 
-# Triggers have logged it, whoever has written.
+# Triggers log the rows, whichever way they were written.
 OWN_ROWS = (
     f"SELECT 1 FROM {LOG} WHERE position = pg_current_xact_id_if_assigned()::text::bigint LIMIT 1"
 )
 
 
 def has_unrecorded_writes(databases: Iterable[str]) -> bool:
-    """Tell whether this thread's open transaction in one of the databases has written unnoticed."""
+    """Return whether an open transaction has written past the execute wrapper."""
     return any(has_written(connections[database]) for database in databases)
 
 
 def has_written(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a connection's open transaction has written, so far as its vendor tells."""
+    """Return whether a connection's open transaction has written, as far as the vendor tells."""
     if not transaction_of(connection).is_open():
         return False
     if connection.vendor == "sqlite":
@@ -57,11 +62,11 @@ def has_written(connection: BaseDatabaseWrapper) -> bool:
 
 
 def has_logged(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether the log shows rows that no other process can have written.
+    """Return whether the log has rows that only this transaction can have written.
 
-    What a transaction has written to tables that are not tracked is none of our business, and what
-    an INSERT with RETURNING has written is counted only when its rows are fetched. While somebody
-    has written, nobody else can on SQLite, so the ids of his rows are above all that was read.
+    Writes to untracked tables do not matter, and SQLite counts the row of an INSERT with RETURNING
+    only when it is fetched. SQLite has one writer at a time, so the ids of its rows in the log are
+    above everything that was read before.
     """
     known = log_of(connection.alias).known
     if known is None:
@@ -74,23 +79,23 @@ def has_logged(connection: BaseDatabaseWrapper) -> bool:
         return True
 
 
-# SQLite counts the rows that a connection has changed, and costs nothing to ask.
+# SQLite counts the rows that a connection has changed. Reading that number costs nothing.
 
 
 def note_begin(connection: BaseDatabaseWrapper) -> None:
-    """Begin to count with a transaction."""
+    """Remember the number of changes at the start of a transaction."""
     if connection.vendor == "sqlite":
         record_changes(connection, total_changes_of(connection))
 
 
 def counts_changes(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether what a statement changes there is to be counted."""
+    """Return whether the changes of a statement have to be counted."""
     return connection.vendor == "sqlite" and connection.in_atomic_block
 
 
 @contextmanager
 def logged_changes(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Count what the block changes as noticed."""
+    """Count the changes of the block as recorded."""
     if not counts_changes(connection):
         yield
         return
@@ -109,23 +114,26 @@ def total_changes_of(connection: BaseDatabaseWrapper) -> int:
 
 
 def recorded_changes_of(connection: BaseDatabaseWrapper) -> int:
-    """Return how many of them were changed before the transaction, or noticed; or less."""
+    """Return how many of these changes precede the transaction or were recorded in it."""
     number, changes = connection.__dict__.get("_cachelayers_changes", (-1, -1))
     return int(changes) if number == transaction_of(connection).number else -1
 
 
 def record_changes(connection: BaseDatabaseWrapper, changes: int) -> None:
-    """Remember it for the present transaction."""
+    """Set the number of recorded changes of the present transaction."""
     number = transaction_of(connection).number
     cast(Any, connection)._cachelayers_changes = (number, changes)
 
 
-# Whose reads of a cache are understood: our own, and those of sessions, which are for one visitor.
+# Modules whose cache reads need no tracking: our own, and sessions, which belong to one visitor.
 UNDERSTOOD = ("cachelayers.", "django.contrib.sessions.")
 
 
 def receive_plain_get(cache: str) -> None:
-    """Have what is computed here be made of an unknown value. ``cache``: the alias."""
+    """Mark what is computed here as untracked, because it uses a cached value of unknown origin.
+
+    ``cache``: the alias.
+    """
     if is_own_read() or caller_of_backend(sys._getframe(3)).startswith(UNDERSTOOD):
         return
     captures = listening_captures()
@@ -137,10 +145,10 @@ def receive_plain_get(cache: str) -> None:
 
 
 def caller_of_backend(frame: FrameType | None) -> str:
-    """Return the module that has called a cache, of the frame of whoever called its method."""
+    """Return the name of the module that has called a cache method."""
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
-        # Its own methods call one another, and Django's async twins call them in a thread.
+        # The methods call one another, and Django's async ones call them in a thread.
         if not module.startswith(("django.core.cache.", "cachelayers.backends.", "asgiref.")):
             return module
         frame = frame.f_back
@@ -153,7 +161,7 @@ Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 def wrap_execute(
     execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
-    """Run a statement, and see to what it means for the cache. A Django execute wrapper."""
+    """Run a statement, and track its reads and writes. Installed as a Django execute wrapper."""
     connection: BaseDatabaseWrapper = context["connection"]
     text = text_of(sql, connection)
     analysis = database_of(connection).analysis(connection, text)
@@ -193,7 +201,7 @@ def time_read(
     params: Any,
     execute: Callable[[], Any],
 ) -> Any:
-    """Run a read of a request that is watched, and time it."""
+    """Run a read of a sampled request, and time it."""
     at, began = time.time(), time.perf_counter()
     try:
         return execute()
@@ -205,7 +213,7 @@ def time_read(
 
 
 def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:
-    """Return a statement's text; psycopg has objects for statements too."""
+    """Return a statement's text. psycopg also has objects for statements."""
     if isinstance(sql, str):
         return sql
     if isinstance(sql, bytes):
@@ -214,7 +222,7 @@ def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:
 
 
 def note_read(connection: BaseDatabaseWrapper, analysis: Analysis, text: str, params: Any) -> None:
-    """Before a read: fix the unit's position, or add to what the captures depend on."""
+    """Before a read: fix the unit's position, or add the tags to the captures."""
     if analysis.effect is Effect.READ and analysis.is_own_write:
         note_write(connection)
     if (capture := capture_here()) is not None:
@@ -237,7 +245,7 @@ def note_read_of_captures(
     text: str,
     params: Any,
 ) -> None:
-    """Before a read within recalls: what they make depends on it, or cannot be kept."""
+    """Add the tags of a read to captures, or mark these as not storable."""
     tags = analysis.read_tags(params)
     is_unstorable = bool(analysis.doubt) or (bool(tags) and is_written_to(connection))
     for capture in captures:
@@ -276,12 +284,12 @@ def perform_write(
     many: bool,
     execute: Callable[[], Any],
 ) -> Any:
-    """Run a write, and log what no trigger logs, in the same transaction."""
+    """Run a write, and log in the same transaction the tags that no trigger logs."""
     if analysis.is_own_write:
         note_write(connection)
     tags: list[str] = []
     if analysis.unlogged or analysis.is_logged_change:
-        # executemany() may be given an iterator, which can be read once only.
+        # executemany() also takes an iterator, which can be read only once.
         tags = analysis.write_tags(params if not many else list_of(params), many=many)
     if analysis.effect is Effect.SCHEMA:
         return change_schema(connection, analysis, tags, execute)
@@ -301,14 +309,15 @@ def change_schema(
     tags: list[str],
     execute: Callable[[], Any],
 ) -> Any:
-    """Run a change of the schema, with its rows in the log and triggers that fit it.
+    """Run a change of the schema, log it, and adapt the triggers.
 
-    Not in one transaction that is begun here: MySQL commits a change at once, SQLite's editor is
-    in one already. Where it is in none, its rows in the log are there before it is: once more.
+    This does not begin a transaction: MySQL commits schema changes at once, and SQLite's schema
+    editor is in a transaction already. Without a transaction the log's rows become visible before
+    the change, so they are written once more after it.
     """
     is_one = transaction_of(connection).is_open() and connection.features.can_rollback_ddl
     if LOG in analysis.changed_names:
-        tags = []  # nothing can be logged in a log that is only half made
+        tags = []  # the log itself is being changed
     try:
         write_tags(connection, tags)
         result = execute()
@@ -322,17 +331,17 @@ def change_schema(
 
 
 def list_of(params: Any) -> Any:
-    """Return parameter sets that can be read twice; an iterator is not looked at."""
+    """Return parameter sets that can be read twice. An iterator is left alone."""
     return params if isinstance(params, (list, tuple)) else [None]
 
 
 def one_transaction(
     connection: BaseDatabaseWrapper, analysis: Analysis
 ) -> AbstractContextManager[None]:
-    """Make a write and its rows in the log one, where the caller has no transaction.
+    """Put a write and its log rows into one transaction, if the caller has none.
 
-    Not for a write on SQLite whose rows are still to be fetched: a commit would take them away.
-    There, triggers log in the same statement.
+    Not on SQLite if the statement returns rows: a commit would discard the rows that are still to
+    be fetched. There, triggers log in the same statement.
     """
     if transaction_of(connection).is_open():
         return nullcontext()
@@ -342,17 +351,15 @@ def one_transaction(
 
 
 def wrap_connection(sender: Any, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Receive connection_created, also from the nameless connection that makes databases."""
+    """Receive connection_created, also for the connection that creates test databases."""
     if connection.alias not in connections.settings:
         return
-    transaction_of(connection)  # from now on it is known when a transaction may have begun
-    if wrap_execute not in connection.execute_wrappers:
-        # First: `with connection.execute_wrapper(...)` takes the last one away at its end.
-        connection.execute_wrappers.insert(0, wrap_execute)
+    transaction_of(connection)  # from now on the transaction is followed
+    add_execute_wrapper(connection, wrap_execute)
 
 
 def wrap_all_connections() -> None:
-    """Notice what happens on connections that are made from now on, and on those there are."""
+    """Install the execute wrapper on all present and future connections."""
     connection_created.connect(wrap_connection, dispatch_uid="cachelayers.wrap_connection")
     for connection in connections.all(initialized_only=True):
         wrap_connection(None, connection)

@@ -1,8 +1,9 @@
-"""Which log this is: its one row of state, where that is at home, and a new one where it is not.
+"""Keep the log's state: one row that names the log's incarnation and where it was begun.
 
-The state names the server and the database that it was begun in. Moved by a dump, a copied file, a
-fixture or replication, it is another log's, or stands beside ours: what it says of positions means
-nothing here, and all begins anew. Used by log, by triggers after `migrate`, and by clear_cache.
+The state names the server and the database in which the log began. After a dump, a copied file, a
+fixture or replication, the state may belong to another log, or a second one may stand beside ours.
+Its positions mean nothing here, so a new incarnation begins. `log`, the triggers after `migrate`
+and clear_cache call this module.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ SAFE_IN_JSON = 2**53  # ids above lose digits in JavaScript
 
 
 class LogUnreadable(OperationalError):
-    """The log cannot be read here and now: nothing vouches for an entry, and nothing is stored."""
+    """The log cannot be read here: no entry can be checked, and nothing is stored."""
 
 
-_knows_server: dict[tuple[str, ...], bool] = {}  # by where a connection leads, and as whom
+_knows_server: dict[tuple[str, ...], bool] = {}  # by server, database and user
 
 
 def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
@@ -51,28 +52,28 @@ def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
 
 
 def is_in_snapshot(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether statements may see an older state than the present one."""
+    """Return whether statements may see an older state than the present one."""
     return transaction_of(connection).is_open()
 
 
 def mirrored_by(connection: BaseDatabaseWrapper) -> str | None:
-    """Return the alias of the database that this one follows, as far as settings tell."""
+    """Return the alias of the database that this one replicates, as far as the settings tell."""
     mirror: str | None = connection.settings_dict["TEST"]["MIRROR"]
     return mirror
 
 
 def origin_of(connection: BaseDatabaseWrapper, origin: str) -> str:
-    """Return where a log is at home; ``place``: as far as SQL tells."""
+    """Return the origin of a log that begins here. ``origin``: as far as SQL tells."""
     if connection.vendor != "sqlite":
         return origin
-    # A file that was put in the place of another has another number.
+    # A file that replaces another one has another inode number.
     with suppress(OSError):
         return f"sqlite:{os.stat(connection.settings_dict['NAME']).st_ino}"  # noqa: PTH116
     return "sqlite:"
 
 
 def ensure_state(connection: BaseDatabaseWrapper) -> None:
-    """Have a log with a state that is its own: `flush` empties its table too."""
+    """Give the log a state of its own. `flush` empties the table of the state too."""
     replace_state(connection.alias, "")
 
 
@@ -82,13 +83,14 @@ def begin_anew(connection: BaseDatabaseWrapper) -> None:
 
 
 def replace_state(database: str, was: str | None) -> None:
-    """Begin a new incarnation after ``was``, if nobody else has; None: after whichever it is.
+    """Begin a new incarnation after ``was``, unless another process has. None: in any case.
 
-    Its floor is the ground: one of a lost time would lift the watermark above ids still to come.
+    The floor is 0: an older floor would lift the watermark above ids that are still to come.
     """
     connection = connections[database]
     if connection.vendor != "sqlite" and is_in_snapshot(connection):
-        # The caller's transaction may be rolled back, and may not see what others have begun.
+        # The caller's transaction may be rolled back, and may not see what other processes have
+        # begun.
         with ThreadPoolExecutor(1, "cachelayers-log") as thread:
             thread.submit(replace_in_thread, database, was).result()
         return
@@ -100,14 +102,14 @@ def replace_state(database: str, was: str | None) -> None:
                 cursor.execute(dialect.forget_rows)
             cursor.execute(f"SELECT {dialect.new_origin}")
             origin = origin_of(connection, cursor.fetchall()[0][0])
-            # An id of its own: the state in a dump of another log is neither taken for it nor
-            # refused.
+            # A random id: the state in a dump of another log neither replaces this one nor
+            # conflicts with it.
             number = random.randrange(2, SAFE_IN_JSON)  # noqa: S311 - not a secret
             cursor.execute(dialect.new_state, [number, uuid4().hex, origin])
 
 
 def replace_in_thread(database: str, was: str | None) -> None:
-    """Do the same in a thread, which has a connection of its own."""
+    """Call replace_state() in a thread, which has its own connection."""
     try:
         replace_state(database, was)
     finally:
@@ -116,7 +118,7 @@ def replace_in_thread(database: str, was: str | None) -> None:
 
 @contextmanager
 def locked(connection: BaseDatabaseWrapper, dialect: Dialect) -> Iterator[Any]:
-    """Keep others from replacing the state meanwhile; give a cursor."""
+    """Keep others from replacing the state. Yields a cursor."""
     with connection.cursor() as cursor:
         cursor.execute(dialect.lock)
         try:
@@ -127,7 +129,7 @@ def locked(connection: BaseDatabaseWrapper, dialect: Dialect) -> Iterator[Any]:
 
 
 def is_settled(connection: BaseDatabaseWrapper, cursor: Any, dialect: Dialect, was: str) -> bool:
-    """Tell whether there is one state, of this place, and not that of an incarnation."""
+    """Return whether there is exactly one state, begun here, and not that of ``was``."""
     cursor.execute(f"SELECT s.incarnation, s.origin, {dialect.current_origin} FROM {STATE} s")
     states = cursor.fetchall()
     if len(states) != 1:

@@ -1,4 +1,7 @@
-"""Invalidate by hand: words, rows and whole tables, in the caller's transaction."""
+"""Invalidate explicitly: user tags, rows and whole tables.
+
+The tags are written to the log in the caller's transaction.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,14 @@ Target = str | Model | type[Model]
 
 
 def invalidate(*targets: Target, using: str | None = None) -> None:
-    """Make invalid what was made from words, from instances' rows, or from models' tables.
+    """Invalidate the entries that depend on tags, instances' rows, or models' tables.
 
-    Takes effect with the caller's transaction, or at once where there is none. ``using``: an alias
-    of DATABASES, where it is not the one that the router and the instance name.
-    Raises TypeError or ValueError for what is none of these, or not tracked; then nothing is done.
+    Takes effect when the caller's transaction commits, or at once if there is none. ``using``: an
+    alias of DATABASES, instead of the one that the router or the instance names. Raises TypeError
+    or ValueError for other targets and for untracked models, and then invalidates nothing.
     """
     if not targets:
-        raise TypeError("invalidate() names nothing. Give words, instances or models.")
+        raise TypeError("invalidate() names nothing. Give tags, instances or models.")
     tags: dict[str, list[str]] = {}
     for target in targets:
         for database, tag in tags_of(target, using):
@@ -50,12 +53,12 @@ def invalidate(*targets: Target, using: str | None = None) -> None:
 
 
 async def ainvalidate(*targets: Target, using: str | None = None) -> None:
-    """Do as invalidate() does, in async code."""
+    """Call invalidate() from async code."""
     await sync_to_async(invalidate)(*targets, using=using)
 
 
 def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
-    """Log tags in each database, and have the unit read them before its next recall."""
+    """Log tags in each database. The unit of work reads the log again before its next recall."""
     for database, some in tags.items():
         connection = connections[database]
         write_tags(connection, list(dict.fromkeys(some)))
@@ -65,7 +68,7 @@ def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
 
 
 def tags_of(target: Target, using: str | None) -> Iterable[tuple[str, str]]:
-    """Return pairs of database and tag."""
+    """Return the pairs of database and tag that a target stands for."""
     if isinstance(target, str):
         return [(using or log_database(), user_tag(target))]
     if isinstance(target, Model):
@@ -78,12 +81,12 @@ def tags_of(target: Target, using: str | None) -> Iterable[tuple[str, str]]:
             for make in (table_tag, all_rows_tag)
         ]
     raise TypeError(
-        f"invalidate() was given {target!r}. Give a word, an instance of a model, or a model."
+        f"invalidate() was given {target!r}. Give a tag, an instance of a model, or a model."
     )
 
 
 def tags_of_instance(instance: Model, using: str | None) -> Iterable[tuple[str, str]]:
-    """Return the tags of an instance's row, in its own table and in its parents'."""
+    """Return the tags of an instance's row, in its own table and in its parents' tables."""
     if instance.pk is None:
         raise ValueError(f"{instance!r} is not saved: it has no row to invalidate.")
     model = type(instance)
@@ -105,7 +108,7 @@ def tables_of(model: type[Model], database: str) -> list[TrackedTable]:
 
 
 def table_of(model: type[Model], database: str) -> TrackedTable:
-    """Return a model's tracked table; ValueError where it is not tracked."""
+    """Return a model's tracked table. Raise ValueError if it is not tracked."""
     table = tracked_tables(database).get(model._meta.db_table)
     if table is None:
         raise ValueError(
@@ -116,9 +119,9 @@ def table_of(model: type[Model], database: str) -> TrackedTable:
 
 
 def tags_of_row(instance: Model) -> dict[str, list[str]]:
-    """Return what something made of an instance depends on, by database: its tracked rows.
+    """Return the tags of a value made from an instance, by database.
 
-    Of a model whose table is a view these are the tables that it shows.
+    For a model whose table is a view, these are the tags of the tables that the view reads.
     """
     database = instance._state.db
     if database is None or instance.pk is None:
@@ -129,7 +132,7 @@ def tags_of_row(instance: Model) -> dict[str, list[str]]:
         behind = database_of(connection).tables_behind(connection, part._meta.db_table)
         found += [*(table_tag(table.name) for table in behind), *([SCHEMA_TAG] if behind else [])]
         table = tracked.get(part._meta.db_table)
-        if table is None:  # newer code may track it, and finds the entry
+        if table is None:  # newer code may track it, and may read this entry
             is_logged = database_of(connection).has_log(connection)
             found += [table_tag(part._meta.db_table)] if is_logged else []
             continue
@@ -145,9 +148,9 @@ def tags_of_row(instance: Model) -> dict[str, list[str]]:
 def key_text_of(
     instance: Model, part: type[Model], table: TrackedTable, database: str
 ) -> str | None:
-    """Return the text of an instance's key in a table, None where its rows have no tags.
+    """Return the text of an instance's key in a table, or None if the table's rows have no tags.
 
-    As triggers and statements write it: a field may give Python another value than the database.
+    The text is the one that triggers and statements write: a field may show Python another value.
     """
     key = part._meta.pk
     if key is None or table.key_kind is None:

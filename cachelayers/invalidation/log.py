@@ -1,7 +1,8 @@
-"""What this process knows of the log of one database. Read by units and recall, shared by threads.
+"""Read and write the log of one database, and remember in this process what was read.
 
-A position is stored with every entry: how far the log had been read when its data was read. An
-entry is valid as long as none of its tags is in the log at or after its position.
+Units of work and recalls read it; threads share it. Each entry is stored with a position: how far
+the log had been read when the entry's data was read. An entry is valid as long as none of its tags
+is in the log at or after its position.
 """
 
 from __future__ import annotations
@@ -34,32 +35,31 @@ from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.utils.answers import outside_event_loop
 from cachelayers.utils.locks import ForkSafeLock
 
-LoggedTag = tuple[str, int]  # with its position
+LoggedTag = tuple[str, int]
 
 
 class TagFollower:
-    """The tags that are new since it was last emptied. The log fills it with its lock held."""
+    """The tags that are new since they were last drained. ProcessLog adds them under its lock."""
 
     def __init__(self) -> None:
-        """Know nothing: before the first look anything may have changed."""
+        """Before the first refresh, anything may have changed."""
         self._new: set[str] = set()
         self._everything = True
-        # Rows at or above the watermark are read again, since older ones may still be committed.
+        # Rows at or above the watermark are read again: older ones may still be committed.
         self._seen: set[LoggedTag] = set()
 
     def add(self, rows: Iterable[LoggedTag], watermark: int, *, begins_anew: bool) -> None:
-        """Take what a refresh has read; ``begins_anew``: it is another log than before."""
+        """Add the rows of a refresh. ``begins_anew``: the log has a new incarnation."""
         found = set(rows)
         self._everything = self._everything or begins_anew
         self._new.update(tag for tag, _ in found - self._seen)
         self._seen = {(tag, position) for tag, position in found if position >= watermark}
 
     def new_tags(self) -> Sequence[str] | None:
-        """Return the tags that are new; None: anything may have changed."""
+        """Return the new tags. None: anything may have changed."""
         return None if self._everything else list(self._new)
 
     def clear(self) -> None:
-        """Begin to gather anew."""
         self._new, self._everything = set(), False
 
 
@@ -79,22 +79,22 @@ __all__ = [
 ]
 logger = logging.getLogger("cachelayers.invalidation")
 
-MOST_TAGS = 200_000  # remembered by a process, some 30 MB; beyond, all are forgotten
+MOST_TAGS = 200_000  # in the memory of a process, about 30 MB; with more, the old ones are dropped
 TAGS_PER_STATEMENT = 100
-MOST_RENEWALS = 5  # of one log by one process in a minute
+MOST_RENEWALS = 5  # of one log, by one process, per minute
 NOTHING_INVISIBLE = Invisible(0)
 NEVER = -1  # the position of a tag that is not in the log
 
 
 class Reading(NamedTuple):
-    """How far one statement has read the log: what a unit of work freezes."""
+    """How far one statement has read the log. A unit of work keeps its first reading."""
 
     incarnation: str
     watermark: int
 
 
 class Row(NamedTuple):
-    """One row of what a statement has read of a log; all but the last three say how the log is."""
+    """One row of a statement that reads the log. All columns but the last three describe it."""
 
     incarnation: str
     floor: int
@@ -104,7 +104,7 @@ class Row(NamedTuple):
     snapshot: str | None
     is_blind: bool | None
     at: int | None
-    tag: Any  # or None, or the number of the one that was asked for
+    tag: Any  # or None, or the number of a tag that was looked up
     position: int | None
 
 
@@ -117,25 +117,26 @@ class LogRow(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """How far a log is known to reach: an older one may reach as far again, with other rows."""
+    """How far a log is known to reach. A restored log may reach as far again, with other rows."""
 
     watermark: int
     newest: LogRow | None
 
     def is_in(self, rows: Sequence[Row]) -> bool:
-        """Tell whether a later reading of the same log is one of its future."""
+        """Return whether a later reading continues this log."""
         head, newest = rows[0], self.newest
         if head.watermark < self.watermark or newest is None:
             return head.watermark >= self.watermark
         for row in rows:
             if row.position == newest.position:
                 return (row.at, row.tag) == (newest.at, newest.tag)
-        # It has been pruned: for its age, or because a later row of its tag makes it redundant.
+        # The row was pruned: for its age, or because a later row of the same tag makes it
+        # redundant.
         return newest.position < head.floor or any(row.tag == newest.tag for row in rows)
 
 
 def newest_of(rows: Sequence[Row]) -> LogRow | None:
-    """Return the row of the log with the highest position."""
+    """Return the log row with the highest position."""
     return max(
         (LogRow(row.position, row.at, row.tag) for row in rows if row.position and row.at),
         default=None,
@@ -143,7 +144,7 @@ def newest_of(rows: Sequence[Row]) -> LogRow | None:
 
 
 class Dependency(NamedTuple):
-    """The tags of one database's log, with the position at which their data was read."""
+    """Tags of one database's log, with the position at which their data was read."""
 
     database: str
     incarnation: str
@@ -153,10 +154,10 @@ class Dependency(NamedTuple):
 
 @dataclass(slots=True)
 class Known:
-    """What has been read of one incarnation. Replaced as a whole, so that no reader mixes two.
+    """What was read of one incarnation. It is replaced as a whole, so that no reader mixes two.
 
-    Every row at or above ``known_from`` but those of ``invisible`` is in ``last``. What is older is
-    looked up when an older entry asks for it, and remembered in ``older``.
+    ``last`` has every row at or above ``known_from``, except those of ``invisible``. Older rows are
+    looked up when an older entry needs them, and remembered in ``older``.
     """
 
     incarnation: str
@@ -166,11 +167,10 @@ class Known:
     invisible: Invisible = NOTHING_INVISIBLE
     last: dict[str, int] = field(default_factory=dict)
     older: dict[str, int] = field(default_factory=dict)
-    newest: LogRow | None = None  # by its position, where positions may be given again
+    newest: LogRow | None = None  # only where positions may be given again
 
     @property
     def mark(self) -> Mark:
-        """Return how far the log is known to reach."""
         return Mark(self.watermark, self.newest)
 
 
@@ -178,12 +178,11 @@ class ProcessLog:
     """The last position of each tag, as far as this process has read the log."""
 
     def __init__(self, database: str) -> None:
-        """Know nothing yet."""
         self.database = database
         self.known: Known | None = None
         self.refreshed_at = float("-inf")  # of time.monotonic(), before the statement
         self._followers: list[TagFollower] = []
-        self._renewals: list[float] = []  # when, of late
+        self._renewals: list[float] = []  # the times of recent ones
         self._lock = ForkSafeLock()
 
     @property
@@ -193,13 +192,13 @@ class ProcessLog:
         return None if known is None else Reading(known.incarnation, known.watermark)
 
     def refresh(self) -> Reading:
-        """Read what is new, in one statement; raise what the database raises.
+        """Read the new rows in one statement. Database errors are raised.
 
-        LogUnreadable: where that must not be, or would be of no use.
+        Raises LogUnreadable where the log may not be read, or where reading it is of no use.
         """
         connection = connections[self.database]
         known, now = self.known, transaction_of(connection).sees_as_of()
-        mark = known and known.mark  # before the statement: other threads read on meanwhile
+        mark = known and known.mark  # before the statement: other threads may read on
         rows = self._fetch(connection, known)
         if known and mark and not self._continues(connection, known, mark, rows):
             rows = self._fetch(connection, None)
@@ -218,10 +217,10 @@ class ProcessLog:
         return Reading(head.incarnation, head.watermark)
 
     def peek(self) -> list[str] | None:
-        """Return the tags that are new without taking them for read.
+        """Return the new tags without remembering them. None: the log has a new incarnation.
 
-        For a transaction that has written: the ids of its rows may be given to others after a
-        rollback. None: it is another log.
+        For a transaction that has written: after a rollback, other rows may get the ids of its
+        rows.
         """
         known = self.known
         if known is None:
@@ -233,24 +232,24 @@ class ProcessLog:
         return [row.tag for row in rows if row.position and invisible.holds(row.position)]
 
     def follow(self) -> TagFollower:
-        """Return what gathers new tags from now on."""
+        """Return a follower that collects new tags from now on."""
         with self._lock:
             self._followers.append(TagFollower())
             return self._followers[-1]
 
     def drain(self, follower: TagFollower, take: Callable[[Sequence[str] | None], None]) -> None:
-        """Give ``take`` the tags that a follower has new_tags; None: anything may have changed.
+        """Pass a follower's new tags to ``take`` (None: anything may have changed).
 
-        They are forgotten when it has come to its end.
+        They are cleared only after ``take`` has returned.
         """
         with self._lock:
             take(follower.new_tags())
             follower.clear()
 
     def is_unchanged_since(self, incarnation: str, position: int, tags: Sequence[str]) -> bool:
-        """Tell whether nothing that the tags name has changed since a position.
+        """Return whether none of the tags has changed since a position.
 
-        Takes a statement where the position is older than what this process has read.
+        This takes a statement if the position is older than what this process has read.
         """
         known = self.known
         if known is None or incarnation != known.incarnation or position < known.floor:
@@ -264,12 +263,12 @@ class ProcessLog:
         return position >= known.known_from or self._is_unchanged_before(known, position, tags)
 
     def knows_since(self, position: int) -> bool:
-        """Tell whether vouching for an entry of that position takes no statement."""
+        """Return whether is_unchanged_since() takes no statement for that position."""
         known = self.known
         return known is not None and known.known_from <= position <= known.watermark
 
     def is_overtaken(self, dependency: Dependency) -> bool:
-        """Tell, of what is known already, whether an entry is invalid before it is stored."""
+        """Return whether an entry is already known to be invalid before it is stored."""
         known = self.known
         return (
             known is None
@@ -278,10 +277,7 @@ class ProcessLog:
         )
 
     def find_overtaking(self, dependency: Dependency) -> str | None:
-        """Return the tag that makes an entry invalid; None: it is not known, or not a tag at all.
-
-        Of what is known already: for those who ask afterwards.
-        """
+        """Return the tag that makes an entry invalid, as far as this process knows, or None."""
         known = self.known
         if known is None or known.incarnation != dependency.incarnation:
             return None
@@ -292,10 +288,10 @@ class ProcessLog:
         return None
 
     def _reaches(self, position: int) -> bool:
-        """Tell whether the log has come as far as another process has read it.
+        """Return whether the log has come as far as another process has read it.
 
-        If it has not, a backup was restored, and it is made a new log; but in a transaction that
-        may merely see an older state.
+        If it has not, a backup was restored, and the log gets a new incarnation. Not within a
+        transaction, which may see an older state.
         """
         connection = connections[self.database]
         reading = self.refresh()
@@ -306,21 +302,21 @@ class ProcessLog:
         return False
 
     def _is_unchanged_before(self, known: Known, position: int, tags: Sequence[str]) -> bool:
-        """Tell the same of a time before this process began to read."""
+        """Do is_unchanged_since() for a position before this process began to read."""
         older = known.older
         found = {tag: older[tag] for tag in tags if tag in older}
         unknown = [tag for tag in tags if tag not in found]
         for start in range(0, len(unknown), TAGS_PER_STATEMENT):
             part = unknown[start : start + TAGS_PER_STATEMENT]
             rows = self._look_up(part)
-            # The floor may have risen since the refresh, and with it rows have gone.
+            # The floor may have risen since the refresh, because rows were pruned.
             if not rows or any(row.incarnation != known.incarnation for row in rows):
                 return False
             if rows[0].is_blind or position < rows[0].floor:
                 return False
             positions = {part[number]: NEVER if at is None else at for *_, number, at in rows}
             found.update(positions)
-            # An older snapshot, within the caller's transaction, may lack what this process knows.
+            # An older snapshot, in the caller's transaction, may lack rows that this process knows.
             if rows[0].watermark >= known.known_from:
                 self._remember_older(known, positions)
         return all(at < position for at in found.values())
@@ -332,10 +328,11 @@ class ProcessLog:
     def _rows(
         self, connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any]
     ) -> list[Row]:
-        """Run a statement that reads the log, and has it read where it may."""
+        """Run a statement that reads the log, in a transaction that may read it."""
         rows = [Row(*row) for row in fetch_in_time(self.database, statement, parameters)]
         if rows and rows[0].is_blind and not is_in_snapshot(connection):
-            # By default every statement is a transaction that is serializable. This one is not.
+            # Autocommitted statements are serializable transactions by default here. This one is
+            # not.
             with limited_transaction(connection), connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
                 cursor.execute(statement, parameters)
@@ -349,7 +346,7 @@ class ProcessLog:
             known.older.update(positions)
 
     def _read(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[Row]:
-        """Read state, watermark and the rows that are new."""
+        """Read the state, the watermark and the new rows."""
         dialect = dialect_of(connection)
         if known is None:
             return self._rows(connection, dialect.first_refresh, [])
@@ -357,7 +354,7 @@ class ProcessLog:
         return self._rows(connection, dialect.refresh, dialect.new_since(known.invisible, newest))
 
     def _fetch(self, connection: BaseDatabaseWrapper, known: Known | None) -> list[Row]:
-        """Read the same, of a log that is at home here: it begins where there is none."""
+        """Read the same. Begin a new incarnation if the log is missing or another database's."""
         rows = self._read(connection, known)
         if not rows or not self._is_own_log(connection, rows):
             self._renew(connection, rows[0].incarnation if rows else "")
@@ -375,13 +372,13 @@ class ProcessLog:
         return rows
 
     def _is_own_log(self, connection: BaseDatabaseWrapper, rows: Sequence[Row]) -> bool:
-        """Tell whether this is one log, which was begun in this place.
+        """Return whether there is one log, which was begun in this database.
 
-        One that a dump or a fixture has brought along stands beside it, or was begun elsewhere, or
-        has positions that this server has not reached.
+        A log from a dump or a fixture stands beside ours, was begun elsewhere, or has positions
+        that this server has not reached.
         """
         head, highest = rows[0], max(row.position or 0 for row in rows)
-        is_copy = mirrored_by(connection) is not None  # of what its original has looked at
+        is_copy = mirrored_by(connection) is not None  # its log was checked on the primary
         return (
             (is_copy or head.origin == origin_of(connection, head.current_origin))
             and all(row.incarnation == head.incarnation for row in rows)
@@ -389,9 +386,9 @@ class ProcessLog:
         )
 
     def _renew(self, connection: BaseDatabaseWrapper, was: str) -> None:
-        """Make it a new log, unless somebody else has; not again and again.
+        """Begin a new incarnation, unless another process has; at most MOST_RENEWALS a minute.
 
-        Two processes that do not agree on where they are would do so without end.
+        Without that limit, two processes that disagree about their database would never stop.
         """
         if original := mirrored_by(connection):
             raise LogUnreadable(
@@ -416,16 +413,16 @@ class ProcessLog:
     def _continues(
         self, connection: BaseDatabaseWrapper, known: Known, mark: Mark, rows: Sequence[Row]
     ) -> bool:
-        """Tell whether this is still the log that was known.
+        """Return whether the rows continue the known log.
 
-        Where it ran backwards a backup was restored. Entries of the lost time may be anywhere, so
-        it is made a new log, for which none of them counts.
+        If the log went back in time, a backup was restored. Entries of the lost time may be in any
+        cache, so the log gets a new incarnation, which makes them invalid.
         """
         if rows[0].incarnation != known.incarnation:
             return False
         if is_in_snapshot(connection) or mark.is_in(rows):
             return True
-        # Another thread may merely have read later than this one's statement did.
+        # Another thread may have read later than this one's statement did.
         mark = known.mark
         rows = self._read(connection, known)
         is_same = bool(rows) and rows[0].incarnation == known.incarnation
@@ -436,7 +433,7 @@ class ProcessLog:
         return False
 
     def _take(self, read: Known, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Merge what a refresh has read. Tags before the watermark: a fork may come in between."""
+        """Merge the rows of a refresh. Tags go before the watermark: a fork may come in between."""
         known = self.known
         begins_anew = known is None or known.incarnation != read.incarnation
         if known is None or begins_anew:
@@ -450,7 +447,7 @@ class ProcessLog:
             known.newest = read.newest
         known.floor = max(known.floor, read.floor)
         known.watermark = max(known.watermark, read.watermark)
-        if read.invisible.is_within(known.invisible):  # not that of an older statement
+        if read.invisible.is_within(known.invisible):  # an older statement must not replace it
             known.invisible = read.invisible
         if len(last) > MOST_TAGS:
             mark = known.watermark
@@ -475,7 +472,7 @@ class ProcessLog:
 
 
 def write_tags_in_time(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
-    """Log tags that are told again where that fails."""
+    """Log tags within the time limit. The caller writes them again if this fails."""
     dialect = dialect_of(connection)
     for start in range(0, len(tags), TAGS_PER_STATEMENT):
         part = tags[start : start + TAGS_PER_STATEMENT]
@@ -483,7 +480,7 @@ def write_tags_in_time(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> 
 
 
 def write_tags(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
-    """Log tags, in the caller's transaction if there is one; a part of what the caller writes."""
+    """Log tags as part of the caller's write, and in its transaction if there is one."""
     dialect = dialect_of(connection)
     with connection.cursor() as cursor:
         for start in range(0, len(tags), TAGS_PER_STATEMENT):
@@ -503,7 +500,7 @@ def log_of(database: str) -> ProcessLog:
 
 
 def known_readings() -> dict[str, Reading]:
-    """Return how far this process has read each log: what a unit of work begins with."""
+    """Return how far this process has read each log. A unit of work begins with these readings."""
     return {
         database: reading
         for database, log in list(_logs.items())

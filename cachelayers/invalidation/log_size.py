@@ -1,4 +1,4 @@
-"""Find a log that bulk writes have filled. For the checks, and for the advice of cache_stats."""
+"""Find a log that bulk writes to one table have filled. System checks and cache_stats report it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.tags import table_instead_of_row
 from cachelayers.test_runs import apart_from_test
 
-# A change a minute leaves 43,200 rows in the 30 days for which the log is kept by default.
+# One change per minute leaves 43,200 rows in the 30 days for which the log is kept by default.
 MOST_ROWS = 50_000
 TABLE = "table:"
 CURE = (
@@ -22,11 +22,11 @@ CURE = (
 
 
 class FilledLog(NamedTuple):
-    """A log with more than MOST_ROWS rows, the newest of which are mostly of one table."""
+    """A log with more than MOST_ROWS rows, most of them about one table."""
 
     database: str
     table: str
-    rows: int  # of this table among the newest MOST_ROWS
+    rows: int  # of this table, among the newest MOST_ROWS
 
     def __str__(self) -> str:
         return (
@@ -36,7 +36,7 @@ class FilledLog(NamedTuple):
 
 
 def filled_log(connection: BaseDatabaseWrapper) -> FilledLog | None:
-    """Tell whether one table has filled a log that exists. Reads MOST_ROWS rows and one more."""
+    """Return the table that has filled a log, if there is one. Reads MOST_ROWS + 1 rows."""
     with apart_from_test(connection), connection.cursor() as cursor:
         cursor.execute(f"SELECT tag FROM {LOG} ORDER BY id DESC LIMIT {MOST_ROWS + 1}")
         tags = [tag for (tag,) in cursor.fetchall()]

@@ -1,4 +1,7 @@
-"""Run the cache's own statements past Django's cursor, within a time limit."""
+"""Run the cache's own statements without the execute wrapper and within a time limit.
+
+The log's readers and writers use this module.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import django.db
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.compat import without_execute_wrapper
 from cachelayers.conf import package_settings
 from cachelayers.test_runs import apart_from_test
 from cachelayers.utils.answers import (
@@ -22,7 +26,6 @@ from cachelayers.utils.answers import (
     outside_event_loop,
     undone_at_failure,
 )
-from cachelayers.utils.execute_wrappers import is_own
 from cachelayers.utils.locks import no_fork_within
 from cachelayers.utils.time_limits import (
     SLOW_FAILURE_SECONDS,
@@ -37,7 +40,7 @@ from cachelayers.utils.time_limits import (
 def fetch_rows(
     connection: BaseDatabaseWrapper, statement: str, *, answers_before: int = 0
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement without parameters, after so many others in its message."""
+    """Return the rows of a statement without parameters; skip ``answers_before`` results."""
     connection.validate_no_broken_transaction()
     connection.ensure_connection()
     with connection.wrap_database_errors:
@@ -52,7 +55,7 @@ def fetch_rows(
 
 
 class LogPaused(django.db.OperationalError):
-    """The log was too slow a moment ago, and is not asked now."""
+    """The log was too slow a moment ago, and is skipped now."""
 
 
 _pauses: dict[str, Pause] = {}
@@ -65,14 +68,14 @@ def fetch_in_time(database: str, statement: str, parameters: Sequence[Any]) -> l
 
 
 def execute_in_time(database: str, statement: str, parameters: Sequence[Any]) -> None:
-    """Run a statement on the log that returns nothing."""
+    """Run a statement on the log that returns no rows."""
     with paused_after_slow_failure(database):
         outside_event_loop(_run, database, statement, parameters, has_rows=False)
 
 
 @contextmanager
 def paused_after_slow_failure(database: str) -> Iterator[None]:
-    """Raise LogPaused instead of waiting once more for what was waited for in vain."""
+    """Raise LogPaused instead of waiting again shortly after a slow failure."""
     pause = _pauses.get(database) or _pauses.setdefault(database, Pause())
     if not pause.takes_try():
         raise LogPaused(f"the log in DATABASES[{database!r}] was too slow a moment ago")
@@ -114,35 +117,21 @@ def _run_in_time(
 
 
 def connect_in_time(connection: BaseDatabaseWrapper, seconds: float) -> None:
-    """Connect where there is no connection yet, and wait no longer for that than allowed."""
+    """Connect, if there is no connection yet, within the time limit."""
     if connection.connection is None and not connection.in_atomic_block:
         connect_within(connection, seconds)
 
 
 def limit_for(connection: BaseDatabaseWrapper, seconds: float) -> Limit:
-    """Return the limit that fits: within a transaction, for the wait for a lock."""
+    """Return the time limit of a statement. In a transaction, it limits the wait for a lock."""
     if is_in_transaction(connection):
         return limit_in_transaction(connection, seconds)
     return limit_alone(connection, seconds, in_bulk=False)
 
 
 @contextmanager
-def without_execute_wrapper(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Leave our own execute wrapper out, to which our own statements mean nothing."""
-    # First: a connection that is made within the block would get the wrapper for that block only.
-    if connection.connection is None and not connection.in_atomic_block:
-        connection.ensure_connection()
-    usual = connection.execute_wrappers
-    connection.execute_wrappers = [one for one in usual if not is_own(one)]
-    try:
-        yield
-    finally:
-        connection.execute_wrappers = usual
-
-
-@contextmanager
 def locked_no_longer_than(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    """Have SQLite wait no longer for a lock; the application's own limit may be longer."""
+    """Limit SQLite's wait for a lock. The application's own limit may be longer."""
     driver: Any = connection.connection
     [usual] = driver.execute("PRAGMA busy_timeout").fetchone()
     limit = milliseconds(seconds)
@@ -158,7 +147,7 @@ def locked_no_longer_than(connection: BaseDatabaseWrapper, seconds: float) -> It
 
 @contextmanager
 def limited_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Open a transaction of our own whose statements together wait no longer than allowed."""
+    """Open a transaction whose statements together wait no longer than the limit."""
     seconds = package_settings().LOG_SECONDS
     with ExitStack() as stack:
         stack.enter_context(paused_after_slow_failure(connection.alias))

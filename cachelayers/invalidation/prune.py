@@ -1,7 +1,8 @@
-"""Delete what the log need not hold any more. Run by prune_cache, and a little by the way.
+"""Delete the rows that the log does not need any more.
 
-No reader can trip over it: a row goes only if a newer one of its tag stays, or if the floor rises
-above it in the same transaction; and whoever looks a tag up reads the floor in the same statement.
+prune_cache runs it, and units of work run single steps of it. Readers are safe: a row is deleted
+only if a newer row of its tag stays, or if the floor rises above it in the same transaction. Each
+look-up of a tag reads the floor in the same statement.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from cachelayers.invalidation.log import logger
 from cachelayers.invalidation.own_statements import limited_transaction
 
 ROWS_PER_STEP = 1_000  # a step is one short transaction
-ONE_IN = 500  # units of work that have read the log prune a step
+ONE_IN = 500  # one unit of work in so many runs a step after it has read the log
 
 
 class Pruned(NamedTuple):
-    """How many rows have gone."""
+    """How many rows were deleted."""
 
     redundant: int = 0
     old: int = 0
 
 
 def prune(database: str) -> Pruned:
-    """Delete all that may go, in short transactions."""
+    """Delete all rows that are not needed, in short transactions."""
     redundant = old = 0
     while True:
         step = prune_step(connections[database])
@@ -41,7 +42,7 @@ def prune(database: str) -> Pruned:
 
 
 def prune_occasionally(database: str) -> None:
-    """Prune a step once in a while; not within a transaction, whose locks would last."""
+    """Run a step once in a while, outside of transactions, which would keep its locks."""
     if random.randrange(ONE_IN):  # noqa: S311 - not a secret
         return
     connection = connections[database]
@@ -55,17 +56,18 @@ def prune_occasionally(database: str) -> None:
 
 
 def is_replica(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether the settings call a database another one's copy: that is pruned with it."""
+    """Return whether the settings call a database a mirror. It is pruned with its primary."""
     return mirrored_by(connection) is not None
 
 
 def prune_step(connection: BaseDatabaseWrapper) -> Pruned:
-    """Delete some of what may go, in one transaction."""
+    """Delete some rows in one transaction."""
     settings = package_settings()
     dialect = dialect_of(connection)
     with transaction.atomic(connection.alias):
         if connection.vendor == "sqlite":
-            # Its lock first: who reads and then writes is refused if others write meanwhile.
+            # Take the lock first: SQLite refuses a transaction that reads and then writes if others
+            # write.
             with connection.cursor() as cursor:
                 cursor.execute(dialect.lock)
         watermark = read_watermark(connection, dialect)
@@ -87,9 +89,9 @@ def read_watermark(connection: BaseDatabaseWrapper, dialect: Dialect) -> int:
 def find_redundant(
     connection: BaseDatabaseWrapper, dialect: Dialect, watermark: int
 ) -> list[Sequence[Any]]:
-    """Return the keys of rows that a newer one of the same tag makes redundant.
+    """Return the keys of rows that a newer row of the same tag makes redundant.
 
-    Both below the watermark: a newer one above it may not be seen by whoever reads now.
+    Both rows are below the watermark: present readers may not see a newer row above it.
     """
     position = dialect.position
     statement = (
@@ -105,7 +107,7 @@ def find_redundant(
 def find_old(
     connection: BaseDatabaseWrapper, dialect: Dialect, watermark: int, seconds: float
 ) -> list[Sequence[Any]]:
-    """Return position and key of rows that are older than any entry may get."""
+    """Return the position and key of rows that are older than any entry can be."""
     statement = (
         f"SELECT {dialect.position}, {columns(dialect)} FROM {LOG} WHERE {dialect.position} < %s"
         f" AND at < {NOW_MS[connection.vendor]} - %s ORDER BY {columns(dialect)}"
@@ -117,12 +119,12 @@ def find_old(
 
 
 def columns(dialect: Dialect, table: str = "") -> str:
-    """Return the names of the columns that no two rows have alike."""
+    """Return the names of the columns that are unique together."""
     return ", ".join(f"{table}{column}" for column in dialect.key)
 
 
 def raise_floor(connection: BaseDatabaseWrapper, floor: int) -> None:
-    """Declare entries below a position invalid."""
+    """Make entries below a position invalid."""
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {STATE} SET floor = %s WHERE floor < %s", [floor, floor])
 
@@ -130,7 +132,7 @@ def raise_floor(connection: BaseDatabaseWrapper, floor: int) -> None:
 def delete_rows(
     connection: BaseDatabaseWrapper, dialect: Dialect, keys: Sequence[Sequence[Any]]
 ) -> int:
-    """Delete rows by their keys, in order: two that prune at once then meet no deadlock."""
+    """Delete rows by their keys, in order, so that concurrent runs do not deadlock."""
     if keys:
         place = f"({', '.join(['%s'] * len(dialect.key))})"
         places = ", ".join([place] * len(keys))

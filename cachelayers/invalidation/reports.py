@@ -1,4 +1,7 @@
-"""Say once per statement why what is made of it is not kept, with its place in the project."""
+"""Log, once per statement or source line, why a value is not stored.
+
+The execute wrapper, captures, recalls and routes call it.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayers.invalidation.log import logger
 from cachelayers.utils.tracing import line_of_project
 
-MOST_REPORTS = 1_000  # then all may be said again
+MOST_REPORTS = 1_000  # then all are forgotten
 LONGEST_SHOWN = 120  # characters of a statement
 
 _reported: set[tuple[str, str]] = set()
 
 
 def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
-    """Log what becomes of a value that is made of a statement."""
+    """Log why a value that depends on a statement is not stored, or only until its timeout."""
     if not is_first_report(connection.alias, text):
         return
     shown = " ".join(text.split())
@@ -30,7 +33,7 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
 
 
 def warn_of_plain_get_once(cache: str) -> None:
-    """Log that a value is made of what somebody has put into a cache by hand."""
+    """Log that a value depends on a cached value of unknown origin."""
     place = line_of_project(sys._getframe(1)) or "an unknown place"
     if is_first_report(cache, place):
         logger.warning(
@@ -42,7 +45,7 @@ def warn_of_plain_get_once(cache: str) -> None:
 
 
 def warn_of_draft_once() -> None:
-    """Log that a value is made of a row whose values are in no database."""
+    """Log that a value depends on an instance that was not read from a database."""
     place = line_of_project(sys._getframe(1)) or "an unknown place"
     if is_first_report("drafts", place):
         logger.warning(
@@ -53,7 +56,7 @@ def warn_of_draft_once() -> None:
 
 
 def warn_of_old_permissions_once() -> None:
-    """Log that a value is made of a user who has kept permissions for too long."""
+    """Log that a value depends on a user whose cached permissions are too old."""
     place = line_of_project(sys._getframe(1)) or "an unknown place"
     if is_first_report("permissions", place):
         logger.warning(
@@ -64,7 +67,7 @@ def warn_of_old_permissions_once() -> None:
 
 
 def warn_of_token_once() -> None:
-    """Log that a value has a CSRF token in it."""
+    """Log that a value contains a CSRF token."""
     place = line_of_project(sys._getframe(1)) or "an unknown place"
     if is_first_report("tokens", place):
         logger.warning(
@@ -75,7 +78,7 @@ def warn_of_token_once() -> None:
 
 
 def warn_of_other_route_once(table: str, home: str, chosen: str) -> None:
-    """Log that a router chooses the database of an entry, and nothing in its key says which."""
+    """Log that a router's choice of the database differs, and that the key does not contain it."""
     if is_first_report("routers", table):
         logger.warning(
             "A value that was made from the table %r of DATABASES[%r] was asked for where the"
@@ -89,7 +92,7 @@ def warn_of_other_route_once(table: str, home: str, chosen: str) -> None:
 
 
 def is_first_report(about: str, text: str) -> bool:
-    """Tell whether this was not said yet, and remember that it is now."""
+    """Return whether this is the first report of its kind, and remember it."""
     if (about, text) in _reported:
         return False
     if len(_reported) >= MOST_REPORTS:
@@ -99,5 +102,5 @@ def is_first_report(about: str, text: str) -> bool:
 
 
 def forget_reports() -> None:
-    """Say everything again; for tests."""
+    """Forget what was reported; for tests."""
     _reported.clear()

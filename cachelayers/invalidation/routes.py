@@ -1,10 +1,10 @@
-"""Whose log an entry is checked with: of the database that its reader would read now.
+"""Choose the database whose log decides whether an entry is valid: the one its reader would read.
 
-A copy that follows its original lags behind it. A router that sends a user to the original, since
-he has just written, is not to find him what was made from the copy before. Both have one log.
+A replica lags behind its primary, and has the same log. A router may send users who have just
+written to the primary: they must not get an entry that was made from the replica before.
 
-A router that gives each tenant a database of its own is not seen by a key. So an entry says where
-the router has sent it, and is no entry for whom the router sends elsewhere.
+Keys do not contain a router's choice, such as one database per tenant. So each entry stores that
+choice, and is valid only for readers for whom the router chooses the same database.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from cachelayers.routers import CacheRouter
 
 
 def are_there_routers() -> bool:
-    """Tell whether the project chooses among databases."""
+    """Return whether the project chooses among databases."""
     if len(connections.settings) > 1:
-        for one in router.routers:  # no any(): every hit of recall asks
+        for one in router.routers:  # no any(): every hit runs this
             if not isinstance(one, CacheRouter):
                 return True
     return False
 
 
 def chosen_to_read(model: Model) -> str | None:
-    """Return the alias that routers choose to read from; None where one of them refuses to."""
-    # Where no tenant is active, a router may raise whatever it likes. Code names the alias there.
+    """Return the alias that routers choose to read from, or None if a router raises."""
+    # A router may raise anything if no tenant is active. There, code names the alias itself.
     with suppress(Exception):
         return router.db_for_read(model)
     return None
 
 
 def chosen_to_write(model: Model) -> str | None:
-    """Return the alias that routers choose to write to; None where one of them refuses to."""
+    """Return the alias that routers choose to write to, or None if a router raises."""
     with suppress(Exception):
         return router.db_for_write(model)
     return None
 
 
 def with_routes(dependencies: Sequence[Dependency]) -> Sequence[Dependency]:
-    """Return dependencies that say which databases routers have chosen for their tables."""
+    """Add the databases that routers have chosen for the dependencies' tables."""
     if not are_there_routers():
         return dependencies
     return [one._replace(tags=with_route_tags(one.database, one.tags)) for one in dependencies]
 
 
 def with_route_tags(database: str, tags: Sequence[str]) -> Sequence[str]:
-    """Return tags of a database, and behind them where routers send writes to their tables.
+    """Return the tags, followed by route tags: where routers send writes to their tables.
 
-    But of tables for which routers would not have chosen that database: code has named it.
+    A table has no route tag if routers would not have chosen ``database``: the code has named it.
     """
     homes = {tag: None for tag in tags if tag.startswith(ROUTE)}
     by_tag, connection = models_by_tag(tracked_models()), connections[database]
@@ -72,8 +72,8 @@ def with_route_tags(database: str, tags: Sequence[str]) -> Sequence[str]:
 
 
 def routes_in(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the tables whose database routers have chosen, each with that."""
-    for tag in reversed(tags):  # where with_route_tags() has put them
+    """Yield pairs of table and the alias that routers have chosen for it."""
+    for tag in reversed(tags):  # with_route_tags() has put them last
         if not tag.startswith(ROUTE):
             return
         table, _, home = tag.removeprefix(ROUTE).rpartition(":")
@@ -81,7 +81,7 @@ def routes_in(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def is_routed_the_same(unit: Unit, incarnation: str, tags: Sequence[str]) -> bool:
-    """Tell whether routers send the reader of an entry where they have sent its maker."""
+    """Return whether routers choose for the reader of an entry what they chose for its writer."""
     by_tag = models_by_tag(tracked_models())
     for table, home in routes_in(tags):
         model = by_tag.get(table_tag(table))
@@ -97,7 +97,7 @@ def is_routed_the_same(unit: Unit, incarnation: str, tags: Sequence[str]) -> boo
 
 
 def has_log(unit: Unit, database: str, incarnation: str) -> bool:
-    """Tell whether a database has a certain log; DatabaseError where it cannot be asked."""
+    """Return whether a database has a log of this incarnation. Database errors are raised."""
     unit.refresh(database)
     known = log_of(database).known
     return known is not None and known.incarnation == incarnation
@@ -106,12 +106,11 @@ def has_log(unit: Unit, database: str, incarnation: str) -> bool:
 def database_to_check(
     unit: Unit, database: str, incarnation: str, tags: Sequence[str]
 ) -> str | None:
-    """Return the alias whose log is to vouch for an entry that was made from ``database``.
+    """Return the alias whose log decides whether an entry made from ``database`` is valid.
 
-    None: the original cannot be asked, the copy has another log, which says nothing of it, or
-    routers send the reader to other data.
-    Code that names an alias by itself, with `using()`, is checked with the log of that alias where
-    the two are not copies of each other.
+    None: the primary cannot be read, or has another log, or routers send the reader to other data.
+    If code names an alias with `using()` and the two databases are not copies of each other, it is
+    that alias.
     """
     model = model_of(tags)
     if model is None:
@@ -130,14 +129,14 @@ def database_to_check(
 
 
 def model_of(tags: Iterable[str]) -> Model | None:
-    """Return a model whose table is among tags."""
+    """Return a model whose table is among the tags."""
     by_tag = models_by_tag(tracked_models())
     return next((by_tag[tag] for tag in tags if tag in by_tag), None)
 
 
 @lru_cache(maxsize=4)
 def models_by_tag(models: frozenset[Model]) -> Mapping[str, Model]:
-    """Return the models by the tags that every read of their tables has."""
+    """Return models by the tags that every read of their tables has."""
     return {
         tag(model._meta.db_table): model for model in models for tag in (table_tag, all_rows_tag)
     }

@@ -1,4 +1,7 @@
-"""The tags that an entry depends on: tables, rows, and the user's own."""
+"""The tags of dependencies: tables, rows, keys, and the tags that users name.
+
+The execute wrapper, triggers and invalidate() write them to the log; entries store them.
+"""
 
 from __future__ import annotations
 
@@ -13,40 +16,40 @@ from django.db.models import Model
 from cachelayers.invalidation.log import logger
 
 USER_TAG = "word:"
-# Of what was made of the time or of chance. It is never logged: it only says so of an entry.
+# A value that depends on the time or on chance. This tag is never logged.
 CLOCK = "clock:"
-# Which database a router has chosen for a table. Never logged either.
+# The database that a router has chosen for a table. Never logged either.
 ROUTE = "home:"
-# What the names in a database stand for: which tables a view reads, what a trigger writes.
+# The meaning of the names in a database: which tables a view reads, what a trigger writes.
 SCHEMA_TAG = "schema:"
 LONGEST_TAG = 255
 LONGEST_USER_TAG = 200
-LONGEST_KEY_TEXT = 100  # of a row; longer keys have no tag of their own
-MOST_ROW_TAGS = 100  # of one database; what has more depends on the whole tables
+LONGEST_KEY_TEXT = 100  # of a row; rows with longer keys have no tag of their own
+MOST_ROW_TAGS = 100  # of one database; with more, an entry depends on the whole tables
 
 
 def table_tag(table: str) -> str:
-    """Name everything in a table."""
+    """Return the tag of everything in a table."""
     return f"table:{fit(table, 150)}"
 
 
 def row_tag(table: str, key_text: str) -> str:
-    """Name one row, by the text of its primary key."""
+    """Return the tag of one row, by the text of its primary key."""
     return f"row:{fit(table, 150)}:{key_text}"
 
 
 def all_rows_tag(table: str) -> str:
-    """Name every row of a table: an entry with a row's tag has this one too."""
+    """Return the tag of all rows of a table. An entry with a row's tag has this one too."""
     return f"rows:{fit(table, 150)}"
 
 
 def route_tag(table: str, database: str) -> str:
-    """Name the database that a router sends the writes to a table to."""
+    """Return the tag that names the database to which a router sends a table's writes."""
     return f"{ROUTE}{fit(table, 150)}:{database}"
 
 
 def user_tag(word: object) -> str:
-    """Name a word of the user's; TypeError or ValueError for what is none."""
+    """Return the stored form of a user's tag. Raise TypeError or ValueError if it is not valid."""
     if not isinstance(word, str):
         raise TypeError(f"A tag is a string, not {word!r} ({type(word).__name__}).")
     if not word:
@@ -61,19 +64,19 @@ def user_tag(word: object) -> str:
 
 
 def user_tags(words: object) -> list[str]:
-    """Return the tags of several words; a lone string is the mistake it looks like."""
+    """Return the stored form of several tags. Raise TypeError for a single string."""
     if isinstance(words, str) or not isinstance(words, Iterable):
         raise TypeError(f"tags is {words!r}. Give a list of strings, as in tags=['homepage'].")
     return [user_tag(word) for word in words]
 
 
 def key_tag(alias: str, key: str) -> str:
-    """Name the entry under a key of a cache."""
+    """Return the tag of the entry under a key of a cache."""
     return f"key:{fit(f'{alias}:{key}', 250)}"
 
 
 def fit(text: str, length: int) -> str:
-    """Return the text, or where it is too long its beginning and a digest of all of it."""
+    """Return the text, or if it is too long, its beginning and a digest of the whole text."""
     if len(text) <= length:
         return text
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -81,23 +84,23 @@ def fit(text: str, length: int) -> str:
 
 
 def without_many_rows(tags: Sequence[str]) -> Sequence[str]:
-    """Return the tags, with the tables instead of the rows where those are too many."""
+    """Return the tags. If there are too many, tables replace rows."""
     if len(tags) <= MOST_ROW_TAGS:
         return tags
     return list(dict.fromkeys(table_instead_of_row(tag) for tag in tags))
 
 
 def table_instead_of_row(tag: str) -> str:
-    """Return the tag of the table whose row a tag names; every other tag as it is."""
+    """Return the tag of the row's table, and every other tag unchanged."""
     kind, _, rest = tag.partition(":")
     if kind == "rows":
         return f"table:{rest}"
     return f"table:{rest.partition(':')[0]}" if kind == "row" else tag
 
 
-MOST_DOUBTED_TAGS = 100  # words that are looked at, each of which takes a while
+MOST_DOUBTED_TAGS = 100  # comparing each tag takes a while
 NEAR = 0.75  # difflib's ratio; its default of 0.6 takes 'pages' for 'prices'
-MOST_REMEMBERED_TAGS = 10_000  # words may be made up as code runs; beyond, no more are remembered
+MOST_REMEMBERED_TAGS = 10_000  # code may build tags at run time; more are not remembered
 
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
@@ -108,16 +111,16 @@ _doubted_tags: set[str] = set()
 
 
 def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
-    """Declare, above a model, the words that every write to its table invalidates.
+    """Declare, above a model, the tags that every write to its table invalidates.
 
     >>> @invalidates("menu", "homepage")
     ... class Page(models.Model): ...
 
-    The model has to be tracked; a system check says so where it is not.
+    The model must be tracked. A system check reports models that are not.
     """
     tags = [user_tag(word) for word in words]
     if not tags:
-        raise TypeError("invalidates() names no word. Give at least one string.")
+        raise TypeError("invalidates() names no tag. Give at least one string.")
 
     def declare(model: ModelClass) -> ModelClass:
         for tag in tags:
@@ -128,38 +131,38 @@ def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
 
 
 def models_declaring(tag: str) -> list[type[Model]]:
-    """Return the models that declare the word of a tag."""
+    """Return the models that declare a tag."""
     declared = _models_by_user_tag.get(tag)
     return list(declared.values()) if declared else []
 
 
 def remember_user_tags(words: Iterable[str]) -> None:
-    """Remember words that code gives to what it keeps, so that operators can be told of them."""
+    """Remember the tags of stored entries, so that operators can be shown them."""
     if len(_stored_user_tags) < MOST_REMEMBERED_TAGS:
         _stored_user_tags.update(words)
 
 
 def remember_tags_of_function(words: Iterable[str]) -> None:
-    """Remember words that a decorator declares."""
+    """Remember the tags that a decorator declares."""
     if len(_tags_of_functions) < MOST_REMEMBERED_TAGS:
         _tags_of_functions.update(words)
 
 
 def known_user_tags() -> set[str]:
-    """Return the words that models and code declare, and those of entries stored here."""
+    """Return the tags that models and code declare, and those of entries stored by this process."""
     return _stored_user_tags | user_tags_in_code()
 
 
 def user_tags_in_code() -> set[str]:
-    """Return the words that stand in code: none that was made up as it ran."""
+    """Return the tags that are written in code, without those built at run time."""
     return _tags_of_functions | {tag.removeprefix(USER_TAG) for tag in _models_by_user_tag}
 
 
 def warn_of_misspelt_tag(word: str) -> None:
-    """Log that no code declares a word, but one that is nearly the same; once for each.
+    """Log that no code declares a tag, but a similar one; once for each.
 
-    Never an error: other processes may have stored entries with it. Words that were made up as code
-    ran are like each other, and say nothing.
+    This is no error: other processes may have stored entries with it. Tags that were built at run
+    time resemble each other, so they are not compared.
     """
     if (
         word in _doubted_tags
@@ -178,12 +181,12 @@ def warn_of_misspelt_tag(word: str) -> None:
 
 
 def forget_doubts() -> None:
-    """Warn of every word again; for tests."""
+    """Warn of every tag again; for tests."""
     _doubted_tags.clear()
 
 
 def declaring_models() -> list[type[Model]]:
-    """Return every model that declares words."""
+    """Return every model that declares tags."""
     found = {
         label: model for models in _models_by_user_tag.values() for label, model in models.items()
     }

@@ -1,4 +1,7 @@
-"""Which tables invalidate: those of the models that CACHELAYERS['TRACK'] names."""
+"""Find the tables whose writes invalidate: those of the models in CACHELAYERS['TRACK'].
+
+Triggers, the SQL analysis, explicit invalidation and the checks use it.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
 
 EVERYTHING = "*"
-LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # of databases that can have a log
-# Tables that Django writes for itself: a session or a log line changes with every request.
+LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # databases that can have a log
+# Django's own tables: a session or a log line changes with every request.
 BOOKKEEPING = frozenset({"admin", "contenttypes", "sessions", "cachelayers"})
 
 Model = type[models.Model]
 
 
 class KeyKind(Enum):
-    """How the text of a primary key in a row's tag is made."""
+    """How the tag of a row writes its primary key."""
 
     INTEGER = "integer"  # decimal
     TEXT = "text"  # as it is
@@ -33,7 +36,7 @@ class KeyKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TrackedTable:
-    """A table whose writes are logged. Without a kind of key its rows have no tags of their own."""
+    """A table whose writes are logged. Without a key kind, its rows have no tags of their own."""
 
     name: str
     key_column: str | None
@@ -41,7 +44,7 @@ class TrackedTable:
 
 
 class UnknownTarget(LookupError):
-    """A name in TRACK that is no app and no model."""
+    """A name in TRACK that is neither an app nor a model."""
 
 
 NO_TABLES: Mapping[str, TrackedTable] = {}
@@ -53,16 +56,16 @@ def tracked_models() -> frozenset[Model]:
 
 
 def tracked_tables(database: str) -> Mapping[str, TrackedTable]:
-    """Return the tables whose writes are logged where a database has them, by name.
+    """Return the tables whose writes are logged in a database, by name.
 
-    Not those that routers would migrate: a tenant, a replica or another team's database has tables
-    that nobody migrates from here, and they change all the same.
+    They do not depend on allow_migrate of routers: the tables of a tenant, a replica or another
+    team's database change although this project does not migrate them.
     """
     return _tracked_tables(package_settings().TRACK, database)
 
 
 def tracked_databases() -> list[str]:
-    """Return the aliases of DATABASES in which routers let tracked tables be made."""
+    """Return the aliases of DATABASES for which routers allow tracked tables."""
     return [
         database
         for database in connections
@@ -71,14 +74,14 @@ def tracked_databases() -> list[str]:
 
 
 def log_database() -> str:
-    """Return the alias of the database whose log holds the words and keys."""
+    """Return the alias of the database whose log holds user tags and keys."""
     return DEFAULT_DB_ALIAS
 
 
 def models_named(target: str) -> list[Model]:
-    """Return the models that one name in TRACK stands for; UnknownTarget where there is none.
+    """Return the models that one name in TRACK stands for. Raise UnknownTarget if there are none.
 
-    Of all apps, also where a test has some of them only: their tables are there, and change.
+    This includes apps that a test has removed from INSTALLED_APPS: their tables still change.
     """
     if target == EVERYTHING:
         return [
@@ -114,7 +117,7 @@ def _tracked_models(track: tuple[str, ...]) -> frozenset[Model]:
 
 
 def models_known_by(target: str) -> list[Model]:
-    """Return the models that one name in TRACK stands for; a check tells of those that are none."""
+    """Return the models that one name in TRACK stands for. A check reports unknown names."""
     try:
         return models_named(target)
     except UnknownTarget:
@@ -122,7 +125,7 @@ def models_known_by(target: str) -> list[Model]:
 
 
 def concrete_models(model: Model) -> Iterator[Model]:
-    """Yield the model whose table it is, and those of its parents: a read joins them."""
+    """Yield the model that owns the table, and its parents, which a read joins."""
     concrete = model._meta.concrete_model
     if concrete is not None and not concrete._meta.swapped:
         yield concrete
@@ -133,7 +136,7 @@ def concrete_models(model: Model) -> Iterator[Model]:
 
 @lru_cache(maxsize=1)
 def tables_of_all_models() -> Mapping[str, str]:
-    """Return the tables of all models, tracked or not, by their names alone in lower case."""
+    """Return the tables of all models, tracked or not, by lower-case name without a schema."""
     tables = (model._meta.db_table for label in apps.all_models for model in models_of_app(label))
     return {without_schema(table).lower(): table for table in tables}
 
@@ -141,7 +144,7 @@ def tables_of_all_models() -> Mapping[str, str]:
 @lru_cache(maxsize=64)
 def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, TrackedTable]:
     if database not in connections.settings:
-        return NO_TABLES  # Django's own connection to the server, by which it makes test databases
+        return NO_TABLES  # Django's connection that creates test databases
     vendor = connections[database].vendor
     if vendor not in LOGGED_VENDORS:
         return NO_TABLES
@@ -152,7 +155,7 @@ def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, Track
 
 
 def tracked_table_of(model: Model, vendor: str) -> TrackedTable:
-    """Return a model's table; two models may share one, and then have the same key."""
+    """Return a model's table. Two models may share one, and then have the same key."""
     key = model._meta.pk
     kind = kind_of(key, vendor) if key is not None else None
     return TrackedTable(
@@ -161,7 +164,7 @@ def tracked_table_of(model: Model, vendor: str) -> TrackedTable:
 
 
 def without_schema(table: str) -> str:
-    """Return a table's name without a schema that was written into it, as in `"public"."t"`.
+    """Return a table's name without a schema that is part of it, as in `"public"."t"`.
 
     >>> without_schema('"public"."t"')
     't'
@@ -170,9 +173,9 @@ def without_schema(table: str) -> str:
 
 
 def kind_of(key: models.Field[Any, Any], vendor: str) -> KeyKind | None:
-    """Return how a key is written in tags, or None where text and key need not be one to one.
+    """Return how tags write a key, or None if several texts may stand for the same key.
 
-    MySQL compares text without case and trailing spaces, and so does a collation of the user's.
+    MySQL, and some collations, compare text without case and trailing spaces.
     """
     while isinstance(key, models.ForeignKey):
         key = key.target_field

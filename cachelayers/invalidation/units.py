@@ -1,7 +1,7 @@
-"""Units of work: a request, a task, a command or a block that sees the log at one position.
+"""Units of work: a request, task, command or block that reads the log at one position.
 
-Used by lookup and by the wrapper that notices reads and writes. A unit is in the context, so that
-async code and threads that were started with the context copied share it.
+The execute wrapper and recalls use the current unit. It is in the context, so that async code and
+threads that were started with a copy of the context share it.
 """
 
 from __future__ import annotations
@@ -28,71 +28,71 @@ from cachelayers.invalidation.transactions import Transaction, transaction_of
 from cachelayers.utils.counters import heartbeat
 from cachelayers.utils.locks import ForkSafeLock, cache_of
 
-NOWHERE = Reading("", NEVER)  # no log vouches for what was read there
-MOST_DEPENDENCIES = 500  # dependencies that a unit notes before it merges them
-# After which a unit reads the log again: some last as long as a process.
+NOWHERE = Reading("", NEVER)  # no log can confirm such a read
+MOST_DEPENDENCIES = 500  # so many dependencies, then they are merged
+# Then a unit reads the log again: some units last as long as a process.
 LONGEST_READING_SECONDS = 5.0
-AGE_SECONDS = 1.0  # after which a response that is streamed is too old for its unit's position
+AGE_SECONDS = 1.0  # then the position is too old for a response that is still streamed
 
 
 class Moment(NamedTuple):
-    """A transaction that may not have ended yet: one that has written to tracked tables, say."""
+    """A transaction, such as one that has written to tracked tables, which may have ended since."""
 
     transaction: Transaction
     number: int
 
     def is_gone(self) -> bool:
-        """Tell whether it has ended."""
+        """Return whether it has ended."""
         return self.transaction.number != self.number or not self.transaction.is_open()
 
 
 class Unit:
-    """What one unit of work has read of the logs, and which of them it has written to."""
+    """What one unit of work has read of the logs, and which databases it has written to."""
 
-    # No compute of another thread can have begun it: a request is one, or a task.
+    # It is a request or a task, so no computation in another thread can have begun it.
     is_independent = False
-    # It has ended, though a thread or task that it started still has it in its context.
+    # It has ended, but a thread or task that it started may still have it in its context.
     has_ended = False
     # Its position is too old: each recall within it is a unit of its own, and reads the log.
     is_over = False
 
     def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
-        """Begin; nothing is read before the first recall. ``request``: what it answers, if any."""
+        """``request``: the request that this unit answers, if any."""
         self.parent = parent
         self.request: Any = request
         if request is None and parent is not None:
             self.request = parent.request
         self.is_independent |= request is not None or (parent is not None and parent.is_independent)
-        # Nobody has noticed what was read before it.
+        # It was begun for one recall: reads before it were not tracked.
         self.is_of_one_recall = False
-        self.began = time.monotonic()  # what was looked at before does not count
+        self.began = time.monotonic()  # looks at the bus before this time are too old
         self.reads_again_at = time.monotonic() + LONGEST_READING_SECONDS
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
-        self.refreshed: set[str] = set()  # databases whose log was read since they were written to
+        self.refreshed: set[str] = set()  # databases whose log was read after the last write
         self._dirt: dict[str, Moment] = {}
-        self._unreadable: dict[str, tuple[Moment, str]] = {}  # and why
+        self._unreadable: dict[str, tuple[Moment, str]] = {}  # with the reason
         self._dependencies: list[Dependency] = []
-        # By database: the number of the transaction that it began in, and tags that were read there
-        # when the log was not.
+        # By database: the number of the transaction in which the unit began, and the tags that were
+        # read in it before the log was.
         self._transactions_before: dict[str, int] = {}
         self._unpositioned_tags: dict[str, dict[str, None]] = {}
         self._caches: dict[tuple[int, str], BaseCache] = {}
-        # It has read what was not committed then: nobody else may see what is made of it.
+        # It has read uncommitted data: values made from that must not be shared.
         self.has_read_unshareable = False
-        # Outside of any recall it has run what is not understood: what is shown may be of it.
+        # Outside of any recall it has run a statement that could not be analysed.
         self.has_read_unknown = False
         for connection in connections.all(initialized_only=True):
             transaction = transaction_of(connection)
             if transaction.is_open():
-                # What it reads may be older than what is known now.
+                # Its reads may be older than the known position.
                 self._began_with.pop(connection.alias, None)
                 self._transactions_before[connection.alias] = transaction.number
             if transaction.is_dirty:
                 self._dirt[connection.alias] = Moment(transaction, transaction.number)
 
     def cache(self, alias: str) -> BaseCache:
-        """Return the cache of an alias, of which each thread has an object.
+        """Return this thread's cache object of an alias.
 
         Django's handler looks for an event loop each time, which takes longer than a hit in memory.
         """
@@ -103,28 +103,26 @@ class Unit:
         return found
 
     def forget_caches(self) -> None:
-        """Ask Django for them again."""
         self._caches.clear()
 
     def end(self) -> None:
-        """Answer nothing any more."""
         self.has_ended = True
         self.grow_old()
 
     def grow_old(self) -> None:
-        """Be of no use any more to what goes on within it for long."""
+        """Make each later recall within this unit a unit of its own."""
         self.is_over = True
         self.began = math.inf
 
     def needs_refresh(self, database: str) -> bool:
-        """Tell whether refresh() would read the log."""
+        """Return whether refresh() would read the log."""
         self.forget_old_readings()
         return self.is_over or database not in self.refreshed
 
     def forget_old_readings(self) -> None:
-        """Have the log read again, if it was read some seconds ago.
+        """Have the log read again after a few seconds.
 
-        A command may be a loop that works off a queue; nobody knows the names of all of them.
+        A command may be a loop that works off a queue, and such commands cannot be listed by name.
         """
         now = time.monotonic()
         if now >= self.reads_again_at:
@@ -132,15 +130,15 @@ class Unit:
             self.refreshed.clear()
 
     def refresh(self, database: str) -> None:
-        """Read the log, if that was not done yet since the unit began or wrote.
+        """Read the log, unless that was done since the unit began or last wrote.
 
-        Not within a transaction that has written: the ids of its own rows in the log may be given
-        to others after a rollback, and would seem to have been read.
+        Not within a transaction that has written: after a rollback, other rows may get the ids of
+        its rows in the log, and these would count as read.
         """
         if self.needs_refresh(database) and not is_written_to(connections[database]):
             self._read_log(database)
 
-    @async_unsafe  # the loop's connections tell nothing of the transactions in which data is read
+    @async_unsafe  # the event loop has other connections than the code that reads the data
     def _read_log(self, database: str) -> None:
         connection = connections[database]
         self._refuse_again(connection)
@@ -158,15 +156,15 @@ class Unit:
         prune_occasionally(database)
 
     def _refuse_again(self, connection: BaseDatabaseWrapper) -> None:
-        """Raise LogUnreadable in a transaction in which that was raised: it costs a statement."""
+        """Raise LogUnreadable again, without a statement, in a transaction that has raised it."""
         moment, reason = self._unreadable.get(connection.alias, (None, ""))
         if moment is not None and not moment.is_gone():
             raise LogUnreadable(reason)
 
     def position(self, database: str) -> Reading:
-        """Return the position with which everything is stored that this unit reads from now on.
+        """Return the position with which everything that this unit reads is stored.
 
-        It never moves: what was read before a later refresh may be older than it.
+        It never moves: data that was read before a later refresh may be older than that.
         """
         found = self._positions.get(database)
         if found is None:
@@ -175,7 +173,7 @@ class Unit:
         return found
 
     def positions_around(self, database: str) -> list[Reading]:
-        """Return those of the units around this one, which may have read what it was given."""
+        """Return the positions of the outer units, which may have read what this one was passed."""
         found, unit = [], self.parent
         while unit is not None:
             if (reading := unit._positions.get(database)) is not None:
@@ -184,11 +182,11 @@ class Unit:
         return found
 
     def confirm(self, dependency: Dependency) -> Dependency:
-        """Return what an entry that was just found valid depends on, as of this unit's position.
+        """Return a valid entry's dependency at this unit's position.
 
-        Nothing that its tags name has changed in between: it would be made the same now. With its
-        own older position, what is made around it would count as overtaken by the very change that
-        it is made anew for, and would not be kept until the inner ones are made anew too.
+        None of its tags has changed in between. With its own older position, an outer value would
+        count as invalid because of the change for which it is computed again, and would not be
+        stored until the inner entries are computed again too.
         """
         reading = self._positions.get(dependency.database)
         if (
@@ -200,10 +198,10 @@ class Unit:
         return dependency._replace(position=reading.watermark)
 
     def note_read(self, connection: BaseDatabaseWrapper, tags: Sequence[str]) -> None:
-        """Before a read of tracked tables outside of any recall: what is made of it depends on it.
+        """Before a read of tracked tables outside of any recall: remember its tags.
 
-        Reads no log where the unit began within a transaction, as each does in a test: mostly
-        nothing is ever made of it. The log is read when something is.
+        If the unit began within a transaction, as in every test, the log is not read now. It is
+        read when a value that depends on the read is computed, which is rare.
         """
         database = connection.alias
         self.has_read_unshareable |= is_written_to(connection)
@@ -219,14 +217,14 @@ class Unit:
         if reading := self._began_with.get(database):
             self._positions.setdefault(database, reading)
             return
-        with suppress(DatabaseError):  # the read itself will tell
+        with suppress(DatabaseError):  # the read itself will raise it
             self.refresh(database)
-        self._positions.setdefault(database, NOWHERE)  # nothing made of it can be stored
+        self._positions.setdefault(database, NOWHERE)  # values made from it cannot be stored
 
     def _position_of_earlier_reads(self, database: str, reading: Reading) -> Reading:
-        """Return the position of what was read before the log was.
+        """Return the position of reads that preceded the log's reading.
 
-        Within one transaction of SQLite all that is read is of one moment, the log too.
+        Within one transaction of SQLite, all reads see the same state, also that of the log.
         """
         connection = connections[database]
         began_in = self._transactions_before[database]
@@ -239,7 +237,8 @@ class Unit:
     ) -> None:
         """Remember what was read outside of any recall, or by an outermost one.
 
-        What is made of it later, such as a fragment of a page, depends on it without reading again.
+        A value that is computed later, such as a fragment, depends on it although it does not read
+        it again.
         """
         self._dependencies.extend(dependencies)
         self.has_read_unshareable |= not is_shareable
@@ -247,7 +246,7 @@ class Unit:
             self._merge_dependencies()
 
     def dependencies(self) -> list[Dependency]:
-        """Return all that was read since the unit began, and in those around it."""
+        """Return what this unit and the outer ones have read."""
         for database, tags in list(self._unpositioned_tags.items()):
             self._dependencies.append(Dependency(database, *self.position(database), list(tags)))
             tags.clear()
@@ -258,26 +257,26 @@ class Unit:
         ]
 
     def _merge_dependencies(self) -> None:
-        with _merging:  # in place: what another thread adds meanwhile stands behind it
+        with _merging:  # in place: other threads append meanwhile
             count = len(self._dependencies)
             self._dependencies[:count] = merge(self._dependencies[:count])
 
     def has_read_uncommitted(self) -> bool:
-        """Tell whether it, or one around it, has read what was not committed then."""
+        """Return whether this unit or an outer one has read uncommitted data."""
         unit: Unit | None = self
         while unit is not None and not unit.has_read_unshareable:
             unit = unit.parent
         return unit is not None
 
     def may_depend_on_unknown(self) -> bool:
-        """Tell whether it, or one around it, has read what nobody can tell changes of."""
+        """Return whether this unit or an outer one has run a statement that was not analysed."""
         unit: Unit | None = self
         while unit is not None and not unit.has_read_unknown:
             unit = unit.parent
         return unit is not None
 
     def note_write(self, connection: BaseDatabaseWrapper) -> None:
-        """Have the log read again before the next recall, and none while the transaction lasts."""
+        """Have the log read again before the next recall, and not while the transaction is open."""
         transaction = transaction_of(connection)
         unit: Unit | None = self
         while unit is not None:
@@ -287,7 +286,7 @@ class Unit:
             unit = unit.parent
 
     def is_dirty(self) -> bool:
-        """Tell whether a transaction that is still open has written to tracked tables."""
+        """Return whether a transaction that is still open has written to tracked tables."""
         if not self._dirt:  # as almost always
             return False
         for database, dirt in list(self._dirt.items()):
@@ -297,22 +296,22 @@ class Unit:
 
 
 class OwnUnit(Unit):
-    """The unit of a task: nothing that goes on elsewhere has begun it."""
+    """The unit of a task: no computation elsewhere has begun it."""
 
     is_independent = True
 
 
 class CommandUnit(OwnUnit):
-    """The unit of a command, which may be a worker that takes one task after the other for days.
+    """The unit of a command, which may be a worker that runs tasks for days.
 
-    Nobody can list the commands that do. So each recall within one is a unit of its own, and this
+    Such commands cannot be listed. So each recall within this unit is a unit of its own, and this
     one only remembers what was read.
     """
 
     is_over = True
 
     def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
-        """Begin; what was looked at before never counts."""
+        """Begin; earlier looks at the bus never count."""
         super().__init__(parent, request)
         self.began = math.inf
 
@@ -337,7 +336,7 @@ def merge(dependencies: Iterable[Dependency]) -> list[Dependency]:
 _unit: ContextVar[Unit | None] = ContextVar("cachelayers_unit", default=None)
 
 
-# Return the innermost unit of work, if there is one. The method itself: every hit in memory asks.
+# The innermost unit of work, or None. The method itself, because every hit in memory calls it.
 current_unit = _unit.get
 
 
@@ -345,10 +344,9 @@ _running: dict[int, Unit] = {}
 
 
 def running_units() -> list[Unit]:
-    """Return the units that what a thread of no unit reads may belong to: all there are.
+    """Return all units to which a read in a thread without a unit may belong: all of them.
 
-    A thread that was started without the context cannot be told from one that has nothing to do
-    with any of them.
+    A thread that was started without the context may work for any of them.
     """
     return list(_running.values())
 
@@ -364,19 +362,19 @@ setting_changed.connect(forget_caches, dispatch_uid="cachelayers.invalidation.fo
 
 
 def living_unit() -> Unit | None:
-    """Return the innermost unit of work, if there is one that has not ended."""
+    """Return the innermost unit of work that has not ended, or None."""
     unit = _unit.get()
     return None if unit is None or unit.has_ended else unit
 
 
 @contextmanager
 def unit_of_work(request: Any = None, *, kind: type[Unit] = Unit) -> Iterator[Unit]:
-    """Begin a unit of work. Requests, tasks and management commands begin one by themselves.
+    """Begin a unit of work. Requests, tasks and management commands begin one automatically.
 
-    Everything that recall() gives within it reflects, for every tracked table it was made from,
-    what had been committed before the unit began, and the unit's own writes. Long-running loops
-    open one for each turn. Works around async code as well. ``request``: what it answers, and
-    ``kind``: of unit; both are for those who begin one by themselves.
+    Every value that recall() returns within it reflects, for every tracked table, what was
+    committed before the unit began, and the unit's own writes. Long-running loops open one for each
+    turn. It also works around async code. ``request`` (the one that is answered) and ``kind`` (the
+    class of unit) are for code that begins units automatically.
     """
     unit = begin_unit(request, kind)
     try:
@@ -387,7 +385,7 @@ def unit_of_work(request: Any = None, *, kind: type[Unit] = Unit) -> Iterator[Un
 
 
 def begin_unit(request: Any = None, kind: type[Unit] = Unit) -> Unit:
-    """Begin a unit that ends elsewhere than it begins, by end_unit()."""
+    """Begin a unit that end_unit() ends elsewhere."""
     unit = kind(_unit.get(), request)
     _running[id(unit)] = unit
     return unit
@@ -395,7 +393,7 @@ def begin_unit(request: Any = None, kind: type[Unit] = Unit) -> Unit:
 
 @contextmanager
 def within_unit(unit: Unit) -> Iterator[None]:
-    """Work within a unit that has begun."""
+    """Run the block within a unit that has begun."""
     token = _unit.set(unit)
     try:
         yield
@@ -404,7 +402,7 @@ def within_unit(unit: Unit) -> Iterator[None]:
 
 
 def end_unit(unit: Unit) -> None:
-    """End a unit; once is enough."""
+    """End a unit. Further calls do nothing."""
     if _running.pop(id(unit), None) is not None:
         unit.end()
         if heartbeat.is_asleep:
@@ -413,7 +411,7 @@ def end_unit(unit: Unit) -> None:
 
 @contextmanager
 def some_unit() -> Iterator[Unit]:
-    """Give the current unit, or where there is none of use, one for this block."""
+    """Yield the current unit, or a new one for the block if there is none or it is too old."""
     unit = _unit.get()
     if unit is not None and not unit.is_over:
         yield unit
@@ -425,5 +423,5 @@ def some_unit() -> Iterator[Unit]:
 
 
 def is_written_to(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a connection's open transaction has written to tracked tables."""
+    """Return whether a connection's open transaction has written to tracked tables."""
     return transaction_of(connection).is_dirty

@@ -1,4 +1,7 @@
-"""The main flow: get an entry, or compute and store it."""
+"""Recall a value: get a valid entry, or compute and store it.
+
+`@cached`, fragments and pages call this package. It uses the Django cache of the alias.
+"""
 
 from cachelayers.lookup.batches import Requested, peek_many, recall_many_after_peeking
 from cachelayers.lookup.calls import (

@@ -1,6 +1,7 @@
-"""Recall many entries at once: one bulk read, and one bulk write of those that were missing.
+"""Recall many entries at once, with one bulk read and one bulk write.
 
-They are one to others too: one caller computes what is missing, under one lease for all of it.
+Lists of fragments use it. For other callers the batch is one computation: one caller computes all
+missing entries, under a single lease.
 """
 
 from __future__ import annotations
@@ -50,16 +51,16 @@ from cachelayers.utils.tracing import (
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """One entry of a batch. All of a batch are kept in one cache, for the same time."""
+    """One entry of a batch. All entries of a batch have the same cache and the same timeout."""
 
     policy: Policy
     compute: Callable[[], Any]
-    stored: Any = NOT_READ  # what was read there before
-    traced: TracedRecall | None = None  # where it is followed
+    stored: Any = NOT_READ  # what an earlier read returned
+    traced: TracedRecall | None = None  # if it is traced
 
 
 def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
-    """Do as peek() does for many keys, in one bulk read."""
+    """Do peek() for many keys, in one bulk read."""
     unit = current_unit()
     if unit is None or unit.is_over or unit.is_dirty():
         return [(MISS, NOT_READ)] * len(keys)
@@ -77,14 +78,14 @@ def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
 
 
 def recall_many_after_peeking(wanted: Sequence[Requested]) -> list[Any]:
-    """Return the values of a batch, those that are missing computed and stored together."""
+    """Return the values of a batch. Compute and store together those that are missing."""
     with some_unit() as unit:
         found: list[Any] = run(recall_steps(wanted, unit))
         return found
 
 
 def recall_steps(wanted: Sequence[Requested], unit: Unit) -> Steps:
-    """Get the values, from the cache or by computing them."""
+    """Get the values from the cache, or compute them."""
     if active_traces:
         wanted = [
             replace(one, traced=begin_recall(one.policy.alias, one.policy.key)) for one in wanted
@@ -108,7 +109,7 @@ def recall_steps(wanted: Sequence[Requested], unit: Unit) -> Steps:
 
 
 def find_many(wanted: Sequence[Requested], unit: Unit) -> Steps:
-    """Look for valid entries, in what was read of them before or in one bulk read."""
+    """Find valid entries among those read before, and read the others in bulk."""
     unread = [one.policy.key for one in wanted if one.stored is NOT_READ]
     stored = read_many(wanted[0].policy.alias, unread) if unread else {}
     found = []
@@ -119,7 +120,7 @@ def find_many(wanted: Sequence[Requested], unit: Unit) -> Steps:
 
 
 def traced_as(one: Requested, steps: Steps) -> Steps:
-    """Carry out steps as those of one entry, where that is followed."""
+    """Run steps as part of one entry's trace, if it is traced."""
     if one.traced is None:
         return (yield from steps)
     with within_recall(one.traced):
@@ -127,7 +128,7 @@ def traced_as(one: Requested, steps: Steps) -> Steps:
 
 
 def note_served(wanted: Sequence[Requested], found: Sequence[Found], outcome: str) -> None:
-    """Count and follow what is served; ``outcome``: of what is fresh."""
+    """Count and trace the entries that are served. ``outcome``: that of the fresh ones."""
     for one, state in zip(wanted, found, strict=True):
         if state.envelope is not None:
             with within_recall(one.traced):
@@ -136,9 +137,9 @@ def note_served(wanted: Sequence[Requested], found: Sequence[Found], outcome: st
 
 
 def compute_batch(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
-    """Compute what is missing or stale, or leave that to another caller that is about it.
+    """Compute what is missing or stale, unless another caller is computing it.
 
-    Where nothing is missing, nobody waits: what is stale is served while one caller refreshes.
+    If nothing is missing, nobody waits: one caller refreshes, and the others get stale values.
     """
     batch = policy_of_batch(wanted)
     may_wait = any(one.state is State.MISSING for one in found)
@@ -164,10 +165,10 @@ def compute_batch_with_lease(
     unit: Unit,
     lease: Lease | None,
 ) -> Steps:
-    """Compute what is still missing or stale; without the lease, only if something is missing.
+    """Compute what is still missing or stale. Without the lease, only if something is missing.
 
-    Where all are served stale and one cannot be computed, the lease is kept, as that of a single
-    entry is: nobody tries again before it runs out.
+    If all entries can be served stale and one cannot be computed, the lease is kept until it runs
+    out, so that nobody tries again before.
     """
     may_wait = any(one.state is State.MISSING for one in found)
     failures: list[Exception] = []
@@ -183,22 +184,22 @@ def compute_batch_with_lease(
 
 
 def policy_of_batch(wanted: Sequence[Requested]) -> Policy:
-    """Return what stands for a batch where its lease and its flight are asked for."""
+    """Return the policy under which a batch's lease and flight are named."""
     keys = "\0".join([one.policy.key for one in wanted]).encode("utf-8", "surrogatepass")
     digest = blake2b(keys, digest_size=16).hexdigest()
     return replace(wanted[0].policy, key=f"fragments:{digest}")
 
 
 def take_lease(batch: Policy) -> Steps:
-    """Return the lease, or None where another caller has it."""
+    """Return the lease, or None if another caller has it."""
     lease = Lease()
     return lease if (yield TakeLease(batch, lease.token, lease.seconds)) else None
 
 
 def wait_for_lease(batch: Policy, wanted: Sequence[Requested], unit: Unit) -> Steps:
-    """Wait until another process has made the batch, or its lease is free; return that then.
+    """Wait until another process has computed the batch or its lease is free; return that lease.
 
-    Looks at one entry.
+    It polls the first entry of the batch.
     """
     deadline = time.monotonic() + package_settings().LEASE_SECONDS
     pause, polls_without_holder, lease = FIRST_PAUSE_SECONDS, 0, None
@@ -215,7 +216,7 @@ def wait_for_lease(batch: Policy, wanted: Sequence[Requested], unit: Unit) -> St
 
 
 def find_again(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
-    """Return what is there now, after others may have stored some; also past a memory layer."""
+    """Read again what others may have stored meanwhile, past the process's own memory."""
     stored = read_many(wanted[0].policy.alias, [one.policy.key for one in wanted], shared=True)
     now = []
     for one, before in zip(wanted, found, strict=True):
@@ -225,7 +226,7 @@ def find_again(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) 
 
 
 def compute_missing(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
-    """Compute, after having waited, what is still missing; and serve what is stale."""
+    """After waiting, compute what is still missing, and serve the rest."""
     note_served(wanted, found, "joined")
     values = [one.value for one in found]
     missing = [number for number, one in enumerate(found) if one.state is State.MISSING]
@@ -241,9 +242,9 @@ def compute_missing(wanted: Sequence[Requested], found: Sequence[Found], unit: U
 def compute_and_store(
     wanted: Sequence[Requested], found: Sequence[Found], unit: Unit, failures: list[Exception]
 ) -> Steps:
-    """Compute what is not fresh, one after the other, and store all of it in one bulk write.
+    """Compute one by one what is not fresh, and store it in one bulk write.
 
-    ``failures``: gets what was raised for those that are served stale.
+    ``failures`` collects the exceptions of entries that are served stale instead.
     """
     values: list[Any] = []
     entries: dict[str, Envelope] = {}
@@ -266,14 +267,14 @@ def compute_and_store(
             values.append(value)
             if envelope is not None:
                 entries[one.policy.key] = envelope
-    finally:  # what was made before one that failed is good
+    finally:  # entries computed before a failure are valid
         if entries:
             yield StoreMany(wanted[0].policy, entries)
     return values
 
 
 class StoreMany(CacheStep):
-    """Put envelopes under their keys."""
+    """Store envelopes under their keys."""
 
     operation = "set_many"
 
@@ -283,7 +284,7 @@ class StoreMany(CacheStep):
 
 
 def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
-    """Return what is stored under keys; ``shared``: past the memory of this process."""
+    """Return what is stored under keys. ``shared``: past the memory of this process."""
     cache = cache_of(alias)
     get = getattr(cache, "get_many_shared", cache.get_many) if shared else cache.get_many
     try:
@@ -292,7 +293,7 @@ def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[
     except cache_errors() as error:
         report(alias, "get_many", error)
         return {}
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+    except Exception as error:  # noqa: BLE001 - a decoder may raise anything: a miss
         raise_if_callers(error)
         report_unreadable(alias, error)
         return {} if len(keys) == 1 else read_singly(alias, keys, shared=shared)
@@ -300,7 +301,7 @@ def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[
 
 
 def read_singly(alias: str, keys: Sequence[str], *, shared: bool) -> dict[str, Any]:
-    """Return what can be read, where one of several values cannot."""
+    """Read keys one by one, after one of several values could not be decoded."""
     found: dict[str, Any] = {}
     for key in keys:
         found.update(read_many(alias, [key], shared=shared))

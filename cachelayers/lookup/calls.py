@@ -1,4 +1,7 @@
-"""Get a value from a cache, or compute and store it; compute it ahead of its readers."""
+"""The public calls: recall, refresh, invalidate a key, warm, and their async forms.
+
+`flow` yields the steps; this module runs them within a unit of work.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ Value = TypeVar("Value")
 
 
 class Options(TypedDict, total=False):
-    """What every recall may be given; for type checkers."""
+    """The options of every recall, for type checkers."""
 
     timeout: Timeout
     stale: float
@@ -62,19 +65,19 @@ def recall(
 ) -> Value:
     """Return the value under ``key``, or compute and store it.
 
-    ``timeout``: seconds for which it is fresh; None: as long as nothing that it was made from
-    changes. ``stale``: seconds after that in which it is still served to others while the caller
-    that found it so computes it anew. ``tags``: words that invalidate() may name. ``using``: an
-    alias of CACHES. With ``capture=False`` only its words and its key invalidate it.
+    ``timeout``: seconds for which it is fresh; None: until something that it depends on changes.
+    ``stale``: seconds after that during which other callers still get it, while one caller computes
+    it again. ``tags``: tags that invalidate() may name. ``using``: an alias of CACHES. With
+    ``capture=False``, only its tags and its key invalidate it.
 
-    What ``compute`` raises is raised here, and nothing is stored. Raises TypeError or ValueError
-    for arguments that mean nothing.
+    Exceptions of ``compute`` are raised, and nothing is stored. Raises TypeError or ValueError for
+    invalid arguments.
     """
     return recall_by(make_policy(key, compute, timeout, stale, tags, using, capture), compute)
 
 
 def recall_by(policy: Policy, compute: Callable[[], Value]) -> Value:
-    """Do as recall() does, with a policy that was made and checked already."""
+    """Do recall() with a policy that was checked already."""
     value, stored = peek(policy.alias, policy.key)
     if value is MISS:
         return recall_after_peeking(policy, compute, stored)
@@ -83,7 +86,7 @@ def recall_by(policy: Policy, compute: Callable[[], Value]) -> Value:
 
 
 def recall_after_peeking(policy: Policy, compute: Callable[[], Value], stored: Any) -> Value:
-    """Do as recall() does where a look into the cache has found nothing of use but ``stored``."""
+    """Do recall() after peek() has returned ``stored``."""
     with some_unit() as unit:
         value: Value = run(recall_steps(policy, compute, unit, stored))
         return value
@@ -109,7 +112,7 @@ async def arecall(
     using: str | None = None,
     capture: bool = True,
 ) -> Any:
-    """Do as recall() does, without blocking the event loop; ``compute`` may be async."""
+    """Do recall() without blocking the event loop. ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with some_unit() as unit:
         return await arun(recall_steps(policy, compute, unit))
@@ -125,9 +128,9 @@ def refresh(
     using: str | None = None,
     capture: bool = True,
 ) -> Value:
-    """Compute and store, whatever the cache holds; the arguments are recall()'s.
+    """Compute and store the value, without reading the cache. The arguments are recall()'s.
 
-    In a unit of its own: what it reads is what is there now.
+    It runs in its own unit of work, so that it reads the present data.
     """
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with unit_of_work() as unit:
@@ -155,7 +158,7 @@ async def arefresh(
     using: str | None = None,
     capture: bool = True,
 ) -> Any:
-    """Do as refresh() does, without blocking the event loop; ``compute`` may be async."""
+    """Do refresh() without blocking the event loop. ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with unit_of_work() as unit:
         return await arun(compute_and_store(policy, compute, unit))
@@ -168,32 +171,32 @@ def invalidate_key(key: str, using: str | None = None) -> None:
 
 
 async def ainvalidate_key(key: str, using: str | None = None) -> None:
-    """Do as invalidate_key() does, in async code."""
+    """Do invalidate_key() in async code."""
     await sync_to_async(invalidate_key)(key, using)
 
 
 def warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bool:
-    """Compute and store an entry, or wait until another caller has; tell whether it was this one.
+    """Compute and store an entry, or wait until another caller has. Return whether this one did.
 
-    The arguments are recall()'s; ``compute`` may be async. In a unit of work of its own.
+    The arguments are recall()'s; ``compute`` may be async. It runs in its own unit of work.
     """
     policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
         steps = warm_steps(policy, compute, unit)
-        # On an event loop of its own, where the compute needs one.
+        # An async computation gets its own event loop.
         is_async = iscoroutinefunction(compute)
         return bool(async_to_sync(arun)(steps) if is_async else run(steps))
 
 
 def is_warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bool:
-    """Tell whether recall() with these arguments would find a fresh entry. Computes nothing."""
+    """Return whether recall() with these arguments would find a fresh entry. Computes nothing."""
     policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
         return bool(run(is_warm_steps(policy, unit)))
 
 
 def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
-    """Check what was given, as recall() does."""
+    """Check the options, as recall() does."""
     return make_policy(
         key,
         compute,
@@ -206,13 +209,13 @@ def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
 
 
 def is_warm_steps(policy: Policy, unit: Unit) -> Steps:
-    """Look for a fresh entry that outlives this process, where one can."""
+    """Look for a fresh entry, if possible in a layer that outlives this process."""
     shared = getattr(policy.cache, "has_shared_layers", False)
     return (yield from find(policy, unit, shared=shared)).state is State.FRESH
 
 
 def warm_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Compute, unless another caller of this or another process does so just now."""
+    """Compute the value, unless another caller of this or another process is computing it."""
     flight, is_mine = begin_or_join(policy.name)
     if not is_mine:
         yield from recall_steps(policy, compute, unit)
@@ -231,29 +234,29 @@ def warm_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
         complete(policy.name, flight)
 
 
-def add_rows_of_argument(capture: Capture, given: object) -> bool:
-    """Depend on the rows in an argument. Tell whether these, and its spelling, say all of it."""
-    given = without_laziness(given)
-    if isinstance(given, Model):
-        return add_instance(capture, given)
+def add_rows_of_argument(capture: Capture, argument: object) -> bool:
+    """Add the rows in an argument. Return whether the rows and the canonical form say all of it."""
+    argument = without_laziness(argument)
+    if isinstance(argument, Model):
+        return add_instance(capture, argument)
     try:
-        canonical_form(given)
+        canonical_form(argument)
     except Unsaved:
         mistrust_draft([capture])
         return False
     except (Unstable, RecursionError):
-        return False  # nobody knows what it is made of
-    are_clear = [add_instance(capture, row) for row in rows_in(given)]
+        return False  # its dependencies are unknown
+    are_clear = [add_instance(capture, row) for row in rows_in(argument)]
     return all(are_clear)
 
 
-def holds_draft(given: object) -> bool:
-    """Tell whether an argument is, or holds, a row that was not read from a database."""
-    given = without_laziness(given)
-    if isinstance(given, Model):
-        return is_draft(given)
+def holds_draft(argument: object) -> bool:
+    """Return whether an argument is, or holds, an instance that was not read from a database."""
+    argument = without_laziness(argument)
+    if isinstance(argument, Model):
+        return is_draft(argument)
     try:
-        canonical_form(given)
+        canonical_form(argument)
     except Unsaved:
         return True
     except (Unstable, RecursionError):

@@ -1,10 +1,11 @@
-"""The flow of a recall, as steps: fresh, stale, missing. Carried out by recall; does no I/O itself.
+"""The flow of a recall, as steps. `calls` runs them; this module does no I/O itself.
 
-Fresh: return it. Stale: one caller refreshes it, and everybody else gets it at once. Missing or
-invalid: one caller of each process asks for the lease, and one process computes.
+A fresh entry is returned. For a stale one, one caller refreshes it and the others get it as it is.
+For a missing or invalid one, one caller of each process asks for the lease, and one process
+computes.
 
-A refresh runs where its caller stands, not in a thread and not after the response: only there are
-the language, the tenant and the settings of the database session known to be right.
+A refresh runs in the caller, not in a thread and not after the response: only there are the
+language, the tenant and the database session's settings certainly right.
 """
 
 from __future__ import annotations
@@ -48,19 +49,17 @@ from cachelayers.lookup.tokens import shows_token
 from cachelayers.utils.single_flight import Flight, begin_or_join, complete
 from cachelayers.utils.tracing import active_traces, pop_layer, tracing_recall
 
-FIRST_PAUSE_SECONDS = 0.005  # between two looks whether another process has stored the entry
+FIRST_PAUSE_SECONDS = 0.005  # between two polls for an entry that another process computes
 LONGEST_PAUSE_SECONDS = 0.05
-# A lease that cannot be had and that nobody has: a cache that is down and says so to nobody.
+# A lease that cannot be taken although nobody holds it: the cache is down and raises no error.
 POLLS_WITHOUT_HOLDER = 3
-ROUNDS = 3  # of waiting for others whose values are not valid for this caller
+ROUNDS = 3  # of waiting for other callers whose values are not valid for this one
 
 
 class State(Enum):
-    """How an entry was found."""
-
     FRESH = auto()
     STALE = auto()
-    MISSING = auto()  # or invalid, or dead
+    MISSING = auto()  # or invalid, or past its stale time
 
 
 class Found(NamedTuple):
@@ -79,37 +78,35 @@ class Lease:
     """The right to compute, from the moment it is asked for."""
 
     def __init__(self) -> None:
-        """Begin now."""
         self.token = uuid4().hex
         self.seconds = package_settings().LEASE_SECONDS
         self._began = time.monotonic()
 
     def is_young(self) -> bool:
-        """Tell whether it cannot have run out yet: then nobody else has it."""
+        """Return whether it cannot have run out yet: then nobody else has it."""
         return time.monotonic() - self._began < self.seconds / 2
 
 
 def recall_steps(
     policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any = NOT_READ
 ) -> Steps:
-    """Return the flow of a recall, followed where somebody follows.
+    """Return the steps of a recall, traced if a trace is active.
 
-    ``stored``: what was read in its place before.
+    ``stored``: what an earlier read of the key returned.
     """
     steps = recall_value(policy, compute, unit, stored)
     return traced(policy, steps) if active_traces else steps
 
 
 def traced(policy: Policy, steps: Steps) -> Steps:
-    """Trace a flow."""
     with tracing_recall(policy.alias, policy.key):
         return (yield from steps)
 
 
 def recall_value(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) -> Steps:
-    """Get the value, from the cache or by computing it."""
+    """Get the value from the cache, or compute it."""
     if unit.is_dirty():
-        # Others may not see what this transaction has written, and it is not to see what they do.
+        # Others must not see what this transaction has written, and it must not read their entries.
         return (yield from compute_untracked(policy, compute, unit))
     found = yield from find(policy, unit, stored=stored)
     if found is OUTDATED:
@@ -123,7 +120,7 @@ def recall_value(policy: Policy, compute: Callable[[], Any], unit: Unit, stored:
 
 
 def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = NOT_READ) -> Steps:
-    """Look for a valid entry; one that is used hands its tags to the recall around this one."""
+    """Look for a valid entry. One that is used passes its tags to the recall around this one."""
     envelope: Envelope | None
     if stored is NOT_READ:
         if active_traces:
@@ -150,10 +147,10 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = NOT_
 def refresh_or_serve(
     policy: Policy, compute: Callable[[], Any], unit: Unit, stale: Envelope
 ) -> Steps:
-    """Refresh a stale entry in the caller's own time, if nobody else does; else serve it stale.
+    """Refresh a stale entry within this call, unless another caller does; otherwise serve it.
 
-    One that cannot be computed is served stale too, and keeps its lease: nobody tries again before
-    that runs out.
+    If it cannot be computed, it is served stale and the lease is kept until it runs out, so that
+    nobody tries again before.
     """
     lease = Lease()
     if not (yield TakeLease(policy, lease.token, lease.seconds)):
@@ -161,7 +158,7 @@ def refresh_or_serve(
         return stale.value
     keeps_lease = False
     try:
-        # Somebody may have refreshed it between the caller's look at it and the lease.
+        # Another caller may have refreshed it after this one read it.
         found = yield from find(policy, unit, shared=True)
         if found.envelope is not None and found.state is State.FRESH:
             note_found(policy, found.envelope, "waited")
@@ -180,7 +177,7 @@ def refresh_or_serve(
 
 
 def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Compute a missing entry, or wait for the one caller of this process that does."""
+    """Compute a missing entry, or wait for the caller of this process that computes it."""
     for _ in range(ROUNDS):
         flight, is_mine = begin_or_join(policy.name)
         if is_mine:
@@ -194,7 +191,7 @@ def compute_once(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Step
             note_found(policy, found.envelope, "joined")
             return found.value
         if not flight.is_stored:
-            break  # it failed, or may not be shared: no use to queue up behind the next one
+            break  # it failed, or its value is not shared
     return (yield from compute_and_store(policy, compute, unit))
 
 
@@ -221,7 +218,7 @@ def compute_with_lease(
         lease = Lease()
         has_lease = yield TakeLease(policy, lease.token, lease.seconds)
     try:
-        # Somebody may have stored it between the miss and the lease.
+        # Another caller may have stored it between the miss and the lease.
         found = yield from find(policy, unit, shared=True)
         if found.envelope is not None:
             flight.is_stored = True
@@ -234,18 +231,18 @@ def compute_with_lease(
 
 
 def release_lease(policy: Policy, lease: Lease) -> Steps:
-    """Drop the lease, if it is still this caller's: it may have run out meanwhile."""
+    """Delete the lease, if this caller still holds it: it may have run out."""
     if lease.is_young() or (yield ReadLease(policy)) == lease.token:
         yield DropLease(policy)
 
 
 def compute_untracked(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Compute without storing; what is around it depends on the same."""
+    """Compute without storing. Recalls around this one get the same dependencies."""
     capture = Capture(unit, collects=policy.collects)
     began = time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-    refuse_response(f"recall({policy.key!r})", value)  # in tests too, which mostly come this way
+    refuse_response(f"recall({policy.key!r})", value)  # most tests come this way too
     note_computed(policy, capture, time.perf_counter() - began, is_storable=False)
     return value
 
@@ -253,7 +250,7 @@ def compute_untracked(policy: Policy, compute: Callable[[], Any], unit: Unit) ->
 def compute_and_store(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight | None = None
 ) -> Steps:
-    """Compute the value, and store it with what it was made of."""
+    """Compute the value, and store it with its dependencies."""
     value, envelope = yield from make_entry(policy, compute, unit)
     if envelope is not None:
         is_stored = yield StoreEntry(policy, envelope)
@@ -263,7 +260,7 @@ def compute_and_store(
 
 
 def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
-    """Compute the value; return it with its entry, or None where that is not worth storing."""
+    """Compute the value. Return it with its entry, or with None if it must not be stored."""
     capture = Capture(unit, collects=policy.collects)
     for database, tags in policy.dependencies():
         if (yield FixPosition(unit, database)):
@@ -274,7 +271,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     with capturing(capture):
         value = yield Compute(compute)
         yield EvaluateLazyQuerysets(policy, value)
-        # A fragment looks for all kinds of secrets itself.
+        # A fragment searches for all kinds of secrets itself.
         if policy.accepts is None and shows_token(value, unit.request):
             capture.is_unstorable = True
             warn_of_token_once()
@@ -289,7 +286,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
 
 
 def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
-    """Tell whether anybody may, and can, use the value that was computed."""
+    """Return whether the computed value may be shared and can be found again."""
     if capture.is_unstorable or policy.timeout == 0 or unit.is_dirty():
         return False
     if capture.asks_clock and policy.timeout is None:
@@ -303,7 +300,7 @@ def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
 def make_envelope(
     policy: Policy, value: Any, capture: Capture, began: float, seconds: float
 ) -> Envelope:
-    """Return the entry. Its time runs from when it began to be made: its data may be as old."""
+    """Return the entry. Its timeout counts from the start of the computation."""
     fresh_until = None if policy.timeout is None else began + policy.timeout
     dead_until = None if fresh_until is None else fresh_until + policy.stale
     dependencies = with_routes(capture.dependencies())

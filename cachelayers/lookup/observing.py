@@ -1,4 +1,7 @@
-"""Tell whoever wants to know what recalls do: the counts, a trace, the signals. Used by flow."""
+"""Count and trace what recalls do, and send the signals.
+
+The flow calls it at each outcome.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ INFINITE = float("inf")
 
 
 def note_found(policy: Policy, envelope: Envelope, outcome: str) -> None:
-    """An entry is served. ``outcome``: "fresh" or "stale", "joined" or "waited"."""
+    """Record that an entry is served. ``outcome``: "fresh", "stale", "joined" or "waited"."""
     cell = cell_of_cache(policy.alias)
     if outcome == "fresh":
         cell.fresh += 1
@@ -28,7 +31,7 @@ def note_found(policy: Policy, envelope: Envelope, outcome: str) -> None:
     elif outcome == "stale":
         cell.stale += 1
         cell.saved_seconds += seconds_of(envelope)
-    elif outcome == "joined":  # nothing is saved: it took as long as computing
+    elif outcome == "joined":  # waiting took as long as computing
         cell.joined += 1
     else:
         cell.waited += 1
@@ -37,7 +40,7 @@ def note_found(policy: Policy, envelope: Envelope, outcome: str) -> None:
 
 
 def trace_found(alias: str, envelope: Envelope, outcome: str) -> None:
-    """Follow a recall that is served an entry, if it is followed."""
+    """Trace a recall that is served an entry."""
     if (recall := traced_recall()) is not None:
         recall.outcome, recall.seconds = outcome, seconds_of(envelope)
         recall.layer = pop_layer() or first_layer(alias)
@@ -46,11 +49,11 @@ def trace_found(alias: str, envelope: Envelope, outcome: str) -> None:
 
 
 def note_peeked(alias: str, key: str, stored: Any) -> None:
-    """A fresh entry is served, which was found in the shortest way."""
+    """Record a fresh entry that peek() has found."""
     cell = cell_of_cache(alias)
     seconds = stored[SECONDS]
     cell.fresh += 1
-    # Whoever can write to the cache can write nonsense.
+    # Other programs may write anything to the cache.
     if type(seconds) is float and 0 <= seconds < INFINITE:
         cell.saved_seconds += seconds
     if active_traces:
@@ -59,13 +62,13 @@ def note_peeked(alias: str, key: str, stored: Any) -> None:
 
 
 def note_missed(envelope: Envelope | None) -> None:
-    """There is no entry, or it has expired."""
+    """Record that there is no entry, or that it has expired."""
     if (recall := traced_recall()) is not None and not recall.why_missed:
         recall.why_missed = "absent" if envelope is None else "expired"
 
 
 def note_invalid(policy: Policy, dependency: Dependency) -> None:
-    """What an entry was made from has changed."""
+    """Record that a dependency of an entry has changed."""
     recall = traced_recall()
     if recall is None and not entry_invalidated.receivers:
         return
@@ -78,7 +81,7 @@ def note_invalid(policy: Policy, dependency: Dependency) -> None:
 
 
 def note_computed(policy: Policy, capture: Capture, seconds: float, *, is_storable: bool) -> None:
-    """A value was computed; ``is_storable``: others may use it, and so it is stored next."""
+    """Record that a value was computed. ``is_storable``: it is stored next."""
     cell = cell_of_cache(policy.alias)
     cell.computed += 1
     cell.computing_seconds += seconds
@@ -99,13 +102,13 @@ def note_computed(policy: Policy, capture: Capture, seconds: float, *, is_storab
 
 
 def seconds_of(envelope: Envelope) -> float:
-    """Return what it took to compute an entry: 0 where somebody has written nonsense there."""
+    """Return how long an entry took to compute, or 0 if its data is malformed."""
     seconds: Any = envelope.seconds
     return seconds if type(seconds) is float and 0 <= seconds < INFINITE else 0.0
 
 
 def age_of(envelope: Envelope) -> float | None:
-    """Return how long ago an entry began to be computed."""
+    """Return the seconds since an entry's computation began."""
     created: Any = envelope.created
     return time.time() - created if type(created) is float else None
 
@@ -116,7 +119,7 @@ def tags_in(dependencies: Iterable[Dependency]) -> Sequence[Tag]:
 
 
 def first_layer(alias: str) -> str:
-    """Return who has answered where nobody said so: the first layer, whose hits say nothing."""
+    """Return the first layer, whose hits are not traced, or the alias itself."""
     options = settings.CACHES.get(alias, {}).get("OPTIONS", {})
     layers = options.get("LAYERS", ()) if isinstance(options, dict) else ()
     return str(layers[0]) if layers else alias

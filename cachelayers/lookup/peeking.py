@@ -1,6 +1,6 @@
-"""The shortest way to a fresh, valid entry: one get, and nothing else to wait for.
+"""The shortest way to a fresh, valid entry: one get of the cache.
 
-What it does not find, the flow does, with what was read here.
+Every recall tries it first. After a miss, the flow goes on with what was read here.
 """
 
 from __future__ import annotations
@@ -26,10 +26,8 @@ from cachelayers.utils.tracing import active_traces, pop_layer
 
 
 class Peeked(Enum):
-    """What is no value."""
-
     MISS = auto()
-    NOT_READ = auto()  # the cache was not asked
+    NOT_READ = auto()  # the cache was not read
 
 
 MISS: Final = Peeked.MISS
@@ -37,17 +35,17 @@ NOT_READ: Final = Peeked.NOT_READ
 
 
 def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any]:
-    """Return the value under a key if it is fresh and valid, else MISS; and what was read there.
+    """Return the value under a key if it is fresh and valid, or MISS; and what was read.
 
-    What recall() would find out in more steps is a MISS: a stale entry, one that is older than what
-    this process has read of the log, a transaction that has written. ``is_shown_only``: nothing
-    that may be kept is made of the value, but by a capture that is told of it.
+    A stale entry, an entry older than this process's knowledge of the log, and a transaction that
+    has written count as MISS: recall() handles them in more steps. ``is_shown_only``: nothing is
+    stored that depends on the value, except by captures that get its tags.
     """
     unit = current_unit()
     if unit is None or unit.is_over or unit.is_dirty():
         return MISS, NOT_READ
     if active_traces:
-        pop_layer()  # of an earlier look
+        pop_layer()  # of an earlier read
     try:
         if running_captures:
             with own_read():
@@ -57,7 +55,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     except cache_errors() as error:
         report(alias, "get", error)
         return MISS, None
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+    except Exception as error:  # noqa: BLE001 - a decoder may raise anything: a miss
         raise_if_callers(error)
         report_unreadable(alias, error)
         return MISS, None
@@ -68,8 +66,8 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
 
 
 def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
-    """Return the value in what was read, if it is fresh and known to be valid; else MISS."""
-    # is_envelope(), in place: a call takes a tenth of what all of this takes.
+    """Return the value of what was read if it is fresh and known to be valid; otherwise MISS."""
+    # is_envelope(), inlined: a call would add a tenth to the time of this function.
     if (
         type(stored) not in ENVELOPE_TYPES
         or len(stored) != LENGTH
@@ -83,7 +81,7 @@ def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
             return MISS
         if not are_valid(unit, dependencies):
             return MISS
-    except (TypeError, ValueError):  # it was tampered with
+    except (TypeError, ValueError):  # malformed
         return MISS
     if running_captures or not is_shown_only:
         found = [Dependency(*dependency) for dependency in dependencies]
@@ -92,7 +90,7 @@ def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
 
 
 def are_valid(unit: Unit, dependencies: Any) -> bool:
-    """Tell whether an entry is valid, by what one reading of the log for the unit has told."""
+    """Return whether an entry is valid, after one reading of the log for the unit."""
     unit.forget_old_readings()
     is_routed = are_there_routers()
     for made_from, incarnation, position, tags in dependencies:
@@ -117,12 +115,12 @@ def are_valid(unit: Unit, dependencies: Any) -> bool:
 
 
 def refresh(unit: Unit, database: str | None) -> bool:
-    """Read the log for a unit that has not done so; tell whether it could."""
+    """Read the log for a unit, and return whether that was possible."""
     if database is None or database not in connections.settings:
         return False
     try:
         unit.refresh(database)
-    except DatabaseError:  # the flow says what it means
+    except DatabaseError:  # the flow reports it
         return False
     return database in unit.refreshed
 
@@ -130,7 +128,7 @@ def refresh(unit: Unit, database: str | None) -> bool:
 def pass_on_dependencies(
     unit: Unit, dependencies: Iterable[Dependency], *, is_shown_only: bool = False
 ) -> None:
-    """Have what is made around an entry, or after it, depend on what that was made of."""
+    """Add an entry's dependencies to the captures around it, and to the unit."""
     confirmed = [unit.confirm(dependency) for dependency in dependencies]
     for capture in listening_captures():
         for dependency in confirmed:

@@ -1,4 +1,7 @@
-"""What one recall was asked for, checked; and the report of what it survives."""
+"""The checked options of one recall, and the reports of errors that it survives.
+
+Every recall makes one; the flow and its steps read it.
+"""
 
 from __future__ import annotations
 
@@ -24,45 +27,45 @@ from cachelayers.utils.text import without_secrets
 
 
 class Unset(Enum):
-    """An enumeration of one, for type checkers."""
+    """An enumeration with one member, for type checkers."""
 
     UNSET = auto()
 
 
-UNSET: Final = Unset.UNSET  # "not given", where None means "for ever"
+UNSET: Final = Unset.UNSET  # "not passed", where None means "no end"
 Timeout = float | None | Unset
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Where an entry is kept, how long, and what it depends on beside what is captured."""
+    """Where an entry is stored, for how long, and its dependencies beside the captured ones."""
 
     alias: str
     key: str
     timeout: float | None  # seconds
-    stale: float  # seconds after the timeout in which it may be served while it is refreshed
+    stale: float  # seconds after the timeout during which it may be served stale
     user_tags: tuple[str, ...]
     collects: bool
-    # Whether a valid value is one that the caller can use; None: each is.
+    # Whether the caller can use a valid value; None: always.
     accepts: Callable[[Any], bool] | None = None
 
     @property
     def cache(self) -> BaseCache:
-        """Return the cache; one object per thread."""
+        """Return this thread's cache object."""
         return cache_of(self.alias)
 
     @property
     def name(self) -> tuple[str, str]:
-        """Return what tells one entry of this process from another."""
+        """Return what identifies the entry within this process."""
         return self.alias, self.key
 
     @property
     def lease_key(self) -> str:
-        """Return the key of the right to compute the entry."""
+        """Return the key of the lease."""
         return f"{self.key}{LEASE_SUFFIX}"
 
     def dependencies(self) -> list[tuple[str, list[str]]]:
-        """Return the tags it has whatever is read, by database: its key, words, words' tables."""
+        """Return the tags that do not depend on reads, by database: key, tags, tags' tables."""
         found = {log_database(): [key_tag(self.alias, self.key), *self.user_tags]}
         for tag in self.user_tags:
             for model in models_declaring(tag):
@@ -72,7 +75,7 @@ class Policy:
         return list(found.items())
 
     def lifetime(self) -> float | None:
-        """Return for how many seconds the cache is to keep it."""
+        """Return for how many seconds the cache keeps the entry."""
         return None if self.timeout is None else self.timeout + self.stale
 
 
@@ -85,7 +88,7 @@ def make_policy(
     using: str | None,
     capture: bool,
 ) -> Policy:
-    """Check what recall was given; TypeError or ValueError, with the key, for what is wrong."""
+    """Check the arguments of recall(). TypeErrors and ValueErrors name the key."""
     if not isinstance(key, str) or not key:
         raise TypeError(f"A key is a string that is not empty, not {key!r}.")
     if not callable(compute):
@@ -104,7 +107,7 @@ def make_policy(
 
 
 def cap_timeout(where: str, timeout: Timeout, stale: float) -> float | None:
-    """Return how long an entry is fresh, of what was given; ``where`` begins an error's message."""
+    """Return how long an entry is fresh. ``where`` begins an error's message."""
     settings = package_settings()
     chosen = settings.TIMEOUT if timeout is UNSET else timeout
     check_times(where, chosen, stale)
@@ -113,12 +116,12 @@ def cap_timeout(where: str, timeout: Timeout, stale: float) -> float | None:
 
 @lru_cache(maxsize=1024)
 def cached_user_tags(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tags of words; most calls give the same ones again and again."""
+    """Return the stored form of tags; most calls pass the same ones."""
     return tuple(user_tags(words))
 
 
 def check_times(where: str, timeout: float | None, stale: float) -> None:
-    """Raise TypeError or ValueError for times that mean nothing; ``where`` begins the message."""
+    """Raise TypeError or ValueError for invalid times. ``where`` begins the message."""
     for name, seconds in (("timeout", timeout), ("stale", stale)):
         if seconds is None and name == "timeout":
             continue
@@ -155,13 +158,13 @@ def report(alias: str, operation: str, error: BaseException) -> None:
 
 
 def report_failed_refresh(policy: Policy, error: Exception) -> None:
-    """Count and log an exception of the user's code, while its stale value is served on."""
+    """Count and log an exception of the user's code. The stale value is served."""
     counts.add(policy.alias, "failed_refreshes")
     logger.error("recall(%r): its refresh failed.", policy.key, exc_info=error)
 
 
 def has_lost_transaction(error: Exception) -> bool:
-    """Tell whether a statement failed in the caller's transaction, which cannot go on then."""
+    """Return whether a statement failed in the caller's transaction, which cannot go on then."""
     return isinstance(error, django.db.Error) and any(
         connection.in_atomic_block for connection in connections.all(initialized_only=True)
     )

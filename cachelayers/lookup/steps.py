@@ -1,6 +1,6 @@
-"""What a recall does to the world, step by step: each in a way that blocks and one that does not.
+"""The steps of a recall that do I/O, each with a blocking and an async form.
 
-The flow in `flow` yields steps; `calls` has them carried out.
+The flow in `flow` yields them; `calls` runs them.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import Step
 from cachelayers.utils.single_flight import Flight
 
-# As most values are, and all fragments without holes.
+# Most values, and all fragments without holes.
 WITH_NOTHING_TO_READ = frozenset({NoneType, bool, int, float, str, bytes, SafeString})
 OF_ONE_VISITOR = (HttpResponseBase, HttpRequest, SessionBase, BaseStorage)
 
 
 class Nowhere:
-    """A file that nothing is written to."""
+    """A file that discards everything."""
 
     def write(self, data: bytes) -> None:
-        """Drop it."""
+        """Discard the data."""
 
 
 class ResponseFound(TypeError):
@@ -51,23 +51,22 @@ class ResponseFound(TypeError):
 
 
 class Evaluator(pickle.Pickler):
-    """Goes where a cache will go, and stops at what no cache may be given."""
+    """Visits what a cache will pickle, and stops at objects that must not be cached."""
 
     def reducer_override(self, one: Any) -> Any:
-        """Look at what is neither a plain value nor a container."""
         if isinstance(one, OF_ONE_VISITOR):
             raise ResponseFound(type(one).__name__)
         return NotImplemented
 
 
 def refuse_response(where: str, value: object) -> None:
-    """Raise TypeError for a response or request: it is one visitor's, with cookies and tokens."""
+    """Raise TypeError for a response or request, which holds one visitor's cookies and tokens."""
     if isinstance(value, OF_ONE_VISITOR):
         raise response_error(where, type(value).__name__)
 
 
 def response_error(where: str, name: str) -> TypeError:
-    """Return the error that says what to do instead."""
+    """Return the error that names the alternatives."""
     return TypeError(
         f"{where} made a value with a response, request or session in it ({name}). That is one"
         " visitor's: it holds cookies, a CSRF token, maybe a name. Cache what it is made from; or"
@@ -76,11 +75,11 @@ def response_error(where: str, name: str) -> TypeError:
 
 
 def evaluate(where: str, value: object) -> None:
-    """Run the queries in a value and use its lazy objects, which keep what they have read.
+    """Run the queries in a value and evaluate its lazy objects, which then keep the result.
 
-    Raises what the database does, and TypeError for a response or request in it; ``where`` begins
-    its text. By pickling it, which goes where a cache will go: a walk through attributes would end
-    in the managers of models, and with them in all of the site.
+    Database errors are raised, and TypeError for a response or request in the value; ``where``
+    begins its message. The value is pickled to do so, because that visits what a cache will store:
+    a walk through attributes would reach the managers of models, and through them the whole site.
     """
     if type(value) in WITH_NOTHING_TO_READ:
         return
@@ -90,18 +89,18 @@ def evaluate(where: str, value: object) -> None:
         raise
     except ResponseFound as found:
         raise response_error(where, str(found)) from None
-    except Exception:  # noqa: BLE001, S110 - anything: the cache will say so, or not pickle it at all
+    except Exception:  # noqa: BLE001, S110 - the cache will report it
         pass
 
 
-FIRST_LOOK_SECONDS = 0.002  # an async caller looks whether a flight has landed
+FIRST_LOOK_SECONDS = 0.002  # an async caller polls whether a flight has completed
 
 
 Steps = Generator[Step, Any, Any]
 
 
 class CacheStep:
-    """A call of the cache; one that fails is answered by ``when_down``."""
+    """A call of the cache. After an error, the answer is ``when_down``."""
 
     operation = ""
     when_down: Any = None
@@ -126,7 +125,7 @@ class CacheStep:
             return self._explain(error)
 
     def read(self, answer: Any) -> Any:
-        """Return what the flow makes of the cache's answer."""
+        """Convert the cache's answer for the flow."""
         return answer
 
     def _explain(self, error: BaseException) -> Any:
@@ -135,11 +134,11 @@ class CacheStep:
 
 
 class ReadEntry(CacheStep):
-    """Get the envelope under the key, or None.
+    """Read the envelope under the key, or None.
 
-    ``shared``: past the memory of this process, where it is one layer of several. What is there is
-    known to be outdated, and another process may have stored a newer one. Such a second look is not
-    counted: it would make each value that is computed two misses.
+    ``shared``: past the memory of this process, if that is one layer of several: the memory's entry
+    is known to be outdated, and another process may have stored a newer one. This second read is
+    not counted, because it would count each computed value as two misses.
     """
 
     operation = "get"
@@ -152,7 +151,7 @@ class ReadEntry(CacheStep):
     def run(self) -> Envelope | None:
         try:
             return unpack_envelope(super().run())
-        except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+        except Exception as error:  # noqa: BLE001 - a decoder may raise anything: a miss
             self._report(error)
         return None
 
@@ -169,7 +168,7 @@ class ReadEntry(CacheStep):
 
 
 class StoreEntry(CacheStep):
-    """Put an envelope under the key. Tell whether that could be tried."""
+    """Store an envelope under the key. The answer is whether the cache took the call."""
 
     operation = "set"
     when_down = False
@@ -182,7 +181,7 @@ class StoreEntry(CacheStep):
 
 
 class TakeLease(CacheStep):
-    """Ask for the right to compute the entry. A cache that is down grants it to everybody."""
+    """Ask for the lease. A cache that is down grants it to everybody."""
 
     operation = "add"
     when_down = True
@@ -192,17 +191,15 @@ class TakeLease(CacheStep):
 
 
 class ReadLease(CacheStep):
-    """Get the token of the lease's holder."""
+    """Read the token of the lease's holder."""
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy, policy.lease_key)
-        # A lease is no value: a look at it is neither a hit nor a miss.
+        # Reading a lease counts neither as a hit nor as a miss.
         self.operation = "get_shared" if hasattr(policy.cache, "get_shared") else "get"
 
 
 class DropLease(CacheStep):
-    """Give the lease back."""
-
     operation = "delete"
 
     def __init__(self, policy: Policy) -> None:
@@ -210,7 +207,7 @@ class DropLease(CacheStep):
 
 
 class DatabaseStep:
-    """A look at the log; one that fails, in a broken transaction say, is answered by False."""
+    """A read of the log. After an error, as in a broken transaction, the answer is False."""
 
     def __init__(self, unit: Unit, database: str) -> None:
         self.unit, self.database = unit, database
@@ -228,16 +225,16 @@ class DatabaseStep:
         return bool(await sync_to_async(self.run)())
 
     def look(self) -> bool:
-        """Look, with statements if need be."""
-        raise LookupError  # each kind of look has its own
+        """Do the read, with statements if necessary."""
+        raise LookupError  # subclasses define it
 
     def is_known(self) -> bool:
-        """Tell whether no statement is needed."""
+        """Return whether no statement is necessary."""
         raise LookupError
 
 
 class FixPosition(DatabaseStep):
-    """Have a position in a log, before anything is read that will be stored with it."""
+    """Fix the unit's position in a log, before data is read that will be stored with it."""
 
     def look(self) -> bool:
         self.unit.refresh(self.database)
@@ -249,7 +246,7 @@ class FixPosition(DatabaseStep):
 
 
 class CheckDependency(DatabaseStep):
-    """Ask whether nothing that an entry depends on has changed since it was made."""
+    """Check that nothing that an entry depends on has changed since it was computed."""
 
     def __init__(self, unit: Unit, dependency: Dependency) -> None:
         super().__init__(unit, dependency.database)
@@ -276,8 +273,6 @@ class CheckDependency(DatabaseStep):
 
 
 class Compute:
-    """Make the value."""
-
     def __init__(self, compute: Callable[[], Any]) -> None:
         self.compute = compute
 
@@ -297,7 +292,7 @@ class Compute:
 
 
 class EvaluateLazyQuerysets:
-    """Have a value read what it has left for later; refuse one that no cache may be given."""
+    """Evaluate what a value would read later. Refuse values that must not be cached."""
 
     def __init__(self, policy: Policy, value: object) -> None:
         self.where, self.value = f"recall({policy.key!r})", value
@@ -308,12 +303,12 @@ class EvaluateLazyQuerysets:
     async def arun(self) -> None:
         try:
             evaluate(self.where, self.value)
-        except SynchronousOnlyOperation:  # a query that is to be run, as in few values
+        except SynchronousOnlyOperation:  # a query has to be run, which is rare
             await sync_to_async(evaluate)(self.where, self.value)
 
 
 class AwaitFlight:
-    """Wait until a flight has landed, or for so long."""
+    """Wait until a flight has completed, or for some seconds."""
 
     def __init__(self, flight: Flight, seconds: float) -> None:
         self.flight, self.seconds = flight, seconds
@@ -323,7 +318,7 @@ class AwaitFlight:
             self.flight.completed.wait(self.seconds)
 
     async def arun(self) -> None:
-        # Looked at, not waited for: the flight may be one of another thread or event loop.
+        # Polled, because the flight may belong to another thread or event loop.
         end = time.monotonic() + self.seconds
         pause = FIRST_LOOK_SECONDS
         while not self.flight.completed.is_set() and time.monotonic() < end:
@@ -332,8 +327,6 @@ class AwaitFlight:
 
 
 class Sleep:
-    """Let some time pass."""
-
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
@@ -345,7 +338,7 @@ class Sleep:
 
 
 def dependencies_of(envelope: Envelope) -> Sequence[Dependency] | None:
-    """Return what an envelope depends on, or None where it was tampered with."""
+    """Return an envelope's dependencies, or None if they are malformed."""
     try:
         return [Dependency(*one) for one in envelope.dependencies]
     except TypeError:

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 def adapt_to_vendor(apps: Any, schema_editor: Any) -> None:
-    """Give the log what an index or a column of Django's cannot say."""
+    """Add what Django's indexes and columns cannot express."""
     vendor = schema_editor.connection.vendor
     if vendor == "postgresql":
         # A transaction logs a tag once, and a refresh reads from a position on.
@@ -16,7 +16,7 @@ def adapt_to_vendor(apps: Any, schema_editor: Any) -> None:
             " ON cachelayers_invalidation (position, tag)"
         )
     if vendor == "mysql":
-        # "Home" and "home" are two tags, also where the database compares text without case.
+        # "Home" and "home" are two tags, even if the database compares text without case.
         schema_editor.execute(
             "ALTER TABLE cachelayers_invalidation MODIFY tag VARCHAR(255)"
             " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
@@ -24,7 +24,7 @@ def adapt_to_vendor(apps: Any, schema_editor: Any) -> None:
 
 
 def begin_log(apps: Any, schema_editor: Any) -> None:
-    """Write the state's one row."""
+    """Insert the state's only row."""
     state = apps.get_model("cachelayers", "LogState")
     alias = schema_editor.connection.alias
     state.objects.using(alias).create(pk=1, incarnation=uuid4().hex, floor=0)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import migrations, models
 
-# Names in Python may differ in case alone, and MySQL may compare text without it.
+# Names in Python may differ in case only, and MySQL may ignore case.
 NAMES = {
     "cachelayers_statistics": {"cache": 100, "layer": 100},
     "cachelayers_timing": {"kind": 20, "name": 255},
@@ -12,7 +12,7 @@ NAMES = {
 
 
 def compare_exactly(apps: Any, schema_editor: Any) -> None:
-    """Have MySQL tell apart what differs in case."""
+    """Make MySQL compare names exactly."""
     if schema_editor.connection.vendor != "mysql":
         return
     for table, columns in NAMES.items():

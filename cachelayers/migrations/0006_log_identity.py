@@ -3,8 +3,8 @@ from typing import Any
 
 from django.db import migrations, models
 
-# A row has the id of the transaction that writes it. One that comes with a copy of another log, by
-# a dump of the data alone or by a publication, would mean nothing here.
+# A row stores the id of the transaction that writes it. A row copied from another log, by a
+# data-only dump or by a publication, would have a meaningless id here.
 POSTGRES = """
 DELETE FROM cachelayers_invalidation;
 ALTER TABLE cachelayers_invalidation DROP CONSTRAINT cachelayers_invalidation_pkey;
@@ -32,9 +32,9 @@ CREATE UNIQUE INDEX cachelayers_log_position ON cachelayers_invalidation (positi
 
 
 def begin_elsewhere(apps: Any, schema_editor: Any) -> None:
-    """Have the log begin anew, on MySQL with ids that no other database's log has.
+    """Restart the log, on MySQL with ids that no other database's log has.
 
-    Then its rows and those of a dump of the data alone do not meet.
+    Then its rows do not collide with those of a data-only dump.
     """
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(POSTGRES, None)
@@ -45,7 +45,7 @@ def begin_elsewhere(apps: Any, schema_editor: Any) -> None:
 
 
 def go_back(apps: Any, schema_editor: Any) -> None:
-    """Have it as it was; the first reader begins it anew."""
+    """Restore the earlier state; the first reader restarts the log."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(POSTGRES_BACK, None)
     schema_editor.execute("DELETE FROM cachelayers_logstate")

@@ -1,7 +1,8 @@
-"""Observe how code reads the request, whoever holds it. Used by fragments.
+"""Observes which values of a request code reads, through any reference to the request.
 
-During a render the request's class is swapped for a subclass that reports each attribute to the
-observer of the current context. Without an observer the subclass behaves as the original class.
+`fragments` uses it to find the variants of a block. During the rendering, the request's class is
+swapped for a subclass that reports each attribute to the observer of the current context. Without
+an observer, the subclass behaves like the original class.
 """
 
 from cachelayers.request_access.mappings import (
@@ -26,10 +27,10 @@ from cachelayers.request_access.requests import (
     is_lazy,
     is_request,
     lazily,
+    observing_requests,
     own_attributes,
     real,
     secret_of,
-    watching_requests,
 )
 
 __all__ = [
@@ -50,10 +51,10 @@ __all__ = [
     "kind_of",
     "lazily",
     "observing",
+    "observing_requests",
     "own_attributes",
     "reader_of",
     "real",
     "secret_of",
     "unobserved",
-    "watching_requests",
 ]

@@ -1,4 +1,7 @@
-"""Mappings of a request that report which names are read, and the observers that are told."""
+"""Observers, the swapping of classes, and the mappings of a request that report the names read.
+
+`requests` builds the observed subclass of a request on it.
+"""
 
 from __future__ import annotations
 
@@ -18,29 +21,28 @@ from cachelayers.invalidation.units import current_unit
 
 
 class Observer(Protocol):
-    """Gets to know what is read."""
+    """Gets a call for each read."""
 
     def note_value(self, request: Any, variant: str) -> None:
-        """Note a public value: it selects the variant of what is made."""
+        """Record a public value, which selects the variant."""
 
     def note_private(self, what: str) -> None:
-        """Note a value that is for one response only."""
+        """Record a value that belongs to one response only."""
 
-    def note_user(self, user: Any) -> None:
-        """Note that the user was read."""
+    def note_user(self, user: Any) -> None: ...
 
     def note_written(self, request: Any, name: str) -> None:
-        """Note that an attribute was set: what is read of it from now on is no news."""
+        """Record that an attribute was set: reading it later tells nothing about the request."""
 
     def at_the_end(self, clean_up: Callable[[], None]) -> None:
-        """Call something when the render ends."""
+        """Register a callback for the end of the rendering."""
 
     def has_lazy_object(self, value: Any) -> bool:
-        """Tell whether it notices the first use of a lazy object by itself."""
+        """Tell whether it records the first use of this lazy object itself."""
 
 
 class Nobody:
-    """The state of a context in which nothing is to be noted, though there is an observer."""
+    """Switches recording off in a context that has an observer."""
 
 
 _observer: ContextVar[Observer | Nobody | None] = ContextVar("cachelayers_observer", default=None)
@@ -50,7 +52,7 @@ SILENCE = nullcontext()
 
 @contextmanager
 def observing(observer: Observer | Nobody) -> Iterator[None]:
-    """Report to an observer what is read in this context."""
+    """Report the reads in this context to an observer."""
     token = _observer.set(observer)
     try:
         yield
@@ -59,15 +61,15 @@ def observing(observer: Observer | Nobody) -> Iterator[None]:
 
 
 def current_observer() -> Observer | None:
-    """Return the observer of this context."""
+    """Return the observer of this context, or None."""
     found = _observer.get()
     return None if isinstance(found, Nobody) else found
 
 
 class Swap(NamedTuple):
-    """An object whose class was swapped, with those that observe it."""
+    """An object whose class was swapped, with its observers."""
 
-    target: Any  # held, for ids are given again
+    target: Any  # keeps it alive, because Python reuses ids
     original: type
     owner: Any  # the request that it belongs to
     observers: list[Observer]
@@ -77,14 +79,14 @@ _swaps: dict[int, Swap] = {}
 _lock = Lock()
 
 
-def swap_class(target: Any, watched: type, owner: Any, observer: Observer) -> bool:
-    """Have an object observed; tell whether that is possible."""
+def swap_class(target: Any, observed_class: type, owner: Any, observer: Observer) -> bool:
+    """Swap the class of an object. Returns False if Python does not allow it."""
     with _lock:
         swap = _swaps.get(id(target))
         if swap is None:
             original = type(target)
             try:
-                target.__class__ = watched
+                target.__class__ = observed_class
             except TypeError:
                 return False
             swap = _swaps[id(target)] = Swap(target, original, owner, [])
@@ -93,7 +95,7 @@ def swap_class(target: Any, watched: type, owner: Any, observer: Observer) -> bo
 
 
 def swap_back(target: Any, observer: Observer) -> None:
-    """End what swap_class() began; another render may go on to observe the object."""
+    """Undo swap_class() for one observer; others may continue to observe the object."""
     with _lock:
         swap = _swaps[id(target)]
         swap.observers.remove(observer)
@@ -103,17 +105,17 @@ def swap_back(target: Any, observer: Observer) -> None:
 
 
 def unobserved() -> AbstractContextManager[None]:
-    """Return a context manager within which nothing is reported."""
+    """Return a context manager in which nothing is recorded."""
     return SILENCE if is_silent() else observing(NOBODY)
 
 
 def is_silent() -> bool:
-    """Tell whether nothing is observed anywhere, as usually on a hit."""
+    """Tell whether nothing is observed in the process, which is usual on a hit."""
     return not _swaps and _observer.get() is None
 
 
 def is_observed(target: Any, observer: Observer | None = None) -> bool:
-    """Tell whether a class was swapped, by a certain observer or at all."""
+    """Tell whether an object is observed, by this observer or by any."""
     swap = _swaps.get(id(target))
     return swap is not None and (observer is None or observer in swap.observers)
 
@@ -125,10 +127,10 @@ def owner_of(target: Any) -> Any:
 
 
 def observer_of(target: Any) -> Observer | None:
-    """Return who is to know that an object is read here.
+    """Return the observer to which a read of this object is reported.
 
-    A thread that was started without the context cannot be told from one that belongs to the
-    render. It counts for the first one that observes the object.
+    A thread started without a copy of the context may or may not belong to the rendering. Its reads
+    are reported to the first observer of the object.
     """
     observer = _observer.get()
     if observer is None:
@@ -139,7 +141,7 @@ def observer_of(target: Any) -> Observer | None:
     return None if isinstance(observer, Nobody) else observer
 
 
-# What is in a header of such a name identifies its sender, lets it in, or is another each time.
+# Headers with such names identify the sender, authorize it, or differ in each request.
 PRIVATE_NAME = re.compile(
     r"cookie|auth(?!or(?!iz))|token|secret|session|passw|credential|signature|jwt|csrf|nonce"
     r"|api[-_]?key|(^|[-_])(key|cert)([-_]|$)|assertion"
@@ -152,7 +154,7 @@ WHOLE_QUERY = "get"
 
 
 def secret_in(name: str) -> str | None:
-    """Return what a private variable of a request holds, in words; None for a public one."""
+    """Return a description of what a private variable contains; None for a public one."""
     if name.startswith(CSRF_PREFIX):
         return "the CSRF token"
     if PRIVATE_NAME.search(name) and name not in PUBLIC_NAMES:
@@ -160,14 +162,14 @@ def secret_in(name: str) -> str | None:
     return None
 
 
-class WatchedVariables(MutableMapping[str, Any]):
-    """Stands in front of ``request.META`` and reports each variable that is read."""
+class ObservedVariables(MutableMapping[str, Any]):
+    """Replaces ``request.META`` and reports each variable that is read."""
 
     def __init__(self, mapping: Any, request: Any, observer: Observer) -> None:
         self._mapping, self._request, self._observer = mapping, request, observer
 
     def _variable(self, name: str) -> str:
-        """Return the variable that a name stands for."""
+        """Return the variable for a name."""
         return name
 
     def _note(self, name: object) -> None:
@@ -217,14 +219,14 @@ class WatchedVariables(MutableMapping[str, Any]):
         return repr(self._mapping)
 
 
-class WatchedHeaders(WatchedVariables):
-    """Stands in front of ``request.headers``."""
+class ObservedHeaders(ObservedVariables):
+    """Replaces ``request.headers``."""
 
     def _variable(self, name: str) -> str:
         return str(HttpHeaders.to_wsgi_name(name))
 
 
-class WatchedQuery(QueryDict):
+class ObservedQuery(QueryDict):
     """The class of ``request.GET`` while it is observed."""
 
     def _note(self, variant: str) -> None:
@@ -245,23 +247,23 @@ class WatchedQuery(QueryDict):
         return super().getlist(key, default)
 
     def __copy__(self) -> Any:
-        return without_watching(super().__copy__())
+        return unobserved_copy(super().__copy__())
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return without_watching(super().__deepcopy__(memo))
+        return unobserved_copy(super().__deepcopy__(memo))
 
 
-def without_watching(query: Any) -> Any:
-    """Return a copy, whose contents were reported when it was made."""
+def unobserved_copy(query: Any) -> Any:
+    """Return a plain copy; its contents were reported when it was made."""
     query.__class__ = QueryDict
     return query
 
 
 def reporting_all(name: str) -> Callable[..., Any]:
-    """Return a method that reports that all parameters are read."""
+    """Return a method that reports a read of all parameters."""
     original = getattr(QueryDict, name)
 
-    def method(self: WatchedQuery, *args: Any, **kwargs: Any) -> Any:
+    def method(self: ObservedQuery, *args: Any, **kwargs: Any) -> Any:
         self._note(WHOLE_QUERY)
         return original(self, *args, **kwargs)
 
@@ -273,15 +275,15 @@ for _name in (
     *("__iter__", "__len__", "__eq__", "__ne__", "__repr__", "__reversed__", "__or__", "__ror__"),
     *("keys", "values", "items", "lists", "dict", "urlencode", "__reduce_ex__", "__getstate__"),
 ):
-    setattr(WatchedQuery, _name, reporting_all(_name))
-WatchedQuery.__hash__ = None  # as of each dictionary
+    setattr(ObservedQuery, _name, reporting_all(_name))
+ObservedQuery.__hash__ = None  # like every dictionary
 
 
 Canonicalizer = Callable[[object], str]
 Reader = Callable[[Any, Canonicalizer], str]
 
 MISSING: Final = object()
-ABSENT = "-"  # no spelling begins so
+ABSENT = "-"  # no canonical form begins with it
 REQUEST = "request"
 QUERY = "get"
 VARIABLE = "meta"
@@ -290,13 +292,13 @@ REQUEST_KINDS = frozenset({REQUEST, QUERY, VARIABLE, MATCH})
 
 
 def kind_of(variant: str) -> str:
-    """Return the part of a variant's name that says how it is read."""
+    """Return the first part of a variant's name, which tells how to read it."""
     return variant.partition(":")[0]
 
 
 @lru_cache(maxsize=4096)
 def reader_of(variant: str) -> Reader:
-    """Return what reads a variant's value from a request. It may raise Unstable."""
+    """Return the function that reads a variant's value from a request. It may raise Unstable."""
     kind, _, name = variant.partition(":")
     if variant == WHOLE_QUERY:
         return read_query
@@ -304,7 +306,7 @@ def reader_of(variant: str) -> Reader:
 
 
 def read_query(request: Any, canonical_form: Canonicalizer) -> str:
-    """Spell all parameters, in their order."""
+    """Return the canonical form of all parameters, in their order."""
     return canonical_form([(name, request.GET.getlist(name)) for name in request.GET])
 
 
@@ -342,10 +344,10 @@ def reader_of_attribute(name: str) -> Reader:
     return read
 
 
-# What stands for a value that has no spelling itself.
+# Replacements for values that have no canonical form.
 SPECIAL_ATTRIBUTES: dict[str, Callable[[Any], object]] = {
     "_get_scheme": lambda method: method(),
-    "resolver_match": lambda match: match is None,  # what it says is read by its own kind
+    "resolver_match": lambda match: match is None,  # its values are read by another kind
 }
 
 

@@ -1,8 +1,8 @@
-"""Watch requests: every attribute that is read of one is reported, whoever holds it.
+"""Observed requests: subclasses that report every attribute that is read.
 
-An attribute is code of its class (then what the code reads is reported), or a value. A public value
-selects the variant. A private one is for one response only. A value without a stable spelling
-cannot select a variant, so whoever spells it refuses to store what is made of it.
+An attribute is code of the class, or a value. For code, the values that it reads are reported. A
+public value selects the variant, a private one belongs to one response. A value without a canonical
+form cannot select a variant, so its fragment is not stored.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from django.utils.functional import LazyObject, SimpleLazyObject, cached_propert
 from cachelayers.request_access.mappings import (
     PRIVATE_NAME,
     WHOLE_QUERY,
+    ObservedHeaders,
+    ObservedQuery,
+    ObservedVariables,
     Observer,
-    WatchedHeaders,
-    WatchedQuery,
-    WatchedVariables,
     is_observed,
     observer_of,
     owner_of,
@@ -35,9 +35,9 @@ from cachelayers.request_access.mappings import (
 Getter = Callable[[str], Any]
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", None})
 
-IS_WATCHED = "_cachelayers_is_watched"  # marks a watched subclass
+IS_OBSERVED = "_cachelayers_is_watched"  # marks an observed subclass
 USERS = frozenset({"user", "_user", "auser", "_cached_user", "_acached_user"})
-# Each is reported when it is used, not when somebody looks whether it is there.
+# These are reported when they are used, not when code checks that they exist.
 PRIVATE_OBJECTS = {
     "session": "the session",
     "_messages": "messages",
@@ -53,7 +53,7 @@ FORM_DATA = frozenset({"POST", "FILES"})
 ACCEPTED_TYPES = frozenset({"accepted_types", "accepted_types_by_precedence"})
 
 
-class WatchedMatch(ResolverMatch):
+class ObservedMatch(ResolverMatch):
     """The class of ``request.resolver_match`` while it is observed."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -63,8 +63,8 @@ class WatchedMatch(ResolverMatch):
         return super().__getattribute__(name)
 
 
-def look(request: Any, name: str, get: Getter, observer: Observer) -> Any:
-    """Return an attribute of a request, and report what was read by that."""
+def read_attribute(request: Any, name: str, get: Getter, observer: Observer) -> Any:
+    """Return an attribute of a request, and report what this has read."""
     rule = RULES.get(name)
     if rule is None and is_dunder(name):
         return get(name)
@@ -80,7 +80,7 @@ def is_dunder(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_code(cls: type, name: str) -> bool:
-    """Tell whether a class has a method or property of a name, which does not keep its value."""
+    """Tell whether a class has a method, or a property that does not store its value."""
     for one in cls.__mro__:
         if name in vars(one):
             found = vars(one)[name]
@@ -89,7 +89,7 @@ def is_code(cls: type, name: str) -> bool:
     return False
 
 
-# What is done with each kind of attribute
+# What to do with each kind of attribute
 
 
 def look_at_code(request: Any, name: str, get: Getter, observer: Observer) -> Any:
@@ -103,7 +103,7 @@ def look_at_value(request: Any, name: str, get: Getter, observer: Observer) -> A
         with unobserved():
             value = get(name)
     except AttributeError:
-        if "_request" not in own_attributes(request):  # else the wrapped one is asked next
+        if "_request" not in own_attributes(request):  # otherwise the wrapped request is asked next
             observer.note_value(request, f"request:{name}")
         raise
     if is_lazy(value) and observer.has_lazy_object(value):
@@ -116,7 +116,7 @@ def look_at_value(request: Any, name: str, get: Getter, observer: Observer) -> A
 
 
 def secret_of(name: str) -> str:
-    """Return what a private attribute holds, in words."""
+    """Return a description of what a private attribute contains."""
     return "a CSP nonce" if "nonce" in name.lower() else f"request.{name}"
 
 
@@ -160,7 +160,7 @@ def look_at_form_data(request: Any, name: str, get: Getter, observer: Observer) 
 def look_at_query(request: Any, name: str, get: Getter, observer: Observer) -> Any:
     with unobserved():
         query = get(name)
-    if not watch_part(query, QueryDict, WatchedQuery, request, observer):
+    if not observe_part(query, QueryDict, ObservedQuery, request, observer):
         observer.note_value(request, WHOLE_QUERY)
     return query
 
@@ -169,18 +169,20 @@ def look_at_match(request: Any, name: str, get: Getter, observer: Observer) -> A
     observer.note_value(request, "request:resolver_match")
     with unobserved():
         match = get(name)
-    watches = watch_part(match, ResolverMatch, WatchedMatch, request, observer)
+    watches = observe_part(match, ResolverMatch, ObservedMatch, request, observer)
     if match is not None and not watches:
         observer.note_private("a resolver_match of another class")
     return match
 
 
-def watch_part(part: Any, plain: type, watched: type, request: Any, observer: Observer) -> bool:
-    """Have a part of a request watched until the render ends; tell whether that is possible."""
-    if type(part) not in (plain, watched):
+def observe_part(
+    part: Any, plain: type, observed_class: type, request: Any, observer: Observer
+) -> bool:
+    """Observe a part of a request until the rendering ends. Returns False if that is impossible."""
+    if type(part) not in (plain, observed_class):
         return False
     if not is_observed(part, observer):
-        if not swap_class(part, watched, request, observer):
+        if not swap_class(part, observed_class, request, observer):
             return False
         observer.at_the_end(lambda: swap_back(part, observer))
     return True
@@ -189,7 +191,7 @@ def watch_part(part: Any, plain: type, watched: type, request: Any, observer: Ob
 def look_at_variables(request: Any, name: str, get: Getter, observer: Observer) -> Any:
     with unobserved():
         value = get(name)
-    kind = WatchedHeaders if name == "headers" else WatchedVariables
+    kind = ObservedHeaders if name == "headers" else ObservedVariables
     return kind(value, request, observer)
 
 
@@ -226,16 +228,13 @@ RULES: dict[str, Rule] = {
 KNOWN_ATTRIBUTES = frozenset(RULES)
 
 
-# Requests
-
-
 def is_request(value: Any) -> bool:
-    """Tell a request, without using a lazy object."""
+    """Tell whether it is a request, without evaluating a lazy object."""
     return issubclass(type(value), HttpRequest)
 
 
 def own_attributes(request: Any) -> Mapping[str, Any]:
-    """Return the attributes that an instance has itself; properties are not asked."""
+    """Return the attributes in an instance's own dictionary, without calling properties."""
     with suppress(AttributeError):
         found: Mapping[str, Any] = object.__getattribute__(request, "__dict__")
         return found
@@ -252,12 +251,12 @@ def inner_requests(request: Any) -> list[Any]:
 
 
 @contextmanager
-def watching_requests(requests: Iterable[Any], observer: Observer) -> Iterator[None]:
-    """Have an observer told what is read of requests."""
+def observing_requests(requests: Iterable[Any], observer: Observer) -> Iterator[None]:
+    """Report the reads of requests to an observer."""
     with ExitStack() as stack:
         for request in requests:
             cls: Any = type(request)
-            if not swap_class(request, watched_class(cls), request, observer):
+            if not swap_class(request, observed_class(cls), request, observer):
                 observer.note_private("a request that cannot be watched")
                 continue
             stack.callback(swap_back, request, observer)
@@ -265,12 +264,12 @@ def watching_requests(requests: Iterable[Any], observer: Observer) -> Iterator[N
 
 
 @lru_cache(maxsize=256)
-def watched_class(cls: type) -> type:
-    """Return the watched subclass of a request's class.
+def observed_class(cls: type) -> type:
+    """Return the observed subclass of a request's class.
 
-    By one base alone: an object can take on no class that has another layout.
+    It has one base, because Python swaps classes only if their layouts are the same.
     """
-    if IS_WATCHED in vars(cls):
+    if IS_OBSERVED in vars(cls):
         return cls
     original: Any = cls
 
@@ -278,7 +277,7 @@ def watched_class(cls: type) -> type:
         observer = observer_of(self)
         if observer is None:
             return original.__getattribute__(self, name)
-        return look(self, name, partial(original.__getattribute__, self), observer)
+        return read_attribute(self, name, partial(original.__getattribute__, self), observer)
 
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
         observer = observer_of(self)
@@ -287,12 +286,12 @@ def watched_class(cls: type) -> type:
         original.__setattr__(self, name, value)
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:  # noqa: N807
-        # The copy is of this class too, and reports what is read of it.
+        # The copy has this class too, and would report the reads.
         with unobserved():
             return original.__reduce_ex__(self, protocol)
 
     names = {
-        IS_WATCHED: True,
+        IS_OBSERVED: True,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__getattribute__": __getattribute__,
@@ -302,16 +301,13 @@ def watched_class(cls: type) -> type:
     return type(cls)(cls.__name__, (cls,), names)
 
 
-# Lazy objects
-
-
 def is_lazy(value: Any) -> bool:
-    """Tell a lazy object, such as request.user, from what it stands for."""
+    """Tell whether it is a lazy object, such as request.user."""
     return issubclass(type(value), LazyObject) and "_setupfunc" in value.__dict__
 
 
 def lazily(value: Any, note: Callable[[], None]) -> Any:
-    """Return a lazy object that stands for a value and notes its first use."""
+    """Return a lazy object for a value that records its first use."""
 
     def give() -> Any:
         note()
@@ -323,7 +319,7 @@ def lazily(value: Any, note: Callable[[], None]) -> Any:
 
 
 def real(stand_in: Any) -> Any:
-    """Return what something stands for that lazily() has made, without using it."""
+    """Return the value behind lazily(), without recording a use."""
     while is_lazy(stand_in) and "_real" in vars(stand_in):
         stand_in = vars(stand_in)["_real"]
     return stand_in

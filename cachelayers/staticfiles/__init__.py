@@ -1,4 +1,7 @@
-"""WHAT is in a static file: ids in URLs that change with the content, and integrity values."""
+"""Content ids in static URLs, and ``integrity`` values.
+
+The template tags, the storage and the middleware call `ids`, which uses `names` and `files`.
+"""
 
 from cachelayers.staticfiles.ids import (
     PARAMETER,

@@ -1,4 +1,7 @@
-"""Find a static file where its server would, hash it, and tell whether it has changed."""
+"""Finds a static file where the server finds it, hashes it, and notices changes.
+
+`ids` calls it for digests that it does not know.
+"""
 
 from __future__ import annotations
 
@@ -26,30 +29,28 @@ from cachelayers.staticfiles.names import Marker, split_parts
 Result = TypeVar("Result")
 
 CHUNK_BYTES = 256 * 1024
-ATTEMPTS = 5  # at a file that is replaced again and again while it is read
-ID_LETTERS = 32  # 128 bits: two contents with one id are not to be expected in any life
-# Of SHA-384, because browsers take it for `integrity`: one read serves both.
+ATTEMPTS = 5  # at reading a file that is replaced again and again
+ID_LETTERS = 32  # 128 bits, so that no two contents have the same id
+# SHA-384, because browsers accept it for `integrity`: one read serves both uses.
 NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
 class Digest(NamedTuple):
-    """The SHA-384 of a content."""
-
     hex: str
 
     @property
     def cache_id(self) -> str:
-        """Return what stands in URLs."""
+        """Return the id for URLs."""
         return self.hex[:ID_LETTERS]
 
     @property
     def integrity(self) -> str:
-        """Return what stands in an attribute ``integrity``."""
+        """Return the value of an ``integrity`` attribute."""
         return f"sha384-{b64encode(bytes.fromhex(self.hex)).decode()}"
 
 
 class Stamp(NamedTuple):
-    """What changes when a file does; files outside of file systems have no device and inode."""
+    """File status that changes with the file; files outside file systems lack device and inode."""
 
     device: int
     inode: int
@@ -58,33 +59,33 @@ class Stamp(NamedTuple):
 
 
 class File(Protocol):
-    """One static file that exists."""
+    """An existing static file."""
 
     def stamp(self) -> Stamp | None:
-        """Return what it looks like now; None where its storage does not tell."""
+        """Return its current stamp; None if the storage does not know it."""
 
     def hash(self) -> tuple[Digest, Stamp | None]:
-        """Return the digest of its content, and the stamp that belongs to that content."""
+        """Return the digest of its content, and the stamp of the same version."""
 
 
 class _Changed(Exception):
-    """The file was replaced or written to while it was read."""
+    """The file was replaced or written while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileOnDisk:
-    """A path; symbolic links are followed, as ``collectstatic --link`` makes them."""
+    """A path. Symbolic links are followed, because ``collectstatic --link`` makes them."""
 
     name: str
     path: str
 
     def stamp(self) -> Stamp:
-        """Look at it without opening it: to open a device can have effects, and a FIFO blocks."""
+        """Return the status without opening it, which could block, or have effects on a device."""
         with naming(self.name):
             return self._checked(os.stat(self.path))  # noqa: PTH116
 
     def hash(self) -> tuple[Digest, Stamp]:
-        """Read it, once more if it changes meanwhile."""
+        """Read it, and again if it changes meanwhile."""
         return _until_unchanged(self.name, self._hash_once)
 
     def _hash_once(self) -> tuple[Digest, Stamp]:
@@ -117,12 +118,11 @@ class FileInStorage:
     storage: Storage
 
     def exists(self) -> bool:
-        """Ask the storage."""
         with naming(self.name):
             return self.storage.exists(self.name)
 
     def stamp(self) -> Stamp | None:
-        """Ask for size and time; None where the storage does not know them."""
+        """Return size and time; None if the storage does not know them."""
         try:
             with naming(self.name):
                 modified = self.storage.get_modified_time(self.name)
@@ -132,7 +132,7 @@ class FileInStorage:
         return Stamp(0, 0, size, int(modified.timestamp() * 1_000_000) * 1_000)
 
     def hash(self) -> tuple[Digest, Stamp | None]:
-        """Read it, once more if it changes meanwhile."""
+        """Read it, and again if it changes meanwhile."""
         return _until_unchanged(self.name, self._hash_once)
 
     def _hash_once(self) -> tuple[Digest, Stamp | None]:
@@ -145,7 +145,7 @@ class FileInStorage:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # If a FIFO has taken the file's place since the look at it, opening that must not wait.
+    # A FIFO may have replaced the file since it was checked. Opening it must not block.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -156,13 +156,13 @@ def _hash_chunks(chunks: Iterator[bytes | str], size: int | None) -> Digest:
         hasher.update(content)
         taken += len(content)
         if size is not None and taken > size:
-            raise _Changed  # it grows, perhaps without an end
+            raise _Changed  # it grows, perhaps without end
     return Digest(hasher.hexdigest())
 
 
 @contextmanager
 def naming(name: str, *, apart_from: type[Exception] = StaticFileError) -> Iterator[None]:
-    """Say of which file it is that something cannot be done, and which marker stands for that."""
+    """Turn errors into a StaticFileError that names the file and the marker."""
     try:
         yield
     except (apart_from, StaticFileError, ImproperlyConfigured, NotImplementedError, _Changed):
@@ -173,13 +173,13 @@ def naming(name: str, *, apart_from: type[Exception] = StaticFileError) -> Itera
         if error.errno in NO_SUCH_FILE or isinstance(error, FileNotFoundError):
             raise missing(name) from error
         raise _unreadable(name, error) from error
-    # Storages raise errors of their libraries, which have no common base.
+    # Storages raise errors of their libraries, which have no common base class.
     except Exception as error:
         raise _unreadable(name, error) from error
 
 
 def missing(name: str) -> StaticFileError:
-    """Return the error for a file that is nowhere."""
+    """Return the error for a missing file."""
     return StaticFileError(
         Marker.MISSING_FILE,
         name,
@@ -201,18 +201,18 @@ def _until_unchanged(name: str, attempt: Callable[[], Result]) -> Result:
     raise StaticFileError(Marker.UNREADABLE, name, f"{name!r} changes whenever it is read")
 
 
-SCOPE = "_cachelayers_scope"  # on a storage: tells its files from those of others
+SCOPE = "_cachelayers_scope"  # attribute of a storage, which separates its files from others
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A storage of static files; ``scope`` is empty for that of the site."""
+    """A storage of static files; ``scope`` is empty for the site's own."""
 
     storage: Storage
     scope: str = ""
 
     def address(self, name: str) -> str:
-        """Return the URL without an id; raise where the storage's manifest lacks the name."""
+        """Return the URL without an id. Raises if the storage's manifest lacks the name."""
         plain_url: Callable[[str], str] = getattr(self.storage, "plain_url", self.storage.url)
         try:
             with naming(name, apart_from=ValueError):
@@ -220,7 +220,7 @@ class Source:
         except StaticFileError:
             raise
         except ValueError as error:
-            # Somebody may have asked for the URL before, and gives the name that is in it.
+            # The caller may pass a name from an earlier URL.
             if name in getattr(self.storage, "hashed_files", {}).values():
                 return plain_address(name)
             reason = f"{name!r} has no URL: {error}"
@@ -234,14 +234,14 @@ class Source:
         return unquote(split_parts(address[len(base) :])[0]) or name
 
     def find(self, name: str, *, dev_mode: bool) -> File:
-        """Return the file; raise where it is nowhere."""
-        for look in self._looks(dev_mode=dev_mode):
-            file = look(name)
+        """Return the file. Raises StaticFileError if it does not exist."""
+        for lookup in self._lookups(dev_mode=dev_mode):
+            file = lookup(name)
             if file is not None:
                 return file
         raise missing(name)
 
-    def _looks(self, *, dev_mode: bool) -> list[Callable[[str], File | None]]:
+    def _lookups(self, *, dev_mode: bool) -> list[Callable[[str], File | None]]:
         if self.scope:
             return [self._in_storage]
         if serves_from_finders():
@@ -260,7 +260,7 @@ class Source:
             return self._without_path(name)
         if seems_there(path):
             return FileOnDisk(name, path)
-        # Paths of the storage in memory are none of the disk.
+        # The paths of an in-memory storage are not on disk.
         return None if isinstance(self.storage, FileSystemStorage) else self._without_path(name)
 
     def _without_path(self, name: str) -> File | None:
@@ -269,43 +269,42 @@ class Source:
 
 
 def site_source() -> Source:
-    """Return where the site's static files are."""
+    """Return the source of the site's static files."""
     return Source(storages[STATICFILES_STORAGE_ALIAS])
 
 
 def source_of(storage: Storage) -> Source:
-    """Return the source that a storage is; the site's own is more than its storage."""
+    """Return the source for a storage; the site's own storage has more places to look."""
     if storage is storages[STATICFILES_STORAGE_ALIAS]:
         return Source(storage)
-    # An id of its own: storages need not be hashable, and an address may be used again.
+    # A random scope: storages need not be hashable, and Python reuses ids.
     return Source(storage, vars(storage).setdefault(SCOPE, uuid4().hex))
 
 
 def folder_source(folder: str | os.PathLike[str]) -> Source:
-    """Return a folder as a source."""
     location = os.path.abspath(folder)  # noqa: PTH100 - resolve() would follow links
     return Source(FileSystemStorage(location), location)
 
 
 def serves_from_finders() -> bool:
-    """Tell whether what is served comes from the apps' folders before collectstatic."""
+    """Tell whether the server finds files in the apps' folders, before collectstatic."""
     return bool(settings.DEBUG or getattr(settings, "WHITENOISE_USE_FINDERS", False))
 
 
 def in_finders(name: str) -> File | None:
-    """Look for a file where collectstatic would."""
+    """Look for a file with the finders, like collectstatic."""
     if not apps.is_installed("django.contrib.staticfiles"):
         return None
     try:
         with naming(name):
             path = finders.find(name)
     except NotImplementedError:
-        return None  # of a finder whose files have no paths
+        return None  # from a finder whose files have no paths
     return FileOnDisk(name, str(path)) if path else None
 
 
 def seems_there(path: str) -> bool:
-    """Tell whether the path is worth opening; what may not be looked at is for the file to say."""
+    """Tell whether to try to open a path. A permission error is raised when it is opened."""
     try:
         os.lstat(path)
     except OSError as error:

@@ -1,4 +1,7 @@
-"""From a name to the id of its content: memo, shared cache, file."""
+"""Content ids of static files by name, from the process's memo, the shared cache or the file.
+
+The template tags, the storage, the middleware and the warmer of static files call it.
+"""
 
 from __future__ import annotations
 
@@ -49,61 +52,60 @@ from cachelayers.staticfiles.names import (
 from cachelayers.utils.locks import ForkSafeLock, cache_of
 
 MOST_FILES = 10_000  # about 5 MB
-# What decides where static files are and how they are served.
+# These settings decide where static files are and how they are served.
 SETTINGS = frozenset({"CACHELAYERS", "DEBUG", "INSTALLED_APPS", "STORAGES"})
 
 
-class Known(NamedTuple):
-    """A digest, the file it belongs to, and when that was last looked at by time.monotonic()."""
+class KnownDigest(NamedTuple):
+    """A digest, the file's stamp, and the time.monotonic() of the last check."""
 
     digest: Digest
     stamp: Stamp | None
     looked_at: float
 
     def is_older_than(self, seconds: float | None) -> bool:
-        """Tell whether the last look was so long ago; None is for ever."""
+        """Tell whether the last check is older; with None it never is."""
         return seconds is not None and time.monotonic() - self.looked_at >= seconds
 
 
 class Memo:
-    """Digests by scope and name."""
+    """Digests by scope and name, for this process."""
 
     def __init__(self, most: int = MOST_FILES) -> None:
-        """``most``: how many are remembered."""
+        """``most``: the maximum number of digests."""
         self._most = most
-        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
+        self._digests: OrderedDict[tuple[str, str], KnownDigest] = OrderedDict()
         self._lock = ForkSafeLock()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._digests)
 
-    def get(self, key: tuple[str, str]) -> Known | None:
-        """Return what is known, and count it as used."""
+    def get(self, key: tuple[str, str]) -> KnownDigest | None:
+        """Return a digest, and mark it as recently used."""
         with self._lock:
-            known = self._known.get(key)
-            if known is not None:
-                self._known.move_to_end(key)
-            return known
+            remembered = self._digests.get(key)
+            if remembered is not None:
+                self._digests.move_to_end(key)
+            return remembered
 
     def keep(self, key: tuple[str, str], digest: Digest, stamp: Stamp | None) -> None:
-        """Remember a digest as of now."""
+        """Store a digest that was checked now."""
         with self._lock:
-            self._known[key] = Known(digest, stamp, time.monotonic())
-            self._known.move_to_end(key)
-            while len(self._known) > self._most:
-                self._known.popitem(last=False)
+            self._digests[key] = KnownDigest(digest, stamp, time.monotonic())
+            self._digests.move_to_end(key)
+            while len(self._digests) > self._most:
+                self._digests.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget all."""
         with self._lock:
-            self._known.clear()
+            self._digests.clear()
 
 
 memo = Memo()
 
 
 def forget_on_change(*, setting: str, **kwargs: Any) -> None:
-    """Receive setting_changed, which tests send."""
+    """Clear the memo when a test changes settings."""
     if setting in SETTINGS or setting.startswith(("STATIC", "WHITENOISE")):
         memo.clear()
         reports.clear()
@@ -114,54 +116,51 @@ setting_changed.connect(forget_on_change, dispatch_uid="cachelayers.staticfiles.
 
 TOKEN_KEY: Final = "cachelayers:static:token"  # noqa: S105 - a name, and no secret
 ENTRY = re.compile(r"(?P<token>[0-9a-f]{32}):(?P<digest>[0-9a-f]{96})")
-# After a failure: a page with fifty files must not wait fifty times for a cache that is down.
-REST_SECONDS = 10.0
+# After a failure the shared cache is skipped: otherwise a page with fifty files would wait fifty
+# times.
+PAUSE_SECONDS = 10.0
 
 
-class Rest:
-    """Until when the shared cache is left alone."""
+class Pause:
+    """The time during which the shared cache is skipped."""
 
     def __init__(self) -> None:
-        """Begin at work."""
         self._until = 0.0
 
     def is_on(self) -> bool:
-        """Tell whether it still lasts."""
         return time.monotonic() < self._until
 
     def begin(self) -> None:
-        """Leave the cache alone for a while."""
-        self._until = time.monotonic() + REST_SECONDS
+        self._until = time.monotonic() + PAUSE_SECONDS
 
     def end(self) -> None:
-        """Ask the cache again."""
         self._until = 0.0
 
 
-rest = Rest()
+pause = Pause()
 
 
 class SharedDigest:
-    """The entry of one file as it is now."""
+    """The entry for one version of a file in the shared cache."""
 
     def __init__(self, scope: str, name: str, stamp: Stamp) -> None:
-        """``scope``: empty for the site's own files."""
-        # Hashed, because names may hold what keys of memcached may not.
+        """``scope`` is empty for the site's own files."""
+        # Hashed, because names may contain characters that memcached keys must not.
         file = f"{scope}\0{name}\0{stamp.size}\0{stamp.mtime_ns}".encode()
         self.key = f"cachelayers:static:{hashlib.sha256(file).hexdigest()}"
         self._token: str | None = None
 
     def read(self) -> Digest | None:
-        """Return the digest if the cache has it; a cache that is down has none."""
-        if rest.is_on():
+        """Return the digest, or None if the cache does not have it or is down."""
+        if pause.is_on():
             return None
         alias = package_settings().ALIAS
         try:
             found = cache_of(alias).get_many([TOKEN_KEY, self.key])
         except SynchronousOnlyOperation:
-            return None  # a template rendered by async code, and a cache in a database
+            return None  # a template rendered by async code, with a database cache
         except Exception as error:  # noqa: BLE001 - down, never made, or not to be decoded
-            rest.begin()
+            pause.begin()
             report_survived(alias, "reading ids of static files", error)
             return None
         self._token = found.get(TOKEN_KEY)
@@ -169,8 +168,8 @@ class SharedDigest:
         return Digest(match["digest"]) if match and match["token"] == self._token else None
 
     def write(self, digest: Digest) -> None:
-        """Share a digest; one that was made before all were forgotten is not found afterwards."""
-        if rest.is_on():
+        """Share a digest. Readers ignore it if forget_shared() was called since."""
+        if pause.is_on():
             return
         settings = package_settings()
         try:
@@ -181,12 +180,12 @@ class SharedDigest:
         except SynchronousOnlyOperation:
             return
         except Exception as error:  # noqa: BLE001 - as above
-            rest.begin()
+            pause.begin()
             report_survived(settings.ALIAS, "keeping ids of static files", error)
 
 
 def share_token(alias: str) -> str | None:
-    """Return the token that entries of this cache have now; the first caller makes it."""
+    """Return the token of the current entries of a cache; the first caller creates it."""
     new = uuid4().hex
     if cache_of(alias).add(TOKEN_KEY, new, timeout=None):
         return new
@@ -195,7 +194,7 @@ def share_token(alias: str) -> str | None:
 
 
 def forget_shared(alias: str) -> None:
-    """Make every entry in a cache a miss; raises what the cache raises."""
+    """Make every entry in a cache a miss. Raises the cache's errors."""
     cache_of(alias).delete(TOKEN_KEY)
 
 
@@ -206,7 +205,7 @@ Folder = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookupMode:
-    """How files are looked at."""
+    """How often to check files, and whether to log."""
 
     dev_mode: bool
     recheck_seconds: float | None
@@ -214,7 +213,7 @@ class LookupMode:
 
 
 def choose_mode(dev_mode: bool | None = None, is_logged: bool | None = None) -> LookupMode:
-    """Return what was asked for, or what the settings say where it is None."""
+    """Return the mode; None means the value from the settings."""
     chosen = package_settings()
     if dev_mode is None:
         dev_mode = settings.DEBUG if chosen.STATIC_DEV_MODE is None else chosen.STATIC_DEV_MODE
@@ -231,41 +230,41 @@ def build_cache_id(
     folder_path: Folder | None = None,
     log_hash_operations: bool | None = None,
 ) -> str:
-    """Return the id of a static file's content, or a marker that says why there is none.
+    """Return the content id of a static file, or a marker with the reason why there is none.
 
-    ``folder_path``: look in this folder, not among the site's static files. None: as the settings
-    say. Raises StaticFileError in place of a marker where CACHELAYERS["STRICT"] is true.
+    ``folder_path``: look in this folder instead of the site's static files. The others: None means
+    as in the settings. Raises StaticFileError instead if CACHELAYERS["STRICT"] is true.
     """
     mode = choose_mode(dev_mode, log_hash_operations)
     try:
-        return digest_of_given(filename, source_for(folder_path), mode).cache_id
+        return digest_of_reference(filename, source_for(folder_path), mode).cache_id
     except StaticFileError as error:
         report(error, dev_mode=mode.dev_mode)
         return error.marker
 
 
 def build_integrity(filename: object) -> str:
-    """Return ``sha384-...``, or nothing: a wrong value would keep browsers from using the file."""
+    """Return ``sha384-...``, or "", because a browser refuses a file with a wrong value."""
     mode = choose_mode()
     try:
-        return digest_of_given(filename, site_source(), mode).integrity
+        return digest_of_reference(filename, site_source(), mode).integrity
     except StaticFileError as error:
         report(error, dev_mode=mode.dev_mode)
         return ""
 
 
 def source_for(folder_path: Folder | None) -> Source:
-    """Return where to look: in a folder, or where the site has its static files."""
+    """Return the source for a folder, or the site's."""
     return site_source() if folder_path is None else folder_source(folder_path)
 
 
-def digest_of_given(given: object, source: Source, mode: LookupMode) -> Digest:
-    """Return the digest of what a template names."""
+def digest_of_reference(given: object, source: Source, mode: LookupMode) -> Digest:
+    """Return the digest of the file that a template names."""
     return locate(read_reference(given).names, source, mode)[1]
 
 
 def locate(names: tuple[str, ...], source: Source, mode: LookupMode) -> tuple[str, Digest]:
-    """Return address and digest of the first spelling of a name that there is."""
+    """Return URL and digest of the first form of a name that exists."""
     first_error: StaticFileError | None = None
     for name in names:
         try:
@@ -277,22 +276,21 @@ def locate(names: tuple[str, ...], source: Source, mode: LookupMode) -> tuple[st
 
 
 def locate_one(name: str, source: Source, mode: LookupMode) -> tuple[str, Digest]:
-    """Return address and digest of one name."""
     address = source.address(name)
     return address, digest_of(source.served_name(name, address), source, mode)
 
 
 def digest_of(name: str, source: Source, mode: LookupMode) -> Digest:
-    """Return the digest of the file of this name; raise StaticFileError where there is none."""
+    """Return the digest of a file. Raises StaticFileError if there is none."""
     key = source.scope, name
-    known = memo.get(key)
-    if known is not None and not known.is_older_than(mode.recheck_seconds):
-        return known.digest
+    remembered = memo.get(key)
+    if remembered is not None and not remembered.is_older_than(mode.recheck_seconds):
+        return remembered.digest
     file = source.find(name, dev_mode=mode.dev_mode)
     stamp = file.stamp()
-    if known is not None and stamp is not None and known.stamp == stamp:
-        memo.keep(key, known.digest, stamp)
-        return known.digest
+    if remembered is not None and stamp is not None and remembered.stamp == stamp:
+        memo.keep(key, remembered.digest, stamp)
+        return remembered.digest
     shared = None if stamp is None else SharedDigest(*key, stamp)
     digest = shared.read() if shared else None
     if digest is None:
@@ -304,7 +302,7 @@ def digest_of(name: str, source: Source, mode: LookupMode) -> Digest:
 
 
 def hash_file(file: File, name: str, mode: LookupMode) -> tuple[Digest, Stamp | None]:
-    """Read the file, and say so where that is wanted."""
+    """Hash the file, and log it if asked to."""
     began = time.perf_counter()
     digest, stamp = file.hash()
     if mode.is_logged:
@@ -317,10 +315,10 @@ PARAMETER = "cache_id"
 
 
 def build_hashed_url(given: object, storage: Storage | None = None) -> str:
-    """Return the URL of a static file with its id; URLs of others as they are.
+    """Return the URL of a static file with its id. URLs of other sites are not changed.
 
-    ``storage``: where it is, None for that of the site. Raises StaticFileError in place of a marker
-    where CACHELAYERS["STRICT"] is true.
+    ``storage``: None for the site's own. Raises StaticFileError instead of returning a marker if
+    CACHELAYERS["STRICT"] is true.
     """
     if is_foreign(given):
         return as_text(given)
@@ -330,7 +328,7 @@ def build_hashed_url(given: object, storage: Storage | None = None) -> str:
         reference = read_reference(given)
     except StaticFileError as error:
         report(error, dev_mode=mode.dev_mode)
-        # Encoded to the last letter: no browser follows it to another place.
+        # Every letter is encoded, so that a browser cannot follow it to another URL.
         return with_id(
             plain_address("") + quote(as_text(given), safe="", errors="replace"), error.marker
         )
@@ -349,7 +347,7 @@ def url_of(reference: Reference, source: Source, mode: LookupMode) -> str:
 
 
 def address_or_plain(name: str, source: Source) -> str:
-    """Return the URL of a file that cannot be read, also where its storage has none for it."""
+    """Return the URL of a file that cannot be read, even if its storage has none."""
     try:
         return source.address(name)
     except StaticFileError:
@@ -357,7 +355,7 @@ def address_or_plain(name: str, source: Source) -> str:
 
 
 def with_id(address: str, cache_id: str, *, query: str = "", fragment: str = "") -> str:
-    """Return a URL with the id as its last parameter, the only one of that name."""
+    """Return a URL with the id as the last parameter, replacing an older id."""
     path, own_query, own_fragment = split_parts(address)
     parts = [part for part in f"{own_query}&{query}".split("&") if part and not is_id(part)]
     joined = "&".join([*parts, f"{PARAMETER}={cache_id}"])
@@ -366,14 +364,14 @@ def with_id(address: str, cache_id: str, *, query: str = "", fragment: str = "")
 
 
 def is_id(part: str) -> bool:
-    """Tell whether a part of a query is an id."""
+    """Tell whether a part of a query is a content id."""
     return unquote_plus(part.partition("=")[0]) == PARAMETER
 
 
 def current_id(name: str) -> str | None:
-    """Return the id that the file of this name has now, None where it has none; reports nothing.
+    """Return the current id of a file, or None, without logging errors.
 
-    For requests: their names are anybody's, and what stands in a log is for the site's own.
+    For requests, whose URLs can have any name: they must not fill the log.
     """
     mode = choose_mode(is_logged=False)
     looking = LookupMode(dev_mode=mode.dev_mode, recheck_seconds=0, is_logged=False)
@@ -384,13 +382,13 @@ def current_id(name: str) -> str | None:
 
 
 def list_static_files() -> list[str]:
-    """Return the names under which files are served, sorted; raises what the storage raises."""
+    """Return the names of the served files, sorted. Raises the storage's errors."""
     names = found_names() if serves_from_finders() else stored_names()
     return sorted(set(names))
 
 
 def found_names() -> Iterator[str]:
-    """Yield the names of what collectstatic would collect."""
+    """Yield the names that collectstatic would collect."""
     ignored = getattr(apps.get_app_config("staticfiles"), "ignore_patterns", [])
     for finder in finders.get_finders():
         for path, storage in finder.list(ignored):
@@ -399,21 +397,21 @@ def found_names() -> Iterator[str]:
 
 
 def stored_names() -> Iterator[str]:
-    """Yield the names of what was collected; of a manifest those that are in URLs."""
+    """Yield the collected names; with a manifest, the names in URLs."""
     storage = site_source().storage
     hashed: dict[str, str] = getattr(storage, "hashed_files", {})
     yield from hashed.values() or get_files(storage)
 
 
 def is_shared(name: str) -> bool:
-    """Tell whether the shared cache has the digest of a file as it is now."""
-    _, stamp = look_at(name)
+    """Tell whether the shared cache has the digest of the current file."""
+    _, stamp = find_with_stamp(name)
     return stamp is not None and entry_of(name, stamp).read() is not None
 
 
 def share(name: str) -> bool:
-    """Hash a file and share the digest; return whether the cache has it afterwards."""
-    file, _ = look_at(name)
+    """Hash a file and share the digest. Returns whether the cache has it afterwards."""
+    file, _ = find_with_stamp(name)
     digest, stamp = file.hash()
     if stamp is None:
         return False
@@ -421,12 +419,11 @@ def share(name: str) -> bool:
     return entry_of(name, stamp).read() == digest
 
 
-def look_at(name: str) -> tuple[File, Stamp | None]:
-    """Return a file and what it looks like; raise StaticFileError where it is not."""
+def find_with_stamp(name: str) -> tuple[File, Stamp | None]:
+    """Return a file and its stamp. Raises StaticFileError."""
     file = site_source().find(name, dev_mode=False)
     return file, file.stamp()
 
 
 def entry_of(name: str, stamp: Stamp) -> SharedDigest:
-    """Return the entry of a file of the site."""
     return SharedDigest("", name, stamp)

@@ -1,4 +1,7 @@
-"""Read the name of a static file, and choose the marker that stands in place of an id."""
+"""Names of static files in templates and URLs, and the markers that replace missing ids.
+
+`ids` reads each name with it before it looks for the file.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ from cachelayers.utils.locks import ForkSafeLock
 
 logger = logging.getLogger("cachelayers.hashing")
 
-REPORT_EVERY_SECONDS = 60.0  # the same name, in production
+REPORT_EVERY_SECONDS = 60.0  # for the same name, in production
 MOST_REPORTED = 1_000  # names whose last report is remembered
 
 
 class Marker(StrEnum):
-    """Why there is no id."""
+    """The reason why there is no id."""
 
     MISSING_FILE = "ERROR_MISSING_FILE"
     IS_DIRECTORY = "ERROR_IS_DIRECTORY"
@@ -38,15 +41,14 @@ MARKERS = frozenset(marker.value for marker in Marker)
 
 
 class Reports:
-    """When each name was last reported."""
+    """The time of the last report of each name."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._next_at: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._lock = ForkSafeLock()
 
     def is_due(self, error: StaticFileError) -> bool:
-        """Tell whether nobody has reported this for a while, and count it as reported now."""
+        """Tell whether the error was not reported lately, and count it as reported now."""
         key, now = (error.name, error.marker), time.monotonic()
         with self._lock:
             if now < self._next_at.get(key, now):
@@ -58,7 +60,6 @@ class Reports:
             return True
 
     def clear(self) -> None:
-        """Forget what was reported."""
         with self._lock:
             self._next_at.clear()
 
@@ -67,80 +68,78 @@ reports = Reports()
 
 
 def report(error: StaticFileError, *, dev_mode: bool) -> None:
-    """Raise the error where the settings are strict; else log it, in production not too often."""
+    """Raise the error if the settings are strict; otherwise log it, rate-limited in production."""
     if package_settings().STRICT:
         raise error
     if dev_mode or reports.is_due(error):
         logger.error("%s: %s", error.marker, error)
 
 
-MOST_NAMES = 10_000  # that are remembered as they were read
-# Two letters at least: one is a drive of Windows.
+MOST_NAMES = 10_000  # remembered results
+# At least two letters, because one letter is a Windows drive.
 FOREIGN = re.compile(r"[a-z][a-z0-9+.-]+:|//", re.IGNORECASE)
 PARTS = re.compile(r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """What a template names; ``names`` are the ways to read it, the likelier first."""
+    """A name from a template; ``names`` are its possible readings, the likelier first."""
 
     names: tuple[str, ...]
     query: str
     fragment: str
 
 
-def is_foreign(given: object) -> bool:
-    """Tell whether it is a URL that is not below STATIC_URL: somebody else's, or its own data."""
-    return is_foreign_text(as_text(given), static_url())
+def is_foreign(path: object) -> bool:
+    """Tell whether it is a URL outside STATIC_URL: of another site, or a data URL."""
+    return is_foreign_text(as_text(path), static_url())
 
 
-def is_below_static_url(given: object) -> bool:
+def is_below_static_url(path: object) -> bool:
     """Tell whether it is a URL of the site's static files."""
-    return path_below(static_url(), as_text(given)) is not None
+    return path_below(static_url(), as_text(path)) is not None
 
 
-def read_reference(given: object) -> Reference:
-    """Return what is named; raise StaticFileError where no file can be."""
-    return read_text(as_text(given), static_url())
+def read_reference(path: object) -> Reference:
+    """Return the reference. Raises StaticFileError if it cannot name a file."""
+    return read_text(as_text(path), static_url())
 
 
-# Remembered: a template names the same files each time, and to read a name takes as long as to look
-# for its id. Errors are not.
+# Remembered, because templates use the same names each time, and parsing takes as long as finding
+# the id. Errors are not remembered.
 @lru_cache(maxsize=MOST_NAMES)
 def is_foreign_text(text: str, static_url: str) -> bool:
-    """Do as is_foreign() for a text and a STATIC_URL."""
     return path_below(static_url, text) is None and FOREIGN.match(text) is not None
 
 
 @lru_cache(maxsize=MOST_NAMES)
 def read_text(text: str, static_url: str) -> Reference:
-    """Do as read_reference() for a text and a STATIC_URL."""
     below = path_below(static_url, text)
     path, query, fragment = split_parts(text if below is None else below)
     if below is None and not path:
         raise StaticFileError(Marker.NO_FILE_PROVIDED, text, "a template names no static file")
     if is_foreign_text(text, static_url):
         raise refusal(text, "is not below STATIC_URL")
-    # Below STATIC_URL it is a URL and encoded. A bare name may be either, as for Django's manifest.
-    spellings = [unquote(path)] if below is not None else [path, unquote(path)]
-    names = tuple(dict.fromkeys(clean_name(spelling, text) for spelling in spellings))
+    # Below STATIC_URL it is an encoded URL. A bare name may be either, as for Django's manifest.
+    forms = [unquote(path)] if below is not None else [path, unquote(path)]
+    names = tuple(dict.fromkeys(clean_name(form, text) for form in forms))
     return Reference(names=names, query=query, fragment=fragment)
 
 
-def as_text(given: object) -> str:
-    """Return what was given as text: None, lazy texts and paths too."""
-    return "" if given is None else str(given).strip()
+def as_text(path: object) -> str:
+    """Return it as text; it may be None, a lazy text or a path."""
+    return "" if path is None else str(path).strip()
 
 
 def static_url() -> str:
-    """Return STATIC_URL, or nothing where it is not set."""
+    """Return STATIC_URL, or "" if it is not set."""
     return str(settings.STATIC_URL or "")
 
 
 def path_below(static_url: str, text: str) -> str | None:
-    """Return what follows STATIC_URL, or None where the text does not begin with it."""
-    # Its path alone too, where a host comes before it. Without a path of its own a CDN's URL would
-    # make every absolute path one of ours.
+    """Return the rest after STATIC_URL, or None if the text does not begin with it."""
+    # Also the path of STATIC_URL without its host. If that path is "/", it would match every
+    # absolute path.
     for prefix in (static_url, urlsplit(static_url).path):
         if len(prefix) > 1 and text.startswith(prefix):
             return text[len(prefix) :]
@@ -148,21 +147,21 @@ def path_below(static_url: str, text: str) -> str | None:
 
 
 def split_parts(url: str) -> tuple[str, str, str]:
-    """Return path, query and fragment as they are written; urlsplit() would drop some letters."""
+    """Return path, query and fragment unchanged; urlsplit() would drop some characters."""
     match = PARTS.fullmatch(url)
     assert match is not None  # noqa: S101 - every part may be empty
     return match["path"], match["query"] or "", match["fragment"] or ""
 
 
-def clean_name(name: str, given: str) -> str:
-    """Return the name without detours; raise where it leaves the folder or cannot be a name."""
+def clean_name(name: str, path: str) -> str:
+    """Return the normalized name. Raises if it leaves the folder or cannot be a name."""
     if "\0" in name or "\\" in name or not is_encodable(name):
-        raise refusal(given, "holds a character that no name of a static file may have")
+        raise refusal(path, "holds a character that no name of a static file may have")
     clean = posixpath.normpath(name)
     if clean.startswith("/") or clean.split("/", 1)[0] == "..":
-        raise refusal(given, "leads out of the folders of static files")
+        raise refusal(path, "leads out of the folders of static files")
     if clean == ".":
-        raise StaticFileError(Marker.IS_DIRECTORY, given, f"{given!r} is the folder itself")
+        raise StaticFileError(Marker.IS_DIRECTORY, path, f"{path!r} is the folder itself")
     return clean + "/" if name.endswith("/") else clean
 
 
@@ -175,6 +174,6 @@ def is_encodable(name: str) -> bool:
     return True
 
 
-def refusal(given: str, reason: str) -> StaticFileError:
-    """Return the error for a path that is no static file's."""
-    return StaticFileError(Marker.INVALID_PATH, given, f"{given!r} {reason}")
+def refusal(path: str, reason: str) -> StaticFileError:
+    """Return the error for a path that cannot be a static file."""
+    return StaticFileError(Marker.INVALID_PATH, path, f"{path!r} {reason}")

@@ -1,4 +1,7 @@
-"""The door in Django's templates: ``{% load cachelayers %}``."""
+"""The template tags: ``{% load cachelayers %}``.
+
+The tags compile to the nodes of `fragments`, and to calls of `staticfiles`.
+"""
 
 from __future__ import annotations
 
@@ -23,28 +26,28 @@ register = template.Library()
 
 @register.simple_tag
 def hashed_static(path: object) -> str:
-    """Write the URL of a static file with the id of its content; ``as name`` keeps it."""
+    """Write the URL of a static file with its content id; ``as name`` stores it in a variable."""
     return build_hashed_url(path)
 
 
 @register.simple_tag
 def cache_id(path: object) -> str:
-    """Write the id of a static file's content alone."""
+    """Write the content id of a static file."""
     return build_cache_id(path)
 
 
 @register.simple_tag
 def static_integrity(path: object) -> str:
-    """Write ``sha384-...`` for an attribute ``integrity``, or nothing where there is no file."""
+    """Write ``sha384-...`` for an ``integrity`` attribute, or "" if the file does not exist."""
     return build_integrity(path)
 
 
 @register.tag
 def fragment(parser: Parser, token: Token) -> FragmentNode:
-    """Keep what is between the tags, until something that it was made of changes.
+    """Cache the block until the data that it was made from changes.
 
-    ``{% fragment "name" argument ... timeout=600 stale=60 tags="word,word" using="alias" %}``:
-    the arguments tell variants apart; the options are those of recall().
+    ``{% fragment "name" argument ... timeout=600 stale=60 tags="tag,tag" using="alias" %}``: the
+    arguments select the variant; the options are those of recall().
     """
     tag, *parts = token.split_contents()
     surroundings = TagSurroundings(parser, token)
@@ -56,11 +59,11 @@ def fragment(parser: Parser, token: Token) -> FragmentNode:
 
 @register.tag
 def fragments(parser: Parser, token: Token) -> FragmentsNode:
-    """Keep what is between the tags for each item of a list: read and stored all at once.
+    """Cache the block for each item of a list, with one bulk read and write.
 
-    ``{% fragments "name" for item in items ... %}``: the item tells variants apart; further
-    arguments and the options are those of ``{% fragment %}``. After ``{% empty %}`` stands what is
-    shown for an empty list.
+    ``{% fragments "name" for item in items ... %}``: the item selects the variant; further
+    arguments and the options are those of ``{% fragment %}``. The part after ``{% empty %}`` is
+    rendered for an empty list.
     """
     tag, *parts = token.split_contents()
     surroundings = TagSurroundings(parser, token)
@@ -75,9 +78,9 @@ def fragments(parser: Parser, token: Token) -> FragmentsNode:
 
 @register.tag
 def uncached(parser: Parser, token: Token) -> UncachedNode:
-    """Render what is between the tags for each request, within a fragment that is kept.
+    """Render the block for each request, within a cached fragment.
 
-    With what the context holds around the outermost fragment.
+    The context is the one around the outermost fragment.
     """
     name, wrapper = name_hole(parser), wrapper_of_hole(parser)
     nodelist = parser.parse((f"end{token.split_contents()[0]}",))

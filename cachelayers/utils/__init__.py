@@ -1,1 +1,1 @@
-"""What every package may use. Knows no cache, no log and no template."""
+"""Helpers for every package. They import none of the packages that use them."""

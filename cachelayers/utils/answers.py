@@ -1,11 +1,11 @@
-"""Wait for a server's answer no longer than allowed, on Django's connection of an alias.
+"""Limit how long a statement on Django's connection waits for the server's answer.
 
-A server that is frozen, or cut off, ends no statement by its own time limit. Used by the table's
-sessions and by the log, around their own statements only.
+A server that hangs or is cut off does not end a statement by its own time limit. The table's
+sessions and the log use this module around their own statements only.
 
-What was not answered in time stays in flight: the connection is the application's, with its SET and
-its transaction, and its next statement first waits for that answer, as it would have waited without
-us. Only a connection to a database that is the cache's own is closed.
+A statement without an answer in time stays in flight, because the connection is the application's,
+with its settings and its transaction. The next statement first waits for that answer, as it would
+without this module. Only a connection to the cache's own database is closed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import is_own_database
 
-# A server that works ends the statement by its own limit, which is better: the answer comes.
+# A working server ends the statement by its own limit, which is better: the answer comes.
 GRACE_SECONDS = 0.25
-# Numbers of errors of a cut connection.
+# MySQL's error numbers of a lost connection.
 MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
 MOST_BYTES_PEEKED = 65_536
 # PQTRANS_ACTIVE, PQTRANS_INTRANS, PQTRANS_INERROR
 POSTGRES_ACTIVE, POSTGRES_IN_TRANSACTION, POSTGRES_IN_ERROR = 1, 2, 3
-# Within the caller's transaction: what undoes something that may be over, or not have begun.
+# The savepoint within which something is undone that may be over, or not have begun.
 GUARD = "cachelayers_undo"
-# Methods of MySQL's driver that talk to the server.
+# Methods of MySQL's driver that send to the server.
 MYSQL_TALKING = ("query", "commit", "rollback", "autocommit", "ping")
 
 Answer = TypeVar("Answer")
@@ -45,32 +45,33 @@ Parameters = ParamSpec("Parameters")
 
 
 class Undo(NamedTuple):
-    """What undoes a statement, or a transaction of our own; empty: nothing."""
+    """The statement that undoes ours, or our own transaction. Empty: nothing to undo."""
 
     statement: str = ""
-    # Of one message PostgreSQL does all or nothing; of several, the first may stay by itself.
+    # PostgreSQL executes one message completely or not at all; of several, the first may remain.
     is_of_steps: bool = False
 
 
-ROLLBACK = Undo("ROLLBACK", is_of_steps=True)  # outside of the caller's transaction
+ROLLBACK = Undo("ROLLBACK", is_of_steps=True)
 
 
 class Unanswered(django.db.OperationalError):
     """The server has not answered in time.
 
-    Not raised by the driver, so that Django does not ask the same server whether it is usable.
+    The driver does not raise it, so Django does not ask the same server whether the connection
+    works.
     """
 
 
 @contextmanager
 def answered_within(connection: BaseDatabaseWrapper, seconds: float, undo: Undo) -> Iterator[None]:
-    """Raise Unanswered where statements in the block are not answered in time.
+    """Raise Unanswered if statements in the block are not answered in time.
 
-    ``undo``: what is to be run when the late answer has come.
+    ``undo``: runs when the late answer has come.
     """
     driver = connection.connection
     answers = answers_on(driver)
-    if answers is None:  # SQLite answers by itself; other drivers, by their own limits
+    if answers is None:  # SQLite has no server; other drivers have their own limits
         yield
         return
     answers.begin(time.monotonic() + seconds + GRACE_SECONDS, undo)
@@ -88,7 +89,7 @@ def answered_within(connection: BaseDatabaseWrapper, seconds: float, undo: Undo)
 
 
 def connect_within(connection: BaseDatabaseWrapper, seconds: float) -> None:
-    """Connect, and wait no longer for that than allowed: drivers take whole seconds."""
+    """Connect within a time limit. Drivers take whole seconds."""
     if connection.vendor == "sqlite":
         return
     usual = connection.settings_dict
@@ -96,19 +97,19 @@ def connect_within(connection: BaseDatabaseWrapper, seconds: float) -> None:
     limit = max(1, math.ceil(seconds))
     known = options.get("connect_timeout")
     limited = limit if known is None else min(limit, int(known))
-    # In a copy: the threads share the settings of an alias.
+    # In a copy: threads share the settings of an alias.
     connection.settings_dict = {**usual, "OPTIONS": {**options, "connect_timeout": limited}}
     try:
         with pool_within(connection, limit):
             connection.ensure_connection()
-    except UnicodeError as error:  # psycopg's, of a host's name that cannot be one
+    except UnicodeError as error:  # psycopg raises it for an invalid host name
         raise django.db.OperationalError(*error.args[-1:]) from error
     finally:
         connection.settings_dict = usual
 
 
 class PoolInTime:
-    """Django's pool of an alias, waited for no longer than allowed: psycopg's default is 30 s."""
+    """Django's connection pool, waited for no longer than a limit. psycopg's default is 30 s."""
 
     def __init__(self, pool: Any, seconds: float) -> None:
         self._pool, self._seconds = pool, min(seconds, pool.timeout)
@@ -122,12 +123,13 @@ class PoolInTime:
 
 @contextmanager
 def pool_within(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    """Limit the wait for a connection from Django's pool, for this thread alone."""
+    """Limit the wait for a connection from Django's pool, in this thread only."""
     pool = getattr(connection, "pool", None)
     if pool is None:
         yield
         return
-    # On the object, before the class's dictionary: the threads share the pool and its own limit.
+    # On the connection, where it hides the class's attribute: threads share the pool and its own
+    # limit.
     own = cast(Any, connection)
     own._connection_pools = {connection.alias: PoolInTime(pool, seconds)}
     try:
@@ -137,7 +139,7 @@ def pool_within(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[Non
 
 
 def is_connection_lost(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
-    """Tell, without asking the server, whether a connection was ended by it."""
+    """Return whether the server has ended the connection, without asking it."""
     driver = connection.connection
     if driver is None or connection.vendor == "sqlite":
         return False
@@ -147,18 +149,18 @@ def is_connection_lost(connection: BaseDatabaseWrapper, error: BaseException) ->
 
 
 def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a statement now is part of a transaction of the caller's."""
+    """Return whether a statement now is part of the caller's transaction."""
     return connection.in_atomic_block or (
-        # Not connected yet, `autocommit` says nothing.
+        # Before it is connected, `autocommit` means nothing.
         connection.connection is not None and not connection.autocommit
     )
 
 
 @contextmanager
 def undone_at_failure(connection: BaseDatabaseWrapper, undo: Undo) -> Iterator[None]:
-    """Put the transaction on PostgreSQL right where statements of ours in the block have failed.
+    """Repair the transaction on PostgreSQL if one of our statements in the block has failed.
 
-    Now, or when the answer that was not had in time has come.
+    This happens at once, or when the late answer has come.
     """
     answers = answers_on(connection.connection)
     with answers.undoing(undo) if isinstance(answers, PsycopgAnswers) else nullcontext():
@@ -170,7 +172,7 @@ def undone_at_failure(connection: BaseDatabaseWrapper, undo: Undo) -> Iterator[N
 
 
 def restore_transaction(connection: BaseDatabaseWrapper, undo: Undo) -> None:
-    """Undo what has failed, unless its answer is still to come."""
+    """Undo the failed statement, unless its answer is still to come."""
     driver = connection.connection
     if driver is None or connection.needs_rollback:
         return
@@ -180,7 +182,7 @@ def restore_transaction(connection: BaseDatabaseWrapper, undo: Undo) -> None:
 
 
 class Unfinished(NamedTuple):
-    """A statement in flight: psycopg's generator, and what that waits for."""
+    """A statement in flight: psycopg's generator, and what it waits for."""
 
     generator: Generator[Any, Any, Any]
     wants: Any
@@ -188,23 +190,23 @@ class Unfinished(NamedTuple):
 
 
 class PsycopgAnswers:
-    """What is waited for on one connection of psycopg, in whose ``wait`` all of it passes."""
+    """The waits on one connection of psycopg, all of which pass through its method ``wait``."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = weakref.ref(driver)
         self._deadline: float | None = None
         self._undo = Undo()
         self._unfinished: Unfinished | None = None
-        self.is_ended = False  # the connection, because of half an answer: psycopg leaves that too
+        self.is_ended = False  # the connection; only MySQL's needs to be ended
 
     def begin(self, deadline: float, undo: Undo) -> None:
-        """Limit what is waited for from now on."""
+        """Limit the waits from now on."""
         self._deadline, self._undo = deadline, undo
         cast(Any, self._driver()).wait = self.wait
 
     @contextmanager
     def undoing(self, undo: Undo) -> Iterator[None]:
-        """Have what is in flight in the block undone so."""
+        """Use ``undo`` for the statements in the block."""
         usual, self._undo = self._undo, undo
         try:
             yield
@@ -212,27 +214,27 @@ class PsycopgAnswers:
             self._undo = usual
 
     def end(self) -> None:
-        """Limit nothing any more; what is in flight is still to be waited for."""
+        """Remove the limit. A statement in flight still has to be waited for."""
         self._deadline = None
         driver = self._driver()
         if driver is not None and self._unfinished is None:
             driver.__dict__.pop("wait", None)
 
     def wait(self, generator: Generator[Any, Any, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Do as psycopg's own, after what is in flight has come to its end."""
+        """Replace psycopg's own method: wait for the statement in flight first."""
         if self._unfinished is not None:
             self._finish(*arguments, **keywords)
         return self._wait(self._followed(generator), *arguments, **keywords)
 
     def _wait(self, generator: Generator[Any, Any, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Have psycopg wait; what interrupts that, such as a signal's exception, ends no answer."""
+        """Call psycopg's wait. An exception of a signal handler does not end the answer."""
         driver = cast(Any, self._driver())
         try:
             return type(driver).wait(driver, generator, *arguments, **keywords)
         except BaseException:
-            generator.close()  # which has ended, unless it was interrupted
+            generator.close()  # already ended, unless it was interrupted
             if self._unfinished is None and self._deadline is not None and is_active(driver):
-                from psycopg.generators import execute  # what is left of it, after it was sent
+                from psycopg.generators import execute  # the rest of it after sending
 
                 rest = execute(driver.pgconn)
                 if wants := next(rest, None):
@@ -240,10 +242,10 @@ class PsycopgAnswers:
             raise
 
     def _finish(self, *arguments: Any, **keywords: Any) -> None:
-        """Wait for the answer that was late, and have the transaction as it was before."""
+        """Wait for the late answer, and restore the transaction's previous state."""
         late, self._unfinished = cast(Unfinished, self._unfinished), None
         driver = cast(Any, self._driver())
-        with suppress(_psycopg_error()):  # told before
+        with suppress(_psycopg_error()):  # reported before
             self._wait(self._followed(late.generator, late), *arguments, **keywords)
         for message in messages_of(late.undo, driver):
             from psycopg.generators import execute
@@ -274,15 +276,15 @@ class PsycopgAnswers:
 
 
 def is_active(driver: Any) -> bool:
-    """Tell whether a statement that was sent has not been answered, on a connection of psycopg."""
+    """Return whether psycopg's connection has sent a statement that is not answered yet."""
     return int(driver.info.transaction_status) == POSTGRES_ACTIVE
 
 
 def messages_of(undo: Undo, driver: Any) -> Iterator[str]:
-    """Yield what undoes something on a connection of PostgreSQL; after each, ask how it went.
+    """Yield messages that undo a statement on PostgreSQL. Read the status after each.
 
-    A transaction that takes no statements any more is put right. So is one in which something of
-    ours is open still: it would hold back what the application writes next, or limit it.
+    A failed transaction is repaired. So is one in which our savepoint or limit is still set, which
+    would affect the application's next statements.
     """
     if not undo.statement:
         return
@@ -290,14 +292,14 @@ def messages_of(undo: Undo, driver: Any) -> Iterator[str]:
     if status == POSTGRES_IN_ERROR:
         yield undo.statement
     elif status == POSTGRES_IN_TRANSACTION and undo.is_of_steps:
-        # It is not known which was the last step: a signal's exception may come anywhere.
+        # The last executed step is unknown: a signal's exception may come anywhere.
         yield f"SAVEPOINT {GUARD}; {undo.statement}"
         if status_of(driver) == POSTGRES_IN_ERROR:
             yield f"ROLLBACK TO SAVEPOINT {GUARD}; RELEASE SAVEPOINT {GUARD}"
 
 
 def status_of(driver: Any) -> int:
-    """Return the transaction's status as libpq has it, of psycopg 3 and 2."""
+    """Return libpq's status of the transaction, with psycopg 3 or 2."""
     if hasattr(driver, "info"):
         return int(driver.info.transaction_status)
     return int(driver.get_transaction_status())
@@ -310,11 +312,11 @@ def _psycopg_error() -> type[BaseException]:
 
 
 class MySQLAnswers:
-    """The same on a connection of mysqlclient.
+    """The waits on one connection of mysqlclient.
 
-    Until the first byte of an answer comes, the statement can be left in flight. After it the
-    driver reads until it has all; an answer that is not there as a whole then is bounded by a
-    timer, which ends the connection: half an answer is of no use to anybody.
+    Until the first byte of an answer comes, the statement can be left in flight. After that, the
+    driver reads until the answer is complete. If it is not complete yet, a timer ends the
+    connection in time, because half an answer is of no use.
     """
 
     def __init__(self, driver: Any) -> None:
@@ -333,12 +335,12 @@ class MySQLAnswers:
         self._socket.detach()
 
     def begin(self, deadline: float, undo: Undo) -> None:
-        """Limit what is waited for from now on. MySQL undoes the statement alone by itself."""
+        """Limit the waits from now on. MySQL undoes a single statement itself."""
         self._deadline = deadline
         cast(Any, self._driver()).query = self.query
 
     def end(self) -> None:
-        """Limit nothing any more; what is in flight is still to be waited for."""
+        """Remove the limit. A statement in flight still has to be waited for."""
         driver = self._driver()
         if self._timer is not None:
             self._timer.cancel()
@@ -374,11 +376,11 @@ class MySQLAnswers:
         return talk
 
     def _finish(self, driver: Any) -> None:
-        """Wait for the answer that was late, and take it away."""
+        """Wait for the late answer, and discard it."""
         if not self._is_in_flight:
             return
         self._await()
-        with suppress(driver.Error):  # told before
+        with suppress(driver.Error):  # reported before
             driver.read_query_result()
             driver.store_result()
 
@@ -402,10 +404,10 @@ class MySQLAnswers:
 
 
 def is_whole_answer(connection: socket.socket) -> bool:
-    """Tell, of what has come from a MySQL server, whether nothing is missing.
+    """Return whether the bytes received from a MySQL server are a complete answer.
 
-    One packet, or a result's last one at the end; without looking at what is in between.
-    https://mariadb.com/kb/en/0-packet/
+    It is one packet, or it ends with the last packet of a result. The packets between are not
+    parsed. See https://mariadb.com/kb/en/0-packet/.
     """
     try:
         came = connection.recv(MOST_BYTES_PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -421,7 +423,7 @@ Answers = PsycopgAnswers | MySQLAnswers
 
 
 def answers_on(driver: Any) -> Answers | None:
-    """Return what bounds the waits on a driver's connection; None: nothing does."""
+    """Return the object that limits the waits on a driver's connection, or None."""
     known: Answers | None = getattr(driver, "_cachelayers_answers", None)
     if known is None and (kind := KINDS.get(type(driver).__module__.partition(".")[0])) is not None:
         known = driver._cachelayers_answers = kind(driver)
@@ -439,7 +441,7 @@ def outside_event_loop(
     *arguments: Parameters.args,
     **keywords: Parameters.kwargs,
 ) -> Answer:
-    """Call a function; where Django refuses it, because an event loop runs here, in a thread."""
+    """Call a function, in a thread if Django refuses it because an event loop is running."""
     try:
         return function(*arguments, **keywords)
     except SynchronousOnlyOperation:
@@ -451,9 +453,9 @@ def in_a_thread(
     *arguments: Parameters.args,
     **keywords: Parameters.kwargs,
 ) -> Answer:
-    """Call a function in a thread of its own, with connections of its own, and wait for it.
+    """Call a function in a thread, with the thread's own connections, and wait for it.
 
-    Whoever calls what blocks from async code has the event loop wait, as for any other cache.
+    Code that calls a blocking function from async code blocks the event loop, as with any cache.
     """
     answers: list[Answer] = []
     errors: list[BaseException] = []
@@ -462,7 +464,7 @@ def in_a_thread(
     def perform() -> None:
         try:
             answers.append(context.run(function, *arguments, **keywords))
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+        except BaseException as error:  # noqa: BLE001 - raised again below
             errors.append(error)
         finally:
             connections.close_all()

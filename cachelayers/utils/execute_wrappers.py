@@ -1,4 +1,7 @@
-"""Find the app's execute wrapper on a connection, without importing what it does with a query."""
+"""Find the app's execute wrapper on a connection without importing it.
+
+The database backend uses it for its own writes.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ Block = Callable[[BaseDatabaseWrapper], AbstractContextManager[None]]
 
 
 def mark_as_own(wrapper: Any, *, own_changes: Block) -> None:
-    """Mark a wrapper. ``own_changes``: a block whose writes are no change of the data."""
+    """Mark a wrapper as the app's. ``own_changes``: a block whose writes are not counted."""
     wrapper.cachelayers_own_changes = own_changes
 
 
 def is_own(wrapper: Any) -> bool:
-    """Tell whether an execute wrapper is the app's."""
+    """Return whether an execute wrapper is the app's."""
     return hasattr(wrapper, "cachelayers_own_changes")
 
 
 def own_changes(connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
-    """Return a block in which the cache writes its own rows; nothing where no wrapper counts."""
+    """Return the wrapper's block for the cache's own writes, or an empty one without a wrapper."""
     own: Iterator[Any] = filter(is_own, connection.execute_wrappers)
     wrapper = next(own, None)
     if wrapper is None:

@@ -1,7 +1,7 @@
-"""Carry out a flow of steps, in a way that blocks or in one that does not. The lowest floor.
+"""Run a flow of steps, blocking or async.
 
-A flow yields steps and gets their answers, so there is one flow for a sync method and its async
-twin, and the two cannot differ.
+A flow yields steps and receives their answers, so one flow serves a sync method and its async form,
+and the two cannot differ. Recalls and the layered backend consist of flows.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import Any, Protocol
 
 
 class Step(Protocol):
-    """One thing to do; the flow gets its result."""
+    """One operation of a flow."""
 
     def run(self) -> Any:
-        """Do it."""
+        """Do it, blocking."""
 
     async def arun(self) -> Any:
         """Do it without blocking the event loop."""
 
 
 def run(flow: Generator[Step, Any, Any]) -> Any:
-    """Carry out the steps of a flow and return its result."""
+    """Run the steps of a flow and return its result."""
     try:
         step = next(flow)
         while True:
             try:
                 answer = step.run()
-            except BaseException as error:  # noqa: BLE001 - the flow is to handle it
+            except BaseException as error:  # noqa: BLE001 - the flow handles it
                 step = flow.throw(error)
             else:
                 step = flow.send(answer)
@@ -36,13 +36,13 @@ def run(flow: Generator[Step, Any, Any]) -> Any:
 
 
 async def arun(flow: Generator[Step, Any, Any]) -> Any:
-    """Carry out the steps of a flow in async code."""
+    """Run the steps of a flow in async code."""
     try:
         step = next(flow)
         while True:
             try:
                 answer = await step.arun()
-            except BaseException as error:  # noqa: BLE001 - a cancellation gives back leases
+            except BaseException as error:  # noqa: BLE001 - a cancelled flow releases its leases
                 step = flow.throw(error)
             else:
                 step = flow.send(answer)

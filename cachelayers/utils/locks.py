@@ -1,4 +1,7 @@
-"""Locks that a fork cannot leave held for ever. The lowest floor."""
+"""Locks that are free in a forked child, and a gate that delays forks.
+
+Everything in this package that has a lock uses it.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,23 @@ _Lock: Any = type(threading.RLock())
 
 
 class ForkSafeLock(_Lock):  # type: ignore[misc] # the stubs call it final, which it is not
-    """A lock that begins free in a forked child, whoever held it in the parent.
+    """A lock that is free in a forked child, even if another thread held it in the parent.
 
-    A plain lock held by another thread while the process forks is held for ever in the child,
-    where that thread does not exist. A thread that holds it may take it again: a signal handler
-    runs in the middle of whatever it interrupts. Its methods are the interpreter's own: what such a
-    handler raises cannot come between taking it and the block that gives it back.
+    In the child, a plain lock would stay locked, because the thread that held it does not exist
+    there. The lock is reentrant: a signal handler may run while its own thread holds it. Its
+    methods are the interpreter's own, so an exception of a signal handler cannot come between
+    taking the lock and the block that releases it.
     """
 
     def __init__(self) -> None:
-        """Begin free."""
         _all_locks.add(self)
 
     def renew(self) -> None:
-        """Forget who held it."""
+        """Release it, whoever held it."""
         self._at_fork_reinit()
 
     def is_held_here(self) -> bool:
-        """Tell whether this thread holds it."""
+        """Return whether this thread holds it."""
         return bool(self._is_owned())
 
 
@@ -41,7 +43,7 @@ _all_locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 
 
 def renew_all_locks() -> None:
-    """Free every lock, in a child that has one thread only."""
+    """Release every lock, in a child that has only one thread."""
     for lock in list(_all_locks):
         lock.renew()
 
@@ -52,24 +54,23 @@ MOST_SECONDS_BEFORE_FORK = 1.0
 
 
 class ForkGate:
-    """Keeps the process from forking while any thread is in a block that no child may inherit.
+    """Delays forks while any thread is in a block whose locks a child must not inherit.
 
-    SQLite's library and Django's cache handler have locks of their own, which a fork leaves held
-    in the child.
+    SQLite's library and Django's cache handler have locks of their own, which a fork would leave
+    locked in the child.
     """
 
     def __init__(self) -> None:
-        """Begin with nobody inside."""
         self.renew()
         os.register_at_fork(before=self.close, after_in_parent=self.open, after_in_child=self.renew)
 
     def renew(self) -> None:
-        """Forget who was inside, in a child where they are not."""
+        """Forget the threads inside, which do not exist in the child."""
         self._changed = threading.Condition()
         self._inside: dict[int, int] = {}
 
     def close(self) -> None:
-        """Wait until all others are outside, though not for long, and let none in."""
+        """Wait, at most a second, until no other thread is inside, and let none in."""
         self._changed.acquire()
         own = threading.get_ident()
         self._changed.wait_for(
@@ -77,7 +78,6 @@ class ForkGate:
         )
 
     def open(self) -> None:
-        """Let them in again."""
         self._changed.release()
 
     def __enter__(self) -> None:
@@ -105,14 +105,14 @@ _no_fork = ForkGate()
 
 
 def no_fork_within(vendor: str) -> AbstractContextManager[None]:
-    """Return a block in which no other thread forks, for a statement on a database of a vendor."""
+    """Return a block in which no other thread forks, for a statement on a vendor's database."""
     return _no_fork if vendor == "sqlite" else nullcontext()
 
 
 def cache_of(alias: str) -> BaseCache:
-    """Return the cache of an alias, of which each thread has an object.
+    """Return this thread's cache object of an alias.
 
-    Django's handler holds a lock of its own while it looks for it.
+    Django's handler holds a lock of its own while it creates one.
     """
     with _no_fork:
         return caches[alias]
@@ -122,12 +122,11 @@ _forks = 0
 
 
 def fork_count() -> int:
-    """Return how many forks lie between the first process and this one."""
+    """Return the number of forks between the first process and this one."""
     return _forks
 
 
 def count_fork() -> None:
-    """Count one, in the child."""
     global _forks  # noqa: PLW0603 - a number of the process
     _forks += 1
 

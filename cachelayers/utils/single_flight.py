@@ -1,4 +1,7 @@
-"""One compute at a time for a missing entry, within this process. Used by recalls and caches."""
+"""Single flight: one computation at a time for a missing entry, within this process.
+
+Recalls and the caches' get_or_set() use it.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,15 @@ Name = tuple[str, str]  # cache alias and key
 
 
 class Flight:
-    """A compute that others of this process wait for."""
+    """A computation that other threads of this process wait for."""
 
     def __init__(self) -> None:
-        """Begin."""
         self.completed = threading.Event()
         self.is_stored = False
         self._thread = threading.get_ident()
 
     def is_of_this_thread(self) -> bool:
-        """Tell whether to wait for it would be to wait for oneself: in a signal handler, say."""
+        """Return whether waiting for it would be a deadlock, as in a signal handler."""
         return self._thread == threading.get_ident()
 
 
@@ -26,14 +28,14 @@ _flights: dict[Name, Flight] = {}
 
 
 def begin_or_join(name: Name) -> tuple[Flight, bool]:
-    """Return the flight of an entry, and whether the caller is the one to compute."""
+    """Return the flight of an entry, and whether the caller has to compute."""
     mine = Flight()
-    flight = _flights.setdefault(name, mine)  # one step under the interpreter's lock
+    flight = _flights.setdefault(name, mine)  # atomic
     return flight, flight is mine
 
 
 def complete(name: Name, flight: Flight) -> None:
-    """Wake everybody who waits."""
+    """Wake all waiting callers."""
     if _flights.get(name) is flight:
         del _flights[name]
     flight.completed.set()

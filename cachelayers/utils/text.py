@@ -1,4 +1,7 @@
-"""Text for people: masked passwords, and names that are like a misspelt one."""
+"""Text for people: mask passwords, and suggest names similar to a misspelt one.
+
+Messages, logs, commands and the admin use it.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ from urllib.parse import unquote
 from django.conf import settings
 
 MASK = "***"
-SHORTEST_SECRET = 3  # shorter ones would be found in any text
-# A value in a URL's query, or an option, that is nobody's business.
+SHORTEST_SECRET = 3  # shorter ones occur in any text
+# Names of secret values in a URL's query or in options.
 SECRET_NAME = re.compile(r"pass|pwd|secret|token|auth|credential", re.IGNORECASE)
 SECRET_IN_QUERY = re.compile(
     rf"(?P<name>[?&;#][^=&;#]*(?:{SECRET_NAME.pattern})[^=&;#]*=)(?P<secret>[^&]*)", re.IGNORECASE
 )
-# Between two addresses in one text, as Django and its clients part them.
+# The separator of two addresses in one text.
 NEXT_ADDRESS = re.compile(r"[;,]\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 PATH = re.compile(r"(?:[a-z]:)?[/\\]", re.IGNORECASE)
-# What a client that reads an address by the rules takes for its end: the password goes on.
+# Clients may take these characters for the end of the host, although the password goes on.
 ENDS_OF_HOST = re.compile(r"[/?#@]")
 USER_OF_ANY_URL = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 
 
 class Address(NamedTuple):
-    """One address, taken apart. ``user``: with the password."""
+    """The parts of an address. ``user``: with the password."""
 
     scheme: str
     user: str
@@ -41,12 +44,12 @@ def shown_location(alias: str) -> str:
 def locations_of(alias: str) -> list[str]:
     """Return every address in the LOCATION of an alias."""
     location = settings.CACHES[alias].get("LOCATION", "")
-    given = location if isinstance(location, list | tuple | set) else [location]
-    return [address for each in given for address in NEXT_ADDRESS.split(str(each))]
+    locations = location if isinstance(location, list | tuple | set) else [location]
+    return [address for each in locations for address in NEXT_ADDRESS.split(str(each))]
 
 
 def without_password(location: str) -> str:
-    """Return addresses with user and password, and what their queries keep, masked."""
+    """Return addresses with user, password and secret query values masked."""
     return ", ".join(masked(address) for address in NEXT_ADDRESS.split(location))
 
 
@@ -57,9 +60,9 @@ def masked(address: str) -> str:
 
 
 def take_apart(address: str) -> Address:
-    """Find user and password: up to the last @, where a password that is not encoded ends too.
+    """Split an address. User and password end at the last @, because a password may contain one.
 
-    Not by urlsplit(): it takes a slash in the password for the end of the host, and raises for some
+    urlsplit() does not help: it ends the host at a slash in the password, and raises for some
     addresses.
     """
     head, colon, rest = address.partition("://") if "://" in address else ("", "", address)
@@ -68,15 +71,15 @@ def take_apart(address: str) -> Address:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text, such as a client's error, in which no password of the settings stands."""
+    """Return a text, such as a client's error, without the passwords of the settings."""
     for secret in sorted(set(secrets_of_settings()), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    # Of addresses that are in nobody's settings here, such as that of a queue's broker.
+    # Addresses that are not in the settings, such as a queue's broker.
     return USER_OF_ANY_URL.sub(MASK, text)
 
 
 def secrets_of_settings() -> Iterator[str]:
-    """Yield every password in CACHES and DATABASES, as it is written there and decoded."""
+    """Yield every password in CACHES and DATABASES, as written and decoded."""
     for alias, config in settings.CACHES.items():
         yield from secrets_in(config)
         for address in locations_of(alias):
@@ -94,7 +97,7 @@ def secrets_of_address(address: str) -> Iterator[str]:
 
 
 def secrets_in(options: Any, *, is_secret: bool = False) -> Iterator[str]:
-    """Yield the values in nested options whose names tell that they are secret."""
+    """Yield the values in nested options whose names say that they are secret."""
     if isinstance(options, Mapping):
         for name, value in options.items():
             yield from secrets_in(value, is_secret=bool(SECRET_NAME.search(str(name))))

@@ -1,4 +1,8 @@
-"""What a request and a process do now: recalls of a request, timed samples, running computes."""
+"""Record what a request does: the trace of its recalls, and timed samples for the advisor.
+
+Recalls, the execute wrapper and the middleware write to it. The debug panel and `statistics` read
+it.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +33,16 @@ class TracedRecall:
 
     alias: str
     key: str
-    depth: int  # 0: not within another recall
+    depth: int  # 0: outermost
     # "fresh", "stale", "computed", "joined" or "waited"; "": it raised
     outcome: str = ""
-    layer: str = ""  # alias of the cache or layer that had it; "": none
-    age_seconds: float | None = None  # of an entry that was found
-    # Why nothing was found: "absent", "expired" or "invalid"; "": it was.
+    layer: str = ""  # alias of the cache or layer that had the entry; "": none
+    age_seconds: float | None = None  # of the found entry
+    # Why nothing was found: "absent", "expired" or "invalid"; "": something was.
     why_missed: str = ""
-    culprit: str = ""  # the tag that made it invalid, as far as it is known
-    tags: Sequence[Tag] = ()  # what the value was made from
-    seconds: float = 0.0  # what it took to compute the value, now or when it was stored
+    culprit: str = ""  # the changed tag, if known
+    tags: Sequence[Tag] = ()  # the value's dependencies
+    seconds: float = 0.0  # of the value's computation, now or when it was stored
 
 
 @dataclass(slots=True)
@@ -46,18 +50,18 @@ class Trace:
     """All recalls within a block, in the order in which they began."""
 
     recalls: list[TracedRecall] = field(default_factory=list)
-    layer: str = ""  # the last one that answered a look-up
+    layer: str = ""  # the layer that answered last
 
 
 _trace: ContextVar[Trace | None] = ContextVar("cachelayers_trace", default=None)
 _recall: ContextVar[TracedRecall | None] = ContextVar("cachelayers_traced_recall", default=None)
-# Traces of this process that go on: where there are none, nobody asks for the context.
+# The running traces of this process. If there are none, nobody reads the context.
 active_traces: set[int] = set()
 
 
 @contextmanager
 def tracing() -> Iterator[Trace]:
-    """Follow all recalls within the block. Within another such block: together with its own."""
+    """Trace all recalls within the block. A nested block shares the outer trace."""
     outer = _trace.get()
     if outer is not None:
         yield outer
@@ -73,7 +77,7 @@ def tracing() -> Iterator[Trace]:
 
 
 def begin_recall(alias: str, key: str) -> TracedRecall | None:
-    """Note that a recall begins, if its context is followed."""
+    """Add a recall to the context's trace, if there is one."""
     trace = _trace.get()
     if trace is None:
         return None
@@ -85,14 +89,14 @@ def begin_recall(alias: str, key: str) -> TracedRecall | None:
 
 @contextmanager
 def tracing_recall(alias: str, key: str) -> Iterator[None]:
-    """Follow one recall, if its context is followed."""
+    """Trace one recall, if its context is traced."""
     with within_recall(begin_recall(alias, key)):
         yield
 
 
 @contextmanager
 def within_recall(recall: TracedRecall | None) -> Iterator[None]:
-    """Go on with a recall that has begun; what happens within the block is part of it."""
+    """Run the block as part of a recall that has begun."""
     if recall is None:
         yield
         return
@@ -104,7 +108,7 @@ def within_recall(recall: TracedRecall | None) -> Iterator[None]:
 
 
 def traced_recall() -> TracedRecall | None:
-    """Return the recall that goes on here, if it is followed."""
+    """Return the running recall, if it is traced."""
     return _recall.get() if active_traces else None
 
 
@@ -115,7 +119,7 @@ def note_layer(alias: str) -> None:
 
 
 def pop_layer() -> str:
-    """Return which layer has answered since the last time; "": a memory, or no layer at all."""
+    """Return the layer that has answered since the last call; "": process memory, or none."""
     trace = _trace.get()
     if trace is None:
         return ""
@@ -123,34 +127,34 @@ def pop_layer() -> str:
     return layer
 
 
-MOST_WAITING = 10_000  # samples, between two writes; the oldest give way
-PARTS = 1_000_000  # in which things are divided to choose some
-MOST_FRAMES = 60  # that are looked at for the function that runs a query
+MOST_WAITING = 10_000  # samples between two writes; the oldest are dropped
+PARTS = 1_000_000  # the resolution of ADVISE_SAMPLE
+MOST_FRAMES = 60  # searched for the function that runs a query
 LONGEST_NAME = 250
-LIST_OF_PARAMETERS = re.compile(r"%s(, %s)+")  # of any length: it is the same query
-OWN_TABLES = "cachelayers_"  # no cache would save what they are asked for
+LIST_OF_PARAMETERS = re.compile(r"%s(, %s)+")  # lists of any length count as the same query
+OWN_TABLES = "cachelayers_"  # their queries cannot be cached
 
 Table = tuple[str, str]  # alias of DATABASES, and name
-UNTRACKED: Table = ("", "?")  # whether it has changed is not known
+UNTRACKED: Table = ("", "?")  # its changes are unknown
 
 
 class Sample(NamedTuple):
-    """One thing that was done."""
+    """One timed operation."""
 
     kind: str  # "view", "function", "query", "fragment" or "recall"
     name: str
     place: str  # the function that ran it
-    arguments: int  # a hash: what is done with the same ones gives the same result
+    arguments: int  # a hash; equal arguments give equal results
     seconds: float
     tables: frozenset[Table]
-    at: float  # of time.time(), when it began
-    # Of recalls only: whether it was found, and so ``seconds`` were saved.
+    at: float  # by time.time(), when it began
+    # Recalls only: whether an entry was found, so that ``seconds`` were saved.
     is_kept: bool = False
     was_invalid: bool = False
 
 
 class Query(NamedTuple):
-    """One query within a unit of work."""
+    """One query within a sampled request."""
 
     text: str
     place: str
@@ -161,20 +165,19 @@ class Query(NamedTuple):
 
 
 class Work:
-    """What was done within one request."""
+    """The queries and recalls of one sampled request."""
 
     def __init__(self, trace: Trace) -> None:
-        """Begin."""
         self.queries: list[Query] = []
         self.trace = trace
         self.at, self._began = time.time(), time.perf_counter()
 
     def seconds(self) -> float:
-        """Return for how long it goes on."""
+        """Return the seconds since it began."""
         return time.perf_counter() - self._began
 
     def tables(self) -> frozenset[Table]:
-        """Return what was read, also by whoever computed the entries that were found."""
+        """Return the tables that were read, also those that found entries depend on."""
         read = (query.tables for query in self.queries)
         recalled = (tables_of(recall) for recall in self.trace.recalls if not recall.depth)
         return frozenset[Table]().union(*read, *recalled)
@@ -182,18 +185,18 @@ class Work:
 
 _work: ContextVar[Work | None] = ContextVar("cachelayers_work", default=None)
 waiting: deque[Sample] = deque(maxlen=MOST_WAITING)
-# What is being watched here, if anything is. The method itself: every query asks.
+# The sampled request, if there is one. The method itself, because every query calls it.
 current_work = _work.get
 
 
 def is_sampling() -> bool:
-    """Tell whether anything is to be watched."""
+    """Return whether requests are sampled."""
     return package_settings().ADVISE_SAMPLE > 0
 
 
 @contextmanager
 def sampling() -> Iterator[Work]:
-    """Watch what is done within the block."""
+    """Sample the queries and recalls of the block."""
     with tracing() as trace:
         token = _work.set(begun := Work(trace))
         try:
@@ -207,7 +210,7 @@ def sampling() -> Iterator[Work]:
 def note_query(
     begun: Work, text: str, params: object, tables: Iterable[Table], at: float, seconds: float
 ) -> None:
-    """Remember a query that was run within a watched block, but the package's own."""
+    """Remember a query of a sampled block, unless it is on this package's tables."""
     if OWN_TABLES in text:
         return
     name = shortened(LIST_OF_PARAMETERS.sub("%s, ...", text))
@@ -218,12 +221,12 @@ def note_query(
 
 
 def note_view(begun: Work, name: str, arguments: int) -> None:
-    """Take a view as a sample, when it has made its response."""
+    """Add a view as a sample, after it has made its response."""
     add_sample(Sample("view", name, "", arguments, begun.seconds(), begun.tables(), begun.at))
 
 
 def note_queries(begun: Work) -> None:
-    """Take the queries of a block as samples, each and together with the others of a function."""
+    """Add the queries of a block as samples, one by one and together for each function."""
     by_place: defaultdict[str, list[Query]] = defaultdict(list)
     for query in begun.queries:
         add_sample(Sample("query", *query))
@@ -237,7 +240,7 @@ def note_queries(begun: Work) -> None:
 
 
 def note_recalls(begun: Work) -> None:
-    """Take the recalls of a block as samples."""
+    """Add the recalls of a block as samples."""
     for recall in begun.trace.recalls:
         if recall.outcome:
             kind, name = name_of(recall.key)
@@ -257,7 +260,7 @@ def note_recalls(begun: Work) -> None:
 
 
 def name_of(key: str) -> tuple[str, str]:
-    """Return the kind and the name of what is kept under a key: what comes before its arguments."""
+    """Return the kind and name of the entry under a key, without its arguments."""
     head, _, rest = key.partition(":")
     if head == "fragment" and rest:
         return "fragment", shortened(rest.rpartition(":")[0] or rest)
@@ -265,7 +268,7 @@ def name_of(key: str) -> tuple[str, str]:
 
 
 def tables_of(recall: TracedRecall) -> frozenset[Table]:
-    """Return the tables that a value was made from."""
+    """Return the tables that a value depends on."""
     parts = ((database, *tag.split(":", 2)[:2]) for database, tag in recall.tags)
     return frozenset(
         (database, name) for database, kind, name in parts if kind in {"table", "row", "rows"}
@@ -273,7 +276,7 @@ def tables_of(recall: TracedRecall) -> frozenset[Table]:
 
 
 def shortened(text: str) -> str:
-    """Return a name that fits into its column, and that no other one shares."""
+    """Return a unique name that fits into its column."""
     if len(text) <= LONGEST_NAME:
         return text
     digest = blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
@@ -281,19 +284,19 @@ def shortened(text: str) -> str:
 
 
 def add_sample(sample: Sample) -> None:
-    """Have a sample written, if it is one of those that were chosen."""
+    """Have a sample written, if it is among the chosen share."""
     thing = hash((sample.kind, sample.name, sample.arguments))
     if thing % PARTS < package_settings().ADVISE_SAMPLE * PARTS:
         waiting.append(sample)
 
 
 def function_of_project(frame: FrameType | None) -> str:
-    """Return the innermost function of the project itself, as ``module.function``; "": none."""
+    """Return the innermost function of the project, as ``module.function``, or ""."""
     for _ in range(MOST_FRAMES):
         if frame is None:
             break
         if is_of_project(frame.f_code.co_filename):
-            # What a function has within itself, such as a generator, is part of it.
+            # A nested function, such as a generator, counts as its outer function.
             function = frame.f_code.co_qualname.partition(".<locals>")[0]
             return shortened(f"{frame.f_globals.get('__name__', '')}.{function}")
         frame = frame.f_back
@@ -301,7 +304,7 @@ def function_of_project(frame: FrameType | None) -> str:
 
 
 def line_of_project(frame: FrameType | None) -> str:
-    """Return the innermost line of the project itself, as ``file:line``; "": none."""
+    """Return the innermost line of the project, as ``file:line``, or ""."""
     while frame is not None and not is_of_project(frame.f_code.co_filename):
         frame = frame.f_back
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
@@ -309,7 +312,7 @@ def line_of_project(frame: FrameType | None) -> str:
 
 @lru_cache(maxsize=4096)
 def is_of_project(filename: str) -> bool:
-    """Tell the project's files from those of libraries, of Python and of this package."""
+    """Return whether a file is the project's, not a library's, Python's or this package's."""
     if filename.startswith("<"):
         return False
     return not filename.startswith(folders_of_others())
@@ -317,7 +320,7 @@ def is_of_project(filename: str) -> bool:
 
 @lru_cache(maxsize=1)
 def folders_of_others() -> tuple[str, ...]:
-    """Return the folders of libraries, of Python, and this package's."""
+    """Return the directories of libraries, of Python, and of this package."""
     paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     own = str(Path(__file__).parents[1])
     import django
@@ -325,5 +328,5 @@ def folders_of_others() -> tuple[str, ...]:
     return tuple(f"{path}{os.sep}" for path in (*paths, own, str(Path(django.__file__).parent)))
 
 
-# What the parent has sampled, the parent writes.
+# The parent writes its own samples.
 os.register_at_fork(after_in_child=waiting.clear)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fragments.__main__ import (
-    CHANGED_PLACES,
+    CHANGED_STORES,
     MOST_TIMES_A_HIT,
     Found,
     checked,
@@ -16,7 +16,7 @@ from benchmarks.fragments.__main__ import (
     seconds_of_a_hit,
 )
 from benchmarks.fragments.contenders import CONTENDERS, DJANGO, FRAGMENT, FRAGMENTS, note_row
-from benchmarks.fragments.world import PLACES, REDIS, ROWS
+from benchmarks.fragments.world import REDIS, ROWS, STORES
 from tests.benchmarks.test_run import run
 
 
@@ -30,10 +30,10 @@ def test_every_contender_is_measured_in_every_cache(tmp_path: Path) -> None:
     written = json.loads(path.read_text())
     names = {contender.name for contender in CONTENDERS}
     assert {(each["place"], each["contender"]) for each in written["hits"]} == {
-        (place, name) for place in PLACES for name in names
+        (place, name) for place in STORES for name in names
     }
     assert {(each["place"], each["contender"]) for each in written["edits"]} == {
-        (place, name) for place in CHANGED_PLACES for name in names
+        (place, name) for place in CHANGED_STORES for name in names
     }
     renders = {(each["contender"], *map(tuple, each["renders"])) for each in written["edits"]}
     assert renders == {(name, (ROWS if name == "no cache" else 1, 1)) for name in names}

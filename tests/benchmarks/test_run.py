@@ -19,7 +19,7 @@ from benchmarks.values import KINDS
 from tests.servers import is_taken
 
 CHECKOUT = Path(__file__).parents[2]
-PLACES = [
+STORES = [
     "sqlite",
     "memory",
     pytest.param("redis", marks=pytest.mark.redis),
@@ -40,7 +40,7 @@ def execute(*arguments: str | Path) -> str:
     ).stdout
 
 
-@pytest.fixture(scope="module", params=PLACES)
+@pytest.fixture(scope="module", params=STORES)
 def smoke(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Smoke:
     """The place of a run, what it printed, and the JSON that it wrote."""
     folder = shared_folder(tmp_path_factory)

@@ -47,13 +47,13 @@ def run_crowd(stack: Stack, seconds: float, disturb: Callable[[], None] = lambda
     running = [start(stack, number, path, seconds) for number in range(PROCESSES)]
     try:
         for process in running:
-            hear(process)
+            read_line(process)
         for process in running:
             tell(process)
         disturb()
         findings = Findings()
         for process in running:
-            findings.add(json.loads(hear(process)))
+            findings.add(json.loads(read_line(process)))
         return findings
     finally:
         for process in running:
@@ -74,7 +74,7 @@ def start(stack: Stack, number: int, path: Path, seconds: float) -> subprocess.P
     )
 
 
-def hear(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:

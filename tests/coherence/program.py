@@ -54,7 +54,7 @@ class Process:
         self.slowest = 0.0  # seconds of a call
         self.errors: list[str] = []
         # When this process has first seen each number of a key.
-        self.seen: list[list[tuple[int, float]]] = [[] for _ in range(KEYS * processes)]
+        self.first_reads: list[list[tuple[int, float]]] = [[] for _ in range(KEYS * processes)]
 
     def run(self, seconds: float) -> dict[str, Any]:
         end = time.monotonic() + seconds
@@ -96,8 +96,8 @@ class Process:
         began = time.monotonic()
         before = list(self.finished.numbers)
         for index, number in enumerate(before):
-            if not self.seen[index] or self.seen[index][-1][0] != number:
-                self.seen[index].append((number, began))
+            if not self.first_reads[index] or self.first_reads[index][-1][0] != number:
+                self.first_reads[index].append((number, began))
         indexes = [self.chance.randrange(len(before)) for _ in range(12)]
         with unit_of_work():
             values = {index: cache.get(key_of(index)) for index in indexes[:8]}
@@ -114,7 +114,7 @@ class Process:
         if found >= finished:
             return
         self.late += 1
-        known_since = next(at for number, at in self.seen[index] if number > found)
+        known_since = next(at for number, at in self.first_reads[index] if number > found)
         self.worst = max(self.worst, began - known_since)
 
 

@@ -83,9 +83,9 @@ def live(cache: BaseCache, name: str, steps: str) -> Answer:
         found = cache.get(own, "missing")
         if own in written and found != written[own]:
             wrong.append(f"{own} is {found!r} instead of {written[own]!r}")
-        seen = cache.get(shared)
-        if seen is not None and seen["key"] != shared:
-            wrong.append(f"{shared} holds {seen!r}")
+        value = cache.get(shared)
+        if value is not None and value["key"] != shared:
+            wrong.append(f"{shared} holds {value!r}")
     return wrong + complaints
 
 

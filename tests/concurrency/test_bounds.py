@@ -151,9 +151,7 @@ READS: dict[str, Callable[[BaseCache, list[str]], object]] = {
 
 
 @pytest.mark.parametrize("read", READS)
-def test_what_is_read_often_outlives_what_is_not(
-    make_cache: MakeCache, clock: Clock, read: str
-) -> None:
+def test_entries_read_often_outlive_others(make_cache: MakeCache, clock: Clock, read: str) -> None:
     cache = make_cache(options={"MAX_ENTRIES": 1000})
     loved = [f"loved-{number}" for number in range(40)]
     cache.set_many(dict.fromkeys(loved, 1), timeout=None)
@@ -174,12 +172,12 @@ def test_a_row_refreshed_while_it_is_being_trimmed_survives(
     cache.set_many({f"old-{number}": "old" for number in range(50)}, timeout=10)
     clock.advance(11)
     sample = EntryTable.sample
-    seen: list[int] = []
+    sampled_rows: list[int] = []
 
     def sample_while_another_writes(table: EntryTable, first_id: int, rows: int) -> Any:
         sampled = sample(table, first_id, rows)
-        if not seen:
-            seen.append(len(sampled))
+        if not sampled_rows:
+            sampled_rows.append(len(sampled))
             clock.advance(0.001)
             cache.set_many({f"old-{number}": "new" for number in range(25)}, timeout=None)
         return sampled
@@ -188,7 +186,7 @@ def test_a_row_refreshed_while_it_is_being_trimmed_survives(
     for number in range(200):
         cache.set(f"new-{number % 5}", number)
 
-    assert seen
+    assert sampled_rows
     refreshed = [f"old-{number}" for number in range(25)]
     assert cache.get_many(refreshed) == dict.fromkeys(refreshed, "new")
 

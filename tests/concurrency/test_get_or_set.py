@@ -73,7 +73,7 @@ def test_tasks_that_miss_one_key_compute_once(cache: BaseCache) -> None:
     assert time.monotonic() - began < package_settings().LEASE_SECONDS / 2  # nobody waits in vain
 
 
-def test_one_that_fails_leaves_it_to_the_next(cache: BaseCache) -> None:
+def test_after_a_failed_compute_the_next_caller_computes(cache: BaseCache) -> None:
     def fail() -> str:
         raise ConnectionRefusedError
 

@@ -113,9 +113,7 @@ def test_a_signal_handler_uses_the_cache_that_it_interrupts(
 
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize("store", ["memory", "sqlite", "memory_table"])
-def test_children_of_a_process_whose_threads_recall_do_not_hang(
-    run_python: RunPython, store: str
-) -> None:
+def test_a_fork_while_threads_recall_does_not_hang(run_python: RunPython, store: str) -> None:
     process = run_python(FORKS, store)
 
     _, errors = process.communicate(timeout=60)

@@ -96,9 +96,9 @@ def test_threads_read_what_they_wrote(cache: BaseCache, cache_alias: str) -> Non
             outcome.append(own.get(f"own-{number}") == [number, step])
         return outcome
 
-    seen = in_threads(cache_alias, work)
+    results = in_threads(cache_alias, work)
 
-    assert all(all(some) for some in seen)
+    assert all(all(some) for some in results)
 
 
 def test_one_cache_object_may_be_shared_by_threads(cache: BaseCache, cache_alias: str) -> None:

@@ -36,28 +36,28 @@ class Address:
 
     def follow(self) -> int:
         """Connect to where the data is now; return the number of the address."""
-        number, place = json.loads(self.path.read_text())
+        number, location = json.loads(self.path.read_text())
         connection = connections[self.database]
         settings = connection.settings_dict
-        if any(str(settings[name]) != str(place[name]) for name in WHERE):
+        if any(str(settings[name]) != str(location[name]) for name in WHERE):
             connection.close()
-            settings.update(place)
+            settings.update(location)
         return int(number)
 
-    def write(self, number: int, place: dict[str, Any]) -> None:
+    def write(self, number: int, location: dict[str, Any]) -> None:
         new = self.path.with_suffix(f".{uuid4().hex}")
-        new.write_text(json.dumps([number, {name: place[name] for name in WHERE}]))
+        new.write_text(json.dumps([number, {name: location[name] for name in WHERE}]))
         new.replace(self.path)
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:
         """Give the place, which the block may change; say that data is being moved."""
-        number, place = json.loads(self.path.read_text())
-        self.write(number + 1, place)
+        number, location = json.loads(self.path.read_text())
+        self.write(number + 1, location)
         try:
-            yield place
+            yield location
         finally:
-            self.write(number + 2, place)
+            self.write(number + 2, location)
 
 
 def read_what_moves(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
@@ -113,22 +113,22 @@ def copy_sqlite(source: str | Path, target: str | Path) -> None:
         one.backup(other)
 
 
-def put_back(address: Address, place: dict[str, Any], backup: Path) -> None:
-    copy_sqlite(backup, place["NAME"])
+def put_back(address: Address, location: dict[str, Any], backup: Path) -> None:
+    copy_sqlite(backup, location["NAME"])
 
 
-def put_elsewhere(address: Address, place: dict[str, Any], backup: Path) -> None:
+def put_elsewhere(address: Address, location: dict[str, Any], backup: Path) -> None:
     other = backup.with_name(f"moved-{uuid4().hex[:8]}.sqlite3")
     copy_sqlite(backup, other)
-    place["NAME"] = str(other)
+    location["NAME"] = str(other)
 
 
 def move_sqlite(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
     """Restore older copies of the file, over it and beside it."""
     backup = environment.make_private_folder("moves") / "backup.sqlite3"
 
-    def back_up(place: dict[str, Any]) -> Path:
-        copy_sqlite(place["NAME"], backup)
+    def back_up(location: dict[str, Any]) -> Path:
+        copy_sqlite(location["NAME"], backup)
         return backup
 
     return move_again_and_again(Address(database), end, [put_back, put_elsewhere], back_up)
@@ -137,35 +137,35 @@ def move_sqlite(database: str, store: str, end: float, chance: random.Random) ->
 # On PostgreSQL
 
 
-def tool(place: dict[str, Any], name: str, *arguments: str) -> str:
-    server = Postgres(environment.run_folder() / "postgres", port=int(place["PORT"]))
-    options = ["-h", "127.0.0.1", "-p", str(place["PORT"]), "-U", "postgres"]
+def tool(location: dict[str, Any], name: str, *arguments: str) -> str:
+    server = Postgres(environment.run_folder() / "postgres", port=int(location["PORT"]))
+    options = ["-h", "127.0.0.1", "-p", str(location["PORT"]), "-U", "postgres"]
     return server.run_tool(server.program_path(name), *options, *arguments)
 
 
-def load(place: dict[str, Any], dump: Path) -> None:
+def load(location: dict[str, Any], dump: Path) -> None:
     options = ["-qX", "-1", "-v", "ON_ERROR_STOP=1", "-f", str(dump)]
-    tool(place, "psql", *options, "-d", place["NAME"])
+    tool(location, "psql", *options, "-d", location["NAME"])
 
 
-def dump_postgres(place: dict[str, Any]) -> Path:
+def dump_postgres(location: dict[str, Any]) -> Path:
     dump = environment.make_private_folder("moves") / "dump.sql"
     dump.parent.chmod(0o755)
-    dump.write_text(tool(place, "pg_dump", "--clean", "--if-exists", place["NAME"]))
+    dump.write_text(tool(location, "pg_dump", "--clean", "--if-exists", location["NAME"]))
     dump.chmod(0o644)
     return dump
 
 
-def restore_in_place(address: Address, place: dict[str, Any], dump: Path) -> None:
-    load(place, dump)
+def restore_over(address: Address, location: dict[str, Any], dump: Path) -> None:
+    load(location, dump)
 
 
-def restore_in_new_database(address: Address, place: dict[str, Any], dump: Path) -> None:
+def restore_in_new_database(address: Address, location: dict[str, Any], dump: Path) -> None:
     name = f"{environment.database_name()}_{uuid4().hex[:8]}"
-    tool(place, "psql", "-qX", "-d", "postgres", "-c", f'CREATE DATABASE "{name}"')
-    there = place | {"NAME": name}
+    tool(location, "psql", "-qX", "-d", "postgres", "-c", f'CREATE DATABASE "{name}"')
+    there = location | {"NAME": name}
     load(there, dump)
-    place.update(there)
+    location.update(there)
 
 
 def move_postgres(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
@@ -173,12 +173,12 @@ def move_postgres(database: str, store: str, end: float, chance: random.Random) 
     with Postgres(environment.make_private_folder("younger")) as younger:
         younger.create_database("restored")
 
-        def restore_on_younger(address: Address, place: dict[str, Any], dump: Path) -> None:
-            there = place | {"HOST": "127.0.0.1", "PORT": younger.port, "NAME": "restored"}
+        def restore_on_younger(address: Address, location: dict[str, Any], dump: Path) -> None:
+            there = location | {"HOST": "127.0.0.1", "PORT": younger.port, "NAME": "restored"}
             load(there, dump)
-            place.update(there)
+            location.update(there)
 
-        moves: list[Move] = [restore_on_younger, restore_in_place, restore_in_new_database]
+        moves: list[Move] = [restore_on_younger, restore_over, restore_in_new_database]
         moved = move_again_and_again(Address(database), end, moves, dump_postgres)
         time.sleep(max(end + 2 - time.time(), 0))  # others end their last requests
     return moved
@@ -194,11 +194,11 @@ def move_again_and_again(
     moved = 0
     pause = max((end - time.time()) / 10, 0.5)
     while time.time() < end:
-        _, place = json.loads(address.path.read_text())
-        backup = back_up(place)
+        _, location = json.loads(address.path.read_text())
+        backup = back_up(location)
         time.sleep(pause)  # what is written and cached meanwhile is lost
-        with address.changing() as place, suppress(ServerError):
-            moves[moved % len(moves)](address, place, backup)
+        with address.changing() as location, suppress(ServerError):
+            moves[moved % len(moves)](address, location, backup)
             moved += 1
         # A process that meets more than five in a minute takes no part in it any more.
         time.sleep(pause)

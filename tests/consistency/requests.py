@@ -21,7 +21,7 @@ from tests.consistency import naive, shapes, site, writers
 from tests.consistency.findings import Found
 
 COUNT = shapes.COUNTRIES * shapes.AIRPORTS_PER_COUNTRY
-PARTS = 4  # of a stream, and of a batch
+CHUNKS = 4  # of a stream, and of a batch
 
 
 class Asked:
@@ -97,19 +97,19 @@ def read_in_streams(database: str, store: str, end: float, chance: random.Random
     found = Found()
     while time.time() < end:
         with suppress(OperationalError):
-            stream([Asked(database, store, chance) for _ in range(PARTS)], chance, found)
+            stream([Asked(database, store, chance) for _ in range(CHUNKS)], chance, found)
     return found.as_dict()
 
 
 def stream(all_asked: list[Asked], chance: random.Random, found: Found) -> None:
     values: list[int] = []
 
-    def parts() -> Iterator[str]:
+    def chunks() -> Iterator[str]:
         for asked in all_asked:
             values.append(asked.recall())
             yield "part"
 
-    response = site.get(lambda request: StreamingHttpResponse(parts()))
+    response = site.get(lambda request: StreamingHttpResponse(chunks()))
     for _ in response:
         time.sleep(chance.uniform(0, 0.002))  # a client that is slow: writes come in between
         if chance.random() < 0.05:
@@ -170,7 +170,7 @@ def read_with_loaders(
 async def load_batch(database: str, store: str, chance: random.Random, found: Found) -> None:
     loader = Loader(database)
     batch = await sync_to_async(
-        lambda: [Asked(database, store, chance, "one_row") for _ in range(PARTS)]
+        lambda: [Asked(database, store, chance, "one_row") for _ in range(CHUNKS)]
     )()
 
     async def ask(asked: Asked) -> int:

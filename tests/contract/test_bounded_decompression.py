@@ -23,7 +23,7 @@ def packer(compression: str) -> ValuePacker:
 
 
 @pytest.mark.parametrize("compression", ["zlib", "zstd"])
-def test_bytes_that_claim_to_be_very_many_cannot_be_had(compression: str) -> None:
+def test_bytes_that_claim_a_huge_size_are_undecodable(compression: str) -> None:
     small = load_compression(compression).compress(bytes(LARGEST_BYTES + 1))
     flag = packer(compression).compression_flag
     tracemalloc.start()
@@ -38,7 +38,7 @@ def test_bytes_that_claim_to_be_very_many_cannot_be_had(compression: str) -> Non
 
 @pytest.mark.parametrize("compression", ["zlib", "zstd"])
 @pytest.mark.parametrize("size", [0, 1, 100_000, LARGEST_BYTES, LARGEST_BYTES + 1])
-def test_what_is_packed_can_be_unpacked(compression: str, size: int) -> None:
+def test_a_packed_value_can_be_unpacked(compression: str, size: int) -> None:
     value = bytes(size)
 
     packed = packer(compression).pack(KEY, value, 0)
@@ -46,7 +46,7 @@ def test_what_is_packed_can_be_unpacked(compression: str, size: int) -> None:
     assert packer(compression).unpack(KEY, 0, *packed) == value
 
 
-def test_bytes_that_are_cut_off_cannot_be_had() -> None:
+def test_truncated_bytes_are_undecodable() -> None:
     small = zlib.compress(b"a page" * 1000)[:-9]
 
     with pytest.raises(Undecodable, match="cut off"):
@@ -54,7 +54,7 @@ def test_bytes_that_are_cut_off_cannot_be_had() -> None:
 
 
 @pytest.mark.parametrize("cache_alias", ["sqlite"], indirect=True)
-def test_an_operator_is_not_shown_what_nobody_can_read(make_cache: MakeCache) -> None:
+def test_an_operator_is_not_shown_undecodable_bytes(make_cache: MakeCache) -> None:
     cache: BaseCache = make_cache(options={"COMPRESSION": "zlib"})
     cache.set("page", "x" * (MOST_SHOWN_BYTES + 1))
     operated: object = cache

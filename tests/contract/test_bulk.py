@@ -75,7 +75,7 @@ def test_set_many_honours_the_timeout(cache: BaseCache, clock: Clock) -> None:
     assert cache.get_many(["a", "b"]) == {}
 
 
-def test_get_many_leaves_out_what_is_missing_or_expired(cache: BaseCache, clock: Clock) -> None:
+def test_get_many_skips_missing_and_expired_keys(cache: BaseCache, clock: Clock) -> None:
     cache.set("old", 1, timeout=10)
     cache.set("fresh", 2, timeout=100)
     clock.advance(11)

@@ -131,7 +131,7 @@ def test_clear_spares_an_alias_that_shares_its_range(
     assert first.get_many(values) == values
 
 
-def test_a_long_random_story_among_collisions_never_shows_a_wrong_value(
+def test_random_operations_among_collisions_never_return_a_wrong_value(
     three_hashes: None, make_cache: MakeCache
 ) -> None:
     cache = make_cache()

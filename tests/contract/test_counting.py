@@ -90,7 +90,7 @@ def test_counting_keeps_the_expiry(cache: BaseCache, clock: Clock) -> None:
     assert cache.get("counter") is None
 
 
-def test_counting_keeps_an_endless_life(cache: BaseCache, clock: Clock) -> None:
+def test_counting_keeps_an_entry_without_expiry(cache: BaseCache, clock: Clock) -> None:
     cache.set("counter", 1, timeout=None)
     cache.incr("counter")
 
@@ -177,9 +177,7 @@ def test_other_numbers_count_as_in_django(cache: BaseCache, start: object, total
 
 
 @pytest.mark.parametrize("value", ["41", "text", b"41", None, [1], {"a": 1}])
-def test_counting_what_is_no_number_is_an_error_and_keeps_it(
-    cache: BaseCache, value: object
-) -> None:
+def test_counting_another_value_is_an_error_and_keeps_it(cache: BaseCache, value: object) -> None:
     cache.set("counter", value)
 
     with pytest.raises((TypeError, ValueError)):

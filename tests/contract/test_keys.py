@@ -125,9 +125,7 @@ def test_bulk_operations_take_every_key(cache: BaseCache) -> None:
     ("written", "asked"),
     [*itertools.permutations(["key", "KEY", "key ", "key\x00", "kéy"], 2)],
 )
-def test_a_key_answers_to_its_exact_spelling_only(
-    cache: BaseCache, written: str, asked: str
-) -> None:
+def test_only_the_exact_key_finds_an_entry(cache: BaseCache, written: str, asked: str) -> None:
     cache.set(written, 1)
 
     assert cache.get(asked) is None

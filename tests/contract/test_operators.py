@@ -18,7 +18,7 @@ def operated(make_cache: MakeCache) -> DatabaseCache:
     return cast(DatabaseCache, make_cache())
 
 
-def test_clear_entries_tells_how_many_there_were(operated: DatabaseCache, clock: Clock) -> None:
+def test_clear_entries_returns_their_number(operated: DatabaseCache, clock: Clock) -> None:
     operated.set_many({"a": 1, "b": 2})
     operated.set("old", 3, timeout=10)
     clock.advance(11)
@@ -55,7 +55,7 @@ def test_expired_entries_are_counted_and_deleted_by_themselves(
 
 
 @pytest.mark.parametrize("prefix", ["page:", "page:%", "page:_", "pag\u00e9:", "PAGE:"])
-def test_a_prefix_is_taken_as_it_is_spelled(operated: DatabaseCache, prefix: str) -> None:
+def test_a_prefix_is_taken_literally(operated: DatabaseCache, prefix: str) -> None:
     others = ["page", "page:1", "page:%1", "page:_1", "pag\u00e9:1", "PAGE:1", "a-page:1"]
     operated.set_many(dict.fromkeys(others, 1))
     meant = [key for key in others if key.startswith(prefix)]

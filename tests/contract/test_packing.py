@@ -134,7 +134,7 @@ def test_noise_never_grows(
 
 @pytest.mark.parametrize("writing", COMPRESSIONS)
 @pytest.mark.parametrize("reading", COMPRESSIONS)
-def test_what_one_compression_wrote_every_other_reads(
+def test_every_compression_reads_values_of_the_others(
     make_cache: MakeCache, writing: str | None, reading: str | None
 ) -> None:
     same_name = unused_name()
@@ -199,7 +199,7 @@ def test_json_stores_json(make_cache: MakeCache, entries: models.Manager[Entry])
 
 
 @pytest.mark.parametrize("name", ["tuple", "moment", "set", "dict", "decimal", "safe text"])
-def test_json_refuses_what_it_would_change(make_cache: MakeCache, name: str) -> None:
+def test_json_refuses_values_that_it_would_change(make_cache: MakeCache, name: str) -> None:
     cache = make_cache(options={"SERIALIZER": "json"})
 
     with pytest.raises(TypeError, match="json"):
@@ -237,7 +237,7 @@ def test_a_value_that_cannot_be_unpacked_is_a_reported_miss(
     assert "this class has changed since" in caplog.text
 
 
-def test_get_or_set_computes_anew_what_cannot_be_unpacked(make_cache: MakeCache) -> None:
+def test_get_or_set_recomputes_an_undecodable_value(make_cache: MakeCache) -> None:
     cache = make_cache()
     cache.set("value", Explosive())
 
@@ -246,7 +246,7 @@ def test_get_or_set_computes_anew_what_cannot_be_unpacked(make_cache: MakeCache)
     assert returned == 42
 
 
-def test_set_replaces_what_cannot_be_unpacked(make_cache: MakeCache) -> None:
+def test_set_replaces_an_undecodable_value(make_cache: MakeCache) -> None:
     cache = make_cache()
     cache.set("value", Explosive())
 
@@ -384,7 +384,7 @@ def test_a_row_cannot_take_the_key_of_another(
 @pytest.mark.parametrize(
     "value", [Trap(), "text", b"bytes", 42], ids=["trap", "str", "bytes", "int"]
 )
-def test_an_unsigned_value_is_a_miss_and_never_unpickled_where_signatures_are_asked_for(
+def test_with_signing_an_unsigned_value_is_a_miss_and_never_unpickled(
     make_cache: MakeCache, value: object
 ) -> None:
     unpacked.clear()
@@ -427,7 +427,7 @@ def test_another_secret_does_not_read_signed_values(make_cache: MakeCache) -> No
     assert found == {}
 
 
-def test_a_retired_secret_still_reads_what_it_signed(make_cache: MakeCache) -> None:
+def test_values_of_a_retired_secret_are_still_read(make_cache: MakeCache) -> None:
     cache = make_cache(options={"SIGNED": True})
     with override_settings(SECRET_KEY="one", SECRET_KEY_FALLBACKS=[]):
         cache.set_many({"text": "text", "number": 42})
@@ -438,7 +438,7 @@ def test_a_retired_secret_still_reads_what_it_signed(make_cache: MakeCache) -> N
     assert found == {"text": "text", "number": 42}
 
 
-def test_what_is_written_after_a_rotation_carries_the_new_secret(make_cache: MakeCache) -> None:
+def test_values_written_after_a_rotation_use_the_new_secret(make_cache: MakeCache) -> None:
     cache = make_cache(options={"SIGNED": True})
     with override_settings(SECRET_KEY="two", SECRET_KEY_FALLBACKS=["one"]):
         cache.set("text", "text")

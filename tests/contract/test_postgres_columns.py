@@ -28,10 +28,10 @@ def lock_timeout() -> str:
 def test_a_bulk_write_joins_the_callers_transaction(postgres_cache: BaseCache) -> None:
     with transaction.atomic("postgres"):
         postgres_cache.set_many(VALUES)
-        seen_inside = postgres_cache.get_many(VALUES)
+        found_inside = postgres_cache.get_many(VALUES)
         transaction.set_rollback(True, using="postgres")
 
-    assert seen_inside == VALUES
+    assert found_inside == VALUES
     assert postgres_cache.get_many(VALUES) == {}
 
 

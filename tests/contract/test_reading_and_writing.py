@@ -107,7 +107,7 @@ def test_add_with_a_timeout_of_zero_leaves_a_present_key_alone(cache: BaseCache)
     assert cache.get("answer") == 42
 
 
-def test_has_key_and_in_tell_present_from_absent(cache: BaseCache) -> None:
+def test_has_key_and_in_distinguish_present_from_absent(cache: BaseCache) -> None:
     cache.set("present", 1)
 
     assert cache.has_key("present") is True
@@ -169,7 +169,7 @@ def test_touch_shortens_the_life_of_a_key(cache: BaseCache, clock: Clock) -> Non
     assert cache.get("answer") is None
 
 
-def test_touch_with_none_makes_a_key_last_for_ever(cache: BaseCache, clock: Clock) -> None:
+def test_touch_with_none_removes_the_expiry(cache: BaseCache, clock: Clock) -> None:
     cache.set("answer", 42, timeout=10)
 
     cache.touch("answer", timeout=None)
@@ -250,14 +250,14 @@ def test_a_closed_cache_opens_again_by_itself(cache: BaseCache) -> None:
     assert cache.get("after") == 2
 
 
-def test_get_or_set_stores_what_was_missing(cache: BaseCache) -> None:
+def test_get_or_set_stores_a_missing_value(cache: BaseCache) -> None:
     returned = cache.get_or_set("answer", 42)
 
     assert returned == 42
     assert cache.get("answer") == 42
 
 
-def test_get_or_set_prefers_what_is_there(cache: BaseCache) -> None:
+def test_get_or_set_prefers_a_live_entry(cache: BaseCache) -> None:
     cache.set("answer", 42)
 
     returned = cache.get_or_set("answer", 43)

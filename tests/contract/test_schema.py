@@ -188,7 +188,7 @@ def test_unlogged_takes_the_table_out_of_the_log_and_back(
 
 
 @only_sqlite
-def test_unlogged_is_said_to_mean_nothing_elsewhere(make_cache: MakeCache) -> None:
+def test_a_check_reports_unlogged_on_other_databases(make_cache: MakeCache) -> None:
     cache = make_cache("unlogged", options={"UNLOGGED": True})
 
     cache.set("answer", 42)

@@ -32,7 +32,7 @@ def row_of(entries: models.Manager[Entry]) -> Entry:
 
 @each_table
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_who_writes_to_the_table_cannot_make_an_entry_live_longer(
+def test_a_writer_to_the_table_cannot_prolong_an_entry(
     signed: BaseCache, entries: models.Manager[Entry], value: object
 ) -> None:
     signed.set("key", value, 10)

@@ -41,7 +41,7 @@ def test_the_settings_choose_the_default_timeout(make_cache: MakeCache, clock: C
     assert cache.get("answer") is None
 
 
-def test_the_settings_can_make_the_default_for_ever(make_cache: MakeCache, clock: Clock) -> None:
+def test_the_settings_can_make_the_default_endless(make_cache: MakeCache, clock: Clock) -> None:
     cache = make_cache(TIMEOUT=None)
     cache.set("answer", 42)
     cache.add("question", 43)
@@ -64,7 +64,7 @@ def test_the_settings_can_make_the_default_zero(make_cache: MakeCache) -> None:
     assert cache.get("answer") is None
 
 
-def test_a_timeout_of_none_lasts_for_ever(cache: BaseCache, clock: Clock) -> None:
+def test_a_timeout_of_none_never_expires(cache: BaseCache, clock: Clock) -> None:
     cache.set("set", 1, timeout=None)
     cache.add("add", 2, timeout=None)
     cache.set_many({"many": 3}, timeout=None)
@@ -113,7 +113,7 @@ def test_a_timeout_of_a_hundred_years_is_kept(cache: BaseCache, clock: Clock) ->
 
 
 @pytest.mark.parametrize("timeout", [10**12, 10**30])
-def test_a_timeout_beyond_all_clocks_is_for_ever(
+def test_a_timeout_beyond_all_clocks_never_expires(
     cache: BaseCache, clock: Clock, timeout: int
 ) -> None:
     cache.set("set", 1, timeout=timeout)

@@ -128,7 +128,7 @@ def redis_writer(alias: str) -> Callable[[str, bytes], object]:
 
 @pytest.mark.redis
 @pytest.mark.parametrize("layer", ["redis"])
-def test_no_mutated_value_of_a_redis_reaches_the_caller_as_an_error(stack: Any, layer: str) -> None:
+def test_no_damaged_value_in_redis_raises(stack: Any, layer: str) -> None:
     stack.get("anything")
     write = redis_writer(stack.alias)
     data = pickle.dumps((VALUE, None), 5)

@@ -82,7 +82,7 @@ def test_incr_version_moves_by_the_delta_and_from_the_default(cache: BaseCache) 
     assert cache.get("answer", version=6) == 42
 
 
-def test_incr_version_replaces_what_the_new_version_had(cache: BaseCache) -> None:
+def test_incr_version_replaces_an_entry_of_the_new_version(cache: BaseCache) -> None:
     cache.set("answer", "mover", version=1)
     cache.set("answer", "older", version=2)
 

@@ -35,7 +35,7 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
-class Word(str):
+class TextSubclass(str):
     """A subclass of str, which must not come back as plain text."""
 
     __slots__ = ()
@@ -104,7 +104,7 @@ VALUES: dict[str, Any] = {
     "dataclass": Point(1, 2),
     "enum": Colour.RED,
     "int enum": Level.HIGH,
-    "str subclass": Word("word"),
+    "str subclass": TextSubclass("word"),
     "int subclass": Count(3),
     "bytes subclass": Blob(b"blob"),
     "safe text": mark_safe("<b>bold</b>"),

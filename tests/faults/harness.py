@@ -162,13 +162,13 @@ def find_breaches(cache: BaseCache, longest_seconds: float) -> list[str]:
 def find_older_values(cache: BaseCache) -> list[str]:
     """Use the store while it comes back; return what was served that should have been replaced."""
     deadline = time.monotonic() + 20
-    seen: set[object] = set()
+    served: set[object] = set()
     while True:
-        seen |= {cache.get("page"), cache.get("gone"), cache.get_many(["page"]).get("page")}
+        served |= {cache.get("page"), cache.get("gone"), cache.get_many(["page"]).get("page")}
         cache.set("probe", (now := time.monotonic()))
         if cache.get("probe") == now:
             break
         assert now < deadline, "the store does not come back"
         time.sleep(0.02)
-    seen |= {cache.get("page"), cache.get("gone")}
-    return ["an older value was served"] if "old" in seen else []
+    served |= {cache.get("page"), cache.get("gone")}
+    return ["an older value was served"] if "old" in served else []

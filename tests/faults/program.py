@@ -82,7 +82,7 @@ def overwrite(path: str, first: str, length: str) -> None:
         file.write(os.urandom(int(length)))
 
 
-def use_until_told(path: str, name: str) -> list[str]:
+def use_until_stopped(path: str, name: str) -> list[str]:
     """Set and get until the test says stop; return what was wrong, apart from misses."""
     cache = open_cache(path)
     cache.set(f"{name}-0", 0)
@@ -96,10 +96,10 @@ def use_until_told(path: str, name: str) -> list[str]:
         found = cache.get(f"{name}-{number % 50}")
         if found not in (None, [name, number]):
             wrong.append(f"{found!r} instead of {[name, number]!r}")
-    return wrong + last_words(cache, name)
+    return wrong + find_lasting_failure(cache, name)
 
 
-def last_words(cache: Any, name: str) -> list[str]:
+def find_lasting_failure(cache: Any, name: str) -> list[str]:
     """Tell what is wrong if the cache does not work again by now."""
     cache.set(f"{name}-last", name)
     return (
@@ -163,7 +163,7 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     for function in (
         hold_lock,
         overwrite,
-        use_until_told,
+        use_until_stopped,
         fill_with_a_limit,
         use_read_only_folder,
         use_site_file,

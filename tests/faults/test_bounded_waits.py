@@ -151,7 +151,7 @@ def end_connection(connection: Any, through: Any) -> None:
         cursor.execute(end, [number])
 
 
-def test_a_connection_that_the_server_ends_costs_the_cache_nothing_and_the_application_hears(
+def test_a_connection_closed_by_the_server_is_an_error_for_the_application_only(
     shared_cache: BaseCache, reports: Reports
 ) -> None:
     connection = connections[database_of(shared_cache)]
@@ -173,7 +173,7 @@ def test_a_connection_that_the_server_ends_costs_the_cache_nothing_and_the_appli
         remembered(connection)
 
 
-def test_a_connection_that_the_server_ends_in_a_transaction_raises_nothing_in_the_cache(
+def test_a_connection_closed_in_a_transaction_raises_nothing_in_the_cache(
     shared_cache: BaseCache,
 ) -> None:
     connection = connections[database_of(shared_cache)]
@@ -196,7 +196,7 @@ def test_a_connection_that_the_server_ends_in_a_transaction_raises_nothing_in_th
     assert answers == [None, False]
 
 
-def test_a_sync_call_from_an_event_loop_is_carried_out(shared_cache: BaseCache) -> None:
+def test_a_sync_call_from_an_event_loop_works(shared_cache: BaseCache) -> None:
     connections[database_of(shared_cache)].close()
 
     async def visit() -> object:

@@ -43,7 +43,7 @@ def moved_away(path: Path, _: RunPython) -> Iterator[None]:
 
 
 @contextmanager
-def a_folder_in_its_place(path: Path, _: RunPython) -> Iterator[None]:
+def replaced_by_a_folder(path: Path, _: RunPython) -> Iterator[None]:
     for one in path.parent.glob(f"{path.name}*"):
         one.unlink()
     path.mkdir()
@@ -55,7 +55,7 @@ FAULTS: list[Callable[[Path, RunPython], AbstractContextManager[None]]] = [
     locked,
     rubbish,
     moved_away,
-    a_folder_in_its_place,
+    replaced_by_a_folder,
 ]
 
 

@@ -73,7 +73,7 @@ def test_a_write_that_is_not_answered_leaves_no_transaction_open(
 
 @waits_long
 @pytest.mark.parametrize("call", ["get", "set", "set_many"])
-def test_what_interrupts_a_wait_gets_through_and_the_connection_stays(
+def test_an_interrupt_of_a_wait_is_raised_and_the_connection_stays(
     shared_cache: BaseCache, server: Server, call: str
 ) -> None:
     calls: dict[str, Callable[[], object]] = {

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-from cachelayers.invalidation import own_statements
 from cachelayers.invalidation.log import log_of
 from tests.faults.conftest import OpenCache, seconds_of, sqlite_settings
+from tests.state import reset
 
 LOG_SECONDS = 0.3
 
@@ -23,7 +23,7 @@ def test_a_locked_file_is_waited_for_as_long_as_is_allowed(
     open_cache("locked-log", sqlite_settings(sqlite_path))
     connection = connections["locked-log"]
     connection.cursor().execute("PRAGMA journal_mode = DELETE")
-    own_statements._pauses.clear()
+    reset("invalidation.own_statements")
     holder = sqlite3.connect(sqlite_path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
 
@@ -35,7 +35,7 @@ def test_a_locked_file_is_waited_for_as_long_as_is_allowed(
         took = seconds_of(read)
 
     holder.close()
-    own_statements._pauses.clear()
+    reset("invalidation.own_statements")
     assert LOG_SECONDS * 0.9 < took < LOG_SECONDS + 2
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout")

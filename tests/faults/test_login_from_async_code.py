@@ -68,9 +68,9 @@ def test_a_user_logs_in_is_known_and_logs_out(engine: Any) -> None:
         await alogin(first, user)
         await first.session.asave()
         second = await request_of(first.session.session_key)
-        seen = [second.user.pk, await second.session.aget("before")]
+        found = [second.user.pk, await second.session.aget("before")]
         await alogout(second)
         third = await request_of(first.session.session_key)
-        return [*seen, third.user.is_anonymous]
+        return [*found, third.user.is_anonymous]
 
     assert asyncio.run(visit()) == [user.pk, 1, True]

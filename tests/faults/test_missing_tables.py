@@ -15,12 +15,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from cachelayers.backends.faults import _next_report_at
 from cachelayers.exceptions import MissingTable
 from cachelayers.lookup import recall
 from tests.faults.conftest import OpenCache, Reports, sqlite_settings
 from tests.faults.test_servers import WHILE_DOWN, everything
 from tests.servers import Server
+from tests.state import reset
 
 COMMAND = r"manage.py migrate( cachelayers)? --database=bare"
 
@@ -47,7 +47,7 @@ def unique_seconds() -> float:
 
 @pytest.fixture(autouse=True)
 def _unreported() -> None:
-    _next_report_at.clear()
+    reset("backends.faults")
 
 
 def test_a_missing_table_in_a_file_is_a_miss_and_one_line(
@@ -93,7 +93,7 @@ def test_the_cache_works_as_soon_as_the_table_is_made(bare_file: BaseCache) -> N
 @pytest.mark.parametrize(
     "operation", [lambda cache: cache.clear_entries(), lambda cache: cache.count_entries()]
 )
-def test_an_operator_is_told_how_to_make_it(
+def test_an_operator_sees_the_command_that_makes_it(
     bare_file: BaseCache, operation: Callable[[Any], Any]
 ) -> None:
     with pytest.raises(MissingTable, match=COMMAND) as caught:

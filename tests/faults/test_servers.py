@@ -93,7 +93,7 @@ def test_the_cache_comes_back_with_its_server_and_its_values(
     assert server_cache.incr("new") == 3
 
 
-def test_a_restart_between_two_operations_goes_unnoticed(
+def test_a_restart_between_two_operations_has_no_effect(
     server_cache: BaseCache, server: Server, reports: Reports
 ) -> None:
     server_cache.set("kept", 1, timeout=None)
@@ -130,16 +130,16 @@ def test_an_older_value_is_not_served_after_a_write_that_failed(
     write(server_cache)
 
     server.start()
-    seen: list[object] = []
-    await_value(lambda: see(server_cache, seen), True)
+    served: list[object] = []
+    await_value(lambda: note_served(server_cache, served), True)
 
-    assert "old" not in seen
+    assert "old" not in served
     assert server_cache.get("page", "missing") == "missing"
 
 
-def see(cache: BaseCache, seen: list[object]) -> object:
+def note_served(cache: BaseCache, served: list[object]) -> object:
     """Note what is served while the cache comes back, and tell whether it works again."""
-    seen += [cache.get("page"), cache.get_many(["page"]).get("page")]
+    served += [cache.get("page"), cache.get_many(["page"]).get("page")]
     return probe(cache)
 
 
@@ -166,7 +166,7 @@ def test_a_failure_is_logged_once_a_minute_and_names_the_alias(
     assert all("private-" in text for text in reports.texts)
 
 
-def test_an_operator_hears_of_the_failure(server_cache: BaseCache, server: Server) -> None:
+def test_an_operator_sees_the_failure(server_cache: BaseCache, server: Server) -> None:
     operated = cast(DatabaseCache, server_cache)
     server.stop()
 

@@ -327,12 +327,12 @@ def test_a_corrupt_file_with_the_site_s_tables_is_left_where_it_is(
 
 
 @pytest.mark.parametrize("where", ["header", "everything"])
-def test_four_processes_live_on_while_their_file_is_rebuilt(
+def test_four_processes_work_on_while_their_file_is_rebuilt(
     open_cache: OpenCache, sqlite_path: Path, run_python: RunPython, where: str
 ) -> None:
     cache = open_cache("broken", sqlite_settings(sqlite_path))
     processes = [
-        run_python(PROGRAM, "use_until_told", sqlite_path, f"process-{n}") for n in range(4)
+        run_python(PROGRAM, "use_until_stopped", sqlite_path, f"process-{n}") for n in range(4)
     ]
     for process in processes:
         await_ready(process)
@@ -377,7 +377,7 @@ def test_a_deleted_file_is_a_miss_and_then_a_new_file(
     assert file_cache.get("page") is None
 
 
-def test_an_operator_hears_that_the_file_is_locked(
+def test_an_operator_sees_that_the_file_is_locked(
     file_cache: BaseCache, sqlite_path: Path, run_python: RunPython
 ) -> None:
     file_cache.set("page", 1)

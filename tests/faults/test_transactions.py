@@ -142,19 +142,19 @@ def test_a_broken_value_does_not_break_the_transaction(
 @contextmanager
 def failing_statements(database: str, times: int, **errors: str) -> Iterator[list[str]]:
     """Let the database itself refuse the next statements on the cache's table."""
-    seen: list[str] = []
+    statements: list[str] = []
 
     def refuse(execute: Any, text: str, parameters: Any, many: bool, context: Any) -> Any:
         if "cachelayers_entry" in text:
-            seen.append(text)
-            if len(seen) <= times:
+            statements.append(text)
+            if len(statements) <= times:
                 return execute(
                     error_statement(connections[database].vendor, **errors), (), False, context
                 )
         return execute(text, parameters, many, context)
 
     with connections[database].execute_wrapper(refuse):
-        yield seen
+        yield statements
 
 
 def error_statement(vendor: str, state: str = "53100", number: str = "1114") -> str:
@@ -191,11 +191,11 @@ def test_a_deadlock_is_tried_again_outside_a_transaction(
     cache.set("counter", 1)
     vendor = connections[database].vendor
 
-    with failing_statements(database, times=2, **DEADLOCKS[vendor]) as seen:
+    with failing_statements(database, times=2, **DEADLOCKS[vendor]) as statements:
         found = operation(cache)
 
     assert found == answer
-    assert len(seen) >= 3
+    assert len(statements) >= 3
     assert reports.texts == []
 
 
@@ -208,11 +208,11 @@ def test_a_deadlock_is_not_tried_again_inside_a_transaction(
 
     with (
         transaction.atomic(database),
-        failing_statements(database, times=1, **DEADLOCKS[vendor]) as seen,
+        failing_statements(database, times=1, **DEADLOCKS[vendor]) as statements,
     ):
         cache.set("page", "new")
 
-    assert len([text for text in seen if "INSERT" in text]) == 1
+    assert len([text for text in statements if "INSERT" in text]) == 1
 
 
 @contextmanager
@@ -257,7 +257,7 @@ def test_a_locked_row_makes_a_write_do_nothing_within_the_time_limit(
 
 
 @on_servers
-def test_a_locked_row_does_not_break_the_transaction_and_not_hold_it_up(
+def test_a_locked_row_neither_breaks_nor_delays_the_transaction(
     cache: BaseCache, database: str
 ) -> None:
     cache.set("page", "old")
@@ -314,7 +314,7 @@ def runs_or_reconnects(database: str) -> bool:
 
 
 @on_servers
-def test_transactions_by_hand_are_joined_too(cache: BaseCache, database: str) -> None:
+def test_manual_transactions_are_joined_too(cache: BaseCache, database: str) -> None:
     transaction.set_autocommit(False, using=database)
     try:
         cache.set("page", "new")

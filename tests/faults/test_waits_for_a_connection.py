@@ -10,14 +10,14 @@ import django.db
 import pytest
 from django.db import connections
 
-from cachelayers.invalidation import own_statements
 from cachelayers.invalidation.own_statements import limited_transaction
 from cachelayers.invalidation.prune import prune_step
 from tests import environment
 from tests.faults.conftest import OpenCache, seconds_of
 from tests.faults.harness import Proxy
-from tests.faults.test_log_in_time import log
+from tests.faults.test_log_locked_or_frozen import log
 from tests.servers import mariadb_settings, postgres_settings
+from tests.state import reset
 
 __all__ = ["log"]
 
@@ -76,7 +76,7 @@ def test_a_log_to_prune_that_must_be_connected_to_first_is_waited_for_once(log: 
     connections[log].close()
     connections[log].settings_dict = usual
     proxy.close()
-    own_statements._pauses.clear()
+    reset("invalidation.own_statements")
 
     assert took < CONNECT_SECONDS + LOAD_SECONDS
 

@@ -19,7 +19,8 @@ from django.test import RequestFactory
 from django.utils import timezone, translation
 from django.utils.translation import gettext, trans_real
 
-from cachelayers.fragments.variants import LANGUAGE, TrackedHolder
+from cachelayers.compat import LANGUAGE
+from cachelayers.fragments.variants import TrackedHolder
 from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import DjangoTemplates, Templates
 from tests.fragments.views import counted

@@ -11,9 +11,9 @@ from typing import Any
 from django.core.management import call_command
 from django.db import connections
 
-from cachelayers.invalidation import log
 from tests.invalidation.conftest import Site
 from tests.servers import Postgres
+from tests.state import object_named
 
 TABLES = ("library_*", "cachelayers_*")  # of a dump of the data alone
 
@@ -30,7 +30,7 @@ def database(alias: str, configured: dict[str, Any]) -> Iterator[Site]:
         connections[alias].close()
         del connections[alias]
         del usual[alias]
-        log._logs.pop(alias, None)
+        object_named("invalidation.log._logs").pop(alias, None)
 
 
 def sqlite_file(path: Path) -> dict[str, Any]:

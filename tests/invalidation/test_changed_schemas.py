@@ -10,11 +10,11 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.checks import check_package_settings
-from cachelayers.invalidation.sql import analysis
 from cachelayers.invalidation.sql.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.tracked import tracked_tables
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Card
+from tests.state import another_process
 
 VIEW = "CREATE VIEW library_names AS SELECT {} AS name FROM {}"
 
@@ -31,20 +31,16 @@ def names(site: Site) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def test_a_view_that_another_process_replaces_is_known_with_the_next_request(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_view_that_another_process_replaces_is_known_with_the_next_request(site: Site) -> None:
     Author.objects.using(site.database).create(name="Ann")
     Card.objects.using(site.database).create(holder="Bea")
     site.execute(VIEW.format("name", "library_author"))
     site.settle()
     assert site.visit("names", lambda: names(site)) == ["Ann"]
     # Another process, of a deploy, knows what it does, and this one does not.
-    known = dict(analysis._databases)
-    monkeypatch.setattr(analysis, "_databases", {})
-    site.execute("DROP VIEW library_names")
-    site.execute(VIEW.format("holder", "library_card"))
-    monkeypatch.setattr(analysis, "_databases", known)
+    with another_process("invalidation.sql.analysis"):
+        site.execute("DROP VIEW library_names")
+        site.execute(VIEW.format("holder", "library_card"))
     site.settle()
 
     assert site.visit("names", lambda: names(site)) == ["Bea"]

@@ -15,7 +15,6 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from cachelayers import invalidate, unit_of_work
-from cachelayers.invalidation import log
 from cachelayers.invalidation.log import begin_anew, log_of
 from cachelayers.invalidation.prune import prune
 from tests import environment
@@ -24,6 +23,7 @@ from tests.invalidation.conftest import Site, await_condition
 from tests.invalidation.test_units import name_of, rename
 from tests.library.models import Author
 from tests.servers import Postgres
+from tests.state import reset
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def settle(site: Site) -> None:
 
 def forget_all() -> None:
     """Know as much as a process that was just started."""
-    log._logs.clear()
+    reset("invalidation.log")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from tests.invalidation.conftest import Site
 from tests.invalidation.test_triggers import last_id, logged
 from tests.invalidation.test_triggers_follow import elsewhere, is_guarded
 from tests.library.models import Loan
+from tests.state import reset
 
 pytestmark = [
     pytest.mark.postgres,
@@ -158,19 +159,17 @@ def test_a_table_named_with_its_schema_or_beyond_63_bytes_is_guarded(
 
 def renamed(monkeypatch: pytest.MonkeyPatch, table: str) -> Any:
     """Have the loans' model mean another table."""
-    from cachelayers.invalidation.tracked import _tracked_tables
-
     context = monkeypatch.context()
     options: Options[Any] = Loan._meta
 
     class Renamed:
         def __enter__(self) -> None:
             context.__enter__().setattr(options, "db_table", table)
-            _tracked_tables.cache_clear()
+            reset("invalidation.tracked")
 
         def __exit__(self, *error: object) -> None:
             context.__exit__(None, None, None)
-            _tracked_tables.cache_clear()
+            reset("invalidation.tracked")
 
     return Renamed()
 

@@ -14,10 +14,11 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
-from cachelayers.backends.layered import circuit_breaker, state
+from cachelayers.backends.layered import circuit_breaker
 from tests.contract.fixtures import clock
 from tests.layered.backends import Server, server_of
 from tests.settings import layered_cache, memory_cache
+from tests.state import reset
 
 __all__ = ["clock"]
 NUMBERS = itertools.count()
@@ -46,7 +47,7 @@ class Stack:
 
 
 def forget_processes() -> None:
-    state._states.clear()
+    reset("backends.layered.state")
 
 
 MakeStack = Callable[..., Stack]
@@ -96,9 +97,9 @@ def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _closed_breakers() -> Iterator[None]:
-    circuit_breaker._breakers.clear()
+    reset("backends.layered.circuit_breaker")
     yield
-    circuit_breaker._breakers.clear()
+    reset("backends.layered.circuit_breaker")
 
 
 def watched(location: str, backend: str) -> dict[str, Any]:

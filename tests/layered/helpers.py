@@ -8,10 +8,10 @@ from typing import Any
 from django.core.cache import caches
 from django.db import connection
 
-from cachelayers.backends.layered import state
 from cachelayers.backends.layered.bus import Events
 from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import Stack
+from tests.state import another_process
 
 
 def ignore(events: Events) -> None:
@@ -20,15 +20,13 @@ def ignore(events: Events) -> None:
 
 def elsewhere(stack: Stack, change: Callable[[Any], object]) -> None:
     """Have a process with a state of its own do something to the shared layers."""
-    mine, cache = dict(state._states), caches[stack.alias]
-    state._states.clear()
-    del caches[stack.alias]
-    try:
-        change(stack.cache)
-    finally:
-        state._states.clear()
-        state._states.update(mine)
-        caches[stack.alias] = cache
+    cache = caches[stack.alias]
+    with another_process("backends.layered.state"):
+        del caches[stack.alias]
+        try:
+            change(stack.cache)
+        finally:
+            caches[stack.alias] = cache
 
 
 def forget_entries(cache: Any) -> None:

@@ -34,7 +34,7 @@ def refuse(*arguments: object, **keywords: object) -> None:
     raise AssertionError("another thread was asked")
 
 
-def test_a_layer_with_async_methods_of_its_own_is_asked_by_them(make_stack: MakeStack) -> None:
+def test_a_layer_s_own_async_methods_are_used(make_stack: MakeStack) -> None:
     stack = make_stack("AsyncWatchedCache")
 
     async def work() -> Any:
@@ -55,7 +55,7 @@ def test_a_layer_with_async_methods_of_its_own_is_asked_by_them(make_stack: Make
         assert server.calls.count("async") == len(plain) >= 4
 
 
-def test_many_tasks_of_one_loop_look_at_the_bus_without_a_deadlock(
+def test_many_tasks_of_one_loop_poll_the_bus_without_a_deadlock(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack("AsyncWatchedCache")
@@ -92,7 +92,7 @@ def test_a_busy_loop_is_no_reason_to_skip_a_layer(make_stack: MakeStack) -> None
     assert [known_breakers()[layer].failures for layer in layers] == [0, 0]
 
 
-def test_a_task_that_is_cancelled_holds_up_nobody(make_stack: MakeStack) -> None:
+def test_a_cancelled_task_blocks_no_other(make_stack: MakeStack) -> None:
     stack = make_stack("AsyncWatchedCache")
 
     async def site() -> Any:

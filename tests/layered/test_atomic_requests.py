@@ -14,10 +14,10 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from cachelayers import recall, unit_of_work
-from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NUMBER = 20
@@ -35,7 +35,7 @@ def cache() -> Iterator[Any]:
         caches["joined-memory"].clear()
         caches["joined"].clear()
         yield caches["joined"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 
@@ -67,19 +67,19 @@ def test_a_visit_in_a_transaction_takes_about_as_many_statements_as_without(cach
     assert within <= without + 2
 
 
-def test_what_a_transaction_reads_and_recalls_is_put_into_memory(cache: Any) -> None:
+def test_entries_read_and_recalled_in_a_transaction_are_stored_in_memory(cache: Any) -> None:
     Author.objects.create(name="Homer")
     cache.set("plain", 1)
-    hear_of_it(cache)
+    poll(cache)
     cache._state.drop_everything(cache._flows.locals)
 
     with unit_of_work(), transaction.atomic():
         assert cache.get("plain") == 1
         visit()
 
-    kept = " ".join(caches["joined-memory"].store.records)  # type: ignore[attr-defined]
-    assert "plain" in kept
-    assert "author-7" in kept
+    names = " ".join(caches["joined-memory"].store.records)  # type: ignore[attr-defined]
+    assert "plain" in names
+    assert "author-7" in names
 
 
 def test_a_transaction_that_began_before_another_write_puts_no_old_value_into_memory(
@@ -92,14 +92,14 @@ def test_a_transaction_that_began_before_another_write_puts_no_old_value_into_me
 
         cache.get("key")
 
-        assert not kept_in_memory("key")
-    hear_of_it(cache)
+        assert not keys_in_memory("key")
+    poll(cache)
     with unit_of_work(), transaction.atomic():
         assert cache.get("key") == 1
-        assert kept_in_memory("key")
+        assert keys_in_memory("key")
 
 
-def hear_of_it(cache: Any) -> None:
+def poll(cache: Any) -> None:
     """Read the bus: what this process has written itself is told by it too."""
     with unit_of_work():
         cache.get("another")
@@ -116,17 +116,17 @@ def run_in_thread(act: Callable[[], object]) -> None:
         pool.submit(act_and_close).result()
 
 
-def test_what_a_transaction_has_written_itself_is_in_no_memory_before_its_end(cache: Any) -> None:
+def test_entries_written_in_a_transaction_are_in_no_memory_before_its_end(cache: Any) -> None:
     cache.set("key", "old")
     with unit_of_work(), transaction.atomic():
         cache.set("key", "never")
         assert cache.get("key") == "never"
-        assert not kept_in_memory("key")
+        assert not keys_in_memory("key")
         transaction.set_rollback(True)
     with unit_of_work():
         assert cache.get("key") == "old"
 
 
-def kept_in_memory(key: str) -> bool:
+def keys_in_memory(key: str) -> bool:
     records = caches["joined-memory"].store.records  # type: ignore[attr-defined]
     return any(name.endswith(f":{key}") for name in records)

@@ -13,10 +13,10 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from cachelayers import recall, unit_of_work
-from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 DATABASE = "postgres"
 NUMBER = 20
@@ -40,7 +40,7 @@ def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         caches["joined-memory"].clear()
         caches["joined"].clear()
         yield caches["joined"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 
@@ -82,7 +82,7 @@ def test_a_visit_in_a_transaction_takes_about_as_many_statements_as_without(cach
     assert within <= without + 2
 
 
-def test_the_cache_s_own_rows_keep_nothing_from_being_stored(cache: Any) -> None:
+def test_the_cache_s_own_rows_do_not_prevent_storing(cache: Any) -> None:
     Author.objects.using(DATABASE).create(name="Homer")
     page = Page()
 
@@ -92,7 +92,7 @@ def test_the_cache_s_own_rows_keep_nothing_from_being_stored(cache: Any) -> None
     assert page.computed == NUMBER
 
 
-def test_what_is_written_past_django_s_cursor_is_not_stored(cache: Any) -> None:
+def test_a_write_past_django_s_cursor_prevents_storing(cache: Any) -> None:
     Author.objects.using(DATABASE).create(name="Homer")
 
     def visit() -> str:

@@ -21,6 +21,7 @@ from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import Stack, forget_processes
 from tests.layered.helpers import elsewhere
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +35,7 @@ def cache() -> Iterator[Any]:
     with override_settings(CACHES={**settings.CACHES, **configured}):
         caches["apart"].clear()
         yield caches["apart"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 
@@ -44,7 +45,7 @@ def rows_in_the_sites_log() -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_a_write_leaves_no_row_in_the_sites_log_and_others_hear_of_it(
+def test_a_write_is_published_without_a_row_in_the_sites_log(
     cache: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.set("key", "old")
@@ -62,7 +63,7 @@ def test_a_write_leaves_no_row_in_the_sites_log_and_others_hear_of_it(
         assert cache.get("key") == "new"
 
 
-def test_a_write_does_not_wait_for_who_writes_to_the_site(cache: Any) -> None:
+def test_a_write_does_not_wait_for_the_site_s_writers(cache: Any) -> None:
     cache.set("key", "old")
     site = sqlite3.connect(settings.DATABASES["default"]["NAME"], isolation_level=None)
     site.execute("BEGIN EXCLUSIVE")
@@ -111,13 +112,13 @@ def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.Monk
         finally:
             other.rollback()
             other.close()
-            circuit_breaker._breakers.clear()
+            reset("backends.layered.circuit_breaker")
             forget_processes()
 
     assert len(tries) <= 1 + took  # a pause takes a second at least
 
 
-def test_events_are_bounded_and_a_file_that_is_another_one_makes_memory_forget(
+def test_events_are_bounded_and_a_replaced_file_empties_memory(
     cache: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "ONE_IN", 1)
@@ -164,7 +165,7 @@ def test_a_table_in_a_file_of_its_own_is_no_warning() -> None:
     assert "cachelayers.W054" not in ids
 
 
-def test_without_a_table_among_the_layers_a_check_says_where_the_events_go() -> None:
+def test_without_a_table_layer_a_check_names_the_database_of_the_events() -> None:
     configured = {
         "m": memory_cache(),
         "f": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},

@@ -62,7 +62,7 @@ def test_every_operation_works_on_a_cluster(clustered: BaseCache) -> None:
     assert clustered.get_many(values) == {}
 
 
-def test_a_write_is_told_to_the_others_through_a_cluster(clustered: BaseCache) -> None:
+def test_a_write_is_published_through_a_cluster(clustered: BaseCache) -> None:
     flows: Any = clustered._flows  # type: ignore[attr-defined]
     clustered.set("key", 1)
     assert not flows.layers[0].is_local or flows.shared[0].carries_events is False

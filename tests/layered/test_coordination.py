@@ -33,7 +33,7 @@ from tests.settings import layered_cache
 
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_fill_puts_nothing_over_an_entry_or_a_detour(redis_server: Redis, which: int) -> None:
+def test_a_fill_overwrites_no_entry_and_no_tombstone(redis_server: Redis, which: int) -> None:
     with using(stacks.memory_redis_table(redis_server.url), "filled"):
         layer: Any = caches["filled"]._flows.shared[which]  # type: ignore[attr-defined]
         layer.write_many({"there": LayerEntry("new", NEVER)})
@@ -49,7 +49,7 @@ def test_a_fill_puts_nothing_over_an_entry_or_a_detour(redis_server: Redis, whic
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_clear_is_told_to_the_others(make_stack: MakeStack) -> None:
+def test_a_clear_is_published(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", 1)
     before = logged(stack).count("*")
@@ -60,7 +60,7 @@ def test_a_clear_is_told_to_the_others(make_stack: MakeStack) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_begins_a_new_epoch_tells_the_others(make_stack: MakeStack) -> None:
+def test_a_new_epoch_is_published(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", 1)
     known, upper = stack.cache._state, stack.layer("upper")  # type: ignore[attr-defined]
@@ -118,7 +118,7 @@ def test_a_position_that_was_trimmed_away_is_noticed(redis_server: Redis) -> Non
     client.close()
 
 
-def test_what_was_read_before_memory_was_emptied_is_not_kept(stack: Stack) -> None:
+def test_an_entry_read_before_memory_was_emptied_is_not_stored(stack: Stack) -> None:
     stack.cache.set("key", "old")
     stack.forget_memory()
     assert stack.cache.get("other") is None
@@ -130,14 +130,14 @@ def test_what_was_read_before_memory_was_emptied_is_not_kept(stack: Stack) -> No
     assert list(caches[stack.layer("memory")].store.records) == []  # type: ignore[attr-defined]
 
 
-def test_a_layer_keeps_an_entry_until_nobody_fills_its_place(clock: Clock) -> None:
+def test_a_layer_keeps_an_entry_until_no_fill_can_follow(clock: Clock) -> None:
     assert native_seconds(LayerEntry(1, time.time() + 0.5)) > TOMBSTONE_SECONDS  # type: ignore[operator]
     assert native_seconds(LayerEntry(1, time.time() + 500)) > 500  # type: ignore[operator]
     assert native_seconds(LayerEntry(1, NEVER)) is None
 
 
 @pytest.mark.usefixtures("quick_probes")
-def test_what_others_have_recorded_counts_from_the_first_read_of_a_layer_on(stack: Stack) -> None:
+def test_recorded_epochs_count_from_the_first_read_of_a_layer_on(stack: Stack) -> None:
     stack.cache.set("key", "old")
     cache: Any = stack.cache
     stack.upper.is_down = True
@@ -151,7 +151,7 @@ def test_what_others_have_recorded_counts_from_the_first_read_of_a_layer_on(stac
     assert cache.get("key") == "new"
 
 
-def test_what_was_read_is_kept_in_memory_for_seconds(make_stack: MakeStack, clock: Clock) -> None:
+def test_memory_keeps_a_read_entry_for_seconds(make_stack: MakeStack, clock: Clock) -> None:
     stack = make_stack(MEMORY_TIMEOUT=3)
     stack.cache.set("key", "old")
     stack.forget_memory()
@@ -165,7 +165,7 @@ def test_what_was_read_is_kept_in_memory_for_seconds(make_stack: MakeStack, cloc
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("how", ["set", "get"])
-def test_while_the_bus_is_out_memory_keeps_a_value_for_a_second(
+def test_while_the_bus_is_down_memory_keeps_a_value_for_a_second(
     make_stack: MakeStack, clock: Clock, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     stack = make_stack(BUS="log")
@@ -185,7 +185,7 @@ def test_while_the_bus_is_out_memory_keeps_a_value_for_a_second(
 
 @pytest.mark.usefixtures("quick_probes")
 @pytest.mark.django_db(transaction=True)
-def test_a_bus_that_goes_and_one_that_is_back_empty_memory(
+def test_an_outage_and_a_recovery_of_the_bus_empty_memory(
     make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = make_stack(BUS="log")
@@ -210,7 +210,7 @@ def fail(*arguments: object) -> None:
 @pytest.mark.usefixtures("quick_probes")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("many", [False, True])
-def test_what_could_not_be_told_is_told_later(
+def test_an_unpublished_event_is_published_later(
     make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch, many: bool
 ) -> None:
     stack = make_stack(BUS="log")

@@ -11,7 +11,7 @@ from tests.layered.conftest import MakeStack
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sync_call_from_an_event_loop_is_carried_out(make_stack: MakeStack) -> None:
+def test_a_sync_call_from_an_event_loop_works(make_stack: MakeStack) -> None:
     cache = make_stack(BUS="log").cache
 
     async def visit() -> object:

@@ -43,7 +43,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), *found]))
 
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize("kind", ["redis", "memcached"])
-def test_parent_and_child_hear_of_each_other_and_share_no_connection(
+def test_parent_and_child_get_each_other_s_events_and_share_no_connection(
     redis_server: Redis,
     memcached_server: Memcached,
     run_python: RunPython,

@@ -43,7 +43,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_interrupted_call_leaves_nothing_held_and_nothing_older(stack: Stack, call: str) -> None:
+def test_an_interrupted_call_leaves_no_lock_held_and_no_older_entry(
+    stack: Stack, call: str
+) -> None:
     cache: Any = stack.cache
     numbers = itertools.count(1)
 
@@ -51,18 +53,18 @@ def test_an_interrupted_call_leaves_nothing_held_and_nothing_older(stack: Stack,
         cache._state.polled_at = float("-inf")  # it looks at the bus first
         return lambda: CALLS[call](cache)
 
-    places = []
-    for place in interrupted_everywhere(prepare):
-        places.append(place)
+    lines = []
+    for line in interrupted_everywhere(prepare):
+        lines.append(line)
         state, newest = cache._state, next(numbers)
-        assert is_free(state.poll_lock), place
-        assert is_free(state._lock), place
+        assert is_free(state.poll_lock), line
+        assert is_free(state._lock), line
         with unit_of_work():
             cache.set("key", newest)
         with unit_of_work():
-            assert cache.get("key") == newest, place
+            assert cache.get("key") == newest, line
 
-    assert len(places) > 30
+    assert len(lines) > 30
 
 
 @pytest.mark.redis
@@ -86,12 +88,12 @@ def test_no_answer_of_a_redis_is_taken_for_that_of_another_command(
     def prepare() -> Callable[[], Any]:
         return Call(layer, "write_many", 5.0, entries, b"event").run
 
-    places = 0
-    for place in interrupted_everywhere(prepare, "read_response"):
-        places += 1
+    lines = 0
+    for line in interrupted_everywhere(prepare, "read_response"):
+        lines += 1
         for name in names:
-            assert layer.read_many([name]) == {name: entries[name]}, place
-    assert places > len(names)
+            assert layer.read_many([name]) == {name: entries[name]}, line
+    assert lines > len(names)
     layer.access.client().delete(layer.stream, *(layer.access.key(name) for name in names))
 
 

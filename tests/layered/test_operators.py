@@ -73,7 +73,7 @@ def test_a_layer_that_cannot_be_searched_is_named(stack: Stack) -> None:
     assert f"its layer '{stack.layer('upper')}' cannot be searched" in str(refusal.value)
 
 
-def test_a_layer_that_is_cleared_alone_is_said_to_be_one(stack: Stack) -> None:
+def test_clearing_one_layer_of_a_stack_warns(stack: Stack) -> None:
     configured = {name: it for name, it in settings.CACHES.items() if stack.alias in name}
     with override_settings(CACHES={"default": memory_cache(), **configured}):
         said = output_of("clear_cache", "--cache", stack.layer("memory"), "--dry-run")

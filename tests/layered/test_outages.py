@@ -21,12 +21,13 @@ from cachelayers.signals import layer_failed, layer_recovered
 from cachelayers.utils.counters import counts
 from tests.layered.conftest import MakeStack, Stack, forget_processes
 from tests.settings import layered_cache
+from tests.state import object_named
 
 DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
 LOOK_UP_SECONDS = 0.5
 
 
-def test_what_a_layer_cannot_say_the_next_one_does(stack: Stack) -> None:
+def test_the_next_layer_answers_for_one_that_is_down(stack: Stack) -> None:
     stack.cache.set("key", "value")
     stack.forget_memory()
     stack.upper.is_down = True
@@ -86,26 +87,26 @@ def test_an_outage_is_reported_once(
 ) -> None:
     alias = stack.layer("upper")
     stack.cache.set("key", "value")
-    heard: list[tuple[str, str]] = []
+    received: list[tuple[str, str]] = []
 
-    def hear_failure(sender: type, alias: str, error: BaseException, **kwargs: object) -> None:
-        heard.append(("failed", alias))
+    def record_failure(sender: type, alias: str, error: BaseException, **kwargs: object) -> None:
+        received.append(("failed", alias))
 
-    def hear_recovery(sender: type, alias: str, **kwargs: object) -> None:
-        heard.append(("recovered", alias))
+    def record_recovery(sender: type, alias: str, **kwargs: object) -> None:
+        received.append(("recovered", alias))
 
-    layer_failed.connect(hear_failure)
-    layer_recovered.connect(hear_recovery)
+    layer_failed.connect(record_failure)
+    layer_recovered.connect(record_recovery)
     stack.upper.is_down = True
     with caplog.at_level(logging.WARNING, logger="cachelayers"):
         for _ in range(5):
             stack.cache.set("key", "value")
         stack.upper.is_down = False
         stack.cache.set("key", "value")
-    layer_failed.disconnect(hear_failure)
-    layer_recovered.disconnect(hear_recovery)
+    layer_failed.disconnect(record_failure)
+    layer_recovered.disconnect(record_recovery)
 
-    assert heard == [("failed", alias), ("recovered", alias)]
+    assert received == [("failed", alias), ("recovered", alias)]
     failure, recovery = [one.getMessage() for one in caplog.records]
     assert alias in failure
     assert "it is down" in failure
@@ -117,7 +118,7 @@ def test_an_outage_is_reported_once(
 @pytest.mark.parametrize("fails_after", [False, True], ids=["not done", "done without an answer"])
 @pytest.mark.parametrize("which", ["upper", "lower"])
 @pytest.mark.parametrize("change", ["set", "set_many", "delete", "delete_many", "clear"])
-def test_a_write_that_a_layer_missed_does_not_come_back(
+def test_an_entry_older_than_a_missed_write_does_not_return(
     stack: Stack, change: str, which: str, fails_after: bool
 ) -> None:
     stack.cache.set("key", "old")
@@ -146,7 +147,7 @@ def test_a_write_that_a_layer_missed_does_not_come_back(
 
 
 @pytest.mark.usefixtures("quick_probes")
-def test_a_process_that_saw_no_outage_does_not_read_what_was_missed(stack: Stack) -> None:
+def test_a_process_that_noticed_no_outage_reads_no_entry_from_before_it(stack: Stack) -> None:
     stack.cache.set("key", "old")
     other_process = dict(stack_states())
     stack.forget_memory()
@@ -167,13 +168,12 @@ def test_a_process_that_saw_no_outage_does_not_read_what_was_missed(stack: Stack
 
 
 def stack_states() -> dict[Any, Any]:
-    from cachelayers.backends.layered import state
-
-    return state._states
+    states: dict[Any, Any] = object_named("backends.layered.state._states")
+    return states
 
 
 @pytest.mark.usefixtures("quick_probes")
-def test_a_fill_that_may_have_come_late_does_not_come_back(stack: Stack) -> None:
+def test_a_fill_that_may_be_late_does_not_return(stack: Stack) -> None:
     stack.cache.set("key", "old")
     lose = [key for key in stack.upper.entries if not key.endswith(":epochs")]
     for key in lose:

@@ -46,7 +46,7 @@ def test_a_record_that_was_overwritten_by_an_older_one_begins_a_new_epoch(stack:
         (("memory", "upper"), False, True),
     ],
 )
-def test_a_layer_that_others_may_not_have_recorded_begins_anew(
+def test_a_layer_whose_outage_may_be_unrecorded_begins_a_new_epoch(
     make_stack: MakeStack, layers: tuple[str, ...], shuffles: bool, begins_anew: bool
 ) -> None:
     stack = make_stack(layers=layers)
@@ -65,7 +65,7 @@ def test_a_layer_that_others_may_not_have_recorded_begins_anew(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_missed_write_is_told_as_a_change_of_everything(make_stack: MakeStack) -> None:
+def test_a_missed_write_is_published_as_a_change_of_everything(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", "old")
     stack.upper.is_down = True
@@ -76,7 +76,7 @@ def test_a_missed_write_is_told_as_a_change_of_everything(make_stack: MakeStack)
     assert logged(stack).count("*") == before + 1
 
 
-def test_of_two_sets_at_a_time_memory_keeps_neither(stack: Stack) -> None:
+def test_memory_stores_neither_of_two_concurrent_sets(stack: Stack) -> None:
     stack.cache.get("key")
     stack.upper.before["set_many"] = lambda: stack.cache.set("key", "second")
 
@@ -85,7 +85,7 @@ def test_of_two_sets_at_a_time_memory_keeps_neither(stack: Stack) -> None:
     assert list(caches[stack.layer("memory")].store.records) == []  # type: ignore[attr-defined]
 
 
-def test_what_was_read_in_an_epoch_is_filled_in_there(stack: Stack) -> None:
+def test_a_fill_goes_to_the_epoch_of_its_read(stack: Stack) -> None:
     stack.cache.set("key", "old")
     lose_entries(stack)
     stack.forget_memory()
@@ -97,7 +97,7 @@ def test_what_was_read_in_an_epoch_is_filled_in_there(stack: Stack) -> None:
     assert stack.cache.get("key") is None
 
 
-def test_of_two_that_begin_the_first_record_one_decides(stack: Stack) -> None:
+def test_of_two_first_records_one_wins(stack: Stack) -> None:
     stack.lower.before["add"] = lambda: elsewhere(stack, lambda other: other.set("key", "theirs"))
 
     assert stack.cache.get("key") == "theirs"
@@ -113,9 +113,7 @@ def changed_by_another_process(stack: Stack, *names: str) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", [":1:key", "*"])
 @pytest.mark.parametrize("how", ["get", "get_many", "aget", "aget_many", "has_key"])
-def test_the_first_read_of_a_unit_hears_the_others(
-    make_stack: MakeStack, how: str, name: str
-) -> None:
+def test_the_first_read_of_a_unit_polls_the_bus(make_stack: MakeStack, how: str, name: str) -> None:
     stack = make_stack(BUS="log")
     cache = stack.cache
     cache.set("key", "old")
@@ -138,7 +136,7 @@ def test_the_first_read_of_a_unit_hears_the_others(
 
 
 @pytest.mark.usefixtures("django_db_setup")
-def test_a_look_counts_from_its_beginning(redis_server: Redis) -> None:
+def test_a_poll_counts_from_its_beginning(redis_server: Redis) -> None:
     with using(stacks.memory_redis(redis_server.url), "looks"):
         cache: Any = caches["looks"]
         cache.get("key")
@@ -180,7 +178,7 @@ def test_a_transaction_with_an_event_is_one_that_has_written(make_stack: MakeSta
 
 
 @pytest.mark.usefixtures("django_db_setup")
-def test_who_is_far_behind_forgets_everything(
+def test_a_process_far_behind_empties_its_memory(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "READ_AT_ONCE", 3)
@@ -204,7 +202,7 @@ def test_who_is_far_behind_forgets_everything(
 
 
 @pytest.mark.usefixtures("quick_probes")
-def test_a_layer_that_is_back_is_used_again(stack: Stack) -> None:
+def test_a_recovered_layer_is_used_again(stack: Stack) -> None:
     stack.cache.set("key", "old")
     stack.upper.is_down = True
     stack.cache.set("key", "new")  # recorded below: the upper one is out

@@ -15,6 +15,7 @@ from cachelayers import unit_of_work
 from cachelayers.backends.layered import circuit_breaker
 from tests.layered.conftest import forget_processes
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 READ_ONLY = {
     "default": ("PRAGMA query_only = 1", "PRAGMA query_only = 0"),
@@ -37,7 +38,7 @@ def cache(database: str, django_db_setup: None, django_db_blocker: Any) -> Itera
     with django_db_blocker.unblock(), override_settings(CACHES={**settings.CACHES, **configured}):
         caches["read-only"].clear()
         yield caches["read-only"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 

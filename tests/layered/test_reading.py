@@ -29,7 +29,7 @@ def test_the_first_layer_that_has_it_answers(stack: Stack) -> None:
     assert stack.lower.calls.count("get_many") == 1  # the record of epochs
 
 
-def test_what_is_found_below_is_brought_up(stack: Stack) -> None:
+def test_an_entry_of_a_lower_layer_fills_the_upper_one(stack: Stack) -> None:
     stack.cache.set_many({"a": 1, "b": None})
     stack.forget_memory()
     lose_entries(stack)
@@ -45,7 +45,7 @@ def test_what_is_found_below_is_brought_up(stack: Stack) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_brought_up_for_the_time_that_is_left(make_stack: MakeStack, clock: Clock) -> None:
+def test_a_fill_keeps_the_remaining_time(make_stack: MakeStack, clock: Clock) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", "value", timeout=40)
     stack.forget_memory()
@@ -84,7 +84,7 @@ def test_memory_without_a_bus_keeps_a_value_for_seconds(
 
 
 @pytest.mark.parametrize("change", ["set", "delete", "incr", "touch"])
-def test_a_reader_who_was_slow_fills_in_nothing_old(stack: Stack, change: str) -> None:
+def test_a_slow_reader_fills_no_old_entry(stack: Stack, change: str) -> None:
     stack.cache.set("key", 1)
     lose_entries(stack)
     stack.forget_memory()
@@ -103,7 +103,7 @@ def test_a_reader_who_was_slow_fills_in_nothing_old(stack: Stack, change: str) -
     assert stack.cache.get("key") == expected
 
 
-def test_a_reader_who_took_seconds_fills_in_nothing(
+def test_a_reader_that_took_seconds_fills_nothing(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack.cache.set("key", 1)
@@ -116,7 +116,7 @@ def test_a_reader_who_took_seconds_fills_in_nothing(
     assert "add" not in stack.upper.calls
 
 
-def test_a_deleted_value_that_another_thread_has_read_is_not_kept(stack: Stack) -> None:
+def test_a_value_deleted_during_a_read_is_not_stored(stack: Stack) -> None:
     stack.cache.set("key", "old")
     stack.forget_memory()
     has_read, may_go_on = threading.Event(), threading.Event()
@@ -159,7 +159,7 @@ def test_many_keys_are_one_call_of_each_layer(stack: Stack) -> None:
     assert (stack.upper.calls, stack.lower.calls) == (["set_many"], ["delete_many"])
 
 
-def test_only_what_a_layer_lacks_is_asked_further_down(stack: Stack) -> None:
+def test_only_missing_names_are_read_further_down(stack: Stack) -> None:
     stack.cache.set_many({"a": 1, "b": 2})
     stack.forget_memory()
     stack.cache.get("a")
@@ -171,7 +171,7 @@ def test_only_what_a_layer_lacks_is_asked_further_down(stack: Stack) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_unit_of_work_looks_once(make_stack: MakeStack) -> None:
+def test_a_unit_of_work_polls_once(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", "value")
     looks = []
@@ -192,7 +192,7 @@ def test_a_unit_of_work_looks_once(make_stack: MakeStack) -> None:
     assert len(looks) == 2
 
 
-def test_a_detour_is_over_later_than_the_slowest_fill() -> None:
+def test_a_tombstone_outlives_the_slowest_fill() -> None:
     assert base.TOMBSTONE_SECONDS > 2 * base.FILL_SECONDS
 
 

@@ -25,7 +25,7 @@ def visit(stack: Stack) -> list[str]:
         return found
 
 
-def test_what_is_recalled_is_never_stale_without_a_bus(stack: Stack) -> None:
+def test_a_recalled_value_is_never_stale_without_a_bus(stack: Stack) -> None:
     Author.objects.create(name="Ada")
     assert visit(stack) == ["Ada"]
     assert visit(stack) == ["Ada"]
@@ -51,7 +51,7 @@ def test_a_recalled_value_stays_in_memory_for_longer_than_others(
     assert "get_many" not in stack.upper.calls
 
 
-def test_one_process_computes_what_has_changed_for_all(make_stack: MakeStack) -> None:
+def test_one_process_computes_a_changed_value_for_all(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     Author.objects.create(name="Ada")
     assert visit(stack) == ["Ada"]

@@ -17,7 +17,7 @@ __all__ = ["clock"]
 
 
 @pytest.mark.parametrize("cache_alias", STACKS, indirect=True)
-def test_a_visitor_is_throttled_by_all_processes_together(
+def test_a_client_is_throttled_by_all_processes_together(
     cache: BaseCache, cache_alias: str, clock: Clock
 ) -> None:
     class Throttle(AnonRateThrottle):  # type: ignore[misc] # it comes without types

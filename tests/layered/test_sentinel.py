@@ -17,6 +17,7 @@ from cachelayers.backends.layered import circuit_breaker
 from tests import environment
 from tests.servers import HOST, Redis
 from tests.settings import layered_cache, memory_cache
+from tests.state import reset
 
 pytestmark = pytest.mark.redis
 
@@ -97,7 +98,7 @@ def test_the_layer_follows_a_failover_and_serves_nothing_old(
             cache.set("key", "last")
         with unit_of_work():
             assert cache.get("key") == "last"
-    circuit_breaker._breakers.clear()
+    reset("backends.layered.circuit_breaker")
 
 
 def await_condition(is_true: Any, seconds: float = 20) -> None:

@@ -44,7 +44,7 @@ def using(stack: Stack, alias: str) -> override_settings:
 
 
 @pytest.mark.parametrize("backend", ["django_redis", "core", "memcached"])
-def test_a_client_gives_up_in_time_where_nothing_was_set(backend: str) -> None:
+def test_a_client_without_time_limits_gives_up_in_time(backend: str) -> None:
     port = find_free_port()
     configured = {
         "django_redis": stacks.django_redis(f"redis://127.0.0.1:{port}/0"),
@@ -86,7 +86,7 @@ def stack_with(server: Redis) -> Stack:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_dead_redis_costs_little_and_is_used_again_soon(redis_server: Redis) -> None:
+def test_a_redis_that_is_down_costs_little_and_is_used_again_soon(redis_server: Redis) -> None:
     with (
         using(stack_with(redis_server), "whole"),
         using(stacks.memory_table(bus="log"), "without"),
@@ -143,7 +143,7 @@ def client_of(server: Redis) -> Any:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("make", [stacks.memory_redis, stack_with])
-def test_clear_leaves_what_others_have_in_the_same_redis(redis_server: Redis, make: Any) -> None:
+def test_clear_spares_the_keys_of_others_in_the_same_redis(redis_server: Redis, make: Any) -> None:
     stack = stacks.memory_redis(redis_server.url) if make is stacks.memory_redis else None
     with using(stack or stack_with(redis_server), "mine"):
         cache = caches["mine"]
@@ -210,7 +210,7 @@ def test_a_redis_that_is_full_is_no_outage(
     client.close()
 
 
-def test_stored_bytes_that_are_no_value_any_more_are_a_miss(redis_server: Redis) -> None:
+def test_undecodable_stored_bytes_are_a_miss(redis_server: Redis) -> None:
     client = client_of(redis_server)
     with using(stacks.memory_redis(redis_server.url), "spoilt"):
         cache = caches["spoilt"]
@@ -274,7 +274,7 @@ def test_memcached_takes_every_key(memcached_cache: BaseCache, key: str) -> None
 
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize("bulk", [False, True])
-def test_what_memcached_does_not_take_is_skipped_and_counted(
+def test_a_value_that_memcached_rejects_is_skipped_and_counted(
     memcached_cache: BaseCache, bulk: bool
 ) -> None:
     large = "x" * (2 * 2**20)
@@ -293,7 +293,9 @@ def test_what_memcached_does_not_take_is_skipped_and_counted(
     assert not breaker_of("keys-memcached").is_open
 
 
-def test_what_the_only_shared_layer_does_not_take_is_told(memcached_server: Memcached) -> None:
+def test_a_value_that_the_only_shared_layer_rejects_is_published(
+    memcached_server: Memcached,
+) -> None:
     configured = stacks.memory_memcached(memcached_server.address, "redis://127.0.0.1:1").caches
     configured["default"]["OPTIONS"]["BUS"] = None
     with using(Stack(configured), "small"):
@@ -304,7 +306,7 @@ def test_what_the_only_shared_layer_does_not_take_is_told(memcached_server: Memc
 
 
 @pytest.mark.usefixtures("django_db_setup")
-def test_a_memcached_over_30_days_and_for_ever(memcached_cache: BaseCache) -> None:
+def test_a_memcached_over_30_days_and_without_expiry(memcached_cache: BaseCache) -> None:
     memcached_cache.set("long", "1", timeout=40 * 24 * 3600)
     memcached_cache.set("ever", "2", timeout=None)
     memcached_cache.set("far", "3", timeout=10**10)

@@ -53,7 +53,7 @@ GOOD = ["memory", "files"]
         ({"OPTIONS": 7}, "E004", "must be a dictionary"),
     ],
 )
-def test_what_cannot_work_is_named_with_its_cure(
+def test_invalid_settings_are_named_with_their_cure(
     params: dict[str, Any], number: str, words: str
 ) -> None:
     configured = {
@@ -74,7 +74,7 @@ def test_what_cannot_work_is_named_with_its_cure(
 
 
 @pytest.mark.parametrize("bus", ["log", "redis"])
-def test_what_can_work_is_not_reported(bus: str) -> None:
+def test_valid_settings_are_not_reported(bus: str) -> None:
     layers = ["memory", "redis", "files"]
     configured = {
         **OTHERS,
@@ -92,7 +92,7 @@ def test_what_can_work_is_not_reported(bus: str) -> None:
 
 
 @pytest.mark.parametrize(("timeout", "bound"), [(None, "5.0 seconds"), (2, "2 seconds")])
-def test_without_a_bus_the_bound_is_said(timeout: float | None, bound: str) -> None:
+def test_without_a_bus_a_check_states_the_bound(timeout: float | None, bound: str) -> None:
     options = {"LAYERS": GOOD, "MEMORY_TIMEOUT": timeout}
     configured = {**OTHERS, "layered": {"BACKEND": BACKEND, "OPTIONS": options}}
     with override_settings(CACHES=configured):
@@ -103,7 +103,7 @@ def test_without_a_bus_the_bound_is_said(timeout: float | None, bound: str) -> N
     assert bound in found.msg
 
 
-def test_without_a_bus_nothing_is_said_where_no_process_has_a_memory_of_its_own() -> None:
+def test_without_a_bus_and_without_memory_layers_no_check_reports() -> None:
     options = {"LAYERS": ["redis", "files"]}
     configured = {**OTHERS, "layered": {"BACKEND": BACKEND, "OPTIONS": options}}
     with override_settings(CACHES=configured):

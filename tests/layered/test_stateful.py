@@ -15,9 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cachelayers.backends.layered import circuit_breaker, state
+from cachelayers.backends.layered import circuit_breaker
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
+from tests.state import reset
 
 KEYS = st.sampled_from(["a", "b", "c"])
 VALUES = st.one_of(st.integers(), st.text(max_size=5), st.none(), st.lists(st.integers()))
@@ -66,7 +67,7 @@ class LayeredMachine(RuleBasedStateMachine):
             self.settings.disable()
         for one in self.patches:
             one.stop()
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
 
     # The world
 
@@ -95,7 +96,7 @@ class LayeredMachine(RuleBasedStateMachine):
             return  # what nobody could record, only the process knows that has missed it
         for key in ("a", "b", "c"):
             self.read(key)
-        state._states.clear()
+        reset("backends.layered.state")
         caches[f"{self.alias}-memory"].clear()
         del caches[self.alias]
         self.cache = caches[self.alias]

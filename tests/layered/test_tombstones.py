@@ -17,7 +17,7 @@ from tests.servers import Redis
 
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_detour_is_no_entry_where_one_is_added(redis_server: Redis, which: int) -> None:
+def test_add_replaces_a_tombstone(redis_server: Redis, which: int) -> None:
     with using(stacks.memory_redis_table(redis_server.url), "added"):
         layer: Any = caches["added"]._flows.shared[which]  # type: ignore[attr-defined]
         layer.write_tombstones(["name"])
@@ -28,7 +28,7 @@ def test_a_detour_is_no_entry_where_one_is_added(redis_server: Redis, which: int
         layer.delete_many(["name"])
 
 
-def test_what_could_not_be_asked_is_not_filled(stack: Stack) -> None:
+def test_a_layer_that_could_not_be_read_is_not_filled(stack: Stack) -> None:
     stack.cache.set("key", "value")
     stack.forget_memory()
     assert stack.cache.get("other") is None
@@ -45,7 +45,7 @@ def test_what_could_not_be_asked_is_not_filled(stack: Stack) -> None:
     assert stack.cache._state.epochs == epochs  # type: ignore[attr-defined]
 
 
-def test_a_look_that_was_cancelled_gives_the_lock_back(make_stack: MakeStack) -> None:
+def test_a_cancelled_poll_releases_the_lock(make_stack: MakeStack) -> None:
     stack = make_stack("AsyncWatchedCache")
 
     async def site() -> None:

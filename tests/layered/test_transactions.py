@@ -13,12 +13,12 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.test import override_settings
 
 from cachelayers import unit_of_work
-from cachelayers.backends.layered import circuit_breaker
 from cachelayers.backends.layered.bus import Apply, LogBus
 from cachelayers.invalidation.dialects import LOG
 from tests.layered.conftest import forget_processes
 from tests.library.models import Author
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +34,7 @@ def cache() -> Iterator[BaseCache]:
     with override_settings(CACHES={**settings.CACHES, **configured}):
         caches["joined-memory"].clear()
         yield caches["joined"]
-        circuit_breaker._breakers.clear()
+        reset("backends.layered.circuit_breaker")
         forget_processes()
 
 
@@ -42,7 +42,7 @@ def memory_of(cache: Any) -> list[str]:
     return list(caches["joined-memory"].store.records)  # type: ignore[attr-defined]
 
 
-def test_what_is_rolled_back_is_in_no_memory(cache: BaseCache) -> None:
+def test_a_rolled_back_write_is_in_no_memory(cache: BaseCache) -> None:
     cache.set("key", "old")
 
     with transaction.atomic():
@@ -55,7 +55,7 @@ def test_what_is_rolled_back_is_in_no_memory(cache: BaseCache) -> None:
         assert cache.get("key") == "old"
 
 
-def test_what_is_committed_is_seen(cache: BaseCache) -> None:
+def test_a_committed_write_is_read(cache: BaseCache) -> None:
     cache.set("key", "old")
 
     with transaction.atomic():
@@ -78,7 +78,7 @@ def test_nothing_is_put_into_memory_within_a_transaction(cache: BaseCache) -> No
     assert memory_of(cache) != []
 
 
-def test_a_unit_that_began_in_a_written_transaction_hears_the_others(cache: BaseCache) -> None:
+def test_a_unit_that_began_in_a_written_transaction_polls_the_bus(cache: BaseCache) -> None:
     cache.set("key", "old")
     assert cache.get("key") == "old"
 
@@ -112,7 +112,7 @@ def test_a_broken_transaction_breaks_no_cache(cache: BaseCache) -> None:
     assert cache.get("key") == "again"
 
 
-def test_a_log_that_was_never_made_is_a_bus_that_is_down_and_is_named(
+def test_a_log_without_tables_is_a_bus_that_is_down_and_is_named(
     cache: BaseCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(self: LogBus, apply: Apply) -> None:

@@ -506,7 +506,7 @@ def contains_itself() -> list[Any]:
         (local_class().ONE, "cannot be found under its name"),  # type: ignore[attr-defined]
         (type("LocalNamesake", (), {"__module__": __name__}), "cannot be found under its name"),
         (contains_itself(), "it is nested too deeply, or contains itself"),
-        (lazy(lambda: 1, int)(), "it is lazy, and no text"),
+        (lazy(lambda: 1, int)(), "it is lazy, and not a text"),
         # Written in C, with content that cannot be seen from outside.
         (OrderedDict(a=1), "a OrderedDict has no stable key"),
         (defaultdict(list), "a defaultdict has no stable key"),

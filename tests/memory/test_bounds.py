@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachelayers.backends.memory.store import MOST_DEAD, RECORD_BYTES, MemoryStore, freeze
+from cachelayers.backends.memory.store import MOST_DELETED, RECORD_BYTES, MemoryStore, freeze
 
 MAX_BYTES = 20_000
 TEXT = "x" * 500
@@ -34,19 +34,19 @@ def put(store: MemoryStore, name: str, value: Any = TEXT, expires: float = math.
 def read(store: MemoryStore, name: str, times: int = 1) -> Any:
     """Read as the cache does."""
     record = store.records.get(name)
-    if record is None or record.content is None:
+    if record is None or record.entry is None:
         return None
     record.reads = min(record.reads + times, 3)
-    return record.content[0]
+    return record.entry[0]
 
 
 def expect_sound(store: MemoryStore) -> None:
     """The sums are those of the records, each of which is in one queue, once."""
     queued = [*store._small.records, *store._main.records]
-    alive = [record for record in queued if record.content is not None]
+    alive = [record for record in queued if record.entry is not None]
     assert {record.name for record in alive} == store.records.keys()
     assert len(alive) == len(store.records)
-    assert store._dead == len(queued) - len(alive)
+    assert store._deleted == len(queued) - len(alive)
     for queue, in_main in ((store._small, False), (store._main, True)):
         mine = [record for record in alive if record.is_in_main is in_main]
         assert queue.entries == len(mine)
@@ -86,7 +86,7 @@ class Twin:
         self.store.touch(name, math.inf, 10.0)
 
     def change(self, name: str, value: str) -> None:
-        if self.store.change(name, 10.0, lambda content: (freeze(content[0] + "!"), math.inf)):
+        if self.store.change(name, 10.0, lambda entry: (freeze(entry[0] + "!"), math.inf)):
             self.model[name] += "!"
 
     def clear(self, name: str, value: str) -> None:
@@ -105,12 +105,12 @@ def test_bounds_and_sums_hold_whatever_is_done(
 
         expect_sound(twin.store)
         for name in twin.store.records:
-            content = twin.store.live(name, 10.0)
+            entry = twin.store.live(name, 10.0)
             # Never another value than the last one; an evicted one is no mistake.
-            assert content is None or content[0] == twin.model[name]
+            assert entry is None or entry[0] == twin.model[name]
 
 
-def test_a_scan_does_not_displace_what_is_read() -> None:
+def test_a_scan_does_not_displace_entries_that_are_read() -> None:
     store = MemoryStore(MAX_BYTES, None)
     popular = [f"key {number}" for number in range(5)]
     for name in popular:
@@ -126,7 +126,7 @@ def test_a_scan_does_not_displace_what_is_read() -> None:
     assert all(name in store.records for name in popular)
 
 
-def test_what_comes_back_soon_after_it_left_stays_longer() -> None:
+def test_a_key_that_returns_soon_after_its_eviction_stays_longer() -> None:
     store = MemoryStore(MAX_BYTES, None)
     for number in range(2 * ROOM):
         put(store, f"key {number}")
@@ -141,7 +141,7 @@ def test_what_comes_back_soon_after_it_left_stays_longer() -> None:
     assert store.records[left].is_in_main
 
 
-def test_an_entry_that_is_read_in_the_main_queue_goes_round_once_more() -> None:
+def test_a_read_entry_stays_in_the_main_queue_once_more() -> None:
     store = MemoryStore(MAX_BYTES, None)
     for number in range(ROOM):
         put(store, f"key {number}")
@@ -165,7 +165,7 @@ def test_an_expired_entry_goes_though_it_was_read_often() -> None:
 
 
 @pytest.mark.parametrize("max_entries", [1, 2, 7])
-def test_so_many_entries_and_no_more(max_entries: int) -> None:
+def test_max_entries_is_never_exceeded(max_entries: int) -> None:
     store = MemoryStore(MAX_BYTES, max_entries)
 
     for number in range(50):
@@ -175,7 +175,7 @@ def test_so_many_entries_and_no_more(max_entries: int) -> None:
     assert "key 49" in store.records
 
 
-def test_a_value_larger_than_the_store_replaces_the_older_one_by_nothing() -> None:
+def test_a_value_larger_than_the_store_removes_the_older_one() -> None:
     store = MemoryStore(MAX_BYTES, None)
     put(store, "key", "older")
     put(store, "other", "stays")
@@ -187,15 +187,15 @@ def test_a_value_larger_than_the_store_replaces_the_older_one_by_nothing() -> No
     assert read(store, "other") == "stays"
 
 
-def test_what_is_deleted_again_and_again_takes_no_room() -> None:
+def test_repeated_deletes_take_no_memory() -> None:
     store = MemoryStore(MAX_BYTES, None)
 
-    for number in range(5 * MOST_DEAD):
+    for number in range(5 * MOST_DELETED):
         put(store, f"key {number}")
         store.delete([f"key {number}"], 0)
 
     assert store.bytes == 0
-    assert len(store._small.records) <= MOST_DEAD + 1
+    assert len(store._small.records) <= MOST_DELETED + 1
 
 
 def test_the_bytes_that_are_counted_are_those_that_python_takes() -> None:

@@ -54,7 +54,7 @@ COPIED: list[Any] = [
 
 
 @pytest.mark.parametrize("value", KEPT, ids=repr)
-def test_what_cannot_be_changed_is_kept_as_it_is(value: Any) -> None:
+def test_an_immutable_value_is_stored_as_it_is(value: Any) -> None:
     cache = empty_cache("memory")
 
     cache.set("value", value)
@@ -63,7 +63,7 @@ def test_what_cannot_be_changed_is_kept_as_it_is(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", COPIED, ids=lambda value: repr(value)[:40])
-def test_what_can_be_changed_is_another_object_each_time(value: Any) -> None:
+def test_a_mutable_value_is_another_object_each_time(value: Any) -> None:
     cache = empty_cache("memory")
 
     cache.set("value", value)
@@ -112,7 +112,7 @@ def test_the_size_that_is_counted_is_not_below_what_the_value_takes(value: Any) 
     assert size > len(value if isinstance(value, (str, bytes)) else b"")
 
 
-def test_what_has_no_pickle_is_the_caller_s_error_and_nothing_is_stored() -> None:
+def test_a_value_without_a_pickle_raises_and_stores_nothing() -> None:
     cache = empty_cache("memory")
     cache.set("value", "older")
 

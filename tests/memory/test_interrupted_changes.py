@@ -39,15 +39,15 @@ def test_an_interrupted_change_leaves_the_store_as_good_as_before(name: str) -> 
             change(store, str(number))
         return lambda: CHANGES[name](store)
 
-    places = []
-    for place in interrupted_everywhere(prepare):
-        places.append(place)
+    lines = []
+    for line in interrupted_everywhere(prepare):
+        lines.append(line)
         newest = next(numbers)
         store.put("2", (newest, False, 10), FOREVER)
-        assert store.read("2", time.time()) == (newest, False, FOREVER), place
+        assert store.read("2", time.time()) == (newest, False, FOREVER), line
         for number in range(3 * MOST):
             change(store, f"more {number}")
-        assert len(store.records) <= MOST, place
-        assert store.bytes == sum(record.bytes for record in store.records.values()), place
+        assert len(store.records) <= MOST, line
+        assert store.bytes == sum(record.bytes for record in store.records.values()), line
 
-    assert len(places) >= 3, places
+    assert len(lines) >= 3, lines

@@ -27,7 +27,7 @@ BACKEND = "cachelayers.backends.MemoryCache"
         ({"TIMEOUT": "soon"}, "E004", "TIMEOUT is 'soon'"),
     ],
 )
-def test_what_cannot_work_is_named_with_its_cure(
+def test_invalid_settings_are_named_with_their_cure(
     params: dict[str, Any], number: str, words: str
 ) -> None:
     with override_settings(CACHES={"bad": {"BACKEND": BACKEND, **params}}):

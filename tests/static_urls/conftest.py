@@ -14,8 +14,7 @@ from django.template import Context, Template
 from jinja2 import Environment
 from pytest_django import Settings
 
-from cachelayers.staticfiles.ids import memo, rest
-from cachelayers.staticfiles.names import reports
+from tests.state import reset
 
 Call = Callable[[str, object], str]
 
@@ -54,9 +53,7 @@ def fresh(settings: Settings) -> Iterator[None]:
 
 def forget() -> None:
     """Be as a process that has just begun."""
-    memo.clear()
-    reports.clear()
-    rest.end()
+    reset("staticfiles")
 
 
 @pytest.fixture

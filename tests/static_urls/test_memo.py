@@ -18,7 +18,7 @@ from pytest_django import Settings
 from cachelayers import build_cache_id
 from cachelayers.staticfiles import files, ids
 from cachelayers.staticfiles.files import Digest, FileOnDisk
-from cachelayers.staticfiles.ids import Memo, rest
+from cachelayers.staticfiles.ids import Memo, pause
 from tests.static_urls.conftest import forget, id_of, write
 
 THREADS = 8
@@ -308,7 +308,7 @@ def test_a_child_forked_while_others_hash_goes_on(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The shared cache is left alone: `caches` has a lock of asgiref's, which a fork leaves held.
-    monkeypatch.setattr(rest, "is_on", lambda: True)
+    monkeypatch.setattr(pause, "is_on", lambda: True)
     names = [f"file-{number}" for number in range(20)]
     for name in names:
         write(root / name, name.encode())

@@ -14,8 +14,9 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers.statistics.table import STATISTICS, TIMINGS
 from cachelayers.statistics.writing import writer
-from cachelayers.utils import counters, tracing
+from cachelayers.utils import counters
 from tests.settings import database_cache, layered_cache, memory_cache
+from tests.state import reset
 
 DATABASES = [
     "sqlite_cache",
@@ -30,9 +31,9 @@ def _counts_from_zero(settings: Settings) -> Iterator[None]:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
     counters.begin_anew_after_fork()
     writer.begin_anew()
-    tracing.waiting.clear()
+    reset("utils.tracing.waiting")
     yield
-    tracing.waiting.clear()
+    reset("utils.tracing.waiting")
 
 
 @pytest.fixture

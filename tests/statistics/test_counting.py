@@ -16,7 +16,6 @@ from django.db import connections
 from django.test import override_settings
 
 from cachelayers import arecall, recall, unit_of_work
-from cachelayers.backends.layered import circuit_breaker
 from cachelayers.lookup import recall_by
 from cachelayers.lookup.batches import Requested, peek_many, recall_many_after_peeking
 from cachelayers.lookup.policy import make_policy
@@ -26,6 +25,7 @@ from cachelayers.utils.single_flight import Flight
 from cachelayers.utils.tracing import tracing
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
+from tests.state import reset
 from tests.statistics.helpers import counted, run_async, seconds_of
 
 
@@ -101,7 +101,7 @@ def test_an_error_of_a_layer_is_counted_under_its_own_alias() -> None:
             caches["stack"].get("key")
         finally:
             server_of("broken").is_down = False
-            circuit_breaker._breakers.pop("stack-broken")
+            reset("backends.layered.circuit_breaker")
 
     assert counted("stack-broken") == {"errors": 1}
     assert counted("stack")["misses"] == 1

@@ -12,7 +12,6 @@ from django.db import connections
 from django.test import override_settings
 
 from cachelayers import invalidate
-from cachelayers.backends.layered import circuit_breaker
 from cachelayers.statistics import LayerState, LogState, layer_states, series, states, totals
 from cachelayers.statistics.advisor import changes_of, last_changes
 from cachelayers.statistics.states import log_state
@@ -22,6 +21,7 @@ from cachelayers.utils.counters import Figures
 from cachelayers.utils.tracing import Sample
 from tests.layered.backends import server_of
 from tests.settings import layered_cache, memory_cache
+from tests.state import reset
 
 MINUTE = 60
 
@@ -98,7 +98,7 @@ def test_the_state_of_each_layer_is_told() -> None:
             found = {(state.cache, state.layer): state for state in layer_states()}
         finally:
             server_of("broken-2").is_down = False
-            circuit_breaker._breakers.pop("stack-broken")
+            reset("backends.layered.circuit_breaker")
 
     assert list(found) == [
         ("default", ""), ("stack", "stack-memory"), ("stack", "stack-broken"),

@@ -1,6 +1,6 @@
-"""What every operation of a DatabaseCache needs: settings, places, expiries, rows, values.
+"""Settings, row keys, expiries, rows and values of a DatabaseCache, needed by every operation.
 
-The operations themselves are in cache.
+The operations are in ``cache``, which derives DatabaseCache from TableCache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cachelayers.utils.locks import ForkSafeLock
 
 
 class Components(NamedTuple):
-    """The working parts of one cache alias."""
+    """The components of one cache alias."""
 
     row_key_of: Callable[[str], RowKey]
     packer: ValuePacker
@@ -49,7 +49,7 @@ _components_lock = ForkSafeLock()
 
 
 def components_of(alias: str, database: str, options: DatabaseOptions) -> Components:
-    """Return the parts of an alias, made when first asked for."""
+    """Return the components of an alias, which all its cache objects in this process share."""
     known = alias, database, options
     with _components_lock:
         if known not in _components:
@@ -58,7 +58,6 @@ def components_of(alias: str, database: str, options: DatabaseOptions) -> Compon
 
 
 def make_components(alias: str, database: str, options: DatabaseOptions) -> Components:
-    """Put the parts together."""
     id_range = id_range_of(alias)
     packer = ValuePacker(
         serializer=options.SERIALIZER,
@@ -75,9 +74,9 @@ def make_components(alias: str, database: str, options: DatabaseOptions) -> Comp
 
 
 MISS: Final = object()
-READS_PER_NOTED_READ = 16  # a sample is enough to tell what is used from what is not
+READS_PER_NOTED_READ = 16  # a sample is enough to tell used entries from unused ones
 
-LONGEST_CHARACTER = 4  # bytes in UTF-8
+LONGEST_CHARACTER = 4  # in UTF-8
 
 
 class TableCache(ConfiguredCache):
@@ -85,11 +84,10 @@ class TableCache(ConfiguredCache):
 
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
         return find_problems(where, location, params)
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
-        """Take what all caches of this alias share; bound here, as each call looks it up."""
+        """Set the shared components as attributes: each operation reads them."""
         database = database_alias_of({"LOCATION": location})
         components = components_of(self.alias, database, DatabaseOptions(**options))
         self._row_key_of = components.row_key_of
@@ -107,7 +105,7 @@ class TableCache(ConfiguredCache):
         self._notes_reads, self._reads_to_note = components.evictor.is_bounded, 1
 
     def _row_key(self, key: str, version: int | None) -> RowKey:
-        """Return the place of a key; raise InvalidCacheKey for one that cannot be."""
+        """Return the row key of a cache key; raise InvalidCacheKey for an invalid one."""
         return self._row_key_of(self._made_key(key, version))
 
     def validate_key(self, key: str) -> None:
@@ -122,9 +120,10 @@ class TableCache(ConfiguredCache):
                 )
 
     def _note_read(self, row_key: RowKey) -> None:
-        """Tell the hand of one read in sixteen on average.
+        """Pass on average one read in sixteen to the evictor.
 
-        At random: a page that makes sixteen calls would else have the same one noted each time.
+        The choice is random: with a fixed step, a page that makes sixteen calls would always note
+        the same entry.
         """
         self._reads_to_note -= 1
         if self._reads_to_note <= 0:
@@ -134,7 +133,7 @@ class TableCache(ConfiguredCache):
     def _unpacked(
         self, key: bytes, expires: int, form: int, number: int | None, data: bytes | None
     ) -> Any:
-        """Return the value of a row, or MISS where it cannot be had or trusted."""
+        """Return a row's value, or MISS if it cannot be decoded or its signature is wrong."""
         try:
             return self._unpack(key, expires, form, number, data)
         except Undecodable as error:
@@ -142,9 +141,9 @@ class TableCache(ConfiguredCache):
             return MISS
 
     def _increment_by_replacing(self, row_key: RowKey, delta: Any) -> Any:
-        """Add where the database cannot: to a signed, a very large or another kind of number.
+        """Add where the database cannot: a signed, very large or non-integer number.
 
-        Written only if the value is still the one that was read, else read again.
+        Writes only if the value is still the one read; else reads again.
         """
         give_up_at = time.monotonic() + self._table.sessions.busy_seconds
         while (row := self._table.read(row_key, now_ms())) is not None:
@@ -163,7 +162,7 @@ class TableCache(ConfiguredCache):
         """Give a live entry a new expiry; return whether there was one."""
         if not self._packer.signed:
             return self._table.touch(row_key, expires, now_ms())
-        # Its signature holds for its expiry. Written only if the row is still as it was read.
+        # The signature covers the expiry. Write only if the row is still the one read.
         give_up_at = time.monotonic() + self._table.sessions.busy_seconds
         while (row := self._table.read(row_key, now_ms())) is not None:
             key, old_expires, form, _, data = row
@@ -179,11 +178,11 @@ class TableCache(ConfiguredCache):
         return False
 
     def _report_undecodable(self, key: bytes, error: Undecodable) -> None:
-        """Log and count a value that is a miss because it cannot be had or trusted."""
+        """Log and count a value that cannot be decoded or trusted, which is a miss."""
         self._health.undecodable.report(f"the value of {key!r} is a miss: {error}", error)
 
     def _expiry(self, timeout: Any) -> int:
-        """Return when an entry written now expires, in milliseconds; 0: it is not even stored."""
+        """Return the expiry of a new entry in milliseconds since 1970; 0: it is not stored."""
         seconds = self._seconds(timeout)
         if seconds is None:
             return NEVER_MS
@@ -192,7 +191,6 @@ class TableCache(ConfiguredCache):
         return min(now_ms() + math.ceil(seconds * 1000), NEVER_MS)
 
     def _row(self, row_key: RowKey, value: Any, expires: int) -> Row:
-        """Return the row for a value."""
         packed = self._pack(row_key.key, value, expires)
         return Row(
             row_key.id, row_key.key, expires, now_ms(), packed.format, packed.number, packed.data
@@ -200,6 +198,6 @@ class TableCache(ConfiguredCache):
 
 
 def now_ms() -> int:
-    """Return the time now in milliseconds since 1970."""
+    """Return the current time in milliseconds since 1970."""
     # Through the module: Django's own tests patch time.time.
     return int(time.time() * 1000)

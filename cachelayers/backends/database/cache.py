@@ -1,4 +1,7 @@
-"""DatabaseCache: Django's cache contract, told as operations on the table of entries."""
+"""DatabaseCache: Django's cache API as operations on the table of entries.
+
+Each operation runs through ``guard``, which handles faults, on ``table``, which runs the SQL.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ from cachelayers.exceptions import CacheUnavailable, MissingTable
 from cachelayers.utils.answers import outside_event_loop
 from cachelayers.utils.captures import note_plain_get, running_captures
 
-MOST_SHOWN_BYTES = 2**20  # of one value to an operator
+MOST_SHOWN_BYTES = 2**20  # of a value shown to an operator
 
 Answer = TypeVar("Answer")
 
 
 class DatabaseCache(TableCache):
-    """A cache in one table of a database that CACHES names by its DATABASES alias.
+    """A cache in one table of a database, which LOCATION names by its DATABASES alias.
 
-    Reads that fail are misses and writes that fail are skipped, reported once a minute; the
+    Failed reads are misses and failed writes are skipped; both are logged once a minute. The
     methods for operators, at the end, raise CacheUnavailable instead.
     """
 
@@ -42,7 +45,6 @@ class DatabaseCache(TableCache):
     # Reading
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Return the value of a live entry, or ``default``."""
         if running_captures:
             note_plain_get(self.alias)
         value = self._find(self._row_key(key, version))
@@ -53,7 +55,7 @@ class DatabaseCache(TableCache):
         return value
 
     def get_shared(self, key: str) -> Any:
-        """Return the value of a live entry, or None; not counted, as a second look need not be."""
+        """Return the value of a live entry, or None; not counted in the statistics."""
         value = self._find(self._row_key(key, None))
         return None if value is MISS else value
 
@@ -83,7 +85,7 @@ class DatabaseCache(TableCache):
         return values
 
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of the live entries among ``keys``; not counted either."""
+        """Return the values of the live entries among ``keys``; not counted in the statistics."""
         return self._find_many(keys, None)
 
     def _find_many(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
@@ -98,13 +100,12 @@ class DatabaseCache(TableCache):
         return {key: value for key, value in values.items() if value is not MISS}
 
     def _read_many(self, row_keys: list[RowKey]) -> dict[bytes, Any]:
-        """Return the values found, by their full key."""
+        """Return the values found, by full key."""
         trusted = [row_key for row_key in row_keys if not self._is_distrusted(row_key)]
         rows = self._table.read_many(trusted, now_ms())
         return {row[0]: self._unpacked(*row) for row in rows}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
-        """Tell whether there is a live entry."""
         row_key = self._row_key(key, version)
         found = self._attempt("has_key", self._table.exists, row_key, now_ms())
         return found is True and not self._is_distrusted(row_key)
@@ -118,7 +119,7 @@ class DatabaseCache(TableCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
-        """Store a value; raise only what its serializer raises."""
+        """Store a value. Raises only serializer errors."""
         row_key = self._row_key(key, version)
         row = self._row(row_key, value, self._expiry(timeout))
         if row.expires == 0:
@@ -135,7 +136,7 @@ class DatabaseCache(TableCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:
-        """Store several values; return the keys of those that could not be stored."""
+        """Store several values; return the keys that could not be stored."""
         expires = self._expiry(timeout)
         row_keys = {key: self._row_key(key, version) for key in data}
         if expires == 0:
@@ -150,7 +151,7 @@ class DatabaseCache(TableCache):
         return failed
 
     def _write_many(self, rows: list[Row], written: MutableSet[int]) -> None:
-        """Write rows; ``written`` grows with each chunk, so that a failure half-way is known."""
+        """Write rows; add each written chunk to ``written``, so that it survives a failure."""
         for chunk in self._table.write_many(rows):
             written |= {row.id for row in chunk}
             self._cell.sets += len(chunk)
@@ -163,7 +164,7 @@ class DatabaseCache(TableCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> bool:
-        """Store a value where there is no live entry; return whether it was stored."""
+        """Store a value if there is no live entry; return whether it was stored."""
         row_key = self._row_key(key, version)
         row = self._row(row_key, value, self._expiry(timeout))
         if row.expires == 0:
@@ -193,25 +194,24 @@ class DatabaseCache(TableCache):
         return self._delete(self._row_key(key, version))
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        """Delete several entries."""
         ids = [self._row_key(key, version).id for key in keys]
         if self._attempt("delete_many", self._table.delete_ids, ids) is FAILED:
             self._health.distrust(ids)
 
     def clear(self) -> None:
-        """Delete every entry of this alias; other aliases in the same table stay."""
+        """Delete every entry of this alias; other aliases in the same table keep theirs."""
         if self._attempt("clear", self._table.delete_all, b"") is FAILED:
             self._health.distrust_everything()
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Add to a number, atomically, and return the sum; the expiry stays.
+        """Add to a number atomically and return the sum; the expiry stays.
 
-        Raises ValueError where there is no live entry, and TypeError where it is no number.
+        Raises ValueError if there is no live entry, and TypeError if its value is not a number.
         """
         row_key = self._row_key(key, version)
         total: Any = None
         if not self._is_distrusted(row_key):
-            # The database can add to a plain number only: a signature, it cannot renew.
+            # The database can only add to a plain integer: it cannot renew a signature.
             is_plain = type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64
             if is_plain and not self._packer.signed:
                 total = self._attempt("incr", self._table.increment, row_key, delta, now_ms())
@@ -222,38 +222,38 @@ class DatabaseCache(TableCache):
         return total  # type: ignore[no-any-return]  # a float where the value or delta is one
 
     def close(self, **kwargs: Any) -> None:
-        """Keep the connections: they belong to the thread, not to the request that ends."""
+        """Do nothing: connections belong to the thread, not to the request that ends."""
 
     def _delete(self, row_key: RowKey) -> bool:
-        """Delete a row; one that could not be deleted is not served any more."""
+        """Delete a row; if that fails, distrust it."""
         deleted = self._attempt("delete", self._table.delete, row_key)
         if deleted is FAILED:
             self._health.distrust([row_key.id])
         return deleted is True
 
-    # For operators: these raise CacheUnavailable where the others go on.
+    # For operators: these methods raise CacheUnavailable.
 
     def clear_entries(self) -> int:
         """Delete every entry of this alias, expired ones too; return how many."""
         return self._carry_out(self._table.delete_all, b"")
 
     def delete_prefix(self, prefix: str, version: int | None = None) -> int:
-        """Delete the entries whose key, as the user gave it, begins so; return how many."""
+        """Delete the entries whose key begins with ``prefix``; return how many."""
         return self._carry_out(self._table.delete_all, self._made_prefix(prefix, version))
 
     def delete_expired(self) -> int:
-        """Delete the entries that have expired; return how many."""
+        """Delete the expired entries; return how many."""
         return self._carry_out(self._table.delete_all, b"", now_ms())
 
     def count_entries(
         self, prefix: str | None = None, *, expired_only: bool = False, version: int | None = None
     ) -> int:
-        """Count entries, expired ones too, by reading this alias's whole part of the table."""
+        """Count entries, expired ones too, by reading the alias's whole range of the table."""
         made = b"" if prefix is None else self._made_prefix(prefix, version)
         return self._carry_out(self._table.count, made, now_ms() if expired_only else NEVER_MS)
 
     def search_entries(self, text: str, first_id: int, rows: int) -> list[ListedRow]:
-        """List up to ``rows`` entries from a row's id on in whose made key a text is."""
+        """Return up to ``rows`` entries from ``first_id`` on with ``text`` in the full key."""
         return self._carry_out(
             self._table.search, text.encode("utf-8", "surrogatepass"), first_id, rows
         )
@@ -263,10 +263,10 @@ class DatabaseCache(TableCache):
         return self._carry_out(self._table.read_row, row_id)
 
     def plain_data(self, row: WholeRow) -> tuple[int, bytes]:
-        """Return the kind of a row's bytes, and them without signature and compression.
+        """Return the format and the bytes of a row, without signature and compression.
 
-        Nothing is deserialised. Raises Undecodable where it cannot be had or trusted, or is larger
-        than anybody can read.
+        Nothing is deserialised. Raises Undecodable if the bytes are unreadable, untrusted or too
+        large.
         """
         data = self._packer.verified(row.key, row.expires, row.format, row.data)
         if len(data) > MOST_SHOWN_BYTES:
@@ -275,11 +275,11 @@ class DatabaseCache(TableCache):
 
     @property
     def first_id(self) -> int:
-        """Return the first id that a row of this alias may have."""
+        """Return the lowest row id of this alias's range."""
         return self._table.id_range.first
 
     def _carry_out(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Return what the operation returns; raise CacheUnavailable where it fails."""
+        """Return the operation's result; raise CacheUnavailable if it fails."""
         try:
             return outside_event_loop(operation, *arguments)
         except DATABASE_ERRORS as error:
@@ -292,7 +292,7 @@ class DatabaseCache(TableCache):
             ) from error
 
     def _made_prefix(self, prefix: str, version: int | None) -> bytes:
-        """Return how made keys begin whose user's key begins with ``prefix``."""
+        """Return the beginning of the full keys whose key begins with ``prefix``."""
         made = self.make_key(prefix, version)
         if not self.make_key(f"{prefix}more", version).startswith(made):
             raise CacheUnavailable(

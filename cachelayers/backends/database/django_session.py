@@ -1,7 +1,8 @@
-"""Run one statement in Django's connection of an alias, within the caller's transaction if any.
+"""Run a statement on Django's connection of an alias, in the caller's transaction if there is one.
 
-Used by sessions. Outside a transaction a conflict is tried again. Every statement has a time limit,
-by the database where that knows one, and by how long its answer is waited for.
+``sessions`` chooses between this session and ``sqlite_file``. Outside a transaction, a conflict is
+retried. Every statement has a time limit: in the database if it supports one, and on the wait for
+its answer.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ from cachelayers.utils.execute_wrappers import is_own, own_changes
 from cachelayers.utils.time_limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
 
 ESCAPED_BYTES = b"\0\n\r\x1a\"'\\"  # by MySQL's driver, each with one more byte
-STATEMENT_BYTES = 64 * 2**10  # room for the statement itself
+STATEMENT_BYTES = 64 * 2**10  # spare bytes for the statement itself
 
 
 _largest_packets: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
 def largest_packet_bytes(connection: BaseDatabaseWrapper) -> int:
-    """Return MySQL's max_allowed_packet, asked for once per connection."""
+    """Return MySQL's max_allowed_packet, read once per connection."""
     connection.ensure_connection()
     known = _largest_packets.get(connection.connection)
     if known is None:
@@ -60,7 +61,7 @@ def largest_packet_bytes(connection: BaseDatabaseWrapper) -> int:
 
 
 def packet_bytes(parameters: Sequence[Any]) -> int:
-    """Return how large a statement with these parameters becomes, escaped and all."""
+    """Return the size of a statement with these parameters after escaping."""
     blobs = [value for value in parameters if isinstance(value, bytes)]
     escapes = sum(blob.count(byte) for blob in blobs for byte in ESCAPED_BYTES)
     return sum(map(len, blobs)) + escapes + STATEMENT_BYTES
@@ -68,13 +69,14 @@ def packet_bytes(parameters: Sequence[Any]) -> int:
 
 ATTEMPTS = 5  # of a statement that meets deadlocks, outside a transaction
 LONGEST_PAUSE_SECONDS = 0.02
-SMALLEST_PACKET_BYTES = 2**19  # half of the smallest max_allowed_packet: what it has escaped
+# half of the smallest max_allowed_packet: escaping may double the bytes
+SMALLEST_PACKET_BYTES = 2**19
 
 Answer = TypeVar("Answer")
 
 
 class Written(NamedTuple):
-    """What a write reports: rows touched, and MySQL's insert id (a signed 64-bit number)."""
+    """The result of a write: affected rows, and MySQL's insert id (a signed 64-bit number)."""
 
     rows: int
     insert_id: int = 0
@@ -84,7 +86,7 @@ class DjangoSession:
     """Django's connection of one alias, in one thread."""
 
     def __init__(self, connection: BaseDatabaseWrapper, busy_seconds: float) -> None:
-        """Wrap this thread's connection, which may not be open yet."""
+        """``connection``: this thread's connection, which may not be open yet."""
         self.connection = connection
         self.busy_seconds = busy_seconds
         self._driver_connection: Any = None
@@ -92,7 +94,7 @@ class DjangoSession:
 
     @cached_property
     def sql(self) -> Statements:
-        """Return the vendor's statements; telling MariaDB from MySQL takes a connection."""
+        """Return the vendor's statements; telling MariaDB from MySQL needs a connection."""
         if self.connection.vendor == "mysql":
             with apart_from_test(self.connection):
                 self._connect()
@@ -109,7 +111,7 @@ class DjangoSession:
         return self._attempt(perform, in_bulk=in_bulk)
 
     def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
-        """Run a statement and return what it did."""
+        """Run a statement and return its result."""
 
         def perform(limit: Limit) -> Written:
             if self.connection.vendor == "mysql":
@@ -119,17 +121,17 @@ class DjangoSession:
         return self._attempt(perform, in_bulk=in_bulk)
 
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write the rows of one chunk over whatever was there."""
+        """Write one chunk of rows; existing rows are overwritten."""
         if has_psycopg3(self.connection) and self._is_quiet():
             self._attempt(lambda limit: self._write_columns(limit, rows), in_bulk=False)
         else:
             self.write(self.sql.upsert(len(rows)), flatten(rows))
 
     def _write_columns(self, limit: Limit, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write rows as one binary array per column, which takes a third of the time.
+        """Write rows with one binary array per column, which takes a third of the time.
 
-        Such parameters travel apart from their statement, and then a message holds only one: the
-        limit goes before it, in the same transaction.
+        With such parameters, a message can hold only one statement: the time limit is sent before
+        it, in the same transaction.
         """
         from psycopg import Cursor
 
@@ -139,7 +141,8 @@ class DjangoSession:
             stack.enter_context(connection.wrap_database_errors)
             undo = Undo(limit.undo, is_of_steps=True)
             if not is_in_transaction(connection):
-                # Not the driver's: its end would be one more wait, and hide what has gone wrong.
+                # Not the driver's context manager: its exit would wait once more, and hide the
+                # error.
                 undo, limit = ROLLBACK, Limit(f"BEGIN; {limit.before}", "; COMMIT")
             stack.enter_context(undone_at_failure(connection, undo))
             if limit.before:
@@ -150,7 +153,7 @@ class DjangoSession:
                 self._execute(Limit(), limit.alone_after(), (), no_answer)
 
     def _attempt(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
-        """Perform within the caller's transaction, or alone and again after a conflict."""
+        """Run within the caller's transaction; without one, retry after a conflict."""
         attempt = 1
         while True:
             was_connected = self.connection.connection is not None
@@ -164,15 +167,15 @@ class DjangoSession:
                     return self._perform_anew(perform, in_bulk=in_bulk)
                 if fault_of(error) is not Fault.CONFLICT:
                     raise
-            # Jitter, or two that met in a deadlock would meet in the next one.
+            # Jitter: two statements that deadlocked must not meet again.
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - not a secret
             attempt += 1
 
     def _perform_anew(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
-        """Perform on another connection: the server has ended this one, as a restart does.
+        """Run on a new connection: the server has closed this one, as in a restart.
 
-        The application's is left as it is. The application is to hear of it, for what it had SET is
-        gone; Django makes a new one when the request ends.
+        The application's connection stays as it is, so that the application gets the error: its
+        session settings are lost. Django opens a new one when the request ends.
         """
         usual = self.connection
         if is_own_database(usual.alias):
@@ -186,37 +189,38 @@ class DjangoSession:
             self.connection = usual
 
     def _perform(self, perform: Callable[[Limit], Answer], *, in_bulk: bool) -> Answer:
-        """Perform once."""
+        """Run once."""
         self._connect()
         if is_in_transaction(self.connection):
             with unbroken_on_mysql(self.connection):
                 return self._perform_in_transaction(perform)
-        # A statement in bulk takes as long as it takes, while the server is at it.
+        # A bulk statement has no time limit while the server is working on it.
         seconds = float("inf") if in_bulk else self.busy_seconds
         with answered_within(self.connection, seconds, ROLLBACK):
             return perform(limit_alone(self.connection, self.busy_seconds, in_bulk=in_bulk))
 
     def _connect(self) -> None:
-        """Connect where there is no connection yet, and wait no longer for that than allowed."""
+        """Open the connection if needed, within the time limit."""
         if self.connection.connection is None and not self.connection.in_atomic_block:
             connect_within(self.connection, self.busy_seconds)
 
     def _perform_in_transaction(self, perform: Callable[[Limit], Answer]) -> Answer:
-        """Perform behind a savepoint: what fails here must not break what the caller does."""
+        """Run behind a savepoint: an error must not break the caller's transaction."""
         connection = self.connection
         limit = limit_in_transaction(connection, self.busy_seconds)
         with ExitStack() as savepoints:
-            # A lock is waited for once; everything else is to take no time.
+            # Wait once for a lock; the rest must be immediate.
             undo = Undo(limit.undo)
             savepoints.enter_context(answered_within(connection, self.busy_seconds, undo))
-            if limit.undo and self._is_quiet():  # the savepoint travels with the statement
+            if limit.undo and self._is_quiet():  # the savepoint is sent together with the statement
                 savepoints.enter_context(undone_at_failure(connection, undo))
                 return perform(limit)
             if not connection.in_atomic_block:
-                # Two, where the caller handles transactions by hand: there the outer makes none.
+                # Two blocks, if the caller manages transactions manually: there the outer block
+                # makes no savepoint.
                 savepoints.enter_context(transaction.atomic(connection.alias))
             savepoints.enter_context(transaction.atomic(connection.alias))
-            # The rows of the cache itself are no change of the data.
+            # Cache rows are not changes of the site's data.
             savepoints.enter_context(own_changes(connection))
             return perform(limit)
 
@@ -227,7 +231,7 @@ class DjangoSession:
         parameters: Sequence[Any],
         read_answer: Callable[[Any, str], Answer],
     ) -> Answer:
-        """Run one statement through the driver's cursor, or through Django's if anyone listens."""
+        """Run one statement through the driver's cursor, or through Django's if it is observed."""
         connection = self.connection
         limited = f"{limit.before}{statement}{limit.after}"
         if self._is_quiet():
@@ -244,13 +248,13 @@ class DjangoSession:
             return read_answer(cursor, connection.vendor)
 
     def _is_quiet(self) -> bool:
-        """Tell whether a statement may go past Django's cursor, which takes as long as the server.
+        """Return whether a statement may bypass Django's cursor, which takes as long as the server.
 
-        Not if there are wrappers around it (but our own, to which it means nothing), if queries
-        are logged or counted, if the connection is new or due for a health check, or if the
-        caller's transaction is broken.
+        It may not if other execute wrappers than ours are installed, if queries are logged or
+        counted, if the connection is new or due for a health check, or if the caller's transaction
+        is broken.
         """
-        connection = cast(Any, self.connection)  # the stubs lack the attributes of health checks
+        connection = cast(Any, self.connection)  # the stubs lack the health check attributes
         driver_connection = connection.connection
         return not (
             driver_connection is None
@@ -270,10 +274,9 @@ class DjangoSession:
         return self._driver_cursor
 
     def _refuse_what_cuts_the_connection(self, parameters: Sequence[Any]) -> None:
-        """Raise DataError for more bytes than MySQL takes in one packet.
+        """Raise DataError for more bytes than MySQL accepts in one packet.
 
-        The server answers such a packet by closing the connection, and with it ends the caller's
-        transaction.
+        The server closes the connection on such a packet, and so ends the caller's transaction.
         """
         size = sum(len(value) for value in parameters if isinstance(value, bytes))
         if size < SMALLEST_PACKET_BYTES:
@@ -297,10 +300,10 @@ def django_statements(connection: BaseDatabaseWrapper) -> Statements:
 
 @contextmanager
 def unbroken_on_mysql(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Have Django go on with a transaction in which a statement of ours is still in flight.
+    """Keep the caller's transaction usable on MySQL while a statement of ours is in flight.
 
-    Django holds it for broken, as the way back to our savepoint was not answered either. On MySQL a
-    statement that waits in vain for a lock fails alone.
+    Django marks it as broken, because the rollback to our savepoint failed too. On MySQL, a
+    statement that waits too long for a lock fails alone.
     """
     was_broken = connection.needs_rollback
     try:
@@ -312,16 +315,15 @@ def unbroken_on_mysql(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def fetch_rows(cursor: Any, vendor: str) -> list[tuple[Any, ...]]:
-    """Return all rows."""
     rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
 
 
 def read_outcome(cursor: Any, vendor: str) -> Written:
-    """Return what a write did. Only MySQL's driver knows an insert id: unsigned, as its C API."""
+    """Return a write's result. Only MySQL's driver has an insert id: unsigned, as in its C API."""
     insert_id = cursor.lastrowid or 0 if vendor == "mysql" else 0
     return Written(cursor.rowcount, insert_id - 2**64 if insert_id >= 2**63 else insert_id)
 
 
 def no_answer(cursor: Any, vendor: str) -> None:
-    """Ask for nothing."""
+    """Read no answer."""

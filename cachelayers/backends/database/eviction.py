@@ -1,9 +1,8 @@
-"""The hand that keeps the table small: a slice of it is looked at every so many writes.
+"""Evict entries to keep the table within its bounds: after some writes, look at a sample of rows.
 
-Ids are uniform hashes, so a slice of the table in the order of its ids is an honest sample of it:
-from its density follow the number of rows and of bytes, without counting and without an index.
-The hand rotates over the ids, so that in time it meets every expired row. Called by the cache
-after writes.
+Ids are uniform hashes, so consecutive rows are a fair sample: their density gives the number of
+rows and bytes, without COUNT and without an index. The evictor walks through the range of ids, and
+so reaches every expired row in time. The guard calls it after writes.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ from cachelayers.utils.locks import ForkSafeLock
 
 SLICE_ROWS = 256
 MOST_WRITES_BETWEEN_SLICES = 64
-# Without a bound only expired rows matter: where none are found the hand comes less often.
+# Without a bound only expired rows matter: if a sample has none, the next one is taken later.
 MOST_WRITES_BETWEEN_IDLE_SAMPLES = 1024
 MOST_SAMPLES_AT_ONCE = 16
-# With fewer rows the hand comes more often, or a small table would outgrow its bound in between.
+# A small table is sampled more often, else it would outgrow its bound between two samples.
 SAMPLES_PER_GROWTH = 64
-# Few: older ones tell of a time when there was less. 1,536 rows make an error of 3 percent.
+# Few, because older samples show an older size. 1,536 rows give an error of 3 percent.
 MOST_SAMPLES_REMEMBERED = 6
-AIM = 0.95  # of a bound: what is written until the hand has come round must fit in too
-FILLING_UP = 0.7  # of a bound; below that the hand comes as seldom as without one
-LARGEST_CUT = 0.5  # of a slice, so that one that is dense by chance is not emptied
+AIM = 0.95  # of a bound: writes until the whole range was sampled must fit in too
+FILLING_UP = 0.7  # of a bound; below that, samples are as rare as without a bound
+LARGEST_CUT = 0.5  # of a sample, so that one that is dense by chance is not emptied
 MOST_READS_REMEMBERED = 512
 
 
 class Sample(NamedTuple):
-    """What was left of a slice after it was cut."""
+    """The rows and bytes left in a sample after eviction."""
 
-    ids: int  # how many ids it spans, used or not
+    ids: int  # the number of ids it spans, used or not
     rows: int
     bytes: int
 
 
 class Evictor:
-    """The rotation over one cache alias, shared by all threads of a process."""
+    """The rotation over the id range of one alias, shared by all threads of a process."""
 
     def __init__(
         self, alias: str, id_range: IdRange, *, max_bytes: int | None, max_entries: int | None
     ) -> None:
-        """Start anywhere: the hands of several processes should not follow each other."""
+        """Start at a random id, so that several processes do not follow each other."""
         self.alias, self.id_range = alias, id_range
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.is_bounded = max_bytes is not None or max_entries is not None
@@ -60,24 +59,24 @@ class Evictor:
         self.lock = ForkSafeLock()
 
     def note_read(self, row_id: int) -> None:
-        """Remember that a row was useful. Written with the next slice, never by the read itself."""
+        """Remember a read of a row. The next sample writes it, not the read itself."""
         if len(self._reads) < MOST_READS_REMEMBERED:
             self._reads.add(row_id)
 
     def is_due_after(self, rows_written: int, bytes_written: int) -> bool:
-        """Count writes; tell whether it is time for a slice."""
+        """Count writes; return whether a sample is due."""
         self._writes_left -= rows_written
         self._bytes_left -= bytes_written
         return self._writes_left <= 0 or self._bytes_left <= 0
 
     def advance(self, table: EntryTable, now_ms: int) -> None:
-        """Look at as many slices as are due, unless another thread is at it."""
-        if self.lock.is_held_here():  # by what a signal has interrupted
+        """Evict from as many samples as are due, unless another thread is doing so."""
+        if self.lock.is_held_here():  # by the code that a signal has interrupted
             return
         try:
             if self.lock.acquire(blocking=False):
                 self._advance(table, now_ms)
-        finally:  # at once, and whether it was had or not: a signal's exception may come anywhere
+        finally:  # in a try that begins before the lock is taken: a signal may raise anywhere
             try:  # noqa: SIM105 - a call of suppress() would be such a place
                 self.lock.release()
             except RuntimeError:
@@ -86,34 +85,34 @@ class Evictor:
     def _advance(self, table: EntryTable, now_ms: int) -> None:
         try:
             self._note_reads(table, now_ms)
-            # A bulk write may owe several. No more than this: the next write comes soon enough.
+            # A bulk write may make several due. The limit is enough: the next write comes soon.
             for _ in range(MOST_SAMPLES_AT_ONCE):
                 self._evict_from_next_sample(table, now_ms)
-                # Debts count on; what was left over of the other measure does not.
+                # Overdue writes count on; unused allowance of the other measure does not.
                 self._writes_left = min(self._writes_left, 0) + self._writes_between_samples()
                 self._bytes_left = min(self._bytes_left, 0) + self._bytes_between_samples()
                 if not self.is_bounded or not self.is_due_after(0, 0):
                     break
         finally:
-            # No debts: also where that failed, the next one is due after as many writes as usual.
+            # After a failure too, the next sample is due after the usual number of writes.
             self._writes_left = max(self._writes_left, self._writes_between_samples())
             self._bytes_left = max(self._bytes_left, self._bytes_between_samples())
 
     def _note_reads(self, table: EntryTable, now_ms: int) -> None:
-        """Write what was remembered of reads, so that every process's hand can see it."""
+        """Write the remembered reads, so that the evictors of all processes see them."""
         if self._reads:
             reads, self._reads = self._reads, set()
             table.note_used(list(reads), now_ms)
 
     def _evict_from_next_sample(self, table: EntryTable, now_ms: int) -> None:
-        """Delete what is expired in the next slice, and the least useful if there is too much."""
+        """Delete expired rows of the next sample, and the least used ones if over the bound."""
         rows, ids = self._take_next_sample(table)
         expired = [row for row in rows if row.expires <= now_ms]
         alive = [row for row in rows if row.expires > now_ms]
         self._remember(Sample(ids, len(alive), sum_of_bytes(alive)))
         victims = self._least_useful(alive, now_ms) if self.is_bounded else []
         if expired or victims:
-            # Spares what was used since: a row that was refreshed meanwhile survives.
+            # Spares rows that were used or refreshed since.
             table.delete_unused([row.id for row in (*expired, *victims)], now_ms)
         if victims:
             left = self._samples.pop()
@@ -125,7 +124,7 @@ class Evictor:
             self._idle_writes = MOST_WRITES_BETWEEN_SLICES
 
     def _take_next_sample(self, table: EntryTable) -> tuple[list[SampledRow], int]:
-        """Return the rows of the next slice and how many ids it spans; move on behind it."""
+        """Return the rows of the next sample and the number of ids it spans; advance behind it."""
         rows = table.sample(self._position, SLICE_ROWS)
         end = rows[-1].id if len(rows) == SLICE_ROWS else self.id_range.last
         ids = end - self._position + 1
@@ -133,7 +132,7 @@ class Evictor:
         return rows, ids
 
     def _remember(self, newest: Sample) -> None:
-        """Keep the newest slices, up to one whole rotation."""
+        """Keep the newest samples, up to one whole rotation."""
         self._samples.append(newest)
         while len(self._samples) > 1 and (
             len(self._samples) > MOST_SAMPLES_REMEMBERED
@@ -142,7 +141,7 @@ class Evictor:
             self._samples.popleft()
 
     def _least_useful(self, alive: list[SampledRow], now_ms: int) -> list[SampledRow]:
-        """Return the rows of the slice to delete: those used longest ago, none of this moment."""
+        """Return the rows to delete: the least recently used ones, but none used just now."""
         rows_over = surplus(self._estimated_rows(), self.max_entries)
         bytes_over = surplus(self._estimated_bytes(), self.max_bytes)
         victims: list[SampledRow] = []
@@ -156,21 +155,19 @@ class Evictor:
         return victims
 
     def _estimated_rows(self) -> float:
-        """Return how many rows the alias has."""
         return self._scaled_up(sum(known.rows for known in self._samples))
 
     def _estimated_bytes(self) -> float:
-        """Return how many bytes the alias has."""
         return self._scaled_up(sum(known.bytes for known in self._samples))
 
     def _scaled_up(self, found: int) -> float:
-        """Return how many the alias has, of what the slices known have ``found``, by density."""
+        """Extrapolate from the samples to the alias's whole id range."""
         return found * self.id_range.size / sum(known.ids for known in self._samples)
 
     def _writes_between_samples(self) -> int:
-        """Return how many writes may pass before the next slice.
+        """Return how many writes may pass before the next sample.
 
-        Far from its bound an alias may grow by a part of the bound before it is looked at again.
+        Far below its bound, an alias may grow by a part of the bound first.
         """
         if not self._is_filling_up():
             growth = (self.max_entries or sys.maxsize) // SAMPLES_PER_GROWTH
@@ -180,7 +177,7 @@ class Evictor:
         )
 
     def _is_filling_up(self) -> bool:
-        """Tell whether the alias is near one of its bounds: yes, until the first slice is seen."""
+        """Return whether the alias is near one of its bounds; True until the first sample."""
         if not self.is_bounded or not self._samples:
             return self.is_bounded
         return (
@@ -189,15 +186,13 @@ class Evictor:
         )
 
     def _bytes_between_samples(self) -> float:
-        """Return how much may be written before the next slice."""
+        """Return how many bytes may be written before the next sample."""
         return float("inf") if self.max_bytes is None else self.max_bytes / SAMPLES_PER_GROWTH
 
 
 def surplus(estimate: float, bound: int | None) -> float:
-    """Return how much is too much."""
     return 0.0 if bound is None else estimate - bound * AIM
 
 
 def sum_of_bytes(rows: list[SampledRow]) -> int:
-    """Return how many bytes rows count."""
     return sum(row.bytes for row in rows)

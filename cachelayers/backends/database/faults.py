@@ -1,4 +1,7 @@
-"""Name the errors a database may raise, and tell what each one asks for. Used by the sessions."""
+"""Classify the errors that a database may raise.
+
+Sessions and the guard use it to decide between a retry, a new file and a miss.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,20 @@ from enum import Enum, auto
 
 import django.db
 
-# Everything that a database or its driver raises, whether Django has wrapped it or not.
+# All errors of a database or its driver, wrapped by Django or not.
 DATABASE_ERRORS = (django.db.Error, sqlite3.Error)
 
 
 class Fault(Enum):
     """What an error means for the cache."""
 
-    CONFLICT = auto()  # deadlock, serialisation failure: at once worth another try
+    CONFLICT = auto()  # deadlock, serialisation failure: retry at once
     MISSING_TABLE = auto()
-    CORRUPT = auto()  # the file is no database any more, or not a sound one
-    NO_FILE = auto()  # SQLite cannot open the file; it may be gone
-    LOCKED = auto()  # somebody else held it for longer than the time limit
-    READ_ONLY = auto()  # the transaction is
-    OTHER = auto()  # down, full, read-only, too large ...
+    CORRUPT = auto()  # the file is not a database, or is damaged
+    NO_FILE = auto()  # SQLite cannot open the file; it may be missing
+    LOCKED = auto()  # a lock was not released within the time limit
+    READ_ONLY = auto()  # the transaction is read-only
+    OTHER = auto()  # server down, disk full, database read-only, value too large ...
 
 
 SQLITE_FAULTS = {
@@ -29,7 +32,7 @@ SQLITE_FAULTS = {
     sqlite3.SQLITE_CANTOPEN: Fault.NO_FILE,
     sqlite3.SQLITE_READONLY: Fault.READ_ONLY,  # PRAGMA query_only, or the file itself
     sqlite3.SQLITE_BUSY: Fault.LOCKED,
-    # Not BUSY: another connection of this process to a database in memory, for which SQLite's
+    # Not BUSY: another connection of this process holds a database in memory, for which SQLite's
     # busy time-out does not wait.
     sqlite3.SQLITE_LOCKED: Fault.CONFLICT,
 }
@@ -55,7 +58,7 @@ MYSQL_FAULTS = {
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Return what ``error``, or the driver's error behind it, means."""
+    """Return the fault that ``error``, or the driver's error behind it, means."""
     driver_error = error.__cause__ if isinstance(error, django.db.Error) else error
     if isinstance(driver_error, sqlite3.Error):
         return sqlite_fault_of(driver_error)
@@ -68,9 +71,9 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def sqlite_fault_of(error: sqlite3.Error) -> Fault:
-    """Return what an SQLite error means; a missing table has no code, only its text."""
+    """Return the fault of an SQLite error. A missing table has no error code, only a text."""
     if "no such table" in str(error):
         return Fault.MISSING_TABLE
-    # The extended code's low byte is the primary one, e.g. SQLITE_CORRUPT_INDEX -> CORRUPT.
+    # The extended code's low byte is the primary code, e.g. SQLITE_CORRUPT_INDEX -> CORRUPT.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return SQLITE_FAULTS.get(code, Fault.OTHER)

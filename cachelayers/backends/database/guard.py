@@ -1,7 +1,7 @@
-"""Carry out an operation so that a database in trouble is never the site's trouble.
+"""Run the cache's operations so that a database failure never becomes a failure of the site.
 
-Between the cache and the table: a read that fails is a miss, a write that fails is skipped, and
-what a failed write should have replaced is not served any more.
+Stands between ``cache`` and ``table``: a failed read is a miss, a failed write is skipped, and the
+entry that a failed write should have replaced is not served.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ MOST_DISTRUSTED = 10_000
 
 
 class Report:
-    """One kind of trouble: counted each time, logged at most once a minute."""
+    """One kind of failure: counted each time, logged at most once a minute."""
 
     def __init__(self, alias: str, name: str, level: int) -> None:
-        """``name`` is what it is counted under."""
+        """``name``: of the counter."""
         self.alias, self.name, self.level = alias, name, level
         self._next_at = float("-inf")
         self._unreported = 0
 
     def report(self, text: str, cause: BaseException | None = None) -> None:
-        """Count it; log it if the last record is a minute old."""
+        """Count the failure; log it if the last record is a minute old."""
         counts.add(self.alias, self.name)
         self._unreported += 1
         now = time.monotonic()
@@ -57,10 +57,9 @@ class Report:
 
 
 class Health:
-    """Pauses, reports, and the entries whose stored value is older than it should be."""
+    """Pauses, reports, and distrusted entries: those older than a write that failed."""
 
     def __init__(self, alias: str, database: str) -> None:
-        """Begin in good health."""
         self.alias, self.database = alias, database
         self.reads, self.writes = Pause(), Pause()
         self.faults = Report(alias, "errors", logging.ERROR)
@@ -68,20 +67,20 @@ class Health:
         # Ids of rows that could not be overwritten or deleted: this process does not serve them.
         self.distrusted: set[int] = set()
         self.distrusts_everything = False
-        # Whether any of the above is in force: all that a cache in good health looks at.
+        # True if any of the above applies; the only attribute that a healthy cache reads.
         self.is_troubled = False
 
     @property
     def distrusts_any(self) -> bool:
-        """Tell whether anything in the table may be older than it should be."""
+        """Return whether any entry in the table may be older than a failed write."""
         return self.distrusts_everything or bool(self.distrusted)
 
     def distrusts(self, row_id: int) -> bool:
-        """Tell whether a row may be older than it should be."""
+        """Return whether a row may be older than a failed write."""
         return self.distrusts_everything or row_id in self.distrusted
 
     def distrust(self, row_ids: list[int]) -> None:
-        """Serve these rows no more until they could be deleted, or written again."""
+        """Stop serving these rows until they are deleted or overwritten."""
         if len(self.distrusted) + len(row_ids) > MOST_DISTRUSTED:
             self.distrust_everything()
         else:
@@ -89,13 +88,13 @@ class Health:
             self.is_troubled = True
 
     def distrust_everything(self) -> None:
-        """Serve nothing until the alias could be cleared."""
+        """Stop serving the alias until it is cleared."""
         self.distrusts_everything = True
         self.distrusted.clear()
         self.is_troubled = True
 
     def trust_again(self, row_ids: list[int], *, everything: bool) -> None:
-        """Serve rows again that are deleted now, or the whole alias, which is empty."""
+        """Serve deleted rows again, or the whole alias after it was cleared."""
         if everything:
             self.distrusts_everything = False
         self.distrusted.difference_update(row_ids)
@@ -109,9 +108,9 @@ class Health:
     def note_failure(
         self, operation: str, error: BaseException, pause: Pause, *, seconds: float
     ) -> None:
-        """Report a failed operation, and pause its like if it was slow to fail.
+        """Report a failed operation, and start a pause if the failure was slow.
 
-        Where reads are, writes are too: each would be waited for in vain by itself.
+        A pause of reads pauses writes too: otherwise each would wait for its own time-out.
         """
         if seconds >= SLOW_FAILURE_SECONDS:
             pause.begin(seconds)
@@ -125,12 +124,11 @@ class Health:
         )
 
     def note_missing_table(self, error: BaseException) -> None:
-        """Report that nobody has made the table yet."""
         self.faults.report(missing_table_text(self.alias, self.database), error)
 
 
 def missing_table_text(alias: str, database: str) -> str:
-    """Return what is said of a table, or a whole file, that nobody has made yet."""
+    """Return the message for a missing table or file."""
     return (
         f"the entries of CACHES[{alias!r}] belong into the table {Entry._meta.db_table!r} of"
         f" DATABASES[{database!r}], which does not exist. Until then reads are misses and writes"
@@ -142,28 +140,27 @@ Answer = TypeVar("Answer")
 
 
 class Failed(Enum):
-    """An enumeration of one, because type checkers then know what ``is not FAILED`` leaves."""
+    """An enumeration with one member, so that type checkers understand ``is not FAILED``."""
 
     FAILED = auto()
 
 
-FAILED: Final = Failed.FAILED  # what an operation that failed returns instead of its answer
+FAILED: Final = Failed.FAILED  # the result of a failed operation
 READS = frozenset({"get", "get_many", "has_key"})
 SETTLE_EVERY_SECONDS = 1.0
 
 
 class Guard:
-    """The operations of one cache alias, attempted."""
+    """The operations of one cache alias, with their errors handled."""
 
     def __init__(self, table: EntryTable, health: Health, evictor: Evictor) -> None:
-        """Watch over a table."""
         self.table, self.health, self.evictor = table, health, evictor
         self._settle_at = self._replace_at = 0.0  # of time.monotonic()
 
     def attempt(
         self, name: str, operation: Callable[..., Answer], *arguments: object
     ) -> Answer | Failed:
-        """Return what the operation returns, or FAILED; raise what a test forbids, as Django's."""
+        """Return the operation's result, or FAILED; raise errors of a test's own restrictions."""
         if self.health.is_troubled and self._must_skip(name):
             return FAILED
         began = time.monotonic()
@@ -183,27 +180,27 @@ class Guard:
         return answer
 
     def is_distrusted(self, row_key: RowKey) -> bool:
-        """Tell whether what the table has for this key may be older than it should be."""
+        """Return whether the entry of this key may be older than a failed write."""
         return self.health.is_troubled and self.health.distrusts(row_key.id)
 
     def drop_older(self, row_keys: Sequence[RowKey]) -> None:
-        """After a failed write: delete what it should have replaced, or else do not serve it."""
+        """After a failed write: delete the older entries, or else distrust them."""
         ids = [row_key.id for row_key in row_keys]
         if self.attempt("delete", self.table.delete_ids, ids) is FAILED:
             self.health.distrust(ids)
 
     def after_write(self, rows: Sequence[Row]) -> None:
-        """Move the hand when it is time; never within a transaction, which would lock its rows."""
+        """Run the evictor when it is due; never within a transaction, which would lock its rows."""
         written = sum(len(row.data) if row.data else 8 for row in rows)
         if self.evictor.is_due_after(len(rows), written) and not self.table.is_in_transaction():
             self.attempt("trim", self.evictor.advance, self.table, rows[-1].used)
 
     def _pause_of(self, name: str) -> Pause:
-        """Return the pause that an operation falls under."""
+        """Return the pause that applies to an operation."""
         return self.health.reads if name in READS else self.health.writes
 
     def _must_skip(self, name: str) -> bool:
-        """Tell whether an operation is not even to be tried now; settle what can be settled."""
+        """Return whether to skip an operation; delete distrusted rows if that is possible now."""
         if not self._pause_of(name).takes_try():
             return True
         if self.health.distrusts_any:
@@ -211,9 +208,9 @@ class Guard:
         return False
 
     def _settle(self) -> None:
-        """Delete the distrusted rows, now that the database may be well again.
+        """Delete the distrusted rows, in case the database has recovered.
 
-        Not within a transaction: a rollback would bring them back.
+        Not within a transaction: a rollback would restore them.
         """
         now = time.monotonic()
         if now < self._settle_at or self.health.writes.is_on or self.table.is_in_transaction():
@@ -232,16 +229,16 @@ class Guard:
         self.health.trust_again(ids, everything=everything)
 
     def _note_failure(self, name: str, error: BaseException, seconds: float) -> None:
-        """Report a failure, and what is to be done where nobody has made the table yet."""
+        """Report a failure; replace a lost file."""
         if fault_of(error) is Fault.MISSING_TABLE:
             self.health.note_missing_table(error)
         else:
             self.health.note_failure(name, error, self._pause_of(name), seconds=seconds)
 
     def _replace_lost_file(self, error: BaseException) -> None:
-        """Make an SQLite file of the cache's own that is missing, corrupt or gone.
+        """Replace the cache's own SQLite file if it is missing or corrupt.
 
-        Where that fails, it is not tried again at every operation.
+        After a failure, later operations wait before they try again.
         """
         fault = fault_of(error)
         if fault is Fault.NO_FILE and not self.table.is_file_missing():
@@ -253,7 +250,7 @@ class Guard:
             return
         try:
             replace_file(self.table.database, sessions.file_in_use())
-        except BlockingIOError:  # another process is at it
+        except BlockingIOError:  # another process is replacing it
             self._replace_at = time.monotonic() + SETTLE_EVERY_SECONDS / 10
         except Exception:
             self._replace_at = time.monotonic() + REPORT_EVERY_SECONDS

@@ -1,4 +1,7 @@
-"""The settings of a DatabaseCache, and the storage options of its table."""
+"""The settings of a DatabaseCache, and the storage options of its table.
+
+Read by the cache, by the system checks and after migrations.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class DatabaseOptions:
     MAX_BYTES: int | None = None  # keys, values and 64 bytes a row; None: no bound
     MAX_ENTRIES: int | None = None
     COMPRESSION: str | None = None
-    COMPRESSION_MIN_BYTES: int = 1024  # smaller values are stored as they are
+    COMPRESSION_MIN_BYTES: int = 1024  # smaller values are not compressed
     SERIALIZER: str = "pickle"
     SIGNED: bool = False
     UNLOGGED: bool = False  # PostgreSQL: no write-ahead log; the table is empty after a crash
@@ -40,17 +43,17 @@ class DatabaseOptions:
 
 
 def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+    """Yield the errors in the settings of one cache. ``where`` names the cache in messages."""
     yield from find_location_problems(where, location)
     known = DatabaseOptions.__dataclass_fields__
     yield from find_common_problems(where, params, known, unmet_demand)
 
 
 def find_location_problems(where: str, location: str) -> Iterator[Problem]:
-    """Yield what is wrong with the database that the cache names."""
+    """Yield the errors in the database that LOCATION names."""
     database = database_alias_of({"LOCATION": location})
     if not isinstance(database, str) or database not in settings.DATABASES:
-        shown = without_password(str(database))  # it may be a database's address
+        shown = without_password(str(database))  # it may be a database URL
         yield Problem(
             "cachelayers.E001",
             f"{where} LOCATION is {shown!r}, which is not in DATABASES.",
@@ -65,7 +68,7 @@ def find_location_problems(where: str, location: str) -> Iterator[Problem]:
 
 
 def unmet_demand(name: str, value: Any) -> str | None:
-    """Return what the option asks for, where ``value`` does not meet it."""
+    """Return the requirement of an option that ``value`` does not meet, or None."""
     if name in {"MAX_BYTES", "MAX_ENTRIES"}:
         return unmet_bound_demand(value)
     if name == "COMPRESSION_MIN_BYTES":
@@ -82,7 +85,7 @@ def unmet_demand(name: str, value: Any) -> str | None:
 
 
 def unmet_compression_demand(value: Any) -> str | None:
-    """Return what COMPRESSION asks for, where ``value`` is none that works here."""
+    """Return the requirement of COMPRESSION if ``value`` is unknown or not installed."""
     if value is None:
         return None
     if not isinstance(value, str) or value not in COMPRESSION_FLAGS:
@@ -95,7 +98,7 @@ def unmet_compression_demand(value: Any) -> str | None:
 
 
 def unmet_serializer_demand(value: Any) -> str | None:
-    """Return what SERIALIZER asks for, where ``value`` is none that works here."""
+    """Return the requirement of SERIALIZER if ``value`` cannot be used."""
     try:
         load_serializer(value)
     except (ImportError, TypeError, AttributeError) as error:
@@ -106,20 +109,21 @@ def unmet_serializer_demand(value: Any) -> str | None:
     return None
 
 
-# A fifth of each page stays free, so that an overwritten row finds room beside its old version
-# and no index has to be touched (a HOT update).
+# A fifth of each page stays free, so that an overwritten row fits beside its old version and no
+# index changes (a HOT update).
 FILLFACTOR = 80
 
 
 def apply_storage_options(sender: AppConfig, using: str, **kwargs: Any) -> None:
-    """Receive post_migrate: make the table of one database as its caches want it."""
+    """Receive post_migrate: set the storage options of one database's table."""
     connection = connections[using]
     table = Entry._meta.db_table
     if connection.vendor != "postgresql" or table not in connection.introspection.table_names():
         return
     quoted = connection.ops.quote_name(table)
     with connection.cursor() as cursor:
-        # EXTERNAL: PostgreSQL's own compression would cost time and gain nothing on top of ours.
+        # EXTERNAL: PostgreSQL's own compression would cost time, and our values are already
+        # compressed.
         cursor.execute(f"ALTER TABLE {quoted} SET (fillfactor = {FILLFACTOR})")
         cursor.execute(f"ALTER TABLE {quoted} ALTER COLUMN data SET STORAGE EXTERNAL")
         cursor.execute(
@@ -127,13 +131,13 @@ def apply_storage_options(sender: AppConfig, using: str, **kwargs: Any) -> None:
         )
         [(is_unlogged,)] = cursor.fetchall()
         if is_unlogged != wants_unlogged(using):
-            # Rewrites the table; it keeps what is in it.
+            # Rewrites the table; its rows stay.
             persistence = "UNLOGGED" if wants_unlogged(using) else "LOGGED"
             cursor.execute(f"ALTER TABLE {quoted} SET {persistence}")
 
 
 def wants_unlogged(database: str) -> bool:
-    """Tell whether every cache with this database asks for UNLOGGED."""
+    """Return whether every cache in this database sets UNLOGGED."""
     wishes = [
         bool(params.get("OPTIONS", {}).get("UNLOGGED"))
         for _, params in database_caches()

@@ -1,4 +1,7 @@
-"""The same table for a LayeredCache: with expiries, events, and errors instead of misses."""
+"""RaisingTable, the table of entries for a LayeredCache: errors are raised, not turned into misses.
+
+``layered.layers.table`` uses its entries, ``layered.bus`` its events.
+"""
 
 from __future__ import annotations
 
@@ -37,26 +40,26 @@ class Event(NamedTuple):
 
 
 class Events:
-    """The table of events; raises CacheUnavailable where it fails."""
+    """The table of events. Every method raises CacheUnavailable if it fails."""
 
     def __init__(self, sessions: Sessions, guard: Guard) -> None:
-        """``sessions``: those of the entries, which all threads share, as is their guard."""
+        """``sessions`` and ``guard`` are those of the entries, which all threads share."""
         self._sessions, self._guard = sessions, guard
 
     def read(self, first: int, most: int) -> list[Event]:
-        """Return the events from an id on, so many at most."""
+        """Return up to ``most`` events from an id on."""
         statement = f"SELECT {COLUMNS} FROM {TABLE} WHERE id >= %s ORDER BY id LIMIT {most:d}"
         rows = self._run(lambda session: session.fetch(with_marks(session, statement), [first]))
         return [Event(*row) for row in rows]
 
     def newest(self) -> Event | None:
-        """Return the newest event, if there is any."""
+        """Return the newest event, or None."""
         statement = f"SELECT {COLUMNS} FROM {TABLE} ORDER BY id DESC LIMIT 1"
         rows = self._run(lambda session: session.fetch(statement, []))
         return Event(*rows[0]) if rows else None
 
     def write(self, rows: Sequence[tuple[str, str, str]]) -> None:
-        """Write events: cache, process and name of each."""
+        """Write events: the cache, process and name of each."""
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
             self._write(
@@ -66,11 +69,11 @@ class Events:
             )
 
     def delete_all_but(self, number: int) -> None:
-        """Delete the events that are older than the newest so many."""
+        """Delete all events but the newest ``number``."""
         self._write(f"DELETE FROM {TABLE} WHERE id <= (SELECT MAX(id) FROM {TABLE}) - %s", [number])
 
     def _write(self, statement: str, parameters: Sequence[Any]) -> None:
-        """Write, unless a write to this file was waited for in vain a moment ago."""
+        """Write, unless a write to this file has just timed out."""
 
         def write(session: Session) -> None:
             session.write(with_marks(session, statement), parameters)
@@ -85,7 +88,7 @@ class Events:
             raise CacheUnavailable(f"The bus in the cache's file failed: {error}") from error
 
     def _perform(self, operation: Callable[[Session], Answer]) -> Answer:
-        """Carry out an operation, after the table was made if there is none."""
+        """Run an operation; first make a missing table."""
         session = self._sessions.current()
         try:
             return operation(session)
@@ -97,19 +100,19 @@ class Events:
 
 
 def with_marks(session: Session, statement: str) -> str:
-    """Return a statement as the driver of a session takes it."""
+    """Return a statement with the placeholders of a session's driver."""
     return statement.replace("%s", "?") if isinstance(session, FileSession) else statement
 
 
 class TimedValue(NamedTuple):
-    """A value and when it expires: milliseconds since 1970, NEVER_MS: never."""
+    """A value and its expiry in milliseconds since 1970. NEVER_MS: no expiry."""
 
     value: Any
     expires_ms: int
 
 
 class RaisingTable(TableCache):
-    """The entries of one alias; every method raises CacheUnavailable where it fails."""
+    """The entries of one alias. Every method raises CacheUnavailable if it fails."""
 
     def read_entries(self, keys: Sequence[str]) -> dict[str, TimedValue]:
         """Return the live entries."""
@@ -129,7 +132,7 @@ class RaisingTable(TableCache):
         return found
 
     def write_entries(self, entries: Mapping[str, TimedValue]) -> None:
-        """Write over whatever is there."""
+        """Write entries; existing ones are overwritten."""
         rows = [self._row_of_timed_value(key, timed) for key, timed in entries.items()]
         self._carry_out("set_many", self._write_rows, rows)
 
@@ -142,7 +145,7 @@ class RaisingTable(TableCache):
             self._guard.after_write(chunk)
 
     def add_entry(self, key: str, timed: TimedValue) -> bool:
-        """Write where there is no live entry."""
+        """Write an entry if there is no live one."""
         row = self._row_of_timed_value(key, timed)
         is_added = self._carry_out("add", self._table.add, row, row.used)
         if is_added:
@@ -150,7 +153,7 @@ class RaisingTable(TableCache):
         return is_added
 
     def replace_value(self, key: str, old: TimedValue, new: Any) -> bool:
-        """Give a live entry another value if it still has the old one; its expiry stays."""
+        """Replace the value of a live entry if it still has the old one; the expiry stays."""
         row_key = self._row_key(key, None)
         packed = [self._pack(row_key.key, value, old.expires_ms) for value in (old.value, new)]
         return self._carry_out("set", self._table.replace, row_key, *packed, now_ms())
@@ -165,12 +168,11 @@ class RaisingTable(TableCache):
         return self._carry_out("delete", self._table.delete, self._row_key(key, None))
 
     def delete_entries(self, keys: Sequence[str]) -> None:
-        """Delete entries."""
         ids = [self._row_key(key, None).id for key in keys]
         self._carry_out("delete_many", self._table.delete_ids, ids)
 
     def increment(self, key: str, delta: Any) -> Any:
-        """Add to a live number, and return the sum; None: there is none."""
+        """Add to a live number and return the sum; None: there is no such entry."""
         row_key = self._row_key(key, None)
         total = None
         is_plain = type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64
@@ -183,27 +185,27 @@ class RaisingTable(TableCache):
         return total
 
     def delete_prefix(self, prefix: str) -> None:
-        """Delete the entries whose key begins so."""
+        """Delete the entries whose key begins with ``prefix``."""
         made = self.make_key(prefix).encode("utf-8", "surrogatepass")
         self._carry_out("delete_many", self._table.delete_all, made)
 
     def events(self) -> Events | None:
-        """Return the events beside the entries; None: this is no SQLite file of the cache's own."""
+        """Return the events in the entries' file; None: it is not the cache's own SQLite file."""
         is_own_file = is_own_database(self.database) and not shares_its_file(self.database)
         is_sqlite = connections[self.database].vendor == "sqlite"
         return Events(self._table.sessions, self._guard) if is_sqlite and is_own_file else None
 
     @property
     def database(self) -> str:
-        """Return the alias of the database that holds the table."""
+        """Return the alias of the table's database."""
         return self._table.database
 
     def is_in_transaction(self) -> bool:
-        """Tell whether operations now are part of a transaction of the caller's."""
+        """Return whether operations are part of the caller's transaction."""
         return self._table.is_in_transaction()
 
     def count_entries(self) -> int:
-        """Count the entries of the alias, expired ones too."""
+        """Count the alias's entries, expired ones too."""
         return self._carry_out("get_many", self._table.count, b"")
 
     def _row_of_timed_value(self, key: str, timed: TimedValue) -> Row:
@@ -218,7 +220,7 @@ class RaisingTable(TableCache):
         return answer
 
     def _within_limits(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Carry out an operation; a transaction that is read-only is no outage of the table."""
+        """Run an operation; a read-only transaction does not count as an outage of the table."""
         try:
             return operation(*arguments)
         except DATABASE_ERRORS as error:
@@ -228,10 +230,10 @@ class RaisingTable(TableCache):
 
 
 def milliseconds(expires: float) -> int:
-    """Return a time in seconds since 1970 as the table has it."""
+    """Convert seconds since 1970 to the table's milliseconds."""
     return int(min(expires * 1000, NEVER_MS))
 
 
 def seconds(expires_ms: int) -> float:
-    """Return the table's time in seconds since 1970."""
+    """Convert the table's milliseconds to seconds since 1970."""
     return float("inf") if expires_ms == NEVER_MS else expires_ms / 1000

@@ -1,7 +1,7 @@
-"""Choose where the next statement belongs. Used by table.
+"""Choose the connection on which the next statement runs.
 
-Both kinds of session have the same methods: ``django_session`` runs statements in Django's
-connection, ``sqlite_file`` in SQLite ones of our own.
+``table`` asks it for a session. Both kinds have the same methods: ``django_session`` uses Django's
+connection, ``sqlite_file`` SQLite connections of our own.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from cachelayers.models import Entry
 from cachelayers.test_runs import is_test_run
 
 _names_of_site: dict[str, str] = {}  # by alias, before any test runner has changed them
-_names_given: dict[str, str] = {}  # by alias, by keep_apart() in this process or its parent
-_folders: list[Path] = []  # the one of the process that gave the first name
+_names_given: dict[str, str] = {}  # by alias, set by keep_apart() in this process or its parent
+_folders: list[Path] = []  # the folder of the process that first called keep_apart()
 
 
 def remember_names() -> None:
-    """Remember the databases that the settings name. Called once, when Django has started."""
+    """Remember the database names in the settings. Called once, after Django's setup."""
     _names_of_site.update(
         {alias: str(configured["NAME"]) for alias, configured in connections.settings.items()}
     )
 
 
 def keep_apart(database: str) -> None:
-    """In a test run, point an alias at a file of this process's own.
+    """In a test run, point an alias at a file of this process.
 
-    Only where it still names the site's own SQLite file, which holds the cache alone. A TEST NAME
-    that is the same as NAME says that the file is there for tests.
+    Only if the alias still names the site's own SQLite file and that file holds only the cache. If
+    TEST NAME equals NAME, the file is meant for tests and stays.
     """
     if is_test_run() and names_file_of_site(database):
         give_file(database)
 
 
 def names_file_of_site(database: str) -> bool:
-    """Tell whether an alias names an SQLite file that is no test's."""
+    """Return whether an alias names an SQLite file that is not a test's."""
     connection = connections[database]
     name, test_name = (
         str(connection.settings_dict["NAME"]),
@@ -63,7 +63,7 @@ def names_file_of_site(database: str) -> bool:
 
 
 def give_file(database: str) -> None:
-    """Point an alias at a new file, as Django's runner does; what was open is closed first."""
+    """Point an alias at a new file, as Django's test runner does; first close its connection."""
     if not _folders:
         folder = Path(tempfile.mkdtemp(prefix="cachelayers-test-"))
         _folders.append(folder)
@@ -75,13 +75,13 @@ def give_file(database: str) -> None:
 
 
 def give_files_to_child() -> None:
-    """After a fork: a runner's workers share no entries."""
+    """After a fork: give each worker of a test runner its own files."""
     for database in _names_given:
         give_file(database)
 
 
 def remove_folder(folder: Path, owner: int) -> None:
-    """Remove the files when the process ends that gave the first, not when a child of it does."""
+    """Remove the files when the process that made them ends, not when a child of it ends."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -90,26 +90,26 @@ os.register_at_fork(after_in_child=give_files_to_child)
 
 
 class Session(Protocol):
-    """Where statements run, and how they are spelled there."""
+    """A connection for statements, and their form for its driver."""
 
     @property
     def sql(self) -> Statements:
-        """Return the statements in the form that the driver takes."""
+        """Return the statements in the driver's form."""
 
     def fetch(
         self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
     ) -> list[tuple[Any, ...]]:
-        """Run a statement and return its rows; ``in_bulk`` lifts the limit on its own time."""
+        """Run a statement and return its rows. ``in_bulk``: without a time limit of its own."""
 
     def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
-        """Run a statement and return what it did; ``in_bulk`` as above."""
+        """Run a statement and return its result. ``in_bulk``: as in fetch()."""
 
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write the rows of one chunk over whatever was there, in one statement."""
+        """Write one chunk of rows in one statement; existing rows are overwritten."""
 
 
 class Held(NamedTuple):
-    """What one thread uses: Django's connection, its settings then, and the sessions on it."""
+    """One thread's connection from Django, its settings at that time, and the sessions on it."""
 
     connection: BaseDatabaseWrapper
     configured: Mapping[str, Any]
@@ -122,26 +122,25 @@ class Sessions:
     """The sessions on one DATABASES alias."""
 
     def __init__(self, database: str, busy_seconds: float) -> None:
-        """Connect to nothing yet."""
         self.database = database
         self.busy_seconds = busy_seconds
         self._local = threading.local()
 
     def current(self) -> Session:
-        """Return where the next statement of this thread belongs."""
+        """Return the session for this thread's next statement."""
         try:
             held: Held = self._local.held
         except AttributeError:
             return self._hold(connections[self.database])
-        # Asked each time: tests point an alias elsewhere and back.
+        # Read each time: tests change an alias's database and restore it.
         configured = connections.settings[self.database]
-        # By identity: two equal paths take longer to compare than SQLite to find a row.
+        # By identity: comparing two equal paths takes longer than SQLite takes to find a row.
         if configured is not held.configured or configured["NAME"] is not held.name:
             return self._hold(connections[self.database])
         return held.joined if held.connection.in_atomic_block else held.alone
 
     def _hold(self, connection: BaseDatabaseWrapper) -> Session:
-        """Keep what this thread needs: looking Django's connection up takes as long as SQLite."""
+        """Cache this thread's session: looking up Django's connection takes as long as SQLite."""
         keep_apart(self.database)
         configured = connections.settings[self.database]
         name = configured["NAME"]
@@ -153,17 +152,17 @@ class Sessions:
         return self.current()
 
     def is_on_own_file(self) -> bool:
-        """Tell whether this thread uses an SQLite file that holds nothing but entries."""
+        """Return whether this thread uses an SQLite file that holds only entries."""
         session = self.current()
         return isinstance(session, FileSession) and session.is_own_file
 
     def file_in_use(self) -> FileIdentity | None:
-        """Return which SQLite file this thread last had open; None: none yet."""
+        """Return the SQLite file that this thread opened last; None: none yet."""
         session = self.current()
         return session.identity if isinstance(session, FileSession) else None
 
     def _sqlite_session(self, connection: BaseDatabaseWrapper, name: str) -> Session:
-        """Return a session on the file, or Django's where the database is only in memory."""
+        """Return a session on the file, or Django's if the database is in memory."""
         if cast(Any, connection).is_in_memory_db():
             return DjangoSession(connection, self.busy_seconds)
         sql = statements_for(connection, Entry._meta.db_table, mark="?")
@@ -175,14 +174,14 @@ class FileSession(FileConnection):
     """SQLite: a connection of our own, outside every transaction."""
 
     def __init__(self, path: str, busy_seconds: float, sql: Statements, *, is_own_file: bool):
-        """Open nothing yet; ``sql`` is in SQLite's own form."""
+        """``sql`` is in SQLite's own form. The file is opened on first use."""
         super().__init__(path, busy_seconds, is_own_file=is_own_file)
         self.sql = sql
 
     def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
-        """Run a statement; its busy time-out bounds the wait, so nothing is lifted in bulk."""
+        """Run a statement. The busy time-out bounds the wait, so ``in_bulk`` changes nothing."""
         return Written(self.execute(statement, parameters))
 
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write the rows of one chunk."""
+        """Write one chunk of rows."""
         self.execute(self.sql.upsert(len(rows)), flatten(rows))

@@ -1,4 +1,8 @@
-"""Connections to an SQLite file of the cache: one per thread, none over a fork."""
+"""Connections to an SQLite file of the cache: one per thread, none across a fork.
+
+Used by ``sessions`` for databases that hold only the cache, and by ``guard`` to replace a lost
+file.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +25,29 @@ from django.db.migrations.executor import MigrationExecutor
 
 from cachelayers.models import Entry
 
-# How often a connection looks whether its file is still the one at its path. A file may be set
-# aside (corrupt) or removed while other processes use it; for so long they may read the old one.
+# How often a connection checks whether its file is still the one at its path. Other processes may
+# set aside (corrupt) or remove a file in use; until the check, this process reads the old one.
 IDENTITY_CHECK_SECONDS = 1.0
-# 16 MiB of log, a quarter of SQLite's default number of checkpoints: measured, a third more writes
-# a second. A checkpoint then takes some 20 ms.
+# 16 MiB of log, a quarter of SQLite's default number of checkpoints. Measured: a third more writes
+# a second. A checkpoint then takes about 20 ms.
 WAL_CHECKPOINT_PAGES = 4_000
-PAGE_CACHE_KIB = 8 * 1024  # at most, and only what is read
+PAGE_CACHE_KIB = 8 * 1024  # an upper limit; only pages that are read take memory
 
 FileIdentity = tuple[int, int]  # device and inode
 
 
 class FileConnection:
-    """One thread's connection to one file, opened when first used.
+    """One thread's connection to one file, opened on first use.
 
-    The lock is free but for a fork: before one, every connection of the process is closed, because
-    SQLite's locks are not inherited, and a child that opened the file beside an inherited
-    connection would believe itself to hold them (https://www.sqlite.org/howtocorrupt.html, 2.6).
+    All connections are closed before a fork: SQLite's locks are not inherited, and a child with an
+    inherited connection would believe that it holds them (https://www.sqlite.org/howtocorrupt.html,
+    2.6). Without a fork, the lock is always free.
     """
 
     def __init__(self, path: str, busy_seconds: float, *, is_own_file: bool) -> None:
-        """Remember where the file is; ``is_own_file`` allows its journal mode to be changed."""
+        """``is_own_file``: its journal mode may be changed."""
         self.path = path
-        # One that its thread may take again: a signal handler uses the connection it interrupts.
+        # Reentrant: a signal handler uses the connection that it interrupts.
         self.lock = threading.RLock()
         self._is_busy = False
         self._busy_seconds = busy_seconds
@@ -58,13 +62,13 @@ class FileConnection:
     def fetch(
         self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False
     ) -> list[tuple[Any, ...]]:
-        """Run a statement and return its rows. ``in_bulk`` changes nothing here."""
+        """Run a statement and return its rows. ``in_bulk`` changes nothing."""
         with self.lock:
             if self._is_busy:
                 return self._cursor_apart().execute(statement, parameters).fetchall()
             self._is_busy = True
             try:
-                # fetchall(): a SELECT left unfinished keeps the WAL from being checkpointed.
+                # fetchall(): an unfinished SELECT keeps the WAL from being checkpointed.
                 cursor = self._open_cursor
                 if cursor is None or time.monotonic() >= self.check_identity_at:
                     cursor = self._cursor_on_current_file()
@@ -73,7 +77,7 @@ class FileConnection:
                 self._is_busy = False
 
     def execute(self, statement: str, parameters: Sequence[Any]) -> int:
-        """Run a statement and return how many rows it touched."""
+        """Run a statement and return the number of affected rows."""
         with self.lock:
             if self._is_busy:
                 return self._cursor_apart().execute(statement, parameters).rowcount
@@ -87,48 +91,48 @@ class FileConnection:
                 self._is_busy = False
 
     def close(self) -> None:
-        """Close; the next use opens it anew."""
+        """Close; the next use reopens the file."""
         with self.lock:
             self.close_locked()
 
     def close_locked(self) -> None:
-        """Close, where the lock is already held."""
+        """Close while the caller holds the lock."""
         connection, self._connection, self._open_cursor = self._connection, None, None
         if connection is not None:
-            with suppress(sqlite3.Error):  # whatever was wrong with it, it is gone now
+            with suppress(sqlite3.Error):  # the connection is dropped in any case
                 connection.close()
 
     def __del__(self) -> None:
-        """Close when the thread ends, which drops its last reference."""
+        """Close when the thread ends, which drops the last reference."""
         self.close_locked()
 
     def _cursor_apart(self) -> sqlite3.Cursor:
-        """Return another cursor, for what interrupts a statement and must not take its rows."""
+        """Return a second cursor: a signal handler leaves the first one's rows alone."""
         connection = self._connection
-        if connection is None:  # which is being opened just now
+        if connection is None:  # it is just being opened
             raise sqlite3.OperationalError("The connection is being opened.")
         return connection.cursor()
 
     def _cursor_on_current_file(self) -> sqlite3.Cursor:
-        """Return the one cursor, of a connection to the file that is at the path now."""
+        """Return the cursor of a connection to the file that is at the path now."""
         self.check_identity_at = time.monotonic() + IDENTITY_CHECK_SECONDS
         if self.identity != identity_of(self.path):
             self.close_locked()
         if self._open_cursor is None:
-            # Taken before: if the file is replaced in between, the next check opens it anew. Kept
-            # where the file is gone: so it is known to have been there.
+            # Read before opening: if the file is replaced in between, the next check reopens it.
+            # Kept if the file is missing, to know that there was one.
             self.identity = identity_of(self.path) or self.identity
             self._connection = self._connect()
             self._open_cursor = self._connection.cursor()
         return self._open_cursor
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file, which must exist: SQLite would make an empty one without our table."""
+        """Open the file, which must exist: SQLite would create an empty one without our table."""
         connection = sqlite3.connect(
             uri_of(self.path),
             timeout=self._busy_seconds,
-            isolation_level=None,  # autocommit: a read that turns into a write would get BUSY
-            check_same_thread=False,  # closed by whichever thread forks
+            isolation_level=None,  # autocommit: a read that becomes a write would fail with BUSY
+            check_same_thread=False,  # the thread that forks closes it
             cached_statements=256,
             uri=True,
         )
@@ -140,12 +144,12 @@ class FileConnection:
         return connection
 
     def _configure(self, connection: sqlite3.Connection) -> None:
-        """Set what makes a cache fast and what a cache can do without."""
+        """Set the PRAGMAs: a cache needs speed more than durability."""
         if self.is_own_file:
-            # Locked or read-only: it stays in the mode it has, and works.
+            # Locked or read-only: the journal mode stays as it is.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        # NORMAL: a power cut may lose the last writes of a WAL file, never its soundness.
+        # NORMAL: a power cut may lose the last writes of a WAL file, but never corrupts it.
         connection.execute("PRAGMA synchronous = NORMAL").fetchall()
         connection.execute("PRAGMA secure_delete = OFF").fetchall()  # Debian's default is on
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}").fetchall()
@@ -153,7 +157,7 @@ class FileConnection:
 
 
 def identity_of(path: str) -> FileIdentity | None:
-    """Return what tells one file from another at the same path, or None where there is none."""
+    """Return the identity of the file at a path; None: there is no file."""
     try:
         status = Path(plain_path_of(path)).stat()
     except OSError:
@@ -162,7 +166,7 @@ def identity_of(path: str) -> FileIdentity | None:
 
 
 def is_missing(path: str) -> bool:
-    """Tell whether there is no file; one in a folder that may not be entered is not missing."""
+    """Return whether there is no file. A file in a folder without access is not missing."""
     try:
         Path(plain_path_of(path)).stat()
     except FileNotFoundError:
@@ -178,12 +182,12 @@ def plain_path_of(path: str) -> str:
 
 
 def uri_of(path: str) -> str:
-    """Return the URI that opens an existing file only."""
+    """Return a URI that opens only an existing file."""
     return path if path.startswith("file:") else f"{Path(path).absolute().as_uri()}?mode=rw"
 
 
 def check_files_again() -> None:
-    """Make every connection of this process see at once that its file was replaced."""
+    """Make every connection of this process check its file at its next use."""
     for connection in list(_every_connection):
         connection.check_identity_at = 0.0
 
@@ -194,7 +198,7 @@ _held_for_fork: list[FileConnection] = []
 
 
 def close_all_before_fork() -> None:
-    """Wait for what is running, close every connection, and let no one open one until after."""
+    """Wait for running statements, close every connection, and hold the locks during the fork."""
     _every_connection_lock.acquire()
     for connection in list(_every_connection):
         connection.lock.acquire()
@@ -203,9 +207,9 @@ def close_all_before_fork() -> None:
 
 
 def release_after_fork() -> None:
-    """Let the parent's threads and the child's only thread open their connections anew.
+    """Let the parent's threads and the child's only thread reopen their connections.
 
-    The forking thread holds all these locks, and it is the one that goes on in the child too.
+    The forking thread holds all the locks, and runs on in both processes.
     """
     while _held_for_fork:
         _held_for_fork.pop().lock.release()
@@ -221,15 +225,15 @@ os.register_at_fork(
 
 logger = logging.getLogger("cachelayers.backends.database")
 
-SIDE_FILES = ("-wal", "-shm")  # a new file must not meet the old one's write-ahead log
+SIDE_FILES = ("-wal", "-shm")  # a new file must not be used with the old one's write-ahead log
 
 
 def replace_file(database: str, lost: FileIdentity | None) -> None:
-    """Put a new file in the place of one that is missing or corrupt, and is this cache's alone.
+    """Replace the cache's own file, which is missing or corrupt.
 
-    ``lost`` is the file that was in use; None: there was none yet. Where another one is at its path
-    by now, another thread or process was first, and all that is left to do is to open that one.
-    Raises OSError or a database error where it cannot be done, or another one is at it.
+    ``lost``: the file that was in use; None: none. If another file is at the path by now, another
+    thread or process has replaced it, and this one only reopens. Raises OSError or a database error
+    on failure, and BlockingIOError while another process replaces it.
     """
     path = plain_path_of(str(connections[database].settings_dict["NAME"]))
     with locked(f"{path}.lock"):
@@ -245,7 +249,7 @@ def replace_file(database: str, lost: FileIdentity | None) -> None:
 
 @contextmanager
 def locked(path: str) -> Iterator[IO[str]]:
-    """Hold a lock over all processes of this host, or raise BlockingIOError: nobody waits."""
+    """Hold a lock across all processes of this host, or raise BlockingIOError without waiting."""
     with Path(path).open("w") as file:
         if not locks.lock(file, locks.LOCK_EX | locks.LOCK_NB):
             raise BlockingIOError(f"another process makes {path.removesuffix('.lock')}")
@@ -256,7 +260,7 @@ def locked(path: str) -> Iterator[IO[str]]:
 
 
 def set_aside(path: str) -> str:
-    """Rename the file and its side files; return the new name. Only the newest ones are kept."""
+    """Rename the file and its side files; return the new name. Only the newest of them are kept."""
     for older in Path(path).parent.glob(f"{escape(Path(path).name)}.corrupt-*"):
         older.unlink()
     aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
@@ -268,7 +272,7 @@ def set_aside(path: str) -> str:
 
 
 def make_new_file(database: str, path: str) -> None:
-    """Migrate a file under another name and move it to ``path``: no one sees it half made."""
+    """Migrate a file under another name, then move it to ``path``: nobody sees it incomplete."""
     beside = f"{path}.new"
     for leftover in (beside, *(beside + suffix for suffix in SIDE_FILES)):
         with suppress(FileNotFoundError):
@@ -282,9 +286,9 @@ def make_new_file(database: str, path: str) -> None:
 
 @contextmanager
 def pointed_at(database: str, path: str) -> Iterator[BaseDatabaseWrapper]:
-    """Let this thread's connection of a DATABASES alias be one to another file for a while.
+    """Point this thread's connection of a DATABASES alias at another file, within the block.
 
-    The migrations' recorder asks for the alias, whatever connection it was given.
+    The migration recorder uses the alias, even if it is given another connection.
     """
     usual = connections[database]
     if not usual.in_atomic_block:
@@ -292,7 +296,7 @@ def pointed_at(database: str, path: str) -> Iterator[BaseDatabaseWrapper]:
     connection = usual.copy()
     connection.settings_dict["NAME"] = path
     connections[database] = connection
-    # At once, and once: a test that allows no queries to the alias means the site's file.
+    # Connect now and only once: a test that forbids queries on the alias means the site's file.
     connection.connect()
     connection.ensure_connection = do_nothing  # type: ignore[method-assign]
     try:
@@ -303,4 +307,4 @@ def pointed_at(database: str, path: str) -> Iterator[BaseDatabaseWrapper]:
 
 
 def do_nothing() -> None:
-    """Stand in for a look whether there is a connection, where there is one."""
+    """Replace a check whether a connection is open, for one that is."""

@@ -1,7 +1,7 @@
-"""All SQL of the entries' table, per vendor. Used by table; every value is bound, never written in.
+"""All SQL of the entries' table, per vendor. Every value is a parameter, never part of the text.
 
-Each operation is one statement that finds its rows by the primary key. None counts rows before a
-write, as Django's backend does: COUNT(*) reads the whole table.
+``table`` runs it. Each operation is one statement that finds its rows by the primary key. None
+counts rows before a write, unlike Django's backend: COUNT(*) reads the whole table.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 COLUMNS = ("id", "full_key", "expires", "used", "format", "number", "data")
 POSTGRES_TYPES = ("bigint", "bytea", "bigint", "bigint", "smallint", "bigint", "bytea")
-WRITTEN = COLUMNS[1:]  # what an overwrite replaces
-ROW_OVERHEAD_BYTES = 64  # what a row costs beside its key and its value, roughly, on each database
+WRITTEN = COLUMNS[1:]  # columns that an overwrite replaces
+ROW_OVERHEAD_BYTES = 64  # a row's approximate overhead beside its key and value, on each database
 
 
 class Statements:
     """The statements that SQLite and PostgreSQL share; ``mark`` is the driver's placeholder."""
 
-    # The function for the bytes of a blob.
+    # The function for the number of bytes of a blob.
     length = "LENGTH"
-    # Whether ``increment`` returns the sum as a row; otherwise it is the statement's insert id.
+    # Whether ``increment`` returns the sum as a row; else it is the statement's insert id.
     returns_rows = True
 
     def __init__(self, table: str, mark: str) -> None:
-        """Write every statement of a fixed shape once. ``table`` comes quoted."""
+        """Build the statements of a fixed shape once. ``table`` comes quoted."""
         self.table, self.mark = table, mark
         here = f"id = {mark} AND full_key = {mark}"
         here_and_alive = f"{here} AND expires > {mark}"
@@ -35,7 +35,7 @@ class Statements:
         self.read = f"SELECT full_key, expires, format, number, data FROM {table} WHERE {alive}"
         self.exists = f"SELECT full_key FROM {table} WHERE {alive}"
         self.upsert_one = self.upsert(1)
-        # How often the time now stands in ``add``, behind the row.
+        # The number of times that ``add`` takes the current time, after the row.
         self.nows_in_add = 1
         self.add = self.insert(1) + self.on_conflict_replace_expired()
         self.touch = f"UPDATE {table} SET expires = {mark}, used = {mark} WHERE {here_and_alive}"
@@ -49,7 +49,7 @@ class Statements:
             f"UPDATE {table} SET used = {mark}, format = {mark}, number = {mark}, data = {mark}"
             f" WHERE {here_and_alive} AND format = {mark} AND (number = {mark} OR data = {mark})"
         )
-        # SUBSTR, not LIKE: its wildcards, case and way with bytes differ between the vendors.
+        # SUBSTR, not LIKE: wildcards, case and bytes in LIKE differ between the vendors.
         in_range = f"{between} AND expires <= {mark} AND SUBSTR(full_key, 1, {mark}) = {mark}"
         self.delete_range = f"DELETE FROM {table} WHERE {in_range}"
         self.count_range = f"SELECT COUNT(*) FROM {table} WHERE {in_range}"
@@ -66,25 +66,25 @@ class Statements:
         )
 
     def contains(self) -> str:
-        """Return a condition on a key: that some bytes are in it, from a position on."""
+        """Return a condition: a key contains some bytes, from a position on."""
         return f"INSTR(SUBSTR(full_key, {self.mark}), {self.mark}) > 0"
 
     def contained(self, text: bytes, start: int) -> tuple[Any, ...]:
-        """Return its parameters; the first byte has the number 1."""
+        """Return the parameters of contains(); the first byte has the number 1."""
         return start, text
 
     def insert(self, rows: int) -> str:
-        """Return the head of an insert of so many rows."""
+        """Return the beginning of an insert of ``rows`` rows."""
         row = f"({', '.join([self.mark] * len(COLUMNS))})"
         return f"INSERT INTO {self.table} ({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)}"
 
     def upsert(self, rows: int) -> str:
-        """Return a statement that writes so many rows, over whatever was there."""
+        """Return a statement that writes ``rows`` rows and overwrites existing ones."""
         written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
         return f"{self.insert(rows)} ON CONFLICT (id) DO UPDATE SET {written}"
 
     def on_conflict_replace_expired(self) -> str:
-        """Return what lets an insert win over a row that is expired or another key's."""
+        """Return the clause with which an insert replaces an expired or colliding row."""
         written = ", ".join(f"{column} = excluded.{column}" for column in WRITTEN)
         return (
             f" ON CONFLICT (id) DO UPDATE SET {written}"
@@ -102,13 +102,13 @@ class Statements:
 
     def among(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return a condition on a list of ids, and its parameters."""
-        # Padded to a power of two with the last id: a dozen texts in all, so that the driver's
-        # cache of prepared statements holds them, instead of one text per length.
+        # Padded to a power of two with the last id: a dozen different texts in all, which fit into
+        # the driver's cache of prepared statements.
         padded = [*ids, *[ids[-1]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))]
         return f"id IN ({', '.join([self.mark] * len(padded))})", padded
 
     def read_many(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
-        """Return the statement for a bulk read; the time now is still to be appended."""
+        """Return the statement for a bulk read; the caller appends the current time."""
         condition, parameters = self.among(ids)
         statement = (
             f"SELECT id, full_key, expires, format, number, data FROM {self.table}"
@@ -124,23 +124,23 @@ class Statements:
         return self.among(ids)
 
     def delete_many(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
-        """Return the statement for a bulk delete. A colliding key goes too: that is a miss."""
+        """Return the statement for a bulk delete. It deletes colliding keys too: a miss."""
         condition, parameters = self.among_locked(ids)
         return f"DELETE FROM {self.table} WHERE {condition}", parameters
 
     def delete_unused(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
-        """Return a bulk delete that spares rows used since a time that is still to be appended."""
+        """Return a bulk delete that spares rows used since a time, which the caller appends."""
         statement, parameters = self.delete_many(ids)
         return f"{statement} AND used < {self.mark}", parameters
 
     def note_used(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
-        """Return the statement that notes rows as read; the time comes before and after the ids."""
+        """Return the statement that marks rows as read; the time comes before and after the ids."""
         condition, parameters = self.among_locked(ids)
         statement = f"UPDATE {self.table} SET used = {self.mark} WHERE {condition}"
         return f"{statement} AND used < {self.mark}", parameters
 
     def size(self) -> str:
-        """Return the expression for what a row counts towards MAX_BYTES."""
+        """Return the expression for a row's share of MAX_BYTES."""
         length = self.length
         return f"{length}(full_key) + COALESCE({length}(data), 8) + {ROW_OVERHEAD_BYTES}"
 
@@ -151,11 +151,10 @@ class PostgresStatements(Statements):
     length = "OCTET_LENGTH"
 
     def contains(self) -> str:
-        """Return the same in standard SQL, which names the text first."""
+        """Return the condition in standard SQL, which names the text first."""
         return f"POSITION({self.mark}::bytea IN SUBSTR(full_key, {self.mark})) > 0"
 
     def contained(self, text: bytes, start: int) -> tuple[Any, ...]:
-        """Return its parameters."""
         return text, start
 
     def __init__(self, table: str, mark: str) -> None:
@@ -175,7 +174,7 @@ class PostgresStatements(Statements):
     def among_locked(self, ids: Sequence[int]) -> tuple[str, list[Any]]:
         """Return the condition with the rows locked first, in the order of their ids.
 
-        DELETE and UPDATE lock rows as they come upon them; two that overlap would deadlock.
+        DELETE and UPDATE lock rows in the order of the scan; two that overlap would deadlock.
         """
         condition, parameters = self.among(ids)
         locked = f"SELECT id FROM {self.table} WHERE {condition} ORDER BY id FOR UPDATE"
@@ -189,13 +188,13 @@ class MySQLStatements(Statements):
     returns_rows = False
 
     def __init__(self, table: str, mark: str, *, is_mariadb: bool) -> None:
-        """MySQL from 8.0.19 names the new row; MariaDB only knows VALUES()."""
+        """MySQL from 8.0.19 on names the new row; MariaDB only has VALUES()."""
         self.is_mariadb = is_mariadb
         super().__init__(table, mark)
         self.nows_in_add = self.add.count(mark) - len(COLUMNS)
 
     def insert(self, rows: int) -> str:
-        """Return the head of an insert, with a name for the new rows on MySQL."""
+        """Return the beginning of an insert, with an alias for the new rows on MySQL."""
         head = super().insert(rows)
         return head if self.is_mariadb else f"{head} AS incoming"
 
@@ -204,17 +203,16 @@ class MySQLStatements(Statements):
         return f"VALUES({column})" if self.is_mariadb else f"incoming.{column}"
 
     def upsert(self, rows: int) -> str:
-        """Return a statement that writes so many rows, over whatever was there."""
         written = ", ".join(f"{column} = {self.new(column)}" for column in WRITTEN)
         return f"{self.insert(rows)} ON DUPLICATE KEY UPDATE {written}"
 
     def on_conflict_replace_expired(self) -> str:
-        """Return the same as for the others, with the answer in the statement's insert id.
+        """Return the clause, with the result in the statement's insert id.
 
-        Assignments run from left to right and see what the earlier ones did, so ``expires`` and
-        ``full_key``, on which the condition rests, come last. An insert and an update that changes
-        nothing both report one row (Django asks for CLIENT.FOUND_ROWS), so a row that stays
-        says 1 through LAST_INSERT_ID.
+        Assignments run from left to right and use the results of earlier ones, so ``expires`` and
+        ``full_key``, which the condition reads, come last. An insert and an update that changes
+        nothing both report one row (Django sets CLIENT.FOUND_ROWS), so a row that stays sets
+        LAST_INSERT_ID to 1.
         """
         table = self.table
         is_replaceable = (
@@ -229,7 +227,7 @@ class MySQLStatements(Statements):
             f"expires = IF({is_replaceable}, {self.new('expires')},"
             f" {table}.expires + 0 * LAST_INSERT_ID(1))"
         )
-        # Unconditional: another key's row is dead to us, and an equal key stays what it is.
+        # Unconditional: another key's row counts as absent, and an equal key does not change.
         written.append(f"full_key = {self.new('full_key')}")
         return f" ON DUPLICATE KEY UPDATE {', '.join(written)}"
 

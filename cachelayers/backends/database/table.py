@@ -1,6 +1,7 @@
 """The operations on the table of entries, in terms of rows: each is one statement.
 
-Called by the cache; knows nothing of Python values, and lets every database error through.
+Called by the cache through ``guard``. It has no Python values, and lets every database error
+through.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ ROWS_PER_STATEMENT = 128
 IDS_PER_STATEMENT = 512
 BYTES_PER_STATEMENT = 2**20
 
-NEVER_MS = 2**63 - 1  # an expiry that does not come; a number, so that no condition needs NULL
+# the expiry of an entry without one; a number, so that no condition needs NULL
+NEVER_MS = 2**63 - 1
 
 StoredEntry = tuple[bytes, int, int, int | None, bytes | None]  # key, expires, format ...
 
 
 class Row(NamedTuple):
-    """A row to be written, in the order of ``statements.COLUMNS``. Times in milliseconds."""
+    """A row to write, in the order of ``statements.COLUMNS``. Times in milliseconds."""
 
     id: int
     key: bytes
@@ -38,7 +40,7 @@ class Row(NamedTuple):
 
 
 class SampledRow(NamedTuple):
-    """What the eviction hand sees of a row. Times in milliseconds."""
+    """The columns of a row that eviction reads. Times in milliseconds."""
 
     id: int
     expires: int
@@ -47,7 +49,7 @@ class SampledRow(NamedTuple):
 
 
 class ListedRow(NamedTuple):
-    """What an operator sees of a row in a list. Times in milliseconds."""
+    """The columns of a row in an operator's list. Times in milliseconds."""
 
     id: int
     key: bytes
@@ -72,7 +74,7 @@ class EntryTable:
     """The rows of one cache alias in one database."""
 
     def __init__(self, database: str, id_range: IdRange, key_head: bytes, busy_seconds: float):
-        """``database`` is a DATABASES alias; nothing is opened before the first operation."""
+        """``database``: a DATABASES alias. Nothing is opened before the first operation."""
         self.database = database
         self.id_range = id_range
         self.key_head = key_head
@@ -98,30 +100,30 @@ class EntryTable:
                     yield cast(StoredEntry, row)
 
     def exists(self, row_key: RowKey, now_ms: int) -> bool:
-        """Tell whether there is a live entry."""
+        """Return whether there is a live entry."""
         session = self.sessions.current()
         rows = session.fetch(session.sql.exists, (row_key.id, now_ms))
         return any(key == row_key.key for (key,) in rows)
 
     def write(self, row: Row) -> None:
-        """Write a row over whatever was there."""
+        """Write a row; an existing one is overwritten."""
         session = self.sessions.current()
         session.write(session.sql.upsert_one, row)
 
     def write_many(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
-        """Write rows over whatever was there; yield each chunk once it is written.
+        """Write rows and overwrite existing ones; yield each chunk after it is written.
 
         Sorted by id: two unordered multi-row upserts can deadlock each other.
         """
         session = self.sessions.current()
-        # By id: of two keys that collide the last one wins, as it would one after the other.
+        # By id: of two keys that collide the last one wins, as in separate writes.
         unique = {row.id: row for row in rows}
         for chunk in chunks_by_bytes([unique[id_] for id_ in sorted(unique)]):
             session.write_rows(chunk)
             yield chunk
 
     def add(self, row: Row, now_ms: int) -> bool:
-        """Write a row where there is no live entry of its key; return whether it was written."""
+        """Write a row if its key has no live entry; return whether it was written."""
         session = self.sessions.current()
         done = session.write(session.sql.add, (*row, *(now_ms,) * session.sql.nows_in_add))
         return done.rows > 0 and done.insert_id == 0
@@ -134,7 +136,7 @@ class EntryTable:
     def touch_signed(
         self, row_key: RowKey, expires: int, old: bytes | None, new: bytes, now_ms: int
     ) -> bool:
-        """Do the same with other data, if a live entry still has the old ones."""
+        """Run touch() with new data, if a live entry still has the old data."""
         session = self.sessions.current()
         parameters = (expires, now_ms, new, *row_key, now_ms, old)
         return session.write(session.sql.touch_signed, parameters).rows > 0
@@ -151,7 +153,7 @@ class EntryTable:
             session.write(*session.sql.delete_many(chunk))
 
     def increment(self, row_key: RowKey, delta: int, now_ms: int) -> int | None:
-        """Add to a live whole number and return the sum.
+        """Add to a live integer and return the sum.
 
         None: there is no such number, or the sum would leave 64 bits.
         """
@@ -166,19 +168,19 @@ class EntryTable:
         return done.insert_id if done.rows else None
 
     def replace(self, row_key: RowKey, old: PackedValue, new: PackedValue, now_ms: int) -> bool:
-        """Give a live entry a new value if it still has the old one; return whether it had."""
+        """Replace a live entry's value if it still has the old one; return whether it had."""
         session = self.sessions.current()
         parameters = (now_ms, *new, *row_key, now_ms, *old)
         return session.write(session.sql.replace_data, parameters).rows > 0
 
     def delete_all(self, key_prefix: bytes, expired_at_ms: int = NEVER_MS) -> int:
-        """Delete the alias's rows that start with ``key_prefix`` and expire by then; count them."""
+        """Delete the alias's rows that begin with ``key_prefix`` and expire by then; count them."""
         session = self.sessions.current()
         parameters = self.range_parameters(key_prefix, expired_at_ms)
         return session.write(session.sql.delete_range, parameters, in_bulk=True).rows
 
     def count(self, key_prefix: bytes, expired_at_ms: int = NEVER_MS) -> int:
-        """Count what ``delete_all`` would delete. Reads the alias's whole range."""
+        """Count the rows that ``delete_all`` would delete. Reads the alias's whole range."""
         session = self.sessions.current()
         parameters = self.range_parameters(key_prefix, expired_at_ms)
         [(number,)] = session.fetch(session.sql.count_range, parameters, in_bulk=True)
@@ -201,9 +203,9 @@ class EntryTable:
         return [SampledRow(*row) for row in found]
 
     def search(self, text: bytes, first_id: int, rows: int) -> list[ListedRow]:
-        """Return up to ``rows`` rows from ``first_id`` on in whose key, without alias, the text is.
+        """Return up to ``rows`` rows from ``first_id`` on with ``text`` in the key without alias.
 
-        Reads the alias's range until it has found so many.
+        Reads the alias's range until enough rows are found.
         """
         session = self.sessions.current()
         contained = session.sql.contained(text, len(self.key_head) + 1)
@@ -212,13 +214,13 @@ class EntryTable:
         return [ListedRow(*row) for row in found if row[1].startswith(self.key_head)]
 
     def read_row(self, row_id: int) -> WholeRow | None:
-        """Return the row of an id, expired or not; None: it is gone, or another alias's."""
+        """Return the row of an id, expired or not; None: it is missing, or another alias's."""
         session = self.sessions.current()
         found = [WholeRow(*row) for row in session.fetch(session.sql.read_row, (row_id,))]
         return next((row for row in found if row.key.startswith(self.key_head)), None)
 
     def delete_unused(self, ids: Sequence[int], since_ms: int) -> int:
-        """Delete rows that were not used since; return how many."""
+        """Delete rows that were not used since a time; return how many."""
         session = self.sessions.current()
         deleted = 0
         for chunk in chunks(sorted(ids), IDS_PER_STATEMENT):
@@ -227,18 +229,18 @@ class EntryTable:
         return deleted
 
     def note_used(self, ids: Sequence[int], now_ms: int) -> None:
-        """Note that rows were read."""
+        """Mark rows as read."""
         session = self.sessions.current()
         for chunk in chunks(sorted(ids), IDS_PER_STATEMENT):
             statement, parameters = session.sql.note_used(chunk)
             session.write(statement, [now_ms, *parameters, now_ms])
 
     def is_in_transaction(self) -> bool:
-        """Tell whether operations now are part of a transaction of the caller's."""
+        """Return whether operations are part of the caller's transaction."""
         return connections[self.database].in_atomic_block
 
     def is_file_missing(self) -> bool:
-        """Tell whether the database is an SQLite file that is not there."""
+        """Return whether the database is an SQLite file that does not exist."""
         connection = connections[self.database]
         if connection.vendor != "sqlite":
             return False
@@ -252,7 +254,7 @@ def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 
 
 def chunks_by_bytes(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Cut rows into lists that one statement may carry; a row too large for that goes alone."""
+    """Cut rows into lists that fit one statement; a row too large for that goes alone."""
     chunk: list[Row] = []
     chunk_bytes = 0
     for row in rows:

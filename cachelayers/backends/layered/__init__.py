@@ -1,5 +1,3 @@
-"""LayeredCache: several caches as one."""
-
 from cachelayers.backends.layered.cache import LayeredCache
 
 __all__ = ["LayeredCache"]

@@ -1,4 +1,8 @@
-"""How a write of one process reaches the memory of the others: a log of changed names."""
+"""The bus: a log of changed names, by which processes remove outdated entries from their memory.
+
+Coordination publishes events to it and polls it. Its kinds: an SQLite file, the invalidation log, a
+Redis stream, or none.
+"""
 
 from __future__ import annotations
 
@@ -38,90 +42,88 @@ from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.units import Unit, current_unit, is_written_to
 
-MOST_NAMES: Final = 1_000  # in one event; of more changes it is said that everything has changed
+# in one event; for more changes the event means that everything has changed
+MOST_NAMES: Final = 1_000
 
 _token = uuid4().hex
 
 
 class Events(NamedTuple):
-    """What others have written since the last look."""
+    """The changes that other processes have published since the last poll."""
 
     names: Sequence[str] = ()
-    everything: bool = False  # or it is not known what
-    as_of: float | None = None  # of time.monotonic(); None: as of this look
+    everything: bool = False  # or the names are unknown
+    as_of: float | None = None  # of time.monotonic(); None: the beginning of this poll
 
 
 Apply = Callable[[Events], None]
 
 
 class Bus(ABC):
-    """The bus of one LayeredCache. One thread at a time reads it (see Agreement.look)."""
+    """The bus of one LayeredCache. One thread at a time reads it (see Coordination.poll)."""
 
-    # Whether appending is part of the caller's transaction, which may be rolled back.
+    # Whether append() is part of the caller's transaction, which may be rolled back.
     is_transactional = False
-    costs_a_write = False  # of its own, beside that of the entry
+    costs_a_write = False  # in addition to the write of the entry
 
     def __init__(self, alias: str) -> None:
-        """``alias``: what the breaker is called."""
+        """``alias``: the name of its circuit breaker."""
         self.alias = alias
         self.breaker = breaker_of(alias)
 
     @abstractmethod
     def read(self, apply: Apply) -> Events:
-        """Return what is new, after ``apply`` has taken it; raises what the client raises.
+        """Pass new events to ``apply`` and return them; raises the client's errors.
 
-        The position moves last: whoever is cut off in between reads the same again.
+        The position moves last: an interrupted call reads the same events again.
         """
 
     @abstractmethod
     def append(self, event: bytes) -> bool:
-        """Tell the others; return whether that cannot be rolled back any more."""
+        """Publish an event; return False if it may still be rolled back."""
 
     def has_written(self) -> bool:
-        """Tell whether what others hear of may depend on a transaction that has written."""
+        """Return whether events may depend on a transaction that has written."""
         return False
 
     def waits_for_commit(self) -> bool:
-        """Tell whether what is read and written now is not what others see."""
+        """Return whether a transaction may hide other processes' writes from this one."""
         return False
 
     def cut(self) -> None:  # noqa: B027 - most clients see to it themselves
-        """End connections on which an answer may be left, after a call that was interrupted."""
+        """Close connections that may have an unread answer after an interrupted call."""
 
     def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any] | None:
-        """Return an operation as something to await, or None where it needs a thread."""
+        """Return the operation as an awaitable, or None if it needs a thread."""
         return None
 
 
 class NoBus(Bus):
-    """Nobody is told: the time limit of the memory bounds how old its values get."""
+    """No events: the time limit of the memory bounds the age of its values."""
 
     def __init__(self) -> None:
-        """Need nothing."""
         super().__init__("")
 
     def read(self, apply: Apply) -> Events:
-        """Hear nothing."""
         return Events()
 
     def append(self, event: bytes) -> bool:
-        """Tell nobody."""
         return True
 
 
 def this_process() -> str:
-    """Return what is this process's own, also after a fork."""
+    """Return an id of this process, which a fork changes."""
     return f"{_token}:{os.getpid()}"
 
 
 def event_of(names: Sequence[str] | None) -> bytes:
-    """Return the event that says which names have changed; None: everything."""
+    """Return the event for changed names; None: everything has changed."""
     said = None if names is None or len(names) > MOST_NAMES else list(names)
     return json.dumps([this_process(), said], separators=(",", ":")).encode()
 
 
 def names_of(event: bytes) -> tuple[str, list[str] | None]:
-    """Return whose event it is, and which names have changed; None: everything."""
+    """Return the process that published an event, and the changed names; None: everything."""
     try:
         process, names = json.loads(event)
     except (ValueError, TypeError):
@@ -133,7 +135,7 @@ def names_of(event: bytes) -> tuple[str, list[str] | None]:
 
 ROWS_READ_AT_ONCE = 10_000
 ROWS_KEPT = 20_000
-ONE_IN = 500  # writes delete what is more than is kept
+ONE_IN = 500  # of the writes, on average, deletes the surplus rows
 EVERYTHING = "*"
 
 
@@ -146,13 +148,13 @@ class FileBus(Bus):
         """``cache``: the alias of the LayeredCache."""
         super().__init__(f"{cache}: its file")
         self.cache, self.table = cache, table
-        self._last: Event | None = None  # that was read; None: nothing was read yet
+        self._last: Event | None = None  # the last event read; None: nothing was read yet
 
     def read(self, apply: Apply) -> Events:
-        """Read from the last event on, itself included.
+        """Read from the last event on, inclusive.
 
-        Where it is not there any more, or another one in its place, the file is another one or it
-        was deleted with the older ones: anything may have changed.
+        If that event is missing or has changed, the file was replaced or the event was deleted as
+        surplus: anything may have changed.
         """
         last = self._last
         found = [] if last is None else self.table.read(last.id, ROWS_READ_AT_ONCE)
@@ -165,7 +167,7 @@ class FileBus(Bus):
         return events
 
     def _newest(self) -> Event:
-        """Return the newest event; the first of all is one of our own."""
+        """Return the newest event; write one if there is none."""
         newest = self.table.newest()
         if newest is None:
             self.table.write([(self.cache, this_process(), "")])
@@ -181,7 +183,6 @@ class FileBus(Bus):
         return Events(names, EVERYTHING in names)
 
     def append(self, event: bytes) -> bool:
-        """Tell the others."""
         process, names = names_of(event)
         if names != []:
             self.table.write([(self.cache, process, name) for name in names or [EVERYTHING]])
@@ -191,7 +192,7 @@ class FileBus(Bus):
 
 
 class LogBus(Bus):
-    """Rows of the log that name keys of one LayeredCache.
+    """Rows of the invalidation log that name keys of one LayeredCache.
 
     An event commits, and rolls back, with the caller's transaction.
     """
@@ -200,7 +201,7 @@ class LogBus(Bus):
     costs_a_write = True
 
     def __init__(self, cache: str) -> None:
-        """``cache``: the alias of the LayeredCache, which the tags begin with."""
+        """``cache``: the alias of the LayeredCache, with which the tags begin."""
         super().__init__(f"{cache}: the log")
         self.cache = cache
         self.database = log_database()
@@ -208,9 +209,9 @@ class LogBus(Bus):
         self._follower = log_of(self.database).follow()
 
     def read(self, apply: Apply) -> Events:
-        """Return the names that are new in the log, this process's own among them.
+        """Return the new names in the log, including this process's own.
 
-        Where recall has read the log for this unit of work already, it is not read again.
+        If recall has read the log for this unit of work already, it is not read again.
         """
         connection = connections[self.database]
         if connection.needs_rollback:
@@ -250,13 +251,13 @@ class LogBus(Bus):
 
     def _refresh(self, log: ProcessLog, unit: Unit | None) -> None:
         if unit is not None:
-            with suppress(SynchronousOnlyOperation):  # it is used in an event loop
+            with suppress(SynchronousOnlyOperation):  # called in an event loop
                 unit.refresh(self.database)
                 return
         log.refresh()
 
     def append(self, event: bytes) -> bool:
-        """Log a tag for each name; what is in a transaction may be rolled back."""
+        """Log a tag for each name; within a transaction they may be rolled back."""
         names = names_of(event)[1]
         tags = [key_tag(self.cache, name) for name in names or [EVERYTHING]]
         connection = connections[self.database]
@@ -264,40 +265,40 @@ class LogBus(Bus):
             write_tags_in_time(connection, tags)
             return True
         try:
-            # A savepoint: what fails here is not to break the caller's transaction.
+            # A savepoint: an error must not break the caller's transaction.
             with transaction.atomic(self.database):
                 write_tags_in_time(connection, tags)
         except django.db.Error as error:
             raise NotNow(f"{type(error).__name__}: {error}") from error
-        transaction_of(connection).mark_dirty()  # the ids of its rows may be given to others
+        transaction_of(connection).mark_dirty()  # after a rollback, other rows may get the same ids
         return False
 
     def has_written(self) -> bool:
-        """Tell whether an open transaction has written."""
+        """Return whether an open transaction has written."""
         return transaction_of(connections[self.database]).is_dirty
 
     def waits_for_commit(self) -> bool:
-        """Tell whether a transaction is open, in which an older state may be seen."""
+        """Return whether a transaction is open, which may read an older state."""
         return transaction_of(connections[self.database]).is_open()
 
 
 READ_AT_ONCE = 1_000
-MOST_READS = 10  # in a row; who is further behind forgets everything
+MOST_READS = 10  # in a row; a process further behind drops everything from its memory
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
 class StreamPosition:
-    """How far this process has read the stream of one LayeredCache. Shared by its threads."""
+    """The position of this process in the stream of one LayeredCache. Shared by its threads."""
 
     def __init__(self, alias: str) -> None:
-        """``alias``: of the Redis in CACHES. Nothing is read yet."""
+        """``alias``: of the Redis in CACHES."""
         self.alias = alias
         self.last: Entry | None = None
 
 
 class StreamBus(Bus):
-    """The stream of one LayeredCache, through the connections of one thread."""
+    """The stream of one LayeredCache, on the connections of one thread."""
 
     def __init__(self, position: StreamPosition, stream: str, access: RedisAccess) -> None:
         """``stream``: the full key."""
@@ -305,20 +306,18 @@ class StreamBus(Bus):
         self.position, self.stream, self.access = position, stream, access
 
     def read(self, apply: Apply) -> Events:
-        """Read what is new."""
         events, last = self._read_new(self.access.client())
         apply(events)
         self.position.last = last
         return events
 
     def append(self, event: bytes) -> bool:
-        """Tell the others."""
         client = self.access.client()
         client.xadd(self.stream, {"e": event}, maxlen=EVENTS_KEPT, approximate=True)
         return True
 
     def cut(self) -> None:
-        """End the connections that nobody uses now."""
+        """Close the idle connections."""
         cut_idle_connections(self.access)
 
     def _read_new(self, client: Any) -> tuple[Events, Entry]:
@@ -342,7 +341,7 @@ class StreamBus(Bus):
         return self._begin(client)
 
     def _begin(self, client: Any) -> tuple[Events, Entry]:
-        """Take the last entry as position, one of our own where there is none."""
+        """Set the position to the last entry of the stream; add an entry if there is none."""
         entries = client.xrevrange(self.stream, count=1)
         if entries:
             return Events(everything=True), as_entry(entries[0])
@@ -351,18 +350,17 @@ class StreamBus(Bus):
 
 
 def as_entry(entry: Any) -> Entry:
-    """Return an entry in a form that can be compared, whatever the client decodes."""
+    """Return an entry in a comparable form, whether the client decodes bytes or not."""
     entry_id, fields = entry
     return as_bytes(entry_id), {as_bytes(name): as_bytes(value) for name, value in fields.items()}
 
 
 def as_bytes(text: str | bytes) -> bytes:
-    """Return what the server sent."""
     return text.encode() if isinstance(text, str) else text
 
 
 def make_bus(name: str | None, cache: str, layers: Sequence[str]) -> Bus | StreamPosition:
-    """Return what all threads share of the bus of a LayeredCache with these layers."""
+    """Return the part of a LayeredCache's bus that all threads share."""
     if name is None:
         return NoBus()
     if name == LOG_AS_BUS:
@@ -372,7 +370,7 @@ def make_bus(name: str | None, cache: str, layers: Sequence[str]) -> Bus | Strea
 
 
 def events_beside(layers: Sequence[str]) -> EventTable | None:
-    """Return the table of events beside that of a layer, where it is a file of the cache's own."""
+    """Return the events beside the first table layer that is an SQLite file of the cache's own."""
     for alias, _ in database_caches():
         if alias in layers:
             layer = make_layer(alias, 0.0)
@@ -383,13 +381,13 @@ def events_beside(layers: Sequence[str]) -> EventTable | None:
 def connect_bus(
     bus: Bus | StreamPosition, cache: str, layers: Sequence[Layer], limit_seconds: float
 ) -> Bus:
-    """Return the bus with the connections of one thread, its layer's where it is one too."""
+    """Return the bus with one thread's connections: those of a layer, if the bus is a layer too."""
     if isinstance(bus, Bus):
         return bus
     layer = next((one for one in layers if one.alias == bus.alias), None)
     layer = layer or make_layer(bus.alias, limit_seconds)
     if not isinstance(layer, RedisLayer):
-        raise LookupError(f"BUS {bus.alias!r} is no Redis.")  # a check has said so
+        raise LookupError(f"BUS {bus.alias!r} is no Redis.")  # a system check has reported it
     layer.stream = str(layer.access.key(f"{cache}:bus"))
     return StreamBus(bus, layer.stream, layer.access)
 

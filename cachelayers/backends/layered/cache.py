@@ -1,4 +1,7 @@
-"""LayeredCache: Django's cache contract, told as flows over its layers."""
+"""LayeredCache: Django's cache API, on several layers.
+
+Hits in memory are answered here; everything else runs as a flow of ``flows``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
 from cachelayers.backends.base import ConfiguredCache, Problem, find_odd_character
-from cachelayers.backends.faults import error_text, unwell
+from cachelayers.backends.faults import error_text, outage_errors
 from cachelayers.backends.layered.bus import connect_bus
 from cachelayers.backends.layered.calls import Flow
 from cachelayers.backends.layered.flows import Flows
@@ -31,39 +34,38 @@ from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import arun, run
 from cachelayers.utils.locks import fork_count
 
-LONGEST_NAME = 160  # with all that layers put before it, within memcached's 250
+LONGEST_NAME = 160  # with the heads that layers add, within memcached's 250
 ENTRY_OF_LONG_NAME = 100
 MISS: Final = object()
 
 
 class LayeredCache(ConfiguredCache):
-    """Several caches as one: read from the fastest that has it, written to all.
+    """Several caches as one: reads use the fastest layer that has the entry, writes go to all.
 
-    A layer that fails is skipped; reads that no layer can answer are misses.
+    A failing layer is skipped. If no layer can answer, the read is a miss.
     """
 
-    has_layers = True  # for conf, which may not import this class
+    has_layers = True  # for conf, which must not import this class
 
     @classmethod
     def find_problems(
         cls, where: str, location: str, params: Mapping[str, Any]
     ) -> Iterator[Problem]:
-        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
         return find_problems(where, LayeredCache, location, params)
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
-        """Take what all threads share; layers are made when they are first needed."""
+        """Set the state that all threads share; layers are made on first use."""
         self._options = LayeredOptions(**{**options, "LAYERS": tuple(options["LAYERS"])})
         self._state = state_of(self.alias, self.key_prefix, self._options)
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
-        self._records: Mapping[str, Record] = {}  # of the first layer, where it is a MemoryCache
+        self._records: Mapping[str, Record] = {}  # of the first layer, if it is a MemoryCache
         self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
 
     @property
     def _flows(self) -> Flows:
-        """Return the flows over this object's layers, made anew in a forked child."""
+        """Return the flows over this object's layers; a forked child makes new ones."""
         if self._flows_made is None or self._forks != fork_count():
             limit = self._options.TIME_LIMIT
             layers = [make_layer(alias, limit) for alias in self._options.LAYERS]
@@ -73,14 +75,14 @@ class LayeredCache(ConfiguredCache):
         return self._flows_made
 
     def _take_memory(self, first: Layer) -> None:
-        """Read the first layer's dictionary directly, where it is a MemoryCache."""
+        """Read the first layer's dictionary directly if it is a MemoryCache."""
         if isinstance(first, MemoryLayer) and self._has_plain_keys:
             self._records = first.store.records
 
     # Reading
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Return the value of a live entry, or ``default``."""
+        """A hit in memory, inlined: a function call takes as long as the lookup."""
         if running_captures:
             note_plain_get(self.alias)
         # A hit in memory, in place: a call of another function takes as long as the look-up.
@@ -88,8 +90,8 @@ class LayeredCache(ConfiguredCache):
         if state.polled_at >= (monotonic() - POLL_SECONDS if unit is None else unit.began):
             version_now = self.version if version is None else version
             record = self._records.get(f"{state.local_head}{self.key_prefix}:{version_now}:{key!s}")
-            if record is not None and (content := record.content) is not None:
-                value, is_pickled, expires = content
+            if record is not None and (entry := record.entry) is not None:
+                value, is_pickled, expires = entry
                 if expires > time.time():
                     if record.reads < MOST_READS:
                         record.reads += 1
@@ -106,7 +108,7 @@ class LayeredCache(ConfiguredCache):
         return run(self._get(key, default, version))
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Do what ``get`` does; a hit in memory needs no other thread."""
+        """Run ``get``; a hit in memory needs no other thread."""
         if running_captures:
             note_plain_get(self.alias)
         value = self._get_quickly(key, version)
@@ -117,7 +119,7 @@ class LayeredCache(ConfiguredCache):
         return self._get_many_quickly([key], version).get(key, MISS)
 
     def _get_many_quickly(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
-        """Return the values of hits in memory, if it is known what others have written."""
+        """Return the values of hits in memory, unless a poll is due."""
         unit, state = current_unit(), self._state
         if state.polled_at < (monotonic() - POLL_SECONDS if unit is None else unit.began):
             return {}
@@ -128,10 +130,10 @@ class LayeredCache(ConfiguredCache):
         found = {}
         for key in keys:
             record = find(f"{head}{key!s}")
-            if record is not None and (content := record.content) is not None and content[2] > now:
+            if record is not None and (entry := record.entry) is not None and entry[2] > now:
                 record.reads = min(record.reads + 1, MOST_READS)
-                with suppress(Exception):  # what cannot be decoded: the flow reports it
-                    found[key] = thaw(content)
+                with suppress(Exception):  # undecodable: the flow reports it
+                    found[key] = thaw(entry)
         self._cell.hits += len(found)
         return found
 
@@ -141,19 +143,18 @@ class LayeredCache(ConfiguredCache):
         return found[name].value if name in found else default
 
     def get_shared(self, key: str) -> Any:
-        """Return the value from below the memory of this process, which forgets its own; or None.
+        """Return the value from below this process's memory, which drops its own; None: a miss.
 
-        For who knows that what memory has is outdated, and expects that others have stored more.
-        Not counted, as a second look need not be.
+        For callers that know that the entry in memory is outdated, and expect that another process
+        has stored a newer one. Not counted in the statistics.
         """
         return run(self._get_shared(key))
 
     async def aget_shared(self, key: str) -> Any:
-        """Do what ``get_shared`` does."""
         return await arun(self._get_shared(key))
 
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Do what ``get_shared`` does for many keys; return those that are there."""
+        """Run ``get_shared`` for many keys; return the values found."""
         names = {key: self._name(key, None) for key in keys}
         found = run(self._flows.read_shared(list(dict.fromkeys(names.values()))))
         return {key: found[name].value for key, name in names.items() if name in found}
@@ -165,11 +166,10 @@ class LayeredCache(ConfiguredCache):
 
     @property
     def has_shared_layers(self) -> bool:
-        """Whether any layer outlives this process."""
         return bool(self._flows.shared)
 
     def has_shared_key(self, key: str) -> bool:
-        """Tell whether there is a live entry below the memory of this process."""
+        """Return whether there is a live entry below this process's memory."""
         return bool(run(self._flows.read_shared([self._name(key, None)])))
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
@@ -183,7 +183,6 @@ class LayeredCache(ConfiguredCache):
         return run(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
-        """Do what ``get_many`` does."""
         if running_captures:
             note_plain_get(self.alias)
         keys = list(keys)
@@ -193,7 +192,7 @@ class LayeredCache(ConfiguredCache):
         return await arun(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
     def _get_many(self, keys: list[str], quick: Mapping[str, Any], version: int | None) -> Flow:
-        """Return ``quick`` and what else is found, in the order of the keys."""
+        """Return ``quick`` and the other values found, in the order of the keys."""
         names = {key: self._name(key, version) for key in keys if key not in quick}
         found = yield from self._flows.read(list(dict.fromkeys(names.values())))
         values = dict(quick)
@@ -201,11 +200,9 @@ class LayeredCache(ConfiguredCache):
         return {key: values[key] for key in keys if key in values}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
-        """Tell whether there is a live entry."""
         return bool(run(self._flows.look_up([self._name(key, version)])))
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
-        """Do what ``has_key`` does."""
         return bool(await arun(self._flows.look_up([self._name(key, version)])))
 
     # Writing
@@ -217,7 +214,7 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
-        """Store a value; raise only what a serializer raises."""
+        """Store a value. Raises only serializer errors."""
         run(self._set(key, value, timeout, version))
 
     async def aset(
@@ -227,7 +224,6 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
-        """Do what ``set`` does."""
         await arun(self._set(key, value, timeout, version))
 
     def _set(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
@@ -244,7 +240,7 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:
-        """Store several values; return the keys of those that could not be stored."""
+        """Store several values; return the keys that could not be stored."""
         return run(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
 
     async def aset_many(
@@ -253,7 +249,6 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:
-        """Do what ``set_many`` does."""
         return await arun(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
 
     def _set_many(self, data: Mapping[str, Any], timeout: Any, version: int | None) -> Flow:
@@ -274,7 +269,7 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> bool:
-        """Store a value where there is no live entry; return whether it was stored."""
+        """Store a value if there is no live entry; return whether it was stored."""
         return bool(run(self._add(key, value, timeout, version)))
 
     async def aadd(
@@ -284,7 +279,6 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> bool:
-        """Do what ``add`` does."""
         return bool(await arun(self._add(key, value, timeout, version)))
 
     def _add(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
@@ -303,7 +297,6 @@ class LayeredCache(ConfiguredCache):
     async def atouch(
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        """Do what ``touch`` does."""
         return bool(await arun(self._touch(key, timeout, version)))
 
     def _touch(self, key: str, timeout: Any, version: int | None) -> Flow:
@@ -318,15 +311,12 @@ class LayeredCache(ConfiguredCache):
         return bool(run(self._flows.delete([self._name(key, version)])))
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
-        """Do what ``delete`` does."""
         return bool(await arun(self._flows.delete([self._name(key, version)])))
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        """Delete several entries."""
         run(self._delete_many(keys, version))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        """Do what ``delete_many`` does."""
         await arun(self._delete_many(keys, version))
 
     def _delete_many(self, keys: Iterable[str], version: int | None) -> Flow:
@@ -335,14 +325,13 @@ class LayeredCache(ConfiguredCache):
             yield from self._flows.delete(names)
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Add to a number, atomically, and return the sum; the expiry stays.
+        """Add to a number atomically and return the sum; the expiry stays.
 
-        Raises ValueError where there is no live entry, and TypeError where it is no number.
+        Raises ValueError if there is no live entry, and TypeError if its value is not a number.
         """
         return self._sum(key, run(self._flows.increment(self._name(key, version), delta)))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what ``incr`` does."""
         return self._sum(key, await arun(self._flows.increment(self._name(key, version), delta)))
 
     def _sum(self, key: str, total: Any) -> int:
@@ -351,23 +340,21 @@ class LayeredCache(ConfiguredCache):
         return total  # type: ignore[no-any-return]
 
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what ``decr`` does."""
         return await self.aincr(key, -delta, version)
 
     def clear(self) -> None:
-        """Delete this cache's entries in every layer; those of others stay."""
+        """Delete this cache's entries in every layer; other caches keep theirs."""
         run(self._flows.clear())
 
     async def aclear(self) -> None:
-        """Do what ``clear`` does."""
         await arun(self._flows.clear())
 
     # For operators
 
     def clear_by_layer(self) -> dict[str, bool]:
-        """Do what ``clear`` does; return by layer, fastest first, whether it could be reached.
+        """Run ``clear``; return for each layer, fastest first, whether it was reachable.
 
-        One that could not be is begun anew all the same: what it still has is never read again.
+        An unreachable layer gets a new epoch: its old entries are never read again.
         """
         return self._by_layer(run(self._flows.clear()))
 
@@ -379,10 +366,11 @@ class LayeredCache(ConfiguredCache):
         return {alias: reached.get(alias, True) for alias in self._options.LAYERS}
 
     def delete_prefix(self, prefix: str, version: int | None = None) -> dict[str, bool]:
-        """Delete the entries whose key, as the user gave it, begins so.
+        """Delete the entries whose key begins with ``prefix``.
 
-        Return by layer whether it could be reached; one that could not be still has them.
-        Raises CacheUnavailable where a layer cannot be searched, or the keys are not as given.
+        Return for each layer whether it was reachable; an unreachable one still has the entries.
+        Raises CacheUnavailable if a layer cannot be searched, or if names do not contain the keys
+        as given.
         """
         made = self._name(prefix, version)
         is_stored = self._name(f"{prefix}more", version) == f"{made}more"
@@ -394,7 +382,7 @@ class LayeredCache(ConfiguredCache):
         return self._by_layer(run(self._flows.clear_prefix(made)))
 
     def describe_layers(self) -> list[dict[str, Any]]:
-        """Ask every layer something, and return how it is, from the fastest on."""
+        """Ask every layer for its state; return the descriptions, fastest layer first."""
         return [self._describe(layer) for layer in self._flows.layers]
 
     def _describe(self, layer: Layer) -> dict[str, Any]:
@@ -402,7 +390,7 @@ class LayeredCache(ConfiguredCache):
         try:
             layer.read_many(["cachelayers.probe"])
             facts = layer.describe()
-        except unwell() as caught:
+        except outage_errors() as caught:
             error, facts = f"{type(caught).__name__}: {error_text(caught)}", {}
         kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
         return {
@@ -422,18 +410,18 @@ class LayeredCache(ConfiguredCache):
     # Names and times
 
     def _name(self, key: str, version: int | None) -> str:
-        """Return the name of a key in all layers: short and printable, as memcached wants it."""
+        """Return the name of a key in all layers: short and printable, for memcached's sake."""
         made = self._made_key(key, version)
         if len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made):
             return made
         data = made.encode("utf-8", "surrogatepass")
         head = made[:ENTRY_OF_LONG_NAME].encode("ascii", "replace").decode()
         head = "".join("?" if find_odd_character(letter) else letter for letter in head)
-        # One more mark in front than a key that is fit can have: it is nobody's name as it is.
+        # No key that is used as its own name looks like this.
         return f"{DIGEST_MARK}{head}~{blake2b(data, digest_size=24).hexdigest()}"
 
     def _expiry(self, timeout: Any) -> float:
-        """Return when an entry written now expires, as time.time() has it; 0: it is not stored."""
+        """Return the expiry of a new entry, as of time.time(); 0: it is not stored."""
         seconds = self._seconds(timeout)
         if seconds is None:
             return NEVER

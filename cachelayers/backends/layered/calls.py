@@ -1,4 +1,7 @@
-"""The steps of a LayeredCache's flows: one call of one layer, behind its breaker, and a look."""
+"""The steps of a LayeredCache's flows: a call of one layer behind its circuit breaker, or a poll.
+
+``coordination`` and ``flows`` yield them; ``utils.flows`` runs them, sync or async.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ from cachelayers.utils.counters import counts
 from cachelayers.utils.flows import Step, run
 
 REPORT_EVERY_SECONDS = 60.0
-STEPS_IN_LIMIT = 5  # more than the turns of its loop that an answer needs to reach its task
+STEPS_IN_LIMIT = 5  # more than the loop iterations until an answer reaches its task
 
 
 class Outcome(Enum):
-    """What takes the place of an answer."""
+    """A result in place of an answer."""
 
-    FAILED = auto()  # the layer is down, or it is not known what it has done
-    REFUSED = auto()  # the layer is there, and did not do it
+    FAILED = auto()  # the layer is down, or the effect of the call is unknown
+    REFUSED = auto()  # the layer is up, and rejected the operation
 
 
 FAILED: Final = Outcome.FAILED
@@ -45,23 +48,22 @@ class Call:
         self.limit_seconds = limit_seconds
 
     def run(self) -> Any:
-        """Carry it out."""
         began = time.monotonic()
         try:
             answer = getattr(self.target, self.operation)(*self.arguments)
         except cache_errors() as error:
             return self._explain(error, time.monotonic() - began)
-        except BaseException:  # a signal's, say: its client may not have read an answer to its end
+        except BaseException:  # a signal's, for example: the client may have an unread answer
             self.target.cut()
             raise
         self._note_duration(began)
         return answer
 
     async def arun(self) -> Any:
-        """Carry it out in async code.
+        """Run in async code.
 
-        A call in another thread is timed there: it may wait long for its turn, and its answer for
-        the event loop's.
+        A call in another thread is timed there: it may wait long for the thread, and its answer for
+        the event loop.
         """
         own = self.target.own_async(self.operation, self.arguments)
         if own is None:
@@ -90,14 +92,12 @@ class Call:
 
 
 class LoopClock:
-    """The seconds that pass while the event loop turns.
+    """A clock that counts at most one step for each iteration of the event loop.
 
-    However long the loop is busy with one thing, that counts as one step: a busy process is no
-    reason to skip a layer that answers.
+    A busy event loop is no reason to skip a layer that answers.
     """
 
     def __init__(self, step_seconds: float) -> None:
-        """Start."""
         self._step_seconds = step_seconds
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -109,27 +109,25 @@ class LoopClock:
         self._timer = self._loop.call_later(self._step_seconds, self._step)
 
     def stop(self) -> float:
-        """Return how many have passed."""
+        """Return the seconds counted."""
         self._timer.cancel()
         return min(time.monotonic() - self._began, self._steps * self._step_seconds)
 
 
 class Poll:
-    """A whole flow, carried out in one thread also by async code.
+    """A whole flow that runs in one thread, in async code too.
 
-    So it is not cut off where a task is cancelled, and no task waits for a lock that another one
-    of its event loop holds.
+    So a cancelled task does not interrupt it, and no task waits for a lock that another task of its
+    event loop holds.
     """
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
 
     def run(self) -> Any:
-        """Carry it out."""
         return run(self.flow)
 
     async def arun(self) -> Any:
-        """Carry it out in a thread."""
         return await sync_to_async(run)(self.flow)
 
 
@@ -139,7 +137,7 @@ _next_report_at: dict[str, float] = {}
 
 
 def report_refusal(alias: str, operation: str, error: BaseException) -> None:
-    """Count what a server did not want, and log it at most once a minute."""
+    """Count an operation that a server rejected; log it at most once a minute."""
     counts.add(alias, "refused")
     now = time.monotonic()
     if now >= _next_report_at.get(alias, 0.0):

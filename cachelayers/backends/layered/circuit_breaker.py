@@ -1,7 +1,7 @@
-"""Skip a layer that is down, and try it again now and then. One per alias and process.
+"""The circuit breaker of a layer: a layer that is down is skipped, and retried after a pause.
 
-Open after a failure: the layer is not asked. After a pause, which doubles each time up to a bound,
-one caller may try (half-open), while everybody else goes on without the layer.
+One per alias and process. A failure opens it: the layer is not asked. After a pause, which doubles
+each time up to a bound, one caller tries (half-open), while all others go on without the layer.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ logger = logging.getLogger("cachelayers.backends.layered")
 
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 3.0
-JITTER = 0.2  # part of the pause: the processes of a site do not all try at the same moment
-PROBE_SECONDS = 5.0  # after which a probe that never came back is forgotten
+JITTER = 0.2  # part of the pause: a site's processes must not all retry at the same moment
+PROBE_SECONDS = 5.0  # after which an unfinished probe no longer counts
 SLOW_CALLS = 5  # in a row
 FAR_TOO_SLOW = 3  # times the limit: one such call is enough
 
 
 class Breaker:
-    """What this process knows of one layer's health."""
+    """The health of one layer, as this process knows it."""
 
     def __init__(self, alias: str) -> None:
-        """Begin in good health."""
         self.alias = alias
         self.is_open = False
         self.failures = 0  # since the process began
@@ -40,7 +39,7 @@ class Breaker:
         self._lock = ForkSafeLock()
 
     def takes_probe(self) -> bool:
-        """Tell whether the caller is the one to try an open layer now."""
+        """Return whether this caller is the one to try an open layer now."""
         if time.monotonic() < self._try_at:
             return False
         with self._lock:
@@ -50,10 +49,10 @@ class Breaker:
             return True
 
     def fail(self, operation: str, error: BaseException, waited_seconds: float = 0.0) -> None:
-        """Open, or stay open for longer. Reported when it opens.
+        """Open, or stay open for longer; log the opening.
 
-        After a wait that nothing has bounded, such as for the host's name to be found, for twice as
-        long: callers are to spend less time waiting than not.
+        After an unbounded wait, such as for name resolution, the pause is twice that wait: callers
+        must spend less time waiting than not.
         """
         counts.add(self.alias, "errors")
         with self._lock:
@@ -74,12 +73,12 @@ class Breaker:
             layer_failed.send_robust(type(self), alias=self.alias, error=error)
 
     def note_duration(self, operation: str, seconds: float, limit_seconds: float) -> None:
-        """Open after answers that took too long: several in a row, or one by far."""
+        """Open after slow answers: several in a row, or one that is far too slow."""
         if seconds <= limit_seconds:
             self._slow_calls = 0
             return
         self._slow_calls += 1
-        if seconds > FAR_TOO_SLOW * limit_seconds:  # the limit is for each piece of an answer
+        if seconds > FAR_TOO_SLOW * limit_seconds:  # the limit applies to each piece of an answer
             self._slow_calls = 0
             self.fail(operation, TimeoutError(f"a call took {seconds:.1f} s"), seconds)
         elif self._slow_calls >= SLOW_CALLS:
@@ -87,7 +86,7 @@ class Breaker:
             self.fail(operation, TimeoutError(f"{SLOW_CALLS} calls took over {limit_seconds} s"))
 
     def close(self) -> None:
-        """Use the layer again, after a probe that went well."""
+        """Use the layer again after a successful probe."""
         with self._lock:
             was_open, self.is_open = self.is_open, False
             self._pause_seconds = FIRST_PAUSE_SECONDS

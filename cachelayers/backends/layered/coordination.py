@@ -1,6 +1,6 @@
-"""How the processes of a site agree about epochs, and hear of each other's writes.
+"""Coordination of a site's processes: epochs of the layers, and events on the bus.
 
-The lower half of the flows: one layer asked or written to, behind its breaker.
+The base class of Flows: it calls one layer at a time, behind its circuit breaker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cachelayers.invalidation.units import current_unit
 
 
 class Coordination:
-    """One LayeredCache object's layers, with what its process knows of the others."""
+    """The layers of one LayeredCache object, and what this process knows of the others."""
 
     def __init__(self, state: State, layers: Sequence[Layer], bus: Bus) -> None:
         """``layers``: from the fastest to the most durable."""
@@ -39,32 +39,32 @@ class Coordination:
         self.limit_seconds = state.options.TIME_LIMIT
         state.has_shared = bool(self.shared)
 
-    # Looking at what the others do
+    # Polling
 
     def poll(self) -> Flow:
-        """Read the bus, and now and then the epochs, if that was not done since the unit began."""
+        """Read the bus, and sometimes the epochs, unless that was done since the unit began."""
         unit = current_unit()
         began = time.monotonic() - POLL_SECONDS if unit is None else unit.began
         if self.state.needs_poll(began) and not self.state.is_polling_here():
             yield Poll(self._take_turn(began))
 
     def _take_turn(self, began: float) -> Flow:
-        """Look, as one thread at a time; others wait, but not for ever."""
+        """Poll in one thread at a time; the others wait for a bounded time."""
         lock = self.state.poll_lock
         try:
             if lock.acquire(timeout=TURN_SECONDS) and self.state.needs_poll(began):
                 self.state.polled_at = max(self.state.polled_at, (yield from self._poll_now()))
-        finally:  # at once, and whether it was had or not: a signal's exception may come anywhere
+        finally:  # at once, whether it was acquired or not: a signal may raise anywhere
             try:  # noqa: SIM105 - a call of suppress() would be such a place
                 lock.release()
             except RuntimeError:
                 pass
 
     def _poll_now(self) -> Flow:
-        """Look, and return as of when what others have written is known now."""
+        """Poll; return the time as of which other processes' writes are known."""
         now = time.monotonic()
         if self.state.is_forked():
-            self.state.drop_everything(self.locals)  # a thread of the parent's may not have done it
+            self.state.drop_everything(self.locals)  # a thread of the parent may not have done it
         for layer in self.shared:
             if layer.breaker.is_open and layer.breaker.takes_probe():
                 yield from self._readmit(layer)
@@ -86,7 +86,7 @@ class Coordination:
         return now if events.as_of is None else events.as_of
 
     def _read_bus(self) -> Flow:
-        """Return what is new on the bus, after memory was told."""
+        """Return the new events on the bus, after they were applied to memory."""
         if isinstance(self.bus, NoBus):
             return Events()
         is_probe = self.bus.breaker.is_open
@@ -98,7 +98,7 @@ class Coordination:
         return events
 
     def _apply(self, events: Events) -> None:
-        """Take out of memory what others have written."""
+        """Remove entries that other processes have changed from memory."""
         if events.everything:
             self.state.compared_at = float("-inf")
             self.state.drop_everything(self.locals)
@@ -106,7 +106,7 @@ class Coordination:
             self.state.drop(self.locals, events.names)
 
     def _publish_unpublished(self) -> Flow:
-        """Tell what could not be told; what is cut off is told later."""
+        """Publish events that could not be published before; an interrupted call keeps them."""
         unpublished = self.state.take_unpublished()
         try:
             yield from self.publish(unpublished)
@@ -115,13 +115,13 @@ class Coordination:
             raise
 
     def _bus_waits_for_commit(self) -> Flow:
-        """Tell whether an event now would be part of a transaction."""
+        """Return whether an event would be part of an open transaction."""
         return self.bus.is_transactional and (
             (yield Call(self.bus, "waits_for_commit", self.limit_seconds)) is True
         )
 
     def waits_for_commit(self) -> Flow:
-        """Tell whether what is read and written now may be undone: it is not for memory then."""
+        """Return whether reads and writes may be rolled back: memory must not store them then."""
         if (yield from self._bus_waits_for_commit()):
             return True
         for layer in self.shared:
@@ -132,8 +132,8 @@ class Coordination:
         return False
 
     def publish(self, names: Sequence[str] | None) -> Flow:
-        """Tell the other processes which names have changed; None: everything."""
-        # Where no process has a memory, only what concerns the epochs matters to others.
+        """Publish changed names to the other processes; None: everything."""
+        # If no process has a memory layer, only changes of epochs matter.
         if isinstance(self.bus, NoBus) or names == [] or (names and not self.locals):
             return
         if self.bus.breaker.is_open:
@@ -146,10 +146,10 @@ class Coordination:
     def _is_layer(self, breaker: Breaker) -> bool:
         return any(layer.breaker is breaker for layer in self.shared)
 
-    # Asking one layer
+    # Calling one layer
 
     def ask(self, layer: Layer, names: Sequence[str]) -> Flow:
-        """Return what a layer has of names; FAILED where it is skipped."""
+        """Return a layer's entries among ``names``; FAILED if the layer is skipped."""
         if layer.is_local:
             head = self.state.local_head
             found = layer.read_many([f"{head}{name}" for name in names])
@@ -166,9 +166,9 @@ class Coordination:
         return {name[len(head) :]: entry for name, entry in found.items()}
 
     def write(self, layer: Layer, operation: str, what: Any, *arguments: Any) -> Flow:
-        """Write to a layer; what it misses ends its epoch.
+        """Write to a layer; a missed write ends the layer's epoch.
 
-        ``what``: a name, names, or entries by their names.
+        ``what``: a name, names, or entries by name.
         """
         is_usable = yield from self._is_usable(layer)
         head = self.state.heads.get(layer.alias, "")
@@ -183,7 +183,8 @@ class Coordination:
         """Write to a layer, in an epoch."""
         answer = yield Call(layer, operation, self.limit_seconds, with_head(head, what), *arguments)
         if answer is REFUSED and operation != "add" and not (yield from self._is_doomed(layer)):
-            # What is there is older than what should be. Where not even this works, it is out.
+            # The layer still has the older entries. If they cannot be deleted either, the layer is
+            # out.
             names = [f"{head}{name}" for name in names_in(what)]
             for removal in ("write_tombstones", "delete_many"):
                 removed = yield Call(layer, removal, self.limit_seconds, names)
@@ -191,7 +192,7 @@ class Coordination:
                     break
             if removed is FAILED or removed is REFUSED:
                 answer = FAILED
-        if layer.is_transactional and not are_all_sealed(what):
+        if layer.is_transactional and not are_all_envelopes(what):
             yield Call(layer, "note_own", self.limit_seconds, names_in(with_head(head, what)))
         if answer is FAILED:
             yield from self._note_missed(layer)
@@ -200,25 +201,25 @@ class Coordination:
         return answer
 
     def _is_doomed(self, layer: Layer) -> Flow:
-        """Tell whether a layer is in a transaction, with which the write would be undone."""
+        """Return whether a layer is in a transaction whose rollback would undo the write."""
         return layer.is_transactional and (
             (yield Call(layer, "waits_for_commit", self.limit_seconds)) is True
         )
 
     def ask_plainly(self, layer: Layer, operation: str, *arguments: Any) -> Flow:
-        """Ask a layer about what is no entry of this cache."""
+        """Call an operation that does not concern a single entry of this cache."""
         if not (yield from self._is_usable(layer)):
             return FAILED
         return (yield Call(layer, operation, self.limit_seconds, *arguments))
 
     def deciders(self) -> Iterator[Layer]:
-        """Yield the shared layers that may decide, the most durable first."""
+        """Yield the usable shared layers, the most durable first: the first one decides."""
         for layer in reversed(self.shared):
             if not layer.breaker.is_open:
                 yield layer
 
     def _is_usable(self, layer: Layer) -> Flow:
-        """Tell whether a layer is to be asked; try one that was down, when it is time."""
+        """Return whether to call a layer; try one that was down if a probe is due."""
         if not layer.breaker.is_open:
             return True
         if not layer.breaker.takes_probe():
@@ -228,9 +229,9 @@ class Coordination:
     # Epochs
 
     def coordinate(self, *, raised: bool = False) -> Flow:
-        """Read all records, take the highest epochs, and write them where they are not known.
+        """Read all records of epochs, take the highest epochs, and write them where they differ.
 
-        ``raised``: this process has just begun new ones.
+        ``raised``: this process has just begun new epochs.
         """
         name = record_name(self.state.alias)
         records, older = yield from self._read_each_record()
@@ -250,11 +251,11 @@ class Coordination:
             self.state.drop_everything(self.locals)
         self.state.take_epochs(coordinated)
         if raised or is_new:
-            # Who has not heard of it would go on reading where nobody writes any more.
+            # Else processes would go on reading epochs to which nobody writes any more.
             yield from self.publish(None)
 
     def _read_each_record(self) -> Flow:
-        """Return the record of each layer that can be reached, and those that may be older ones."""
+        """Return the record of each reachable layer, and the layers whose record may be older."""
         name = record_name(self.state.alias)
         records: dict[str, Mapping[str, int]] = {}
         older: set[str] = set()
@@ -270,7 +271,7 @@ class Coordination:
         return records, older
 
     def _check_for_restart(self, layer: Layer, record: Mapping[str, int]) -> Flow:
-        """Begin a new epoch where the server is another one: it may have come with old values."""
+        """Begin a new epoch after a restart of the server, which may have restored old values."""
         server = yield Call(layer, "server_id", self.limit_seconds)
         if server is None or server is FAILED or server is REFUSED:
             return
@@ -284,18 +285,19 @@ class Coordination:
     def _coordinated(
         self, records: Mapping[str, Mapping[str, int]], older: Container[str], *, raised: bool
     ) -> dict[str, int]:
-        """Return the epochs that count from now on.
+        """Return the current epochs.
 
-        ``older``: layers that a transaction sees as they were when it began. That their record is
-        behind means nothing.
+        ``older``: layers in a transaction, which reads the record as of its beginning. A lower
+        epoch there means nothing.
         """
         known = self.state.epochs
         found = merged(record for alias, record in records.items() if alias not in older)
         best = merged([*records.values(), known])
         for layer in self.shared:
             epoch = best.get(layer.alias, 0)
-            # Somebody has written an older record over a later one: who has it may have used it.
-            # Where there is none, the server has lost or evicted it, and what is known goes on.
+            # An older record has overwritten a newer one; some process may have used the older
+            # epoch. If the record is missing, the server has lost or evicted it, and the known
+            # epoch goes on.
             recorded = abs(found.get(layer.alias, 0))
             is_behind = not raised and 0 < recorded < abs(known.get(layer.alias, 0))
             is_back = epoch < 0 and layer.alias in records
@@ -304,7 +306,7 @@ class Coordination:
         return best
 
     def _found(self, records: Mapping[str, Mapping[str, int]], coordinated: dict[str, int]) -> Flow:
-        """Begin the first record of all; of several processes that do, one decides."""
+        """Write the first record; if several processes do so at once, one of them wins."""
         name = record_name(self.state.alias)
         layer = next(one for one in reversed(self.shared) if one.alias in records)
         is_added = yield Call(
@@ -319,19 +321,19 @@ class Coordination:
         return {alias: others.get(alias, epoch) for alias, epoch in coordinated.items()}
 
     def _begin_alone(self) -> None:
-        """Have epochs while no layer can be reached, to compare with when one is back."""
+        """Begin epochs while no layer is reachable, to compare with a layer's record later."""
         if not self.state.epochs:
             self.raise_epochs(self.shared)
 
     def raise_epochs(self, layers: Sequence[Layer]) -> None:
-        """Begin new epochs in this process; agree() tells the others."""
+        """Begin new epochs in this process; coordinate() publishes them."""
         epochs = dict(self.state.epochs)
         for layer in layers:
             epochs[layer.alias] = later_than(epochs.get(layer.alias, 0))
         self.state.take_epochs(epochs)
 
     def _note_missed(self, layer: Layer) -> Flow:
-        """After a write that a layer has missed: nobody is to read what it has."""
+        """After a missed write: mark the layer as out, so that nobody reads its older entries."""
         yield from self._read_records()
         epoch = self.state.epochs.get(layer.alias, 0)
         if epoch >= 0:
@@ -340,7 +342,7 @@ class Coordination:
             yield from self.publish(None)
 
     def _read_records(self) -> Flow:
-        """Take what the other processes have recorded."""
+        """Take the epochs that other processes have recorded."""
         name = record_name(self.state.alias)
         found = [self.state.epochs]
         for layer in self.shared:
@@ -351,7 +353,7 @@ class Coordination:
         self.state.take_epochs(merged(found))
 
     def _write_records(self, out: Layer) -> Flow:
-        """Record in every layer that can be reached that one is out, and have others look."""
+        """Write the record to the other reachable layers: it says that ``out`` is out."""
         entries = {record_name(self.state.alias): LayerEntry(dict(self.state.epochs), NEVER)}
         for layer in self.shared:
             if layer is not out and not layer.breaker.is_open:
@@ -367,7 +369,7 @@ class Coordination:
         layer.breaker.close()
         yield from self.coordinate()
         is_unchanged = abs(self.state.epochs.get(layer.alias, 0)) == abs(before)
-        # Where nobody else could record what was missed, this layer itself knows of nothing.
+        # If no other layer could record the missed writes, no record tells of them.
         if is_unchanged and (layer.shuffles_keys or len(self.shared) == 1):
             self.raise_epochs([layer])
             yield from self.coordinate(raised=True)
@@ -375,7 +377,7 @@ class Coordination:
 
 
 def with_head(head: str, what: Any) -> Any:
-    """Return a name, names or entries as a layer has them."""
+    """Return a name, names or entries with the names that a layer has for them."""
     if isinstance(what, str):
         return f"{head}{what}"
     if isinstance(what, Mapping):
@@ -383,11 +385,11 @@ def with_head(head: str, what: Any) -> Any:
     return [f"{head}{name}" for name in what]
 
 
-def are_all_sealed(what: Any) -> bool:
-    """Tell whether all that is written are entries of which the log says whether they hold."""
+def are_all_envelopes(what: Any) -> bool:
+    """Return whether all written entries have dependencies: the log can invalidate them."""
     return isinstance(what, Mapping) and all(is_envelope(entry.value) for entry in what.values())
 
 
 def names_in(what: Any) -> Sequence[str]:
-    """Return the names in what is written."""
+    """Return the names in an argument of write()."""
     return [what] if isinstance(what, str) else list(what)

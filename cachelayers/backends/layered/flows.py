@@ -1,7 +1,7 @@
-"""What a LayeredCache does, as flows of calls: reads downward, fills upward, writes from below.
+"""The operations of a LayeredCache as flows: reads go down, fills up, writes from the bottom up.
 
-Entries are named as the LayeredCache names them; each flow keeps the epochs that it began with, so
-that what it writes late is written to where nobody looks any more.
+``cache`` runs them. Each flow keeps the epochs with which it began, so that a late write goes to an
+epoch that nobody reads any more.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Flows(Coordination):
     """The operations of one LayeredCache object."""
 
     def read(self, names: Sequence[str]) -> Flow:
-        """Return the live entries among names, from the first layer that has each; count them."""
+        """Return live entries, each from the first layer that has it; count the hits."""
         found = yield from self.look_up(names, is_counted=True)
         self.state.cell.misses += len(names) - len(found)
         return found
@@ -66,18 +66,18 @@ class Flows(Coordination):
         return found
 
     def read_shared(self, names: Sequence[str]) -> Flow:
-        """Return the live entries from below the memory of this process."""
+        """Return the live entries from below this process's memory."""
         self.state.drop(self.locals, names)
         return (yield from self.look_up(names))
 
     def count_lookup(self, layer: Layer, found: int, asked: int) -> None:
-        """Count how many of the names that a layer was asked for it has had."""
+        """Count the hits of a layer among the names it was asked for."""
         cell = cell_of(self.state.alias, layer.alias)
         cell.hits += found
         cell.misses += asked - found
 
     def count_sets(self, layer: Layer | None, number: int) -> None:
-        """Count values that a layer has taken, or the cache as a whole."""
+        """Count values stored by a layer, or by the cache as a whole."""
         cell = self.state.cell if layer is None else cell_of(self.state.alias, layer.alias)
         cell.sets += number
 
@@ -89,10 +89,10 @@ class Flows(Coordination):
         began: float,
         live: Entries,
     ) -> Flow:
-        """Put what a layer has into those above it, unless it may be older than what was there.
+        """Fill the layers above with a layer's entries, unless they may be older than a write.
 
-        A transaction that has written nothing sees what others see or saw: the time since which it
-        may not have seen their writes counts, not that of this read.
+        A transaction that has written nothing may read an older state: the time since which it may
+        miss writes counts, not the time of this read.
         """
         since = began
         if layer.is_transactional:
@@ -111,7 +111,7 @@ class Flows(Coordination):
             yield from self._fill(lacking, heads, since, live)
 
     def _has_uncommitted_events(self) -> Flow:
-        """Tell whether events of this transaction are not heard by others yet."""
+        """Return whether this transaction has events that are not committed yet."""
         return self.bus.is_transactional and (
             (yield Call(self.bus, "has_written", self.limit_seconds)) is True
         )
@@ -123,21 +123,21 @@ class Flows(Coordination):
         since: float,
         entries: Entries,
     ) -> Flow:
-        """Put entries into the layers above that lack them, for the time they still have."""
+        """Fill layers that lack entries, for the entries' remaining time."""
         for layer, names in reversed(lacking):
             share = {name: entries[name] for name in names if name in entries}
             if layer.is_local:
-                entry = {name: share[name] for name in without_leases(share)}
-                self.state.store_unless_written([layer], since, entry)
-                self.count_sets(layer, len(entry))
+                share = {name: share[name] for name in without_leases(share)}
+                self.state.store_unless_written([layer], since, share)
+                self.count_sets(layer, len(share))
             elif share and (head := heads.get(layer.alias)):
-                # Not in an epoch that has begun since: what was read is older than that.
+                # Not in a newer epoch: the entries were read before it.
                 answer = yield from self.write_under(head, layer, "fill", share)
                 if answer is not FAILED and answer is not REFUSED:
                     self.count_sets(layer, len(share))
 
     def set(self, entries: Entries) -> Flow:
-        """Write entries, from the bottom up; return the names that no layer has taken."""
+        """Write entries, the lowest layer first; return the names that no layer has stored."""
         yield from self.poll()
         since = time.monotonic()
         names = list(entries)
@@ -149,7 +149,7 @@ class Flows(Coordination):
             written = without_numbers(entries) if has_decider else entries
             try:
                 answer = yield from self.write(layer, "write_many", written, event)
-            except Exception:  # what this layer cannot serialise, and those below it could
+            except Exception:  # this layer cannot serialise it, but those below could
                 if layer is not self.shared[-1]:
                     yield from self.delete(names)
                 raise
@@ -160,7 +160,8 @@ class Flows(Coordination):
             if answer is REFUSED:
                 refused_by.append(layer)
             if answer and layer is not self.shared[-1] and isinstance(answer, list):
-                # What it does not take is below: nobody is to fill in what was there before.
+                # The lower layer has it: the tombstone keeps older entries from being filled in
+                # here.
                 yield from self.write(layer, "write_tombstones", answer)
         if not is_published and not self._need_no_bus(entries):
             yield from self.publish(without_leases(names))
@@ -168,35 +169,35 @@ class Flows(Coordination):
         if not survives_rollback and (yield from self._is_undecided(names, refused_by)):
             self.state.drop(self.locals, names)
         else:
-            entry = {name: entries[name] for name in without_leases(names)}
-            self.state.replace(self.locals, since, entry)
+            local = {name: entries[name] for name in without_leases(names)}
+            self.state.replace(self.locals, since, local)
             for layer in self.locals:
-                self.count_sets(layer, len(entry))
+                self.count_sets(layer, len(local))
         refused = refused if self.shared else set()
         self.count_sets(None, len(names) - len(refused))
         return [name for name in names if name in refused]
 
     def _survive_rollback(self, entries: Entries) -> bool:
-        """Tell whether entries are as good after a rollback: the log says whether they hold.
+        """Return whether entries stay valid after a rollback: the log can invalidate them.
 
-        They were made of what was committed, where the unit has written nothing.
+        They were made of committed data if the unit of work has written nothing.
         """
         unit = current_unit()
-        are_sealed = all(is_envelope(entry.value) for entry in entries.values())
-        return are_sealed and unit is not None and not unit.is_dirty()
+        are_envelopes = all(is_envelope(entry.value) for entry in entries.values())
+        return are_envelopes and unit is not None and not unit.is_dirty()
 
     def _need_no_bus(self, entries: Entries) -> bool:
-        """Tell whether an event would cost a write that nobody needs: tags are checked anyway."""
+        """Return whether an event would be a needless write: each hit checks the tags anyway."""
         return self.bus.costs_a_write and all(is_envelope(one.value) for one in entries.values())
 
     def delete(self, names: Sequence[str]) -> Flow:
-        """Delete, from the bottom up; return whether any was there, as far as it is known."""
+        """Delete, the lowest layer first; return whether any entry was known to exist."""
         yield from self.poll()
         refused_by: list[Layer] = []
         is_published = found = False
         for layer in reversed(self.shared):
             event = self.event_for(layer, names)
-            # Nobody fills the lowest layer, so there nothing needs to stand in the place.
+            # Nothing fills the lowest layer, so it needs no tombstone.
             operation = "delete_many" if layer is self.shared[-1] else "write_tombstones"
             answer = yield from self.write(layer, operation, names, event)
             found = found or answer is True
@@ -209,10 +210,11 @@ class Flows(Coordination):
         return self.state.drop(self.locals, names) or found
 
     def _is_undecided(self, names: Sequence[str], refused_by: Sequence[Layer] = ()) -> Flow:
-        """Tell whether a write may be undone; when it is not, it is told once more.
+        """Return whether a write may be rolled back; if so, publish it again after the commit.
 
-        Others who heard of it before the commit have read the old value again. What layers have
-        refused within the transaction, a read-only one say, is older than the write: it goes then.
+        Processes that got the event before the commit have read the old value again. A layer that
+        refused the write within the transaction, such as a read-only one, still has the older
+        entry: it is deleted then.
         """
         for layer in self.shared:
             if layer.is_transactional and (
@@ -224,7 +226,7 @@ class Flows(Coordination):
         return (yield from self.waits_for_commit())
 
     def add(self, name: str, entry: LayerEntry) -> Flow:
-        """Write where no layer has a live entry; decided by one layer."""
+        """Write if no layer has a live entry; one layer decides."""
         yield from self.poll()
         if not self.shared:
             return self._add_locally(name, entry)
@@ -236,7 +238,7 @@ class Flows(Coordination):
                 decider, "add", name, entry, self.event_for(decider, [name])
             )
             if is_added is REFUSED:
-                return False  # it is there, and may be asked by others
+                return False  # the layer has an entry, which others may read
             if is_added is FAILED:
                 continue
             if is_added:
@@ -253,22 +255,23 @@ class Flows(Coordination):
         return self._change_locally(lambda layer, own: layer.add(own, bounded), name)
 
     def increment(self, name: str, delta: Any) -> Flow:
-        """Add to a number; decided by one layer. None: there is none."""
+        """Add to a number; one layer decides. None: there is no such entry."""
         return (yield from self._decide(name, "increment", delta))
 
     def touch(self, name: str, expires: float) -> Flow:
-        """Give an entry another expiry; decided by one layer. Return whether there is one."""
+        """Give an entry another expiry; one layer decides. Return whether there is one."""
         return bool((yield from self._decide(name, "touch", expires)))
 
     def clear(self) -> Flow:
-        """Begin all layers anew, and delete this cache's entries where they can be found.
+        """Begin new epochs in all layers, and delete this cache's entries in searchable ones.
 
-        Return the shared layers where that could be tried, by their aliases.
+        Return for each shared layer's alias whether it was reachable.
         """
         reached: dict[str, bool] = {}
         yield from self.poll()
         self.raise_epochs(self.shared)
-        yield from self.coordinate(raised=True)  # before it takes its time: nobody writes in vain
+        # before the slow part, so that nobody writes entries in vain
+        yield from self.coordinate(raised=True)
         for layer in reversed(self.shared):
             answer = yield from self.ask_plainly(layer, "clear_names", own_names(self.state.alias))
             reached[layer.alias] = answer is not FAILED and answer is not REFUSED
@@ -277,7 +280,7 @@ class Flows(Coordination):
         return reached
 
     def clear_prefix(self, prefix: str) -> Flow:
-        """Delete the entries whose name begins so, from the bottom up; return as clear() does."""
+        """Delete the entries whose name begins with ``prefix``; return as clear() does."""
         yield from self.poll()
         reached: dict[str, bool] = {}
         for layer in reversed(self.shared):
@@ -291,7 +294,7 @@ class Flows(Coordination):
         return reached
 
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:
-        """Change an entry in the layer that decides."""
+        """Change an entry in the deciding layer."""
         yield from self.poll()
         for decider in self.deciders():
             answer = yield from self._change_at(decider, name, operation, argument)
@@ -310,10 +313,10 @@ class Flows(Coordination):
         )
 
     def _change_at(self, decider: Layer, name: str, operation: str, argument: Any) -> Flow:
-        """Change an entry; one that only another layer has, is brought to the one that decides."""
+        """Change an entry; if only another layer has it, copy it to the deciding layer first."""
         event = self.event_for(decider, [name])
         is_lowest = decider is self.shared[-1]
-        # Elsewhere a detour may stand there, around the layer below, which is out.
+        # Another layer may have a tombstone, because the layer below it is out.
         if not is_lowest and (yield from self._read_from([decider], name)) is None:
             return None
         answer = yield from self.write(decider, operation, name, argument, event)
@@ -329,7 +332,7 @@ class Flows(Coordination):
         return (yield from self.write(decider, operation, name, argument, event))
 
     def _read_from(self, layers: Sequence[Layer], name: str) -> Flow:
-        """Return the live entry of the first of some layers that has one."""
+        """Return the live entry of the first layer that has one."""
         for layer in layers:
             answer = yield from self.ask(layer, [name])
             if answer is FAILED:
@@ -342,7 +345,7 @@ class Flows(Coordination):
     def _settle(
         self, decider: Layer, names: Sequence[str], refused_by: Sequence[Layer] = ()
     ) -> Flow:
-        """After one layer has decided: have the others look there, and tell the processes."""
+        """After a decision: write tombstones to the other layers, and publish the change."""
         for layer in refused_by:
             yield from self.write(layer, "delete_many", names)
         is_published = self.event_for(decider, names) is not None
@@ -356,7 +359,7 @@ class Flows(Coordination):
         self.state.drop(self.locals, names)
 
     def _change_locally(self, change: Callable[[Layer, str], Any], name: str) -> Any:
-        """Decide in the memory of this process, where no shared layer can."""
+        """Decide in this process's memory, if no shared layer can."""
         if not self.locals:
             return None
         own = f"{self.state.local_head}{name}"
@@ -366,9 +369,9 @@ class Flows(Coordination):
         return answer
 
     def event_for(self, layer: Layer, names: Sequence[str]) -> bytes | None:
-        """Return the event to be written together with a write, where that can be one step.
+        """Return the event to write in the same step as the entry, if the layer can do so.
 
-        Only with the last one: who hears of it earlier would read the old value again.
+        Only with the last write: a process that gets it earlier would read the old value again.
         """
         carries = getattr(layer, "carries_events", False) and layer is self.shared[0]
         names = without_leases(names)
@@ -376,9 +379,9 @@ class Flows(Coordination):
 
 
 def without_numbers(entries: Entries) -> Entries:
-    """Return the entries for a layer above the one that counts: there it is asked for numbers.
+    """Return the entries for a layer above the deciding one, with tombstones for numbers.
 
-    Else a number that is set while it is counted would be the older one here.
+    Else a number that is set while it is incremented would be outdated here.
     """
     numbers = {
         name: TOMBSTONE for name, entry in entries.items() if type(entry.value) in (int, float)
@@ -387,5 +390,5 @@ def without_numbers(entries: Entries) -> Entries:
 
 
 def without_leases(names: Iterable[str]) -> list[str]:
-    """Return the names that may be in the memory of a process."""
+    """Return the names that a process may have in memory."""
     return [name for name in names if not name.endswith(LEASE_SUFFIX)]

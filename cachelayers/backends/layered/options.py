@@ -1,4 +1,7 @@
-"""Read and check the settings of a LayeredCache. Called by the cache and by the system checks."""
+"""The settings of a LayeredCache and their validation.
+
+Called by the cache and by the system checks.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ class LayeredOptions:
 
     LAYERS: Sequence[str] = ()  # aliases of CACHES, the fastest first
     BUS: str | None = None  # an alias of a Redis, "log", or None
-    # The longest that a value stays in the memory of a process before it is fetched again: 5
-    # seconds without a bus, and 60 with one, which bounds what a process does that was killed
-    # between its write and its message.
+    # The longest time that a value stays in a process's memory before it is read again: 5 seconds
+    # without a bus, and 60 with one, for a process that was killed between its write and its event.
     MEMORY_TIMEOUT: float | None = None
-    TIME_LIMIT: float = 0.5  # seconds that a layer may take; also of clients without limits
+    # seconds for one call of a layer; also sets it on clients without limits
+    TIME_LIMIT: float = 0.5
 
     @property
     def memory_seconds(self) -> float:
@@ -41,9 +44,9 @@ class LayeredOptions:
 def find_problems(
     where: str, backend: type, location: str, params: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the settings of the cache called ``where`` in messages.
+    """Yield the errors in the settings of one cache. ``where`` names the cache in messages.
 
-    ``backend``: the class of LayeredCache, which may not be its own layer.
+    ``backend``: the class of LayeredCache, which must not be its own layer.
     """
     if location:
         shown = without_password(str(location))
@@ -61,7 +64,7 @@ def find_problems(
 
 
 def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Problem]:
-    """Yield what is wrong with LAYERS."""
+    """Yield the errors in LAYERS."""
     label = f"{where} OPTIONS LAYERS"
     if isinstance(layers, str) or not isinstance(layers, Sequence):
         yield Problem(
@@ -102,7 +105,7 @@ def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Prob
 
 
 def contains(alias: str, where: str, backend: type, visited: frozenset[str] = frozenset()) -> bool:
-    """Tell whether a cache is the one called ``where``, or has it among its layers."""
+    """Return whether a cache is the one called ``where``, or has it among its layers."""
     if f"CACHES[{alias!r}]" == where:
         return True
     if alias in visited or alias not in settings.CACHES or not is_layered(alias, backend):
@@ -117,13 +120,12 @@ def contains(alias: str, where: str, backend: type, visited: frozenset[str] = fr
 
 
 def is_layered(alias: str, backend: type) -> bool:
-    """Tell whether a cache is a LayeredCache."""
     found = backend_of(settings.CACHES[alias])
     return found is not None and issubclass(found, backend)
 
 
 def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
-    """Yield what is wrong with BUS."""
+    """Yield the errors in BUS."""
     if bus is None or bus == LOG_AS_BUS:
         return
     label = f"{where} OPTIONS BUS is {bus!r}"
@@ -151,10 +153,10 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
 
 
 def unmet_demand(name: str, value: Any) -> str | None:
-    """Return what the option asks for, where ``value`` does not meet it."""
+    """Return the requirement of an option that ``value`` does not meet, or None."""
     if name == "MEMORY_TIMEOUT" and value is None:
         return None
     if name in {"MEMORY_TIMEOUT", "TIME_LIMIT"}:
         met = is_number(value) and value > 0
         return None if met else "Give a number of seconds above 0."
-    return None  # LAYERS and BUS have rules of their own
+    return None  # LAYERS and BUS are validated above

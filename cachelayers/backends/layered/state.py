@@ -1,6 +1,7 @@
-"""What all objects of one LayeredCache in a process share: epochs, position, recent writes.
+"""The state of one LayeredCache in a process, shared by its objects: epochs, recent writes.
 
-Django makes a cache object for each thread; what is known of the others' writes outlives it.
+Django makes a cache object for each thread; ``coordination`` and ``flows`` keep in this state what
+they know of other processes' writes.
 """
 
 from __future__ import annotations
@@ -27,14 +28,10 @@ class Recent:
     """Times of writes, by name. Not thread-safe by itself: see State."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self._written: dict[str, float] = {}
-        self._unknown_before = float(
-            "-inf"
-        )  # of what was written before, it is not known what it was
+        self._unknown_before = float("-inf")  # writes before this time are no longer listed by name
 
     def note(self, names: Iterable[str]) -> None:
-        """Note a write of names."""
         now = time.monotonic()
         for name in names:
             self._written[name] = now
@@ -42,31 +39,30 @@ class Recent:
             self.note_everything()
 
     def note_everything(self) -> None:
-        """Note a write of all names."""
         self._unknown_before = time.monotonic()
         self._written = {}
 
     def was_written(self, name: str, since: float) -> bool:
-        """Tell whether a name was written at a time or after it."""
+        """Return whether a name was, or may have been, written at ``since`` or later."""
         return self._unknown_before >= since or self._written.get(name, float("-inf")) >= since
 
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
-# By layer: the epoch; below zero: the layer is out, as of the epoch without the sign.
+# By layer: the epoch; negative: the layer is out since that epoch.
 Record = Mapping[str, int]
 
 
 def later_than(epoch: int) -> int:
-    """Return a new epoch: the time, unless the clock is behind.
+    """Return a new epoch: the current time, or one more if the clock is behind.
 
-    Not a counter: where every record is lost, an epoch that was in use must not come again.
+    Not a counter: if every record is lost, no former epoch may be used again.
     """
     return max(time.time_ns() // 1_000, abs(epoch) + 1)
 
 
 def merged(records: Iterable[Record]) -> dict[str, int]:
-    """Return the highest epoch of each layer; of equals the one that says it is out."""
+    """Return the highest epoch of each layer; of equal ones, the one that says it is out."""
     best: dict[str, int] = {}
     for record in records:
         for alias, epoch in record.items():
@@ -77,7 +73,7 @@ def merged(records: Iterable[Record]) -> dict[str, int]:
 
 
 def record_of(value: Any) -> Record:
-    """Return what a layer has stored as the record, or an empty one."""
+    """Return a layer's stored record, or an empty one."""
     if not isinstance(value, dict):
         return {}
     return {
@@ -88,7 +84,7 @@ def record_of(value: Any) -> Record:
 
 
 def head_of(cache: str, epoch: int) -> str:
-    """Return what names begin with in an epoch of a layer of the LayeredCache ``cache``."""
+    """Return the beginning of names in an epoch of a layer of the LayeredCache ``cache``."""
     digits = ""
     while epoch:
         epoch, digit = divmod(epoch, 36)
@@ -97,73 +93,72 @@ def head_of(cache: str, epoch: int) -> str:
 
 
 def record_name(cache: str) -> str:
-    """Return the name of the record; no entry's name is like it."""
+    """Return the name of the record; no entry has such a name."""
     return f"{own_names(cache)}epochs"
 
 
 def own_names(cache: str) -> str:
-    """Return what all names of a LayeredCache begin with, and nobody else's: printable."""
+    """Return the printable beginning of all names of a LayeredCache, which no other cache uses."""
     return f"~{quote(cache, safe='')}:"
 
 
-POLL_SECONDS = 0.1  # between two looks at the bus, where there is no unit of work
-EPOCH_SECONDS = 1.0  # between two looks at the record of epochs
+POLL_SECONDS = 0.1  # between two polls of the bus, outside units of work
+EPOCH_SECONDS = 1.0  # between two reads of the record of epochs
 MOST_UNPUBLISHED = 1_000
-TURN_SECONDS = 2.0  # that a thread waits for another one's look
-DEGRADED_SECONDS = 1.0  # the longest that memory keeps a value while the bus is out
+TURN_SECONDS = 2.0  # that a thread waits for another one's poll
+DEGRADED_SECONDS = 1.0  # the longest time that memory keeps a value while the bus is down
 
 
 class State:
     """One LayeredCache of this process."""
 
     def __init__(self, alias: str, options: LayeredOptions) -> None:
-        """Know nothing of the others yet."""
         self.alias = alias
         self.options = options
         self.cell = cell_of(alias)
         self.bus: Bus | StreamPosition = make_bus(options.BUS, alias, options.LAYERS)
         self.epochs: Record = {}
         self.heads: Mapping[str, str] = {}  # by layer; a layer that is out has none
-        self.polled_at = float("-inf")  # of time.monotonic(); when the last look at the bus began
-        self.compared_at = float("-inf")  # the record of epochs
-        self.is_bus_readable = True  # whether the bus could be read the last time
-        # Names that could not be told to the others; None: more than can be remembered.
+        self.polled_at = float("-inf")  # of time.monotonic(); when the last poll of the bus began
+        self.compared_at = float("-inf")  # when the record of epochs was last read
+        self.is_bus_readable = True  # at the last poll
+        # Names that could not be published; None: more than can be stored.
         self.unpublished: set[str] | None = set()
         self.local_head = next_local_head()
-        self.has_shared = True  # layers, from where a value can be fetched again
-        self.servers: dict[str, str] = {}  # by layer: which server it was the last time
+        self.has_shared = True  # layers, from which a value can be read again
+        self.servers: dict[str, str] = {}  # by layer: the server's id at the last check
         self._forks = fork_count()
         self._recent = Recent()
         self._lock = ForkSafeLock()
-        self.poll_lock = ForkSafeLock()  # of the thread that looks
+        self.poll_lock = ForkSafeLock()  # of the polling thread
 
     def needs_poll(self, began: float) -> bool:
-        """Tell whether a unit of work that began then is to look at the bus first."""
+        """Return whether a unit of work that began at ``began`` must poll the bus first."""
         return began > self.polled_at
 
     def is_polling_here(self) -> bool:
-        """Tell whether this thread is in the middle of a look: a receiver may use the cache."""
+        """Return whether this thread is polling: a signal receiver may use the cache."""
         return self.poll_lock.is_held_here()
 
     def is_forked(self) -> bool:
-        """Tell once whether this is a child of the process that was last asked."""
+        """Return, once after a fork, whether this is a forked child."""
         before, self._forks = self._forks, fork_count()
         return before != self._forks
 
     def take_epochs(self, epochs: Mapping[str, int]) -> None:
-        """Use these epochs from now on. Flows that are under way keep those they began with."""
+        """Use these epochs from now on. Running flows keep those with which they began."""
         with self._lock:
             self.epochs = epochs = merged([self.epochs, epochs])
             self.heads = {
                 layer: head_of(self.alias, epoch) for layer, epoch in epochs.items() if epoch > 0
             }
 
-    # The memory of this process
+    # This process's memory
 
     def store_unless_written(
         self, locals_: Sequence[Layer], since: float, entries: Mapping[str, LayerEntry]
     ) -> None:
-        """Put what was read from shared layers into memory, but nothing that was written since."""
+        """Store entries from shared layers in memory, unless they were written since."""
         if not locals_ or not entries:
             return
         with self._lock:
@@ -178,9 +173,10 @@ class State:
     def replace(
         self, locals_: Sequence[Layer], since: float, entries: Mapping[str, LayerEntry]
     ) -> None:
-        """Put what was written to shared layers into memory.
+        """Store entries that were written to shared layers in memory.
 
-        What somebody else has written meanwhile goes: who was the last, only the layers know.
+        An entry that another thread has written meanwhile is dropped: only the layers know which
+        write was last.
         """
         with self._lock:
             contested = [name for name in entries if self._recent.was_written(name, since)]
@@ -194,7 +190,7 @@ class State:
                 layer.delete_many([f"{self.local_head}{name}" for name in contested])
 
     def drop(self, locals_: Sequence[Layer], names: Iterable[str]) -> bool:
-        """Take names out of memory; return whether any was there."""
+        """Delete names from memory; return whether any entry existed."""
         names = list(names)
         found = False
         with self._lock:
@@ -204,7 +200,7 @@ class State:
         return found
 
     def drop_everything(self, locals_: Sequence[Layer]) -> None:
-        """Empty the memory of this cache's entries."""
+        """Delete this cache's entries from memory."""
         with self._lock:
             self._recent.note_everything()
             old = self.local_head
@@ -213,7 +209,7 @@ class State:
                 layer.clear_names(old)
 
     def note_unpublished(self, names: Sequence[str] | None) -> None:
-        """Remember what the others have not been told."""
+        """Remember names that could not be published."""
         with self._lock:
             if self.unpublished is not None:
                 known = self.unpublished
@@ -222,15 +218,15 @@ class State:
                     self.unpublished = None
 
     def take_unpublished(self) -> Sequence[str] | None:
-        """Return what is still to be told, and forget it."""
+        """Return the unpublished names, and forget them."""
         with self._lock:
             unpublished, self.unpublished = self.unpublished, set()
             return None if unpublished is None else list(unpublished)
 
     def bounded(self, entry: LayerEntry) -> LayerEntry:
-        """Return the entry as memory keeps it.
+        """Return the entry as memory stores it.
 
-        A recalled value needs no bound: its tags are checked each time.
+        A recalled value needs no bound: its tags are checked on each hit.
         """
         if is_envelope(entry.value) or not self.has_shared:
             return entry
@@ -241,7 +237,7 @@ class State:
 
 
 def write_or_drop(layer: Layer, entries: Mapping[str, LayerEntry]) -> None:
-    """Write to memory; what it cannot keep, and a shared layer can, is not to be the older one."""
+    """Write to memory; if a value has no pickle, only delete the older entry."""
     try:
         layer.write_many(entries)
     except (TypeError, ValueError, AttributeError, RecursionError, pickle.PicklingError):
@@ -252,9 +248,9 @@ _local_numbers = itertools.count(1)
 
 
 def next_local_head() -> str:
-    """Return what names begin with in memory, until that is emptied: nobody else's do.
+    """Return a new and unique beginning of names in memory, used until memory is emptied.
 
-    Short: each read makes a name, and hashes it.
+    Short: each read builds a name and hashes it.
     """
     return f"~{next(_local_numbers)}:"
 
@@ -264,7 +260,7 @@ _states_lock = ForkSafeLock()
 
 
 def state_of(alias: str, key_prefix: str, options: LayeredOptions) -> State:
-    """Return the state of a LayeredCache, made when first asked for."""
+    """Return the state of a LayeredCache, which all its objects in this process share."""
     known = alias, key_prefix, options
     with _states_lock:
         if known not in _states:

@@ -1,4 +1,7 @@
-"""MemoryCache: Django's cache contract, told as operations on this process's memory."""
+"""MemoryCache: Django's cache API as operations on this process's memory.
+
+The entries are in ``store``; hits read its records directly.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,14 @@ from cachelayers.backends.base import (
     is_whole,
     unmet_bound_demand,
 )
-from cachelayers.backends.memory.store import MOST_READS, Content, Frozen, MemoryStore, freeze, thaw
+from cachelayers.backends.memory.store import (
+    MOST_READS,
+    FrozenValue,
+    MemoryEntry,
+    MemoryStore,
+    freeze,
+    thaw,
+)
 from cachelayers.backends.unreadable import decoded, report_unreadable
 from cachelayers.entries import LEASE_SUFFIX
 from cachelayers.utils.captures import note_plain_get, running_captures
@@ -32,18 +42,18 @@ from cachelayers.utils.locks import ForkSafeLock
 class MemoryOptions:
     """The OPTIONS of a MemoryCache, with their defaults."""
 
-    MAX_BYTES: int = 64 * 2**20  # of each process: keys, values and what Python adds
+    MAX_BYTES: int = 64 * 2**20  # of each process: keys, values and Python's overhead
     MAX_ENTRIES: int | None = None
 
 
 def find_problems(where: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the settings of the cache called ``where`` in messages."""
+    """Yield the errors in the settings of one cache. ``where`` names the cache in messages."""
     known = MemoryOptions.__dataclass_fields__
     yield from find_common_problems(where, params, known, unmet_demand)
 
 
 def unmet_demand(name: str, value: Any) -> str | None:
-    """Return what the option asks for, where ``value`` does not meet it."""
+    """Return the requirement of an option that ``value`` does not meet, or None."""
     if name == "MAX_BYTES":
         met = is_whole(value) and value > 0
         return None if met else "Give a whole number above 0: memory has to have a bound."
@@ -55,21 +65,20 @@ NEVER: Final = math.inf
 
 
 class MemoryCache(ConfiguredCache):
-    """A cache in this process's memory, bounded in bytes; gone with the process.
+    """A cache in this process's memory, bounded in bytes; it ends with the process.
 
-    Caches with the same LOCATION share their entries, and the smallest of their bounds counts;
-    without one, each alias has its own.
+    Caches with the same LOCATION share their entries and the smallest of their bounds. Without a
+    LOCATION, each alias has its own.
     """
 
     layer_class = "cachelayers.backends.layered.layers.memory.MemoryLayer"
 
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield what is wrong with the settings of the cache called ``where`` in messages."""
         return find_problems(where, params)
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
-        """Take the store of this location, and its dictionary: a read goes there directly."""
+        """Set the store of this location, and its dictionary, which reads use directly."""
         self.store = store_of(location, self.alias, MemoryOptions(**options))
         self._records = self.store.records
         self._cell = cell_of(self.alias)
@@ -77,17 +86,16 @@ class MemoryCache(ConfiguredCache):
     # Reading
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Return the value of a live entry, or ``default``."""
         if running_captures:
             note_plain_get(self.alias)
-        # Not in functions of their own: a call takes as long as all of this.
+        # Inlined: a function call takes as long as all of this.
         if self._has_plain_keys and self.key_func is default_key_func:
             version = self.version if version is None else version
             record = self._records.get(f"{self.key_prefix}:{version}:{key!s}")
         else:
             record = self._records.get(self._made_key(key, version))
-        if record is not None and (content := record.content) is not None:
-            value, is_pickled, expires = content
+        if record is not None and (entry := record.entry) is not None:
+            value, is_pickled, expires = entry
             if expires > time.time():
                 if record.reads < MOST_READS:
                     record.reads += 1
@@ -99,17 +107,17 @@ class MemoryCache(ConfiguredCache):
                 except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
                     report_unreadable(self.alias, error)
                     self._cell.hits -= 1
-        self._made_key(key, version)  # what is wrong with a key is said where nothing was found
+        self._made_key(key, version)  # invalid keys are only reported for misses
         self._cell.misses += 1
         return default
 
     def get_shared(self, key: str) -> Any:
-        """Return the value of a live entry, or None; not counted, as a second look need not be."""
-        content = self.store.live(self._made_key(key, None), time.time())
-        return None if content is None else decoded(self.alias, thaw, content)
+        """Return the value of a live entry, or None; not counted in the statistics."""
+        entry = self.store.live(self._made_key(key, None), time.time())
+        return None if entry is None else decoded(self.alias, thaw, entry)
 
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of the live entries among ``keys``; not counted either."""
+        """Return the values of the live entries among ``keys``; not counted in the statistics."""
         values = ((key, self.get_shared(key)) for key in keys)
         return {key: value for key, value in values if value is not None}
 
@@ -119,7 +127,6 @@ class MemoryCache(ConfiguredCache):
         return {key: value for key, value in values if value is not MISS}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
-        """Tell whether there is a live entry."""
         return self.store.live(self._made_key(key, version), time.time()) is not None
 
     # Writing
@@ -131,7 +138,7 @@ class MemoryCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
-        """Store a value; raise what pickle raises for one that has no pickle."""
+        """Store a value. Raises pickle's errors for one that has no pickle."""
         name = self._made_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if expires:
@@ -163,7 +170,7 @@ class MemoryCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> bool:
-        """Store a value where there is no live entry; return whether it was stored."""
+        """Store a value if there is no live entry; return whether it was stored."""
         name = self._made_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if not expires:
@@ -187,7 +194,6 @@ class MemoryCache(ConfiguredCache):
         return self.store.delete([self._made_key(key, version)], time.time()) == 1
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        """Delete several entries."""
         self.store.delete([self._made_key(key, version) for key in keys], 0)
 
     def clear(self) -> None:
@@ -195,14 +201,14 @@ class MemoryCache(ConfiguredCache):
         self.store.clear()
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Add to a number, atomically, and return the sum; the expiry stays.
+        """Add to a number atomically and return the sum; the expiry stays.
 
-        Raises ValueError where there is no live entry, and TypeError where it is no number.
+        Raises ValueError if there is no live entry, and TypeError if its value is not a number.
         """
 
-        def add_up(content: Content) -> tuple[Frozen, float] | None:
-            found = decoded(self.alias, lambda: [thaw(content)])
-            return None if found is None else (freeze(found[0] + delta), content[2])
+        def add_up(entry: MemoryEntry) -> tuple[FrozenValue, float] | None:
+            found = decoded(self.alias, lambda: [thaw(entry)])
+            return None if found is None else (freeze(found[0] + delta), entry[2])
 
         frozen = self.store.change(self._made_key(key, version), time.time(), add_up)
         if frozen is None:
@@ -211,7 +217,7 @@ class MemoryCache(ConfiguredCache):
         return pickle.loads(total) if is_pickled else total  # type: ignore[no-any-return] # noqa: S301
 
     def close(self, **kwargs: Any) -> None:
-        """Keep everything: it belongs to the process, not to the request that ends."""
+        """Do nothing: the entries belong to the process, not to the request that ends."""
 
     async def _perform(
         self,
@@ -219,11 +225,11 @@ class MemoryCache(ConfiguredCache):
         *arguments: Parameters.args,
         **keywords: Parameters.kwargs,
     ) -> Answer:
-        """Do it here: it blocks nobody, and a thread would take longer than it does."""
+        """Run here: it does not block, and a thread would take longer."""
         return method(*arguments, **keywords)
 
     def _expiry(self, timeout: Any) -> float:
-        """Return when an entry written now expires, as time.time() has it; 0: it is not stored."""
+        """Return the expiry of a new entry, as of time.time(); 0: it is not stored."""
         seconds = self._seconds(timeout)
         if seconds is None:
             return NEVER
@@ -235,9 +241,9 @@ _stores_lock = ForkSafeLock()
 
 
 def store_of(location: str, alias: str, options: MemoryOptions) -> MemoryStore:
-    """Return the store of a location, or where there is none, of an alias with these options.
+    """Return the store of a location, or of an alias without one; make it on first use.
 
-    It is made when first asked for. Evictions are counted for the alias that asked first.
+    Evictions are counted for the alias that made it.
     """
     known = (location, None) if location else (alias, options)
     with _stores_lock:

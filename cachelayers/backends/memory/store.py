@@ -1,11 +1,11 @@
-"""Entries in this process's memory, bounded by S3-FIFO. Used by the memory cache.
+"""Entries in this process's memory, bounded by S3-FIFO. Used by MemoryCache.
 
-Yang, Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023:
-new entries pass a small queue, and only those that were read there more than once come into the
-main one. What is read once, as by a scan, is gone soon and displaces nothing. A ghost queue
-remembers the keys that have just left the small one: who comes back goes to the main queue.
+Yang, Zhang, Qiu, Yue and Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023: a
+new entry enters a small queue, and moves to the main queue if it is read there more than once. So a
+scan, which reads each entry once, displaces nothing. A ghost queue remembers the keys that have
+just left the small queue: such a key goes to the main queue at once.
 
-A read takes no lock and moves nothing: it raises a counter, and a lost count does no harm.
+A read takes no lock and moves nothing: it raises a counter, and a lost increment does no harm.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from django.utils.safestring import SafeString
 from cachelayers.entries import pack_as_tuples
 from cachelayers.utils.counters import Cell
 
-# Exact types: an instance of a subclass may carry what can be changed.
+# Exact types: an instance of a subclass may have mutable attributes.
 IMMUTABLE = frozenset(
     {
         *(type(None), bool, int, float, complex, str, bytes, SafeString),
         *(decimal.Decimal, uuid.UUID, dt.date, dt.time, dt.timedelta),
     }
 )
-MOST_ITEMS = 1_000  # of tuples that are looked through; a larger one is cheaper to pickle
+MOST_ITEMS = 1_000  # in a tuple that is checked for immutability; a larger one is cheaper to pickle
 
 
-# A value as it is kept, whether that is its pickle, and how many bytes of memory it takes. A plain
-# tuple: a named one takes longer to make than a small value to store.
-Frozen = tuple[Any, bool, int]
-Content = tuple[Any, bool, float]  # value, whether it is pickled, when it expires by time.time()
+# A value in its stored form, whether that is its pickle, and its size in bytes. A plain tuple:
+# making a named one takes longer than storing a small value.
+FrozenValue = tuple[Any, bool, int]
+MemoryEntry = tuple[Any, bool, float]  # value, whether it is pickled, expiry by time.time()
 
 
-def freeze(value: Any) -> Frozen:
-    """Return the value as it is to be kept; raise what pickle raises for what has no pickle."""
+def freeze(value: Any) -> FrozenValue:
+    """Return the stored form of a value; raise pickle's errors for one that has no pickle."""
     if type(value) in IMMUTABLE:
         return value, False, getsizeof(value)
     if type(value) is list:
@@ -59,14 +59,14 @@ def freeze(value: Any) -> Frozen:
     return data, True, getsizeof(data)
 
 
-def thaw(content: Content) -> Any:
-    """Return what a reader gets of a stored value; raise whatever unpickling raises."""
-    value, is_pickled, _ = content
+def thaw(entry: MemoryEntry) -> Any:
+    """Return the value of a stored form; raise any error of unpickling."""
+    value, is_pickled, _ = entry
     return pickle.loads(value) if is_pickled else value  # noqa: S301 - our own memory
 
 
 def size_of_immutable(value: Any, items_left: list[int]) -> int | None:
-    """Return the bytes of a value that nobody can change, or None for what somebody can."""
+    """Return the size of an immutable value in bytes; None: it is mutable."""
     if type(value) in IMMUTABLE:
         return getsizeof(value)
     if type(value) is not tuple:
@@ -83,62 +83,59 @@ def size_of_immutable(value: Any, items_left: list[int]) -> int | None:
     return total
 
 
-SMALL_PART: Final = 0.1  # of the bounds, for the queue of the new ones
-MOST_READS: Final = 3  # that are counted
+SMALL_PART: Final = 0.1  # of the bounds, for the small queue
+MOST_READS: Final = 3  # the largest count
 READS_TO_STAY: Final = 2
-MOST_DEAD: Final = 1_000  # records in the queues whose entry was deleted, beyond the live ones
-# Of a record, its tuple, its name's text object, its places in the dictionary and the queue.
+MOST_DELETED: Final = 1_000  # deleted records in the queues, beyond the number of live ones
+# A record, its tuple, its name's string object, its slots in the dictionary and the queue.
 RECORD_BYTES: Final = 300
 
 T = TypeVar("T")
-Change = Callable[[Content], tuple[Frozen, float] | None]
+Change = Callable[[MemoryEntry], tuple[FrozenValue, float] | None]
 
 
 class Record:
-    """One entry, as the queues have it; readers see one tuple, so never half of a change."""
+    """One entry in the queues. Readers get one tuple, so never a half-made change."""
 
-    __slots__ = ("bytes", "content", "is_in_main", "name", "reads")
+    __slots__ = ("bytes", "entry", "is_in_main", "name", "reads")
 
-    def __init__(self, name: str, content: Content, size: int, in_main: bool):
+    def __init__(self, name: str, entry: MemoryEntry, size: int, in_main: bool):
         """``in_main``: in the main queue, not in the small one."""
         self.name = name
-        self.content: Content | None = content  # None: deleted
+        self.entry: MemoryEntry | None = entry  # None: deleted
         self.bytes = size
         self.reads = 0
         self.is_in_main = in_main
 
 
 class Queue:
-    """Records in the order of their arrival, with what the live ones take."""
+    """Records in the order of their arrival, and the bytes and number of the live ones."""
 
     def __init__(self) -> None:
-        """Begin empty."""
         self.records: deque[Record] = deque()
         self.bytes = 0
         self.entries = 0
 
     def append(self, record: Record) -> None:
-        """Put a record at the end."""
         self.records.append(record)
         self.bytes += record.bytes
         self.entries += 1
 
-    def forget(self, record: Record) -> None:
-        """No longer count a record, which may stay in the order for a while."""
+    def discount(self, record: Record) -> None:
+        """Stop counting a record, which may stay in the order for a while."""
         self.bytes -= record.bytes
         self.entries -= 1
 
 
 class Ghosts:
-    """The hashes of keys that left the small queue lately: as many as there are entries."""
+    """The hashes of keys that left the small queue last: as many as there are entries."""
 
     def __init__(self) -> None:
-        """Begin without any."""
         self._order: deque[int] = deque()
         self._members: set[int] = set()
 
     def add(self, name: str, most: int) -> None:
-        """Remember a key; forget the oldest beyond so many."""
+        """Add a key; remove the oldest ones beyond ``most``."""
         number = hash(name)
         if number not in self._members:
             self._members.add(number)
@@ -147,7 +144,6 @@ class Ghosts:
             self._members.discard(self._order.popleft())
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether a key has left lately."""
         return hash(name) in self._members
 
 
@@ -155,30 +151,30 @@ class MemoryStore:
     """All entries under one name in this process. Thread-safe; readers use ``records``."""
 
     def __init__(self, max_bytes: int, max_entries: int | None, cell: Cell | None = None) -> None:
-        """Begin empty. ``cell``: where evictions are counted."""
+        """``cell``: counts evictions."""
         self._cell = Cell() if cell is None else cell
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self._bounds: dict[str, tuple[int, int | None]] = {}
-        self.records: dict[str, Record] = {}  # never replaced: readers hold on to it
+        self.records: dict[str, Record] = {}  # never replaced: readers keep a reference to it
         self.evictions = 0
         self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
-        self._dead = 0
-        # One that its thread may take again: a signal handler comes in the middle of a change. What
-        # it wants to change is done when that is over.
+        self._deleted = 0
+        # Reentrant: a signal handler may run in the middle of a change. The change that it asks for
+        # is made after that one.
         self.lock = threading.RLock()
         self._is_changing = False
-        self._later: deque[Callable[[], Any]] = deque()
-        # Not while records and queues may differ: what such a handler raises ends a change there.
-        self._is_whole = True
+        self._postponed: deque[Callable[[], Any]] = deque()
+        # False while records and queues may differ: an exception of a signal handler ends the
+        # change there.
+        self._is_consistent = True
         _stores.add(self)
 
     @property
     def bytes(self) -> int:
-        """Return what all entries take."""
         return self._small.bytes + self._main.bytes
 
     def bound(self, alias: str, max_bytes: int, max_entries: int | None) -> None:
-        """Take the bounds of one of the caches that share this store: the smallest count."""
+        """Set the bounds of one of the caches that share this store: the smallest ones apply."""
         with self.lock:
             self._bounds[alias] = max_bytes, max_entries
             entries = [one for _, one in self._bounds.values() if one is not None]
@@ -186,30 +182,30 @@ class MemoryStore:
             self.max_entries = min(entries, default=None)
         self._change(self._evict, None)
 
-    def put(self, name: str, frozen: Frozen, expires: float) -> bool:
-        """Store a value; return whether it has its place: it may be larger than the store."""
+    def put(self, name: str, frozen: FrozenValue, expires: float) -> bool:
+        """Store a value; return False if it is larger than the store."""
         with self.lock:
             if self._is_changing:
-                self._later.append(partial(self._put, name, frozen, expires))
+                self._postponed.append(partial(self._put, name, frozen, expires))
                 return True
             self._is_changing = True
             try:
-                if self._later or not self._is_whole:
+                if self._postponed or not self._is_consistent:
                     self._catch_up()
                 return self._put(name, frozen, expires)
             finally:
                 try:
-                    if self._later:
+                    if self._postponed:
                         self._catch_up()
                 finally:
                     self._is_changing = False
 
-    def put_many(self, items: Mapping[str, Frozen], expires: float) -> list[str]:
+    def put_many(self, items: Mapping[str, FrozenValue], expires: float) -> list[str]:
         """Store values; return the names of those that are larger than the store."""
         return self._change(lambda: self._put_many(items, expires), [])
 
-    def add(self, name: str, frozen: Frozen, expires: float, now: float) -> bool:
-        """Store a value where there is no live entry."""
+    def add(self, name: str, frozen: FrozenValue, expires: float, now: float) -> bool:
+        """Store a value if there is no live entry."""
         return self._change(
             lambda: self.live(name, now) is None and self._put(name, frozen, expires), False
         )
@@ -219,15 +215,14 @@ class MemoryStore:
         name: str,
         now: float,
         change: Change,
-    ) -> Frozen | None:
-        """Replace a live entry by what ``change`` makes of it, as one step.
+    ) -> FrozenValue | None:
+        """Replace the content of a live entry by ``change(content)``, atomically.
 
-        None: there is none, or none of which ``change`` could make anything.
+        None: there is no live entry, or ``change`` returned None.
         """
         return self._change(lambda: self._replace(name, now, change), None)
 
     def touch(self, name: str, expires: float, now: float) -> bool:
-        """Give a live entry another expiry."""
         return self._change(lambda: self._touch(name, expires, now), False)
 
     def delete(self, names: Iterable[str], now: float) -> int:
@@ -236,69 +231,68 @@ class MemoryStore:
         return self._change(lambda: self._delete(names, now), 0)
 
     def clear(self) -> None:
-        """Delete everything."""
         self._change(self._clear, None)
 
-    def read(self, name: str, now: float) -> Content | None:
-        """Return the content of a live entry, which thereby was read once more."""
+    def read(self, name: str, now: float) -> MemoryEntry | None:
+        """Return the content of a live entry, and count the read."""
         record = self.records.get(name)
-        if record is None or (content := record.content) is None or content[2] <= now:
+        if record is None or (entry := record.entry) is None or entry[2] <= now:
             return None
         if record.reads < MOST_READS:
             record.reads += 1
-        return content
+        return entry
 
-    def live(self, name: str, now: float) -> Content | None:
+    def live(self, name: str, now: float) -> MemoryEntry | None:
         """Return the content of an entry that has not expired."""
         record = self.records.get(name)
-        content = None if record is None else record.content
-        return content if content is not None and content[2] > now else None
+        entry = None if record is None else record.entry
+        return entry if entry is not None and entry[2] > now else None
 
-    def _change(self, work: Callable[[], T], otherwise: T) -> T:
-        """Change entries, alone; ``otherwise``: what is said of a change that is done later."""
+    def _change(self, work: Callable[[], T], if_postponed: T) -> T:
+        """Make a change alone; return ``if_postponed`` if it is postponed."""
         with self.lock:
             if self._is_changing:
-                self._later.append(work)
-                return otherwise
+                self._postponed.append(work)
+                return if_postponed
             self._is_changing = True
             try:
-                if self._later or not self._is_whole:
+                if self._postponed or not self._is_consistent:
                     self._catch_up()
                 return work()
             finally:
                 try:
-                    if self._later:
+                    if self._postponed:
                         self._catch_up()
-                finally:  # without a call, before which such an exception could come
+                finally:  # without a call, before which such an exception could be raised
                     self._is_changing = False
 
     def _catch_up(self) -> None:
-        """Queue anew what an interrupted change has left, and do what was wanted meanwhile."""
-        if not self._is_whole:
+        """Rebuild the queues after an interrupted change, and make the postponed changes."""
+        if not self._is_consistent:
             self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
-            self._dead = 0
+            self._deleted = 0
             for record in self.records.values():
                 self._queue_of(record).append(record)
-            self._is_whole = True
-        while self._later:
-            self._later.popleft()()
+            self._is_consistent = True
+        while self._postponed:
+            self._postponed.popleft()()
 
-    def _put_many(self, items: Mapping[str, Frozen], expires: float) -> list[str]:
+    def _put_many(self, items: Mapping[str, FrozenValue], expires: float) -> list[str]:
         return [name for name, frozen in items.items() if not self._put(name, frozen, expires)]
 
-    def _replace(self, name: str, now: float, change: Change) -> Frozen | None:
-        content = self.live(name, now)
-        changed = None if content is None else change(content)
+    def _replace(self, name: str, now: float, change: Change) -> FrozenValue | None:
+        entry = self.live(name, now)
+        changed = None if entry is None else change(entry)
         if changed is None:
             return None
         self._put(name, *changed)
         return changed[0]
 
     def _touch(self, name: str, expires: float, now: float) -> bool:
-        content = self.live(name, now)
-        if content is None:
+        entry = self.live(name, now)
+        if entry is None:
             return False
-        self.records[name].content = (content[0], content[1], expires)
+        self.records[name].entry = (entry[0], entry[1], expires)
         return True
 
     def _delete(self, names: Iterable[str], now: float) -> int:
@@ -309,33 +303,33 @@ class MemoryStore:
         return found
 
     def _clear(self) -> None:
-        self._is_whole = False
+        self._is_consistent = False
         self.records.clear()
         self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
-        self._dead = 0
-        self._is_whole = True
+        self._deleted = 0
+        self._is_consistent = True
 
-    def _put(self, name: str, frozen: Frozen, expires: float) -> bool:
+    def _put(self, name: str, frozen: FrozenValue, expires: float) -> bool:
         value, is_pickled, size = frozen
         size += len(name) + RECORD_BYTES
         if size > self.max_bytes:
-            self._remove(name)  # what is there is older
+            self._remove(name)  # the existing entry is older
             return False
-        self._is_whole = False
+        self._is_consistent = False
         record = self.records.get(name)
         if record is None:
             record = Record(name, (value, is_pickled, expires), size, name in self._ghosts)
             self.records[name] = record
             (self._main if record.is_in_main else self._small).append(record)
         else:
-            record.content = (value, is_pickled, expires)
+            record.entry = (value, is_pickled, expires)
             (self._main if record.is_in_main else self._small).bytes += size - record.bytes
             record.bytes = size
         if self._small.bytes + self._main.bytes > self.max_bytes or (
             self.max_entries is not None and len(self.records) > self.max_entries
         ):
             self._evict()
-        self._is_whole = True
+        self._is_consistent = True
         return True
 
     def _queue_of(self, record: Record) -> Queue:
@@ -344,23 +338,23 @@ class MemoryStore:
     def _remove(self, name: str) -> None:
         if name not in self.records:
             return
-        self._is_whole = False
+        self._is_consistent = False
         record = self.records.pop(name)
-        record.content = None
-        self._queue_of(record).forget(record)
-        self._dead += 1
-        if self._dead > MOST_DEAD + len(self.records):
-            self._drop_dead()
-        self._is_whole = True
+        record.entry = None
+        self._queue_of(record).discount(record)
+        self._deleted += 1
+        if self._deleted > MOST_DELETED + len(self.records):
+            self._drop_deleted()
+        self._is_consistent = True
 
-    def _drop_dead(self) -> None:
+    def _drop_deleted(self) -> None:
         for queue in (self._small, self._main):
-            queue.records = deque(one for one in queue.records if one.content is not None)
-        self._dead = 0
+            queue.records = deque(one for one in queue.records if one.entry is not None)
+        self._deleted = 0
 
     def _evict(self) -> None:
-        """Make room, until the store is within its bounds."""
-        self._is_whole = False
+        """Evict until the store is within its bounds."""
+        self._is_consistent = False
         now = time.time()
         while (over := self.bytes > self.max_bytes) or (
             self.max_entries is not None and len(self.records) > self.max_entries
@@ -373,36 +367,36 @@ class MemoryStore:
                 self._evict_from_small(now)
             else:
                 self._evict_from_main(now)
-        self._is_whole = True
+        self._is_consistent = True
 
     def _evict_from_small(self, now: float) -> None:
-        """Move the oldest to the main queue if it was read, else let it go."""
+        """Move the oldest record to the main queue if it was read, else evict it."""
         record = self._small.records.popleft()
-        if record.content is None:
-            self._dead -= 1
-        elif record.reads >= READS_TO_STAY and record.content[2] > now:
-            self._small.forget(record)
+        if record.entry is None:
+            self._deleted -= 1
+        elif record.reads >= READS_TO_STAY and record.entry[2] > now:
+            self._small.discount(record)
             record.reads, record.is_in_main = 0, True
             self._main.append(record)
         else:
-            self._let_go(record)
+            self._evict_record(record)
             self._ghosts.add(record.name, len(self.records))
 
     def _evict_from_main(self, now: float) -> None:
-        """Let the oldest go, unless it was read since it last came by."""
+        """Evict the oldest record, unless it was read since it was last at the front."""
         record = self._main.records.popleft()
-        if record.content is None:
-            self._dead -= 1
-        elif record.reads and record.content[2] > now:
+        if record.entry is None:
+            self._deleted -= 1
+        elif record.reads and record.entry[2] > now:
             record.reads -= 1
             self._main.records.append(record)
         else:
-            self._let_go(record)
+            self._evict_record(record)
 
-    def _let_go(self, record: Record) -> None:
+    def _evict_record(self, record: Record) -> None:
         del self.records[record.name]
-        self._queue_of(record).forget(record)
-        record.content = None
+        self._queue_of(record).discount(record)
+        record.entry = None
         self.evictions += 1
         self._cell.evictions += 1
 
@@ -412,16 +406,16 @@ _held_for_fork: list[MemoryStore] = []
 
 
 def hold_stores_before_fork() -> None:
-    """Wait until no other thread is in the middle of a change, which a child would inherit."""
+    """Wait for running changes of other threads, which a child would inherit half-made."""
     for store in list(_stores):
         store.lock.acquire()
         _held_for_fork.append(store)
 
 
 def release_stores_after_fork() -> None:
-    """Let the parent's threads and the child's only one go on.
+    """Let the parent's threads and the child's only thread go on.
 
-    The forking thread holds all these locks, and it is the one that goes on in the child too.
+    The forking thread holds all the locks, and runs on in both processes.
     """
     while _held_for_fork:
         _held_for_fork.pop().lock.release()

@@ -1,4 +1,4 @@
-"""The kinds of layers: what a LayeredCache asks of each of its caches."""
+"""The kinds of layers, and how a LayeredCache makes one from an alias of CACHES."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
     params = dict(settings.CACHES[alias])
     backend = backend_of(params)
     if backend is None:
-        # As Django's handler does, which raises for the backend that cannot be imported.
+        # As Django's handler, which raises for a backend that cannot be imported.
         raise LookupError(f"CACHES[{alias!r}] has no BACKEND that can be imported.")
     params.pop("BACKEND")
     location = params.pop("LOCATION", "")
@@ -35,7 +35,7 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
 
 
 def is_local_alias(alias: Any) -> bool:
-    """Tell whether a cache of CACHES keeps its entries in the memory of the process."""
+    """Return whether an alias of CACHES stores its entries in the process's memory."""
     backend = backend_of(settings.CACHES.get(alias, {})) if isinstance(alias, str) else None
     return backend is not None and bool(layer_class_of(backend).is_local)
 

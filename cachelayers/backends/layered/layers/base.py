@@ -1,4 +1,7 @@
-"""What every layer can do, in names and entries. Errors pass through; LayeredCache handles them."""
+"""Layer, the interface of every layer: operations on names and entries.
+
+LayeredCache calls it, and handles the errors that it lets through.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +15,39 @@ from cachelayers.backends.layered.circuit_breaker import breaker_of
 
 
 class LayerEntry(NamedTuple):
-    """A value and when it expires: seconds since 1970, or ``math.inf``."""
+    """A value and its expiry: seconds since 1970, or ``math.inf``."""
 
     value: Any
     expires: float
 
     def is_live(self) -> bool:
-        """Tell whether it has not expired, by this machine's clock."""
+        """Return whether it has not expired, by this host's clock."""
         return self.expires > time.time()
 
 
 NEVER: Final = math.inf
-# In the place of an entry that was deleted, counted or touched in a layer below: nothing is here,
-# look further down, and do not fill this place from there. It keeps a reader who has read the
-# layer below a moment too early from putting an old value over the change.
+# Replaces an entry that was deleted, counted or touched in a lower layer: look further down, and do
+# not fill from there. It stops a reader that has read the lower layer too early from writing an old
+# value over the change.
 TOMBSTONE: Final = LayerEntry(None, -math.inf)
 TOMBSTONE_SECONDS: Final = 10.0
-FILL_SECONDS: Final = 4.0  # a reader who took longer fills nothing: its detour may be over
+FILL_SECONDS: Final = 4.0  # a reader that took longer fills nothing: its tombstone may have expired
 
-# What the names of keys begin with that are too long or too odd to be names themselves.
+# The beginning of the names of keys that are too long, or not printable.
 DIGEST_MARK: Final = "#"
 
-Stored = tuple[Any, ...] | list[Any]  # what a layer's serializer is given: lists, because of JSON
+Stored = tuple[Any, ...] | list[Any]  # the input of a layer's serializer: lists, because of JSON
 
 
 def wrap(entry: LayerEntry) -> Stored:
-    """Return what is put into a layer that cannot tell for how long an entry still lives."""
+    """Return the form for a layer that cannot tell an entry's remaining time."""
     if entry is TOMBSTONE:
         return ()
     return (entry.value, None if entry.expires == NEVER else entry.expires)
 
 
 def unwrap(stored: Any) -> LayerEntry | None:
-    """Return the entry; None for what no LayeredCache has stored."""
+    """Return the entry; None for a value that no LayeredCache has stored."""
     if type(stored) not in (tuple, list):
         return None
     if not stored:
@@ -58,10 +61,10 @@ def unwrap(stored: Any) -> LayerEntry | None:
 
 
 def native_seconds(entry: LayerEntry) -> float | None:
-    """Return for how long a layer is asked to keep an entry; None: for ever.
+    """Return the time to live that is passed to a layer; None: no expiry.
 
-    A little longer than the entry lives: the expiry in it decides, and until a detour would be over
-    nobody puts an older value into its place.
+    A little longer than the entry lives: the expiry inside it counts, and no older value may be
+    filled in before a tombstone would have expired.
     """
     if entry.expires == NEVER:
         return None
@@ -75,17 +78,17 @@ Errors = Sequence[type[BaseException] | str]
 
 
 class Layer(ABC):
-    """One cache of the stack. Names are made by the LayeredCache: short, printable, its own."""
+    """One cache of the stack. Names come from the LayeredCache: short, printable, unique to it."""
 
     is_local = False  # of this process only
-    can_be_searched = True  # for names that begin alike
-    is_transactional = False  # may be part of a transaction of the caller's
-    # Whether an outage may have changed where keys live, so that old values come back with it.
+    can_be_searched = True  # for a common beginning of names
+    is_transactional = False  # may be part of the caller's transaction
+    # Whether an outage may move keys to other servers, which then return old values.
     shuffles_keys = False
-    # What a cache of this kind raises that is down, full, slow or cut off: classes, or the dotted
-    # paths of those of a library that not every site has.
+    # What a cache of this kind raises when it is down, full, slow or disconnected: classes, or
+    # dotted paths for those of a library that not every site has.
     cache_errors: ClassVar[Errors] = ()
-    # Those among them by which a server that works says that it does not want what it was given.
+    # Those among them that a reachable server raises when it rejects a command.
     refusals: ClassVar[Errors] = ()
 
     @classmethod
@@ -106,7 +109,7 @@ class Layer(ABC):
 
     @classmethod
     def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Return settings in which the client of a server gives up in time; what is set stays."""
+        """Return settings with time limits for the client of a server; limits that are set stay."""
         return {**params, "OPTIONS": dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str) -> None:
@@ -116,95 +119,93 @@ class Layer(ABC):
 
     @abstractmethod
     def read_many(self, names: Sequence[str]) -> Mapping[str, LayerEntry]:
-        """Return what is there, in one call; it may be expired, or a detour."""
+        """Return the entries among ``names``, expired ones and tombstones too, in one call."""
 
     @abstractmethod
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
-        """Write over whatever is there, in one call; return the names of what it does not take."""
+        """Write entries in one call; return the names of those that were not stored."""
 
     @abstractmethod
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
-        """Delete; return whether any of them was there, as far as that can be told."""
+        """Delete; return whether any entry is known to have existed."""
 
     @abstractmethod
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is no live entry, as one step."""
+        """Write if there is no live entry, atomically."""
 
     @abstractmethod
     def clear_names(self, head: str) -> None:
-        """Delete every entry whose name begins so, as far as they can be found."""
+        """Delete every entry whose name begins with ``head``, if the layer can be searched."""
 
     def fill(self, entries: Mapping[str, LayerEntry]) -> None:
-        """Write each entry whose place is empty; a detour is not."""
+        """Write each entry whose name has no entry and no tombstone."""
         for name, entry in entries.items():
             self.add_to_empty(name, entry)
 
     def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
-        """Write where there is nothing at all, as one step."""
+        """Write if there is neither an entry nor a tombstone, atomically."""
         return self.add(name, entry)
 
     def write_tombstones(self, names: Sequence[str], event: bytes | None = None) -> None:
-        """Put a detour in the place of each, in one call."""
+        """Replace entries by tombstones, in one call."""
         self.write_many(dict.fromkeys(names, TOMBSTONE), event)
 
     @abstractmethod
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
-        """Add to a live number, as one step, and return the sum; None: there is none."""
+        """Add to a live number atomically and return the sum; None: there is no such entry."""
 
     @abstractmethod
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
-        """Give a live entry another expiry, as one step; return whether there was one."""
+        """Give a live entry another expiry, atomically; return whether there was one."""
 
     def server_id(self) -> str | None:
-        """Return what changes when the server begins anew, where it can tell."""
+        """Return an id that changes when the server restarts; None: unknown."""
         return None
 
     def view(self, names: Sequence[str]) -> tuple[float, Sequence[str]]:
-        """Return how old what is read now may be, and which names may be put into other layers.
+        """Return the age of current reads, and the names with which layers above may be filled.
 
-        A time of time.monotonic(): every write that ended before it is seen.
+        The age is a time of time.monotonic(): every write that ended before it is visible.
         """
         return time.monotonic(), names
 
     def note_own(self, names: Sequence[str]) -> None:  # noqa: B027 - most have no transactions
-        """Remember what was written within the caller's transaction."""
+        """Remember names that were written within the caller's transaction."""
 
     def waits_for_commit(self) -> bool:
-        """Tell whether what is read and written now is not what others see."""
+        """Return whether a transaction separates reads and writes from those of others."""
         return False
 
     def after_commit(self, callback: Callable[[], None]) -> None:  # noqa: B027 - most have none
-        """Call back when the caller's transaction is committed."""
+        """Call back after the caller's transaction has committed."""
 
     def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any] | None:
-        """Return an operation as something to await, or None where it needs a thread."""
+        """Return the operation as an awaitable, or None if it needs a thread."""
         return None
 
     def cut(self) -> None:  # noqa: B027 - most clients see to it themselves
-        """End connections on which an answer may be left, after a call that was interrupted."""
+        """Close connections that may have an unread answer after an interrupted call."""
 
     def close(self) -> None:  # noqa: B027 - most layers have nothing to close
-        """Give back what belongs to the request."""
+        """Close what belongs to the request."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what an operator wants to know and what is cheap to find out."""
+        """Return facts for operators that are cheap to find."""
         return {}
 
 
 class ChangingLayer(Layer):
-    """A layer that counts and touches by replacing what it has, as one step."""
+    """A layer that increments and touches by replacing entries atomically."""
 
     @abstractmethod
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
-        """Replace a live entry by what ``change`` makes of it, as one step; None: there is none."""
+        """Replace a live entry by ``change(entry)``, atomically; None: there is none."""
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
-        """Add to a number."""
         entry = self.change(name, lambda entry: entry._replace(value=entry.value + delta), event)
         return None if entry is None else entry.value
 
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
-        """Give an entry another expiry."""
         return self.change(name, lambda entry: entry._replace(expires=expires), event) is not None

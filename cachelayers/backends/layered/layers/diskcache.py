@@ -1,7 +1,7 @@
-"""A diskcache.DjangoCache as a layer: each operation is one transaction of the shard it is about.
+"""A diskcache.DjangoCache as a layer: each operation is a transaction of one of its shards.
 
-Its own methods say of a shard that is locked too long that nothing was there, or wait for ever. The
-shards raise an error instead.
+If a shard is locked, the methods of the cache report a miss or wait without a limit. The methods of
+the shard raise an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DiskcacheLayer(ChangingLayer):
 
     @classmethod
     def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Return settings in which nobody waits longer for a lock."""
+        """Return settings with a time limit for locks; one that is set stays."""
         return {"DATABASE_TIMEOUT": seconds, **super().with_time_limits(params, seconds)}
 
     def __init__(self, alias: str, make_cache: Callable[[], Any]) -> None:
@@ -148,7 +148,7 @@ class DiskcacheLayer(ChangingLayer):
             return unwrap(shard.get(key))
         except cache_errors():
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
+        except Exception as error:  # noqa: BLE001 - any error of a decoder is a miss
             report_unreadable(self.alias, error)
             return None
 

@@ -1,4 +1,7 @@
-"""A memcached as a layer, through pymemcache, whose compare-and-set decides what is counted."""
+"""memcached as a layer, through pymemcache; compare-and-set makes counting atomic.
+
+Made by ``make_layer`` for PyMemcacheCache.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,15 @@ from cachelayers.backends.layered.layers.base import (
 from cachelayers.backends.unreadable import decoded
 from cachelayers.utils.counters import counts
 
-CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
-LONGEST_RELATIVE = 30 * 24 * 60 * 60  # seconds; more is taken for a time since 1970
+CHANGE_SECONDS = 5.0  # of retries to replace an entry that others keep replacing
+# seconds; memcached reads a larger number as a time since 1970
+LONGEST_RELATIVE = 30 * 24 * 60 * 60
 LATEST = 2**31 - 1
 TOO_LARGE = "pymemcache.exceptions.MemcacheServerError"
 
 
 def too_large() -> type[BaseException]:
-    """Return what the client raises for a value over the server's limit."""
+    """Return the client's error for a value over the server's limit."""
     error: type[BaseException] = loaded(TOO_LARGE)  # this layer's cache has imported it
     return error
 
@@ -37,7 +41,7 @@ def too_large() -> type[BaseException]:
 class MemcachedLayer(ChangingLayer):
     """Entries in one memcached, or spread over several by their keys."""
 
-    shuffles_keys = True  # pymemcache gives the keys of a dead server to the others
+    shuffles_keys = True  # pymemcache moves the keys of a failed server to the others
 
     can_be_searched = False
     cache_errors = ("pymemcache.exceptions.MemcacheError",)
@@ -52,33 +56,32 @@ class MemcachedLayer(ChangingLayer):
         params: Mapping[str, Any],
         limit_seconds: float,
     ) -> Self:
-        """Return the layer, whose client takes bytes that it cannot decode for a miss."""
+        """Return the layer, for whose client undecodable bytes are a miss."""
         limited = cls.with_time_limits(params, limit_seconds)
         limited["OPTIONS"]["serde"] = ForgivingSerde(alias, serde_of(limited["OPTIONS"]))
         return cls(alias, cast(Any, backend)(location, limited))
 
     @classmethod
     def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Return settings in which the client gives up in time, and no server leaves the ring."""
+        """Return settings with time limits for the client; limits that are set stay."""
         given: dict[str, Any] = {
             "connect_timeout": seconds,
             "timeout": seconds,
             "no_delay": True,
-            # No server leaves the ring: processes would notice at different moments, and write
-            # the same key to different servers. The breaker spares callers the wait.
+            # Every server stays in the ring: processes would remove it at different moments, and
+            # write the same key to different servers. The circuit breaker spares callers the wait.
             "retry_attempts": 10**9,
             "retry_timeout": -1,
         }
         return {**params, "OPTIONS": given | dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str, cache: BaseCache) -> None:
-        """Use the client of the cache."""
         super().__init__(alias)
         self.cache = cache
         self._client: Any = cache._cache  # type: ignore[attr-defined]
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
-        """Return what is there, by one command for each server."""
+        """Return the entries, with one command for each server."""
         keys = {self.cache.make_key(name): name for name in names}
         found = self._client.get_many(list(keys))
         entries = {keys[key]: unwrap(stored) for key, stored in found.items()}
@@ -87,7 +90,7 @@ class MemcachedLayer(ChangingLayer):
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
-        """Write; those over the server's limit are left out and counted."""
+        """Write; values over the server's limit are skipped and counted."""
         refused = []
         for seconds, group in by_expiry(entries).items():
             wrapped = {self.cache.make_key(name): wrap(entry) for name, entry in group.items()}
@@ -98,7 +101,7 @@ class MemcachedLayer(ChangingLayer):
         return refused
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
-        """Delete; of several it is not known whether they were there."""
+        """Delete; for several names it is unknown whether there were entries."""
         keys = [self.cache.make_key(name) for name in names]
         if len(keys) == 1:
             return bool(self._client.delete(keys[0]))
@@ -106,7 +109,7 @@ class MemcachedLayer(ChangingLayer):
         return False
 
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is nothing, or what is over."""
+        """Write if there is no entry, or only an expired one or a tombstone."""
         if self.add_to_empty(name, entry):
             return True
         key = self.cache.make_key(name)
@@ -124,7 +127,7 @@ class MemcachedLayer(ChangingLayer):
         return False
 
     def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
-        """Write natively; what is too large is not written."""
+        """Write natively; a value too large is not written."""
         try:
             return bool(self._client.add(self.cache.make_key(name), wrap(entry), seconds_of(entry)))
         except too_large():
@@ -132,7 +135,7 @@ class MemcachedLayer(ChangingLayer):
             return False
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
-        """Read, and write if nobody has written in between; else again."""
+        """Read, and write if nobody has written in between; else retry."""
         key = self.cache.make_key(name)
         deadline = time.monotonic() + CHANGE_SECONDS
         while time.monotonic() < deadline:
@@ -146,19 +149,19 @@ class MemcachedLayer(ChangingLayer):
         raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
 
     def clear_names(self, head: str) -> None:
-        """Leave them: a memcached cannot be searched. Nobody reads them any more."""
+        """Do nothing: a memcached cannot be searched. The new epoch hides the entries."""
 
     def close(self) -> None:
         """Close the connections, as Django does at the end of a request."""
         self.cache.close()
 
     def _gets(self, key: str) -> tuple[Any, Any]:
-        """Return what is stored and the token of compare-and-set."""
+        """Return the stored value and its compare-and-set token."""
         stored, token = self._client.gets(key) or (None, None)
         return stored, token
 
     def _write_singly(self, entries: Mapping[str, LayerEntry], seconds: int) -> list[str]:
-        """Write what can be written, and delete what the others should have replaced."""
+        """Write what the server accepts; delete the entries that the rest should have replaced."""
         refused = []
         for name, entry in entries.items():
             key = self.cache.make_key(name)
@@ -172,30 +175,28 @@ class MemcachedLayer(ChangingLayer):
 
 
 class ForgivingSerde:
-    """What turns values into bytes and back, as pymemcache calls it; bad bytes are a miss."""
+    """A serializer as pymemcache calls it; unreadable bytes are a miss."""
 
     def __init__(self, alias: str, serde: Any) -> None:
-        """``serde``: the one that the cache would use."""
+        """``serde``: the cache's own serializer."""
         self._alias, self._serde = alias, serde
 
     def serialize(self, key: Any, value: Any) -> Any:
-        """Return the bytes and their flags."""
         return self._serde.serialize(key, value)
 
     def deserialize(self, key: Any, value: Any, flags: int) -> Any:
-        """Return the value, or None."""
         return decoded(self._alias, self._serde.deserialize, key, value, flags)
 
 
 def serde_of(options: Mapping[str, Any]) -> Any:
-    """Return what turns values into bytes for a PyMemcacheCache with these OPTIONS."""
+    """Return the serializer of a PyMemcacheCache with these OPTIONS."""
     from pymemcache.serde import pickle_serde
 
     return options.get("serde") or pickle_serde
 
 
 def by_expiry(entries: Mapping[str, LayerEntry]) -> dict[int, dict[str, LayerEntry]]:
-    """Group entries by the number that memcached is given for their expiry."""
+    """Group entries by the expiry that memcached gets for them."""
     groups: dict[int, dict[str, LayerEntry]] = {}
     for name, entry in entries.items():
         groups.setdefault(seconds_of(entry), {})[name] = entry

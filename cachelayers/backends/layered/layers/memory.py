@@ -1,4 +1,7 @@
-"""A MemoryCache as a layer: entries in this process, read without unpacking anything."""
+"""MemoryCache as a layer: entries in this process, read without unpickling immutable values.
+
+Made by ``make_layer``; LayeredCache reads the store's records directly where it can.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,11 @@ from typing import Any, Self, cast
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer, LayerEntry
 from cachelayers.backends.layered.layers.plain import perform_here
 from cachelayers.backends.memory.cache import MemoryCache
-from cachelayers.backends.memory.store import Content, Frozen, freeze, thaw
+from cachelayers.backends.memory.store import FrozenValue, MemoryEntry, freeze, thaw
 from cachelayers.backends.unreadable import decoded
 
 
 class MemoryLayer(ChangingLayer):
-    """The store of a MemoryCache."""
-
     is_local = True
 
     @classmethod
@@ -31,17 +32,16 @@ class MemoryLayer(ChangingLayer):
         return cls(alias, cast(type[MemoryCache], backend)(location, params, alias))
 
     def __init__(self, alias: str, cache: MemoryCache) -> None:
-        """Take the cache's store: names are as they are, for each read hashes them."""
+        """Names are plain strings, because each read hashes them."""
         super().__init__(alias)
         self.store = cache.store
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
-        """Return the live entries."""
         now = time.time()
         found = {}
         for name in names:
-            content = self.store.read(name, now)
-            entry = None if content is None else decoded(self.alias, layer_entry_of, content)
+            stored = self.store.read(name, now)
+            entry = None if stored is None else decoded(self.alias, layer_entry_of, stored)
             if entry is not None:
                 found[name] = entry
         return found
@@ -49,7 +49,7 @@ class MemoryLayer(ChangingLayer):
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
-        """Write; what is larger than the store is not taken."""
+        """Write; return the names of entries larger than the store."""
         return [
             name
             for name, entry in entries.items()
@@ -57,23 +57,21 @@ class MemoryLayer(ChangingLayer):
         ]
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
-        """Delete; return whether any was there."""
+        """Delete; return whether any entry existed."""
         return self.store.delete(names, time.time()) > 0
 
     def write_tombstones(self, names: Sequence[str], event: bytes | None = None) -> None:
-        """Delete: what keeps readers from filling in older values is a number (see Recent)."""
+        """Delete: Recent, not a tombstone, keeps readers from filling in older values."""
         self.delete_many(names)
 
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is no live entry."""
         return self.store.add(name, freeze(entry.value), entry.expires, time.time())
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
-        """Replace a live entry."""
         result: list[LayerEntry] = []
 
-        def replace(content: Content) -> tuple[Frozen, float] | None:
-            entry = decoded(self.alias, layer_entry_of, content)
+        def replace(stored: MemoryEntry) -> tuple[FrozenValue, float] | None:
+            entry = decoded(self.alias, layer_entry_of, stored)
             if entry is None:
                 return None
             result.append(change(entry))
@@ -83,15 +81,13 @@ class MemoryLayer(ChangingLayer):
         return result[-1] if result else None
 
     def clear_names(self, head: str) -> None:
-        """Delete every entry whose name begins so."""
         self.store.delete([name for name in list(self.store.records) if name.startswith(head)], 0)
 
     def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
-        """Do it here: a thread would take longer."""
+        """Run here: a thread would take longer."""
         return perform_here(getattr(self, operation), arguments)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the store holds."""
         return {
             "entries": len(self.store.records),
             "bytes": self.store.bytes,
@@ -99,6 +95,6 @@ class MemoryLayer(ChangingLayer):
         }
 
 
-def layer_entry_of(content: Content) -> LayerEntry:
-    """Return a stored value as it was given."""
-    return LayerEntry(thaw(content), content[2])
+def layer_entry_of(stored: MemoryEntry) -> LayerEntry:
+    """Return a stored value as a LayerEntry."""
+    return LayerEntry(thaw(stored), stored[2])

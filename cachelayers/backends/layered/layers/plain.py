@@ -1,7 +1,8 @@
-"""A layer over any Django cache, by nothing but Django's own methods.
+"""Any Django cache as a layer, through Django's own methods only.
 
-What Django's contract has no atomic operation for (``incr`` of an entry with an expiry, ``touch``)
-is a read and a write here, under a lock of the process.
+Made by ``make_layer`` for backends without a kind of their own. Operations that are not atomic in
+Django's API (``incr`` of an entry with an expiry, ``touch``) read and write under a lock of the
+process.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _change_lock = ForkSafeLock()
 
 
 class PlainLayer(ChangingLayer):
-    """FileBasedCache, and caches of which nothing else is known."""
+    """FileBasedCache, and unknown backends."""
 
     can_be_searched = False
 
@@ -41,7 +42,7 @@ class PlainLayer(ChangingLayer):
         self._is_async = offers_async(cache)
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
-        """Return what is there; what cannot be unpickled is not."""
+        """Return the entries; one that cannot be unpickled is missing."""
         try:
             return unwrapped(self.cache.get_many(names))
         except cache_errors():
@@ -55,21 +56,21 @@ class PlainLayer(ChangingLayer):
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
-        """Write; entries of one call expire together, or nearly so."""
+        """Write; the entries of one call expire at about the same time."""
         if not entries:
             return []
         wrapped = {name: wrap(entry) for name, entry in entries.items()}
         return self.cache.set_many(wrapped, longest(entries)) or []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
-        """Delete; of several it is not known whether they were there."""
+        """Delete; for several names it is unknown whether there were entries."""
         if len(names) == 1:
             return self.cache.delete(names[0])
         self.cache.delete_many(names)
         return False
 
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is no live entry: natively, or over one that is over."""
+        """Write if there is no live entry: natively, or over an expired one."""
         if self.add_to_empty(name, entry):
             return True
         with _change_lock:
@@ -80,7 +81,7 @@ class PlainLayer(ChangingLayer):
             return True
 
     def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
-        """Write natively, or over an entry that cannot even be looked at."""
+        """Write natively, or over an entry that cannot be read."""
         stored, seconds = wrap(entry), native_seconds(entry)
         try:
             return self.cache.add(name, stored, seconds)
@@ -92,7 +93,7 @@ class PlainLayer(ChangingLayer):
             return True
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
-        """Read and write, with the lock held."""
+        """Read and write under the lock."""
         with _change_lock:
             entry = self.read_many([name]).get(name)
             if entry is None or not entry.is_live():
@@ -102,10 +103,10 @@ class PlainLayer(ChangingLayer):
             return changed
 
     def clear_names(self, head: str) -> None:
-        """Leave them: such a cache cannot be searched. Nobody reads them any more."""
+        """Do nothing: such a cache cannot be searched. The new epoch hides the entries."""
 
     def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any] | None:
-        """Use the cache's own async methods where it has some."""
+        """Use the cache's own async methods if it has them."""
         if self.is_local:
             return perform_here(getattr(self, operation), arguments)
         own = getattr(self, f"_{operation}_async", None) if self._is_async else None
@@ -173,24 +174,24 @@ class PylibmcLayer(PlainLayer):
 
 
 async def perform_here(method: Any, arguments: Iterable[Any]) -> Any:
-    """Call what blocks nobody."""
+    """Call a method that does not block."""
     return method(*arguments)
 
 
 def unwrapped(found: Mapping[str, Any]) -> dict[str, LayerEntry]:
-    """Return the entries among what a cache has found."""
+    """Return the entries among the values that a cache has found."""
     entries = {name: unwrap(stored) for name, stored in found.items()}
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def longest(entries: Mapping[str, LayerEntry]) -> float | None:
-    """Return for how long a call is to keep its entries: the expiry in each decides."""
+    """Return the longest time to live of the entries: each entry's own expiry counts."""
     seconds = [native_seconds(entry) for entry in entries.values()]
     return None if None in seconds else max(one for one in seconds if one is not None)
 
 
 def offers_async(cache: BaseCache) -> bool:
-    """Tell whether a cache has async methods of its own, not ones that call the sync ones."""
+    """Return whether a cache has async methods of its own, not Django's that call the sync ones."""
     return not isinstance(cache, AsyncTwins) and all(
         getattr(type(cache), name) is not getattr(BaseCache, name)
         for name in ("aget_many", "aset_many", "aadd", "adelete", "adelete_many")

@@ -1,4 +1,4 @@
-"""Connection pools of django-redis that are a LayeredCache's own. Named in its settings."""
+"""Connection pools for django-redis that a LayeredCache does not share. Imported by their path."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from redis import ConnectionPool
 
 
 class OwnPools(ConnectionFactory):  # type: ignore[misc] # it comes without types
-    """Keeps pools apart from those of other caches with the same URL and other time limits."""
+    """Pools that are not shared with caches of the same URL and other time limits."""
 
     _pools: dict[str, ConnectionPool] = {}

@@ -1,6 +1,6 @@
-"""A Redis as a layer: django-redis or Django's own, with their pools, serializers and options.
+"""Redis as a layer: django-redis or Django's own backend, with its pools, serializer and options.
 
-Commands go to the primary: a replica may not have yet what was written a moment ago.
+Made by ``make_layer``. Commands go to the primary: a replica may lack the latest writes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from cachelayers.backends.layered.layers.base import (
 from cachelayers.backends.layered.layers.plain import PlainLayer
 from cachelayers.backends.unreadable import decoded
 
-CHANGE_SECONDS = 5.0  # of trying to replace an entry that others keep replacing
+CHANGE_SECONDS = 5.0  # of retries to replace an entry that others keep replacing
 SCAN_COUNT = 1_000
-LONGEST_MILLISECONDS = 10**14  # some 3,000 years; Redis adds it to the time now
-EVENTS_KEPT = 10_000  # in the stream, about
+LONGEST_MILLISECONDS = 10**14  # about 3,000 years; Redis adds it to the current time
+EVENTS_KEPT = 10_000  # approximate length of the stream
 OWN_POOLS = "cachelayers.backends.layered.layers.pools.OwnPools"
 
-# Replace a value only if it is still the one that was read; append an event where one is given.
+# Replace a value if it is still the one that was read; append an event if one is given.
 COMPARE_AND_SET = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
@@ -43,7 +43,7 @@ return 1
 
 
 class RedisAccess(Protocol):
-    """What is asked of a Redis cache beside Django's contract."""
+    """The operations on a Redis cache that Django's API lacks."""
 
     is_cluster: bool
 
@@ -54,17 +54,16 @@ class RedisAccess(Protocol):
         """Return the full key."""
 
     def encode(self, stored: Any) -> Any:
-        """Serialise, as the cache does."""
+        """Serialize as the cache does."""
 
     def decode(self, data: bytes) -> Any:
-        """Undo it."""
+        """Deserialize as the cache does."""
 
 
 class DjangoRedisAccess:
-    """django_redis.cache.RedisCache with its default client, or one derived from it."""
+    """django_redis.cache.RedisCache with its default client, or a subclass of it."""
 
     def __init__(self, cache: Any) -> None:
-        """Take the client of the cache."""
         self._client = cache.client
         self.is_cluster = is_cluster(self.client())
 
@@ -85,7 +84,6 @@ class CoreRedisAccess:
     """django.core.cache.backends.redis.RedisCache."""
 
     def __init__(self, cache: Any) -> None:
-        """Take the cache with its client."""
         self._cache = cache
         self.is_cluster = is_cluster(self.client())
 
@@ -103,10 +101,10 @@ class CoreRedisAccess:
 
 
 def access_of(cache: BaseCache) -> RedisAccess | None:
-    """Return the access to a cache that is a Redis, or None for any other."""
+    """Return the access to a Redis cache, or None for any other cache."""
     client = getattr(cache, "client", None)
     if hasattr(client, "connection_factory") and hasattr(client, "encode"):
-        # A ShardClient spreads keys over servers of its own choice.
+        # A ShardClient distributes keys over servers itself.
         return None if hasattr(client, "get_server") else DjangoRedisAccess(cache)
     if hasattr(cache, "_servers") and hasattr(getattr(cache, "_cache", None), "_serializer"):
         return CoreRedisAccess(cache)
@@ -114,25 +112,25 @@ def access_of(cache: BaseCache) -> RedisAccess | None:
 
 
 def is_cluster(client: Any) -> bool:
-    """Tell a client of a Redis Cluster, where one transaction cannot reach several keys."""
+    """Return whether it is a client of a Redis Cluster, in which a transaction cannot span keys."""
     return any(base.__name__ == "RedisCluster" for base in type(client).__mro__)
 
 
 def cut_idle_connections(access: RedisAccess) -> None:
-    """End what redis-py has in its pools, which gives a connection to the next caller as it is.
+    """Close the connections in redis-py's pools, which the next caller would get as they are.
 
-    An answer that was left on it would be taken for that of the next command, and so on.
+    An unread answer on one would be taken for the next command's answer.
     """
     clients = [access.client()]
     if access.is_cluster:
         clients = [node.redis_connection for node in clients[0].get_nodes()]
     for client in clients:
-        if client is not None:  # a node of a cluster that was not asked yet
+        if client is not None:  # a node of a cluster that was not used yet
             client.connection_pool.disconnect(inuse_connections=False)
 
 
 class RedisLayer(ChangingLayer):
-    """Entries in a Redis; ``stream`` is the full key of the bus where this is its layer too."""
+    """Entries in a Redis. ``stream``: the full key of the bus, if this Redis is the bus too."""
 
     cache_errors: ClassVar[Errors] = ("redis.exceptions.RedisError",)
     refusals = ("redis.exceptions.ResponseError",)
@@ -152,7 +150,6 @@ class RedisLayer(ChangingLayer):
         return PlainLayer(alias, cache) if access is None else cls(alias, cache, access)
 
     def __init__(self, alias: str, cache: BaseCache, access: RedisAccess) -> None:
-        """Use a cache's own connections."""
         super().__init__(alias)
         self.cache = cache
         self.access = access
@@ -160,11 +157,11 @@ class RedisLayer(ChangingLayer):
 
     @property
     def carries_events(self) -> bool:
-        """Tell whether a write and its event are one step here."""
+        """Return whether a write and its event are one step."""
         return self.stream is not None and not self.access.is_cluster
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
-        """Return what is there: one GET, or one MGET."""
+        """Return the entries: one GET, or one MGET."""
         keys = [self.access.key(name) for name in names]
         client = self.access.client()
         if len(keys) == 1:
@@ -203,7 +200,7 @@ class RedisLayer(ChangingLayer):
         return any(self._send(fill_in, event)[: len(names)])
 
     def fill(self, entries: Mapping[str, LayerEntry]) -> None:
-        """Write what is missing, in one round trip."""
+        """Write missing entries in one round trip."""
 
         def fill_in(pipeline: Any) -> None:
             for name, entry in entries.items():
@@ -217,7 +214,7 @@ class RedisLayer(ChangingLayer):
         self._send(fill_in, None)
 
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is nothing, or what is over."""
+        """Write if there is no entry, or only an expired one or a tombstone."""
         key, data = self.access.key(name), self.access.encode(wrap(entry))
         px = milliseconds(entry)
         answers = self._send(lambda pipeline: pipeline.set(key, data, px=px, nx=True), event)
@@ -236,7 +233,7 @@ class RedisLayer(ChangingLayer):
         return False
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
-        """Read, and write if nobody has written in between; else again."""
+        """Read, and write if nobody has written in between; else retry."""
         key = self.access.key(name)
         for _ in self._attempts():
             old = self.access.client().get(key)
@@ -249,7 +246,7 @@ class RedisLayer(ChangingLayer):
         raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
 
     def clear_names(self, head: str) -> None:
-        """Look through the keys of the Redis, a thousand at a time, and delete these."""
+        """Scan the keys of the Redis, a thousand at a time, and delete the matching ones."""
         client = self.access.client()
         pattern = escape_pattern(self.access.key(head)) + "*"
         batch: list[Any] = []
@@ -268,11 +265,11 @@ class RedisLayer(ChangingLayer):
         return run_id
 
     def cut(self) -> None:
-        """End the connections that nobody uses now."""
+        """Close the idle connections."""
         cut_idle_connections(self.access)
 
     def close(self) -> None:
-        """Close the cache, which mostly keeps its connections."""
+        """Close the cache, which usually keeps its connections."""
         self.cache.close()
 
     def _unlink(self, keys: Sequence[Any]) -> None:
@@ -283,7 +280,7 @@ class RedisLayer(ChangingLayer):
             pipeline.execute()
 
     def _send(self, fill_in: Callable[[Any], object], event: bytes | None) -> Sequence[Any]:
-        """Send commands, and the event behind them, as one transaction and one round trip."""
+        """Send commands, followed by the event, as one transaction in one round trip."""
         has_event = event is not None and self.carries_events
         pipeline = self.access.client().pipeline(transaction=has_event)
         fill_in(pipeline)
@@ -293,7 +290,7 @@ class RedisLayer(ChangingLayer):
         return answers
 
     def _replace(self, key: str, old: bytes, entry: LayerEntry, event: bytes | None) -> bool:
-        """Write if the entry is still the same bytes."""
+        """Write if the entry still has the same bytes."""
         has_event = event is not None and self.carries_events
         keys = [key, self.stream] if has_event else [key]
         px = milliseconds(entry)
@@ -303,7 +300,7 @@ class RedisLayer(ChangingLayer):
         return bool(client.register_script(COMPARE_AND_SET)(keys=keys, args=arguments))
 
     def _attempts(self) -> Iterator[int]:
-        """Count attempts, until it has taken too long."""
+        """Yield attempts until the time is over."""
         deadline = time.monotonic() + CHANGE_SECONDS
         number = 0
         while time.monotonic() < deadline:
@@ -321,11 +318,11 @@ class DjangoRedisLayer(RedisLayer):
 
     @classmethod
     def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Return settings in which the client gives up in time, with a pool of its own."""
+        """Return settings with time limits and a pool of their own; limits that are set stay."""
         options: dict[str, Any] = {"SOCKET_CONNECT_TIMEOUT": seconds, "SOCKET_TIMEOUT": seconds}
         options |= params.get("OPTIONS") or {}
         if not hasattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY"):
-            # Else the pool, and its time limits, would be those of whoever used the URL first.
+            # Else the pool and its time limits would be those of the first cache with this URL.
             options.setdefault("CONNECTION_FACTORY", OWN_POOLS)
         return {**params, "OPTIONS": options}
 
@@ -335,17 +332,17 @@ class CoreRedisLayer(RedisLayer):
 
     @classmethod
     def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Return settings in which the client gives up in time."""
+        """Return settings with time limits for the client; limits that are set stay."""
         options: dict[str, Any] = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
         return {**params, "OPTIONS": options | dict(params.get("OPTIONS") or {})}
 
 
 def milliseconds(entry: LayerEntry) -> int | None:
-    """Return for how long Redis is to keep an entry."""
+    """Return the time to live for Redis."""
     seconds = native_seconds(entry)
     return None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MILLISECONDS)
 
 
 def escape_pattern(text: str) -> str:
-    """Return a text that stands for itself in a pattern of Redis."""
+    """Return a pattern that matches a text literally."""
     return "".join(f"\\{letter}" if letter in "\\*?[]^-" else letter for letter in text)

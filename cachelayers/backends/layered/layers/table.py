@@ -1,4 +1,7 @@
-"""A DatabaseCache as a layer: values as it stores them, counted and touched by the database."""
+"""DatabaseCache as a layer: values as it stores them; the database increments and touches.
+
+Made by ``make_layer``, on a RaisingTable.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ TOMBSTONE_VALUE = b"\0cachelayers.detour"
 
 
 class TableLayer(Layer):
-    """The table of entries."""
-
     is_transactional = True
 
     @classmethod
@@ -33,7 +34,7 @@ class TableLayer(Layer):
         return cls(alias, RaisingTable(location, params, alias))
 
     def __init__(self, alias: str, table: RaisingTable) -> None:
-        """Use a table of the layer's own settings."""
+        """``table``: with the layer's own settings."""
         super().__init__(alias)
         self.table = table
 
@@ -46,19 +47,18 @@ class TableLayer(Layer):
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
-        """Write in one statement."""
         self.table.write_entries({name: timed_value_of(entry) for name, entry in entries.items()})
         return []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
-        """Delete; of several it is not known whether they were there."""
+        """Delete; for several names it is unknown whether there were entries."""
         if len(names) == 1:
             return self.table.delete_entry(names[0])
         self.table.delete_entries(names)
         return False
 
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is no live entry; a detour is none."""
+        """Write if there is no live entry; a tombstone does not count as one."""
         if self.table.add_entry(name, timed_value_of(entry)):
             return True
         found = self.table.read_entries([name]).get(name)
@@ -66,28 +66,25 @@ class TableLayer(Layer):
             return self.table.add_entry(name, timed_value_of(entry))
         if layer_entry_of(found) is not TOMBSTONE:
             return False
-        # One of those who see the detour replaces it.
+        # Of several callers that see the tombstone, one replaces it.
         is_mine = self.table.replace_value(name, found, entry.value)
         return is_mine and self.table.touch_entry(name, milliseconds(entry.expires))
 
     def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
-        """Write where there is neither a live entry nor a detour."""
+        """Write if there is neither a live entry nor a tombstone."""
         return self.table.add_entry(name, timed_value_of(entry))
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
-        """Add in one statement."""
         return self.table.increment(name, delta)
 
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
-        """Touch in one statement."""
         return self.table.touch_entry(name, milliseconds(expires))
 
     def clear_names(self, head: str) -> None:
-        """Delete every entry whose name begins so."""
         self.table.delete_prefix(head)
 
     def view(self, names: Sequence[str]) -> tuple[float, Sequence[str]]:
-        """Return how old what a transaction sees may be, and the names that it has not written."""
+        """Return how old a transaction's reads may be, and the names that it has not written."""
         transaction_now = transaction_of(connections[self.table.database])
         if not self.waits_for_commit():
             return time.monotonic(), names
@@ -97,32 +94,32 @@ class TableLayer(Layer):
         return transaction_now.sees_as_of(), foreign
 
     def note_own(self, names: Sequence[str]) -> None:
-        """Remember what was written within the caller's transaction."""
+        """Remember names that were written within the caller's transaction."""
         if self.waits_for_commit():
             transaction_of(connections[self.table.database]).note_entries(names)
 
     def waits_for_commit(self) -> bool:
-        """Tell whether the table is part of a transaction of the caller's."""
+        """Return whether the table is part of the caller's transaction."""
         return self.table.is_in_transaction()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call back when that is committed, or now where there is none."""
+        """Call back after the transaction has committed; at once if there is none."""
         transaction.on_commit(callback, using=self.table.database, robust=True)
 
     def describe(self) -> dict[str, Any]:
-        """Count the entries, by reading the alias's part of the table."""
+        """Count the entries, by reading the alias's range of the table."""
         return {"entries": self.table.count_entries()}
 
 
 def timed_value_of(entry: LayerEntry) -> TimedValue:
-    """Return an entry as the table has it."""
+    """Return an entry in the table's form."""
     if entry is TOMBSTONE:
         return TimedValue(TOMBSTONE_VALUE, milliseconds(time.time() + TOMBSTONE_SECONDS))
     return TimedValue(entry.value, milliseconds(entry.expires))
 
 
 def layer_entry_of(timed: TimedValue) -> LayerEntry:
-    """Return an entry of the table."""
+    """Return an entry of the table as a LayerEntry."""
     if type(timed.value) is bytes and timed.value == TOMBSTONE_VALUE:
         return TOMBSTONE
     return LayerEntry(timed.value, seconds(timed.expires_ms))

@@ -12,13 +12,13 @@ from django.core.cache import caches
 from django.db import connections, transaction
 from django.test import override_settings
 
-from cachelayers.invalidation import own_statements
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.units import unit_of_work
 from cachelayers.lookup import recall
 from tests.faults.conftest import OpenCache, frozen, remember, remembered, seconds_of
 from tests.servers import Server
 from tests.settings import layered_cache, memory_cache
+from tests.state import reset
 
 LOG_SECONDS = 0.3
 LONGEST_WAIT_SECONDS = LOG_SECONDS + 0.25 + 1.0
@@ -31,7 +31,7 @@ def log(server: Server, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch) 
     open_cache(alias, server.database_settings())  # type: ignore[attr-defined] # both kinds have it
     for module in ("lookup.policy", "lookup.calls", "backends.layered.bus"):
         monkeypatch.setattr(f"cachelayers.{module}.log_database", lambda: alias)
-    own_statements._pauses.clear()
+    reset("invalidation.own_statements")
     memory = f"{alias}-memory"
     stack = {
         memory: memory_cache(),
@@ -44,7 +44,7 @@ def log(server: Server, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch) 
     ):
         log_of(alias).known = None
         yield alias
-    own_statements._pauses.clear()
+    reset("invalidation.own_statements")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from cachelayers.backends.layered.layers.base import TOMBSTONE_SECONDS
 from tests.conftest import RunPython, empty_cache
 from tests.contract.fixtures import STACKS, Clock
 from tests.layered.conftest import Stack
+from tests.state import reset
 
 PROCESSES, TIMES = 4, 150
 
@@ -100,7 +101,7 @@ def test_threads_lose_no_count(shared_alias: str) -> None:
     assert caches[shared_alias].get("counter") == 400
 
 
-def test_what_only_an_upper_layer_has_can_still_be_counted(stack: Stack, clock: Clock) -> None:
+def test_an_entry_of_an_upper_layer_only_can_be_incremented(stack: Stack, clock: Clock) -> None:
     stack.cache.set("counter", 5, timeout=100)
     bring_up("counter", stack, clock)
     forget(stack)
@@ -110,7 +111,7 @@ def test_what_only_an_upper_layer_has_can_still_be_counted(stack: Stack, clock: 
     assert stack.cache.get("counter") == 10
 
 
-def test_what_only_an_upper_layer_has_is_not_added(stack: Stack) -> None:
+def test_add_refuses_an_entry_of_an_upper_layer_only(stack: Stack) -> None:
     stack.cache.set("key", "here")
     forget(stack)
 
@@ -118,7 +119,7 @@ def test_what_only_an_upper_layer_has_is_not_added(stack: Stack) -> None:
     assert stack.cache.get("key") == "here"
 
 
-def test_what_only_an_upper_layer_has_can_be_touched(stack: Stack, clock: Clock) -> None:
+def test_an_entry_of_an_upper_layer_only_can_be_touched(stack: Stack, clock: Clock) -> None:
     stack.cache.set("key", "here", timeout=10)
     forget(stack)
 
@@ -155,7 +156,7 @@ def test_counting_goes_on_above_a_layer_that_is_down(
     assert stack.cache.incr("counter") == 7
     stack.forget_memory()
     assert stack.cache.get("counter") == 7
-    circuit_breaker._breakers.clear()
+    reset("backends.layered.circuit_breaker")
 
 
 def test_one_layer_decides_who_adds(stack: Stack) -> None:
