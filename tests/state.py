@@ -32,11 +32,11 @@ FORGOTTEN = (
     "invalidation.tags._doubted_tags",
     "invalidation.tags._stored_user_tags",
     # What was reported, and when the next report is due
-    "backends.faults._next_report_at",
-    "backends.layered.calls._next_report_at",
-    "backends.unreadable._next_report_at",
-    "invalidation.reports._reported",
-    "lookup.policy._next_report_at",
+    "backends.faults.unreadable_logs",
+    "backends.layered.calls.refused",
+    "backends.unreadable.reports",
+    "invalidation.reports.reports",
+    "lookup.policy.failures",
     "staticfiles.names.reports",
     # Of templates and static files
     "fragments.canonical.initial_names",

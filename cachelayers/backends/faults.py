@@ -6,7 +6,6 @@ Used by ``lookup`` and LayeredCache.
 from __future__ import annotations
 
 import logging
-import time
 
 import django.db
 from django.core.exceptions import ImproperlyConfigured
@@ -15,11 +14,10 @@ from cachelayers.backends.database.faults import Fault, fault_of
 from cachelayers.backends.kinds import declared_errors
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
+from cachelayers.utils.rate_limit import RateLimit
 from cachelayers.utils.text import without_secrets
 
 logger = logging.getLogger("cachelayers.invalidation")
-
-REPORT_EVERY_SECONDS = 60.0
 
 
 def error_text(error: BaseException) -> str:
@@ -53,15 +51,13 @@ def raise_if_never_made(database: str, error: django.db.Error) -> None:
         ) from error
 
 
-_next_report_at: dict[str, float] = {}
+unreadable_logs = RateLimit()
 
 
 def report_unreadable_log(database: str, error: django.db.Error) -> None:
     """Log, at most once a minute, that the log could not be read."""
-    now = time.monotonic()
-    if now < _next_report_at.get(database, 0.0):
+    if not unreadable_logs.is_due(database):
         return
-    _next_report_at[database] = now + REPORT_EVERY_SECONDS
     description = f"{type(error).__name__}: {error_text(error)}"
     try:
         raise_if_never_made(database, error)
