@@ -1,1 +1,1 @@
-"""SQL analysis: which tables a statement reads and writes."""
+"""The SQL analysis: which tables and rows a statement reads and writes."""

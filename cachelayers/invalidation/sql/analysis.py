@@ -1,7 +1,7 @@
-"""Tell what a statement means for the cache: which tracked tables it reads or writes.
+"""Analyse a statement: which tracked tables and rows it reads or writes.
 
-Statements as text, the database's catalogue and the tracked tables come together here. Called by
-noticing for every statement, so the answers are remembered by text.
+The execute wrapper calls this for every statement, so analyses are cached by text. They combine the
+statement's text, the database's catalogue and the tracked tables.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from cachelayers.invalidation.tracked import (
 from cachelayers.invalidation.triggers import OWN_NAME, Guard, read_guard
 
 MOST_ANALYSES = 5_000
-MOST_DATABASES = 100  # or schemas of one
+MOST_DATABASES = 100  # databases, or schemas of one
 LONGEST_POSTGRES_NAME = 63  # bytes
 LONGEST_REMEMBERED = 20_000  # characters of a statement
-MOST_ROWS = 100  # that one write logs one by one
-# Another program may have created a view or dropped a trigger; what Django does is in the log.
+MOST_ROWS = 100  # of one write; with more, the table's tag is logged
+# Another program may have created a view or dropped a trigger. Django's own changes are logged.
 CATALOGUE_SECONDS = 60.0
-FRESH_SECONDS = 1.0  # so young a catalogue is not loaded again for a name that is not in it
-SYSTEM_TABLES = frozenset({"dual", "pg_type"})  # which hold no data, and which Django reads
+FRESH_SECONDS = 1.0  # a younger catalogue is not loaded again for an unknown name
+SYSTEM_TABLES = frozenset({"dual", "pg_type"})  # they hold no data, and Django reads them
 
 
 class Effect(Enum):
-    """What a statement does, as far as it matters here."""
+    """The kind of a statement."""
 
     NONE = auto()
     READ = auto()
@@ -60,13 +60,13 @@ class Effect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RowsByKey:
-    """The rows of one table that a statement chooses by parameters."""
+    """The rows of one table that a statement selects by parameters."""
 
     table: TrackedTable
     parameters: tuple[int, ...]
 
     def tags(self, parameters: Any) -> list[str] | None:
-        """Return the tags of the rows, or None where a parameter is no plain key."""
+        """Return the tags of the rows, or None if a parameter is not a plain key."""
         if not isinstance(parameters, (list, tuple)) or len(parameters) <= max(self.parameters):
             return None
         texts = [key_text(self.table, parameters[index]) for index in self.parameters]
@@ -77,37 +77,39 @@ class RowsByKey:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What one statement means."""
+    """The meaning of one statement."""
 
     effect: Effect
     tables: tuple[TrackedTable, ...] = ()
     rows: RowsByKey | None = None
-    is_untracked: bool = False  # a read that also names what is not tracked
-    # Tables that it reads and that are not tracked: newer code may track them, and finds the entry.
+    is_untracked: bool = False  # a read that also uses untracked sources
+    # Untracked tables that it reads: newer code may track them, and read the entry.
     untracked_tables: tuple[str, ...] = ()
-    # A write: may change tracked tables. Those in `unlogged` have no trigger that logs it.
+    # A write: it may change tracked tables. Those in `unlogged` have no trigger that logs it.
     is_own_write: bool = False
     unlogged: tuple[TrackedTable, ...] = ()
     returns_rows: bool = False
-    # A change of the schema: all that it names, the tables and views among it that may mean
-    # something new, and whether there is a log to tell others of it.
+    # A change of the schema: all names in it, the tables and views whose meaning may change, and
+    # whether there is a log to tell other processes.
     changed_names: frozenset[str] = frozenset()
     renewed_names: frozenset[str] = frozenset()
-    former_tables: tuple[str, ...] = ()  # that it names, and that only older code may track
+    former_tables: tuple[str, ...] = ()  # named in it; only older code may track them
     is_logged_change: bool = False
-    is_followed: bool = False  # a change of the schema: by triggers
-    is_by_schema: bool = False  # a read of tables that views stand for
+    is_followed: bool = False  # a change of the schema that triggers have to follow
+    is_by_schema: bool = False  # a read of tables through views
 
-    # Why what is made of its outcome cannot be kept; "": it can.
+    # Why values that depend on its result cannot be stored; "": they can.
     doubt: str = ""
-    is_logged: bool = False  # there is a log of its database
-    asks_clock: bool = False  # or chance: what is made of its outcome is kept for a time only
-    # Whether its outcome depends on rows that there were before; and whether it gives any of them.
+    is_logged: bool = False  # its database has a log
+    asks_clock: bool = (
+        False  # or chance: values that depend on it are stored only until their timeout
+    )
+    # Whether its result depends on existing rows, and whether it returns rows.
     reads: bool = True
     gives_rows: bool = True
 
     def read_tags(self, parameters: Any) -> list[str]:
-        """Return what its outcome depends on."""
+        """Return the tags that its result depends on."""
         tags = None if self.rows is None else self.rows.tags(parameters)
         if tags is not None and self.rows is not None:
             tags.append(all_rows_tag(self.rows.table.name))
@@ -120,7 +122,7 @@ class Analysis:
         return tags
 
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
-        """Return what has to be logged for a write, apart from what triggers log."""
+        """Return the tags that a write has to log beside those that triggers log."""
         if self.is_logged_change:
             former = [tag(name) for name in self.former_tables for tag in (table_tag, all_rows_tag)]
             return [SCHEMA_TAG, *former, *self._tags_written(parameters, many=many)]
@@ -134,7 +136,7 @@ class Analysis:
         return [*tags, *rows]
 
     def _rows_written(self, parameters: Any, *, many: bool) -> list[str] | None:
-        """Return the tags of the rows, or None where they are unknown or many."""
+        """Return the tags of the rows, or None if they are unknown or many."""
         if self.rows is None or [self.rows.table] != list(self.unlogged):
             return None
         found: list[str] = []
@@ -152,10 +154,10 @@ UNTRACKED = Analysis(Effect.READ, is_untracked=True)
 
 
 def key_text(table: TrackedTable, value: Any) -> str | None:
-    """Return the text of a key in tags, or None for what may not be compared as it is written."""
+    """Return the text of a key in tags, or None if the text may not identify the key."""
     if table.key_kind is None:
         return None
-    # Exactly these types: others may be compared, or written, otherwise than their text says.
+    # Exactly these types: others may be compared or written differently.
     if table.key_kind is KeyKind.INTEGER:
         return str(value) if type(value) is int else None
     if table.key_kind is KeyKind.TEXT:
@@ -169,10 +171,9 @@ def key_text(table: TrackedTable, value: Any) -> str | None:
 
 
 class Database:
-    """What is known of one database, and of the statements that were run in it."""
+    """What this process knows of one database, and the analyses of its statements."""
 
     def __init__(self) -> None:
-        """Know nothing."""
         self._analyses: dict[str, Analysis] = {}
         self._tables: Mapping[str, TrackedTable] = {}
         self._by_name: Mapping[str, list[TrackedTable]] = {}
@@ -181,36 +182,37 @@ class Database:
         self._guard = NO_GUARD
         self._load_again_at = 0.0  # of time.monotonic()
         self._loaded_for: Version = None
-        # What statements of this process have given a new meaning since.
+        # The names to which statements of this process have given a new meaning.
         self._changed_names: set[str] = set()
-        # Tables that have triggers, or had before they were renamed: another may take the name.
+        # Tables that have triggers, or had before they were renamed: another table may take the
+        # name.
         self._guarded_names: set[str] = set()
-        # Temporary tables that statements have created, and whether any has changed the role.
+        # Temporary tables that statements have created, and whether one has changed the role.
         self._temporary: set[str] = set()
         self._changes_roles = False
 
     def forget(self) -> None:
-        """Look at the database again before the next statement."""
+        """Load the catalogue again before the next statement."""
         self._catalogue = None
         self._analyses = {}
 
     def note_change(self, names: frozenset[str]) -> None:
-        """After a change of the schema: look again before the next statement with those names.
+        """Load the catalogue again before the next statement with names whose meaning has changed.
 
-        Not at once: a run of migrations has one such statement after the other.
+        Not at once, because a run of migrations consists of such statements.
         """
         self._changed_names |= names
         self._analyses = {}
-        if LOG in names:  # whether there is one concerns every statement
+        if LOG in names:  # the log's existence concerns every statement
             self.forget()
 
     def analysis(self, connection: BaseDatabaseWrapper, text: str) -> Analysis:
-        """Return what a statement means."""
+        """Return the analysis of a statement."""
         if connection.vendor not in LOGGED_VENDORS:
             return UNTRACKED
         self._follow_settings(connection)
         found = self._analyses.get(text)
-        # What means nothing goes on to do so, whatever the catalogue says: a site that serves hits
+        # A neutral statement stays neutral, whatever the catalogue says. A site that serves hits
         # only reads the log with each request, and should not parse that statement each time.
         if found is NOTHING or (found is not None and self._is_current(connection.alias)):
             return found
@@ -218,7 +220,8 @@ class Database:
             text, connection.vendor, has_backslashes=reads_backslashes(connection, text)
         )
         if statement.kind is Kind.SCHEMA and connection.vendor == "sqlite":
-            # There an index is dropped by its own name, and triggers ask for its columns.
+            # SQLite drops an index by its own name, and triggers need the columns of unique
+            # indexes.
             indexed = tables_of_indexes(connection, statement.names)
             statement = replace(statement, names=statement.names | indexed)
         found = self._work_out(connection, statement)
@@ -232,29 +235,29 @@ class Database:
         return found
 
     def tables_behind(self, connection: BaseDatabaseWrapper, view: str) -> tuple[TrackedTable, ...]:
-        """Return the tracked tables that a view shows; none for what is no view."""
+        """Return the tracked tables that a view reads, or nothing for other names."""
         self._follow_settings(connection)
         name = without_schema(view).lower()
         catalogue = self._current_catalogue(connection, frozenset({name}))
         return self._tables_named(catalogue.views.get(name, frozenset()), catalogue)
 
     def has_log(self, connection: BaseDatabaseWrapper) -> bool:
-        """Tell whether there is a log of its changes."""
+        """Return whether the database has a log."""
         self._follow_settings(connection)
         return self._current_catalogue(connection, frozenset()).has_log
 
     def is_key_odd(self, connection: BaseDatabaseWrapper, table: TrackedTable) -> bool:
-        """Tell whether the database compares a table's keys otherwise than as they are written."""
+        """Return whether the database compares a table's keys in another way than by their text."""
         self._follow_settings(connection)
         name = without_schema(table.name).lower()
         self._current_catalogue(connection, frozenset({name}))
         return self._has_odd_key(table)
 
     def _has_odd_key(self, table: TrackedTable) -> bool:
-        """Tell the same of a table of the present catalogue.
+        """Do is_key_odd() with the present catalogue.
 
-        Also of one whose primary key is another column, as old code finds it during a deploy:
-        triggers that the new code has made log its rows by the new key.
+        This includes tables whose primary key is another column, as old code finds them during a
+        deploy: the new code's triggers log the rows by the new key.
         """
         return table.name in self._details.odd_keys or table.name in self._guard.keyless
 
@@ -267,7 +270,7 @@ class Database:
 
     def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Analysis:
         if statement.changes_role and not self._changes_roles:
-            self._changes_roles = True  # from now on, row-level security may apply
+            self._changes_roles = True  # from now on, other row-level security may apply
             self._analyses = {}
         if statement.is_own and statement.kind is not Kind.SCHEMA:
             return NOTHING
@@ -276,12 +279,12 @@ class Database:
         if not self._tables:
             return untracked(statement)
         if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
-            # Triggers of ours: who makes or drops them logs what that means.
+            # Our own triggers: the code that creates or drops them logs the change.
             return Analysis(Effect.SCHEMA, reads=False)
         return self._tracked(connection, statement)
 
     def _tracked(self, connection: BaseDatabaseWrapper, statement: Statement) -> Analysis:
-        """Return what a statement means in a database with tracked tables."""
+        """Return the analysis of a statement in a database with tracked tables."""
         catalogue = self._catalogue_with(connection, statement)
         if statement.temporary is not None:
             self._temporary.add(statement.temporary)
@@ -314,7 +317,7 @@ class Database:
         )
 
     def _untracked(self, names: frozenset[str], catalogue: Catalogue) -> tuple[str, ...]:
-        """Return the tables among names that are not tracked, as models spell them."""
+        """Return the untracked tables among names, spelled as in their models."""
         spelt = tables_of_all_models()
         found = (names & catalogue.tables) - self._by_name.keys()
         return tuple(sorted(spelt.get(name, name) for name in found))
@@ -323,11 +326,11 @@ class Database:
         views = statement.names & catalogue.views.keys()
         behind = frozenset[str]().union(*(catalogue.views[view] for view in views))
         named = (statement.unqualified & (catalogue.tables | views)) - views | behind
-        # What a function of the users' reads is not in the text; and it may write.
+        # The text does not show what a user's function reads, and it may write.
         calls = bool(statement.names & self._functions(catalogue))
         tables = self._tables_named(statement.names, catalogue)
         if tables:
-            # A table that newer code has renamed, with a view under the old name for older code.
+            # Newer code may rename a table, and create a view under the old name for older code.
             renamed = self._untracked(behind, catalogue)
             tables += tuple(TrackedTable(name, None, None) for name in renamed)
         return Analysis(
@@ -345,8 +348,7 @@ class Database:
         tables = self._tables_named(statement.names, catalogue)
         is_schema = statement.kind is Kind.SCHEMA
         is_far_reaching = bool(statement.names & catalogue.far_reaching)
-        # A procedure, a block of code: what it writes is not in its text.
-        # Something new beside what there is changes nothing.
+        # The text of a call does not show what a procedure writes. A new object changes nothing.
         calls = bool(statement.names & self._functions(catalogue))
         is_unknown = calls or not (
             statement.names & (catalogue.tables | catalogue.views.keys())
@@ -374,7 +376,7 @@ class Database:
         return catalogue.functions | self._details.functions.keys()
 
     def _doubt_of(self, statement: Statement, analysis: Analysis, catalogue: Catalogue) -> str:
-        """Return why what is made of a statement's outcome cannot be kept; "": it can."""
+        """Return why values that depend on a statement cannot be stored; "": they can."""
         doubts = [*doubts_by_text(statement), *self._doubts_of_names(statement, catalogue)]
         if analysis.tables and not catalogue.has_log:
             doubts.append("its database has no log of changes: run `migrate` for it")
@@ -406,11 +408,11 @@ class Database:
             yield f"what the function {names[0]}() reads is not known"
 
     def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
-        """Tell whether the database itself logs what this statement does to a table."""
+        """Return whether a trigger logs what this statement does to a table."""
         if table.name not in self._guard.tables or statement.kind is Kind.SCHEMA:
             return False
         if vendor == "sqlite" and statement.replaces:
-            return False  # the row that gives way to the new one is deleted without a trigger
+            return False  # REPLACE deletes the old row without a trigger
         return not (vendor == "mysql" and statement.truncates)
 
     def _rows_of(self, statement: Statement, tables: tuple[TrackedTable, ...]) -> RowsByKey | None:
@@ -428,7 +430,7 @@ class Database:
         return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
 
     def _catalogue_with(self, connection: BaseDatabaseWrapper, statement: Statement) -> Catalogue:
-        """Return the catalogue, loaded again where a table is not in it that is read."""
+        """Return the catalogue, loaded again if it lacks a table that is read."""
         catalogue = self._current_catalogue(connection, statement.names)
         is_young = self._load_again_at - time.monotonic() > CATALOGUE_SECONDS - FRESH_SECONDS
         known = catalogue.tables | catalogue.views.keys() | SYSTEM_TABLES
@@ -443,7 +445,7 @@ class Database:
     def _current_catalogue(
         self, connection: BaseDatabaseWrapper, names: frozenset[str]
     ) -> Catalogue:
-        """Return the catalogue as it is now, as far as some names are concerned."""
+        """Return a catalogue that is current for some names."""
         if (
             self._catalogue is None
             or not self._is_current(connection.alias)
@@ -461,12 +463,12 @@ class Database:
 
 
 def neutral(statement: Statement) -> Analysis:
-    """Return the meaning of a statement that neither reads nor writes rows of a table."""
+    """Return the analysis of a statement that neither reads nor writes a table's rows."""
     return Analysis(Effect.READ, doubt=statement.doubt) if statement.doubt else NOTHING
 
 
 def untracked(statement: Statement) -> Analysis:
-    """Return the meaning of a statement in a database where nothing is tracked."""
+    """Return the analysis of a statement in a database without tracked tables."""
     if statement.kind is not Kind.READ:
         return NOTHING
     return Analysis(
@@ -478,7 +480,7 @@ def untracked(statement: Statement) -> Analysis:
 
 
 def reads_backslashes(connection: BaseDatabaseWrapper, text: str) -> bool | None:
-    """Tell whether the session reads backslashes in strings; None: it is not known here."""
+    """Return whether the session interprets backslashes in strings; None: not known."""
     if "\\" not in text or connection.vendor != "postgresql":
         return None
     status = connection.connection.info.parameter_status("standard_conforming_strings")
@@ -486,7 +488,7 @@ def reads_backslashes(connection: BaseDatabaseWrapper, text: str) -> bool | None
 
 
 def doubts_by_text(statement: Statement) -> Iterable[str]:
-    """Yield why a statement is not fully understood, as far as its text tells."""
+    """Yield the reasons in a statement's text why it is not fully understood."""
     if statement.doubt:
         yield statement.doubt
     for source in (Source.SQL, Source.SESSION):
@@ -497,7 +499,7 @@ def doubts_by_text(statement: Statement) -> Iterable[str]:
 def with_views(
     statement: Statement, catalogue: Catalogue, details: Details, vendor: str
 ) -> Statement:
-    """Return the statement with what is in the views and functions that it names."""
+    """Return the statement together with the contents of its views and functions."""
     calls, sources, names = statement.calls, statement.sources, statement.names
     bodies = {**details.views, **details.functions}
     open_names, seen = set(statement.names & bodies.keys()), set()
@@ -516,9 +518,9 @@ Version = tuple[str, int, float] | None
 
 
 def version_of(alias: str) -> Version:
-    """Return what changes when this process reads in the log that a schema was changed.
+    """Return a value that changes when this process reads a schema change in the log.
 
-    As long as older transactions may still be committed after that row, with each look at the log.
+    While older transactions may still be committed after that row, it changes with each refresh.
     """
     log = log_of(alias)
     known = log.known
@@ -528,7 +530,7 @@ def version_of(alias: str) -> Version:
     return known.incarnation, last, 0.0 if last < known.watermark else log.refreshed_at
 
 
-# Words of SQL that name nothing without quotes, and are in other statements too.
+# Unquoted SQL keywords, which occur in other statements too.
 RESERVED = frozenset(
     [
         "add",
@@ -584,9 +586,9 @@ RESERVED = frozenset(
 
 
 def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
-    """Return the names of a statement but those of a new table's columns, in lower case.
+    """Return the lower-case names of a statement, without those of a new table's columns.
 
-    A table that others refer to is one whose deletions reach far from then on.
+    If another table refers to a table, deletions from it may cascade from then on.
     """
     found, depth, before = set(), 0, ""
     for token in read_tokens(text, vendor):
@@ -600,9 +602,10 @@ def names_outside_parentheses(text: str, vendor: str) -> frozenset[str]:
 
 
 def by_bare_name(tables: Iterable[TrackedTable], vendor: str) -> dict[str, list[TrackedTable]]:
-    """Return the tables by their names in lower case, as statements have them.
+    """Return the tables by their lower-case names, as statements contain them.
 
-    Several may have one name, in two schemas or by their case. PostgreSQL cuts names off.
+    Several tables may have one name, in two schemas or by their case. PostgreSQL truncates long
+    names.
     """
     found: dict[str, list[TrackedTable]] = {}
     for table in tables:
@@ -619,8 +622,8 @@ _databases: dict[str, Database] = {}
 def database_of(connection: BaseDatabaseWrapper) -> Database:
     """Return what this process knows of the database behind a connection.
 
-    Tests have an alias mean another database than before; django-tenants has it mean another
-    schema with each request.
+    In tests an alias may lead to another database than before. With django-tenants, it leads to
+    another schema with each request.
     """
     place = place_of(connection)
     found = _databases.get(place)
@@ -632,9 +635,9 @@ def database_of(connection: BaseDatabaseWrapper) -> Database:
 
 
 def place_of(connection: BaseDatabaseWrapper) -> str:
-    """Return where a connection leads. Asked for each statement, so remembered with what it is of.
+    """Return the identity of a connection's database. Cached, because each statement needs it.
 
-    As text: the name of a file may be a Path, of which each hash takes longer than all the rest.
+    As text: a file's name may be a Path, whose hash takes longer than everything else here.
     """
     settings, schema = connection.settings_dict, getattr(connection, "schema_name", None)
     name, host, port = settings["NAME"], settings["HOST"], settings["PORT"]
@@ -653,6 +656,6 @@ def place_of(connection: BaseDatabaseWrapper) -> str:
 
 
 def forget_databases() -> None:
-    """Look at every database again; after a migration."""
+    """Load every catalogue again, after a migration."""
     for database in list(_databases.values()):
         database.forget()

@@ -1,4 +1,7 @@
-"""Ask a database what names stand for: tables, views, functions, rules, and what those read."""
+"""Read a database's catalogue: tables, views, functions, rules, and what they read.
+
+The SQL analysis loads it, and loads it again after changes of the schema.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +25,22 @@ from cachelayers.utils.time_limits import Limit, has_psycopg3, limit_alone, limi
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What a database's names have in them; names in lower case."""
+    """Lower-case names of a database, with what they contain."""
 
     views: Mapping[str, str] = field(default_factory=dict)  # their definitions
-    unread: frozenset[str] = frozenset()  # views whose definition could not be had in time
-    # The users' functions and procedures; None where the body cannot be read, or is no SQL.
+    unread: frozenset[str] = frozenset()  # views whose definition was not available in time
+    # The users' functions and procedures; None if the body cannot be read or is not SQL.
     functions: Mapping[str, str | None] = field(default_factory=dict)
-    # Functions that are not the users', and not known to return the same each time.
+    # Other functions that are not known to return the same result each time.
     impure: frozenset[str] = frozenset()
     temporary: frozenset[str] = frozenset()
     secured: frozenset[str] = frozenset()  # tables with row-level security
-    secured_now: frozenset[str] = frozenset()  # those where it applies to the present role
-    # Tracked tables whose key column compares values otherwise than by what they are written as.
+    secured_now: frozenset[str] = frozenset()  # those where it applies to the current role
+    # Tracked tables whose key column does not compare values by their text.
     odd_keys: frozenset[str] = frozenset()
 
 
 def load_details(connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]) -> Details:
-    """Return the present ones."""
     load = {
         "sqlite": load_sqlite_details,
         "postgresql": load_postgres_details,
@@ -52,7 +54,7 @@ Rows = Mapping[str, list[tuple[str, str | None]]]
 
 
 def rows_by_kind(connection: BaseDatabaseWrapper, statement: str) -> Rows:
-    """Return what a statement finds, by its first column."""
+    """Return a statement's rows by their first column."""
     found: dict[str, list[tuple[str, str | None]]] = {}
     for kind, name, text in fetch_rows(connection, statement):
         found.setdefault(kind, []).append((name.lower(), text))
@@ -65,7 +67,7 @@ def names_among(rows: Rows, kind: str) -> frozenset[str]:
 
 
 def bodies_among(rows: Rows) -> dict[str, str | None]:
-    """Return the bodies of functions; of several with one name all, or None."""
+    """Return the bodies of functions, joined if several share a name, or None."""
     found: dict[str, str | None] = {}
     for name, body in rows.get("function", []):
         known = found.get(name, "")
@@ -84,7 +86,7 @@ WHERE NOT builtin AND NOT flags & 0x800
 
 
 def load_sqlite_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
-    """Read definitions; functions are those that Python gives to the connection."""
+    """Read definitions, and the functions that Python gives to the connection."""
     rows = rows_by_kind(connection, SQLITE_DETAILS)
     definitions = {name: sql or "" for name, sql in rows.get("table", [])}
     return Details(
@@ -100,7 +102,7 @@ def load_sqlite_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTabl
 
 
 def is_plain_on_sqlite(table: TrackedTable, definition: str) -> bool:
-    """Tell whether a definition gives the key column the affinity of its kind, and no collation."""
+    """Return whether a definition gives the key column its kind's affinity, and no collation."""
     tokens = read_tokens(definition, "sqlite")
     words = [token.word for token in tokens]
     column = str(table.key_column).lower()
@@ -119,9 +121,9 @@ def is_plain_on_sqlite(table: TrackedTable, definition: str) -> bool:
 
 # PostgreSQL
 
-# To show a definition, PostgreSQL locks the view and the tables in it: while a migration has one of
-# them, that waits until it is over. So the lock is looked for first, and waited for briefly if it
-# comes in between.
+# To show a definition, PostgreSQL locks the view and its tables. While a migration holds such a
+# lock, that would wait for it. So the lock is looked for first, and waited for briefly if it comes
+# in between.
 POSTGRES_VIEWS = """
 WITH locked (relation) AS MATERIALIZED (
   SELECT l.relation FROM pg_locks l JOIN pg_database b ON b.oid = l.database
@@ -173,7 +175,6 @@ POSTGRES_TYPES = {
 
 
 def load_postgres_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
-    """Read the system catalogue."""
     rows = rows_by_kind(connection, POSTGRES_DETAILS)
     secured_now = names_among(rows, "secured now")
     views = views_on_postgres(connection)
@@ -190,9 +191,9 @@ def load_postgres_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTa
 
 
 def views_on_postgres(connection: BaseDatabaseWrapper) -> list[tuple[Any, ...]]:
-    """Return the views' names and definitions; None instead of one that takes too long to have."""
+    """Return the views' names and definitions, with None for a definition that takes too long."""
     limit = Limit()
-    if has_psycopg3(connection):  # the other driver reads one answer of a message
+    if has_psycopg3(connection):  # psycopg2 reads one answer of a message
         limit = (
             limit_in_transaction(connection, POSTGRES_LOCK_SECONDS)
             if is_in_transaction(connection)
@@ -209,7 +210,7 @@ def views_on_postgres(connection: BaseDatabaseWrapper) -> list[tuple[Any, ...]]:
 def odd_keys_on_postgres(
     connection: BaseDatabaseWrapper, keyed: list[TrackedTable]
 ) -> frozenset[str]:
-    """Return the tables whose key column is not of a type that compares by what is written."""
+    """Return the tables whose key column's type does not compare values by their text."""
     if not keyed:
         return frozenset()
     quote: Callable[[str], str] = connection.ops.quote_name
@@ -245,7 +246,6 @@ MYSQL_INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"}
 
 
 def load_mysql_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
-    """Read the information schema."""
     rows = rows_by_kind(connection, MYSQL_DETAILS)
     types = {
         (table.lower(), column.lower()): data_type.lower()
@@ -268,25 +268,24 @@ OUR_PREFIX = "cachelayers_"  # of triggers
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What the names in a database stand for; all in lower case."""
+    """The lower-case names in a database, with what they stand for."""
 
     tables: frozenset[str]
-    views: Mapping[str, frozenset[str]]  # the tables that a view reads, through other views too
-    functions: frozenset[str]  # of the users', procedures too
-    # Tables a write to which changes others: by triggers that are not ours, rules, or cascades.
+    views: Mapping[str, frozenset[str]]  # the tables that each view reads, also through other views
+    functions: frozenset[str]  # the users' functions and procedures
+    # Tables whose writes change other tables, by others' triggers, rules or cascades.
     far_reaching: frozenset[str]
-    has_log: bool  # where the statements of the connection mean it
+    has_log: bool  # tables that the connection's statements mean
 
 
 def load_catalogue(connection: BaseDatabaseWrapper) -> Catalogue:
-    """Return the present catalogue."""
     return {"sqlite": load_sqlite, "postgresql": load_postgres, "mysql": load_mysql}[
         connection.vendor
     ](connection)
 
 
 def expand(views: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    """Return what each view reads in the end; views in a circle end it."""
+    """Return the tables that each view reads in the end. Circular views end the search."""
     found = {}
     for view in views:
         seen: set[str] = set()
@@ -310,13 +309,13 @@ SQLITE_INDEXES = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"
 
 
 def tables_of_indexes(connection: BaseDatabaseWrapper, names: frozenset[str]) -> frozenset[str]:
-    """Return the tables whose indexes are among names, in an SQLite file; all in lower case."""
+    """Return the lower-case tables of the indexes among names, in an SQLite file."""
     rows = fetch_rows(connection, SQLITE_INDEXES)
     return frozenset(table.lower() for name, table in rows if name.lower() in names)
 
 
 def load_sqlite(connection: BaseDatabaseWrapper) -> Catalogue:
-    """Read sqlite_master: definitions are kept as they were written."""
+    """Read sqlite_master, which holds definitions as they were written."""
     rows = fetch_rows(connection, SQLITE)
     tables = frozenset(name.lower() for kind, name, _, _ in rows if kind == "table")
     views = {name.lower(): names_of(sql, "sqlite") for kind, name, _, sql in rows if kind == "view"}
@@ -339,7 +338,7 @@ def load_sqlite(connection: BaseDatabaseWrapper) -> Catalogue:
 
 
 def has_cascade(sql: str) -> bool:
-    """Tell whether a table's definition has a foreign key by which the database writes to it."""
+    """Return whether a table's definition has a foreign key by which the database writes to it."""
     text = " ".join(sql.lower().split())
     return any(
         f"on {event} {action}" in text
@@ -349,7 +348,7 @@ def has_cascade(sql: str) -> bool:
 
 
 def referenced_tables(sql: str) -> set[str]:
-    """Return the tables that a definition's foreign keys refer to."""
+    """Return the tables to which a definition's foreign keys refer."""
     tokens = [token for token in read_tokens(sql, "sqlite") if token.is_name]
     return {
         token.text.lower()
@@ -401,7 +400,7 @@ WHERE r.rulename <> '_RETURN' AND r.ev_type <> '1'
 
 
 def load_postgres(connection: BaseDatabaseWrapper) -> Catalogue:
-    """Read the system catalogue: PostgreSQL knows what its views depend on."""
+    """Read the system catalogue, which knows what views depend on."""
     rows = fetch_rows(connection, POSTGRES)
     by_kind: dict[str, list[tuple[str, str]]] = {}
     for kind, name, used in rows:
@@ -440,7 +439,7 @@ WHERE constraint_schema = DATABASE()
 
 
 def load_mysql(connection: BaseDatabaseWrapper) -> Catalogue:
-    """Read the information schema; what a view reads is in its definition."""
+    """Read the information schema. A view's definition says what it reads."""
     by_kind: dict[str, list[tuple[str, str]]] = {}
     for kind, name, definition in fetch_rows(connection, MYSQL):
         by_kind.setdefault(kind, []).append((name.lower(), definition or ""))

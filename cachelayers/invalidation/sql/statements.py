@@ -1,4 +1,7 @@
-"""Read a statement as text: its kind, its tables, and the column that it looks rows up by."""
+"""Parse a statement's text: its kind, its tables, and the column by which it selects rows.
+
+The SQL analysis uses the result.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ from cachelayers.invalidation.sql.tokens import (
     sources_in,
 )
 
-# After which names no longer are tables, until the next FROM or JOIN.
+# Names after these are not tables, until the next FROM or JOIN.
 END_OF_TABLES = names(
     "select where group having order limit window union intersect except offset fetch for "
     "returning set values when"
 )
 BEFORE_TABLE_NAME = frozenset({"only", "lateral", "rows"})
-# Words that a parenthesis may follow without being called.
+# Keywords before a parenthesis that are not function calls.
 NO_CALLS = names(
     "in as any all some exists from join and or not on where select by values over filter "
     "with materialized union except intersect lateral only using when then else case like is "
@@ -37,24 +40,22 @@ NO_CALLS = names(
 
 @dataclass(slots=True)
 class Level:
-    """What is known within one pair of parentheses."""
+    """The state within one pair of parentheses."""
 
     is_call: bool = False  # `EXTRACT(YEAR FROM x)` names no table
     lists_tables: bool = False
     expects_table: bool = False
-    is_table: bool = False  # all of it stands where a table may
+    is_table: bool = False  # all of it is where a table may be
 
 
 class TableReader:
-    """Reads a statement from left to right."""
+    """Reads a statement from left to right and collects table names."""
 
     def __init__(self) -> None:
-        """Begin outside of all parentheses."""
         self.found: set[str] = set()
         self._levels = [Level()]
 
     def read(self, tokens: Sequence[Token]) -> None:
-        """Collect the names of tables."""
         at = 0
         while at < len(tokens):
             token = tokens[at]
@@ -77,7 +78,7 @@ class TableReader:
             at += 1
 
     def _take_name(self, tokens: Sequence[Token], at: int) -> int:
-        """Take a name, its last part where it is qualified; return where it ends."""
+        """Read a name, or the last part of a qualified one. Return where it ends."""
         while at + 2 < len(tokens) and tokens[at + 1].word == "." and tokens[at + 2].is_name:
             at += 2
         is_call = at + 1 < len(tokens) and tokens[at + 1].word == "("
@@ -88,7 +89,7 @@ class TableReader:
         return at + 1
 
     def _follow(self, word: str, before: Token | None) -> None:
-        """Note what a word or a sign means for the names after it."""
+        """Note what a keyword or sign means for the names after it."""
         level = self._levels[-1]
         if word == "(":
             is_call = before is not None and before.is_name and before.word not in NO_CALLS
@@ -111,14 +112,14 @@ class TableReader:
 
 
 def tables_read(tokens: Sequence[Token]) -> frozenset[str]:
-    """Return the names after FROM and JOIN, in lower case, without those that WITH defines."""
+    """Return the lower-case names after FROM and JOIN, without those that WITH defines."""
     reader = TableReader()
     reader.read(tokens)
     return frozenset(reader.found) - names_of_ctes(tokens)
 
 
 def tables_written(tokens: Sequence[Token]) -> frozenset[str]:
-    """Return the names after INTO, and after UPDATE or TABLE at the beginning of a statement."""
+    """Return the names after INTO, and after an initial UPDATE or TABLE."""
     found = set()
     for at, token in enumerate(tokens):
         is_first = at == 0 and token.word in {"update", "truncate"}
@@ -151,11 +152,11 @@ def names_of_ctes(tokens: Sequence[Token]) -> frozenset[str]:
     return frozenset(found)
 
 
-MOST_KEYS = 20  # beyond, the table's tag says it shorter
+MOST_KEYS = 20  # with more, the table's tag is shorter
 
 
 class KeyLookup(NamedTuple):
-    """The table, the column, and which of the statement's parameters are its values."""
+    """The table, the column, and the parameters that are its values."""
 
     table: str
     column: str
@@ -163,7 +164,7 @@ class KeyLookup(NamedTuple):
 
 
 NAME = r'(?:"[^"]+"|`[^`]+`)'
-# Columns with aliases: no parentheses, so no function, subquery or aggregate over other rows.
+# Columns with aliases. Without parentheses, there is no function, subquery or aggregate.
 COLUMNS = rf"(?:DISTINCT )?(?:(?:{NAME}\.)?{NAME}|[0-9]+|%s)(?: AS {NAME})?"
 KEYS = r"(?P<keys>= %s|IN \(%s(?:, %s)*\))"
 AFTER = (
@@ -186,7 +187,7 @@ DELETE = re.compile(
 
 
 def find_key_lookup(text: str) -> KeyLookup | None:
-    """Return which rows a statement chooses, if it does so by one column's values."""
+    """Return the rows that a statement selects, if it selects them by one column's values."""
     for pattern in (SELECT, UPDATE, DELETE):
         match = pattern.match(text)
         if match is not None:
@@ -195,7 +196,7 @@ def find_key_lookup(text: str) -> KeyLookup | None:
 
 
 def lookup_of(match: re.Match[str]) -> KeyLookup | None:
-    """Return the lookup, unless it is of another table or changes the column itself."""
+    """Return the lookup, unless it is on another table or the statement changes the column."""
     groups = match.groupdict()
     if groups["alias"] != groups["table"] or " UNION " in match[0]:
         return None
@@ -213,11 +214,11 @@ OWN_PREFIX = "cachelayers_"  # of every table of this package
 
 
 class Kind(IntEnum):
-    """What a statement does; of several in one text the gravest counts."""
+    """The kind of a statement. For several in one text, the highest counts."""
 
     NEUTRAL = 0  # transactions, settings, plans
     READ = 1
-    WRITE = 2  # also whatever is unknown
+    WRITE = 2  # and everything unknown
     SCHEMA = 3
 
 
@@ -235,44 +236,44 @@ KIND_OF_FIRST_WORD = {
         Kind.NEUTRAL,
     ),
 }
-# Within a statement that begins as a read, these make it a write: a CTE that writes, SELECT INTO.
+# In a statement that begins as a read, these make it a write: a writing CTE, or SELECT INTO.
 WRITING_WORDS = frozenset({"insert", "update", "delete", "merge", "into"})
-# `FOR UPDATE`, `ON UPDATE`, `DO UPDATE` are no writes of their own.
+# `FOR UPDATE`, `ON UPDATE` and `DO UPDATE` are not writes by themselves.
 BEFORE_NO_WRITE = frozenset({"for", "on", "key"})
 
-# Those of an unknown kind, such as CALL, FETCH or COPY, say too little of what they do.
+# Statements whose text does not show what they do, such as CALL, FETCH or COPY.
 UNDERSTOOD_WRITES = frozenset({"insert", "update", "delete", "replace", "merge", "truncate"})
-# Neutral for what others read, and yet they answer with what is no row of a table.
+# They write nothing, but return something other than a table's rows.
 SHOWING_WORDS = frozenset({"show", "pragma", "explain", "describe", "desc", "check"})
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What can be told of a statement's text. Names are in lower case."""
+    """What a statement's text shows. Names are in lower case."""
 
     kind: Kind
     names: frozenset[str]
-    # Those that no dot precedes: a column is mostly qualified, a table is not.
+    # Names without a dot before them: columns mostly have one, tables do not.
     unqualified: frozenset[str]
     tables_read: frozenset[str]  # the names after FROM and JOIN
-    calls: frozenset[str]  # the names of functions, and words that a parenthesis follows
-    sources: frozenset[Source]  # from where else than from tables it takes values
+    calls: frozenset[str]  # names of functions, and other words before a parenthesis
+    sources: frozenset[Source]  # sources of values other than tables
     key_lookup: KeyLookup | None
-    replaces: bool  # a row that is in the way is deleted
+    replaces: bool  # conflicting rows are deleted
     truncates: bool
     returns_rows: bool  # a write with RETURNING
-    reads: bool  # its outcome may depend on rows that there were before
-    doubt: str  # why it is not fully understood; "": it is
+    reads: bool  # its result may depend on existing rows
+    doubt: str  # why it is not fully understood; "": it is understood
     temporary: str | None  # the name of the temporary table that it creates
     changes_role: bool
     begins: bool  # a transaction
-    is_own: bool  # it reads and writes nothing but this package's tables
+    is_own: bool  # uses only this package's tables
 
 
 def parse_statement(text: str, vendor: str, *, has_backslashes: bool | None = None) -> Statement:
-    """Return what can be told of a statement, or of several in one text.
+    """Parse a statement, or several in one text.
 
-    ``has_backslashes``: whether the session reads backslashes in strings; None: not known.
+    ``has_backslashes``: whether the session interprets backslashes in strings; None: not known.
     """
     if vendor == "sqlite":
         has_backslashes = False
@@ -327,7 +328,7 @@ def doubt_of(
 
 
 def changes_role(tokens: Sequence[Token], kind: Kind) -> bool:
-    """Tell whether a statement may change the role on PostgreSQL: SET ROLE, or by set_config()."""
+    """Return whether a statement may change the role on PostgreSQL: SET ROLE, or set_config()."""
     if kind is Kind.NEUTRAL:
         return any(token.word in {"role", "authorization"} for token in tokens)
     values = [token.text for token in tokens if token.sort is Sort.VALUE]
@@ -336,7 +337,7 @@ def changes_role(tokens: Sequence[Token], kind: Kind) -> bool:
 
 
 def has_unicode_name(tokens: Sequence[Token]) -> bool:
-    """Tell whether a name is written as `U&"..."`."""
+    """Return whether a name is written as `U&"..."`."""
     return any(
         letter.word == "u" and sign.word == "&" and name.is_quoted
         for letter, sign, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
@@ -344,7 +345,7 @@ def has_unicode_name(tokens: Sequence[Token]) -> bool:
 
 
 def is_plain_insert(tokens: Sequence[Token]) -> bool:
-    """Tell whether a statement adds rows and asks for none: its outcome is what it was given."""
+    """Return whether a statement adds rows and reads none."""
     words = {token.word for token in tokens if token.sort is Sort.WORD}
     first = next((token.word for token in tokens if token.sort is Sort.WORD), "")
     reading = {"select", "with", "table", "conflict", "duplicate", "ignore", "or"}
@@ -352,7 +353,7 @@ def is_plain_insert(tokens: Sequence[Token]) -> bool:
 
 
 def temporary_in(tokens: Sequence[Token]) -> str | None:
-    """Return the name of the temporary table that a statement creates, if it does."""
+    """Return the name of the temporary table that a statement creates, or None."""
     for at, (before, token) in enumerate(pairwise(tokens), start=2):
         if token.word in {"temp", "temporary"} and before.word in BEFORE_TEMPORARY:
             names = [one.text.lower() for one in tokens[at:] if one.word not in AFTER_TEMPORARY]
@@ -365,7 +366,7 @@ AFTER_TEMPORARY = frozenset({"table", "view", "recursive", "if", "not", "exists"
 
 
 def names_in(tokens: Sequence[Token]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return all that may be names, and those that no dot precedes."""
+    """Return all possible names, and those without a dot before them."""
     names, unqualified = set(), set()
     before = ""
     for token in tokens:
@@ -380,7 +381,7 @@ def names_in(tokens: Sequence[Token]) -> tuple[frozenset[str], frozenset[str]]:
 
 @lru_cache(maxsize=512)
 def names_of(text: str, vendor: str) -> frozenset[str]:
-    """Return all that may be names in a text, such as a view's definition."""
+    """Return all possible names in a text, such as a view's definition."""
     return names_in(read_tokens(text, vendor))[0]
 
 
@@ -398,7 +399,7 @@ def split_statements(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 
 def kind_of(tokens: Sequence[Token]) -> Kind:
-    """Return what one statement does."""
+    """Return the kind of one statement."""
     words = [token.word for token in tokens if token.sort is Sort.WORD]
     if not words:
         return Kind.NEUTRAL

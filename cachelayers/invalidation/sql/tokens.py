@@ -1,4 +1,7 @@
-"""Cut a statement into tokens, and find functions that read the clock or the session."""
+"""Split a statement into tokens, and find functions that read the clock or the session.
+
+Statements and view definitions are parsed from these tokens.
+"""
 
 from __future__ import annotations
 
@@ -11,52 +14,52 @@ from typing import NamedTuple
 
 
 class Sort(Enum):
-    """What a token is."""
+    """The kind of a token."""
 
     WORD = auto()
-    QUOTED = auto()  # a quoted name; on MySQL perhaps a string
+    QUOTED = auto()  # a quoted name; on MySQL maybe a string
     VALUE = auto()  # a string, a number or a placeholder
     SIGN = auto()
 
 
 class Token(NamedTuple):
-    """A word or name as it is written, what is in a string, or one sign."""
+    """A keyword or name, a string's content, or one sign."""
 
     text: str
     sort: Sort
 
     @property
     def is_name(self) -> bool:
-        """Tell whether it may name something."""
+        """Return whether it may be a name."""
         return self.sort is Sort.WORD or self.sort is Sort.QUOTED
 
     @property
     def is_quoted(self) -> bool:
-        """Tell whether it is a name in quotes."""
+        """Return whether it is a quoted name."""
         return self.sort is Sort.QUOTED
 
     @property
     def word(self) -> str:
-        """Return a word in lower case, or a sign; "" for what is quoted and for a value."""
+        """Return a keyword in lower case, or a sign; "" for quoted names and values."""
         return self.text.lower() if self.sort in {Sort.WORD, Sort.SIGN} else ""
 
 
 def names(text: str) -> frozenset[str]:
-    """Return the words of a text, for lists of them."""
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
-BLOCK = "block"  # a comment whose end is looked for by itself: PostgreSQL nests them
-# One alternative per thing that hides what is in it, then what counts. Each is linear in time.
+BLOCK = "block"  # a comment; its end is searched for separately, because PostgreSQL nests comments
+# First the alternatives that hide their content, then the others. Each is linear in time.
 LINE_COMMENT = {
     "postgresql": r"--[^\n\r]*",
-    # `5--1` is a subtraction there.
+    # On MySQL, `5--1` is a subtraction.
     "mysql": r"--(?=[\s\x00-\x1f]|\Z)[^\n]*|\#[^\n]*",
     "sqlite": r"--[^\n]*",
 }
 PLAIN_STRING = r"'(?:[^']|'')*(?:'|\Z)"
 BACKSLASHED = r"'(?:[^'\\]|\\.|'')*(?:'|\\?\Z)"
-# A string that goes on in the next line is read as it began.
+# A string continued in the next line is read like its beginning.
 ESCAPED = rf"[eE]{BACKSLASHED}(?:\s*?\n(?:\s|--[^\n\r]*[\n\r])*{BACKSLASHED})*"
 STRING = {
     "postgresql": rf"{ESCAPED}|[nNbBxX]?{PLAIN_STRING}",
@@ -78,7 +81,7 @@ QUOTED = {
 }
 WORD = {
     "postgresql": r"[^\W\d][\w$]*",
-    # They may begin with a digit there.
+    # On MySQL, names may begin with a digit.
     "mysql": r"(?:\d*[^\W\d]|\$)[\w$]*",
     "sqlite": r"[^\W\d][\w$]*",
 }
@@ -86,7 +89,7 @@ WORD = {
 
 @lru_cache(maxsize=8)
 def pattern_for(vendor: str, *, backslashes: bool) -> re.Pattern[str]:
-    """Return what one token looks like."""
+    """Return the pattern of one token."""
     flavour = f"{vendor} with backslashes" if backslashes else vendor
     return re.compile(
         rf"""
@@ -104,14 +107,15 @@ def pattern_for(vendor: str, *, backslashes: bool) -> re.Pattern[str]:
 
 
 def read_tokens(text: str, vendor: str) -> list[Token]:
-    """Return the tokens of a text, read as with the vendor's own settings."""
+    """Return the tokens of a text, read with the vendor's default settings."""
     return list(tokens_of(text, vendor, backslashes=vendor == "mysql"))
 
 
 def readings_of(text: str, vendor: str, *, has_backslashes: bool | None) -> list[list[Token]]:
-    """Return the tokens of a text, in each way that it may be read.
+    """Return the tokens of a text, for each way in which it may be read.
 
-    ``has_backslashes``: whether a backslash in a string hides what is after it; None: not known.
+    ``has_backslashes``: whether a backslash in a string escapes the next character; None: not
+    known.
     """
     ways = [has_backslashes] if has_backslashes is not None else [True, False]
     if "\\" not in text:
@@ -129,9 +133,10 @@ def readings_of(text: str, vendor: str, *, has_backslashes: bool | None) -> list
 def tokens_of(
     text: str, vendor: str, *, backslashes: bool, runs_comments: bool = True
 ) -> Iterator[Token]:
-    """Yield the tokens. Of names all that may be one: of a MySQL string in double quotes too.
+    """Yield the tokens. Anything that may be a name is one, as a MySQL string in double quotes.
 
-    ``runs_comments``: read what is in MySQL's `/*! ... */`, which it runs or not by its version.
+    ``runs_comments``: read the content of MySQL's `/*! ... */`, which it runs depending on its
+    version.
     """
     match_token, at = pattern_for(vendor, backslashes=backslashes).match, 0
     runs_comments = runs_comments and vendor == "mysql"
@@ -161,7 +166,7 @@ COMMENT_MARK = re.compile(r"/\*|\*/")
 
 
 def end_of_comment(text: str, at: int, *, nests: bool) -> int:
-    """Return where a block comment ends that begins just before ``at``."""
+    """Return the end of a block comment that begins just before ``at``."""
     depth = 1
     for mark in COMMENT_MARK.finditer(text, at):
         if mark[0] == "*/":
@@ -174,7 +179,7 @@ def end_of_comment(text: str, at: int, *, nests: bool) -> int:
 
 
 class Source(Enum):
-    """Where a value comes from, in words that follow "it"."""
+    """A source of values other than tables, in words that follow "it"."""
 
     CLOCK = "takes a value from the clock or from chance"
     SESSION = "takes a value that only its own session has"
@@ -185,7 +190,7 @@ def by_name(**names: str) -> dict[str, Source]:
     return {name: Source[source] for source, some in names.items() for name in some.split()}
 
 
-# Functions, by name. On PostgreSQL those that are volatile and not here count as SESSION.
+# Functions by name. On PostgreSQL, other volatile functions count as SESSION.
 FUNCTIONS: dict[str, dict[str, Source]] = {
     "postgresql": by_name(
         CLOCK="now clock_timestamp statement_timestamp transaction_timestamp timeofday age"
@@ -217,7 +222,7 @@ FUNCTIONS: dict[str, dict[str, Source]] = {
         SESSION="changes total_changes last_insert_rowid load_extension",
     ),
 }
-# The same without parentheses: words, where no dot precedes them.
+# Keywords that are called without parentheses and are not preceded by a dot.
 WORDS: dict[str, dict[str, Source]] = {
     "postgresql": by_name(
         CLOCK="current_date current_time current_timestamp localtime localtimestamp",
@@ -230,21 +235,21 @@ WORDS: dict[str, dict[str, Source]] = {
     ),
     "sqlite": by_name(CLOCK="current_date current_time current_timestamp"),
 }
-# Variables of MySQL that Django asks for when it first needs to know the server.
+# Variables that Django reads when it first needs to know the MySQL server.
 SERVER_SETTINGS = names(
     "sql_mode default_storage_engine sql_auto_is_null lower_case_table_names version "
     "max_allowed_packet transaction_isolation tx_isolation"
 )
-# SQLite's functions of a time: of the present one where it is not a column's.
+# SQLite's time functions, which return the present time unless their argument is a column.
 SQLITE_TIMES = frozenset({"date", "time", "datetime", "julianday", "unixepoch", "timediff"})
 POSTGRES_TIMES = frozenset({"now", "today", "tomorrow", "yesterday"})  # as in DATE 'today'
-# Volatile on PostgreSQL, and yet what they return says nothing.
+# Volatile on PostgreSQL, but their result carries no data.
 HARMLESS = names(
     "set_config pg_sleep pg_sleep_for pg_sleep_until pg_notify setseed pg_advisory_lock "
     "pg_advisory_xact_lock pg_advisory_lock_shared pg_advisory_xact_lock_shared"
 )
 KNOWN_FUNCTIONS = HARMLESS.union(*FUNCTIONS.values())
-# Of SQLite's extensions, and of Django's: no less pure for not being said to be deterministic.
+# Functions of SQLite's extensions and of Django: pure, although not declared deterministic.
 PURE_ON_SQLITE = names(
     "bm25 highlight snippet match matchinfo offsets optimize fts3_tokenizer fts5 "
     "fts5_source_id rtreecheck rtreedepth rtreenode any_value stddev_pop stddev_samp var_pop "
@@ -253,13 +258,13 @@ PURE_ON_SQLITE = names(
 
 
 def sources_in(tokens: Sequence[Token], vendor: str) -> frozenset[Source]:
-    """Return from where else than from tables a statement takes values, by its text alone."""
+    """Return the sources of a statement's values other than tables, by its text alone."""
     find_more = {"postgresql": more_on_postgres, "mysql": more_on_mysql, "sqlite": more_on_sqlite}
     return frozenset([*named_sources(tokens, vendor), *find_more[vendor](tokens)])
 
 
 def named_sources(tokens: Sequence[Token], vendor: str) -> Iterator[Source]:
-    """Yield the sources of functions, and of words that stand for one."""
+    """Yield the sources of functions, and of keywords that act like one."""
     functions, words = FUNCTIONS[vendor], WORDS[vendor]
     for name in calls_in(tokens):
         if name in functions:
@@ -272,7 +277,7 @@ def named_sources(tokens: Sequence[Token], vendor: str) -> Iterator[Source]:
 
 
 def calls_in(tokens: Sequence[Token]) -> frozenset[str]:
-    """Return all names that a parenthesis follows: functions, and words that are none."""
+    """Return all names before a parenthesis, functions or not."""
     return frozenset(
         token.text.lower()
         for token, after in pairwise(tokens)
@@ -281,7 +286,7 @@ def calls_in(tokens: Sequence[Token]) -> frozenset[str]:
 
 
 def more_on_postgres(tokens: Sequence[Token]) -> Iterator[Source]:
-    """Yield the clock for what PostgreSQL reads as a time of its own."""
+    """Yield the clock for special strings that PostgreSQL reads as the present time."""
     if any(
         token.sort is Sort.VALUE and token.text.lower().strip() in POSTGRES_TIMES
         for token in tokens
@@ -290,7 +295,7 @@ def more_on_postgres(tokens: Sequence[Token]) -> Iterator[Source]:
 
 
 def more_on_mysql(tokens: Sequence[Token]) -> Iterator[Source]:
-    """Yield the session for variables, and for sequences in MariaDB's words."""
+    """Yield the session for variables, and for MariaDB's sequence expressions."""
     words = ["", *(token.word for token in tokens), "", ""]
     for before, word, after in zip(words, words[1:], words[2:], strict=False):
         if word == "@" and after != "@" and not (before == "@" and after in SERVER_SETTINGS):
@@ -300,7 +305,7 @@ def more_on_mysql(tokens: Sequence[Token]) -> Iterator[Source]:
 
 
 def more_on_sqlite(tokens: Sequence[Token]) -> Iterator[Source]:
-    """Yield the clock where a function of a time is given none, or 'now', or a parameter."""
+    """Yield the clock for a time function without an argument, or with 'now' or a parameter."""
     for number, token in enumerate(tokens):
         opens = number + 1 < len(tokens) and tokens[number + 1].word == "("
         if opens and token.word in SQLITE_TIMES and is_of_no_column(tokens[number + 2 :]):
@@ -315,5 +320,5 @@ def more_on_sqlite(tokens: Sequence[Token]) -> Iterator[Source]:
 
 
 def is_of_no_column(arguments: Sequence[Token]) -> bool:
-    """Tell whether the first argument begins with something else than a name."""
+    """Return whether the first argument does not begin with a name."""
     return not arguments or not arguments[0].is_name

@@ -1,7 +1,7 @@
-"""Triggers that log every write to a tracked table, whoever makes it.
+"""Triggers that log every write to a tracked table, whichever program writes.
 
-`definitions` and the vendors' modules say what they are; `installing` keeps the database as it
-should be after each migrate.
+`definitions` and the vendors' modules define them. `installing` installs and repairs them after
+each migrate.
 """
 
 from cachelayers.invalidation.triggers.definitions import OWN_NAME

@@ -1,4 +1,4 @@
-"""What a trigger is here, and the words its text is made of. Used by the vendors' modules."""
+"""The data classes of triggers and the parts of their SQL, for the vendors' modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.tracked import TrackedTable
 
-PREFIX = "cachelayers_"  # of every trigger and function of ours
+PREFIX = "cachelayers_"  # of all our triggers and functions
 TABLE_LOGGED = re.compile(rf"'{table_tag('')}((?:[^']|'')+)'")  # in a trigger's text
 OWN_NAME = re.compile(rf"{PREFIX}[a-z]+_[0-9a-f]{{16}}\Z")
 
@@ -19,18 +19,18 @@ OWN_NAME = re.compile(rf"{PREFIX}[a-z]+_[0-9a-f]{{16}}\Z")
 class TableLocation(NamedTuple):
     """A table of the database that holds rows of a tracked table."""
 
-    table: TrackedTable  # with the key that the database's own table has
-    name: str  # as the database's catalogue has it: what a trigger there is compared by
-    sql: str  # as a statement names it
+    table: TrackedTable  # with the key of the database's table
+    name: str  # as in the database's catalogue, to compare triggers
+    sql: str  # as in a statement
     bare: str  # alone, in lower case
-    within: tuple[str, ...] = ()  # tracked tables of their own whose rows are also its
-    is_in_sight: bool = True  # this connection's statements mean it
+    within: tuple[str, ...] = ()  # tracked tables whose rows are also rows of this one
+    is_in_sight: bool = True  # the table that this connection's statements mean
     is_partition: bool = False
-    is_divided: bool = False  # other places hold rows of it, or have
+    is_divided: bool = False  # other tables hold rows of it, or did
 
 
 class Installed(NamedTuple):
-    """All that makes a trigger the right one: where it is, and what it does there."""
+    """What identifies a correct trigger: its name, its table and its text."""
 
     name: str
     place: str
@@ -39,7 +39,7 @@ class Installed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A trigger that is to be."""
+    """A trigger that should exist."""
 
     installed: Installed
     place: TableLocation
@@ -53,7 +53,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A trigger of ours that is there."""
+    """One of our triggers that exists."""
 
     installed: Installed
     bare_location: str
@@ -62,12 +62,12 @@ class Found:
 
     @property
     def logged_tables(self) -> set[str]:
-        """Return the tables whose changes it logs; the code need not know them any more."""
+        """Return the tables whose changes it logs, even if the code no longer has them."""
         return {name.replace("''", "'") for name in TABLE_LOGGED.findall(self.text)}
 
     @property
     def text(self) -> str:
-        """Return what it does, in the database's own words."""
+        """Return its SQL, in the database's own form."""
         return str(self.installed.facts[-1])
 
 
@@ -78,10 +78,11 @@ def name_for(event: str, *texts: str) -> str:
 
 
 def fit_key(table: TrackedTable, key_columns: Collection[str]) -> TrackedTable:
-    """Return the table with its key as far as the database has it; without one all rows count.
+    """Return the table with the key column that the database has. Without one, all rows are logged.
 
-    Old and new code run side by side while a deploy lasts. A column that is not there would make
-    every write fail, and one that only the new code takes for the key names no row of the old's.
+    Old and new code run side by side during a deploy. A trigger on a missing column would make
+    every write fail, and a column that only the new code uses as key does not identify the old
+    code's rows.
     """
     if table.key_column in key_columns:
         return table
@@ -89,7 +90,7 @@ def fit_key(table: TrackedTable, key_columns: Collection[str]) -> TrackedTable:
 
 
 def literal(text: str) -> str:
-    """Return text as an SQL literal: definitions take no parameters.
+    """Return text as an SQL literal, because definitions take no parameters.
 
     >>> literal("it's")
     "'it''s'"
@@ -98,5 +99,5 @@ def literal(text: str) -> str:
 
 
 def mysql_literal(text: str) -> str:
-    """Return text as MySQL's literal, where a backslash means something too."""
+    """Return text as MySQL's literal, in which backslashes are escaped too."""
     return literal(text.replace("\\", "\\\\"))

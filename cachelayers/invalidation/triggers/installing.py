@@ -1,4 +1,7 @@
-"""Keep a database's triggers those that its tracked tables should have."""
+"""Install the triggers that tracked tables need, and repair or remove wrong ones.
+
+The migrate signals and the execute wrapper's schema changes call it.
+"""
 
 from __future__ import annotations
 
@@ -25,36 +28,38 @@ LOG_MIGRATION = "0002_invalidation_log"
 
 @dataclass(slots=True)
 class Repair:
-    """What was not as it should be."""
+    """What was wrong with the triggers."""
 
-    # Those that may have changed unlogged, or do so from now on: old code may still know them.
+    # Tables whose changes may be unlogged, now or earlier: old code may still track them.
     tables: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)  # what could not be done, a line per table
+    problems: list[str] = field(default_factory=list)  # errors, a line per table
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What the database itself logs."""
+    """What the database logs by triggers."""
 
-    tables: frozenset[str]  # tracked ones of which every write is logged
+    tables: frozenset[str]  # tracked tables whose writes are all logged
     lacking: frozenset[str]  # tables where a trigger is missing, as the database names them
-    places: frozenset[str]  # all that have a trigger of ours, bare and in lower case
-    keyless: frozenset[str]  # tracked ones whose key in the code is not the database's own
+    places: frozenset[
+        str
+    ]  # all tables with one of our triggers, in lower case and without a schema
+    keyless: frozenset[str]  # tracked tables whose key in the code is not the database's
 
 
 def install_triggers(connection: BaseDatabaseWrapper) -> list[str]:
-    """Drop what should not be there, create what is missing; return what could not be done."""
+    """Drop wrong triggers and create missing ones. Return what failed."""
     return put_right(connection).problems
 
 
 def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = None) -> Repair:
-    """Give tables the triggers they should have; of names in lower case only, where they are given.
+    """Correct the triggers of tables; of those with ``names`` (in lower case) only, if given.
 
-    A trigger is the right one by its name, its table and what it does there: tables are renamed
-    with their triggers on them, and columns within.
+    A trigger is correct if its name, table and text are: tables are renamed with their triggers,
+    and columns within them.
     """
     found = list(VENDORS[connection.vendor].existing(connection))
-    # A statement may name a table of a schema that is not in sight.
+    # A statement may name a table of a schema outside the search path.
     wanted = wanted_triggers(connection, everywhere=names is not None)
     chosen = list(choose(wanted, found, names))
     right = {trigger.installed for trigger in wanted}
@@ -63,21 +68,23 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     former: set[str] = set()
     removals = []
     for one in found:
-        is_renamed = one.installed.name in taken  # its table was, and another is to have its name
+        is_renamed = (
+            one.installed.name in taken
+        )  # its table was renamed, and another one needs its name
         is_meant = is_renamed or names is None or one.bare_location in names
         is_wrong = one.installed not in right
         if is_wrong and (one.installed.place in places or (is_meant and one.is_in_sight)):
             removals.append(one.removal)
             former |= one.logged_tables
     if removals:
-        run(connection, removals)  # at once: the tables are locked meanwhile
+        run(connection, removals)  # together: the tables are locked meanwhile
     there = {one.installed for one in found}
     lacking = [trigger for trigger in chosen if trigger.installed not in there]
-    # A partition that another program took away has left no sign.
+    # A partition that another program has detached leaves no trace.
     divided = {trigger.table for trigger in chosen if trigger.place.is_divided}
     repair = Repair({trigger.table for trigger in lacking} | divided | former)
     problems = dict(create(connection, lacking))
-    if problems:  # another `migrate` may have been quicker, or still be at it
+    if problems:  # another `migrate` may do it at the same time
         there = {one.installed for one in VENDORS[connection.vendor].existing(connection)}
         unmet = {one.place.name for one in lacking if one.installed not in there}
         repair.problems += [text for name, text in problems.items() if name in unmet]
@@ -89,7 +96,7 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
 def choose(
     wanted: Iterable[Trigger], found: Iterable[Found], names: Collection[str] | None
 ) -> Iterator[Trigger]:
-    """Yield the triggers of the tables that are to be put right."""
+    """Yield the triggers of the tables to correct."""
     known = {one.installed.place for one in found}
     for trigger in wanted:
         place = trigger.place
@@ -103,7 +110,7 @@ def choose(
 def create(
     connection: BaseDatabaseWrapper, triggers: Iterable[Trigger]
 ) -> Iterator[tuple[str, str]]:
-    """Create triggers, those of one table at once; yield where something went wrong, and what."""
+    """Create triggers, those of one table together. Yield the failures."""
     statements: dict[str, list[str]] = {}
     tables = {}
     for trigger in triggers:
@@ -112,19 +119,19 @@ def create(
     for place, some in statements.items():
         try:
             run(connection, some)
-        except DatabaseError as error:  # mostly a privilege that is lacking
+        except DatabaseError as error:  # mostly a missing privilege
             yield place, f"{tables[place]}: {error}".strip()
 
 
 def run(connection: BaseDatabaseWrapper, statements: Iterable[str]) -> None:
-    """Run statements in one transaction, where the database can."""
+    """Run statements, in one transaction if the database can."""
     with one_change(connection), connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
 
 
 def one_change(connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
-    """Make changes of the schema one, where the database can."""
+    """Run schema changes in one transaction, if the database can."""
     return (
         transaction.atomic(connection.alias)
         if connection.features.can_rollback_ddl
@@ -133,7 +140,7 @@ def one_change(connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
 
 
 def remove_triggers(connection: BaseDatabaseWrapper) -> None:
-    """Drop every trigger that writes to this log, and what belongs to it."""
+    """Drop every trigger that writes to this log, and its functions."""
     vendor = VENDORS[connection.vendor]
     for found in list(vendor.existing(connection)):
         run(connection, [found.removal])
@@ -141,19 +148,19 @@ def remove_triggers(connection: BaseDatabaseWrapper) -> None:
 
 
 def has_triggers(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a database has triggers of ours."""
+    """Return whether a database has any of our triggers."""
     return any(True for _ in VENDORS[connection.vendor].existing(connection))
 
 
 def guarded_tables(connection: BaseDatabaseWrapper) -> frozenset[str]:
-    """Return the tracked tables all of whose triggers are there, and right."""
+    """Return the tracked tables that have all their triggers, and correct ones."""
     return read_guard(connection).tables
 
 
 def read_guard(connection: BaseDatabaseWrapper) -> Guard:
-    """Return what the database itself logs.
+    """Return what the database logs by triggers.
 
-    Only where the log is there: what a trigger is to be depends on where it is.
+    The log must exist: a trigger's definition depends on its schema.
     """
     found = list(VENDORS[connection.vendor].existing(connection))
     there = {one.installed for one in found}
@@ -168,7 +175,7 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
 
 
 def wanted_triggers(connection: BaseDatabaseWrapper, *, everywhere: bool = False) -> list[Trigger]:
-    """Return the triggers that tracked tables are to have, as far as the tables are there."""
+    """Return the triggers that the existing tracked tables need."""
     tables = tracked_tables(connection.alias).values()
     vendor = VENDORS[connection.vendor]
     places = vendor.locations_of(connection, tables, everywhere=everywhere)
@@ -176,9 +183,9 @@ def wanted_triggers(connection: BaseDatabaseWrapper, *, everywhere: bool = False
 
 
 def follow_schema(connection: BaseDatabaseWrapper, names: Collection[str]) -> None:
-    """After a change of the schema: have the tables it names go on with triggers that fit them.
+    """After a change of the schema, correct the triggers of the tables that it names.
 
-    At once: a trigger that asks for a column which was renamed would make every write fail.
+    This is done at once: a trigger on a column that was renamed would make every write fail.
     """
     try:
         with one_change(connection):
@@ -191,12 +198,12 @@ def follow_schema(connection: BaseDatabaseWrapper, names: Collection[str]) -> No
 
 
 def whole(tables: Iterable[str]) -> list[str]:
-    """Return the tags of everything in some tables."""
+    """Return the tags of all rows of some tables."""
     return [tag(name) for name in sorted(tables) for tag in (table_tag, all_rows_tag)]
 
 
 def warn(database: str, problems: Iterable[str]) -> None:
-    """Say which triggers there are not."""
+    """Log which triggers are missing."""
     for problem in problems:
         logger.warning(
             "DATABASES[%r]: no trigger could be created for %s. Writes through Django are logged"
@@ -207,10 +214,10 @@ def warn(database: str, problems: Iterable[str]) -> None:
 
 
 def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
-    """Receive post_migrate: install, and invalidate what may have changed unlogged.
+    """Receive post_migrate: install triggers, and invalidate what may have changed unlogged.
 
-    By migrations, or while a trigger was missing. Where the log is gone, so are its triggers:
-    SQLite could not write to a table that has one.
+    Changes may be unlogged because of migrations, or while a trigger was missing. If the log is
+    gone, the triggers are removed, because SQLite could not write to a table that has one.
     """
     connection = connections[using]
     if connection.vendor not in VENDORS:
@@ -226,7 +233,7 @@ def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any)
 
 
 def receive_pre_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
-    """Receive pre_migrate: before the log is taken away, nothing may write to it any more."""
+    """Receive pre_migrate: remove the triggers before the log's table is dropped."""
     for migration, is_backwards in plan:
         names = (migration.app_label, migration.name)
         if is_backwards and names == ("cachelayers", LOG_MIGRATION):

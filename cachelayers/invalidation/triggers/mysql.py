@@ -1,6 +1,6 @@
-"""Triggers on MySQL and MariaDB: one row at a time, and not for what InnoDB's cascades do.
+"""Triggers on MySQL and MariaDB. They run per row, and not for InnoDB's cascades.
 
-So the trigger of a row that others hang on by ON DELETE or ON UPDATE logs those tables as well.
+So the trigger of a row to which others refer by ON DELETE or ON UPDATE logs their tables too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cachelayers.invalidation.triggers.definitions import (
 )
 
 ROWS_OF_EVENT = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
-# Where there is no log, a write goes on without it.
+# Without a log, a write goes on.
 WITHOUT_LOG = "DECLARE CONTINUE HANDLER FOR 1146 BEGIN END;"
 CASCADES = """
 SELECT referenced_table_name, table_name FROM information_schema.referential_constraints
@@ -47,9 +47,9 @@ WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'
 def locations_of(
     connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
 ) -> Iterator[TableLocation]:
-    """Yield where the tracked tables are.
+    """Yield the tables that hold rows of tracked tables.
 
-    Without Django's features: to know them Django runs a statement, which would lead here again.
+    This does not use Django's features, which would run a statement and so call this again.
     """
     keys: dict[str, set[str]] = {}
     ignores_case = False
@@ -68,7 +68,7 @@ def locations_of(
 def triggers_for(
     connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
 ) -> Iterator[Trigger]:
-    """Yield the triggers that tables are to have."""
+    """Yield the triggers that tables need."""
     children = read_cascades(connection)
     tracked = tracked_tables(connection.alias)
     for place in places:
@@ -80,7 +80,7 @@ def triggers_for(
 def triggers_of(
     place: TableLocation, swept: Iterable[str], quote: Callable[[str], str]
 ) -> Iterator[Trigger]:
-    """Yield the triggers of one table, which log the tables swept with it too."""
+    """Yield the triggers of one table, which also log the tables that its cascades change."""
     table = place.table
     for event, rows in ROWS_OF_EVENT.items():
         tags = list(tags_of(table, rows, quote("x")[0]))
@@ -111,7 +111,7 @@ def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterator[str
 
 
 def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
-    """Return the tables that InnoDB itself writes to, by the table that they refer to."""
+    """Return the tables to which InnoDB's cascades write, by the table to which they refer."""
     children: dict[str, set[str]] = {}
     for parent, child in fetch_rows(connection, CASCADES):
         children.setdefault(parent.lower(), set()).add(child.lower())
@@ -119,7 +119,7 @@ def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
 
 
 def tables_swept_with(children: Mapping[str, set[str]], table: str) -> set[str]:
-    """Return the tables, in lower case, that a deletion from a table may reach by cascades."""
+    """Return the lower-case tables that a deletion from a table may reach by cascades."""
     reached: set[str] = set()
     open_names = {table.lower()}
     while open_names:
@@ -130,12 +130,12 @@ def tables_swept_with(children: Mapping[str, set[str]], table: str) -> set[str]:
 
 
 def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
-    """Yield every trigger of ours."""
+    """Yield all our triggers."""
     for name, table, event, timing, body in fetch_rows(connection, EXISTING):
         removal = f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"
         yield Found(Installed(name, table, (event, timing, body)), table.lower(), True, removal)
 
 
 def leftovers(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the statements that remove what triggers have left behind: nothing here."""
+    """Return statements that remove what triggers have left: none here."""
     return []

@@ -1,10 +1,10 @@
-"""Triggers on PostgreSQL: once per statement, with the rows it has changed as a table.
+"""Triggers on PostgreSQL. They run once per statement, with the changed rows as a table.
 
-Logical replication applies rows and no statements, so there each table has one more, for each row
-of a session that replicates. A partition, or a table that inherits from a tracked one, may be
-written to by its own name: it has triggers too, which log the tracked table.
+Logical replication applies rows instead of statements, so each table also has a trigger per row for
+replicating sessions. A partition, or a table that inherits from a tracked one, may be written
+directly: it has triggers too, which log the tracked table.
 
-The functions are beside the log, and are shared by tables of one name in several schemas.
+The functions are in the log's schema, and tables of one name in several schemas share them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from cachelayers.invalidation.triggers.definitions import (
     name_for,
 )
 
-BULK_ROWS = 100  # one statement logs that many rows; of more it logs "all rows"
+BULK_ROWS = 100  # a statement with more rows logs "all rows"
 TRANSITIONS = {
     "insert": ("NEW TABLE AS changed",),
     "update": ("OLD TABLE AS changed", "NEW TABLE AS changed_to"),
     "delete": ("OLD TABLE AS changed",),
 }
-# What pg_trigger.tgtype says of them, and which sessions they are for.
+# Their pg_trigger.tgtype, and the sessions in which they run.
 KINDS = {
     "insert": (4, "O"),
     "update": (16, "O"),
@@ -43,8 +43,8 @@ KINDS = {
 }
 ENABLE = {"A": "ALWAYS ", "R": "REPLICA "}
 SYSTEM = "('pg_catalog', 'information_schema')"
-# A name means what to_regclass says, as in a statement of this connection. `everywhere` means the
-# tables of that name in other schemas too, unless those have a log of their own.
+# A name means the table of to_regclass(), as in a statement of this connection. `everywhere` also
+# means the tables of that name in other schemas, unless those have their own log.
 PLACES = """
 WITH RECURSIVE named (name, oid, is_meant) AS (
   SELECT v.name, to_regclass(v.quoted)::oid, true FROM (VALUES {names}) AS v (name, quoted, bare)
@@ -91,14 +91,14 @@ WHERE p.proname ~ '^cachelayers_[a-z]+_[0-9a-f]{{16}}$'
 def locations_of(
     connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
 ) -> Iterator[TableLocation]:
-    """Yield where the tracked tables are, with their partitions and what inherits from them."""
+    """Yield the tables that hold rows of tracked tables, with partitions and inheriting tables."""
     by_name = {table.name: table for table in tables}
     if not by_name:
         return
     statement = PLACES.format(
         names=", ".join(
             f"({literal(name)}, {literal(connection.ops.quote_name(name))},"
-            # One whose name says the schema is nowhere else.
+            # A table whose name contains the schema has no others.
             f" {literal('' if without_schema(name) != name else name)})"
             for name in by_name
         ),
@@ -122,7 +122,7 @@ def locations_of(
 def triggers_for(
     connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
 ) -> Iterator[Trigger]:
-    """Yield the triggers that tables are to have."""
+    """Yield the triggers that tables need."""
     schema = schema_of_log(connection)
     for place in places:
         yield from triggers_of(place, schema, connection.ops.quote_name)
@@ -131,11 +131,11 @@ def triggers_for(
 def triggers_of(
     place: TableLocation, schema: str, quote: Callable[[str], str]
 ) -> Iterator[Trigger]:
-    """Yield the triggers of one table; the log is in a schema."""
+    """Yield the triggers of one table. The log is in a schema."""
     target = f"{quote(schema)}.{quote(LOG)}"
     for event, (kind, mode) in KINDS.items():
         if event == "replica" and place.is_partition:
-            continue  # PostgreSQL itself gives it the whole table's trigger for each row
+            continue  # PostgreSQL itself gives it the partitioned table's row trigger
         body = function_body(event, place, target)
         name = name_for(event, place.table.name, body)
         transitions = TRANSITIONS.get(event)
@@ -146,7 +146,8 @@ def triggers_of(
             if event == "replica"
             else f"AFTER {event.upper()} ON {place.sql}{referencing} FOR EACH STATEMENT"
         )
-        # As its owner: whoever may write the table need not be allowed to write the log.
+        # With the owner's rights: a role that may write the table need not be allowed to write the
+        # log.
         make_function = (
             f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql"
             f" SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {literal(body)}"
@@ -160,9 +161,9 @@ def triggers_of(
 
 
 def function_body(event: str, place: TableLocation, target: str) -> str:
-    """Return the function that one kind of statement runs after it.
+    """Return the function that runs after one kind of statement.
 
-    Where there is no log, a write goes on without it.
+    Without a log, a write goes on.
     """
     table = place.table
     swept = [tag for name in place.within for tag in (table_tag(name), all_rows_tag(name))]
@@ -197,14 +198,14 @@ def values_of(tags: Iterable[str]) -> str:
 
 
 def keys_changed(event: str, table: TrackedTable) -> str:
-    """Return the query of the keys of the rows that were changed, each once."""
+    """Return the query of the changed rows' keys, each once."""
     column = '"' + str(table.key_column).replace('"', '""') + '"'
 
     def text(of: str) -> str:
         plain = f"{of}{column}::text"
         return f"lower(replace({plain}, '-', ''))" if table.key_kind is KeyKind.UUID else plain
 
-    if event == "replica":  # the row that is not there is NULL
+    if event == "replica":  # OLD or NEW is NULL where it does not exist
         both = f"SELECT {text('OLD.')} AS key UNION SELECT {text('NEW.')}"
         return f"SELECT key FROM ({both}) AS changed WHERE key IS NOT NULL"
     if event == "update":
@@ -225,7 +226,7 @@ def log_tags(target: str, query: str) -> str:
 
 
 def schema_of_log(connection: BaseDatabaseWrapper) -> str:
-    """Return the schema in which the log is."""
+    """Return the schema of the log."""
     statement = (
         "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         f" WHERE c.oid = to_regclass('{LOG}')"
@@ -235,7 +236,7 @@ def schema_of_log(connection: BaseDatabaseWrapper) -> str:
 
 
 def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
-    """Yield every trigger that logs to the log of this connection, in whichever schema it is.
+    """Yield every trigger that logs to this connection's log, in any schema.
 
     Without a log, those on the tables that its statements mean.
     """
@@ -252,6 +253,6 @@ def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
 
 
 def leftovers(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the statements that remove functions of ours which no trigger runs any more."""
+    """Return statements that remove our functions that no trigger uses any more."""
     functions = fetch_rows(connection, LEFTOVERS.format(log=LOG))
     return [f"DROP FUNCTION IF EXISTS {function}" for (function,) in functions]

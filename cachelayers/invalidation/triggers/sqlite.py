@@ -1,4 +1,4 @@
-"""Triggers on SQLite: one row at a time. Called by installing."""
+"""Triggers on SQLite. They run per row; `installing` creates them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = """
 SELECT m.name, k.name FROM sqlite_master m JOIN pragma_table_info(m.name) k ON k.pk > 0
 WHERE m.type = 'table'
 """
-# Of an expression the column has no name.
+# The column of an expression has no name.
 UNIQUES = """
 SELECT m.name, i.name, c.name, c.coll FROM sqlite_master m
 JOIN pragma_index_list(m.name) i ON i."unique" AND i.origin <> 'pk'
@@ -41,7 +41,7 @@ WHERE type = 'trigger' AND substr(name, 1, 12) = 'cachelayers_'
 
 
 class UniqueColumn(NamedTuple):
-    """A column of a unique index, and how that compares it."""
+    """A column of a unique index, with its collation."""
 
     name: str | None
     collation: str
@@ -50,7 +50,7 @@ class UniqueColumn(NamedTuple):
 def locations_of(
     connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable], *, everywhere: bool
 ) -> Iterator[TableLocation]:
-    """Yield where the tracked tables are."""
+    """Yield the tables that hold rows of tracked tables."""
     keys: dict[str, set[str]] = {}
     for table, column in fetch_rows(connection, KEYS):
         keys.setdefault(table.lower(), set()).add(column)
@@ -65,7 +65,7 @@ def locations_of(
 def triggers_for(
     connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
 ) -> Iterator[Trigger]:
-    """Yield the triggers that tables are to have."""
+    """Yield the triggers that tables need."""
     uniques = read_uniques(connection)
     for place in places:
         yield from triggers_of(place, uniques.get(place.name, ()), connection.ops.quote_name)
@@ -90,7 +90,7 @@ def triggers_of(
 
 
 def trigger(event: str, moment: str, body: str, place: TableLocation) -> Trigger:
-    """Return a trigger; SQLite keeps the statement as it is."""
+    """Return a trigger. SQLite stores the statement unchanged."""
     name = name_for(event, place.table.name, body)
     creation = f'CREATE TRIGGER "{name}" {moment} BEGIN {body} END'
     installed = Installed(name, place.name, (creation,))
@@ -98,14 +98,14 @@ def trigger(event: str, moment: str, body: str, place: TableLocation) -> Trigger
 
 
 def tags_of(table: TrackedTable, rows: Sequence[str]) -> Iterator[str]:
-    """Yield the expressions of the tags that a change of one row logs; NULL logs nothing."""
+    """Yield the expressions of the tags that a change of one row logs. NULL logs nothing."""
     yield literal(table_tag(table.name))
     if table.key_column is None:
         yield literal(all_rows_tag(table.name))
         return
     first, *others = [f'{row}."{table.key_column}"' for row in rows]
     yield row_expression(table, first)
-    for other in others:  # a key that was changed: the row was there, and is here
+    for other in others:  # a changed key: both the old and the new row
         yield f"CASE WHEN {other} IS NOT {first} THEN {row_expression(table, other)} END"
 
 
@@ -118,9 +118,10 @@ def row_expression(table: TrackedTable, column: str) -> str:
 def log_row_in_the_way(
     table: TrackedTable, sql: str, uniques: Iterable[Sequence[UniqueColumn]]
 ) -> str:
-    """Return the statement that logs the rows which REPLACE may take away.
+    """Return the statement that logs the rows which REPLACE may delete.
 
-    It deletes them without a trigger. Those with the same primary key are the row that comes.
+    REPLACE deletes them without a trigger. A row with the same primary key is logged as the new
+    row.
     """
     conditions = " OR ".join(
         "("
@@ -136,7 +137,7 @@ def log_row_in_the_way(
 
 
 def log_tag(tag: str) -> str:
-    """Return the statement that logs the tag of an expression; none where it is NULL."""
+    """Return the statement that logs the tag of an expression, unless it is NULL."""
     return (
         f"INSERT INTO {LOG} (tag, at) SELECT t, {NOW_MS['sqlite']} FROM (SELECT {tag} AS t)"
         " WHERE t IS NOT NULL;"
@@ -144,7 +145,7 @@ def log_tag(tag: str) -> str:
 
 
 def read_uniques(connection: BaseDatabaseWrapper) -> Mapping[str, list[list[UniqueColumn]]]:
-    """Return the columns of each unique index but the primary key's, by table."""
+    """Return the columns of each unique index except the primary key's, by table."""
     found: dict[str, dict[str, list[UniqueColumn]]] = {}
     for table, index, column, collation in fetch_rows(connection, UNIQUES):
         columns = found.setdefault(table, {}).setdefault(index, [])
@@ -153,12 +154,12 @@ def read_uniques(connection: BaseDatabaseWrapper) -> Mapping[str, list[list[Uniq
 
 
 def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
-    """Yield every trigger of ours."""
+    """Yield all our triggers."""
     for name, table, sql in fetch_rows(connection, EXISTING):
         installed = Installed(name, table, (sql,))
         yield Found(installed, table.lower(), True, f'DROP TRIGGER IF EXISTS "{name}"')
 
 
 def leftovers(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the statements that remove what triggers have left behind: nothing here."""
+    """Return statements that remove what triggers have left: none here."""
     return []
