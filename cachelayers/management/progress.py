@@ -31,11 +31,9 @@ class Progress(Protocol):
 class NoProgress:
     """Shows nothing, for ``--verbosity 0`` and if each item has its own line."""
 
-    def advance(self) -> None:
-        ...
+    def advance(self) -> None: ...
 
-    def finish(self) -> None:
-        ...
+    def finish(self) -> None: ...
 
 
 class Tally:
@@ -110,8 +108,7 @@ class PlainProgress:
             self._stream.write(str(self._tally))
             self._stream.flush()
 
-    def finish(self) -> None:
-        ...
+    def finish(self) -> None: ...
 
 
 def make_progress(stream: OutputWrapper, total: int, *, verbosity: int) -> Progress:
