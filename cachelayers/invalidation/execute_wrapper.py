@@ -258,9 +258,9 @@ def note_read_of_captures(
     if analysis.is_untracked or analysis.doubt or analysis.asks_clock:
         counts.add(connection.alias, "untracked_reads")
     if analysis.doubt:
-        warn_once(connection, text, f"is not kept: {analysis.doubt}")
+        warn_once(connection, text, f"is not stored: {analysis.doubt}")
     elif analysis.asks_clock:
-        warn_once(connection, text, f"is kept for its timeout only: it {Source.CLOCK.value}")
+        warn_once(connection, text, f"is stored only until its timeout: it {Source.CLOCK.value}")
 
 
 def note_write(connection: BaseDatabaseWrapper) -> None:

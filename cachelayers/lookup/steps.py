@@ -68,9 +68,9 @@ def refuse_response(where: str, value: object) -> None:
 def response_error(where: str, name: str) -> TypeError:
     """Return the error that names the alternatives."""
     return TypeError(
-        f"{where} made a value with a response, request or session in it ({name}). That is one"
-        " visitor's: it holds cookies, a CSRF token, maybe a name. Cache what it is made from; or"
-        " parts of its template with {% fragment %}; or whole pages with Django's cache_page."
+        f"{where} made a value that contains a response, request or session ({name}). It belongs to"
+        " one visitor: it holds cookies, a CSRF token, maybe a name. Cache the data instead; or"
+        " parts of the template with {% fragment %}; or whole pages with Django's cache_page."
     )
 
 
