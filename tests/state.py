@@ -32,11 +32,11 @@ FORGOTTEN = (
     "invalidation.tags._doubted_tags",
     "invalidation.tags._stored_user_tags",
     # What was reported, and when the next report is due
-    "backends.faults._next_report_at",
-    "backends.layered.calls._next_report_at",
-    "backends.unreadable._next_report_at",
-    "invalidation.reports._reported",
-    "lookup.policy._next_report_at",
+    "backends.faults.unreadable_logs",
+    "backends.layered.calls.refused",
+    "backends.unreadable.reports",
+    "invalidation.reports.reports",
+    "lookup.policy.failures",
     "staticfiles.names.reports",
     # Of templates and static files
     "fragments.canonical.initial_names",
@@ -96,6 +96,7 @@ KEPT = {
         "utils.tracing.active_traces",
     ),
     "is filled when a module is imported or a function decorated, which happens once": (
+        "backends.kinds._registered",
         "fragments.canonical.encoders",
         "invalidation.tags._models_by_user_tag",
         "invalidation.tags._tags_of_functions",

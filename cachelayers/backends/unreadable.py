@@ -8,7 +8,6 @@ module reads no cache.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +15,14 @@ from django.core.cache.backends.base import InvalidCacheKey
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 
 from cachelayers.utils.counters import counts
+from cachelayers.utils.rate_limit import RateLimit
 
 logger = logging.getLogger("cachelayers.backends")
 
-REPORT_EVERY_SECONDS = 60.0
 # Errors of the call or the settings, independent of the stored value.
 CALLERS_ERRORS = (InvalidCacheKey, ImproperlyConfigured, SynchronousOnlyOperation, Warning)
 
-_next_report_at: dict[str, float] = {}
+reports = RateLimit()
 
 
 def raise_if_callers(error: Exception) -> None:
@@ -35,9 +34,7 @@ def raise_if_callers(error: Exception) -> None:
 def report_unreadable(alias: str, error: BaseException) -> None:
     """Count a value that is a miss because it cannot be decoded; log it at most once a minute."""
     counts.add(alias, "undecodable")
-    now = time.monotonic()
-    if now >= _next_report_at.get(alias, 0.0):
-        _next_report_at[alias] = now + REPORT_EVERY_SECONDS
+    if reports.is_due(alias):
         logger.warning(
             "CACHES[%r]: a stored value cannot be decoded, and counts as a miss: %s: %.200s",
             alias,

@@ -5,22 +5,20 @@ The execute wrapper, captures, recalls and routes call it.
 
 from __future__ import annotations
 
-import sys
-
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.log import logger
+from cachelayers.utils.rate_limit import RateLimit
 from cachelayers.utils.tracing import line_of_project
 
-MOST_REPORTS = 1_000  # then all are forgotten
 LONGEST_SHOWN = 120  # characters of a statement
 
-_reported: set[tuple[str, str]] = set()
+reports = RateLimit(float("inf"))
 
 
 def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
     """Log why a value that depends on a statement is not stored, or only until its timeout."""
-    if not is_first_report(connection.alias, text):
+    if not reports.is_due((connection.alias, text)):
         return
     shown = " ".join(text.split())
     logger.warning(
@@ -28,15 +26,15 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
         " See docs/limits.md.",
         shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}...",
         connection.alias,
-        line_of_project(sys._getframe(1)) or "an unknown place",
+        line_of_project() or "an unknown place",
         what,
     )
 
 
 def warn_of_plain_get_once(cache: str) -> None:
     """Log that a value depends on a cached value of unknown origin."""
-    place = line_of_project(sys._getframe(1)) or "an unknown place"
-    if is_first_report(cache, place):
+    place = line_of_project() or "an unknown place"
+    if reports.is_due((cache, place)):
         logger.warning(
             "A value that depends on a plain get() from CACHES[%r], run at %s, is stored only until"
             " its timeout: the dependencies of the cached value are unknown. See docs/limits.md.",
@@ -47,8 +45,8 @@ def warn_of_plain_get_once(cache: str) -> None:
 
 def warn_of_draft_once() -> None:
     """Log that a value depends on an instance that was not read from a database."""
-    place = line_of_project(sys._getframe(1)) or "an unknown place"
-    if is_first_report("drafts", place):
+    place = line_of_project() or "an unknown place"
+    if reports.is_due(("drafts", place)):
         logger.warning(
             "The value computed at %s is not stored: it depends on a model instance that was not"
             " read from a database, such as a draft. See docs/recall.md.",
@@ -58,8 +56,8 @@ def warn_of_draft_once() -> None:
 
 def warn_of_old_permissions_once() -> None:
     """Log that a value depends on a user whose cached permissions are too old."""
-    place = line_of_project(sys._getframe(1)) or "an unknown place"
-    if is_first_report("permissions", place):
+    place = line_of_project() or "an unknown place"
+    if reports.is_due(("permissions", place)):
         logger.warning(
             "The value computed at %s is not stored: its user's cached permissions are older than"
             " this unit of work. Fetch the user again. See docs/limits.md.",
@@ -69,8 +67,8 @@ def warn_of_old_permissions_once() -> None:
 
 def warn_of_token_once() -> None:
     """Log that a value contains a CSRF token."""
-    place = line_of_project(sys._getframe(1)) or "an unknown place"
-    if is_first_report("tokens", place):
+    place = line_of_project() or "an unknown place"
+    if reports.is_due(("tokens", place)):
         logger.warning(
             "The value computed at %s is not stored: it contains a CSRF token, which belongs to one"
             " visitor. Put that part of the template into a hole of a {%% fragment %%}. See"
@@ -81,7 +79,7 @@ def warn_of_token_once() -> None:
 
 def warn_of_other_route_once(table: str, first_chosen: str, chosen: str) -> None:
     """Log that a router's choice of the database differs, and that the key does not contain it."""
-    if is_first_report("routers", table):
+    if reports.is_due(("routers", table)):
         logger.warning(
             "A value made from the table %r of DATABASES[%r] was requested where the routers choose"
             " DATABASES[%r]. It is computed again whenever the choice changes. Pass the name of the"
@@ -90,18 +88,3 @@ def warn_of_other_route_once(table: str, first_chosen: str, chosen: str) -> None
             first_chosen,
             chosen,
         )
-
-
-def is_first_report(about: str, text: str) -> bool:
-    """Return whether this is the first report of its kind, and remember it."""
-    if (about, text) in _reported:
-        return False
-    if len(_reported) >= MOST_REPORTS:
-        _reported.clear()
-    _reported.add((about, text))
-    return True
-
-
-def forget_reports() -> None:
-    """Forget what was reported; for tests."""
-    _reported.clear()

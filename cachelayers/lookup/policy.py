@@ -6,7 +6,6 @@ Every recall makes one; the flow and its steps read it.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -23,6 +22,7 @@ from cachelayers.invalidation.tags import key_tag, models_declaring, table_tag, 
 from cachelayers.invalidation.tracked import log_database, tracked_tables
 from cachelayers.utils.counters import counts
 from cachelayers.utils.locks import cache_of
+from cachelayers.utils.rate_limit import RateLimit
 from cachelayers.utils.text import without_secrets
 
 
@@ -138,16 +138,13 @@ def check_times(where: str, timeout: float | None, stale: float) -> None:
 
 logger = logging.getLogger("cachelayers.lookup")
 
-REPORT_EVERY_SECONDS = 60.0
-_next_report_at: dict[str, float] = {}
+failures = RateLimit()
 
 
 def report(alias: str, operation: str, error: BaseException) -> None:
     """Count a cache's failure, and log it at most once a minute."""
     counts.add(alias, "errors")
-    now = time.monotonic()
-    if now >= _next_report_at.get(alias, 0.0):
-        _next_report_at[alias] = now + REPORT_EVERY_SECONDS
+    if failures.is_due(alias):
         logger.error(
             "CACHES[%r]: %s failed: %s: %s. Values are computed until it works again.",
             alias,

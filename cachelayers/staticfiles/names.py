@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import posixpath
 import re
-import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -19,12 +17,9 @@ from django.conf import settings
 
 from cachelayers.conf import package_settings
 from cachelayers.exceptions import StaticFileError
-from cachelayers.utils.locks import ForkSafeLock
+from cachelayers.utils.rate_limit import RateLimit
 
 logger = logging.getLogger("cachelayers.hashing")
-
-REPORT_EVERY_SECONDS = 60.0  # for the same name, in production
-MOST_REPORTED = 1_000  # names whose last report is remembered
 
 
 class Marker(StrEnum):
@@ -40,38 +35,14 @@ class Marker(StrEnum):
 MARKERS = frozenset(marker.value for marker in Marker)
 
 
-class Reports:
-    """The time of the last report of each name."""
-
-    def __init__(self) -> None:
-        self._next_at: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._lock = ForkSafeLock()
-
-    def is_due(self, error: StaticFileError) -> bool:
-        """Tell whether the error was not reported lately, and count it as reported now."""
-        key, now = (error.name, error.marker), time.monotonic()
-        with self._lock:
-            if now < self._next_at.get(key, now):
-                return False
-            self._next_at[key] = now + REPORT_EVERY_SECONDS
-            self._next_at.move_to_end(key)
-            while len(self._next_at) > MOST_REPORTED:
-                self._next_at.popitem(last=False)
-            return True
-
-    def clear(self) -> None:
-        with self._lock:
-            self._next_at.clear()
-
-
-reports = Reports()
+reports = RateLimit()
 
 
 def report(error: StaticFileError, *, dev_mode: bool) -> None:
     """Raise the error if the settings are strict; otherwise log it, rate-limited in production."""
     if package_settings().STRICT:
         raise error
-    if dev_mode or reports.is_due(error):
+    if dev_mode or reports.is_due((error.name, error.marker)):
         logger.error("%s: %s", error.marker, error)
 
 

@@ -33,10 +33,10 @@ from cachelayers.statistics.table import (
 )
 from cachelayers.utils.counters import Figures, Name, figures_of_process, heartbeat
 from cachelayers.utils.locks import ForkSafeLock
+from cachelayers.utils.rate_limit import RateLimit
 
 logger = logging.getLogger("cachelayers.statistics")
 
-REPORT_EVERY_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 1.0  # for the thread to end before a fork
 TEST_RUNNERS = frozenset({"django.test.runner", "_pytest"})  # modules that nothing else loads
 LISTENING_SECONDS = 10.0  # between two tellings, where nothing is written
@@ -57,7 +57,7 @@ class Writer:
         self._timings = Timings()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._report_at = float("-inf")  # of time.monotonic()
+        self._reports = RateLimit()
         self._is_failing = False
         self._prune_at = 0  # seconds since 1970
         self._lock = ForkSafeLock()
@@ -181,10 +181,8 @@ class Writer:
         """Log it at most once a minute."""
         self.failures += 1
         self._is_failing = True
-        now = time.monotonic()
-        if now >= self._report_at:
-            self._report_at = now + REPORT_EVERY_SECONDS
-            database = statistics_database()
+        database = statistics_database()
+        if self._reports.is_due(database):
             logger.warning(
                 "The statistics were not written to DATABASES[%r]: %s: %s. They are kept, and"
                 " written when it works. Where the table is missing, run"

@@ -303,8 +303,9 @@ def function_of_project(frame: FrameType | None) -> str:
     return ""
 
 
-def line_of_project(frame: FrameType | None) -> str:
+def line_of_project() -> str:
     """Return the innermost line of the project, as ``file:line``, or ""."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_of_project(frame.f_code.co_filename):
         frame = frame.f_back
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -22,6 +22,7 @@ from tests.conftest import CACHE_ALIASES
 # What Django promises of a cache is tested on all of ours.
 STACKS = [
     "memory_table",
+    "memory_diskcache",
     pytest.param("memory_redis_postgres", marks=[pytest.mark.redis, pytest.mark.postgres]),
     pytest.param("memory_memcached", marks=pytest.mark.memcached),
     pytest.param("redis_table", marks=pytest.mark.redis),

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import override_settings
 
 from cachelayers import cached, unit_of_work
-from cachelayers.invalidation.reports import forget_reports
+from cachelayers.invalidation.reports import reports
 from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import Templates
 
@@ -22,7 +22,7 @@ BODY = "{{ tick__ }}{{ perms.library.change_book }}"
 def tracked_permissions() -> Iterator[None]:
     tracked = [*settings.CACHELAYERS["TRACK"], "auth.Permission"]
     with override_settings(CACHELAYERS={**settings.CACHELAYERS, "TRACK": tracked}):
-        forget_reports()
+        reports.clear()
         yield
 
 

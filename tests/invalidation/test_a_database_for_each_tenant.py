@@ -9,7 +9,7 @@ import pytest
 from django.template import Context, Template
 
 from cachelayers import cached, recall
-from cachelayers.invalidation.reports import forget_reports
+from cachelayers.invalidation.reports import reports
 from tests.invalidation import moving
 from tests.invalidation.conftest import Site
 from tests.invalidation.test_units import rename
@@ -41,7 +41,7 @@ def router(site: Site, tmp_path: Any, settings: Any) -> Iterator[Router]:
         rename(other, NAMES["other"])
         router = Router()
         settings.DATABASE_ROUTERS = [router]
-        forget_reports()
+        reports.clear()
         yield router
 
 

@@ -16,7 +16,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from cachelayers import recall
 from cachelayers.checks import check_databases, trigger_messages
 from cachelayers.invalidation.dialects import dialect_for
-from cachelayers.invalidation.reports import forget_reports
+from cachelayers.invalidation.reports import reports
 from cachelayers.invalidation.sql import analysis
 from cachelayers.invalidation.sql.catalogue import Catalogue, load_catalogue
 from cachelayers.invalidation.sql.statements import parse_statement
@@ -28,7 +28,7 @@ from tests.library.models import Author
 @pytest.fixture
 def unblocked(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
-        forget_reports()
+        reports.clear()
         yield
 
 

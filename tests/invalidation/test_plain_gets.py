@@ -15,7 +15,7 @@ from django.core.cache import BaseCache, caches
 
 from cachelayers import arecall, recall
 from cachelayers.invalidation.dependencies import Capture, capturing
-from cachelayers.invalidation.reports import forget_reports
+from cachelayers.invalidation.reports import reports
 from cachelayers.invalidation.units import unit_of_work
 
 GETS: dict[str, Callable[[BaseCache], object]] = {
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(params=["sqlite", "memory", "memory_table"])
 def cache(request: pytest.FixtureRequest) -> BaseCache:
-    forget_reports()
+    reports.clear()
     found = caches[request.param]
     found.set("flag", 1)
     return found

@@ -15,7 +15,7 @@ from django.db.models.functions import Now, Random
 
 from cachelayers import recall, unit_of_work
 from cachelayers.invalidation.dependencies import Capture, add_all_dependencies
-from cachelayers.invalidation.reports import forget_reports
+from cachelayers.invalidation.reports import reports
 from cachelayers.utils.counters import counts
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Book, Untracked
@@ -29,7 +29,7 @@ def _rows(site: Site) -> None:
     author = Author.objects.using(site.database).create(pk=1, name="Ann")
     Book.objects.using(site.database).create(pk=1, title="One", author=author)
     Untracked.objects.using(site.database).create(pk=10_000, name="x")
-    forget_reports()
+    reports.clear()
     site.settle()
 
 

@@ -73,7 +73,10 @@ def test_no_answer_of_a_redis_is_taken_for_that_of_another_command(
     redis_url: str, backend: str
 ) -> None:
     alias = f"cut-{backend}-{uuid4().hex}"
-    paths = {"django_redis": layers.DJANGO_REDIS, "core": layers.CORE_REDIS}
+    paths = {
+        "django_redis": "django_redis.cache.RedisCache",
+        "core": "django.core.cache.backends.redis.RedisCache",
+    }
     configured = {"BACKEND": paths[backend], "LOCATION": f"{redis_url}/0", "KEY_PREFIX": alias}
     with override_settings(CACHES={**settings.CACHES, alias: configured}):
         layer: Any = layers.make_layer(alias, 5.0)

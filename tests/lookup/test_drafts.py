@@ -12,7 +12,7 @@ from django.conf import settings
 from django.test import override_settings
 
 from cachelayers import cached, recall
-from cachelayers.invalidation.reports import forget_reports
+from cachelayers.invalidation.reports import reports
 from tests.conftest import empty_cache
 from tests.library.models import Author, Book
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def published(transactional_db: None) -> Iterator[Book]:
     with override_settings(CACHELAYERS={**settings.CACHELAYERS, "ALIAS": "sqlite_shared"}):
         empty_cache("sqlite_shared")
-        forget_reports()
+        reports.clear()
         yield Book.objects.create(title="public", author=Author.objects.create(name="Ann"))
 
 

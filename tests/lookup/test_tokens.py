@@ -14,7 +14,7 @@ from django.template import Context, Template
 from django.test import RequestFactory, override_settings
 
 from cachelayers import cached, recall, unit_of_work
-from cachelayers.invalidation.reports import forget_reports
+from cachelayers.invalidation.reports import reports
 from tests.conftest import empty_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def store(transactional_db: None) -> Iterator[None]:
     with override_settings(CACHELAYERS={**settings.CACHELAYERS, "ALIAS": "sqlite_shared"}):
         empty_cache("sqlite_shared")
-        forget_reports()
+        reports.clear()
         yield
 
 

@@ -13,9 +13,8 @@ from pytest_django import Settings
 
 from cachelayers import build_cache_id
 from cachelayers.exceptions import CacheLayersError, StaticFileError
-from cachelayers.staticfiles import names
 from cachelayers.staticfiles.files import FileOnDisk
-from cachelayers.staticfiles.names import Reports
+from cachelayers.utils import rate_limit
 from tests.static_urls.conftest import Call, id_of, write
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -236,10 +235,10 @@ def test_dev_mode_logs_every_time(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_what_was_reported_is_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "MOST_REPORTED", 10)
-    reports = Reports()
+    monkeypatch.setattr(rate_limit, "MOST_REPORTED", 10)
+    reports = rate_limit.RateLimit()
 
-    due = [reports.is_due(StaticFileError("m", str(number), "")) for number in range(50)]
+    due = [reports.is_due(number) for number in range(50)]
 
     assert all(due)
     assert len(reports._next_at) == 10

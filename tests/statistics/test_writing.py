@@ -109,7 +109,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 def test_what_could_not_be_written_is_written_when_the_database_is_back(
     broken: Callable[[], None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_report_at", float("-inf"))
+    writer._reports.clear()
     cell_of("made").hits += 3
 
     assert [flush(), flush()] == [False, False]

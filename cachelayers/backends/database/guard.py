@@ -23,12 +23,12 @@ from cachelayers.models import Entry
 from cachelayers.test_runs import ForbiddenByTest
 from cachelayers.utils.answers import in_a_thread
 from cachelayers.utils.counters import counts
+from cachelayers.utils.rate_limit import REPORT_EVERY_SECONDS, RateLimit
 from cachelayers.utils.text import without_secrets
 from cachelayers.utils.time_limits import SLOW_FAILURE_SECONDS, Pause
 
 logger = logging.getLogger("cachelayers.backends.database")
 
-REPORT_EVERY_SECONDS = 60.0
 MOST_DISTRUSTED = 10_000
 
 
@@ -38,17 +38,15 @@ class Report:
     def __init__(self, alias: str, name: str, level: int) -> None:
         """``name``: of the counter."""
         self.alias, self.name, self.level = alias, name, level
-        self._next_at = float("-inf")
+        self._reports = RateLimit()
         self._unreported = 0
 
     def report(self, text: str, cause: BaseException | None = None) -> None:
         """Count the failure; log it if the last record is a minute old."""
         counts.add(self.alias, self.name)
         self._unreported += 1
-        now = time.monotonic()
-        if now < self._next_at:
+        if not self._reports.is_due(self.name):
             return
-        self._next_at = now + REPORT_EVERY_SECONDS
         since, self._unreported = self._unreported, 0
         said = without_secrets(text)
         logger.log(self.level, "CACHES[%r]: %s (%d since the last report)", self.alias, said, since)

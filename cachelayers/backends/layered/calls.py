@@ -20,8 +20,8 @@ from cachelayers.backends.layered.circuit_breaker import FAR_TOO_SLOW, logger
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.utils.counters import counts
 from cachelayers.utils.flows import Step, run_flow
+from cachelayers.utils.rate_limit import RateLimit
 
-REPORT_EVERY_SECONDS = 60.0
 STEPS_IN_LIMIT = 5  # more than the loop iterations until an answer reaches its task
 
 
@@ -133,15 +133,13 @@ class Poll:
 
 Flow = Generator[Step, Any, Any]
 
-_next_report_at: dict[str, float] = {}
+refused = RateLimit()
 
 
 def report_refusal(alias: str, operation: str, error: BaseException) -> None:
     """Count an operation that a server rejected; log it at most once a minute."""
     counts.add(alias, "refused")
-    now = time.monotonic()
-    if now >= _next_report_at.get(alias, 0.0):
-        _next_report_at[alias] = now + REPORT_EVERY_SECONDS
+    if refused.is_due(alias):
         logger.log(
             logging.ERROR,
             "CACHES[%r]: %s was refused: %s: %s",
