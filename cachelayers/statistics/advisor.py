@@ -19,7 +19,7 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.tags import table_tag
 from cachelayers.statistics.table import HOUR_SECONDS, MICROSECONDS, Cost, Row, read_costs
-from cachelayers.utils.tracing import UNTRACKED, Sample, Table, waiting
+from cachelayers.utils.tracing import UNTRACKED, Sample, Table, pending_samples
 
 MOST_REMEMBERED = 20_000  # things whose last time is remembered
 MOST_SUMS = 1_000  # rows per write; texts that contain values are all different
@@ -67,7 +67,7 @@ class Timings:
 
     def has_any(self) -> bool:
         """Tell whether there is anything to write."""
-        return bool(waiting or self._samples or self._sums)
+        return bool(pending_samples or self._samples or self._sums)
 
     def rows(self, open_connection: Open) -> list[Row]:
         """Sum up the waiting samples, and return the rows to add to the table."""
@@ -125,9 +125,9 @@ class Timings:
 def drained() -> list[Sample]:
     """Return all waiting samples, and remove them."""
     found = []
-    while waiting:
+    while pending_samples:
         try:
-            found.append(waiting.popleft())
+            found.append(pending_samples.popleft())
         except IndexError:  # in a process without the GIL
             break
     return found
