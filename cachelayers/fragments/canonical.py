@@ -632,7 +632,7 @@ def encoder_of_plain_rows(model: type[Model]) -> Callable[[Model], str | None]:
             if key is None:
                 return None
             beginning = beginnings.get(database) or beginnings.setdefault(
-                database, beginning_of_row(model, database)
+                database, canonical_row_prefix(model, database)
             )
             beginning += SCALARS[type(key)](key)
         except KeyError:  # a deferred field, a file, a list
