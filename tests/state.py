@@ -47,7 +47,7 @@ FORGOTTEN = (
     "staticfiles.ids.memo",
     "staticfiles.ids.pause",
     # Samples that wait to be written
-    "utils.tracing.waiting",
+    "utils.tracing.pending_samples",
     # Caches of functions
     "canonical.canonical_row_prefix",
     "conf.package_settings",

@@ -98,7 +98,7 @@ def _library(
     Book.objects.create(title="Harbours", shelf=1, author=Author.objects.create(name="Ann"))
     caches["memory"].clear()
     counters.begin_anew_after_fork()
-    tracing.waiting.clear()
+    tracing.pending_samples.clear()
     writer.begin_anew()
     yield
     caches["memory"].clear()

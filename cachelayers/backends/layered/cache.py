@@ -31,7 +31,7 @@ from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.units import current_unit
 from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
-from cachelayers.utils.flows import arun, run
+from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.locks import fork_count
 
 LONGEST_NAME = 160  # with the heads that layers add, within memcached's 250
@@ -105,14 +105,14 @@ class LayeredCache(ConfiguredCache):
                     else:
                         self._cell.hits += 1
                         return value
-        return run(self._get(key, default, version))
+        return run_flow(self._get(key, default, version))
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Run ``get``; a hit in memory needs no other thread."""
         if running_captures:
             note_plain_get(self.alias)
         value = self._get_quickly(key, version)
-        return await arun(self._get(key, default, version)) if value is MISS else value
+        return await arun_flow(self._get(key, default, version)) if value is MISS else value
 
     def _get_quickly(self, key: str, version: int | None) -> Any:
         """Return the value of a hit in memory, or MISS."""
@@ -148,15 +148,15 @@ class LayeredCache(ConfiguredCache):
         For callers that know that the entry in memory is outdated, and expect that another process
         has stored a newer one. Not counted in the statistics.
         """
-        return run(self._get_shared(key))
+        return run_flow(self._get_shared(key))
 
     async def aget_shared(self, key: str) -> Any:
-        return await arun(self._get_shared(key))
+        return await arun_flow(self._get_shared(key))
 
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
         """Run ``get_shared`` for many keys; return the values found."""
         names = {key: self._name(key, None) for key in keys}
-        found = run(self._flows.read_shared(list(dict.fromkeys(names.values()))))
+        found = run_flow(self._flows.read_shared(list(dict.fromkeys(names.values()))))
         return {key: found[name].value for key, name in names.items() if name in found}
 
     def _get_shared(self, key: str) -> Flow:
@@ -170,7 +170,7 @@ class LayeredCache(ConfiguredCache):
 
     def has_shared_key(self, key: str) -> bool:
         """Return whether there is a live entry below this process's memory."""
-        return bool(run(self._flows.read_shared([self._name(key, None)])))
+        return bool(run_flow(self._flows.read_shared([self._name(key, None)])))
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
@@ -180,7 +180,7 @@ class LayeredCache(ConfiguredCache):
         found = self._get_many_quickly(keys, version)
         if len(found) == len(keys):
             return found
-        return run(self._get_many(keys, found, version))  # type: ignore[no-any-return]
+        return run_flow(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         if running_captures:
@@ -189,7 +189,7 @@ class LayeredCache(ConfiguredCache):
         found = self._get_many_quickly(keys, version)
         if len(found) == len(keys):
             return found
-        return await arun(self._get_many(keys, found, version))  # type: ignore[no-any-return]
+        return await arun_flow(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
     def _get_many(self, keys: list[str], quick: Mapping[str, Any], version: int | None) -> Flow:
         """Return ``quick`` and the other values found, in the order of the keys."""
@@ -200,10 +200,10 @@ class LayeredCache(ConfiguredCache):
         return {key: values[key] for key in keys if key in values}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
-        return bool(run(self._flows.look_up([self._name(key, version)])))
+        return bool(run_flow(self._flows.look_up([self._name(key, version)])))
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
-        return bool(await arun(self._flows.look_up([self._name(key, version)])))
+        return bool(await arun_flow(self._flows.look_up([self._name(key, version)])))
 
     # Writing
 
@@ -215,7 +215,7 @@ class LayeredCache(ConfiguredCache):
         version: int | None = None,
     ) -> None:
         """Store a value. Raises only serializer errors."""
-        run(self._set(key, value, timeout, version))
+        run_flow(self._set(key, value, timeout, version))
 
     async def aset(
         self,
@@ -224,7 +224,7 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
-        await arun(self._set(key, value, timeout, version))
+        await arun_flow(self._set(key, value, timeout, version))
 
     def _set(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
         name = self._name(key, version)
@@ -241,7 +241,7 @@ class LayeredCache(ConfiguredCache):
         version: int | None = None,
     ) -> list[str]:
         """Store several values; return the keys that could not be stored."""
-        return run(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
+        return run_flow(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
 
     async def aset_many(
         self,
@@ -249,7 +249,7 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:
-        return await arun(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
+        return await arun_flow(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
 
     def _set_many(self, data: Mapping[str, Any], timeout: Any, version: int | None) -> Flow:
         names = {self._name(key, version): key for key in data}
@@ -270,7 +270,7 @@ class LayeredCache(ConfiguredCache):
         version: int | None = None,
     ) -> bool:
         """Store a value if there is no live entry; return whether it was stored."""
-        return bool(run(self._add(key, value, timeout, version)))
+        return bool(run_flow(self._add(key, value, timeout, version)))
 
     async def aadd(
         self,
@@ -279,7 +279,7 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> bool:
-        return bool(await arun(self._add(key, value, timeout, version)))
+        return bool(await arun_flow(self._add(key, value, timeout, version)))
 
     def _add(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
         name = self._name(key, version)
@@ -292,12 +292,12 @@ class LayeredCache(ConfiguredCache):
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Give a live entry a new timeout; return whether there was one."""
-        return bool(run(self._touch(key, timeout, version)))
+        return bool(run_flow(self._touch(key, timeout, version)))
 
     async def atouch(
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        return bool(await arun(self._touch(key, timeout, version)))
+        return bool(await arun_flow(self._touch(key, timeout, version)))
 
     def _touch(self, key: str, timeout: Any, version: int | None) -> Flow:
         name = self._name(key, version)
@@ -308,16 +308,16 @@ class LayeredCache(ConfiguredCache):
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
-        return bool(run(self._flows.delete([self._name(key, version)])))
+        return bool(run_flow(self._flows.delete([self._name(key, version)])))
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
-        return bool(await arun(self._flows.delete([self._name(key, version)])))
+        return bool(await arun_flow(self._flows.delete([self._name(key, version)])))
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        run(self._delete_many(keys, version))
+        run_flow(self._delete_many(keys, version))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        await arun(self._delete_many(keys, version))
+        await arun_flow(self._delete_many(keys, version))
 
     def _delete_many(self, keys: Iterable[str], version: int | None) -> Flow:
         names = [self._name(key, version) for key in keys]
@@ -329,10 +329,12 @@ class LayeredCache(ConfiguredCache):
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
         """
-        return self._sum(key, run(self._flows.increment(self._name(key, version), delta)))
+        return self._sum(key, run_flow(self._flows.increment(self._name(key, version), delta)))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        return self._sum(key, await arun(self._flows.increment(self._name(key, version), delta)))
+        return self._sum(
+            key, await arun_flow(self._flows.increment(self._name(key, version), delta))
+        )
 
     def _sum(self, key: str, total: Any) -> int:
         if total is None:
@@ -344,10 +346,10 @@ class LayeredCache(ConfiguredCache):
 
     def clear(self) -> None:
         """Delete this cache's entries in every layer; other caches keep theirs."""
-        run(self._flows.clear())
+        run_flow(self._flows.clear())
 
     async def aclear(self) -> None:
-        await arun(self._flows.clear())
+        await arun_flow(self._flows.clear())
 
     # For operators
 
@@ -356,7 +358,7 @@ class LayeredCache(ConfiguredCache):
 
         An unreachable layer gets a new epoch: its old entries are never read again.
         """
-        return self._by_layer(run(self._flows.clear()))
+        return self._by_layer(run_flow(self._flows.clear()))
 
     def unsearchable_layers(self) -> list[str]:
         """Return the aliases of the shared layers whose keys cannot be searched."""
@@ -379,7 +381,7 @@ class LayeredCache(ConfiguredCache):
                 f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
                 " Clear the whole cache instead."
             )
-        return self._by_layer(run(self._flows.clear_prefix(made)))
+        return self._by_layer(run_flow(self._flows.clear_prefix(made)))
 
     def describe_layers(self) -> list[dict[str, Any]]:
         """Ask every layer for its state; return the descriptions, fastest layer first."""
