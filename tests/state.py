@@ -124,7 +124,7 @@ KEPT = {
     ),
     "counts on, as others have noted how far it was": (
         "backends.layered.state._local_numbers",
-        "prometheus._exporters",
+        "prometheus.exporters",
         "statistics.writing.writer",
         "utils.counters._cells",
         "utils.counters._cells_of_caches",
