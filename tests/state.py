@@ -51,11 +51,13 @@ FORGOTTEN = (
     # Caches of functions
     "canonical.canonical_row_prefix",
     "conf.package_settings",
+    "fragments.canonical.encoder_of_plain_rows",
     "fragments.canonical.fields_of",
     "fragments.canonical.is_laid_out_by_python",
     "fragments.canonical.initial_types",
     "fragments.keys.beginning_of",
     "fragments.keys.source_of",
+    "fragments.variants.needs_surroundings",
     "fragments.variants.ordered",
     "invalidation.dependencies.attributes_of_row",
     "invalidation.dependencies.foreign_keys_of",
