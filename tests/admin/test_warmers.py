@@ -148,9 +148,7 @@ def test_nothing_is_started_by_a_link_or_without_a_csrf_token(
     assert started == []
 
 
-def test_an_unknown_warmer_is_an_error_with_similar_names(
-    boss: Client, started: list[str]
-) -> None:
+def test_an_unknown_warmer_is_an_error_with_similar_names(boss: Client, started: list[str]) -> None:
     response = boss.post(URL, {"warmer": "contries"}, follow=True)
 
     expected = "There is no warmer 'contries'. Did you mean 'countries'?"

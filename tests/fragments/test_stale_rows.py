@@ -241,7 +241,9 @@ def test_an_instance_deep_in_an_argument_is_tracked(
     check_noticed(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
 
 
-def test_an_instance_that_is_identified_by_its_key_is_tracked(templates: Templates, book: Book) -> None:
+def test_an_instance_that_is_identified_by_its_key_is_tracked(
+    templates: Templates, book: Book
+) -> None:
     templates.write(page=templates.fragment("{{ book.title }}", "card", "book.pk"))
 
     check_noticed(view_of(templates, Book.objects.get, "book"), rename, "Maps", "Atlas")
