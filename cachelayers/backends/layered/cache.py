@@ -56,7 +56,7 @@ class LayeredCache(ConfiguredCache):
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Set the state that all threads share; layers are made on first use."""
         self._options = LayeredOptions(**{**options, "LAYERS": tuple(options["LAYERS"])})
-        self._state = state_of(self.alias, self.key_prefix, self._options)
+        self.state = state_of(self.alias, self.key_prefix, self._options)
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
@@ -64,13 +64,13 @@ class LayeredCache(ConfiguredCache):
         self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
 
     @property
-    def _flows(self) -> Flows:
+    def flows(self) -> Flows:
         """Return the flows over this object's layers; a forked child makes new ones."""
         if self._flows_made is None or self._forks != fork_count():
             limit = self._options.TIME_LIMIT
             layers = [make_layer(alias, limit) for alias in self._options.LAYERS]
-            bus = connect_bus(self._state.bus, self.alias, layers, limit)
-            self._flows_made, self._forks = Flows(self._state, layers, bus), fork_count()
+            bus = connect_bus(self.state.bus, self.alias, layers, limit)
+            self._flows_made, self._forks = Flows(self.state, layers, bus), fork_count()
             self._take_memory(layers[0])
         return self._flows_made
 
@@ -86,7 +86,7 @@ class LayeredCache(ConfiguredCache):
         if running_captures:
             note_plain_get(self.alias)
         # A hit in memory, in place: a call of another function takes as long as the look-up.
-        unit, state = current_unit(), self._state
+        unit, state = current_unit(), self.state
         if state.polled_at >= (monotonic() - POLL_SECONDS if unit is None else unit.began):
             version_now = self.version if version is None else version
             record = self._records.get(f"{state.local_head}{self.key_prefix}:{version_now}:{key!s}")
@@ -120,7 +120,7 @@ class LayeredCache(ConfiguredCache):
 
     def _get_many_quickly(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
         """Return the values of hits in memory, unless a poll is due."""
-        unit, state = current_unit(), self._state
+        unit, state = current_unit(), self.state
         if state.polled_at < (monotonic() - POLL_SECONDS if unit is None else unit.began):
             return {}
         head = (
@@ -139,7 +139,7 @@ class LayeredCache(ConfiguredCache):
 
     def _get(self, key: str, default: Any, version: int | None) -> Flow:
         name = self._name(key, version)
-        found = yield from self._flows.read([name])
+        found = yield from self.flows.read([name])
         return found[name].value if name in found else default
 
     def get_shared(self, key: str) -> Any:
@@ -156,21 +156,21 @@ class LayeredCache(ConfiguredCache):
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
         """Run ``get_shared`` for many keys; return the values found."""
         names = {key: self._name(key, None) for key in keys}
-        found = run_flow(self._flows.read_shared(list(dict.fromkeys(names.values()))))
+        found = run_flow(self.flows.read_shared(list(dict.fromkeys(names.values()))))
         return {key: found[name].value for key, name in names.items() if name in found}
 
     def _get_shared(self, key: str) -> Flow:
         name = self._name(key, None)
-        found = yield from self._flows.read_shared([name])
+        found = yield from self.flows.read_shared([name])
         return found[name].value if name in found else None
 
     @property
     def has_shared_layers(self) -> bool:
-        return bool(self._flows.shared)
+        return bool(self.flows.shared)
 
     def has_shared_key(self, key: str) -> bool:
         """Return whether there is a live entry below this process's memory."""
-        return bool(run_flow(self._flows.read_shared([self._name(key, None)])))
+        return bool(run_flow(self.flows.read_shared([self._name(key, None)])))
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
@@ -194,16 +194,16 @@ class LayeredCache(ConfiguredCache):
     def _get_many(self, keys: list[str], quick: Mapping[str, Any], version: int | None) -> Flow:
         """Return ``quick`` and the other values found, in the order of the keys."""
         names = {key: self._name(key, version) for key in keys if key not in quick}
-        found = yield from self._flows.read(list(dict.fromkeys(names.values())))
+        found = yield from self.flows.read(list(dict.fromkeys(names.values())))
         values = dict(quick)
         values.update({key: found[name].value for key, name in names.items() if name in found})
         return {key: values[key] for key in keys if key in values}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
-        return bool(run_flow(self._flows.look_up([self._name(key, version)])))
+        return bool(run_flow(self.flows.look_up([self._name(key, version)])))
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
-        return bool(await arun_flow(self._flows.look_up([self._name(key, version)])))
+        return bool(await arun_flow(self.flows.look_up([self._name(key, version)])))
 
     # Writing
 
@@ -230,9 +230,9 @@ class LayeredCache(ConfiguredCache):
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            yield from self._flows.set({name: LayerEntry(value, expires)})
+            yield from self.flows.set({name: LayerEntry(value, expires)})
         else:
-            yield from self._flows.delete([name])
+            yield from self.flows.delete([name])
 
     def set_many(
         self,
@@ -257,10 +257,10 @@ class LayeredCache(ConfiguredCache):
         if not names:
             return []
         if not expires:
-            yield from self._flows.delete(list(names))
+            yield from self.flows.delete(list(names))
             return []
         entries = {name: LayerEntry(data[key], expires) for name, key in names.items()}
-        return [names[name] for name in (yield from self._flows.set(entries))]
+        return [names[name] for name in (yield from self.flows.set(entries))]
 
     def add(
         self,
@@ -285,8 +285,8 @@ class LayeredCache(ConfiguredCache):
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            return (yield from self._flows.add(name, LayerEntry(value, expires)))
-        return not (yield from self._flows.look_up([name]))
+            return (yield from self.flows.add(name, LayerEntry(value, expires)))
+        return not (yield from self.flows.look_up([name]))
 
     def touch(
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
@@ -303,15 +303,15 @@ class LayeredCache(ConfiguredCache):
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            return (yield from self._flows.touch(name, expires))
-        return (yield from self._flows.delete([name]))
+            return (yield from self.flows.touch(name, expires))
+        return (yield from self.flows.delete([name]))
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
-        return bool(run_flow(self._flows.delete([self._name(key, version)])))
+        return bool(run_flow(self.flows.delete([self._name(key, version)])))
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
-        return bool(await arun_flow(self._flows.delete([self._name(key, version)])))
+        return bool(await arun_flow(self.flows.delete([self._name(key, version)])))
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
         run_flow(self._delete_many(keys, version))
@@ -322,18 +322,18 @@ class LayeredCache(ConfiguredCache):
     def _delete_many(self, keys: Iterable[str], version: int | None) -> Flow:
         names = [self._name(key, version) for key in keys]
         if names:
-            yield from self._flows.delete(names)
+            yield from self.flows.delete(names)
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Add to a number atomically and return the sum; the expiry stays.
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
         """
-        return self._sum(key, run_flow(self._flows.increment(self._name(key, version), delta)))
+        return self._sum(key, run_flow(self.flows.increment(self._name(key, version), delta)))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         return self._sum(
-            key, await arun_flow(self._flows.increment(self._name(key, version), delta))
+            key, await arun_flow(self.flows.increment(self._name(key, version), delta))
         )
 
     def _sum(self, key: str, total: Any) -> int:
@@ -346,10 +346,10 @@ class LayeredCache(ConfiguredCache):
 
     def clear(self) -> None:
         """Delete this cache's entries in every layer; other caches keep theirs."""
-        run_flow(self._flows.clear())
+        run_flow(self.flows.clear())
 
     async def aclear(self) -> None:
-        await arun_flow(self._flows.clear())
+        await arun_flow(self.flows.clear())
 
     # For operators
 
@@ -358,11 +358,11 @@ class LayeredCache(ConfiguredCache):
 
         An unreachable layer gets a new epoch: its old entries are never read again.
         """
-        return self._by_layer(run_flow(self._flows.clear()))
+        return self._by_layer(run_flow(self.flows.clear()))
 
     def unsearchable_layers(self) -> list[str]:
         """Return the aliases of the shared layers whose keys cannot be searched."""
-        return [layer.alias for layer in self._flows.shared if not layer.can_be_searched]
+        return [layer.alias for layer in self.flows.shared if not layer.can_be_searched]
 
     def _by_layer(self, reached: Mapping[str, bool]) -> dict[str, bool]:
         return {alias: reached.get(alias, True) for alias in self._options.LAYERS}
@@ -381,11 +381,11 @@ class LayeredCache(ConfiguredCache):
                 f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
                 " Clear the whole cache instead."
             )
-        return self._by_layer(run_flow(self._flows.clear_prefix(made)))
+        return self._by_layer(run_flow(self.flows.clear_prefix(made)))
 
     def describe_layers(self) -> list[dict[str, Any]]:
         """Ask every layer for its state; return the descriptions, fastest layer first."""
-        return [self._describe(layer) for layer in self._flows.layers]
+        return [self._describe(layer) for layer in self.flows.layers]
 
     def _describe(self, layer: Layer) -> dict[str, Any]:
         error = None
