@@ -162,6 +162,12 @@ CACHES = {
         "LOCATION": str(FOLDER / "files"),
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     },
+    "diskcache": {
+        "BACKEND": "diskcache.DjangoCache",
+        "LOCATION": str(FOLDER / "diskcache"),
+        "SHARDS": 2,
+    },
+    "memory_diskcache": patient(layered_cache("memory", "diskcache")),
     **server_caches(),
 }
 

@@ -96,6 +96,7 @@ KEPT = {
         "utils.tracing.active_traces",
     ),
     "is filled when a module is imported or a function decorated, which happens once": (
+        "backends.kinds._registered",
         "fragments.canonical.encoders",
         "invalidation.tags._models_by_user_tag",
         "invalidation.tags._tags_of_functions",

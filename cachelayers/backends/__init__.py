@@ -1,4 +1,4 @@
-"""The cache backends that CACHES may name."""
+"""The cache backends that CACHES may name, and their kinds of layers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cachelayers.backends.database import DatabaseCache
+    from cachelayers.backends.kinds import register_layer
     from cachelayers.backends.layered import LayeredCache
     from cachelayers.backends.memory import MemoryCache
 
-__all__ = ["DatabaseCache", "LayeredCache", "MemoryCache"]
+__all__ = ["DatabaseCache", "LayeredCache", "MemoryCache", "register_layer"]
 
 # Imported on demand: a MemoryCache alone needs neither a database nor this app's models.
 _MODULES = {
     "DatabaseCache": "cachelayers.backends.database",
     "LayeredCache": "cachelayers.backends.layered",
     "MemoryCache": "cachelayers.backends.memory",
+    "register_layer": "cachelayers.backends.kinds",
 }
 
 

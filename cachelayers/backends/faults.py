@@ -6,12 +6,12 @@ Used by ``lookup`` and LayeredCache.
 from __future__ import annotations
 
 import logging
-import sys
 
 import django.db
 from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.database.faults import Fault, fault_of
+from cachelayers.backends.kinds import declared_errors
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.utils.rate_limit import RateLimit
@@ -25,28 +25,10 @@ def error_text(error: BaseException) -> str:
     return without_secrets(str(error).rpartition(" caused error: ")[2])[:200].rstrip(".")
 
 
-def errors_named(*names: tuple[str, str]) -> tuple[type[BaseException], ...]:
-    """Return the error classes of modules that are already imported; pairs of module and class.
-
-    A client that is not imported has raised nothing. Importing it here would cost each process
-    without Redis a tenth of a second.
-    """
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, name in names
-        if hasattr(sys.modules.get(module), name)
-    )
-
-
 def cache_errors() -> tuple[type[BaseException], ...]:
     """Return what a cache may raise when it is down, full, slow or disconnected."""
-    clients = errors_named(
-        ("redis.exceptions", "RedisError"),
-        ("pymemcache.exceptions", "MemcacheError"),
-        ("pylibmc", "Error"),
-        ("django_redis.exceptions", "ConnectionInterrupted"),
-    )
-    return (OSError, django.db.Error, CacheUnavailable, NotNow, *clients)
+    declared = declared_errors("cache_errors")
+    return (OSError, django.db.Error, CacheUnavailable, NotNow, *declared)
 
 
 def outage_errors() -> tuple[type[BaseException], ...]:
@@ -56,12 +38,7 @@ def outage_errors() -> tuple[type[BaseException], ...]:
 
 def refusals() -> tuple[type[BaseException], ...]:
     """Return the errors of a server that is reachable and rejects a command."""
-    clients = errors_named(
-        ("redis.exceptions", "ResponseError"),
-        ("pymemcache.exceptions", "MemcacheServerError"),
-        ("pymemcache.exceptions", "MemcacheClientError"),
-    )
-    return (NotNow, *clients)
+    return (NotNow, *declared_errors("refusals"))
 
 
 def raise_if_never_made(database: str, error: django.db.Error) -> None:

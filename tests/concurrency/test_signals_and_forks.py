@@ -1,4 +1,4 @@
-"""A signal handler may use the cache whatever it interrupts; a forked child finds no lock held."""
+"""A signal handler may use the cache at any point of a call; a forked child finds no lock held."""
 
 from __future__ import annotations
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from django.core.cache import cache as default_cache
+from django.core.cache.backends.base import BaseCache
 from django.core.checks import CheckMessage
 from pytest_django import Settings
 
+from cachelayers.backends import kinds
+from cachelayers.backends.faults import cache_errors
 from cachelayers.checks import cache_messages
 from tests.docs.test_recall_pages import blocks_of
 from tests.layered.cluster import ClusterFactory
@@ -16,21 +25,60 @@ from tests.layered.cluster import ClusterFactory
 
 @pytest.mark.django_db(transaction=True)
 def test_the_running_example_runs_as_shown(settings: Settings) -> None:
-    first, use, more, _ = blocks_of("layered_cache.md")
+    first, use, more, _, disk, *_ = blocks_of("layered_cache.md")
     shown: dict[str, Any] = {"__name__": "example"}
     exec(first, shown)
     settings.CACHES = shown["CACHES"]
 
     exec(use, shown)
-    exec(more, shown)
-    settings.CACHES = shown["CACHES"]
-    messages: list[CheckMessage] = list(cache_messages())
+    for changed in (more, disk):
+        exec(changed, shown)
+        settings.CACHES = shown["CACHES"]
+        messages: list[CheckMessage] = list(cache_messages())
 
-    assert [message for message in messages if message.is_serious()] == []
+        assert [message for message in messages if message.is_serious()] == []
+
+
+def test_a_kind_of_layer_of_ones_own_works_as_shown(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[str] = []
+
+    @contextmanager
+    def lock(cache: BaseCache, name: str) -> Iterator[None]:
+        locked.append(name)
+        yield
+
+    *_, layer, cache, registration = blocks_of("layered_cache.md")
+    shown: dict[str, Any] = {"__name__": "mysite.layers"}
+    exec(layer, shown)
+    exec(cache, shown)
+    shown["ShareError"] = type("ShareError", (Exception,), {})
+    shown["ShareCache"].lock = lock
+    for name in ("mysite", "mysite.layers", "mysite.share"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        vars(sys.modules[name]).update(shown)
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "cachelayers.backends.LayeredCache",
+            "OPTIONS": {"LAYERS": ["memory", "share"]},
+        },
+        "memory": {"BACKEND": "cachelayers.backends.MemoryCache"},
+        "share": {"BACKEND": "mysite.layers.ShareCache", "LOCATION": str(tmp_path)},
+    }
+
+    default_cache.set("count", 1)
+    assert default_cache.incr("count") == 2
+    assert len(locked) == 1
+    assert shown["ShareError"] in cache_errors()
+
+    monkeypatch.setattr(kinds, "_registered", dict(kinds._registered))
+    exec(registration, shown)
+    assert kinds._registered["other_package.cache.Cache"] == "mysite.layers.LockedLayer"
 
 
 def test_the_cluster_factory_is_the_one_that_is_tested() -> None:
-    *_, block = blocks_of("layered_cache.md")
+    block = blocks_of("layered_cache.md")[3]
     shown = "".join(block.split("class ")[1].split("redis_options")[0].split())
 
     tested = inspect.getsource(ClusterFactory).split("class ")[1]

@@ -80,7 +80,7 @@ def test_a_write_does_not_wait_for_the_site_s_writers(cache: Any) -> None:
 
 
 def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers are let through meanwhile, which is no sign that it takes writes again."""
+    """Readers are not locked out: a successful read is no sign that the file takes writes again."""
     tries: list[float] = []
     perform = Events._perform
 

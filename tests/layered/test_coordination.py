@@ -1,4 +1,4 @@
-"""How layers and processes agree: fills, events, epochs, the bounds of memory."""
+"""How layers and processes coordinate: fills, events, epochs, the bounds of memory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_new_epoch_is_published(make_stack: MakeStack) -> None:
     known.compared_at = known.polled_at = float("-inf")
     before = logged(stack).count("*")
 
-    stack.cache.get("other")  # which finds a layer that is back
+    stack.cache.get("other")  # which finds that the layer has recovered
 
     assert known.epochs[upper] > 0
     assert logged(stack).count("*") > before
@@ -81,7 +81,7 @@ def test_an_event_goes_with_the_last_write_only(redis_server: Redis) -> None:
     configured["default"] = layered_cache("memory", "upper", "redis", bus="redis")
     with using(stacks.Stack(configured), "below"):
         flows: Any = caches["below"]._flows  # type: ignore[attr-defined]
-        # The layer above is written to later: who heard of it now would read the old value there.
+        # The layer above is written later: a process with the event would read the old value there.
         assert [flows.event_for(layer, ["key"]) for layer in flows.shared] == [None, None]
     with using(stacks.memory_redis_table(redis_server.url), "above"):
         flows = caches["above"]._flows  # type: ignore[attr-defined]
@@ -142,7 +142,8 @@ def test_recorded_epochs_count_from_the_first_read_of_a_layer_on(stack: Stack) -
     cache: Any = stack.cache
     stack.upper.is_down = True
     forget_entries(cache)
-    assert cache.get("key") == "old"  # from below; this process knows that the upper one is out
+    # from the lower layer; this process knows that the upper one is out
+    assert cache.get("key") == "old"
     elsewhere(stack, lambda other: other.set("key", "new"))
     stack.upper.is_down = False
     forget_entries(cache)

@@ -1,4 +1,4 @@
-"""A forked child inherits what is known, and no connection."""
+"""A forked child inherits the state, and no connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call may end anywhere, by what a signal's handler raises; the process goes on as before."""
+"""A signal's handler may end a call anywhere by raising; the process goes on as before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.layered.conftest import Stack
 
 
 def is_free(lock: ForkSafeLock) -> bool:
-    """Tell whether another thread could take a lock now."""
+    """Return whether another thread could take a lock now."""
     answers: list[bool] = []
 
     def take() -> None:
@@ -50,7 +50,7 @@ def test_an_interrupted_call_leaves_no_lock_held_and_no_older_entry(
     numbers = itertools.count(1)
 
     def prepare() -> Callable[[], Any]:
-        cache._state.polled_at = float("-inf")  # it looks at the bus first
+        cache._state.polled_at = float("-inf")  # it polls first
         return lambda: CALLS[call](cache)
 
     lines = []
@@ -73,7 +73,10 @@ def test_no_answer_of_a_redis_is_taken_for_that_of_another_command(
     redis_url: str, backend: str
 ) -> None:
     alias = f"cut-{backend}-{uuid4().hex}"
-    paths = {"django_redis": layers.DJANGO_REDIS, "core": layers.CORE_REDIS}
+    paths = {
+        "django_redis": "django_redis.cache.RedisCache",
+        "core": "django.core.cache.backends.redis.RedisCache",
+    }
     configured = {"BACKEND": paths[backend], "LOCATION": f"{redis_url}/0", "KEY_PREFIX": alias}
     with override_settings(CACHES={**settings.CACHES, alias: configured}):
         layer: Any = layers.make_layer(alias, 5.0)

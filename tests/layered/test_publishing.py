@@ -1,4 +1,4 @@
-"""What records, looks and the bus are told and when, one fault at a time."""
+"""Events, records and polls: what is published and when, one fault at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def test_a_record_that_was_overwritten_by_an_older_one_begins_a_new_epoch(stack:
     stack.cache.set("key", 1)
     known: Any = stack.cache._state  # type: ignore[attr-defined]
     upper = stack.layer("upper")
-    used = known.epochs[upper] + 1_000  # it was in the record, until somebody wrote what is there
+    # it was in the record, until an older one was written over it
+    used = known.epochs[upper] + 1_000
     known.take_epochs({**known.epochs, upper: used})
     known.compared_at = known.polled_at = float("-inf")
 
@@ -90,7 +91,7 @@ def test_a_fill_goes_to_the_epoch_of_its_read(stack: Stack) -> None:
     lose_entries(stack)
     stack.forget_memory()
     assert stack.cache.get("other") is None
-    stack.lower.before["get_many"] = stack.cache.clear  # after the question, before the answer
+    stack.lower.before["get_many"] = stack.cache.clear  # after the request, before the answer
 
     stack.cache.get("key")
 
@@ -117,7 +118,7 @@ def test_the_first_read_of_a_unit_polls_the_bus(make_stack: MakeStack, how: str,
     stack = make_stack(BUS="log")
     cache = stack.cache
     cache.set("key", "old")
-    for _ in range(2):  # its own event is heard the first time
+    for _ in range(2):  # its own event is among those of the first poll
         with unit_of_work():
             assert cache.get("key") == "old"
     change_elsewhere(stack, "key", "new")
@@ -172,7 +173,7 @@ def test_a_transaction_with_an_event_is_one_that_has_written(make_stack: MakeSta
     stack.cache.get("key")
     with transaction.atomic():
         stack.cache.set("key", 1)
-        # Its rows' ids are given to others after a rollback: they may not count as read.
+        # After a rollback, other rows get the same ids: they must not count as read.
         assert is_written_to(connections["default"])
         transaction.set_rollback(True)
 
@@ -205,7 +206,7 @@ def test_a_process_far_behind_empties_its_memory(
 def test_a_recovered_layer_is_used_again(stack: Stack) -> None:
     stack.cache.set("key", "old")
     stack.upper.is_down = True
-    stack.cache.set("key", "new")  # recorded below: the upper one is out
+    stack.cache.set("key", "new")  # recorded in the lower layer: the upper one is out
     stack.upper.is_down = False
     stack.cache.set("key", "newer")
 

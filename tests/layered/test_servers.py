@@ -1,4 +1,4 @@
-"""Real servers as layers: what is stored there, how long they may take, and what they refuse."""
+"""Real servers as layers: their stored entries, time limits and refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECOVERY_SECONDS = 5.0
 
 
 def using(stack: Stack, alias: str) -> override_settings:
-    """Have a stack's caches under names of their own, so that each test begins anew."""
+    """Give a stack's caches names of their own, so that each test begins with new state."""
     renamed: dict[str, Any] = {}
     for name, configured in stack.caches.items():
         options = dict(configured.get("OPTIONS", {}))
@@ -78,7 +78,7 @@ def test_time_limits_of_the_user_stay() -> None:
     assert (kwargs["socket_timeout"], kwargs["socket_connect_timeout"]) == (7, 0.25)
 
 
-# A Redis that is dead
+# A Redis that is down
 
 
 def stack_with(server: Redis) -> Stack:
@@ -109,7 +109,7 @@ def test_a_redis_that_is_down_costs_little_and_is_used_again_soon(redis_server: 
             assert time.monotonic() - began < RECOVERY_SECONDS
             time.sleep(0.01)
 
-        # Noise of the machine is allowed for here; `make bench` measures.
+        # Allows for noise; `make bench` measures precisely.
         assert in_memory < 3
         assert in_table < 3
         whole.set("after", "value")
@@ -121,7 +121,7 @@ def test_a_redis_that_is_down_costs_little_and_is_used_again_soon(redis_server: 
 def ratio_of_medians(
     one: BaseCache, other: BaseCache, keys: list[str], *, forget: bool = False
 ) -> float:
-    """Return how many times as long a median get of the first one takes."""
+    """Return the median time of a get of the first one in multiples of the other's."""
     times: dict[BaseCache, list[float]] = {one: [], other: []}
     for cache in (one, other) * 3:
         if forget:
@@ -138,7 +138,7 @@ def client_of(server: Redis) -> Any:
     return redis.Redis(host="127.0.0.1", port=server.port)
 
 
-# What is in a Redis
+# Entries in a Redis
 
 
 @pytest.mark.django_db(transaction=True)
@@ -169,7 +169,7 @@ def test_a_write_and_its_event_are_one_round_trip(redis_server: Redis) -> None:
         cache = caches["counted"]
         cache.set("key", 1)
         client = client_of(redis_server)
-        # Within the tenth of a second in which nobody looks at the bus again.
+        # Within the tenth of a second without another poll.
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
             before = commands_of(client)

@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused, by the checks and at the first use, in the same words."""
+"""Invalid settings are refused by the checks and at the first use, with the same message."""
 
 from __future__ import annotations
 

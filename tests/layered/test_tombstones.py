@@ -1,4 +1,4 @@
-"""Places in layers: detours, what is read while a layer fails, looks that are cut off."""
+"""Tombstones, reads while a layer fails, and polls that are interrupted."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ def test_a_cancelled_poll_releases_the_lock(make_stack: MakeStack) -> None:
     asyncio.run(site())
 
     lock = stack.cache._state.poll_lock  # type: ignore[attr-defined]
-    assert lock.acquire(timeout=10)  # the thread that looks ends its look, with no task to wait
+    assert lock.acquire(timeout=10)  # the polling thread finishes, though no task waits for it
     lock.release()

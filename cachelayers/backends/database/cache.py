@@ -40,6 +40,7 @@ class DatabaseCache(TableCache):
     """
 
     keeps_entries_in_table = True
+    layer_class = "cachelayers.backends.layered.layers.table.TableLayer"
 
     # Reading
 

@@ -12,7 +12,8 @@ from typing import Any
 from django.conf import settings
 
 from cachelayers.backends.base import Problem, find_common_problems, is_number
-from cachelayers.backends.layered.layers import CORE_REDIS, DJANGO_REDIS, names
+from cachelayers.backends.kinds import layer_class_of
+from cachelayers.backends.layered.layers.redis import RedisLayer
 from cachelayers.conf import LOG_AS_BUS, backend_of
 from cachelayers.utils.text import without_password
 
@@ -143,7 +144,7 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
             f"{label}, whose ShardClient spreads its keys over several servers.",
             "Give the alias of one Redis; it may be a cache of its own, for the bus alone.",
         )
-    elif backend is not None and not (names(backend, DJANGO_REDIS) or names(backend, CORE_REDIS)):
+    elif backend is not None and not issubclass(layer_class_of(backend), RedisLayer):
         yield Problem(
             "cachelayers.E013",
             f"{label}, which is no Redis but a {backend.__name__}.",

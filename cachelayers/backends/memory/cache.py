@@ -71,6 +71,8 @@ class MemoryCache(ConfiguredCache):
     LOCATION, each alias has its own.
     """
 
+    layer_class = "cachelayers.backends.layered.layers.memory.MemoryLayer"
+
     @staticmethod
     def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
         return find_problems(where, params)

@@ -9,7 +9,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from cachelayers.backends.layered.circuit_breaker import breaker_of
 
@@ -74,6 +74,7 @@ def native_seconds(entry: LayerEntry) -> float | None:
 
 
 Change = Callable[[LayerEntry], LayerEntry]
+Errors = Sequence[type[BaseException] | str]
 
 
 class Layer(ABC):
@@ -84,6 +85,32 @@ class Layer(ABC):
     is_transactional = False  # may be part of the caller's transaction
     # Whether an outage may move keys to other servers, which then return old values.
     shuffles_keys = False
+    # What a cache of this kind raises when it is down, full, slow or disconnected: classes, or
+    # dotted paths for those of a library that not every site has.
+    cache_errors: ClassVar[Errors] = ()
+    # Those among them that a reachable server raises when it rejects a command.
+    refusals: ClassVar[Errors] = ()
+
+    @classmethod
+    def make(
+        cls,
+        alias: str,
+        backend: type,
+        location: Any,
+        params: Mapping[str, Any],
+        limit_seconds: float,
+    ) -> Layer:
+        """Return the layer of an alias of CACHES, with a cache object of its own.
+
+        ``params``: the settings of the cache without BACKEND and LOCATION.
+        """
+        limited = cls.with_time_limits(params, limit_seconds)
+        return cast(Any, cls)(alias, cast(Any, backend)(location, limited))  # type: ignore[no-any-return]
+
+    @classmethod
+    def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Return settings with time limits for the client of a server; limits that are set stay."""
+        return {**params, "OPTIONS": dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str) -> None:
         """``alias``: of CACHES."""

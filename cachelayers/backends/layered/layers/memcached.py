@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self, cast
 
 from django.core.cache.backends.base import BaseCache
 
-from cachelayers.backends.faults import errors_named
+from cachelayers.backends.kinds import loaded
 from cachelayers.backends.layered.layers.base import (
     TOMBSTONE,
     Change,
@@ -29,11 +29,13 @@ CHANGE_SECONDS = 5.0  # of retries to replace an entry that others keep replacin
 # seconds; memcached reads a larger number as a time since 1970
 LONGEST_RELATIVE = 30 * 24 * 60 * 60
 LATEST = 2**31 - 1
+TOO_LARGE = "pymemcache.exceptions.MemcacheServerError"
 
 
-def too_large() -> tuple[type[BaseException], ...]:
+def too_large() -> type[BaseException]:
     """Return the client's error for a value over the server's limit."""
-    return errors_named(("pymemcache.exceptions", "MemcacheServerError"))
+    error: type[BaseException] = loaded(TOO_LARGE)  # this layer's cache has imported it
+    return error
 
 
 class MemcachedLayer(ChangingLayer):
@@ -42,6 +44,36 @@ class MemcachedLayer(ChangingLayer):
     shuffles_keys = True  # pymemcache moves the keys of a failed server to the others
 
     can_be_searched = False
+    cache_errors = ("pymemcache.exceptions.MemcacheError",)
+    refusals = (TOO_LARGE, "pymemcache.exceptions.MemcacheClientError")
+
+    @classmethod
+    def make(
+        cls,
+        alias: str,
+        backend: type,
+        location: Any,
+        params: Mapping[str, Any],
+        limit_seconds: float,
+    ) -> Self:
+        """Return the layer, for whose client undecodable bytes are a miss."""
+        limited = cls.with_time_limits(params, limit_seconds)
+        limited["OPTIONS"]["serde"] = ForgivingSerde(alias, serde_of(limited["OPTIONS"]))
+        return cls(alias, cast(Any, backend)(location, limited))
+
+    @classmethod
+    def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Return settings with time limits for the client; limits that are set stay."""
+        given: dict[str, Any] = {
+            "connect_timeout": seconds,
+            "timeout": seconds,
+            "no_delay": True,
+            # Every server stays in the ring: processes would remove it at different moments, and
+            # write the same key to different servers. The circuit breaker spares callers the wait.
+            "retry_attempts": 10**9,
+            "retry_timeout": -1,
+        }
+        return {**params, "OPTIONS": given | dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str, cache: BaseCache) -> None:
         super().__init__(alias)
@@ -154,6 +186,13 @@ class ForgivingSerde:
 
     def deserialize(self, key: Any, value: Any, flags: int) -> Any:
         return decoded(self._alias, self._serde.deserialize, key, value, flags)
+
+
+def serde_of(options: Mapping[str, Any]) -> Any:
+    """Return the serializer of a PyMemcacheCache with these OPTIONS."""
+    from pymemcache.serde import pickle_serde
+
+    return options.get("serde") or pickle_serde
 
 
 def by_expiry(entries: Mapping[str, LayerEntry]) -> dict[int, dict[str, LayerEntry]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self, cast
 
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer, LayerEntry
 from cachelayers.backends.layered.layers.plain import perform_here
@@ -18,6 +18,18 @@ from cachelayers.backends.unreadable import decoded
 
 class MemoryLayer(ChangingLayer):
     is_local = True
+
+    @classmethod
+    def make(
+        cls,
+        alias: str,
+        backend: type,
+        location: Any,
+        params: Mapping[str, Any],
+        limit_seconds: float,
+    ) -> Self:
+        """Return the layer; the cache needs no time limit."""
+        return cls(alias, cast(type[MemoryCache], backend)(location, params, alias))
 
     def __init__(self, alias: str, cache: MemoryCache) -> None:
         """Names are plain strings, because each read hashes them."""

@@ -31,15 +31,14 @@ _change_lock = ForkSafeLock()
 
 
 class PlainLayer(ChangingLayer):
-    """LocMemCache, FileBasedCache, and unknown backends."""
+    """FileBasedCache, and unknown backends."""
 
     can_be_searched = False
 
-    def __init__(self, alias: str, cache: BaseCache, *, is_local: bool = False) -> None:
-        """``is_local``: its entries are in this process's memory."""
+    def __init__(self, alias: str, cache: BaseCache) -> None:
+        """Use the methods of the cache."""
         super().__init__(alias)
         self.cache = cache
-        self.is_local = is_local
         self._is_async = offers_async(cache)
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
@@ -160,6 +159,18 @@ class PlainLayer(ChangingLayer):
     def close(self) -> None:
         """Close it, as Django does at the end of a request."""
         self.cache.close()
+
+
+class LocalLayer(PlainLayer):
+    """A cache in the memory of this process."""
+
+    is_local = True
+
+
+class PylibmcLayer(PlainLayer):
+    """A memcached through pylibmc."""
+
+    cache_errors = ("pylibmc.Error",)
 
 
 async def perform_here(method: Any, arguments: Iterable[Any]) -> Any:

@@ -8,24 +8,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
+from django.conf import settings
 from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.layered.layers.base import (
     Change,
     ChangingLayer,
+    Errors,
+    Layer,
     LayerEntry,
     native_seconds,
     unwrap,
     wrap,
 )
+from cachelayers.backends.layered.layers.plain import PlainLayer
 from cachelayers.backends.unreadable import decoded
 
 CHANGE_SECONDS = 5.0  # of retries to replace an entry that others keep replacing
 SCAN_COUNT = 1_000
 LONGEST_MILLISECONDS = 10**14  # about 3,000 years; Redis adds it to the current time
 EVENTS_KEPT = 10_000  # approximate length of the stream
+OWN_POOLS = "cachelayers.backends.layered.layers.pools.OwnPools"
 
 # Replace a value if it is still the one that was read; append an event if one is given.
 COMPARE_AND_SET = """
@@ -126,6 +131,23 @@ def cut_idle_connections(access: RedisAccess) -> None:
 
 class RedisLayer(ChangingLayer):
     """Entries in a Redis. ``stream``: the full key of the bus, if this Redis is the bus too."""
+
+    cache_errors: ClassVar[Errors] = ("redis.exceptions.RedisError",)
+    refusals = ("redis.exceptions.ResponseError",)
+
+    @classmethod
+    def make(
+        cls,
+        alias: str,
+        backend: type,
+        location: Any,
+        params: Mapping[str, Any],
+        limit_seconds: float,
+    ) -> Layer:
+        """Return the layer, or a plain one for a client that spreads keys over several servers."""
+        cache = cast(Any, backend)(location, cls.with_time_limits(params, limit_seconds))
+        access = access_of(cache)
+        return PlainLayer(alias, cache) if access is None else cls(alias, cache, access)
 
     def __init__(self, alias: str, cache: BaseCache, access: RedisAccess) -> None:
         super().__init__(alias)
@@ -287,6 +309,32 @@ class RedisLayer(ChangingLayer):
 
     def _entry(self, data: bytes) -> LayerEntry | None:
         return unwrap(decoded(self.alias, self.access.decode, data))
+
+
+class DjangoRedisLayer(RedisLayer):
+    """django_redis.cache.RedisCache."""
+
+    cache_errors = (*RedisLayer.cache_errors, "django_redis.exceptions.ConnectionInterrupted")
+
+    @classmethod
+    def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Return settings with time limits and a pool of their own; limits that are set stay."""
+        options: dict[str, Any] = {"SOCKET_CONNECT_TIMEOUT": seconds, "SOCKET_TIMEOUT": seconds}
+        options |= params.get("OPTIONS") or {}
+        if not hasattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY"):
+            # Else the pool and its time limits would be those of the first cache with this URL.
+            options.setdefault("CONNECTION_FACTORY", OWN_POOLS)
+        return {**params, "OPTIONS": options}
+
+
+class CoreRedisLayer(RedisLayer):
+    """django.core.cache.backends.redis.RedisCache."""
+
+    @classmethod
+    def with_time_limits(cls, params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Return settings with time limits for the client; limits that are set stay."""
+        options: dict[str, Any] = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
+        return {**params, "OPTIONS": options | dict(params.get("OPTIONS") or {})}
 
 
 def milliseconds(entry: LayerEntry) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from django.db import connections, transaction
 
@@ -20,6 +20,18 @@ TOMBSTONE_VALUE = b"\0cachelayers.detour"
 
 class TableLayer(Layer):
     is_transactional = True
+
+    @classmethod
+    def make(
+        cls,
+        alias: str,
+        backend: type,
+        location: Any,
+        params: Mapping[str, Any],
+        limit_seconds: float,
+    ) -> Self:
+        """Return the layer over the table that raises; its BUSY_SECONDS are its time limit."""
+        return cls(alias, RaisingTable(location, params, alias))
 
     def __init__(self, alias: str, table: RaisingTable) -> None:
         """``table``: with the layer's own settings."""
