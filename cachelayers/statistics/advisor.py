@@ -16,7 +16,7 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.tags import table_tag
 from cachelayers.statistics.table import HOUR_SECONDS, MICROSECONDS, Cost, Row, read_costs
-from cachelayers.utils.tracing import UNTRACKED, Sample, Table, waiting
+from cachelayers.utils.tracing import UNTRACKED, Sample, Table, pending_samples
 
 MOST_SEEN = 20_000  # things whose last time is remembered
 MOST_SUMS = 1_000  # that are written at once; texts with values in them are all different
@@ -65,7 +65,7 @@ class Timings:
 
     def has_any(self) -> bool:
         """Tell whether there is anything to write."""
-        return bool(waiting or self._samples or self._sums)
+        return bool(pending_samples or self._samples or self._sums)
 
     def rows(self, open_connection: Open) -> list[Row]:
         """Add up what is waiting, and return what is to be added to the table."""
@@ -123,9 +123,9 @@ class Timings:
 def drained() -> list[Sample]:
     """Take all samples that are waiting."""
     found = []
-    while waiting:
+    while pending_samples:
         try:
-            found.append(waiting.popleft())
+            found.append(pending_samples.popleft())
         except IndexError:  # in a process without the interpreter's lock
             break
     return found

@@ -31,9 +31,9 @@ def _counts_from_zero(settings: Settings) -> Iterator[None]:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
     counters.begin_anew_after_fork()
     writer.begin_anew()
-    reset("utils.tracing.waiting")
+    reset("utils.tracing.pending_samples")
     yield
-    reset("utils.tracing.waiting")
+    reset("utils.tracing.pending_samples")
 
 
 @pytest.fixture
