@@ -76,7 +76,7 @@ class Exporter:
 
     def collect(self) -> Iterator[Metric]:
         """Update the counters, which the registry collects next."""
-        writer.tell_listeners()
+        writer.notify_listeners()
         return iter(())
 
     def take(self, news: Mapping[Name, Figures]) -> None:

@@ -99,7 +99,7 @@ def _library(
     caches["memory"].clear()
     counters.begin_anew_after_fork()
     tracing.pending_samples.clear()
-    writer.begin_anew()
+    writer.reset_after_fork()
     yield
     caches["memory"].clear()
 

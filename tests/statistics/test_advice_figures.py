@@ -128,7 +128,7 @@ def test_where_the_log_cannot_be_read_nothing_is_promised() -> None:
 def test_only_so_many_things_are_remembered_the_ones_done_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(advisor, "MOST_SEEN", 2)
+    monkeypatch.setattr(advisor, "MOST_REMEMBERED", 2)
     for arguments in (1, 2, 1, 3, 1, 2):
         done(f"q{arguments}", arguments=arguments)
 
