@@ -25,7 +25,7 @@ Patches: ``jinja2.Environment.__class__``, ``jinja2.Environment.context_class``
 In: cachelayers.fragments.jinja, where the project has installed the extension
 Reason: a fragment has to know which templates and names are asked for while it is rendered.
 If it fails: a fragment stays when a template that it includes has changed.
-Test: tests/fragments/test_template_ways.py
+Test: tests/fragments/test_templates_of_each_engine.py
 Avoidable: with an ``Environment`` of our own, which each project would have to derive from.
 
 Patches: ``psycopg.Connection.wait``, ``MySQLdb.Connection.query``
