@@ -292,7 +292,7 @@ def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
     if capture.asks_clock and policy.timeout is None:
         return False
     dependencies = capture.dependencies()
-    if any(log_of(one.database).is_overtaken(one) for one in dependencies):
+    if any(log_of(one.database).is_invalidated(one) for one in dependencies):
         return False
     return not has_unrecorded_writes(one.database for one in dependencies)
 

@@ -48,7 +48,7 @@ def run_once(source: Source, *outcomes: Outcome, end: RunState | None = RunState
     record = claim(source, time_limit=60)
     record.planned(4, seconds=0.0)
     for outcome in outcomes:
-        record.note(outcome)
+        record.count(outcome)
     if end is not None:
         record.end(end)
 

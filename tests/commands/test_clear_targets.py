@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from cachelayers import cached, invalidate, recall, unit_of_work
 from cachelayers.backends.database.raising import RaisingTable
-from cachelayers.clearing.plans import neighbours, place_of
+from cachelayers.clearing.plans import aliases_sharing_storage, storage_of
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation import tags
 from tests.commands.runs import Run, RunCommand
@@ -399,7 +399,7 @@ def test_one_redis_database_is_known_by_all_its_spellings(
 ) -> None:
     settings.CACHES = {"default": redis_at("redis://127.0.0.1:6379/1"), "other": other}
 
-    assert neighbours("default") == ["other"]
+    assert aliases_sharing_storage("default") == ["other"]
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_one_redis_database_is_known_by_all_its_spellings(
 def test_another_redis_database_is_no_neighbour(settings: Settings, other: dict[str, Any]) -> None:
     settings.CACHES = {"default": redis_at("redis://127.0.0.1:6379/1"), "other": other}
 
-    assert neighbours("default") == []
+    assert aliases_sharing_storage("default") == []
 
 
 def test_sessions_of_another_alias_in_the_same_place_are_named(
@@ -473,7 +473,7 @@ def test_what_else_is_in_the_redis_is_counted_and_shown(
     ],
 )
 def test_one_place_may_be_written_in_several_ways(one: Any, other: Any) -> None:
-    assert place_of({"LOCATION": one}) == place_of({"LOCATION": other})
+    assert storage_of({"LOCATION": one}) == storage_of({"LOCATION": other})
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,7 +7,7 @@ import pytest
 
 from cachelayers.warming.items import CallItem
 from cachelayers.warming.outcomes import Outcome
-from cachelayers.warming.pool import Order, warm_items
+from cachelayers.warming.pool import PoolOptions, warm_items
 
 
 @dataclass
@@ -38,7 +38,7 @@ def test_an_interrupted_crew_ends_what_it_has_in_hand_and_begins_nothing_more() 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        warm_items(items, Order(concurrency=2), interrupt)
+        warm_items(items, PoolOptions(concurrency=2), interrupt)
 
     assert len(told) == len(gate.passed) <= 3
     assert not [each for each in threading.enumerate() if each.name.startswith("warm_cache")]

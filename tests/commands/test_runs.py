@@ -150,7 +150,7 @@ def test_a_warmer_that_is_running_is_refused_with_where_and_how_far(run: RunComm
     register("one", "/page/1/")
     record = claim(warmer_source("one"), time_limit=60)
     record.planned(4, seconds=0)
-    record.note(Outcome(label="/page/1/", state=State.WARMED))
+    record.count(Outcome(label="/page/1/", state=State.WARMED))
     record.end(RunState.RUNNING)  # as it was saved last
     WarmerRun.objects.update(host="web-2", process=77, alive_until=2**50)
 

@@ -121,8 +121,8 @@ def test_a_recall_whose_value_cannot_be_decoded_computes(
 
 
 def redis_writer(alias: str) -> Callable[[str, bytes], object]:
-    layer = caches[alias]._flows.shared[0]  # type: ignore[attr-defined]
-    head = caches[alias]._state.heads[layer.alias]  # type: ignore[attr-defined]
+    layer = caches[alias].flows.shared[0]  # type: ignore[attr-defined]
+    head = caches[alias].state.heads[layer.alias]  # type: ignore[attr-defined]
     return lambda name, data: layer.access.client().set(layer.access.key(f"{head}{name}"), data)
 
 

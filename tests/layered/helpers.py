@@ -30,7 +30,7 @@ def elsewhere(stack: Stack, change: Callable[[Any], object]) -> None:
 
 
 def forget_entries(cache: Any) -> None:
-    cache._state.drop_everything(cache._flows.locals)
+    cache.state.drop_everything(cache.flows.locals)
 
 
 def logged(stack: Stack) -> list[str]:

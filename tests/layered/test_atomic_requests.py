@@ -71,7 +71,7 @@ def test_entries_read_and_recalled_in_a_transaction_are_stored_in_memory(cache: 
     Author.objects.create(name="Homer")
     cache.set("plain", 1)
     poll(cache)
-    cache._state.drop_everything(cache._flows.locals)
+    cache.state.drop_everything(cache.flows.locals)
 
     with unit_of_work(), transaction.atomic():
         assert cache.get("plain") == 1

@@ -210,7 +210,7 @@ def test_the_pause_doubles_up_to_a_bound_and_differs_between_processes() -> None
     pauses = []
     for _ in range(8):
         one.fail("get", OSError("down"))
-        pauses.append(one._try_at - time.monotonic())
+        pauses.append(one.try_at - time.monotonic())
 
     lowest, highest = 1 - circuit_breaker.JITTER, 1 + circuit_breaker.JITTER
     for number, pause in enumerate(pauses):

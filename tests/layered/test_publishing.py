@@ -26,7 +26,7 @@ from tests.servers import Redis
 
 def test_a_record_that_was_overwritten_by_an_older_one_begins_a_new_epoch(stack: Stack) -> None:
     stack.cache.set("key", 1)
-    known: Any = stack.cache._state  # type: ignore[attr-defined]
+    known: Any = stack.cache.state  # type: ignore[attr-defined]
     upper = stack.layer("upper")
     # it was in the record, until an older one was written over it
     used = known.epochs[upper] + 1_000
@@ -54,15 +54,15 @@ def test_a_layer_whose_outage_may_be_unrecorded_begins_a_new_epoch(
     stack.cache.set("key", 1)
     cache: Any = stack.cache
     upper = stack.layer("upper")
-    cache._flows.shared[0].shuffles_keys = shuffles
-    before = cache._state.epochs[upper]
+    cache.flows.shared[0].shuffles_keys = shuffles
+    before = cache.state.epochs[upper]
     forget_entries(cache)
     stack.upper.is_down = True
     cache.get("key")  # a read: this process has missed no write
     stack.upper.is_down = False
     cache.get("other")
 
-    assert (cache._state.epochs[upper] > before) is begins_anew
+    assert (cache.state.epochs[upper] > before) is begins_anew
 
 
 @pytest.mark.django_db(transaction=True)
@@ -141,7 +141,7 @@ def test_a_poll_counts_from_its_beginning(redis_server: Redis) -> None:
     with using(stacks.memory_redis(redis_server.url), "looks"):
         cache: Any = caches["looks"]
         cache.get("key")
-        bus, asked = cache._flows.bus, []
+        bus, asked = cache.flows.bus, []
         read = bus.read
 
         def ask(apply: Any) -> Any:
@@ -152,7 +152,7 @@ def test_a_poll_counts_from_its_beginning(redis_server: Redis) -> None:
         with unit_of_work():
             cache.get("key")
 
-        assert cache._state.polled_at <= asked[0]
+        assert cache.state.polled_at <= asked[0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -164,7 +164,7 @@ def test_a_log_that_was_read_before_counts_from_then(make_stack: MakeStack) -> N
         after = time.monotonic()
         stack.cache.get("key")
 
-        assert unit.began <= stack.cache._state.polled_at < after  # type: ignore[attr-defined]
+        assert unit.began <= stack.cache.state.polled_at < after  # type: ignore[attr-defined]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -188,7 +188,7 @@ def test_a_process_far_behind_empties_its_memory(
     with using(stacks.memory_redis(redis_server.url), "behind"):
         cache: Any = caches["behind"]
         cache.get("key")
-        bus = cache._flows.bus
+        bus = cache.flows.bus
         for number in range(3):
             event = json.dumps(["another process", [f"name-{number}"]])
             client.xadd(bus.stream, {"e": event})

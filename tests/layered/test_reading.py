@@ -175,7 +175,7 @@ def test_a_unit_of_work_polls_once(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", "value")
     looks = []
-    bus: Bus = stack.cache._flows.bus  # type: ignore[attr-defined]
+    bus: Bus = stack.cache.flows.bus  # type: ignore[attr-defined]
     read = bus.read
 
     def read_and_count(apply: Apply) -> Events:

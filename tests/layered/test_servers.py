@@ -126,7 +126,7 @@ def ratio_of_medians(
     for cache in (one, other) * 3:
         if forget:
             assert isinstance(cache, LayeredCache)
-            cache._state.drop_everything(cache._flows.locals)
+            cache.state.drop_everything(cache.flows.locals)
         for key in keys:
             began = time.perf_counter()
             cache.get(key)
@@ -204,7 +204,7 @@ def test_a_redis_that_is_full_is_no_outage(
         assert counts.of("full-redis", "refused") > 0
         client.config_set("maxmemory", 0)
         assert isinstance(cache, LayeredCache)
-        cache._state.drop_everything(cache._flows.locals)
+        cache.state.drop_everything(cache.flows.locals)
         assert cache.get("key") in {None, "new secret"}
         assert "secret" not in caplog.text  # redis-py quotes the command with its value
     client.close()
@@ -218,7 +218,7 @@ def test_undecodable_stored_bytes_are_a_miss(redis_server: Redis) -> None:
         for key in client.keys("*:key"):
             client.set(key, b"\x80\x05not a pickle")
         assert isinstance(cache, LayeredCache)
-        cache._state.drop_everything(cache._flows.locals)
+        cache.state.drop_everything(cache.flows.locals)
 
         assert cache.get("key") is None
         assert cache.add("key", "again") is True
@@ -258,9 +258,9 @@ def test_memcached_takes_every_key(memcached_cache: BaseCache, key: str) -> None
     memcached_cache.set(key, "value", version=3)
     memcached_cache.set(f"{key}.", "another", version=3)
 
-    layer: Any = memcached_cache._flows.layers[0]  # type: ignore[attr-defined]
+    layer: Any = memcached_cache.flows.layers[0]  # type: ignore[attr-defined]
     name = memcached_cache._name(key, 3)  # type: ignore[attr-defined]
-    head = memcached_cache._state.heads["keys-memcached"]  # type: ignore[attr-defined]
+    head = memcached_cache.state.heads["keys-memcached"]  # type: ignore[attr-defined]
 
     assert memcached_cache.get(key, version=3) == "value"
     assert memcached_cache.get_many([key, f"{key}."], version=3) == {
@@ -311,7 +311,7 @@ def test_a_memcached_over_30_days_and_without_expiry(memcached_cache: BaseCache)
     memcached_cache.set("ever", "2", timeout=None)
     memcached_cache.set("far", "3", timeout=10**10)
 
-    layer: Any = memcached_cache._flows.layers[0]  # type: ignore[attr-defined]
-    head = memcached_cache._state.heads["keys-memcached"]  # type: ignore[attr-defined]
+    layer: Any = memcached_cache.flows.layers[0]  # type: ignore[attr-defined]
+    head = memcached_cache.state.heads["keys-memcached"]  # type: ignore[attr-defined]
     names = [head + memcached_cache._name(key, None) for key in ("long", "ever", "far")]  # type: ignore[attr-defined]
     assert sorted(entry.value for entry in layer.read_many(names).values()) == ["1", "2", "3"]

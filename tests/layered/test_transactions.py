@@ -68,7 +68,7 @@ def test_a_committed_write_is_read(cache: BaseCache) -> None:
 
 def test_nothing_is_put_into_memory_within_a_transaction(cache: BaseCache) -> None:
     cache.set("key", "value")
-    cache._state.drop_everything(cache._flows.locals)  # type: ignore[attr-defined]
+    cache.state.drop_everything(cache.flows.locals)  # type: ignore[attr-defined]
 
     with transaction.atomic():
         assert cache.get("key") == "value"

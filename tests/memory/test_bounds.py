@@ -42,12 +42,12 @@ def read(store: MemoryStore, name: str, times: int = 1) -> Any:
 
 def expect_sound(store: MemoryStore) -> None:
     """Check that the sums are those of the records, each of which is in one queue, once."""
-    queued = [*store._small.records, *store._main.records]
+    queued = [*store.small.records, *store.main.records]
     alive = [record for record in queued if record.entry is not None]
     assert {record.name for record in alive} == store.records.keys()
     assert len(alive) == len(store.records)
-    assert store._deleted == len(queued) - len(alive)
-    for queue, in_main in ((store._small, False), (store._main, True)):
+    assert store.deleted == len(queued) - len(alive)
+    for queue, in_main in ((store.small, False), (store.main, True)):
         mine = [record for record in alive if record.is_in_main is in_main]
         assert queue.entries == len(mine)
         assert queue.bytes == sum(record.bytes for record in mine)
@@ -131,7 +131,7 @@ def test_a_key_that_returns_soon_after_its_eviction_stays_longer() -> None:
     for number in range(2 * ROOM):
         put(store, f"key {number}")
     left = next(
-        f"key {number}" for number in reversed(range(2 * ROOM)) if f"key {number}" in store._ghosts
+        f"key {number}" for number in reversed(range(2 * ROOM)) if f"key {number}" in store.ghosts
     )
 
     put(store, left)
@@ -195,7 +195,7 @@ def test_repeated_deletes_take_no_memory() -> None:
         store.delete([f"key {number}"], 0)
 
     assert store.bytes == 0
-    assert len(store._small.records) <= MOST_DELETED + 1
+    assert len(store.small.records) <= MOST_DELETED + 1
 
 
 def test_the_bytes_that_are_counted_are_those_that_python_takes() -> None:

@@ -166,7 +166,7 @@ def test_a_large_file_is_read_in_chunks(root: Path, monkeypatch: pytest.MonkeyPa
     content = os.urandom(files.CHUNK_BYTES * 2 + 17)
     write(root / "large", content)
     lengths: list[int] = []
-    really = files._hash_chunks
+    really = files.hash_chunks
 
     def watch(chunks: Any, size: int | None) -> Digest:
         def each() -> Any:
@@ -176,7 +176,7 @@ def test_a_large_file_is_read_in_chunks(root: Path, monkeypatch: pytest.MonkeyPa
 
         return really(each(), size)
 
-    monkeypatch.setattr(files, "_hash_chunks", watch)
+    monkeypatch.setattr(files, "hash_chunks", watch)
 
     assert build_cache_id("large") == id_of(content)
     assert lengths == [files.CHUNK_BYTES, files.CHUNK_BYTES, 17]
@@ -191,7 +191,7 @@ def test_an_empty_file_has_an_id(root: Path) -> None:
 def disturb(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], times: int) -> None:
     """Change the file after its content was read, in the first attempts to read it."""
     left = [times]
-    really = files._hash_chunks
+    really = files.hash_chunks
 
     def hash_and_change(chunks: Any, size: int | None) -> Digest:
         digest = really(chunks, size)
@@ -200,7 +200,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], times
             change()
         return digest
 
-    monkeypatch.setattr(files, "_hash_chunks", hash_and_change)
+    monkeypatch.setattr(files, "hash_chunks", hash_and_change)
 
 
 def test_a_file_that_is_replaced_while_it_is_hashed_is_hashed_again(
@@ -231,7 +231,7 @@ def test_a_file_that_never_rests_is_unreadable(root: Path, monkeypatch: pytest.M
 def test_a_file_that_grows_for_ever_is_not_read_for_ever(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = files._hash_chunks
+    really = files.hash_chunks
 
     def growing(chunks: Any, size: int | None) -> Digest:
         def without_end() -> Any:
@@ -242,7 +242,7 @@ def test_a_file_that_grows_for_ever_is_not_read_for_ever(
 
         return really(without_end(), size)
 
-    monkeypatch.setattr(files, "_hash_chunks", growing)
+    monkeypatch.setattr(files, "hash_chunks", growing)
 
     assert build_cache_id("img/car.jpg") == "ERROR_UNREADABLE"
 

@@ -25,7 +25,7 @@ from cachelayers.backends.layered.state import own_names
 from cachelayers.entries import LEASE_SUFFIX, is_envelope
 from cachelayers.invalidation.units import current_unit
 from cachelayers.utils.counters import cell_of
-from cachelayers.utils.flows import run
+from cachelayers.utils.flows import run_flow
 from cachelayers.utils.tracing import note_layer
 
 Entries = Mapping[str, LayerEntry]
@@ -220,7 +220,7 @@ class Flows(Coordination):
             if layer.is_transactional and (
                 (yield Call(layer, "waits_for_commit", self.limit_seconds)) is True
             ):
-                callback = partial(run, self._publish_decision(layer, names, refused_by))
+                callback = partial(run_flow, self._publish_decision(layer, names, refused_by))
                 yield Call(layer, "after_commit", self.limit_seconds, callback)
                 return True
         return (yield from self.waits_for_commit())
