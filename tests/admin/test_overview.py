@@ -81,7 +81,7 @@ def test_each_layer_shows_its_size_and_state(boss: Client) -> None:
     assert lines["default", "table"].error == ""
 
 
-def test_a_layer_that_fails_is_told_with_its_error(boss: Client, settings: Settings) -> None:
+def test_a_layer_that_fails_is_reported_with_its_error(boss: Client, settings: Settings) -> None:
     down = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/"}
     settings.CACHES = {**settings.CACHES, "down": down}
 
@@ -120,7 +120,7 @@ def test_what_is_older_is_not_counted(boss: Client) -> None:
     assert lines_of(boss, span="day")["default", ""].figures.hits == 2
 
 
-def test_the_plot_is_drawn_and_told_in_words_and_in_a_table(boss: Client) -> None:
+def test_the_plot_is_drawn_and_described_in_text_and_in_a_table(boss: Client) -> None:
     counted(hits=3, misses=1)
 
     content = boss.get(URL).content.decode()

@@ -272,7 +272,7 @@ def test_the_list_tells_of_the_last_run(run: RunCommand) -> None:
     assert lines[1].endswith(": 1 warmed, 0 already warm, 0 failed, in 0.0 s")
 
 
-def test_the_list_and_a_dry_run_are_told_as_json_too(run: RunCommand) -> None:
+def test_the_list_and_a_dry_run_are_printed_as_json_too(run: RunCommand) -> None:
     cache.set("there", 1)
     register("mixed", "/page/1/", Target(key="there", compute=lambda: 1), fail, every=60)
     register("never", "/page/1/")

@@ -26,7 +26,7 @@ class Gate:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_interrupted_crew_ends_what_it_has_in_hand_and_begins_nothing_more() -> None:
+def test_an_interrupted_worker_pool_finishes_its_items_and_begins_no_others() -> None:
     gate = Gate(opened=threading.Event(), passed=[])
     items = [CallItem(function=gate.first), *[CallItem(function=gate.later) for _ in range(100)]]
     told: list[Outcome] = []
