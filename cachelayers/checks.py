@@ -17,7 +17,7 @@ from django.core.management import find_commands, get_commands
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.backends.base import ConfiguredCache
+from cachelayers.backends.base import ConfiguredCache, is_number
 from cachelayers.backends.layered import LayeredCache
 from cachelayers.backends.layered.layers import is_local_alias
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
@@ -258,8 +258,7 @@ def seconds_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
         value = configured.get(name, 1)
         if value is None and name == "TIMEOUT":
             continue
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not 0 <= value < float("inf") or (value == 0 and name != "TIMEOUT"):
+        if not is_number(value) or value < 0 or (value == 0 and name != "TIMEOUT"):
             yield Error(
                 f"CACHELAYERS[{name!r}] is {value!r}.",
                 hint="Give a number of seconds above zero"
@@ -285,8 +284,7 @@ def flag_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error if STATIC_RECHECK_SECONDS is not a number of seconds."""
     value = configured.get("STATIC_RECHECK_SECONDS")
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= value < float("inf")):
+    if value is not None and not (is_number(value) and value >= 0):
         yield Error(
             f"CACHELAYERS['STATIC_RECHECK_SECONDS'] is {value!r}.",
             hint="Give a number of seconds, 0 to look at each use, or None to look once.",
@@ -327,8 +325,7 @@ def statistics_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]
 
 def is_positive(value: Any) -> bool:
     """Return whether a value is a finite number above zero."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and 0 < value < float("inf")
+    return is_number(value) and value > 0
 
 
 def salt_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:

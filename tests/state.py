@@ -121,7 +121,7 @@ KEPT = {
     ),
     "names the files of this run, which stay open": (
         "backends.database.sessions._folders",
-        "backends.database.sessions._names_given",
+        "backends.database.sessions._names_assigned",
         "backends.database.sessions._names_of_site",
     ),
     "counts on, as others have noted how far it was": (

@@ -19,7 +19,7 @@ from django.db import connections
 
 from cachelayers.backends import LayeredCache
 from cachelayers.backends.layered.layers import is_local_alias, make_layer
-from cachelayers.backends.layered.layers.redis import RedisLayer
+from cachelayers.backends.layered.layers.redis import RedisLayer, escape_pattern
 from cachelayers.clearing.names import session_keys
 from cachelayers.conf import backend_of
 from cachelayers.invalidation.dialects import LOG
@@ -144,8 +144,6 @@ REACH_OF_CLEAR = {
 SESSION_ENGINES = frozenset(
     {"django.contrib.sessions.backends.cache", "django.contrib.sessions.backends.cached_db"}
 )
-# The special characters of a Redis pattern.
-GLOB_CHARACTERS = re.compile(r"([\\*?\[\]^-])")
 
 
 class ClearingError(Exception):
@@ -203,7 +201,7 @@ def plan_prefix(alias: str, prefix: str) -> Clearing:
         what = f"{_count(cache, prefix)} whose key begins with {prefix!r}"
         return _clearing(alias, what, lambda: cache.delete_prefix(prefix))
     if hasattr(cache, "delete_pattern"):
-        pattern = f"{GLOB_CHARACTERS.sub(_escape, prefix)}*"
+        pattern = f"{escape_pattern(prefix)}*"
         what = f"the entries whose key begins with {prefix!r}"
         return _clearing(alias, what, lambda: cache.delete_pattern(pattern))
     raise ClearingError("its keys cannot be searched")
@@ -314,7 +312,3 @@ def _reach_of_clear(alias: str) -> str:
     if reach is None:
         return "everything that its backend's clear() reaches"
     return reach.format(location=shown_location(alias))
-
-
-def _escape(match: re.Match[str]) -> str:
-    return f"\\{match[0]}"

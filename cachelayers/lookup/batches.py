@@ -6,8 +6,6 @@ missing entries, under a single lease.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -19,10 +17,7 @@ from cachelayers.conf import package_settings
 from cachelayers.entries import Envelope, pack_envelope
 from cachelayers.invalidation.units import Unit, current_unit, ensure_unit
 from cachelayers.lookup.flow import (
-    FIRST_PAUSE_SECONDS,
-    LONGEST_PAUSE_SECONDS,
     MISSING,
-    POLLS_WITHOUT_HOLDER,
     Found,
     Lease,
     State,
@@ -30,11 +25,13 @@ from cachelayers.lookup.flow import (
     find,
     make_entry,
     release_lease,
+    take_lease,
+    wait_for_lease,
 )
 from cachelayers.lookup.observing import note_found, note_peeked
 from cachelayers.lookup.peeking import MISS, NOT_READ, valid_value
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
-from cachelayers.lookup.steps import AwaitFlight, CacheStep, ReadLease, Sleep, Steps, TakeLease
+from cachelayers.lookup.steps import AwaitFlight, CacheStep, Steps
 from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import run_flow
 from cachelayers.utils.locks import cache_of
@@ -152,7 +149,8 @@ def compute_batch(requested: Sequence[Requested], found: Sequence[Found], unit: 
     try:
         lease = yield from take_lease(batch)
         if lease is None and may_wait:
-            lease = yield from wait_for_lease(batch, requested, unit)
+            polled = requested[0].policy
+            lease, _ = yield from wait_for_lease(batch, polled, unit, {State.FRESH})
         return (yield from compute_batch_with_lease(batch, requested, found, unit, lease))
     finally:
         complete(batch.name, flight)
@@ -188,31 +186,6 @@ def policy_of_batch(requested: Sequence[Requested]) -> Policy:
     keys = "\0".join([one.policy.key for one in requested]).encode("utf-8", "surrogatepass")
     digest = blake2b(keys, digest_size=16).hexdigest()
     return replace(requested[0].policy, key=f"fragments:{digest}")
-
-
-def take_lease(batch: Policy) -> Steps:
-    """Return the lease, or None if another caller has it."""
-    lease = Lease()
-    return lease if (yield TakeLease(batch, lease.token, lease.seconds)) else None
-
-
-def wait_for_lease(batch: Policy, requested: Sequence[Requested], unit: Unit) -> Steps:
-    """Wait until another process has computed the batch or its lease is free; return that lease.
-
-    It polls the first entry of the batch.
-    """
-    deadline = time.monotonic() + package_settings().LEASE_SECONDS
-    pause, polls_without_holder, lease = FIRST_PAUSE_SECONDS, 0, None
-    while lease is None and time.monotonic() < deadline:
-        polls_without_holder = polls_without_holder + 1 if (yield ReadLease(batch)) is None else 0
-        if polls_without_holder == POLLS_WITHOUT_HOLDER:
-            break
-        yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
-        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-        if (yield from find(requested[0].policy, unit, shared=True)).state is State.FRESH:
-            break
-        lease = yield from take_lease(batch)
-    return lease
 
 
 def find_again(requested: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:

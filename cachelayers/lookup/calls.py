@@ -26,17 +26,17 @@ from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
 from cachelayers.invalidation.units import Unit, ensure_unit, unit_of_work
 from cachelayers.lookup.flow import (
-    Lease,
     State,
     compute_and_store,
     compute_with_lease,
     find,
     recall_steps,
     release_lease,
+    take_lease,
 )
 from cachelayers.lookup.peeking import MISS, peek
 from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
-from cachelayers.lookup.steps import Steps, TakeLease
+from cachelayers.lookup.steps import Steps
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.single_flight import begin_or_join, complete
 
@@ -221,8 +221,8 @@ def warm_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
         yield from recall_steps(policy, compute, unit)
         return False
     try:
-        lease = Lease()
-        if not (yield TakeLease(policy, lease.token, lease.seconds)):
+        lease = yield from take_lease(policy)
+        if lease is None:
             yield from compute_with_lease(policy, compute, unit, flight)
             return False
         try:

@@ -241,7 +241,7 @@ def test_async_code_hashes_where_the_cache_may_not_be_asked(
         return build_cache_id("img/car.jpg")
 
     assert asyncio.run(render()) == CAR
-    assert not ids.pause.is_on()
+    assert not ids.pause.is_on
     assert calls
 
 

@@ -111,14 +111,14 @@ class LayeredCache(ConfiguredCache):
         """Run ``get``; a hit in memory needs no other thread."""
         if running_captures:
             note_plain_get(self.alias)
-        value = self._get_quickly(key, version)
+        value = self._get_from_memory(key, version)
         return await arun_flow(self._get(key, default, version)) if value is MISS else value
 
-    def _get_quickly(self, key: str, version: int | None) -> Any:
+    def _get_from_memory(self, key: str, version: int | None) -> Any:
         """Return the value of a hit in memory, or MISS."""
-        return self._get_many_quickly([key], version).get(key, MISS)
+        return self._get_many_from_memory([key], version).get(key, MISS)
 
-    def _get_many_quickly(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
+    def _get_many_from_memory(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
         """Return the values of hits in memory, unless a poll is due."""
         unit, state = current_unit(), self.state
         if state.polled_at < (monotonic() - POLL_SECONDS if unit is None else unit.began):
@@ -177,7 +177,7 @@ class LayeredCache(ConfiguredCache):
         if running_captures:
             note_plain_get(self.alias)
         keys = list(keys)
-        found = self._get_many_quickly(keys, version)
+        found = self._get_many_from_memory(keys, version)
         if len(found) == len(keys):
             return found
         return run_flow(self._get_many(keys, found, version))  # type: ignore[no-any-return]
@@ -186,16 +186,16 @@ class LayeredCache(ConfiguredCache):
         if running_captures:
             note_plain_get(self.alias)
         keys = list(keys)
-        found = self._get_many_quickly(keys, version)
+        found = self._get_many_from_memory(keys, version)
         if len(found) == len(keys):
             return found
         return await arun_flow(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
-    def _get_many(self, keys: list[str], quick: Mapping[str, Any], version: int | None) -> Flow:
-        """Return ``quick`` and the other values found, in the order of the keys."""
-        names = {key: self._name(key, version) for key in keys if key not in quick}
+    def _get_many(self, keys: list[str], hits: Mapping[str, Any], version: int | None) -> Flow:
+        """Return ``hits`` and the other values found, in the order of the keys."""
+        names = {key: self._name(key, version) for key in keys if key not in hits}
         found = yield from self.flows.read(list(dict.fromkeys(names.values())))
-        values = dict(quick)
+        values = dict(hits)
         values.update({key: found[name].value for key, name in names.items() if name in found})
         return {key: values[key] for key in keys if key in values}
 
@@ -413,7 +413,7 @@ class LayeredCache(ConfiguredCache):
 
     def _name(self, key: str, version: int | None) -> str:
         """Return the name of a key in all layers: short and printable, for memcached's sake."""
-        made = self._made_key(key, version)
+        made = self._full_key(key, version)
         if len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made):
             return made
         data = made.encode("utf-8", "surrogatepass")

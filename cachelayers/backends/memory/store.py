@@ -173,7 +173,7 @@ class MemoryStore:
     def bytes(self) -> int:
         return self.small.bytes + self.main.bytes
 
-    def bound(self, alias: str, max_bytes: int, max_entries: int | None) -> None:
+    def set_bounds(self, alias: str, max_bytes: int, max_entries: int | None) -> None:
         """Set the bounds of one of the caches that share this store: the smallest ones apply."""
         with self.lock:
             self._bounds[alias] = max_bytes, max_entries
