@@ -25,6 +25,7 @@ from cachelayers.clearing.plans import (
     plan_log,
     plan_prefix,
     plan_static,
+    plan_unused,
 )
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "plan_log",
     "plan_prefix",
     "plan_static",
+    "plan_unused",
     "session_heads",
     "session_keys",
 ]

@@ -32,6 +32,7 @@ from cachelayers.clearing import (
     notes,
     plan_clear,
     plan_prefix,
+    plan_unused,
 )
 from cachelayers.conf import package_settings
 from cachelayers.fragments import tag_of_name
@@ -94,7 +95,10 @@ MOST_CHARACTERS = 300  # of an error
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is to be invalidated, checked already. With a prefix only its keys go from aliases."""
+    """What is to be invalidated, checked already.
+
+    With a prefix or a time, only such entries are removed from the aliases.
+    """
 
     words: tuple[str, ...] = ()
     fragments: tuple[str, ...] = ()
@@ -102,6 +106,7 @@ class Choice:
     rows: tuple[Row, ...] = ()
     aliases: tuple[str, ...] = ()
     prefix: str = ""
+    unused_for: int | None = None  # seconds
 
     def targets(self) -> list[Target]:
         """Return what invalidate() takes."""
@@ -110,7 +115,11 @@ class Choice:
 
     def clears(self) -> bool:
         """Tell whether entries are removed, beside those that are made invalid."""
-        return bool(self.aliases or self.prefix)
+        return bool(self.aliases or self.is_searched())
+
+    def is_searched(self) -> bool:
+        """Return whether only some entries are removed from aliases."""
+        return bool(self.prefix or self.unused_for)
 
     def describe(self) -> str:
         """Return all of it in one line."""
@@ -124,6 +133,8 @@ class Choice:
         yield from (Touched(_("row"), name_of_row(row)) for row in self.rows)
         if self.prefix:
             yield Touched(_("prefix"), self.prefix)
+        if self.unused_for:
+            yield Touched(_("unused for seconds"), str(self.unused_for))
         yield from (Touched(_("alias"), alias) for alias in self.aliases)
 
 
@@ -211,19 +222,20 @@ def preview_of_alias(choice: Choice, alias: str) -> Touched:
     """Say what clearing an alias reaches; a backend that fails or cannot says so here."""
     try:
         clearing = plan(choice, alias)
-        told_too = [] if choice.prefix else list(notes(alias))
+        told_too = [] if choice.is_searched() else list(notes(alias))
     except ClearingError as reason:
         return Touched(_("alias"), alias, "", [_("Left alone: %s.") % reason])
     # Backends raise errors of their libraries, which have no common base.
     except Exception as error:  # noqa: BLE001
         return Touched(_("alias"), alias, "", [told(error)])
+    told_too += [clearing.warning.rstrip(".")] if clearing.warning else []
     warnings = [f"{note[0].upper()}{note[1:]}." for note in told_too]
     return Touched(_("alias"), alias, f"{clearing.backend}: {clearing.what}", warnings)
 
 
 def aliases_of(choice: Choice) -> list[str]:
-    """Return the aliases chosen; where there is only a prefix, all."""
-    return list(choice.aliases or (settings.CACHES if choice.prefix else ()))
+    """Return the aliases chosen; with only a prefix or a time, all."""
+    return list(choice.aliases or (settings.CACHES if choice.is_searched() else ()))
 
 
 def plan(choice: Choice, alias: str) -> Clearing:
@@ -231,6 +243,8 @@ def plan(choice: Choice, alias: str) -> Clearing:
     make: Callable[[str], Clearing] = plan_clear
     if choice.prefix:
         make = partial(plan_prefix, prefix=choice.prefix)
+    elif choice.unused_for:
+        make = partial(plan_unused, seconds=choice.unused_for)
     return make(alias)
 
 
