@@ -28,10 +28,10 @@ DEFAULT_PATH = Path("var/bench.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what the command line asks for, print it, and write it down."""
+    """Measure the groups of the command line, print the figures and write them."""
     options = parse(arguments)
     groups = options.only or list(GROUPS)
-    # Processes are measured in every place and growth on every database, unless --on names some.
+    # Processes are measured in every store and growth on every database, unless --on names some.
     named = [name for name in STORES if name in groups]
     databases = options.on or (named if named == groups else list(STORES))
     with running(databases) as missing:
@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measure(
     groups: Sequence[str], databases: Sequence[str], *, pace: str, missing: dict[str, str]
 ) -> Results:
-    """Measure the groups on the databases that run, each database after the other."""
+    """Measure the groups on the available databases, one database after the other."""
     results = Results(facts=collect_facts(), pace=pace, missing=dict(missing))
     for database in databases:
         if database not in missing:
@@ -85,7 +85,7 @@ def measure_database(groups: Sequence[str], peers: list[Peer], results: Results)
     for peer in peers:
         for size in SIZES if database in DATABASES else ("",):
             peer.create_table(size=size)
-    # What is loaded by now stays; collecting it again and again would be timed as the caches' work.
+    # Loaded objects stay: collecting them again and again would be timed as the caches' work.
     gc.freeze()
     pace = results.pace
     if database in groups:
@@ -103,7 +103,7 @@ def measure_database(groups: Sequence[str], peers: list[Peer], results: Results)
 
 @contextmanager
 def announced(what: str) -> Iterator[None]:
-    """Say on the terminal what is measured, and then how long it took."""
+    """Print what is measured, and then how long it took."""
     print(f"{what} ...", end=" ", file=sys.stderr, flush=True)
     begin = time.perf_counter()
     yield

@@ -1,6 +1,7 @@
-"""The floor: the database's driver called directly, on the same table layout as ours.
+"""The lower bound: the database's driver called directly, on the same table layout as ours.
 
-No versions, no key check, no faults, no bounds: what is left is what the database itself costs.
+No versions, key checks, fault handling or bounds: only the cost of the database itself. ``peers``
+lists it beside the caches.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ WRITTEN = ("key", "expires", "used", "format", "number", "data")
 
 
 class BareDriver(ABC):
-    """The operations that are measured, in one plain statement each. Subclasses bring the driver.
+    """The measured operations, in one plain statement each. Subclasses provide the driver.
 
-    Its methods have the names and the results of Django's caches.
+    Its methods have the names and results of Django's caches.
     """
 
     vendor: str
@@ -39,7 +40,6 @@ class BareDriver(ABC):
     key_column = "key"
 
     def __init__(self) -> None:
-        """Write every statement once."""
         table, key, mark = "bare_entry", self.key_column, self.mark
         row = f"({', '.join([mark] * 7)})"
         self.row = row
@@ -72,19 +72,18 @@ class BareDriver(ABC):
 
     @abstractmethod
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """Run a statement and return how many rows it changed."""
+        """Run a statement and return the number of changed rows."""
 
     def create_table(self) -> None:
-        """Make the table anew; it is empty afterwards."""
+        """Make the table anew."""
         self.write(self.drop_sql)
         self.write(self.create_sql)
 
     def clear(self) -> None:
-        """Empty the table."""
         self.create_table()
 
     def get(self, key: str) -> Any:
-        """Return the value, or None where there is none."""
+        """Return the value, or None."""
         made_key = make_key(key)
         for _id, stored_key, expires, form, number, data in self.read(
             self.get_sql, (hash_of(made_key),)
@@ -94,7 +93,7 @@ class BareDriver(ABC):
         return None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values that are there, by key."""
+        """Return the values found, by key."""
         keys_by_id = {hash_of(make_key(key)): key for key in keys}
         marks = ", ".join([self.mark] * len(keys_by_id))
         now = milliseconds()
@@ -105,12 +104,11 @@ class BareDriver(ABC):
         }
 
     def set(self, key: str, value: Any, timeout: int) -> None:
-        """Write a value, whether there was one or not."""
         self.write(self.set_sql, pack(key, value, timeout))
 
     def set_many(self, values: Mapping[str, Any], timeout: int) -> list[str]:
-        """Write many values in one statement; it cannot fail in part."""
-        # Sorted, as ours: rows that lie side by side in the B-tree are written one after another.
+        """Write many values in one statement, which is atomic."""
+        # Sorted, as ours: rows that are adjacent in the B-tree are written one after another.
         rows = sorted(pack(key, value, timeout) for key, value in values.items())
         marks = ", ".join([self.row] * len(rows))
         self.write(
@@ -119,11 +117,11 @@ class BareDriver(ABC):
         return []
 
     def add(self, key: str, value: Any, timeout: int) -> bool:
-        """Write a value where there is none."""
+        """Write a value if there is none."""
         return self.write(self.add_sql, pack(key, value, timeout)) == 1
 
     def delete(self, key: str) -> bool:
-        """Delete a value; say whether there was one."""
+        """Delete a value; return whether there was one."""
         return self.write(self.delete_sql, (hash_of(make_key(key)),)) == 1
 
     def incr(self, key: str) -> int:
@@ -131,7 +129,7 @@ class BareDriver(ABC):
         return int(self.read(self.incr_sql, (hash_of(make_key(key)),))[0][0])
 
     def touch(self, key: str, timeout: int) -> bool:
-        """Move the expiry; say whether there was a value."""
+        """Change the expiry; return whether there was a value."""
         expires = milliseconds() + timeout * 1000
         return self.write(self.touch_sql, (expires, hash_of(make_key(key)))) == 1
 
@@ -143,18 +141,15 @@ class BareSqlite(BareDriver):
     mark = "?"
 
     def __init__(self, path: Path) -> None:
-        """Open the file."""
         super().__init__()
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.connection.execute("PRAGMA journal_mode=WAL")
         self.connection.execute("PRAGMA synchronous=NORMAL")
 
     def read(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        """Run a statement and return its rows."""
         return self.connection.execute(sql, parameters).fetchall()
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """Run a statement and return how many rows it changed."""
         return self.connection.execute(sql, parameters).rowcount
 
 
@@ -173,12 +168,10 @@ class BarePostgres(BareDriver):
         self.cursor = self.connection.cursor()
 
     def read(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        """Run a statement and return its rows."""
         self.cursor.execute(sql, parameters)
         return list(self.cursor.fetchall())
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """Run a statement and return how many rows it changed."""
         self.cursor.execute(sql, parameters)
         return int(self.cursor.rowcount)
 
@@ -204,19 +197,17 @@ class BareMariaDB(BareDriver):
         return f" ON DUPLICATE KEY UPDATE {columns}"
 
     def build_add_sql(self, table: str, row: str) -> str:
-        # Simpler than the others: an expired row would stay. The run lets none expire.
+        # Simpler than the others: an expired row would stay. No row expires in a run.
         return f"INSERT IGNORE INTO {table} VALUES {row}"
 
     def build_incr_sql(self, table: str) -> str:
         return f"UPDATE {table} SET number = LAST_INSERT_ID(number + 1) WHERE id = {self.mark}"
 
     def read(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        """Run a statement and return its rows."""
         self.cursor.execute(sql, parameters)
         return list(self.cursor.fetchall())
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """Run a statement and return how many rows it changed."""
         return int(self.cursor.execute(sql, parameters))
 
     def incr(self, key: str) -> int:

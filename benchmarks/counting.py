@@ -1,7 +1,7 @@
-"""What statistics cost a call: `python -m benchmarks.counting`.
+"""The cost of statistics for a call: `python -m benchmarks.counting`.
 
-The same operation with and without the lines that count, in turns: for the second, they are taken
-out of the method's source. The last table shows what happens apart from any call.
+Runs the same operation with and without the lines that count, in turns: the second version is the
+method without these lines of its source. The last table shows the cost outside of calls.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from benchmarks.targets import Outcome, at_most
 MOST_US = 1.0  # that counting may add to a call
 COUNTS_ONE = re.compile(r"^\s*self\._cell\.\w+ [-+]= (1|len\(found\))$\n", re.MULTILINE)
 COUNTS_RESULT = re.compile(r"self\._cell\.\w+ \+= (?=self\.)")
-ROWS = 40  # of caches and layers, written at once
+ROWS = 40  # of caches and layers, written together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long is measured."""
+    """How long each figure is measured."""
 
     rounds: int
     calls: int  # of a quick operation, in a round
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure_costs(pace: Pace) -> Iterator[Cost]:
-    """Yield what counting adds to each operation."""
+    """Yield the cost that counting adds to each operation."""
     from django.core.cache import caches
 
     from cachelayers import recall, unit_of_work
@@ -98,7 +98,7 @@ def measure_costs(pace: Pace) -> Iterator[Cost]:
 
 
 def ignore(*arguments: object) -> None:
-    """Stand where something is counted."""
+    """Replace a call that counts."""
 
 
 def without_counting(owner: type, method: str) -> Callable[..., Any]:
@@ -116,7 +116,7 @@ def without_counting(owner: type, method: str) -> Callable[..., Any]:
 
 @contextmanager
 def replaced(owner: Any, name: str, other: Any) -> Iterator[None]:
-    """Put something else in the place of an attribute, within the block."""
+    """Replace an attribute within the block."""
     own = getattr(owner, name)
     setattr(owner, name, other)
     try:
@@ -132,7 +132,7 @@ def compare(
     pace: Pace,
     share: int,
 ) -> Cost:
-    """Time a call with and without counting, in turns; a slow one by fewer calls."""
+    """Time a call with and without counting, in turns; fewer calls for a slow one."""
     calls = max(pace.calls // share, 10)
     plain, counted = [], []
     for _ in range(pace.rounds):
@@ -157,7 +157,7 @@ def time_calls(call: Callable[[], Any], calls: int) -> float:
 
 
 def measure_apart(pace: Pace) -> Iterator[tuple[str, float]]:
-    """Yield the microseconds of what happens now and then."""
+    """Yield the microseconds of periodic work."""
     from django.db import connection
 
     from cachelayers import unit_of_work
@@ -190,7 +190,7 @@ def median_us(call: Callable[[], Any], rounds: int) -> float:
 
 
 def judge(costs: Sequence[Cost]) -> list[Outcome]:
-    """Say whether counting costs little."""
+    """Return the outcome of each operation."""
     return [at_most(f"counting: {cost.operation}", MOST_US, " us", cost.added_us) for cost in costs]
 
 
@@ -209,7 +209,7 @@ def show(costs: Sequence[Cost], apart: dict[str, float]) -> None:
 def write_json(
     costs: Sequence[Cost], apart: dict[str, float], outcomes: Sequence[Outcome], path: Path
 ) -> None:
-    """Write what the tables show."""
+    """Write the tables' figures."""
     written = {
         "costs": [asdict(cost) for cost in costs],
         "apart_us": apart,

@@ -1,4 +1,4 @@
-"""What a run hands to settings.py and to its child processes, and what all of them agree on."""
+"""Values shared by a run, its settings.py and its child processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER_VARIABLE = "CACHELAYERS_BENCH_FOLDER"
-# clear() of a memcached peer empties the server, so that each has a server of its own. On a Redis
+# clear() of a memcached peer empties the server, so each peer has a server of its own. On Redis,
 # each has a database of its own.
 MEMCACHEDS = ("memcached", "memcached_under_memory", "memcached_over_table")
 PORT_VARIABLES = {
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 86_400  # longer than any run: nothing expires meanwhile
 
 
 def publish(folder: Path, ports: Mapping[str, int]) -> None:
-    """Tell this process and its children where the run's files and servers are."""
+    """Set the environment of this process and its children: the run's folder and ports."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     os.environ[FOLDER_VARIABLE] = str(folder)
     for name, port in ports.items():
@@ -27,7 +27,7 @@ def publish(folder: Path, ports: Mapping[str, int]) -> None:
 
 
 def published_ports() -> dict[str, int]:
-    """Return the ports of the run's servers, as far as they run."""
+    """Return the ports of the running servers."""
     return {
         name: int(os.environ[variable])
         for name, variable in PORT_VARIABLES.items()

@@ -1,4 +1,4 @@
-"""What the figures of a run depend on: the machine, the versions, the moment."""
+"""The conditions of a run: the machine, the versions, the time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = (
     *("Django", "diskcache", "django-mysql", "psycopg", "mysqlclient"),
     *("django-redis", "redis", "hiredis", "pymemcache", "cashews"),
 )
-# What to ask, and the word before the version in the answer.
+# The command, and the word before the version in its output.
 QUESTIONS = {
     "redis": (b"INFO server\r\n", "redis_version:"),
     "memcached": (b"version\r\n", "VERSION "),
@@ -28,7 +28,7 @@ QUESTIONS = {
 
 
 def collect_facts() -> dict[str, str]:
-    """Return names and values for people to read; needs Django to be set up."""
+    """Return names and values for readers; needs Django to be set up."""
     return {
         "measured at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": find_commit(),
@@ -44,7 +44,7 @@ def collect_facts() -> dict[str, str]:
 
 
 def find_commit() -> str:
-    """Return what is measured; "-dirty" where files differ from the commit."""
+    """Return the measured commit, with "-dirty" if files differ from it."""
     git = shutil.which("git")
     if git is None:
         return "unknown"
@@ -56,7 +56,7 @@ def find_commit() -> str:
 
 
 def find_processor() -> str:
-    """Return the processor's name; only Linux is asked, others are described by the platform."""
+    """Return the processor's name: on Linux from the system, elsewhere from the platform module."""
     path = Path("/proc/cpuinfo")
     if path.exists():
         for line in path.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Fill a peer's table quickly before it is measured; how fast it fills is measured elsewhere."""
+"""Fill a peer's table quickly before it is measured; the speed of filling is measured elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = 500  # rows a statement: 500 rows of 7 parameters stay below every vendo
 
 
 def fill(peer: Peer, pairs: Iterable[tuple[str, Any]], *, size: str = "") -> None:
-    """Put ``pairs`` into an emptied table, the quick way that leads to the same rows."""
+    """Put ``pairs`` into an empty table, in the fastest way that gives the same rows."""
     cache = peer.open(size=size)
     cache.clear()
     for chunk in split(pairs, CHUNK):
@@ -32,7 +32,7 @@ def fill(peer: Peer, pairs: Iterable[tuple[str, Any]], *, size: str = "") -> Non
 
 
 def insert_as_django(peer: Peer, pairs: list[tuple[str, Any]], size: str) -> None:
-    """Write rows as Django's backend does: its set_many asks for COUNT(*) before each of them."""
+    """Write rows as Django's backend does: its set_many runs COUNT(*) before each of them."""
     table, database = peer.table_and_database(size)
     connection = connections[database]
     expires = (datetime.now(UTC) + timedelta(seconds=TIMEOUT_SECONDS)).replace(microsecond=0)
@@ -49,7 +49,7 @@ def insert_as_django(peer: Peer, pairs: list[tuple[str, Any]], size: str) -> Non
 
 
 def set_in_transaction(cache: Any, pairs: list[tuple[str, Any]]) -> None:
-    """diskcache commits every entry by itself unless it is told where a transaction ends."""
+    """Write all entries in one transaction: diskcache commits each entry by default."""
     with cache._cache.transact():
         for key, value in pairs:
             cache.set(key, value, TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""Does a write cost more in a large table? A small and a large one, filled and timed in turns."""
+"""The cost of a write in a small and in a large table, filled and timed in turns."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from benchmarks.workload import Workload
 KIND = "dict"
 SMALL_ROWS = 1_000
 
-# The rows are those of the large table. Full rounds are longer than for the single operations: a
-# checkpoint of the database must fall into each of them.
+# The rows are those of the large table. Full rounds are longer than for single operations: each
+# must contain a checkpoint of the database.
 PACES = {
     "full": Pace(rounds=7, seconds=0.3, calls=4_000, rows=300_000),
     "quick": Pace(rounds=3, seconds=0.05, calls=500, rows=20_000),
@@ -26,7 +26,7 @@ PACES = {
 
 @dataclass(kw_only=True)
 class Growth:
-    """What a set of an existing key costs on a peer in the small and in the large table."""
+    """The cost of a set of an existing key on a peer, in the small and in the large table."""
 
     peer: Peer
     large_rows: int
@@ -35,7 +35,7 @@ class Growth:
 
     @property
     def ratio(self) -> float:
-        """Return how many times as much a set costs in the large table."""
+        """Return the cost in the large table in multiples of that in the small one."""
         return statistics.median(self.large_us) / statistics.median(self.small_us)
 
 
@@ -46,7 +46,7 @@ def measure_growth(peers: Iterable[Peer], pace: Pace) -> list[Growth]:
     ]
     growths = [Growth(peer=peer, large_rows=pace.rows) for peer, _, _ in pairs]
     overwrite = next(operation for operation in OPERATIONS if operation.name == "set existing")
-    for round_number in range(-1, pace.rounds):  # the one before the first warms up, unrecorded
+    for round_number in range(-1, pace.rounds):  # round -1 warms up and is not recorded
         for growth, (_peer, small, large) in zip(growths, pairs, strict=True):
             small_us = time_calls(small, overwrite, pace)
             large_us = time_calls(large, overwrite, pace)

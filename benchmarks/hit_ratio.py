@@ -1,8 +1,8 @@
-"""How often a bounded cache has what it is asked for: `python -m benchmarks.hit_ratio`.
+"""The hit ratio of bounded caches: `python -m benchmarks.hit_ratio`.
 
 Traces of keys go through each cache as a site uses it: get, and set on a miss. S3-FIFO is our
-MemoryCache, LocMemCache is culled, LRU is a few lines here, theine the package if it is
-installed; all hold as many entries.
+MemoryCache, LocMemCache culls, LRU is implemented here, theine is the package if it is installed.
+All hold the same number of entries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEED = 20_260_101
 
 
 class Bounded(Protocol):
-    """What is asked."""
+    """The methods that are measured."""
 
     def get(self, key: str) -> Any:
         """Return the value or None."""
@@ -39,43 +39,37 @@ class Bounded(Protocol):
 
 
 class Lru:
-    """Least recently used goes first: what S3-FIFO is compared with everywhere."""
+    """Least recently used is evicted first: the usual reference for S3-FIFO."""
 
     def __init__(self) -> None:
-        """Begin empty."""
         self._values: OrderedDict[str, Any] = OrderedDict()
 
     def get(self, key: str) -> Any:
-        """Return the value or None."""
         if key in self._values:
             self._values.move_to_end(key)
         return self._values.get(key)
 
     def set(self, key: str, value: Any) -> None:
-        """Store a value."""
         self._values[key] = value
         if len(self._values) > ENTRIES:
             self._values.popitem(last=False)
 
 
 class Theine:
-    """W-TinyLFU in Rust, the quickest of the packages that bound by entries."""
+    """W-TinyLFU in Rust, the fastest of the packages that bound by entries."""
 
     def __init__(self) -> None:
-        """Begin empty."""
         self._cache = import_module("theine").Cache(ENTRIES)
 
     def get(self, key: str) -> Any:
-        """Return the value or None."""
         return self._cache.get(key)[0]
 
     def set(self, key: str, value: Any) -> None:
-        """Store a value."""
         self._cache.set(key, value)
 
 
 def zipf(exponent: float) -> Iterator[str]:
-    """Some keys are asked for much more often than others, as on every site."""
+    """Yield keys of which some are asked for much more often than others, as on every site."""
     chance = random.Random(SEED)
     weights = list(itertools.accumulate(1 / (rank + 1) ** exponent for rank in range(KEYS)))
     while True:
@@ -83,7 +77,7 @@ def zipf(exponent: float) -> Iterator[str]:
 
 
 def zipf_with_scans(exponent: float) -> Iterator[str]:
-    """The same, and now and then a robot that walks through pages nobody else wants."""
+    """Yield the same, with scans by a crawler of pages that nobody else reads."""
     popular, pages = zipf(exponent), itertools.count()
     while True:
         yield from itertools.islice(popular, 2 * ENTRIES)
@@ -91,7 +85,7 @@ def zipf_with_scans(exponent: float) -> Iterator[str]:
 
 
 def loop() -> Iterator[str]:
-    """Somewhat more keys than there is room for, in turn: the worst that LRU can meet."""
+    """Yield somewhat more keys than fit, in turn: the worst case for LRU."""
     return itertools.cycle(map(str, range(ENTRIES + ENTRIES // 5)))
 
 
@@ -115,7 +109,7 @@ def caches_of_a_run() -> dict[str, Bounded]:
 
 
 def hit_ratio(cache: Bounded, keys: Iterator[str], calls: int) -> float:
-    """Return which part of the calls was a hit; the first tenth only fills the cache."""
+    """Return the share of hits; the first tenth of the calls only fills the cache."""
     hits = 0
     for number, key in enumerate(itertools.islice(keys, calls)):
         if cache.get(key) is not None:

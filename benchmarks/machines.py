@@ -1,4 +1,4 @@
-"""Start the servers of a run and make its databases; say which server cannot be had, and why."""
+"""Start the servers of a run and make its databases; give the reason for each missing server."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import django
 from benchmarks.environment import MEMCACHEDS, SIZES, publish
 from tests.servers import DatabaseServer, MariaDB, Memcached, Postgres, Redis, Server, find_missing
 
-MEMCACHED_MEGABYTES = 1024  # as much as the others may have; 64 would not hold 10,000 pages
+MEMCACHED_MEGABYTES = 1024  # as much as the other stores may use; 64 would not hold 10,000 pages
 
 
 class CacheRedis(Redis):
-    """A Redis that is a cache and nothing else writes nothing to disk."""
+    """A Redis that only caches: it writes nothing to disk."""
 
     def command(self) -> list[str]:
-        """Return the command that runs the server; the last of equal options counts."""
+        """Return the command of the server; the last of equal options counts."""
         return [*super().command(), "--appendonly", "no"]
 
 
 class RoomyMemcached(Memcached):
-    """Drops nothing that is still to be read."""
+    """A memcached that evicts no entry of the run."""
 
     def command(self) -> list[str]:
-        """Return the command that runs the server; the last of equal options counts."""
+        """Return the command of the server; the last of equal options counts."""
         return [*super().command(), "-m", str(MEMCACHED_MEGABYTES)]
 
 
-# By place: the servers that its peers need, by the names of their ports.
+# By store: the servers that its peers need, by the names of their ports.
 SERVERS: Mapping[str, Mapping[str, Callable[..., Server]]] = {
     "postgres": {"postgres": Postgres},
     "mariadb": {"mariadb": MariaDB},
@@ -42,7 +42,7 @@ SERVERS: Mapping[str, Mapping[str, Callable[..., Server]]] = {
 
 @contextmanager
 def running(stores: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Start what ``stores`` need and set Django up; yield the reasons for what is missing.
+    """Start the servers for ``stores`` and set Django up; yield the reasons for missing ones.
 
     The databases keep their own settings for writing to disk, as in production.
     """
@@ -71,7 +71,7 @@ def create_databases(server: Server) -> None:
 
 
 def close_connections() -> None:
-    """A server waits for its clients when it stops."""
+    """Close all connections: a server waits for its clients when it stops."""
     from django.core.cache import close_caches
     from django.db import connections
 

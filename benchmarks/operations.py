@@ -1,4 +1,4 @@
-"""Time every operation on every peer, in rounds that take turns: noise then hits all alike."""
+"""Time every operation on every peer, in rounds that take turns: noise affects all alike."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ Arguments = tuple[Any, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long one round of one operation on one peer lasts, and how often it comes round."""
+    """The length of a round of one operation on one peer, and the number of rounds."""
 
     rounds: int
     seconds: float
-    calls: int  # at most this many in a round, so that quick peers do not outgrow slow ones
+    # at most this many in a round, so that the tables of fast peers do not outgrow the others
+    calls: int
     rows: int
 
 
@@ -41,7 +42,7 @@ PACES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """A method with its arguments, made before the clock starts, and a check of its results."""
+    """A method, its arguments, made before the clock starts, and a check of its results."""
 
     name: str
     method: str
@@ -53,7 +54,7 @@ class Operation:
 
 @dataclass(kw_only=True)
 class Contestant:
-    """A peer with an open cache and its own walk over the keys."""
+    """A peer with an open cache and its own order of keys."""
 
     peer: Peer
     cache: Cache
@@ -62,7 +63,7 @@ class Contestant:
 
 @dataclass(kw_only=True)
 class Timing:
-    """How long one call of an operation took on a peer, by round."""
+    """The time of one call of an operation on a peer, by round."""
 
     peer: Peer
     operation: str
@@ -85,7 +86,7 @@ def measure_operations(peers: Iterable[Peer], kind: str, pace: Pace) -> list[Tim
         for operation in OPERATIONS
         for contestant in contestants
     }
-    for round_number in range(-1, pace.rounds):  # the one before the first warms up, unrecorded
+    for round_number in range(-1, pace.rounds):  # round -1 warms up and is not recorded
         for operation in OPERATIONS:
             for contestant in rotate(contestants, round_number):
                 call_us = time_calls(contestant, operation, pace)
@@ -101,7 +102,7 @@ def enter(peer: Peer, kind: str, rows: int) -> Contestant:
 
 
 def rotate(contestants: list[Contestant], turn: int) -> list[Contestant]:
-    """Let another one begin in every round: whoever follows a heavy writer may pay for it."""
+    """Let another peer begin in every round: the one after a heavy writer may be slower."""
     start = turn % len(contestants)
     return contestants[start:] + contestants[:start]
 
@@ -112,9 +113,9 @@ def time_calls(contestant: Contestant, operation: Operation, pace: Pace) -> floa
     arguments = operation.arguments(contestant.workload, count)
     method = getattr(contestant.cache, operation.method)
     if operation.is_hit and contestant.peer.database not in DATABASES:
-        # What a LayeredCache has in memory depends on what was written before. So that a hit there
-        # is one, everything is read first: by all peers, and again, since what the first time
-        # fetched from below has swept the processor's caches.
+        # The contents of a LayeredCache's memory depend on earlier writes. Read everything first,
+        # so that the measured gets are hits: by all peers, and twice, as the first read fills
+        # memory from below and displaces the processor's caches.
         for each in arguments * 2:
             method(*each)
     clock = time.perf_counter
@@ -134,7 +135,7 @@ def time_calls(contestant: Contestant, operation: Operation, pace: Pace) -> floa
 
 
 def check(peer: Peer, operation: Operation, result: Any) -> None:
-    """Refuse to time what does not work: a miss is quicker than a hit."""
+    """End the run after a wrong result: a miss is faster than a hit."""
     if not operation.is_right(result):
         raise RuntimeError(
             f"{operation.name} on {peer.name}, {peer.database}, returned {result!r:.80}: "
@@ -151,7 +152,7 @@ def check(peer: Peer, operation: Operation, result: Any) -> None:
 def settle(
     contestant: Contestant, operation: Operation, done: list[Arguments], left: list[Arguments]
 ) -> None:
-    """Check what was written last, and keep the table as large as it was."""
+    """Check the last writes, and restore the table's size."""
     if operation.method in ("set", "add"):
         key, value, _timeout = done[-1]
         if contestant.cache.get(key) != value:
@@ -168,7 +169,7 @@ def settle(
 
 
 def timeouts(count: int) -> list[int]:
-    # Never the same twice in a row: an unchanged row is not written at all by some databases.
+    # Never the same twice in a row: some databases do not write an unchanged row at all.
     return [TIMEOUT_SECONDS - random.randrange(3_600) for _ in range(count)]
 
 
@@ -205,7 +206,7 @@ def arguments_of_touch(workload: Workload, count: int) -> list[Arguments]:
 
 
 def arguments_of_delete(workload: Workload, count: int) -> list[Arguments]:
-    """Take all that "set new" and "add" wrote: the table stays as large as it was."""
+    """Return all keys of "set new" and "add": deleting them restores the table's size."""
     keys, workload.fresh_keys = workload.fresh_keys, []
     return [(key,) for key in keys]
 
@@ -214,7 +215,7 @@ def is_anything(result: Any) -> bool:
     return True
 
 
-# In the order of a round: what "set new" and "add" bring, "delete" takes away again.
+# In the order of a round: "delete" removes the keys of "set new" and "add".
 OPERATIONS = (
     Operation(
         name="get hit",
@@ -253,7 +254,7 @@ OPERATIONS = (
         name="delete",
         method="delete",
         arguments=arguments_of_delete,
-        is_right=lambda result: result is not False,  # MySQLCache returns None always
+        is_right=lambda result: result is not False,  # MySQLCache always returns None
     ),
     Operation(
         name="incr",

@@ -1,4 +1,4 @@
-"""The options of the benchmarks that are one module each."""
+"""The command line options of the benchmarks that are one module each."""
 
 from __future__ import annotations
 

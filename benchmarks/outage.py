@@ -1,8 +1,8 @@
-"""What a Redis that is down costs a LayeredCache: `python -m benchmarks.outage`.
+"""The cost of a stopped Redis for a LayeredCache: `python -m benchmarks.outage`.
 
 Two stacks with the same entries take turns: memory+redis+table, whose Redis is stopped and started
-again, and memory+table, which never had one. A get is timed by itself, as a hit in memory and as a
-hit below: there the memory was emptied first, and every key is read once.
+again, and memory+table. Each get is timed by itself, as a hit in memory and as a hit below: before
+those, memory is emptied, and every key is read once.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tests.servers import Redis, find_missing
 
 KIND = "dict"
 TIMEOUT_SECONDS = 3_600  # longer than any run
-MOST_RATIO = 2.0  # a get without the Redis that should be there, against one that needs none
-MOST_SECONDS = 5.0  # until a Redis that is back is used again
+MOST_RATIO = 2.0  # a get while the Redis is down, against one of the stack without it
+MOST_SECONDS = 5.0  # until a Redis that is up again is used
 GIVE_UP_SECONDS = 30.0
-TRY_SECONDS = 0.02  # between two requests of a site that is waited for
+TRY_SECONDS = 0.02  # between two requests of a site while waiting
 WITH_REDIS, WITHOUT = "memory+redis+table", "memory+table"
 STACKS = {WITH_REDIS: "stack", WITHOUT: "plain"}  # by name: the alias in CACHES
 MEMORIES = {WITH_REDIS: "memory", WITHOUT: "plain_memory"}
@@ -41,10 +41,10 @@ HITS = ("a hit in memory", "a hit below")
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How often the Redis is stopped, and how long it is measured and then waited for."""
+    """How often the Redis is stopped, and for how long each phase is measured."""
 
     outages: int
-    seconds: float  # that it is down for at least: the breaker's pause grows meanwhile
+    seconds: float  # shortest outage: the circuit breaker's pause grows meanwhile
     rows: int
 
 
@@ -56,7 +56,7 @@ PACES = {
 
 @dataclass(kw_only=True)
 class Found:
-    """The microseconds of single gets, by what the Redis did, the stack and the kind of hit."""
+    """The microseconds of single gets, by state of the Redis, stack and kind of hit."""
 
     get_us: dict[str, dict[str, dict[str, list[float]]]] = field(
         default_factory=lambda: {
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def explain_absence() -> str | None:
-    """Return why there is nothing to measure, or None."""
+    """Return the reason why nothing can be measured, or None."""
     if not is_importable("django_redis"):
         return "not installed: django_redis"
     return find_missing().get("redis")
@@ -149,7 +149,7 @@ def time_each(get: Callable[[str], Any], keys: Sequence[str]) -> list[float]:
 
 
 def is_noticed() -> bool:
-    """Make a request; tell whether the Redis is left alone since."""
+    """Make a request; return whether the circuit breaker of the Redis is open."""
     from django.core.cache import caches
 
     from cachelayers.backends.layered.circuit_breaker import breaker_of
@@ -159,7 +159,7 @@ def is_noticed() -> bool:
 
 
 def is_used_again(server: Redis) -> Callable[[], bool]:
-    """Return a question that writes through the stack and then looks into the Redis itself."""
+    """Return a function that writes through the stack and then checks the Redis itself."""
     from django.core.cache import caches
 
     from cachelayers.backends.layered.circuit_breaker import breaker_of
@@ -175,7 +175,7 @@ def is_used_again(server: Redis) -> Callable[[], bool]:
 
 
 def seconds_until(is_so: Callable[[], bool]) -> float:
-    """Ask again and again, and return how long it took to become so."""
+    """Return the seconds until a condition is true."""
     begin = time.monotonic()
     while not is_so():
         if time.monotonic() - begin > GIVE_UP_SECONDS:
@@ -185,7 +185,7 @@ def seconds_until(is_so: Callable[[], bool]) -> float:
 
 
 def judge(found: Found) -> list[Outcome]:
-    """Say whether an outage costs little, and ends soon."""
+    """Return the outcomes: the cost of an outage, and its end."""
     ratios = {
         hit: found.median_us(DOWN, WITH_REDIS, hit) / found.median_us(DOWN, WITHOUT, hit)
         for hit in HITS
@@ -215,12 +215,12 @@ def show(found: Found) -> None:
 
 
 def delays(get_us: Sequence[float]) -> tuple[float, float, float]:
-    """Return what a get takes mostly, seldom and at most."""
+    """Return the median, the 99th percentile and the maximum."""
     return statistics.median(get_us), percentile(get_us, 99), max(get_us)
 
 
 def write_json(found: Found, outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write what the table shows."""
+    """Write the table's figures."""
     gets = [
         {"phase": phase, "stack": name, "hit": hit}
         | dict(zip(("p50_us", "p99_us", "slowest_us"), delays(get_us), strict=True))
@@ -270,7 +270,7 @@ def configure(folder: Path, url: str) -> None:
     from django.core.management import call_command
 
     django.setup()
-    logging.getLogger("cachelayers").setLevel(logging.CRITICAL)  # that it fails is the plan
+    logging.getLogger("cachelayers").setLevel(logging.CRITICAL)  # its failures are expected
     for name in ("table", "plain_table"):
         call_command("migrate", database=name, verbosity=0)
 

@@ -1,4 +1,4 @@
-"""Who is measured: each cache on each database, how to open it, and why one may be missing."""
+"""The measured caches: each on each store, how to open it, and why one may be missing."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ OURS, DJANGO, LOCMEM = "ours", "Django", "LocMemCache"
 DISKCACHE, MYSQLCACHE, BARE = "diskcache", "MySQLCache", "bare"
 CASHEWS, DJANGO_REDIS, CORE_REDIS = "cashews", "django-redis", "RedisCache"
 PYMEMCACHE = "PyMemcacheCache"
-# A LayeredCache is called by its layers.
+# A LayeredCache is named after its layers.
 MEMORY_TABLE, MEMORY_REDIS, REDIS_TABLE = "memory+table", "memory+redis", "redis+table"
 MEMORY_MEMCACHED, MEMCACHED_TABLE = "memory+memcached", "memcached+table"
 WITH_MEMORY = (MEMORY_TABLE, MEMORY_REDIS, MEMORY_MEMCACHED)
 STACKS = (*WITH_MEMORY, REDIS_TABLE, MEMCACHED_TABLE)
 DATABASES = ("sqlite", "postgres", "mariadb")
-MEMORY, REDIS, MEMCACHED = "memory", "redis", "memcached"  # other places to keep values in
+MEMORY, REDIS, MEMCACHED = "memory", "redis", "memcached"  # other stores than databases
 STORES = (*DATABASES, MEMORY, REDIS, MEMCACHED)
-# The peer that the others in its place are compared with, where it is not OURS.
+# The peer that the others on a store are compared with, if it is not OURS.
 REFERENCES = {REDIS: MEMORY_REDIS, MEMCACHED: MEMORY_MEMCACHED}
 
 
 class Cache(Protocol):
-    """What is called on a peer by name: the shape of Django's caches."""
+    """The measured methods of a peer, as in Django's caches."""
 
     def get(self, key: str, /) -> Any:
         """Return the value or None."""
 
     def get_many(self, keys: Iterable[str], /) -> Mapping[str, Any]:
-        """Return the values that are there."""
+        """Return the values found."""
 
     def set(self, key: str, value: Any, timeout: int, /) -> None:
         """Write a value."""
@@ -58,7 +58,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A cache on a database, or in another place. ``cache_alias`` is None for the bare driver."""
+    """A cache on a database or another store. ``cache_alias`` is None for the bare driver."""
 
     name: str
     database: str
@@ -69,7 +69,7 @@ class Peer:
 
     @property
     def is_ours(self) -> bool:
-        """Tell our backends from those of others."""
+        """Return whether it is one of our backends."""
         return self.name == OURS or self.name in STACKS
 
     @property
@@ -85,29 +85,29 @@ class Peer:
         return self.layers[0] if self.name in WITH_MEMORY else None
 
     def find_missing(self) -> list[str]:
-        """Name the Python packages that this peer needs and the environment lacks."""
+        """Return the Python packages that this peer needs and the environment lacks."""
         return [name for name in self.needs if not is_importable(name)]
 
     def open(self, *, size: str = "") -> Cache:
-        """Return the cache, of this thread; ``size`` is one of environment.SIZES."""
+        """Return this thread's cache; ``size`` is one of environment.SIZES."""
         if self.cache_alias is None:
             return open_bare(self.database, size)
         cache: Cache = caches[self.cache_alias + size]
         return cache
 
     def forget_memory(self) -> None:
-        """Empty the memory of a LayeredCache: what is read next is what its lower layers have."""
+        """Empty the memory of a LayeredCache, so that the next read goes to its lower layers."""
         if self.memory_alias is not None:
             caches[self.memory_alias].clear()
 
     def count_failures(self) -> int:
-        """Return how often a layer has failed: what is timed then is what is left of the stack."""
+        """Return how often a layer has failed: after a failure only the rest is timed."""
         from cachelayers.backends.layered.circuit_breaker import breaker_of  # needs settings
 
         return sum(breaker_of(alias).failures for alias in self.layers)
 
     def create_table(self, *, size: str = "") -> None:
-        """Make the table that the peer keeps its entries in; once, before the first use."""
+        """Make the peer's table; once, before the first use."""
         for database in self.migrates:
             call_command("migrate", database=database, verbosity=0)
         if self.database not in DATABASES:
@@ -185,12 +185,12 @@ PEERS = (
 
 
 def reference_of(database: str) -> str:
-    """Return the name of the peer that the others in a place are compared with."""
+    """Return the name of the peer that the others on a store are compared with."""
     return REFERENCES.get(database, OURS)
 
 
 def find_peers(databases: Iterable[str]) -> tuple[list[Peer], dict[str, str]]:
-    """Return the peers that can be had on ``databases``, and the reason for each that cannot."""
+    """Return the available peers on ``databases``, and the reason for each missing one."""
     chosen = [peer for peer in PEERS if peer.database in set(databases)]
     missing = {
         f"{peer.name} on {peer.database}": f"not installed: {', '.join(peer.find_missing())}"

@@ -1,4 +1,4 @@
-"""Several processes or threads at once on one cache: their total, the delays, and lost writes."""
+"""Several processes or threads at once on one cache: total speed, delays, and lost writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.peers import BARE, Peer
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """How many work at once. As many in all modes, so that the totals can be compared."""
+    """The number of workers: the same in all modes, so that the totals can be compared."""
 
     name: str
     processes: int
@@ -32,7 +32,7 @@ MODES = (THREADS, PROCESSES)
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long a crowd works, and how often each peer comes round."""
+    """How long the workers run, and the number of rounds."""
 
     rounds: int
     seconds: float
@@ -48,7 +48,7 @@ PACES = {
 
 @dataclass(kw_only=True)
 class Crowd:
-    """What all workers together reached on one peer; one total for each round."""
+    """The results of all workers on one peer; one total for each round."""
 
     peer: Peer
     mode: Mode
@@ -67,13 +67,13 @@ class Crowd:
 
 
 def measure_processes(peers: Iterable[Peer], pace: Pace) -> list[Crowd]:
-    """Run each kind of crowd on each peer in turns; the bare driver takes no part."""
+    """Run each mode on each peer in turns; the bare driver is left out."""
     entrants = [peer for peer in peers if peer.name != BARE]
     crowds = [Crowd(peer=peer, mode=mode) for mode in MODES for peer in entrants]
     rows = worker.shared_rows(worker.key_names(pace.rows))
     for _round in range(pace.rounds):
         for crowd in crowds:
-            if not crowd.peer.is_local:  # else each worker fills what it alone can see
+            if not crowd.peer.is_local:  # else each worker fills its own memory
                 fill(crowd.peer, rows)
             run_crowd(crowd, pace)
     return crowds
@@ -111,7 +111,7 @@ def start_worker(crowd: Crowd, number: int, pace: Pace) -> subprocess.Popen[str]
 
 
 def send_to_all(workers: list[subprocess.Popen[str]], command: str) -> list[dict[str, Any]]:
-    """Tell all at once, then hear each: none is told while another already works alone."""
+    """Send a line to all, then read each answer: no worker waits while another already works."""
     for process in workers:
         assert process.stdin is not None
         process.stdin.write(command + "\n")
@@ -131,7 +131,7 @@ def read_line(process: subprocess.Popen[str]) -> str:
 
 
 def end_workers(workers: list[subprocess.Popen[str]]) -> None:
-    """Those that have answered have ended by themselves; the others are of no use any more."""
+    """Terminate the workers that are still running: those that have answered have ended."""
     for process in workers:
         if process.poll() is None:
             process.terminate()

@@ -1,8 +1,8 @@
-"""Say where one operation spends its time: `python -m benchmarks.profile sqlite get`.
+"""The functions in which one operation spends its time: `python -m benchmarks.profile sqlite get`.
 
-First the plain microseconds of a call, then every function that takes part, in microseconds of a
-call. The profiler makes Python functions look dearer than they are beside the database's work:
-compare functions with each other, and trust the plain figure.
+Prints the plain microseconds of a call, then the microseconds of every function in a call. The
+profiler makes Python functions look slower beside the database's work: compare functions with each
+other, and use the plain figure for the total.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PLAIN_ROUNDS = 7
 
 
 class Cost(NamedTuple):
-    """What a function costs within one call of the operation."""
+    """The cost of a function within one call of the operation."""
 
     calls: float
     own_us: float
@@ -35,7 +35,7 @@ class Cost(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Profile what the command line names and print it."""
+    """Profile the operation of the command line and print it."""
     options = parse(arguments)
     name = SHORT_NAMES.get(options.operation, options.operation)
     peer = find_peer(options.peer or reference_of(options.database), options.database)
@@ -76,7 +76,7 @@ def find_peer(name: str, database: str) -> Peer:
 def prepare(peer: Peer, kind: str, pace: Pace) -> Contestant:
     peer.create_table()
     contestant = enter(peer, kind, pace.rows)
-    for operation in OPERATIONS:  # fills what is lazy
+    for operation in OPERATIONS:  # fills lazy attributes
         time_calls(contestant, operation, pace)
     return contestant
 
@@ -87,13 +87,13 @@ def time_round(contestant: Contestant, operation: Operation, pace: Pace) -> floa
 
 
 def restock(contestant: Contestant, operation: Operation, pace: Pace) -> None:
-    """Write what "delete" is going to take."""
+    """Write the keys that "delete" will delete."""
     if operation.name == "delete":
         time_calls(contestant, next(each for each in OPERATIONS if each.name == "set new"), pace)
 
 
 def profile(contestant: Contestant, operation: Operation, pace: Pace) -> list[Cost]:
-    """Return every function's cost within one call, the dearest first."""
+    """Return every function's cost within one call, the most expensive first."""
     restock(contestant, operation, pace)
     count = max(1, pace.calls // operation.keys_per_call)
     arguments = operation.arguments(contestant.workload, count)

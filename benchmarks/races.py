@@ -20,7 +20,7 @@ COUNTER = "race"
 
 @dataclass(kw_only=True)
 class Race:
-    """What eight threads made of one counter."""
+    """The count of eight threads on one counter."""
 
     peer: Peer
     counted: int
@@ -29,17 +29,17 @@ class Race:
 
     @property
     def expected(self) -> int:
-        """Return what the counter must show."""
+        """Return the correct count."""
         return THREADS * TURNS
 
 
 def measure_races(peers: Iterable[Peer]) -> list[Race]:
-    """Let the threads race on each peer that they can share."""
+    """Run the threads on each peer that they can share."""
     return [run_race(peer) for peer in peers if is_shared_by_threads(peer)]
 
 
 def is_shared_by_threads(peer: Peer) -> bool:
-    """Leave out the bare driver, and cashews' memory, which belongs to one event loop."""
+    """Return False for the bare driver, and for cashews' memory: it needs one event loop."""
     return peer.name != BARE and (peer.name, peer.database) != (CASHEWS, MEMORY)
 
 

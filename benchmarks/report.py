@@ -1,4 +1,4 @@
-"""Turn a run's figures into tables for people and JSON for programs. Measures nothing."""
+"""Print a run's figures as tables and write them as JSON. Measures nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.values import DESCRIPTIONS
 
 @dataclass(kw_only=True)
 class Results:
-    """Everything that a run has found out. A group that was not asked for stays empty."""
+    """All results of a run. A group that was not measured stays empty."""
 
     facts: dict[str, str]
     pace: str
@@ -33,7 +33,7 @@ class Results:
 
 
 def print_report(results: Results) -> None:
-    """Print one table per group, the targets, and what is missing."""
+    """Print one table per group, the targets, and the missing peers."""
     print_facts(results.facts)
     for database in STORES:
         timings = [timing for timing in results.timings if timing.peer.database == database]
@@ -54,7 +54,7 @@ def print_facts(facts: dict[str, str]) -> None:
 
 
 def print_operations(database: str, kind: str, timings: list[Timing]) -> None:
-    """Print calls per second, and behind each peer's how many times as quick the first one is."""
+    """Print calls per second, and for each peer the ratio of the first one's speed to its own."""
     reference = reference_of(database)
     peers = list(dict.fromkeys(timing.peer.name for timing in timings))
     cells = {(timing.operation, timing.peer.name): timing for timing in timings}
@@ -151,7 +151,7 @@ def describe_found(outcome: Outcome) -> str:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print text columns to the left and the rest, figures, to the right."""
+    """Print text columns to the left, figures to the right."""
     if not rows:
         return
     print(f"\n{title}\n")
@@ -167,14 +167,14 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the value below which ``percent`` of 100 lie; 0 where there are none."""
+    """Return the value below which ``percent`` of 100 lie; 0 for no values."""
     if not values:
         return 0.0
     return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
 
 
 def write_json(results: Results, path: Path) -> None:
-    """Write what the tables show and the figure of every round."""
+    """Write the tables' figures and the figure of every round."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(to_json(results), indent=1) + "\n")
 
@@ -216,7 +216,7 @@ def timing_to_json(timing: Timing) -> dict[str, Any]:
 
 
 def crowd_to_json(crowd: Crowd) -> dict[str, Any]:
-    """Thousands of single delays are left out; their percentiles say what matters."""
+    """Return percentiles instead of thousands of single delays."""
     delays = {
         f"{name}_p{percent}_us": percentile(values, percent)
         for name, values in (("get", crowd.get_us), ("set", crowd.set_us))

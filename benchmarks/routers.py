@@ -10,11 +10,11 @@ PEER_APP_LABELS = {"django_cache", "django_mysql"}
 class PeerTableRouter:
     """Route by the table's name, `<peer>__<database>`: one process measures several databases.
 
-    Django's backend and MySQLCache are given a table only and ask the routers for its database.
+    Django's backend and MySQLCache only have a table name, and ask the routers for its database.
     """
 
     def db_for_read(self, model: Any, **hints: Any) -> str | None:
-        """Read the database out of the table's name."""
+        """Return the database in the table's name."""
         options = model._meta
         if options.app_label not in PEER_APP_LABELS:
             return None
@@ -23,5 +23,5 @@ class PeerTableRouter:
     db_for_write = db_for_read
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
-        """Let the peers' tables be made wherever the run asks for them."""
+        """Let the peers' tables be made on any database of the run."""
         return True if app_label in PEER_APP_LABELS else None

@@ -1,7 +1,8 @@
 """Django settings of a benchmark run. Its processes share them through the environment.
 
-Every peer keeps its default settings, save what would falsify the comparison: a time-out longer
-than the run, no limit on the number of rows where the default is 300, and, on SQLite, WAL for all.
+Every peer keeps its default settings, except where they would distort the comparison: a time-out
+longer than the run, no limit on the number of rows where the default is 300, and, on SQLite, WAL
+for all.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from benchmarks.environment import (
 )
 from tests.servers import HOST, mariadb_settings, postgres_settings
 
-ROWS_BOUND = 10**9  # Django's backend removes rows above 300 unless told otherwise
-BYTES_BOUND = 2**30  # diskcache's default; ours gets the same, so that both pay for keeping it
+ROWS_BOUND = 10**9  # the default of Django's backend is 300 rows
+BYTES_BOUND = 2**30  # diskcache's default; ours has the same bound, so that both pay for it
 
 folder = Path(os.environ.get(FOLDER_VARIABLE, "var/bench")).absolute()
 servers = published_ports()

@@ -1,7 +1,7 @@
-"""What the URL of a static file costs: `python -m benchmarks.static_urls`, also by `make bench`.
+"""The cost of a static file's URL: `python -m benchmarks.static_urls`, also by `make bench`.
 
-A template with as many tags as files is rendered with each storage and tag in turn. The peer is
-Django's `{% static %}` with the manifest storage, whose manifest collectstatic has made.
+Renders a template with one tag for each file, with each storage and tag in turn. The peer is
+Django's `{% static %}` with the manifest storage and a manifest of collectstatic.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Measure = Callable[[Render], float]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A tag with a storage below it."""
+    """A tag with a storage."""
 
     name: str
     tag: str
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def cell(contender: Contender, taken: dict[Contender, list[float]]) -> str:
-    """Return microseconds of one URL, and how many times those of the reference they are."""
+    """Return the microseconds of one URL, absolute and in multiples of the reference."""
     microseconds = statistics.median(taken[contender]) / FILES * 1e6
     if contender == REFERENCE:
         return f"{microseconds:.2f}"
@@ -93,14 +93,14 @@ def measure_in_turns(rounds: int, measure: Measure) -> dict[Contender, list[floa
 
 
 def seconds_of_the_first(render: Render) -> float:
-    """Return the seconds of the first rendering, in which everything has yet to be found out."""
+    """Return the seconds of the first rendering, which finds all ids."""
     began = time.perf_counter()
     render()
     return time.perf_counter() - began
 
 
 def seconds_of_another(render: Render) -> float:
-    """Return the seconds of a rendering when all is known."""
+    """Return the seconds of a rendering with all ids known."""
     first = render()
     count, began = 0, time.perf_counter()
     while (taken := time.perf_counter() - began) < ROUND_SECONDS:
@@ -113,7 +113,7 @@ def seconds_of_another(render: Render) -> float:
 
 @contextmanager
 def newly_begun(contender: Contender) -> Iterator[Render]:
-    """Yield what renders, with storage and memory as in a process that has just begun."""
+    """Yield the rendering function, with storage and memory as in a new process."""
     from django.conf import settings
     from django.template import Context, Template
     from django.test import override_settings
@@ -129,7 +129,7 @@ def newly_begun(contender: Contender) -> Iterator[Render]:
 
 
 def checked(text: str) -> str:
-    """Return the text if it holds a value for each file, and no marker among them."""
+    """Return the text if it has a value for each file, and no marker."""
     if text.count("\n") != FILES - 1 or "ERROR" in text or "\n\n" in text:
         raise AssertionError(f"not what was asked for: {text!r}")
     return text
@@ -137,7 +137,7 @@ def checked(text: str) -> str:
 
 @contextmanager
 def ids_shared() -> Iterator[None]:
-    """Have the shared cache know every id, as `warm_cache --static` leaves it."""
+    """Put every id into the shared cache, as `warm_cache --static` does."""
     from django.test import override_settings
 
     memory = {"BACKEND": "cachelayers.backends.MemoryCache"}
@@ -149,12 +149,12 @@ def ids_shared() -> Iterator[None]:
 
 
 def file_names() -> list[str]:
-    """Return the names that the template has."""
+    """Return the names in the template."""
     return [f"site/file{number}.css" for number in range(FILES)]
 
 
 def configure(folder: Path) -> None:
-    """Set Django up with a folder of static files and a cache that keeps nothing."""
+    """Set Django up with a folder of static files and a dummy cache."""
     import django
     from django.conf import settings
 

@@ -1,7 +1,7 @@
-"""Measure what a new maintainer meets: `python -m benchmarks.structure [--json FILE]`.
+"""Measures of the code for maintainers: `python -m benchmarks.structure [--json FILE]`.
 
-Static figures come from the syntax trees, the files that run for one operation from a profile of
-it in a fresh process with an SQLite file.
+Static figures come from the syntax trees; the files that run for one operation from a profile of it
+in a new process with an SQLite file.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ print(files_of(render))
 
 
 class Module:
-    """A module of the package, and what it imports."""
+    """A module of the package, and its imports."""
 
     def __init__(self, path: Path, root: Path = ROOT) -> None:
         """``path``: of the file, below ``root``."""
@@ -91,13 +91,12 @@ class Module:
 
     @cached_property
     def tree(self) -> ast.Module:
-        """Return its syntax tree."""
         return ast.parse(self.text)
 
     def imported(self, *, at_once: bool = False) -> Iterator[str]:
-        """Yield what it imports of the package, each name of a ``from`` import by itself.
+        """Yield the package's names that it imports, each of a ``from`` import by itself.
 
-        ``at_once``: when it is imported, not when a function of it runs.
+        ``at_once``: only imports at module level, not in functions.
         """
         for node in self.tree.body if at_once else ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -142,7 +141,7 @@ class Structure:
     """The modules of the package and of its tests."""
 
     def __init__(self, root: Path = ROOT) -> None:
-        """``root``: the folder in which the package and its tests are."""
+        """``root``: the folder of the package and its tests."""
         found = sorted((root / PACKAGE).rglob("*.py"))
         self.modules = [Module(path, root) for path in found if "migrations" not in path.parts]
         self.tests = [Module(path, root) for path in sorted((root / "tests").rglob("*.py"))]
@@ -151,7 +150,7 @@ class Structure:
         self._packages = {name for name in packages if name.count(".") == 1}
 
     def importers(self) -> dict[str, set[str]]:
-        """Return for each module which others import it."""
+        """Return for each module the modules that import it."""
         found: dict[str, set[str]] = defaultdict(set)
         for module in self.modules:
             for name in module.imported():
@@ -170,7 +169,7 @@ class Structure:
         ]
 
     def crossings(self) -> tuple[int, int]:
-        """Count the imports between packages that name the package itself, and all of them."""
+        """Return the number of imports that name another package itself, and of all to others."""
         by_interface = total = 0
         for module in self.modules:
             own = self._package_of(module.name)
@@ -184,7 +183,7 @@ class Structure:
         return by_interface, total
 
     def pulled_in_by(self, name: str) -> list[Module]:
-        """Return the modules that are imported where one is, itself among them."""
+        """Return the modules that are imported with a module, including itself."""
         found: dict[str, Module] = {}
         waiting = [name]
         while waiting:
@@ -197,17 +196,17 @@ class Structure:
         return list(found.values())
 
     def _package_of(self, name: str) -> str:
-        """Return the package of the first level that a module is in, or "" for one beside them."""
+        """Return the first-level package of a module, or ""."""
         first = ".".join(name.split(".")[:2])
         return first if first in self._packages else ""
 
     def _module_of(self, name: str) -> Module | None:
-        """Return the module that an import names, or in which the name is."""
+        """Return the module that an import names, or that contains the imported name."""
         return self._by_name.get(name) or self._by_name.get(name.rpartition(".")[0])
 
 
 def parents_of(name: str) -> Iterator[str]:
-    """Yield the packages that a module is in, which Python imports before it."""
+    """Yield the packages that contain a module: Python imports them first."""
     while name := name.rpartition(".")[0]:
         yield name
 
@@ -245,7 +244,7 @@ def measure(structure: Structure) -> dict[str, int | str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the measures, and write them where asked."""
+    """Print the measures; write them to a file with --json."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.structure", description=__doc__)
     parser.add_argument("--json", type=Path, help="where to write the measures")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What the backend promises to reach, as ratios within one run, and whether a run reached it."""
+"""The promised ratios within one run, and whether a run reached them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_GROWTH = 1.5  # a set in the large table against one in the small table
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One of ours is to be ``ratio`` times as quick as a peer in the same place."""
+    """One of ours must be ``ratio`` times as fast as a peer on the same store."""
 
     database: str
     operation: str
@@ -28,7 +28,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A promise in words, what it wants and what a run found; ``found`` is None if not measured."""
+    """A promise in words, the wanted and the found figure; ``found`` is None if not measured."""
 
     promise: str
     wanted: str
@@ -38,7 +38,7 @@ class Outcome:
 
 
 def at_most(promise: str, most: float, unit: str, found: float | None) -> Outcome:
-    """Return the outcome of a figure that is to be small. ``unit``: as it stands behind one."""
+    """Return the outcome for an upper bound. ``unit``: printed after the figure."""
     is_reached = found is not None and found <= most
     return Outcome(
         promise=promise,
@@ -80,7 +80,7 @@ TARGETS = (
 
 
 def judge_operations(timings: Iterable[Timing]) -> list[Outcome]:
-    """Compare every target with every kind of value that was measured."""
+    """Compare every target with every measured kind of value."""
     by_name = {
         (timing.peer.database, timing.operation, timing.peer.name, timing.kind): timing
         for timing in timings
@@ -108,7 +108,7 @@ def judge(target: Target, kind: str, found: float) -> Outcome:
 
 
 def judge_growth(growths: Iterable[Growth]) -> list[Outcome]:
-    """Say whether a set in our large tables costs little more than in our small ones."""
+    """Return the outcomes: a set in our large tables costs little more than in our small ones."""
     return [
         at_most(
             f"{growth.peer.database}: set existing, {growth.large_rows:,} rows to 1,000",
@@ -122,7 +122,7 @@ def judge_growth(growths: Iterable[Growth]) -> list[Outcome]:
 
 
 def judge_processes(crowds: Sequence[Crowd]) -> list[Outcome]:
-    """Say whether several processes reach diskcache's total, and that no crowd loses anything."""
+    """Return the outcomes: our processes reach diskcache's total, and lose no write."""
     outcomes = [judge_losses(crowd) for crowd in crowds if crowd.peer.is_ours]
     totals = {
         crowd.peer.name: crowd
@@ -156,5 +156,5 @@ def judge_losses(crowd: Crowd) -> Outcome:
 
 
 def speed_ratio(ours_us: Sequence[float], theirs_us: Sequence[float]) -> float:
-    """Return how many times as quick ours is: the median over rounds, each compared in itself."""
+    """Return the median over the rounds of our speed in multiples of theirs."""
     return statistics.median(theirs / ours for ours, theirs in zip(ours_us, theirs_us, strict=True))

@@ -1,6 +1,7 @@
-"""The three kinds of values that are measured, each in many variants, because writes must change.
+"""The three kinds of measured values, each in many variants, because writes must change them.
 
-Overwriting a value with an identical one is nearly free in most databases, and flatters.
+Overwriting a value with an identical one is nearly free in most databases, and would distort the
+figures.
 """
 
 import random
@@ -9,7 +10,7 @@ from typing import Any
 
 KINDS = ("string", "dict", "html")
 DESCRIPTIONS = {"string": "100 B string", "dict": "1 KB dict", "html": "20 KB of HTML"}
-VARIANTS = 61  # a prime: walking keys and variants in step never meets the same pair soon
+VARIANTS = 61  # a prime: pairs of keys and variants, taken in step, do not repeat soon
 
 WORDS = ["runway", "tower", "gate", "harbour", "island", "mountain", "river", "desert"]
 WORDS += ["elevation", "feet", "city", "capital", "region", "country", "border", "time zone"]
@@ -26,7 +27,7 @@ def build_string(source: random.Random) -> str:
 
 
 def build_dict(source: random.Random) -> dict[str, Any]:
-    """An airport as a view would cache it: about 1,000 bytes when pickled."""
+    """Return an airport as a view would cache it: about 1,000 bytes when pickled."""
     return {
         "id": source.randrange(10**6),
         "name": build_text(source, characters=40),

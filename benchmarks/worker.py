@@ -1,7 +1,7 @@
-"""One of several processes, or the one with several threads, that use the same cache at once.
+"""One process that uses a cache together with others; in one mode it has several threads.
 
-Started by processes.py. It speaks in lines: says "ready", waits for "go", works, and reports what
-each thread did. The environment tells it where the servers are.
+Started by ``processes``. It prints "ready", waits for "go", works, and prints the result of each
+thread. The environment names the servers.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 KIND = "dict"
 SET_SHARE = 0.1
 PLANNED = 20_000  # choices made before the clock starts, then taken in turn
-FAULTS = (DjangoDatabaseError, sqlite3.Error)  # anything else ends the run
+FAULTS = (DjangoDatabaseError, sqlite3.Error)  # any other error ends the run
 Plan = list[tuple[str, bool]]
 
 
 @dataclass(kw_only=True)
 class Work:
-    """What one thread did."""
+    """The result of one thread."""
 
     operations: int = 0
     seconds: float = 0.0
     get_us: list[float] = field(default_factory=list)
     set_us: list[float] = field(default_factory=list)
-    misses: int = 0  # every key is there: none must be missed
+    misses: int = 0  # every key exists: there must be no misses
     faults: int = 0
-    lost: int = 0  # counted here where no other process can see the values
+    lost: int = 0  # counted here if no other process can read the values
     serials: dict[str, int] = field(default_factory=dict)  # of the last set of each key
 
 
@@ -54,14 +54,14 @@ class Worker(threading.Thread):
     def __init__(
         self, peer: Peer, keys: list[str], plan: Plan, start: threading.Barrier, seconds: float
     ) -> None:
-        """``start``: where it waits, ready, until all may begin."""
-        super().__init__(daemon=True)  # the process ends with what has failed, and waits for none
+        """``start``: the barrier at which ready workers wait."""
+        # the process ends after an error, without waiting for other threads
+        super().__init__(daemon=True)
         self.peer, self.keys, self.plan = peer, keys, plan
         self.start_line, self.seconds = start, seconds
         self.work: Work | None = None
 
     def run(self) -> None:
-        """Connect, wait, work."""
         from benchmarks.machines import close_connections
 
         try:
@@ -70,7 +70,7 @@ class Worker(threading.Thread):
                 cache.set_many(dict(shared_rows(self.keys)), TIMEOUT_SECONDS)
             cache.get(self.keys[0])  # connects
             self.start_line.wait()  # for the last one to be ready
-            self.start_line.wait()  # for the word
+            self.start_line.wait()  # for "go"
             work = perform(cache, self.plan, self.seconds)
             self.start_line.wait()  # for the last one to end
             if self.peer.is_local:
@@ -84,7 +84,7 @@ class Worker(threading.Thread):
 
 
 def main() -> None:
-    """Work as the parent says, on the peer that the command line names."""
+    """Run the workers on the peer that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worker")
     parser.add_argument("peer")
     parser.add_argument("database")
@@ -130,12 +130,12 @@ def key_names(rows: int) -> list[str]:
 
 
 def shared_rows(keys: list[str]) -> list[tuple[str, Any]]:
-    """Return what every key holds before the work begins."""
+    """Return the value of every key before the work begins."""
     return list(zip(keys, itertools.cycle(build_values(KIND)), strict=False))
 
 
 def build_plan(keys: list[str], number: int, crowd: int) -> Plan:
-    """Choose keys by Zipf's law and say which are set: those of the worker's own range only."""
+    """Choose keys by Zipf's law; set only those in the worker's own range."""
     source = random.Random(number)
     own = keys[number::crowd]
     gets = source.choices(keys, weights=zipf_weights(len(keys)), k=PLANNED)
@@ -152,7 +152,7 @@ def zipf_weights(count: int) -> list[float]:
 
 
 def perform(cache: Any, plan: Plan, seconds: float) -> Work:
-    """Get and set for a time; a set that raises nothing counts as written."""
+    """Get and set for a time; a set without an error counts as written."""
     work = Work()
     values = build_values(KIND)
     clock = time.perf_counter

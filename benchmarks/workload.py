@@ -1,4 +1,4 @@
-"""The keys and values that one peer is asked for, in the same order as every other peer."""
+"""The keys and values of a peer's operations, in the same order for every peer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.values import build_values
 class Workload:
     """Endless walks over a fixed set of keys in a fixed, shuffled order.
 
-    One cursor serves all writes: a key met again is then always given another value.
+    One cursor serves all writes, so that a key always gets another value than before.
     """
 
     kind: str
@@ -29,15 +29,15 @@ class Workload:
     fresh_keys: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        """Shuffle the keys: real readers do not walk a table from its first row to its last."""
+        """Shuffle the keys: real readers do not read a table from its first row to its last."""
         self.keys = [f"{self.kind}:{number}" for number in range(self.rows)]
         random.Random(self.rows).shuffle(self.keys)
         self.values = build_values(self.kind)
         self.counter_keys = [f"counter:{number}" for number in range(self.counters)]
-        # Not those that are read: a LayeredCache that lets one layer decide reads from there next.
+        # Not the read keys: a LayeredCache whose lower layer decides reads them from there next.
         self.touched_keys = [f"touched:{number}" for number in range(self.touched)]
         self._reads = itertools.cycle(self.keys)
-        # One step ahead of what the table is filled with, so that the first writes change it too.
+        # One step ahead of the values in the table, so that the first writes change it too.
         values = itertools.islice(itertools.cycle(self.values), 1, None)
         self._writes = zip(itertools.cycle(self.keys), values, strict=False)
         self._serials = itertools.count()
@@ -45,21 +45,21 @@ class Workload:
         self._touched = itertools.cycle(self.touched_keys)
 
     def rows_to_fill(self) -> Iterator[tuple[str, Any]]:
-        """Return the pairs that the table holds before the first measurement."""
+        """Return the pairs in the table before the first measurement."""
         keys = itertools.chain(self.keys, self.touched_keys)
         yield from own_values(zip(keys, itertools.cycle(self.values), strict=False))
         yield from ((key, 0) for key in self.counter_keys)
 
     def next_keys(self, count: int) -> list[str]:
-        """Return keys that are there."""
+        """Return existing keys."""
         return list(itertools.islice(self._reads, count))
 
     def next_pairs(self, count: int) -> list[tuple[str, Any]]:
-        """Return keys that are there, each with a value other than the one it has."""
+        """Return existing keys, each with a value other than its present one."""
         return list(own_values(itertools.islice(self._writes, count)))
 
     def next_absent_keys(self, count: int) -> list[str]:
-        """Return keys that are not there."""
+        """Return missing keys."""
         return [f"absent:{next(self._serials)}" for _ in range(count)]
 
     def next_counters(self, count: int) -> list[str]:
@@ -67,11 +67,11 @@ class Workload:
         return list(itertools.islice(self._counters, count))
 
     def next_touched_keys(self, count: int) -> list[str]:
-        """Return keys that are there and are touched only."""
+        """Return existing keys that are only touched."""
         return list(itertools.islice(self._touched, count))
 
     def next_fresh_pairs(self, count: int) -> list[tuple[str, Any]]:
-        """Return keys that are not there yet; what was written of them is deleted by the next."""
+        """Return missing keys; the next call deletes the entries written for them."""
         serials = itertools.islice(self._serials, count)
         pairs = ((f"fresh:{each}", self.values[each % len(self.values)]) for each in serials)
         return list(own_values(pairs))
@@ -80,7 +80,7 @@ class Workload:
 def own_values(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Give each key an object of its own, as a site does.
 
-    A cache that keeps objects would else have few in many places, and the processor all at hand.
+    Else a cache that stores objects would have few of them, all in the processor's caches.
     """
     return (
         (key, value[:1] + value[1:] if isinstance(value, str) else value) for key, value in pairs

@@ -341,7 +341,7 @@ class ArgumentKeys:
         try:
             form = "".join([canonical_form(value) for value in values])
         except (Unstable, RecursionError):
-            raise self._name_the_culprit(values) from None
+            raise self._argument_error(values) from None
         return self._finish(self._digest, form)
 
     def key_of_text(self, text: object) -> str:
@@ -383,7 +383,7 @@ class ArgumentKeys:
         digest.update(text.encode("utf-8", "surrogatepass"))
         return f"{self._head}:{digest.hexdigest()}"
 
-    def _name_the_culprit(self, values: list[Any]) -> TypeError:
+    def _argument_error(self, values: list[Any]) -> TypeError:
         for name, value in zip(self._signature.parameters, values, strict=True):
             try:
                 canonical_form(value)

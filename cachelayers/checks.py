@@ -17,7 +17,7 @@ from django.core.management import find_commands, get_commands
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.backends.base import ConfiguredCache
+from cachelayers.backends.base import ConfiguredCache, is_number
 from cachelayers.backends.layered import LayeredCache
 from cachelayers.backends.layered.layers import is_local_alias
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
@@ -222,7 +222,7 @@ def check_package_settings(
     if not isinstance(configured, Mapping):
         return [
             Error(
-                f"CACHELAYERS is {configured!r}, which is no dictionary.",
+                f"CACHELAYERS is {configured!r}, which is not a dictionary.",
                 hint="Make it one, such as {'TRACK': ['shop']}.",
                 id="cachelayers.E006",
             )
@@ -247,7 +247,7 @@ def unknown_setting_messages(configured: Mapping[str, Any]) -> Iterator[CheckMes
     for key in sorted(set(configured) - set(SETTING_NAMES), key=str):
         yield Error(
             f"CACHELAYERS has the unknown key {key!r}.",
-            hint=f"Known are {', '.join(SETTING_NAMES)}.",
+            hint=f"Known keys: {', '.join(SETTING_NAMES)}.",
             id="cachelayers.E007",
         )
 
@@ -258,8 +258,7 @@ def seconds_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
         value = configured.get(name, 1)
         if value is None and name == "TIMEOUT":
             continue
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not 0 <= value < float("inf") or (value == 0 and name != "TIMEOUT"):
+        if not is_number(value) or value < 0 or (value == 0 and name != "TIMEOUT"):
             yield Error(
                 f"CACHELAYERS[{name!r}] is {value!r}.",
                 hint="Give a number of seconds above zero"
@@ -285,8 +284,7 @@ def flag_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error if STATIC_RECHECK_SECONDS is not a number of seconds."""
     value = configured.get("STATIC_RECHECK_SECONDS")
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= value < float("inf")):
+    if value is not None and not (is_number(value) and value >= 0):
         yield Error(
             f"CACHELAYERS['STATIC_RECHECK_SECONDS'] is {value!r}.",
             hint="Give a number of seconds, 0 to look at each use, or None to look once.",
@@ -327,8 +325,7 @@ def statistics_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]
 
 def is_positive(value: Any) -> bool:
     """Return whether a value is a finite number above zero."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and 0 < value < float("inf")
+    return is_number(value) and value > 0
 
 
 def salt_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
@@ -375,7 +372,7 @@ def track_messages(track: Any) -> Iterator[CheckMessage]:
     """Yield an error for each name in TRACK that is neither an app nor a model."""
     if isinstance(track, str) or not isinstance(track, (list, tuple, set, frozenset)):
         yield Error(
-            f"CACHELAYERS['TRACK'] is {track!r}, which is no list.",
+            f"CACHELAYERS['TRACK'] is {track!r}, which is not a list.",
             hint="Give a list of app labels and models, such as ['shop', 'pages.Page'] or ['*'].",
             id="cachelayers.E010",
         )
@@ -415,7 +412,7 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     return [
         checks.Warning(
             f"DATABASES[{alias!r}] is of the vendor {connections[alias].vendor!r}, whose changes"
-            " cannot be noticed: what is made of its tables is kept until its timeout.",
+            " cannot be tracked: values made from its tables are stored until their timeout.",
             hint="Give such values a short timeout, or silence this if none are cached.",
             id="cachelayers.W030",
         )
@@ -499,7 +496,7 @@ def trigger_messages(database: str) -> Iterator[CheckMessage]:
         named = ", ".join(lacking[:3]) + (" and others" if len(lacking) > 3 else "")
         yield checks.Warning(
             f"DATABASES[{database!r}]: the triggers that log writes are missing on {named}. Writes"
-            " by other programs and cascades in the database are not seen, and a new row"
+            " by other programs and cascades in the database are not logged, and a new row"
             " invalidates every entry that was made from single rows of its table.",
             hint="Run `manage.py migrate`. If it cannot create triggers, grant its user TRIGGER"
             " (MariaDB, MySQL) or make it the tables' owner (PostgreSQL), and run it again.",

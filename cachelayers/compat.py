@@ -46,14 +46,14 @@ Patches: ``connection.needs_rollback``
 In: cachelayers.backends.database.django_session, around a write in a transaction on MySQL
 Reason: Django takes a transaction for broken in which only a statement of the cache has failed.
 If it fails: the caller's transaction is lost.
-Test: tests/faults/test_interrupted_waits.py
+Test: tests/faults/test_bounded_waits.py
 Avoidable: no.
 
 Patches: ``connection.force_debug_cursor``
 In: cachelayers.test_runs, around a statement of the cache in a test run
 Reason: ``assertNumQueries`` counts the project's queries only.
 If it fails: tests of the project count statements of the cache.
-Test: tests/invalidation/test_django_testcases.py
+Test: tests/docs/test_short_pages.py
 Avoidable: no.
 
 Patches: ``connections[alias]``, ``connection.ensure_connection``
@@ -74,7 +74,7 @@ Patches: ``request.user``, ``WSGIHandler._get_response``, ``close_old_connection
 In: cachelayers.warming.clients, while ``warm_cache`` renders a page; a handler of its own
 Reason: a page that is made for a user must not be stored, and the caller keeps its transaction.
 If it fails: a page is stored that shows one user's data.
-Test: tests/commands/test_site.py
+Test: tests/commands/test_variants.py
 Avoidable: by warming through a server (``--server``) only.
 
 Frames. ``sys._getframe`` is read, and nothing is changed, in cachelayers.utils.tracing (the line of
@@ -89,6 +89,7 @@ the tests of its module:
   ``_known_related_objects``, ``_setup``, ``_registry``, ``_func_path``, ``_missing_key``,
   ``_cache_update_cache``, ``_TestState``, ``_cache``, ``_servers``, ``_serializer``, ``_storage``
 - Jinja2: ``_tag_stack``, ``_func``, ``_body_stream``, ``_depth``, ``_undefined_name``
+- diskcache: ``_shards``, ``_hash``, ``_count`` of a ``FanoutCache``
 - Python: ``_slotnames``, ``_at_fork_reinit``, ``_is_owned``, ``_name_``, ``_value_``
 """
 
@@ -162,7 +163,7 @@ def call_after_transactions(connection: BaseDatabaseWrapper, end: Callable[[], N
     Reason: in a transaction that has written, nothing is read from the cache or stored.
         ``on_commit`` has no twin for a rollback, and tests count its callbacks.
     If it fails: after a write, the connection's thread goes on to compute everything.
-    Test: tests/invalidation/test_transactions_and_the_log.py
+    Test: tests/invalidation/test_own_writes.py
     Avoidable: no. Django sends no signal for it.
     """
 

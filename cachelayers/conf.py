@@ -55,7 +55,9 @@ def package_settings() -> PackageSettings:
     """Return settings.CACHELAYERS with the defaults filled in. The checks report invalid values."""
     found = getattr(settings, "CACHELAYERS", {})
     if not isinstance(found, Mapping):
-        raise ImproperlyConfigured("CACHELAYERS is no dictionary. Make it one: {'TRACK': [...]}.")
+        raise ImproperlyConfigured(
+            "CACHELAYERS is not a dictionary. Make it one: {'TRACK': [...]}."
+        )
     known = {name: value for name, value in found.items() if name in SETTING_NAMES}
     track = known.get("TRACK", ())
     return PackageSettings(

@@ -126,7 +126,7 @@ class AsyncChunks(AsyncIterator[Any]):
 def chunk_within(unit: Unit, no_more: type[Exception]) -> Iterator[None]:
     """Produce a chunk within a unit. In a long stream, each recall reads the log again."""
     if time.monotonic() - unit.began > AGE_SECONDS:
-        unit.grow_old()
+        unit.mark_outdated()
     with within_unit(unit):
         try:
             yield

@@ -76,7 +76,7 @@ class Exporter:
 
     def collect(self) -> Iterator[Metric]:
         """Update the counters, which the registry collects next."""
-        writer.tell_listeners()
+        writer.notify_listeners()
         return iter(())
 
     def take(self, news: Mapping[Name, Figures]) -> None:
@@ -92,10 +92,10 @@ class Exporter:
             self._skipped.labels(alias).set(breaker.is_open)
 
 
-_exporters: dict[int, Exporter] = {}
+exporters: dict[int, Exporter] = {}
 
 
 def export(registry: CollectorRegistry = REGISTRY) -> None:
     """Export the figures to a registry. Call it once, for example in AppConfig.ready()."""
-    if id(registry) not in _exporters:
-        _exporters[id(registry)] = Exporter(registry)
+    if id(registry) not in exporters:
+        exporters[id(registry)] = Exporter(registry)

@@ -23,7 +23,7 @@ from cachelayers.warming import (
     AlreadyRunning,
     forget_queued,
     last_run_of,
-    note_queued,
+    record_queued,
     registered_warmers,
     run_warmer,
     start_process,
@@ -58,7 +58,7 @@ def enqueue(name: str, arguments: Sequence[str] = (), *, shard: str = "") -> str
     source = warmer_source(name, shard)
     # Before it is enqueued: the queue may run it at once, and write its own record.
     with suppress(DatabaseError):
-        note_queued(source)
+        record_queued(source)
     try:
         return put(name, list(arguments))
     except NoQueue:

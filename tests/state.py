@@ -47,15 +47,17 @@ FORGOTTEN = (
     "staticfiles.ids.memo",
     "staticfiles.ids.pause",
     # Samples that wait to be written
-    "utils.tracing.waiting",
+    "utils.tracing.pending_samples",
     # Caches of functions
     "canonical.canonical_row_prefix",
     "conf.package_settings",
+    "fragments.canonical.encoder_of_plain_rows",
     "fragments.canonical.fields_of",
     "fragments.canonical.is_laid_out_by_python",
     "fragments.canonical.initial_types",
     "fragments.keys.beginning_of",
     "fragments.keys.source_of",
+    "fragments.variants.needs_surroundings",
     "fragments.variants.ordered",
     "invalidation.dependencies.attributes_of_row",
     "invalidation.dependencies.foreign_keys_of",
@@ -119,12 +121,12 @@ KEPT = {
     ),
     "names the files of this run, which stay open": (
         "backends.database.sessions._folders",
-        "backends.database.sessions._names_given",
+        "backends.database.sessions._names_assigned",
         "backends.database.sessions._names_of_site",
     ),
     "counts on, as others have noted how far it was": (
         "backends.layered.state._local_numbers",
-        "prometheus._exporters",
+        "prometheus.exporters",
         "statistics.writing.writer",
         "utils.counters._cells",
         "utils.counters._cells_of_caches",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cachelayers.dashboard import stored
 from cachelayers.dashboard.stored import (
     MOST_CHARACTERS,
-    Noted,
+    Construction,
     Pairs,
     Several,
     Unreadable,
@@ -87,7 +87,7 @@ class Point:
 def test_what_a_class_would_make_is_named(value: object, name: str, protocol: int) -> None:
     found = read_pickle(pickle.dumps(value, protocol))
 
-    assert isinstance(found, Noted)
+    assert isinstance(found, Construction)
     assert name in written(found)
 
 

@@ -1,1 +1,1 @@
-"""What fragments cost and save, beside Django's `{% cache %}` and django-adv-cache-tag."""
+"""The cost of fragments, beside Django's `{% cache %}` and django-adv-cache-tag."""

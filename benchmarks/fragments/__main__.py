@@ -1,7 +1,7 @@
 """Measure fragments beside their peers: `python -m benchmarks.fragments`, also by `make bench`.
 
-Hits: a page of many fragments, and one of a single one; the contenders take turns. Changes: a list
-that is kept, of 100 rows that are, after one of them was edited.
+Hits: a page of many fragments, and one of a single fragment; the contenders take turns. Changes: a
+cached list of 100 cached rows, after one of them was edited.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.report import print_outcomes, print_table
 from benchmarks.targets import Outcome, at_most
 
 MOST_TIMES_A_HIT = 1.5  # a fragment against Django's `{% cache %}`, in the same cache
-LEAST_TIMES_AS_QUICK = 5.0  # a list of fragments, against single ones of Django's, on Redis
+LEAST_TIMES_AS_QUICK = 5.0  # a list of fragments, against single fragments of Django's, on Redis
 CHANGED_STORES = ("layered", REDIS)
 OURS = (FRAGMENT.name, FRAGMENTS.name)
 SIZES = (ROWS, 1)  # fragments of a page
@@ -42,7 +42,7 @@ Render = Callable[[], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How often each figure is taken, and for how long."""
+    """The number of rounds for each figure, and their length."""
 
     rounds: int
     seconds: float  # of rendering hits, for each contender
@@ -57,17 +57,17 @@ PACES = {
 
 @dataclass(kw_only=True)
 class Found:
-    """Seconds of a page by round, and what was rendered for it."""
+    """Seconds of a page by round, and the number of rendered fragments."""
 
-    # By place, number of fragments and contender.
+    # By store, number of fragments and contender.
     hits: dict[tuple[str, int, str], list[float]] = field(default_factory=dict)
-    # By place and contender.
+    # By store and contender.
     edits: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     renders: dict[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)
     renders_again: dict[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)
 
     def ratio(self, store: str, size: int, contender: str) -> float | None:
-        """Return how many times as long as Django's a hit takes; None where it was not measured."""
+        """Return the time of a hit in multiples of Django's; None: it was not measured."""
         own, peer = (self.hits.get((store, size, name)) for name in (contender, DJANGO.name))
         return None if own is None or peer is None else median_ratio(own, peer)
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure_hits(found: Found, store: str, contenders: Sequence[Contender], pace: Pace) -> None:
-    """Render pages of which every fragment is there already; the contenders take turns."""
+    """Render pages whose fragments are all hits; the contenders take turns."""
     airports = list(list_airports())
     pages = {
         (size, contender.name): hit_page(contender, store, airports[:size])
@@ -112,7 +112,7 @@ def measure_hits(found: Found, store: str, contenders: Sequence[Contender], pace
 
 
 def hit_page(contender: Contender, store: str, airports: Sequence[Any]) -> Render:
-    """Return what renders a page in the unit of work of a request; its rows were read before."""
+    """Return a function that renders a page in a unit of work; its rows were read before."""
     from django.template import Context
 
     template = contender.rows(store)
@@ -122,13 +122,14 @@ def hit_page(contender: Contender, store: str, airports: Sequence[Any]) -> Rende
         with contender.unit():
             return template.render(Context(names(airports)))
 
-    for _ in range(2):  # what was written before the process looked at the log is made once more
+    # entries from before the process's first read of the log are computed once more
+    for _ in range(2):
         checked(contender, render(), plain)
     return render
 
 
 def seconds_of_a_hit(render: Render, seconds: float, *, is_stored: bool) -> float:
-    """Return the seconds of a rendering; a page that is not served from the cache ends the run."""
+    """Return the seconds of a rendering; end the run if a page does not come from the cache."""
     render()
     take_renders()
     count, began = 0, time.perf_counter()
@@ -143,11 +144,11 @@ def seconds_of_a_hit(render: Render, seconds: float, *, is_stored: bool) -> floa
     return taken / count
 
 
-# A list of which one row has changed
+# A list with one changed row
 
 
 def measure_edits(found: Found, store: str, contenders: Sequence[Contender], pace: Pace) -> None:
-    """Change a row, and render the list that shows it; the contenders take turns."""
+    """Change a row, and render the list with it; the contenders take turns."""
     from testproject.airports.models import Airport
 
     pages = {contender.name: (contender, nested_page(contender, store)) for contender in contenders}
@@ -172,7 +173,7 @@ def measure_edits(found: Found, store: str, contenders: Sequence[Contender], pac
 
 
 def nested_page(contender: Contender, store: str) -> Callable[[int], str]:
-    """Return what renders the list in the unit of work of a request, which reads the rows."""
+    """Return a function that renders the list in a unit of work, in which the rows are read."""
     from django.template import Context
 
     template = contender.nested(store)
@@ -185,16 +186,16 @@ def nested_page(contender: Contender, store: str) -> Callable[[int], str]:
 
 
 def checked(contender: Contender, text: str, plain: str) -> None:
-    """Refuse to measure what shows something else."""
+    """End the run if a rendering differs from the plain one."""
     if text != plain:
         raise AssertionError(f"{contender.name} shows {text!r:.300} instead of {plain!r:.300}")
 
 
-# What was found
+# Results
 
 
 def judge(found: Found) -> list[Outcome]:
-    """Say whether hits and lists cost as little as promised, and an edit renders what it must."""
+    """Yield the outcomes: the cost of hits and lists, and the fragments rendered after an edit."""
     outcomes = [
         at_most(
             f"{name}: a hit, {ROWS} a page, against {DJANGO.name}",
@@ -229,7 +230,7 @@ def judge(found: Found) -> list[Outcome]:
 
 
 def judge_list(ratio: float | None) -> Outcome:
-    """Say whether a list that is read at once is as much quicker as promised."""
+    """Return the outcome for a list read at once: its speed in multiples of Django's."""
     quicker = None if ratio is None else 1 / ratio
     is_reached = quicker is not None and quicker >= LEAST_TIMES_AS_QUICK
     return Outcome(
@@ -256,7 +257,7 @@ def show_hits(found: Found) -> None:
 
 
 def hit_cell(found: Found, store: str, size: int, contender: str) -> str:
-    """Return microseconds of one fragment, and how many times those of Django's they are."""
+    """Return the microseconds of one fragment, absolute and in multiples of Django's."""
     ratio = found.ratio(store, size, contender)
     if ratio is None:
         return ""
@@ -265,7 +266,7 @@ def hit_cell(found: Found, store: str, size: int, contender: str) -> str:
 
 
 def show_edits(found: Found) -> None:
-    """Print what a changed row costs."""
+    """Print the cost of a changed row."""
     rows = []
     for (store, contender), taken in found.edits.items():
         renders = describe_renders(found.renders[store, contender])
@@ -278,12 +279,12 @@ def show_edits(found: Found) -> None:
 
 
 def describe_renders(renders: set[tuple[int, int]]) -> str:
-    """Return how many rows and lists were rendered; mostly it is the same each time."""
+    """Return how many rows and lists were rendered; usually the same each time."""
     return "; ".join(f"{rows} + {lists}" for rows, lists in sorted(renders))
 
 
 def median_ratio(own: Sequence[float], peer: Sequence[float]) -> float:
-    """Return how many times as long it takes: the median over rounds, each compared in itself."""
+    """Return the median over the rounds of the ratio within a round."""
     return statistics.median(one / other for one, other in zip(own, peer, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The same list of airports, kept by each contender's tags in the way its users write them."""
+"""The same list of airports, cached with each contender's tags in the way its users write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # they need settings
 
     from testproject.airports.models import Airport
 
-# What a row of the demo's list shows, and what its page says at a glance.
+# A row of the demo's list, with the attributes that its page shows in the header.
 ROW = """{{ note_row }}<article>
   <h3><a href="/airport/{{ airport.icao }}/">{{ airport.name }}</a>{% if airport.is_hub %} <span class="hub">hub</span>{% endif %}</h3>
   <p>{% if airport.city %}{{ airport.city }}, {% endif %}{% if airport.subdivision and airport.subdivision != airport.city %}{{ airport.subdivision }}, {% endif %}{{ airport.country.name }}</p>
@@ -31,24 +31,24 @@ ROW = """{{ note_row }}<article>
 LIST = "{{ note_list }}<section>%s</section>"
 LOOP = "{%% for airport in airports %%}%s{%% endfor %%}"
 
-# Each brings no closure along, which might hold something that was read before.
+# Global functions: a closure might keep objects that were read before.
 _renders = {"rows": 0, "lists": 0}
 
 
 def note_row() -> str:
-    """Count a row that is rendered; show nothing."""
+    """Count a rendered row; render nothing."""
     _renders["rows"] += 1
     return ""
 
 
 def note_list() -> str:
-    """Count a list that is rendered; show nothing."""
+    """Count a rendered list; render nothing."""
     _renders["lists"] += 1
     return ""
 
 
 def take_renders() -> tuple[int, int]:
-    """Return how many rows and lists were rendered since it was asked last."""
+    """Return how many rows and lists were rendered since the last call."""
     taken = _renders["rows"], _renders["lists"]
     _renders.update(rows=0, lists=0)
     return taken
@@ -56,17 +56,17 @@ def take_renders() -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A way to keep rows, and a list of them; empty texts: it keeps none."""
+    """A way to cache rows, and a list of them; empty texts: it has none."""
 
     name: str
     load: str = "atlas"
     loop: str = LOOP % "ROW"  # ROW stands for a row's markup, ALIAS for the cache
-    around: str = "LIST"  # LIST stands for the list's markup, as it is kept
+    around: str = "LIST"  # LIST stands for the markup of the cached list
     has_units: bool = False
     needs: str = "django"  # a module
 
     def unit(self) -> AbstractContextManager[Any]:
-        """Return a request's unit of work, where the contender knows one."""
+        """Return a request's unit of work, if the contender has one."""
         if not self.has_units:
             return nullcontext()
         from cachelayers import unit_of_work
@@ -74,11 +74,11 @@ class Contender:
         return unit_of_work()
 
     def rows(self, alias: str) -> Template:
-        """Return a template of rows that are kept."""
+        """Return a template of cached rows."""
         return self._compile(self.loop, alias)
 
     def nested(self, alias: str) -> Template:
-        """Return a template of a list that is kept, of rows that are."""
+        """Return a template of a cached list of cached rows."""
         return self._compile(self.around.replace("LIST", LIST % self.loop), alias)
 
     def _compile(self, source: str, alias: str) -> Template:
@@ -89,8 +89,8 @@ class Contender:
 
 
 NOTHING = Contender("no cache")
-# A key has to say which state of a row it is; that would be a column with a time of its last change
-# or all that is shown. Here the list has a version, which the view counts up when it has saved.
+# A key must contain the state of its row: a column with the time of its last change, or all values
+# shown. Here the list has a version, which the view increments after saving.
 DJANGO = Contender(
     "{% cache %}",
     load="atlas cache",
@@ -124,7 +124,7 @@ CONTENDERS = (DJANGO, FRAGMENT, FRAGMENTS, ADV_CACHE, NOTHING)
 
 
 def present_contenders() -> tuple[list[Contender], dict[str, str]]:
-    """Return those that can be measured here, and the reasons for the others' absence."""
+    """Return the contenders that can be measured here, and the reasons why others cannot."""
     present = [each for each in CONTENDERS if is_importable(each.needs)]
     absent = {
         each.name: f"not installed: {each.needs}" for each in CONTENDERS if each not in present
@@ -133,13 +133,13 @@ def present_contenders() -> tuple[list[Contender], dict[str, str]]:
 
 
 def list_airports() -> QuerySet[Airport]:
-    """Return the rows, not read yet."""
+    """Return the rows as an unevaluated queryset."""
     from testproject.airports.models import Airport
 
     return Airport.objects.select_related("country").order_by("icao")
 
 
 def names(airports: Any, version: int = 0) -> dict[str, Any]:
-    """Return what a template shows."""
+    """Return the template's context."""
     functions: dict[str, Callable[[], str]] = {"note_row": note_row, "note_list": note_list}
     return {"airports": airports, "version": version, **functions}

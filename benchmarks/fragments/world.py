@@ -1,4 +1,4 @@
-"""Where the fragments are measured: Django with a list of airports, and a cache of each kind."""
+"""The site on which fragments are measured: Django with a list of airports and several caches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers import Server, find_missing
 
 ROWS = 100  # of the list
 REDIS = "redis"
-# By alias: what it is called in the tables.
+# By alias: the name in the tables.
 STORES = {
     "locmem": "LocMemCache",
     "memory": "MemoryCache",
@@ -31,7 +31,7 @@ SERVERS: Mapping[str, tuple[type[Server], str]] = {
 
 @contextmanager
 def made_world() -> Iterator[dict[str, str]]:
-    """Start what there is, set Django up, add the rows; yield the reasons for what is missing."""
+    """Start servers, set Django up, add the rows; yield the reasons for missing servers."""
     missing = missing_servers()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="cachelayers-bench-")))
@@ -47,7 +47,7 @@ def made_world() -> Iterator[dict[str, str]]:
 
 
 def missing_servers() -> dict[str, str]:
-    """Return the places that cannot be measured here, with the reasons."""
+    """Return the stores that cannot be measured here, with the reasons."""
     absent = find_missing()
     without_client = {
         store: f"not installed: {client}"
@@ -84,7 +84,7 @@ def configure(folder: Path, ports: Mapping[str, int]) -> None:
 
 
 def caches_on(ports: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """Return CACHES; none may cull what is still to be read."""
+    """Return CACHES; none may evict entries of the run."""
     found: dict[str, dict[str, Any]] = {
         "default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
         "locmem": {

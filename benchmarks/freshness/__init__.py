@@ -1,1 +1,1 @@
-"""What it costs never to be stale: recall beside django-cachalot and django-cacheops."""
+"""The cost of freshness: recall beside django-cachalot and django-cacheops."""

@@ -39,7 +39,7 @@ class Contender:
     """A contender's process, with databases of its own."""
 
     def __init__(self, name: str, databases: dict[str, Any], redis: str) -> None:
-        """Start it; it makes its tables."""
+        """Start the process, which makes its tables."""
         self.name = name
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "benchmarks.freshness.worker"],
@@ -55,7 +55,7 @@ class Contender:
         )
 
     def read_answer(self) -> dict[str, Any]:
-        """Return its next line."""
+        """Return the process's next line."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -64,14 +64,13 @@ class Contender:
         return answer
 
     def measure(self, work: str, number: int, seconds: float) -> dict[str, float]:
-        """Have it measure one kind of work."""
+        """Measure one kind of work in the process."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([work, number, seconds]) + "\n")
         self.process.stdin.flush()
         return self.read_answer()
 
     def end(self) -> None:
-        """End it."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(30)
@@ -160,7 +159,7 @@ def median(answers: list[dict[str, float]]) -> float:
 
 
 def cell(answers: list[dict[str, float]], ours: float) -> str:
-    """Return one figure."""
+    """Return one figure of the table."""
     if not answers:
         return "-"
     microseconds = median(answers)

@@ -1,6 +1,6 @@
-"""Django settings of one contender, which the environment names. Each has a process of its own.
+"""Django settings of one contender, which the environment names.
 
-cachalot and cacheops change the ORM for the whole process, so no two can share one.
+Each contender has its own process: cachalot and cacheops change the ORM for the whole process.
 """
 
 from __future__ import annotations

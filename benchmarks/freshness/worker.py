@@ -1,4 +1,4 @@
-"""One contender's process: told a piece of work by a line, it answers with seconds per call."""
+"""One contender's process: answers each line, which names a kind of work, with seconds per call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ serial = count()
 
 
 def rows(number: int) -> list[str]:
-    """Read so many rows, each by its key: what a page does."""
+    """Read ``number`` rows, each by its key, as a page does."""
     return [Airport.objects.get(pk=key).name for key in range(1, number + 1)]
 
 
@@ -61,7 +61,7 @@ def prepare() -> None:
 
 
 def unit() -> AbstractContextManager[Any]:
-    """Return a request's unit of work, where the contender knows one."""
+    """Return a request's unit of work, if the contender has one."""
     if OURS:
         from cachelayers import unit_of_work
 
@@ -70,7 +70,7 @@ def unit() -> AbstractContextManager[Any]:
 
 
 def page(number: int, name: str = "page") -> Callable[[], list[str]]:
-    """Return a cached page of so many rows, made as the contender's users would."""
+    """Return a cached page of ``number`` rows, made as the contender's users would."""
     if OURS:
         from cachelayers import recall
 
@@ -87,7 +87,7 @@ def page(number: int, name: str = "page") -> Callable[[], list[str]]:
 
 
 def hit(number: int) -> Iterator[Callable[[], Any]]:
-    """Within one unit of work: everything is there."""
+    """A hit, within one unit of work."""
     view = page(number)
     with unit():
         view()
@@ -95,7 +95,7 @@ def hit(number: int) -> Iterator[Callable[[], Any]]:
 
 
 def request(number: int) -> Iterator[Callable[[], Any]]:
-    """A unit of work each time: with us it looks at the log first."""
+    """A hit in a new unit of work each time: ours reads the log first."""
     view = page(number)
 
     def serve() -> None:
@@ -107,7 +107,7 @@ def request(number: int) -> Iterator[Callable[[], Any]]:
 
 
 def miss(number: int) -> Iterator[Callable[[], Any]]:
-    """Nothing is there: query, make, store."""
+    """A miss: query, compute, store."""
 
     def serve() -> None:
         key = next(serial)
@@ -115,7 +115,7 @@ def miss(number: int) -> Iterator[Callable[[], Any]]:
             if OURS:
                 page(number, f"miss-{key}")()
             else:
-                # Another limit is another query, with the same rows.
+                # Another limit is another query with the same rows.
                 list(Airport.objects.filter(pk=1)[: 10 + key])
 
     serve()
@@ -123,7 +123,7 @@ def miss(number: int) -> Iterator[Callable[[], Any]]:
 
 
 def query(number: int) -> Iterator[Callable[[], Any]]:
-    """A query, as it is noticed within a recall; nothing is stored."""
+    """A query within a recall, with its dependencies noted; nothing is stored."""
     if OURS:
         from cachelayers.invalidation.dependencies import Capture, capturing
         from cachelayers.invalidation.units import Unit
@@ -150,7 +150,7 @@ WORKS = {"hit": hit, "request": request, "miss": miss, "query": query, "save": s
 
 
 def main() -> None:
-    """Prepare, then measure whatever each line asks for."""
+    """Prepare, then measure the work that each line names."""
     prepare()
     answer({"ready": True})
     for line in sys.stdin:
@@ -188,7 +188,7 @@ def count_statements(call: Callable[[], Any]) -> int:
 
 
 def answer(found: dict[str, Any]) -> None:
-    """Say it in a line."""
+    """Print the answer as a line."""
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()
 

@@ -1,1 +1,1 @@
-"""How quickly a site is warmed, beside a plain loop of Django's test client."""
+"""The speed of warming a site, beside a plain loop of Django's test client."""

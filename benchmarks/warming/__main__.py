@@ -51,7 +51,7 @@ class Site:
         self.run("django", "load_airports")
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a module of Python's."""
+        """Start a Python module."""
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", *arguments],
             env=self._environment,
@@ -60,12 +60,12 @@ class Site:
         )
 
     def run(self, *arguments: str) -> str:
-        """Run a module of Python's and return what it has printed."""
+        """Run a Python module and return its output."""
         return finish(self.begin(*arguments))
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """Wait for a process and return what it has printed."""
+    """Wait for a process and return its output."""
     printed, _ = process.communicate(timeout=SECONDS_OF_A_STEP)
     if process.returncode:
         raise SystemExit(f"{process.args!r} ended with {process.returncode}")
@@ -78,7 +78,7 @@ def loop_of_the_client(site: Site, urls: Path) -> float:
 
 
 def warm_cache(threads: int, shards: int = 1) -> Way:
-    """Return a way that uses the command, in so many threads and processes."""
+    """Return a way that runs the command with ``threads`` threads and ``shards`` processes."""
 
     def warm(site: Site, urls: Path) -> float:
         command = ("django", "warm_cache", f"--urls={urls}", f"--concurrency={threads}", "--json")
@@ -153,7 +153,7 @@ def url_file(site: Site, kind: str, folder: Path, pages: int) -> Path:
 
 
 def show(seconds: Seconds, pages: int) -> None:
-    """Print pages a second, and how many times as quick as the plain loop that is."""
+    """Print pages per second, and the speed in multiples of the plain loop's."""
     rows = []
     for kind, by_way in seconds.items():
         client = by_way.get(CLIENT)
@@ -163,7 +163,7 @@ def show(seconds: Seconds, pages: int) -> None:
 
 
 def describe(rounds: Sequence[float], client: Sequence[float] | None, pages: int) -> str:
-    """``155 (1.05x)``."""
+    """Return a figure such as ``155 (1.05x)``."""
     speed = f"{pages / statistics.median(rounds):,.0f}"
     if client is None or rounds is client:
         return speed

@@ -6,7 +6,7 @@ import django
 
 
 def main() -> None:
-    """Print so many, the same in every run."""
+    """Print NUMBER paths, the same in every run."""
     django.setup()
     from django.urls import reverse
 

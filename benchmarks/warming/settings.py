@@ -1,4 +1,4 @@
-"""The demo site, and pages that wait for something else than this processor."""
+"""The demo site, and pages that wait for something other than the processor."""
 
 from testproject.settings import *  # noqa: F403
 

@@ -7,7 +7,7 @@ from django.urls import include, path
 
 from cachelayers import recall
 
-WAIT_SECONDS = 0.005  # as for a database on another machine, or a service
+WAIT_SECONDS = 0.005  # as for a database on another host, or a service
 
 
 def waiting(request: HttpRequest, number: int) -> HttpResponse:

@@ -1,4 +1,7 @@
-"""The Cache section of Django's admin: screens, and what tracked models' pages are given."""
+"""The Cache section of Django's admin: screens, and additions to the pages of tracked models.
+
+Django imports it with the admin; `dashboard` has the data.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ SCREENS: dict[type[models.LogState], type[Screen]] = {
 
 
 def register_screens(site: admin.AdminSite) -> None:
-    """Add the Cache section to an AdminSite. Django's own has it already."""
+    """Add the Cache section to an AdminSite. Django's default site has it already."""
     for model, screen in SCREENS.items():
         site.register(model, screen)
 

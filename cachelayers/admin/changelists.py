@@ -1,4 +1,7 @@
-"""What the pages of tracked models are given, and the audit of who invalidated what."""
+"""The action and button on the pages of tracked models, and the audit of invalidations.
+
+`screens` installs the action and shows the audit.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from cachelayers.dashboard import Choice, Done, Happening, Outcome, carry_out, n
 from cachelayers.invalidation.tracked import concrete_models, tracked_models
 from cachelayers.models import Invalidate
 
-# An edit in the admin is noted behind the write, by another clock than the log's.
+# The admin logs an edit after the write, and with another clock than the log.
 SAME_MOMENT = timedelta(seconds=5)
 MOST_NOTES = 1_000
 LONGEST_SUMMARY = 200  # LogEntry.object_repr
@@ -34,7 +37,7 @@ LONGEST_SUMMARY = 200  # LogEntry.object_repr
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """What somebody has invalidated, and what came of it."""
+    """What somebody has invalidated, and the result."""
 
     by: str
     at: Any
@@ -44,15 +47,15 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class Author:
-    """Who has caused a row of the log. ``url``: what else it did."""
+    """Who caused a row of the log. ``url``: the audit record."""
 
     name: str
-    is_edit: bool  # an edit of the row itself, told by its time
+    is_edit: bool  # an edit of the row itself, matched by time
     url: str = ""
 
 
-def write_note(request: HttpRequest, summary: str, outcome: Outcome) -> str:
-    """Note what the user has done; return the number under which it is found again."""
+def write_audit(request: HttpRequest, summary: str, outcome: Outcome) -> str:
+    """Record what the user has done; return the id of the record."""
     number = uuid4().hex
     message = {"done": [asdict(one) for one in outcome.done], "rows": outcome.rows}
     LogEntry.objects.create(
@@ -66,8 +69,8 @@ def write_note(request: HttpRequest, summary: str, outcome: Outcome) -> str:
     return number
 
 
-def read_note(number: str) -> AuditRecord | None:
-    """Return what was noted under a number."""
+def read_audit(number: str) -> AuditRecord | None:
+    """Return the record with an id."""
     entries = LogEntry.objects.select_related("user")
     entry = entries.filter(content_type=own_type(), object_id=number).first()
     if entry is None:
@@ -77,7 +80,7 @@ def read_note(number: str) -> AuditRecord | None:
 
 
 def authors_of(happenings: Sequence[Happening]) -> dict[int, Author]:
-    """Return who has caused rows of one database's log, by their ids, where that was noted."""
+    """Return who caused rows of one database's log, by row id, if it was recorded."""
     if not happenings:
         return {}
     times = [happening.at for happening in happenings]
@@ -93,33 +96,33 @@ def authors_of(happenings: Sequence[Happening]) -> dict[int, Author]:
 
 
 def edits(happenings: Sequence[Happening], entries: Any) -> dict[int, Author]:
-    """Return who edited, in the admin, the very row at the moment that it was logged."""
+    """Return who edited the same row in the admin at the time when it was logged."""
     about_rows = [each for each in happenings if each.model is not None and each.key]
     types = {
         each.model: ContentType.objects.get_for_model(each.model).pk
         for each in about_rows
         if each.model is not None
     }
-    keys = {spelling for each in about_rows for spelling in spellings(each.key)}
+    keys = {spelling for each in about_rows for spelling in key_forms(each.key)}
     found: dict[int, Author] = {}
     edited = entries.filter(content_type__in=types.values(), object_id__in=keys)
     for entry in edited[:MOST_NOTES] if keys else ():
         for each in about_rows:
             is_same = types[each.model] == entry.content_type_id if each.model else False
             is_near = abs(entry.action_time - each.at) <= SAME_MOMENT
-            if is_same and is_near and entry.object_id in spellings(each.key):
+            if is_same and is_near and entry.object_id in key_forms(each.key):
                 found[each.id] = Author(entry.user.get_username(), True)
     return found
 
 
-def spellings(key: str) -> Iterable[str]:
-    """Return how a row's key may be written in the admin's log: a UUID with dashes."""
+def key_forms(key: str) -> Iterable[str]:
+    """Return the possible forms of a key in the admin's log: a UUID has dashes there."""
     dashed = f"{key[:8]}-{key[8:12]}-{key[12:16]}-{key[16:20]}-{key[20:]}"
     return (key, dashed) if len(key) == 32 else (key,)
 
 
 def content_of(entry: LogEntry) -> dict[str, Any]:
-    """Return what was noted; nothing for what is none of ours."""
+    """Return the recorded data; empty for entries of other apps."""
     try:
         content = json.loads(entry.change_message)
     except ValueError:
@@ -128,22 +131,22 @@ def content_of(entry: LogEntry) -> dict[str, Any]:
 
 
 def own_type() -> ContentType:
-    """Return the content type under which notes are kept."""
+    """Return the content type of audit records."""
     return ContentType.objects.get_for_model(Invalidate, for_concrete_model=False)
 
 
 ACTION = "invalidate_cached_entries"
 PERMISSION = "cachelayers.invalidate_entries"
-MOST_ROWS = 500  # beyond, a row of the log for each would cost more than one for the whole table
+MOST_ROWS = 500  # for more, one row for the whole table is cheaper than a row each
 TEMPLATE = "admin/cachelayers/change_form.html"
 
 ModelAdmin = Any  # django-stubs' is generic, and Django's is not
 
 
 def offer_on_tracked_models(site: admin.AdminSite) -> None:
-    """Give the action and the button to the pages of the tracked models that a site has.
+    """Add the action and the button to the pages of a site's tracked models.
 
-    Not by AdminSite.add_action(): that one would be on the lists of all models.
+    AdminSite.add_action() would add it to the pages of all models.
     """
     for model, model_admin in site._registry.items():
         if is_tracked(model):
@@ -152,7 +155,7 @@ def offer_on_tracked_models(site: admin.AdminSite) -> None:
 
 
 def is_tracked(model: type[Model]) -> bool:
-    """Tell whether writes to a model, or to the one that it is a proxy of, invalidate."""
+    """Tell whether a model, or the model of a proxy, is tracked."""
     return all(part in tracked_models() for part in concrete_models(model))
 
 
@@ -168,15 +171,15 @@ def may_invalidate(request: HttpRequest) -> bool:
 def invalidate_cached_entries(
     model_admin: ModelAdmin, request: HttpRequest, queryset: QuerySet[Any]
 ) -> None:
-    """Invalidate what was made from the selected rows; of very many, what their table was read for.
+    """Invalidate entries made from the selected rows; for very many, those of their table.
 
-    Nothing is asked: what is invalid is computed again, and no data is lost.
+    No confirmation is needed: invalid entries are computed again, and no data is lost.
     """
     rows = list(queryset[: MOST_ROWS + 1])
     are_many = len(rows) > MOST_ROWS
     choice = Choice(models=(queryset.model,)) if are_many else Choice(rows=tuple(rows))
     outcome = carry_out(choice)
-    write_note(request, choice.describe(), outcome)
+    write_audit(request, choice.describe(), outcome)
     if failures := [done.what for done in outcome.done if not done.is_done and not done.layer]:
         model_admin.message_user(request, failures[0], messages.ERROR)
     elif choice.models:
@@ -195,7 +198,7 @@ def invalidate_cached_entries(
 
 
 def name_of(model: type[Model], count: int) -> str:
-    """Return a model's name in the singular or the plural."""
+    """Return a model's name in the singular or plural."""
     return str(model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural)
 
 
@@ -206,7 +209,7 @@ def render_with_button(
     *given: Any,
     **options: Any,
 ) -> HttpResponse:
-    """Render the page of a single row, with a button whichever template it has."""
+    """Render the page of a row with a button, whichever template it uses."""
     response = render(request, *given, **options)
     if isinstance(response, TemplateResponse) and may_invalidate(request):
         extend(response, model_admin.admin_site.name)
@@ -214,7 +217,7 @@ def render_with_button(
 
 
 def extend(response: TemplateResponse, site_name: str) -> None:
-    """Have a page rendered by a template that extends the one it would have been rendered by."""
+    """Render a page with a template that extends its usual one."""
     context = response.context_data or {}
     row = context.get("original")
     usual = response.resolve_template(response.template_name)

@@ -1,4 +1,4 @@
-"""The forms of the screens: what was typed is checked against what exists."""
+"""The forms of the screens, which check the names that users type."""
 
 from __future__ import annotations
 
@@ -15,43 +15,41 @@ from cachelayers.dashboard import (
     KINDS,
     Choice,
     checked_fragments,
-    checked_words,
+    checked_tags,
     entry_stores,
     labels_of_tracked,
     row_named,
 )
 
-MOST_LINES = 1_000  # each is looked for in the database
+MOST_LINES = 1_000  # each needs a database query
 
 
 class NamesField(forms.MultipleChoiceField):
-    """Several names of a list; one that is none is an error with the nearest that are."""
+    """Several names from a list; for a wrong one the error suggests similar names."""
 
     def __init__(self, *, find: Callable[[str], Any], **options: Any) -> None:
-        """``find``: returns what has a name, or raises UnknownName."""
+        """``find`` returns the object with a name, or raises UnknownName."""
         super().__init__(required=False, **options)
         self.find = find
 
     def validate(self, value: Any) -> None:
-        """Look for each."""
         for name in value:
             _found(self.find, name)
 
 
 class LinesField(forms.CharField):
-    """One name in each line."""
+    """One name per line."""
 
     widget = forms.Textarea
 
     def __init__(self, **options: Any) -> None:
-        """Take as many lines as there are."""
         attributes = {"rows": 2, "cols": 40, "spellcheck": "false"}
         super().__init__(required=False, widget=forms.Textarea(attributes), **options)
 
     def to_python(self, value: Any) -> Any:
         """Return the lines that are not blank."""
         text = super().to_python(value) or ""
-        # Django's own check comes later, and does not look into a list.
+        # Django's own validator runs later, and does not look into a list.
         ProhibitNullCharactersValidator()(text)
         lines = text.splitlines()
         found = [line.strip() for line in lines if line.strip()]
@@ -64,7 +62,7 @@ class LinesField(forms.CharField):
 
 
 class InvalidateForm(forms.Form):
-    """What is to be invalidated or cleared."""
+    """What to invalidate or clear."""
 
     words = LinesField(label=_("Tags"), help_text=_("As given in tags=[...]. One in each line."))
     fragments = LinesField(
@@ -107,14 +105,14 @@ class InvalidateForm(forms.Form):
         help_text=_("Entries that only other processes have stored may have them."),
     )
 
-    # What is asked for with which permission.
+    # The permission for each field.
     NEEDS = {
         "invalidate_entries": ("words", "fragments", "models", "rows", "unknown_too"),
         "clear_caches": ("aliases", "key_prefix", "unused_for"),
     }
 
     def __init__(self, *arguments: Any, permissions: Iterable[str], **options: Any) -> None:
-        """``permissions``: those of the user, which decide what there is to choose."""
+        """``permissions`` of the user decide which fields there are."""
         super().__init__(*arguments, **options)
         for permission, names in self.NEEDS.items():
             if permission not in permissions:
@@ -128,21 +126,18 @@ class InvalidateForm(forms.Form):
             self._choices("aliases", ((alias, described(alias)) for alias in settings.CACHES))
 
     def clean_words(self) -> list[str]:
-        """Check that something is known by them."""
         words: list[str] = self.cleaned_data["words"]
-        return list(_found(checked_words, words, unknown_too=self._unknown_too()))
+        return list(_found(checked_tags, words, unknown_too=self._unknown_too()))
 
     def clean_fragments(self) -> list[str]:
-        """Check that something is known by them."""
         names: list[str] = self.cleaned_data["fragments"]
         return list(_found(checked_fragments, names, unknown_too=self._unknown_too()))
 
     def clean_rows(self) -> list[Any]:
-        """Find each."""
         return [_found(row_named, text) for text in self.cleaned_data["rows"]]
 
     def clean_key_prefix(self) -> str:
-        """Refuse what would tell, by what it finds, how the key of a session goes on."""
+        """Refuse a prefix within session keys, because its matches would reveal the keys."""
         prefix: str = self.cleaned_data["key_prefix"]
         if goes_into_sessions(prefix):
             raise forms.ValidationError(
@@ -151,7 +146,7 @@ class InvalidateForm(forms.Form):
         return prefix
 
     def clean(self) -> dict[str, Any]:
-        """See that anything was chosen."""
+        """Check that anything was chosen."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         chosen = (name for name in self.fields if name != "unknown_too")
         if not self.errors and not any(cleaned.get(name) for name in chosen):
@@ -161,10 +156,10 @@ class InvalidateForm(forms.Form):
         return cleaned
 
     def choice(self) -> Choice:
-        """Return what was chosen, once it is known to be right."""
+        """Return the choice. Call it on a valid form."""
         cleaned = self.cleaned_data
         return Choice(
-            words=tuple(cleaned.get("words", ())),
+            tags=tuple(cleaned.get("words", ())),
             fragments=tuple(cleaned.get("fragments", ())),
             models=tuple(model_named(label) for label in cleaned.get("models", ())),
             rows=tuple(cleaned.get("rows", ())),
@@ -174,7 +169,7 @@ class InvalidateForm(forms.Form):
         )
 
     def as_typed(self) -> Iterator[tuple[str, str]]:
-        """Yield names and values, to be sent once more when it is confirmed."""
+        """Yield the submitted names and values, for the hidden fields of the confirmation."""
         for name in self.fields:
             for value in self.data.getlist(name):  # type: ignore[attr-defined] # a QueryDict
                 yield name, value
@@ -189,7 +184,7 @@ class InvalidateForm(forms.Form):
 
 
 class LogForm(forms.Form):
-    """Which rows of the log."""
+    """Selects rows of the log."""
 
     database = forms.ChoiceField(label=_("Database"), required=False)
     kind = forms.ChoiceField(
@@ -211,7 +206,7 @@ class LogForm(forms.Form):
 
 
 class EntriesForm(forms.Form):
-    """Which entries of which cache."""
+    """Selects entries of a cache."""
 
     alias = forms.CharField(label=_("Cache"), widget=forms.Select)
     text = forms.CharField(label=_("Part of the key"), required=False, max_length=200, strip=False)
@@ -226,12 +221,11 @@ class EntriesForm(forms.Form):
         widget.choices = [(alias, described(alias)) for alias in entry_stores()]
 
     def clean_alias(self) -> str:
-        """Find it."""
         return str(_found(alias_named, self.cleaned_data["alias"]))
 
 
 def described(alias: str) -> str:
-    """Return an alias with the class of its backend."""
+    """Return an alias with its backend's class."""
     backend = str(settings.CACHES[alias].get("BACKEND", "")).rpartition(".")[2]
     return f"{alias} ({backend})"
 

@@ -1,4 +1,7 @@
-"""The screens of the Cache section."""
+"""The screens of the Cache section.
+
+Each uses the ModelAdmin of an unmanaged model, so that Django's admin lists it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from cachelayers.admin.changelists import authors_of, offer_on_tracked_models, read_note, write_note
+from cachelayers.admin.changelists import (
+    authors_of,
+    offer_on_tracked_models,
+    read_audit,
+    write_audit,
+)
 from cachelayers.admin.forms import EntriesForm, InvalidateForm, LogForm
 from cachelayers.conf import package_settings
 from cachelayers.dashboard import (
@@ -30,9 +38,9 @@ from cachelayers.dashboard import (
     databases_with_log,
     entry_store_of,
     entry_stores,
-    look,
     preview,
     read_log,
+    read_overview,
 )
 from cachelayers.models import LogState
 from cachelayers.statistics import advice
@@ -54,11 +62,11 @@ else:
 
 
 class Screen(ScreenBase):
-    """One screen, in the place where Django lists a model's rows."""
+    """A screen at the URL where Django lists a model's rows."""
 
     template = ""
     heading: Any = ""
-    permissions: tuple[str, ...] = ()  # one of them is needed to see it
+    permissions: tuple[str, ...] = ()  # the user needs one of them
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Tell whether the user may see the screen."""
@@ -69,15 +77,12 @@ class Screen(ScreenBase):
         return self.has_view_permission(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Have no form to add anything."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Have no form to change anything."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Have no form to delete anything."""
         return False
 
     def may(self, request: HttpRequest, permission: str) -> bool:
@@ -85,7 +90,7 @@ class Screen(ScreenBase):
         return request.user.has_perm(f"cachelayers.{permission}")
 
     def get_urls(self) -> list[URLPattern]:
-        """Have one address; those of Django's forms for rows are not there."""
+        """Return one URL, without Django's forms for rows."""
         return [
             path(
                 "",
@@ -97,17 +102,17 @@ class Screen(ScreenBase):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the screen to who may see it."""
+        """Show the screen if the user may see it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return self.show(request)
 
     def show(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request of somebody who may see the screen."""
+        """Return the response for a user who may see the screen."""
         raise LookupError  # each screen has its own
 
     def render(self, request: HttpRequest, template: str = "", **context: Any) -> HttpResponse:
-        """Return a page in the frame of the admin."""
+        """Return a page in the layout of the admin."""
         request.current_app = self.admin_site.name
         return TemplateResponse(
             request,
@@ -133,11 +138,11 @@ class AdviceScreen(Screen):
     permissions = ("view_advice",)
 
     def show(self, request: HttpRequest) -> HttpResponse:
-        """Show what was sampled within a day."""
+        """Show the samples of one day."""
         context: dict[str, Any] = {"part": package_settings().ADVISE_SAMPLE}
         try:
             found = advice(SINCE_SECONDS)
-        except DatabaseError as error:  # before the first migrate, or while the database is away
+        except DatabaseError as error:  # before the first migrate, or if the database is down
             problem = without_secrets(f"{type(error).__name__}: {error}")
             return self.render(request, problem=problem, **context)
         return self.render(
@@ -149,7 +154,7 @@ class AdviceScreen(Screen):
 
 
 class EntriesScreen(Screen):
-    """Look for entries in one cache, and at one of them."""
+    """Searches the entries of one cache, and shows one of them."""
 
     template = "entries.html"
     heading = gettext_lazy("Entries")
@@ -163,20 +168,20 @@ class EntriesScreen(Screen):
             return self.render(request, form=form)
         alias = form.cleaned_data["alias"]
         try:
-            return self.look(request, form, entry_store_of(alias))
+            return self.show_entries(request, form, entry_store_of(alias))
         except Unsearchable as reason:
             return self.render(request, form=form, problem=str(reason))
         except NoSuchEntry:
             return self.render(request, form=form, problem=gettext("There is no such entry."))
-        # A cache that is away, or was never right, raises what its client likes.
+        # A cache that is down or misconfigured raises errors of its client's library.
         except Exception as error:  # noqa: BLE001
             problem = without_secrets(f"{type(error).__name__}: {error}")
             return self.render(request, form=form, problem=problem)
 
-    def look(
+    def show_entries(
         self, request: HttpRequest, form: EntriesForm, entry_store: EntryStore
     ) -> HttpResponse:
-        """Show one entry, or those that were searched for."""
+        """Show one entry, or the result of a search."""
         asked = {name: form.cleaned_data[name] for name in ("alias", "text")}
         if reference := form.cleaned_data["entry"]:
             opened = entry_store.open(reference)
@@ -213,13 +218,13 @@ class OverviewScreen(Screen):
     permissions = ("view_overview",)
 
     def show(self, request: HttpRequest) -> HttpResponse:
-        """Look as far back as asked for; an unknown span is the shortest."""
+        """Show the chosen time span; for an unknown one, the shortest."""
         chosen = request.GET.get("span", "")
         chosen = chosen if chosen in SPANS else next(iter(SPANS))
         context: dict[str, Any] = {"spans": SPANS, "chosen": chosen, "span": SPANS[chosen]}
         try:
-            context["seen"] = look(SPANS[chosen])
-        except DatabaseError as error:  # before the first migrate, or while the database is away
+            context["overview"] = read_overview(SPANS[chosen])
+        except DatabaseError as error:  # before the first migrate, or if the database is down
             context["problem"] = without_secrets(f"{type(error).__name__}: {error}")
         context["is_counting"] = package_settings().STATS_SECONDS is not None
         return self.render(request, **context)
@@ -229,14 +234,14 @@ WAITING = (RunState.QUEUED, RunState.RUNNING)
 
 
 class WarmersScreen(Screen):
-    """Warmers, and what else was warmed."""
+    """Warmers and their last runs."""
 
     template = "warmers.html"
     heading = gettext_lazy("Warmers")
     permissions = ("view_warmers",)
 
     def show(self, request: HttpRequest) -> HttpResponse:
-        """Show all, or run one and show them then."""
+        """Show all, or run one first."""
         if request.method == "POST":
             return self.run(request, request.POST.get("warmer", ""))
         statuses = warmers_with_runs()
@@ -260,7 +265,7 @@ class WarmersScreen(Screen):
         )
 
     def run(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Start one warmer in the background, and say what came of that."""
+        """Start one warmer in the background, and show whether it started."""
         if not self.may(request, "run_warmers"):
             raise PermissionDenied
         known = registered_warmers()
@@ -279,15 +284,15 @@ class WarmersScreen(Screen):
 
 
 class InvalidateScreen(Screen):
-    """Choose, see what it will touch, confirm, see what came of it."""
+    """Choose what to invalidate, see a preview, confirm, and see the result."""
 
     template = "invalidate.html"
     heading = _("Invalidate")
     permissions = ("invalidate_entries", "clear_caches")
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address of what came of it."""
-        # All models of the site are registered by now: who comes later gets no address.
+        """Add the URL of a result."""
+        # All models are registered by now; a model registered later gets no button.
         offer_on_tracked_models(self.admin_site)
         result = path(
             "<str:object_id>/change/",
@@ -297,9 +302,9 @@ class InvalidateScreen(Screen):
         return [*super().get_urls(), result]
 
     def show(self, request: HttpRequest) -> HttpResponse:
-        """Show the form, what it will touch, or do it.
+        """Show the form, the preview or the result.
 
-        A link to this screen may choose already; only a confirmed POST changes anything.
+        A link may fill in the form; only a confirmed POST changes anything.
         """
         permissions = [each for each in self.permissions if self.may(request, each)]
         data = request.POST if request.method == "POST" else request.GET
@@ -308,7 +313,7 @@ class InvalidateScreen(Screen):
             return self.render(request, form=form)
         choice = form.choice()
         if request.method == "POST" and "confirm" in data:
-            number = write_note(request, choice.describe(), carry_out(choice))
+            number = write_audit(request, choice.describe(), carry_out(choice))
             url = reverse(
                 "admin:cachelayers_invalidate_change",
                 args=[number],
@@ -324,7 +329,7 @@ class InvalidateScreen(Screen):
         )
 
     def may_view_row(self, request: HttpRequest, row: Model) -> bool:
-        """Tell whether the user may know what a row is called: as the row's own pages decide."""
+        """Tell whether the user may see a row's name, as decided by the row's own admin."""
         own = self.admin_site._registry.get(type(row))
         if own is not None:
             return own.has_view_permission(request, row)
@@ -338,14 +343,14 @@ class InvalidateScreen(Screen):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show what came of one time that somebody confirmed."""
+        """Show the result of a confirmed invalidation."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        note = read_note(object_id)
-        if note is None:
+        record = read_audit(object_id)
+        if record is None:
             raise Http404
         return self.render(
-            request, "invalidate_result.html", title=_("What was invalidated"), note=note
+            request, "invalidate_result.html", title=_("What was invalidated"), record=record
         )
 
 
@@ -357,7 +362,6 @@ class LogScreen(Screen):
     permissions = ("view_invalidation",)
 
     def show(self, request: HttpRequest) -> HttpResponse:
-        """Show a page of one database's log."""
         databases = databases_with_log()
         form = LogForm(request.GET, databases=databases)
         if not form.is_valid():
@@ -366,7 +370,7 @@ class LogScreen(Screen):
         database, kind, text = cleaned["database"] or databases[0], cleaned["kind"], cleaned["text"]
         try:
             page = read_log(database, kind=kind, text=text, before=cleaned["before"])
-        except DatabaseError as error:  # before the first migrate, or while the database is away
+        except DatabaseError as error:  # before the first migrate, or if the database is down
             problem = without_secrets(f"{type(error).__name__}: {error}")
             return self.render(request, form=form, page=None, problem=problem)
         authors = authors_of(page.rows)

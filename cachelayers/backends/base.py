@@ -348,7 +348,7 @@ class ConfiguredCache(AsyncTwins, SingleFlight):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise ImproperlyConfigured(problem)
 
-    def _made_key(self, key: Any, version: int | None) -> str:
+    def _full_key(self, key: Any, version: int | None) -> str:
         """Return the full key; raise InvalidCacheKey for an invalid one.
 
         A key that is not a string counts as its str(), as in every Django cache.
@@ -381,6 +381,6 @@ class ConfiguredCache(AsyncTwins, SingleFlight):
         if hasattr(seconds, "__float__") and math.isfinite(seconds):
             return float(seconds)  # a number of numpy's, or a Decimal
         raise TypeError(
-            f"CACHES[{self.alias!r}]: the timeout {seconds!r} is no number of seconds."
+            f"CACHES[{self.alias!r}]: the timeout {seconds!r} is not a number of seconds."
             " Give seconds, or None for an entry that never expires."
         )

@@ -64,8 +64,8 @@ def report_unreadable_log(database: str, error: django.db.Error) -> None:
     except MissingTable as missing:
         description = str(missing)
     logger.error(
-        "The log of invalidations in DATABASES[%r] could not be read, and values that were made"
-        " from its tables are computed until it can be: %s",
+        "The log of invalidations in DATABASES[%r] could not be read. Until it can be, values"
+        " made from its tables are computed without the cache: %s",
         database,
         description,
     )

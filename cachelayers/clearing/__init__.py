@@ -1,16 +1,19 @@
-"""What can be cleared and invalidated, under which names. Shared by commands and the admin."""
+"""Clearing and invalidating by name, for the commands and the admin.
+
+`names` checks the names of tags, fragments, models and aliases; `plans` clears aliases.
+"""
 
 from cachelayers.clearing.names import (
     FRAGMENT,
     UnknownName,
     alias_named,
     check_fragment,
-    check_spelling,
-    check_spelling_of_fragment,
-    check_word,
+    check_fragment_syntax,
+    check_known_tag,
+    check_tag_syntax,
     goes_into_sessions,
     known_fragments,
-    known_words,
+    known_tags,
     model_named,
     session_heads,
     session_keys,
@@ -19,13 +22,13 @@ from cachelayers.clearing.plans import (
     Cleared,
     Clearing,
     ClearingError,
-    notes,
     plan_clear,
     plan_expired,
     plan_log,
     plan_prefix,
     plan_static,
     plan_unused,
+    warnings_for,
 )
 
 __all__ = [
@@ -36,14 +39,13 @@ __all__ = [
     "UnknownName",
     "alias_named",
     "check_fragment",
-    "check_spelling",
-    "check_spelling_of_fragment",
-    "check_word",
+    "check_fragment_syntax",
+    "check_known_tag",
+    "check_tag_syntax",
     "goes_into_sessions",
     "known_fragments",
-    "known_words",
+    "known_tags",
     "model_named",
-    "notes",
     "plan_clear",
     "plan_expired",
     "plan_log",
@@ -52,4 +54,5 @@ __all__ = [
     "plan_unused",
     "session_heads",
     "session_keys",
+    "warnings_for",
 ]

@@ -1,4 +1,7 @@
-"""Find what an operator names; say what exists where nothing is called so."""
+"""Checks the names that an operator types, and suggests existing ones for wrong names.
+
+``clear_cache`` and the admin's forms use it.
+"""
 
 from __future__ import annotations
 
@@ -16,56 +19,56 @@ from cachelayers.invalidation.tracked import log_database, tracked_models
 from cachelayers.models import Invalidation
 from cachelayers.utils.text import unknown_name
 
-# cache_key_prefix of Django's engines, without importing them.
+# cache_key_prefix of Django's session engines, without importing them.
 HEADS = ("django.contrib.sessions.cache", "django.contrib.sessions.cached_db")
 
 
 def session_heads() -> tuple[str, ...]:
-    """Return what the keys of sessions begin with, as they are given to a cache."""
+    """Return the key prefixes of sessions."""
     try:
         store = import_module(settings.SESSION_ENGINE).SessionStore
-    except (ImportError, AttributeError):  # Django's own affair
+    except (ImportError, AttributeError):  # Django may change this module
         return HEADS
     own = str(getattr(store, "cache_key_prefix", ""))
     return tuple(dict.fromkeys([*HEADS, own])) if own else HEADS
 
 
 def session_keys() -> re.Pattern[str]:
-    """Return what is found in the key of a session, whatever a cache puts in front of it."""
+    """Return a pattern that finds session keys, also with a cache's own prefix."""
     return re.compile("|".join(re.escape(head) for head in session_heads()))
 
 
 def goes_into_sessions(prefix: str) -> bool:
-    """Tell whether a prefix is only some sessions'. To count those would give keys away."""
+    """Tell whether a prefix matches only some sessions: counting these would reveal their keys."""
     heads = session_heads()
     return prefix not in heads and prefix.startswith(heads)
 
 
-FRAGMENT = tag_of_name("")  # what the word of a fragment's name begins with
+FRAGMENT = tag_of_name("")  # prefix of the tags of fragments
 
 
 class UnknownName(ValueError):
-    """Nothing is called so; the message names what is."""
+    """The name does not exist. The message lists similar names."""
 
 
-def check_word(word: str, *, kind: str = "tag") -> None:
-    """Raise UnknownName for what is no word, or one that nobody has ever heard of."""
-    check_spelling(word)
-    known = known_words()
-    if word not in known:
-        raise UnknownName(unknown_name(kind, word, sorted(known)))
+def check_known_tag(tag: str, *, kind: str = "tag") -> None:
+    """Raise UnknownName for an invalid or unknown tag."""
+    check_tag_syntax(tag)
+    known = known_tags()
+    if tag not in known:
+        raise UnknownName(unknown_name(kind, tag, sorted(known)))
 
 
 def check_fragment(name: str) -> None:
-    """Raise UnknownName for what is no name of a fragment, or one that no template has."""
-    check_spelling_of_fragment(name)
+    """Raise UnknownName for an invalid name, or one in no template."""
+    check_fragment_syntax(name)
     known = known_fragments()
     if name not in known:
         raise UnknownName(unknown_name("fragment", name, sorted(known)))
 
 
-def check_spelling_of_fragment(name: str) -> None:
-    """Raise UnknownName for what can be no fragment's name."""
+def check_fragment_syntax(name: str) -> None:
+    """Raise UnknownName for an invalid fragment name."""
     try:
         check_name(name)
     except ValueError as error:
@@ -73,40 +76,40 @@ def check_spelling_of_fragment(name: str) -> None:
 
 
 def known_fragments() -> set[str]:
-    """Return the names that stand in templates, and those in the log or in entries stored here."""
-    words = (word for word in known_words() if word.startswith(FRAGMENT))
-    return names_in_templates() | {word.removeprefix(FRAGMENT) for word in words}
+    """Return the names in templates, in the log, and of entries that this process has stored."""
+    tags = (tag for tag in known_tags() if tag.startswith(FRAGMENT))
+    return names_in_templates() | {tag.removeprefix(FRAGMENT) for tag in tags}
 
 
-def check_spelling(word: str) -> None:
-    """Raise UnknownName for what can be nobody's word."""
+def check_tag_syntax(tag: str) -> None:
+    """Raise UnknownName for an invalid tag."""
     try:
-        user_tag(word)
+        user_tag(tag)
     except ValueError as error:
         raise UnknownName(str(error)) from None
 
 
-def known_words() -> set[str]:
-    """Return the words that code declares, those of entries stored here, and those in the log.
+def known_tags() -> set[str]:
+    """Return the tags in code, in the log, and of entries that this process has stored.
 
-    Others may exist, in entries that other processes have stored: nobody lists those.
+    Entries of other processes may have more tags; there is no list of them.
     """
     import_views()
     try:
-        return known_user_tags() | logged_words()
+        return known_user_tags() | logged_tags()
     except DatabaseError:  # before the first migrate there is no log
         return known_user_tags()
 
 
-def logged_words() -> set[str]:
-    """Return the words in the log."""
+def logged_tags() -> set[str]:
+    """Return the tags in the log."""
     rows = Invalidation.objects.using(log_database()).filter(tag__startswith=USER_TAG)
     return {tag.removeprefix(USER_TAG) for tag in rows.values_list("tag", flat=True).distinct()}
 
 
 def import_views() -> None:
-    """Import what Django imports with the first request: decorators there declare words."""
-    # A site that does not even import may well need its cache cleared; its log is still known.
+    """Import the views, like Django at the first request: their decorators declare tags."""
+    # A site whose import fails may need its cache cleared; its log is still readable.
     try:
         import_module(settings.ROOT_URLCONF)
     except Exception:  # noqa: BLE001 - it is the site's own code
@@ -114,7 +117,7 @@ def import_views() -> None:
 
 
 def model_named(label: str) -> type[Model]:
-    """Return the tracked model that ``app.Model`` names."""
+    """Return the tracked model ``app.Model``. Raises UnknownName."""
     known = sorted(model._meta.label for model in tracked_models())
     try:
         model: type[Model] = apps.get_model(label)
@@ -130,7 +133,7 @@ def model_named(label: str) -> type[Model]:
 
 
 def alias_named(alias: str) -> str:
-    """Return an alias of CACHES."""
+    """Return the alias if it is in CACHES. Raises UnknownName."""
     if alias not in settings.CACHES:
         raise UnknownName(unknown_name("alias in CACHES", alias, settings.CACHES))
     return alias

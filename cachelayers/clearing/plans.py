@@ -1,4 +1,7 @@
-"""What can be cleared of one alias, and how that is said. Touches only what it is told to."""
+"""Plans and runs the clearing of aliases, with descriptions for the operator.
+
+``clear_cache`` and the admin show a Clearing before they run it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from django.db import connections
 
 from cachelayers.backends import LayeredCache
 from cachelayers.backends.layered.layers import is_local_alias, make_layer
-from cachelayers.backends.layered.layers.redis import RedisLayer
+from cachelayers.backends.layered.layers.redis import RedisLayer, escape_pattern
 from cachelayers.clearing.names import session_keys
 from cachelayers.conf import backend_of
 from cachelayers.invalidation.dialects import LOG
@@ -24,37 +27,37 @@ from cachelayers.invalidation.incarnations import begin_anew, mirrored_by
 from cachelayers.staticfiles import forget_shared
 from cachelayers.utils.text import shown_location
 
-MOST_KEYS = 10_000  # looked at: a look at all of a large Redis would take minutes
+MOST_KEYS = 10_000  # to scan; all keys of a large Redis would take minutes
 MOST_SHOWN = 3
-POLL_SECONDS = 2.0  # for an answer
+POLL_SECONDS = 2.0  # per answer
 LONGEST_KEY = 60
 REDIS_PORT = 6379
 REDIS_SCHEMES = frozenset({"redis", "rediss", "valkey", "valkeys"})
 HERE = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}
 
 
-class RedisPlace(NamedTuple):
-    """One database of a Redis."""
+class RedisDatabase(NamedTuple):
+    """One database of a Redis server."""
 
     host: str
     port: int
     number: str
 
 
-def neighbours(alias: str) -> list[str]:
-    """Return the other aliases of CACHES that are kept in the same place."""
-    place = place_of(settings.CACHES[alias])
-    if place is None:
+def aliases_sharing_storage(alias: str) -> list[str]:
+    """Return the other aliases in CACHES that use the same storage."""
+    storage = storage_of(settings.CACHES[alias])
+    if storage is None:
         return []
     return [
         other
         for other, config in settings.CACHES.items()
-        if other != alias and place_of(config) == place
+        if other != alias and storage_of(config) == storage
     ]
 
 
-def place_of(config: Mapping[str, Any]) -> object:
-    """Return what is equal for caches in one place, or None where there is none to share."""
+def storage_of(config: Mapping[str, Any]) -> object:
+    """Return a value that is equal for caches with the same storage, or None."""
     location = config.get("LOCATION")
     first = location[0] if isinstance(location, (list, tuple)) and location else location
     if not first:
@@ -62,18 +65,18 @@ def place_of(config: Mapping[str, Any]) -> object:
     try:
         parts = urlsplit(str(first))
         port = parts.port or REDIS_PORT
-    except ValueError:  # no address, but perhaps a path
+    except ValueError:  # not a URL, but perhaps a path
         return tuple(location) if isinstance(location, list) else location
     if parts.scheme not in REDIS_SCHEMES:
         return tuple(location) if isinstance(location, list) else location
     named = parse_qs(parts.query).get("db", [parts.path.strip("/")])[-1]
     number = config.get("OPTIONS", {}).get("db", named) or 0
     host = parts.hostname or "localhost"
-    return RedisPlace(HERE.get(host, host), port, str(number))
+    return RedisDatabase(HERE.get(host, host), port, str(number))
 
 
 def foreign_keys(alias: str) -> Iterator[str]:
-    """Say what is in a Redis database beside an alias's own keys."""
+    """Yield a warning if a Redis database has keys that do not belong to an alias."""
     own = own_pattern(alias)
     try:
         client = redis_client(alias)
@@ -82,7 +85,7 @@ def foreign_keys(alias: str) -> Iterator[str]:
         total = int(client.dbsize())
         found = islice(client.scan_iter(count=1000), MOST_KEYS)
         keys = [key.decode("utf-8", "replace") for key in found]
-    # Whatever a client raises for its settings: the clearing itself will tell.
+    # The client may raise anything for wrong settings; the clearing will report it.
     except Exception:  # noqa: BLE001
         return
     foreign = sorted(key for key in keys if not own.match(key))
@@ -90,7 +93,7 @@ def foreign_keys(alias: str) -> Iterator[str]:
     sessions = sum(bool(of_sessions.search(key)) for key in keys)
     looked_at = f" (of the first {len(keys):,} of {total:,} keys)" if len(keys) < total else ""
     if foreign:
-        # Not those of sessions: who knows one is logged in with it.
+        # Not those of sessions: with a session key one is logged in.
         harmless = [key for key in foreign if not of_sessions.search(key)][:MOST_SHOWN]
         shown = ", ".join(repr(key[:LONGEST_KEY]) for key in harmless)
         count = f"{len(foreign):,} key{'s' if len(foreign) > 1 else ''}"
@@ -101,7 +104,7 @@ def foreign_keys(alias: str) -> Iterator[str]:
 
 
 def own_pattern(alias: str) -> re.Pattern[str] | None:
-    """Return what an alias's own keys look like, or None where a function makes them."""
+    """Return a pattern of an alias's own keys, or None with a KEY_FUNCTION."""
     cache = caches[alias]
     if cache.key_func is not default_key_func:
         return None
@@ -109,15 +112,15 @@ def own_pattern(alias: str) -> re.Pattern[str] | None:
 
 
 def redis_client(alias: str) -> Any:
-    """Return the redis-py client of an alias that is a Redis, or None; it gives up in time."""
-    if not isinstance(place_of(settings.CACHES[alias]), RedisPlace):
+    """Return the redis-py client of a Redis alias, with a time limit; None for others."""
+    if not isinstance(storage_of(settings.CACHES[alias]), RedisDatabase):
         return None
     layer = make_layer(alias, POLL_SECONDS)
     return layer.access.client() if isinstance(layer, RedisLayer) else None
 
 
-# What clear() of a foreign backend reaches, by the class that defines it. Strings, because
-# importing the classes would need their libraries.
+# What clear() of other backends removes, by the class that defines it. Strings, because importing
+# the classes needs their libraries.
 THIS_PROCESS = "the memory of this command only; running servers keep theirs until they restart"
 REACH_OF_CLEAR = {
     "cachelayers.backends.memory.cache.MemoryCache": THIS_PROCESS,
@@ -141,22 +144,20 @@ REACH_OF_CLEAR = {
 SESSION_ENGINES = frozenset(
     {"django.contrib.sessions.backends.cache", "django.contrib.sessions.backends.cached_db"}
 )
-# The characters that mean something in a Redis pattern.
-GLOB_CHARACTERS = re.compile(r"([\\*?\[\]^-])")
 
 
 class ClearingError(Exception):
-    """The alias's backend cannot do this; the message says what it does instead."""
+    """The backend cannot do this. The message says what it can do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cleared:
-    """What was done; ``count`` of entries, where the backend tells."""
+    """The result; ``count``: number of entries, if the backend knows it."""
 
     done: str = "cleared"
     count: int | None = None
-    layers: tuple[tuple[str, str], ...] = ()  # alias and what became of it
-    left: tuple[str, ...] = ()  # layers that still have what was to go
+    layers: tuple[tuple[str, str], ...] = ()  # alias and result
+    left: tuple[str, ...] = ()  # layers that still have entries to clear
 
     def __str__(self) -> str:
         return self.done if self.count is None else _describe_removed(self.count)
@@ -164,7 +165,7 @@ class Cleared:
 
 @dataclass(frozen=True, kw_only=True)
 class Clearing:
-    """One alias, or another target, and what is to be done to it."""
+    """What to do to one alias, or to another target."""
 
     alias: str
     what: str
@@ -174,12 +175,12 @@ class Clearing:
 
     @property
     def title(self) -> str:
-        """How it is announced."""
+        """Return the announcement."""
         return f"{self.alias} ({self.backend})" if self.backend else self.alias
 
 
 def plan_clear(alias: str) -> Clearing:
-    """Remove every entry of an alias."""
+    """Plan to remove every entry of an alias."""
     cache: Any = caches[alias]
     if hasattr(cache, "clear_entries"):
         return _clearing(alias, f"all of its {_count(cache)}", cache.clear_entries)
@@ -189,7 +190,7 @@ def plan_clear(alias: str) -> Clearing:
 
 
 def plan_prefix(alias: str, prefix: str) -> Clearing:
-    """Remove the entries whose key, as it was given to the cache, begins with ``prefix``."""
+    """Plan to remove the entries whose key begins with ``prefix``."""
     cache: Any = caches[alias]
     if isinstance(cache, LayeredCache):
         if unsearchable := cache.unsearchable_layers():
@@ -200,14 +201,14 @@ def plan_prefix(alias: str, prefix: str) -> Clearing:
         what = f"{_count(cache, prefix)} whose key begins with {prefix!r}"
         return _clearing(alias, what, lambda: cache.delete_prefix(prefix))
     if hasattr(cache, "delete_pattern"):
-        pattern = f"{GLOB_CHARACTERS.sub(_escape, prefix)}*"
+        pattern = f"{escape_pattern(prefix)}*"
         what = f"the entries whose key begins with {prefix!r}"
         return _clearing(alias, what, lambda: cache.delete_pattern(pattern))
     raise ClearingError("its keys cannot be searched")
 
 
 def plan_expired(alias: str) -> Clearing:
-    """Remove the entries that expired."""
+    """Plan to remove the expired entries."""
     cache: Any = caches[alias]
     if hasattr(cache, "delete_expired"):
         what = _count(cache, expired_only=True, kind="expired ")
@@ -256,13 +257,13 @@ def _describe_removed(count: int) -> str:
 
 
 def plan_static(alias: str) -> Clearing:
-    """Forget the ids of static files that processes share."""
+    """Plan to remove the shared ids of static files."""
     what = "the ids of static files; running servers keep those they know until they restart"
     return _clearing(alias, what, lambda: forget_shared(alias))
 
 
 def plan_log(database: str) -> Clearing | None:
-    """Have the log of a database begin anew, where it has one of its own."""
+    """Plan to reset the log of a database; None if it has none of its own."""
     connection = connections[database]
     if mirrored_by(connection) or LOG not in connection.introspection.table_names():
         return None
@@ -275,8 +276,8 @@ def plan_log(database: str) -> Clearing | None:
     return Clearing(alias=f"DATABASES[{database!r}]", what=what, run=begin)
 
 
-def notes(alias: str) -> Iterator[str]:
-    """What else an operator should know before an alias is emptied as a whole."""
+def warnings_for(alias: str) -> Iterator[str]:
+    """Yield warnings to show before an alias is emptied."""
     if keeps_sessions(alias):
         yield "sessions are kept in it: users may be logged out"
     for whole in settings.CACHES:
@@ -284,14 +285,14 @@ def notes(alias: str) -> Iterator[str]:
             yield f"it is a layer of {whole!r}, whose other layers still have what they have"
     if hasattr(caches[alias], "clear_entries") or isinstance(caches[alias], LayeredCache):
         return
-    for other in neighbours(alias):
+    for other in aliases_sharing_storage(alias):
         sessions = ", the sessions in it too" if keeps_sessions(other) else ""
         yield f"CACHES[{other!r}] has the same LOCATION and may be emptied with it{sessions}"
     yield from foreign_keys(alias)
 
 
 def keeps_sessions(alias: str) -> bool:
-    """Tell whether users' sessions are in an alias, or in a layer that this process shares."""
+    """Tell whether sessions are in an alias, or in a layer that this process shares."""
     if settings.SESSION_ENGINE not in SESSION_ENGINES:
         return False
     kept_in = settings.SESSION_CACHE_ALIAS
@@ -306,7 +307,7 @@ def is_layer_of(alias: str, whole: str) -> bool:
 
 
 def describe_count(count: int, *, kind: str = "") -> str:
-    """``1 entry``, ``1,204 expired entries``."""
+    """Return ``1 entry`` or ``1,204 expired entries``."""
     return f"{count:,} {kind}{'entry' if count == 1 else 'entries'}"
 
 
@@ -325,7 +326,7 @@ def _by_layer(
             (layer, _describe_layer(layer in unsearchable, is_reached, is_part))
             for layer, is_reached in reached.items()
         )
-        # A part of what is in a layer cannot be begun anew: it may come back with the layer.
+        # A layer cannot be reset for a part of its entries: they may come back with the layer.
         left = [layer for layer, is_reached in reached.items() if is_part and not is_reached]
         return Cleared(layers=layers, left=tuple(left))
 
@@ -351,7 +352,3 @@ def _reach_of_clear(alias: str) -> str:
     if reach is None:
         return "everything that its backend's clear() reaches"
     return reach.format(location=shown_location(alias))
-
-
-def _escape(match: re.Match[str]) -> str:
-    return f"\\{match[0]}"

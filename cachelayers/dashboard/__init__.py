@@ -1,4 +1,7 @@
-"""What the screens of the admin show and do. Knows no HTML and no request."""
+"""The data and actions behind the admin's screens, without HTML and requests.
+
+`admin` shows them.
+"""
 
 from cachelayers.dashboard.entries import (
     EntryStore,
@@ -14,13 +17,13 @@ from cachelayers.dashboard.invalidating import (
     Outcome,
     carry_out,
     checked_fragments,
-    checked_words,
+    checked_tags,
     labels_of_tracked,
     name_of_row,
     preview,
     row_named,
 )
-from cachelayers.dashboard.overview import SPANS, look
+from cachelayers.dashboard.overview import SPANS, read_overview
 
 __all__ = [
     "KINDS",
@@ -34,14 +37,14 @@ __all__ = [
     "Unsearchable",
     "carry_out",
     "checked_fragments",
-    "checked_words",
+    "checked_tags",
     "databases_with_log",
     "entry_store_of",
     "entry_stores",
     "labels_of_tracked",
-    "look",
     "name_of_row",
     "preview",
     "read_log",
+    "read_overview",
     "row_named",
 ]

@@ -1,6 +1,6 @@
-"""Look for entries where they are: in a table, in this process's memory, in a Redis.
+"""Finds entries in a table, in this process's memory or in a Redis.
 
-Those of sessions are left out: who knows the key of one is logged in with it.
+Session entries are left out: with the key of a session one is logged in.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from cachelayers.dashboard.stored import Stored, at, read_bytes, read_live, read
 from cachelayers.entries import KIND_MASK, SIGNED, ZLIB, ZSTD, Kind, Undecodable
 
 PER_PAGE = 50
-LIMIT_SECONDS = 2.0  # that a server may take for one answer
-SCAN_SECONDS = 1.0  # that a search in a Redis may take before it asks whether to go on
+LIMIT_SECONDS = 2.0  # for one response of a server
+SCAN_SECONDS = 1.0  # for a search in Redis, before it returns with a "next" link
 SCAN_COUNT = 1_000
-HIGHEST_NUMBER = 2**63 - 1  # that a database takes
-MOST_SHOWN_BYTES = 2**20  # of a value in a Redis; longer ones are not fetched
+HIGHEST_NUMBER = 2**63 - 1  # the largest integer of a database
+MOST_SHOWN_BYTES = 2**20  # of a value in Redis; longer ones are not fetched
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One entry in a list. ``reference``: what opens it on its shelf."""
+    """One entry in a list. ``reference`` opens it in its entry store."""
 
     reference: str
     name: str
     bytes: int | None = None
-    expires: datetime | None = None  # None: never, or not known
+    expires: datetime | None = None  # None: never, or unknown
     used: datetime | None = None
     kind: str = ""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A page of a search; ``after`` asks for the next one, empty: there is none."""
+    """A page of a search; ``after`` gets the next one, and is empty on the last."""
 
     entries: list[Listed]
     after: str = ""
@@ -56,32 +56,32 @@ class Listing:
 
 @dataclass(frozen=True)
 class Opened:
-    """One entry with what is stored in it."""
+    """One entry with its value."""
 
     listed: Listed
     stored: Stored
 
 
 class EntryStore(Protocol):
-    """Where the entries of one alias are."""
+    """The entries of one alias."""
 
     def search(self, text: str, after: str) -> Listing:
-        """List entries in whose name a text is."""
+        """List the entries whose name contains a text."""
 
     def open(self, reference: str) -> Opened | None:
-        """Return one entry; None: it is gone."""
+        """Return one entry; None if it is gone."""
 
 
 class NoSuchEntry(Exception):
-    """What was asked for is in no link of ours."""
+    """The reference is not from a link of these screens."""
 
 
 class Unsearchable(Exception):
-    """The entries of an alias cannot be listed; the text says why."""
+    """The entries of an alias cannot be listed. The message is the reason."""
 
 
 def entry_stores() -> dict[str, str]:
-    """Return the aliases whose entries may be listed, and what each is."""
+    """Return the aliases whose entries can be listed, with a description."""
     return {
         alias: str(config.get("BACKEND", "")).rpartition(".")[2]
         for alias, config in settings.CACHES.items()
@@ -90,13 +90,13 @@ def entry_stores() -> dict[str, str]:
 
 
 def is_layered(alias: str) -> bool:
-    """Tell a cache whose entries are in its layers."""
+    """Tell whether the entries of a cache are in its layers."""
     backend = backend_of(settings.CACHES[alias])
     return backend is not None and issubclass(backend, LayeredCache)
 
 
 def entry_store_of(alias: str) -> EntryStore:
-    """Return the shelf of an alias; raise Unsearchable where there is none."""
+    """Return the entry store of an alias. Raises Unsearchable."""
     cache = caches[alias]
     if isinstance(cache, DatabaseCache):
         return TableEntryStore(cache)
@@ -112,7 +112,7 @@ class TableEntryStore:
     """The rows of a DatabaseCache."""
 
     def __init__(self, cache: DatabaseCache) -> None:
-        """Use the cache's own connection."""
+        """It uses the cache's own connection."""
         self.cache = cache
 
     def search(self, text: str, after: str) -> Listing:
@@ -127,7 +127,6 @@ class TableEntryStore:
         )
 
     def open(self, reference: str) -> Opened | None:
-        """Read one row."""
         number = number_of(reference)
         row = self.cache.read_stored_entry(number)
         if row is None:
@@ -144,7 +143,6 @@ class TableEntryStore:
 
 
 def listed_row(row: ListedRow) -> Listed:
-    """Return a row as it is listed."""
     return Listed(
         reference=str(row.id),
         name=bytes(row.key).partition(b"\0")[2].decode("utf-8", "backslashreplace"),
@@ -156,7 +154,7 @@ def listed_row(row: ListedRow) -> Listed:
 
 
 def kind_of(form: int) -> str:
-    """Return in words how a row's value is stored."""
+    """Return a description of the format of a row's value."""
     names = {
         Kind.INT: _("number"),
         Kind.DIGITS: _("number"),
@@ -171,16 +169,15 @@ def kind_of(form: int) -> str:
 
 
 class MemoryEntryStore:
-    """What this process has in memory; other processes have their own."""
+    """The entries in this process's memory; other processes have their own."""
 
     def __init__(self, layer: MemoryLayer) -> None:
-        """Look into the store itself."""
         self.records = layer.store.records
 
     def search(self, text: str, after: str) -> Listing:
-        """Sort the names, from where the last page ended."""
+        """Sort the names after the last one of the previous page."""
         secret = session_keys()
-        # The list first: other threads go on writing.
+        # Into a list first, because other threads continue to write.
         found_names = (name for name in list(self.records) if text in name and name > after)
         names = (name for name in found_names if not secret.search(name))
         found = heapq.nsmallest(PER_PAGE + 1, names)
@@ -188,7 +185,6 @@ class MemoryEntryStore:
         return Listing(entries, found[PER_PAGE - 1] if len(found) > PER_PAGE else "")
 
     def open(self, reference: str) -> Opened | None:
-        """Take one record."""
         record, listed = self.records.get(reference), self._listed(reference)
         if record is None or listed is None or (content := record.entry) is None:
             return None
@@ -213,15 +209,15 @@ class MemoryEntryStore:
 
 
 class RedisEntryStore:
-    """The keys of a Redis that are this cache's own."""
+    """The keys in a Redis that belong to this cache."""
 
     def __init__(self, access: RedisAccess) -> None:
-        """Use connections with time limits of their own."""
+        """It uses connections with time limits of its own."""
         self.access = access
         self.client = access.client()
 
     def search(self, text: str, after: str) -> Listing:
-        """Go through the keys of the server, for a moment; they come in no order."""
+        """Scan the server's keys for a short time; they have no order."""
         pattern = f"{escape_pattern(str(self.access.key('')))}*{escape_pattern(text)}*"
         cursor, keys, secret = number_of(after or "0"), [], session_keys()
         deadline = time.monotonic() + SCAN_SECONDS
@@ -238,7 +234,7 @@ class RedisEntryStore:
             key = bytes.fromhex(reference)
         except ValueError:
             raise NoSuchEntry from None
-        # Other keys of the server are not this cache's to show.
+        # Other keys of the server belong to others.
         if not key.startswith(str(self.access.key("")).encode()):
             raise NoSuchEntry
         if session_keys().search(name_of(key)):
@@ -261,12 +257,11 @@ class RedisEntryStore:
 
 
 def name_of(key: bytes) -> str:
-    """Return a key of a Redis as text."""
     return bytes(key).decode("utf-8", "backslashreplace")
 
 
 def number_of(text: str) -> int:
-    """Return the number of a row, or of a place in a search; raise NoSuchEntry for what is none."""
+    """Return the number in a reference. Raises NoSuchEntry."""
     try:
         number = int(text)
     except ValueError:

@@ -1,4 +1,7 @@
-"""The log as an operator reads it: what was invalidated, when, and by what."""
+"""The log for an operator: what was invalidated, when and by what.
+
+The admin's log screen shows it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from cachelayers.invalidation.triggers import guarded_tables
 from cachelayers.models import Invalidation
 
 ROWS_PER_PAGE = 50
-# By kind: what its tags begin with, and what it is called.
+# By kind: the prefix of its tags, and its name.
 KINDS = {
     "row": ("row:", gettext_lazy("single rows")),
     "table": ("table:", gettext_lazy("tables")),
@@ -34,7 +37,7 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Happening:
-    """One row of the log. ``model`` and ``key``: what it is about, where that can be told."""
+    """One row of the log. ``model`` and ``key``: what was invalidated, if known."""
 
     id: int
     database: str
@@ -48,21 +51,21 @@ class Happening:
 
 @dataclass(frozen=True)
 class Page:
-    """Rows from the newest on; ``before`` asks for the next ones, None: there are none."""
+    """Rows, the newest first; ``before`` gets the next page, None on the last."""
 
     rows: list[Happening]
     before: int | None
 
 
 def databases_with_log() -> list[str]:
-    """Return the aliases of DATABASES that have a log which is in use."""
+    """Return the aliases in DATABASES whose log is in use."""
     return list(dict.fromkeys([log_database(), *tracked_databases()]))
 
 
 def read_log(database: str, *, kind: str = "", text: str = "", before: int | None = None) -> Page:
     """Return a page of the log, the newest first."""
     rows = Invalidation.objects.using(database).order_by("-id")
-    for head in session_heads():  # who knows the key of a session is logged in with it
+    for head in session_heads():  # with the key of a session one is logged in
         rows = rows.exclude(tag__startswith=KINDS["key"][0], tag__contains=head)
     if kind:
         rows = rows.filter(tag__startswith=KINDS[kind][0])
@@ -80,10 +83,10 @@ def read_log(database: str, *, kind: str = "", text: str = "", before: int | Non
 
 
 class Reader:
-    """Explains the tags of one database's log."""
+    """Explains the tags in one database's log."""
 
     def __init__(self, database: str) -> None:
-        """Look once which tables log by themselves."""
+        """It finds out once which tables have triggers."""
         self.database = database
         self.guarded = guarded_tables(connections[database])
         self.models: dict[str, Model] = {
@@ -93,7 +96,6 @@ class Reader:
         }
 
     def explain(self, row: Invalidation) -> Happening:
-        """Return what a row says."""
         kind, _colon, rest = row.tag.partition(":")
         table, _colon, key = rest.partition(":") if kind == "row" else (rest, "", "")
         model = self.models.get(table) if kind in {"row", "rows", "table"} else None
@@ -109,7 +111,7 @@ class Reader:
         )
 
     def cause(self, kind: str, table: str) -> str:
-        """Return by what it was logged, as far as the log can tell."""
+        """Return what logged it, as far as the log shows."""
         if kind in {"row", "rows", "table"}:
             if table in self.guarded:
                 return _("a write to %s, by this site or another program") % table
@@ -120,7 +122,7 @@ class Reader:
 
 
 def describe(kind: str, rest: str, model: type[models.Model] | None, key: str) -> str:
-    """Return in words what a tag names."""
+    """Return a description of what a tag names."""
     name = str(model._meta.verbose_name) if model else rest.partition(":")[0]
     if kind == "row":
         return f"{name} {key}"
@@ -134,5 +136,5 @@ def describe(kind: str, rest: str, model: type[models.Model] | None, key: str) -
     if kind == "schema":
         return _("the schema")
     alias, _colon, cached = rest.partition(":")
-    # The key itself, which may be long, stands in the tag beside it.
+    # Without the key, which may be long; the tag beside it shows it.
     return (_("every key of %s") if cached == "*" else _("a key of %s")) % alias

@@ -1,4 +1,7 @@
-"""Invalidate and clear what an operator has chosen: what it will touch, then doing it."""
+"""Previews and executes what an operator has chosen to invalidate or clear.
+
+The admin's invalidate screen and the pages of tracked models use it.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ from cachelayers.clearing import (
     Clearing,
     ClearingError,
     UnknownName,
-    check_spelling,
-    check_spelling_of_fragment,
+    check_fragment_syntax,
+    check_tag_syntax,
     known_fragments,
-    known_words,
+    known_tags,
     model_named,
-    notes,
     plan_clear,
     plan_prefix,
     plan_unused,
+    warnings_for,
 )
 from cachelayers.conf import package_settings
 from cachelayers.fragments import tag_of_name
@@ -47,13 +50,13 @@ Model = type[models.Model]
 
 
 def labels_of_tracked() -> dict[str, Model]:
-    """Return the tracked models by label, in alphabetical order."""
+    """Return the tracked models by label, sorted."""
     found = {model._meta.label: model for model in tracked_models()}
     return dict(sorted(found.items()))
 
 
 def row_named(text: str) -> models.Model:
-    """Return the row that is written as ``shop.Product 42``."""
+    """Return the row for a text such as ``shop.Product 42``."""
     label, _, key = text.partition(" ")
     model = model_named(label)
     if not key.strip():
@@ -68,13 +71,13 @@ def row_named(text: str) -> models.Model:
     return row
 
 
-def checked_words(words: Iterable[str], *, unknown_too: bool) -> list[str]:
-    """Return words that can be; without ``unknown_too`` only those that something is known by."""
-    return _checked(words, known_words(), "tag", unknown_too=unknown_too)
+def checked_tags(tags: Iterable[str], *, unknown_too: bool) -> list[str]:
+    """Return the valid tags; without ``unknown_too``, unknown ones are an error."""
+    return _checked(tags, known_tags(), "tag", unknown_too=unknown_too)
 
 
 def checked_fragments(names: Iterable[str], *, unknown_too: bool) -> list[str]:
-    """Return the names of fragments, in the same way."""
+    """Return the valid names of fragments, in the same way."""
     return _checked(names, known_fragments(), "fragment", unknown_too=unknown_too)
 
 
@@ -82,25 +85,25 @@ def _checked(given: Iterable[str], known: set[str], kind: str, *, unknown_too: b
     names = list(dict.fromkeys(given))
     for name in names:
         if kind == "fragment":
-            check_spelling_of_fragment(name)
+            check_fragment_syntax(name)
         else:
-            check_spelling(name)
+            check_tag_syntax(name)
         if not unknown_too and name not in known:
             raise UnknownName(unknown_name(kind, name, sorted(known)))
     return names
 
 
-MOST_CHARACTERS = 300  # of an error
+MOST_CHARACTERS = 300  # of an error message
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is to be invalidated, checked already.
+    """What to invalidate, checked.
 
-    With a prefix or a time, only such entries are removed from the aliases.
+    With a prefix or a time, only such entries are cleared.
     """
 
-    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     fragments: tuple[str, ...] = ()
     models: tuple[Model, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -109,16 +112,16 @@ class Choice:
     unused_for: int | None = None  # seconds
 
     def targets(self) -> list[Target]:
-        """Return what invalidate() takes."""
+        """Return the arguments of invalidate()."""
         fragments = [tag_of_name(name) for name in self.fragments]
-        return [*self.words, *fragments, *self.models, *self.rows]
+        return [*self.tags, *fragments, *self.models, *self.rows]
 
     def clears(self) -> bool:
-        """Tell whether entries are removed, beside those that are made invalid."""
+        """Tell whether entries are removed, in addition to invalidations."""
         return bool(self.aliases or self.is_searched())
 
     def is_searched(self) -> bool:
-        """Return whether only some entries are removed from aliases."""
+        """Tell whether aliases are cleared in part."""
         return bool(self.prefix or self.unused_for)
 
     def describe(self) -> str:
@@ -126,8 +129,8 @@ class Choice:
         return ", ".join(f"{touched.kind} {touched.name}" for touched in self.named())
 
     def named(self) -> Iterator[Touched]:
-        """Yield each target with the kind of it and its name."""
-        yield from (Touched(_("tag"), word) for word in self.words)
+        """Yield each target with its kind and name."""
+        yield from (Touched(_("tag"), tag) for tag in self.tags)
         yield from (Touched(_("fragment"), name) for name in self.fragments)
         yield from (Touched(_("model"), model._meta.label) for model in self.models)
         yield from (Touched(_("row"), name_of_row(row)) for row in self.rows)
@@ -140,7 +143,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Touched:
-    """One target, and what becomes of which entries."""
+    """One target, and the effect on entries."""
 
     kind: str
     name: str
@@ -150,7 +153,7 @@ class Touched:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of it in one place: a log, a cache or a layer of one."""
+    """The result in one log, cache or layer."""
 
     place: str
     layer: str
@@ -160,22 +163,22 @@ class Done:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that came of it, and the rows of each database's log that were written."""
+    """All results, and the ids of the rows written to each database's log."""
 
     done: list[Done]
     rows: dict[str, list[int]]
 
 
-# What it will touch
+# Preview
 
 
 def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
-    """Say of each target what it will touch.
+    """Return for each target what it will affect.
 
-    ``may_view``: tells whether the reader may know what a row is called.
+    ``may_view`` tells whether the user may see a row's name.
     """
     return [
-        *(Touched(_("tag"), word, *of_word(word)) for word in choice.words),
+        *(Touched(_("tag"), tag, *preview_of_tag(tag)) for tag in choice.tags),
         *(
             Touched(_("fragment"), name, _("Every fragment of this name, whatever it was made of."))
             for name in choice.fragments
@@ -189,23 +192,23 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
     ]
 
 
-def of_word(word: str) -> tuple[str, list[str]]:
-    """Say what has a word."""
-    declaring = ", ".join(model._meta.label for model in models_declaring(user_tag(word)))
+def preview_of_tag(tag: str) -> tuple[str, list[str]]:
+    """Return which entries have a tag."""
+    declaring = ", ".join(model._meta.label for model in models_declaring(user_tag(tag)))
     if declaring:
         return _("Every entry with this tag, as each write to %s does.") % declaring, []
     return _("Every entry with this tag."), []
 
 
 def of_model(model: Model) -> str:
-    """Say what is made of a model."""
+    """Return which entries depend on a model."""
     return _("Every entry that was made from %s: from queries and from single rows.") % (
         model._meta.verbose_name_plural
     )
 
 
 def of_row(row: Row, *, is_named: bool) -> str:
-    """Say what is made of a row, and of queries that may have found it."""
+    """Return which entries depend on a row, or on queries that may have found it."""
     text = _(
         "Every entry that was made from this row, and those made from queries on %(models)s,"
         " which may have found it."
@@ -219,27 +222,27 @@ def of_row(row: Row, *, is_named: bool) -> str:
 
 
 def preview_of_alias(choice: Choice, alias: str) -> Touched:
-    """Say what clearing an alias reaches; a backend that fails or cannot says so here."""
+    """Return what clearing an alias removes, or the error of its backend."""
     try:
         clearing = plan(choice, alias)
-        told_too = [] if choice.is_searched() else list(notes(alias))
+        warnings = [] if choice.is_searched() else list(warnings_for(alias))
     except ClearingError as reason:
         return Touched(_("alias"), alias, "", [_("Left alone: %s.") % reason])
-    # Backends raise errors of their libraries, which have no common base.
+    # Backends raise errors of their libraries, which have no common base class.
     except Exception as error:  # noqa: BLE001
-        return Touched(_("alias"), alias, "", [told(error)])
-    told_too += [clearing.warning.rstrip(".")] if clearing.warning else []
-    warnings = [f"{note[0].upper()}{note[1:]}." for note in told_too]
+        return Touched(_("alias"), alias, "", [error_text(error)])
+    warnings += [clearing.warning.rstrip(".")] if clearing.warning else []
+    warnings = [f"{one[0].upper()}{one[1:]}." for one in warnings]
     return Touched(_("alias"), alias, f"{clearing.backend}: {clearing.what}", warnings)
 
 
 def aliases_of(choice: Choice) -> list[str]:
-    """Return the aliases chosen; with only a prefix or a time, all."""
+    """Return the chosen aliases; all of them if only a prefix or a time is given."""
     return list(choice.aliases or (settings.CACHES if choice.is_searched() else ()))
 
 
 def plan(choice: Choice, alias: str) -> Clearing:
-    """Return what is to be done to an alias."""
+    """Return the plan for an alias."""
     make: Callable[[str], Clearing] = plan_clear
     if choice.prefix:
         make = partial(plan_prefix, prefix=choice.prefix)
@@ -248,18 +251,18 @@ def plan(choice: Choice, alias: str) -> Clearing:
     return make(alias)
 
 
-# Doing it
+# Execution
 
 
 def carry_out(choice: Choice) -> Outcome:
-    """Invalidate, then clear. What fails is told; the rest is done."""
+    """Invalidate, then clear. Failures are reported, and the rest is done."""
     done: list[Done] = []
     rows: dict[str, list[int]] = {}
     if targets := choice.targets():
         try:
             rows = invalidate_and_find(targets)
         except django.db.Error as error:
-            done.append(Done(_("the log"), "", told(error), False))
+            done.append(Done(_("the log"), "", error_text(error), False))
         else:
             done += [in_log(database, found) for database, found in rows.items()]
             done += untouched_layers()
@@ -271,13 +274,13 @@ def carry_out(choice: Choice) -> Outcome:
 
 
 def newest_row() -> int:
-    """Return the id of the newest row of the log that holds words and keys."""
+    """Return the newest id in the log that holds tags and keys."""
     log = Invalidation.objects.using(log_database())
     return log.order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def invalidate_and_find(targets: list[Target]) -> dict[str, list[int]]:
-    """Invalidate, all or nothing in each database; return the rows of the logs."""
+    """Invalidate, atomically in each database; return the ids of the log's rows."""
     tags: dict[str, list[str]] = {}
     for target in targets:
         for database, tag in tags_of(target, None):
@@ -290,7 +293,7 @@ def invalidate_and_find(targets: list[Target]) -> dict[str, list[int]]:
 
 
 def rows_of(database: str, tags: list[str]) -> list[int]:
-    """Return the ids of the newest row of each tag: within the transaction, those just written."""
+    """Return the id of each tag's newest row; in the transaction, these were just written."""
     found: list[int] = []
     for start in range(0, len(tags), TAGS_PER_STATEMENT):
         part = tags[start : start + TAGS_PER_STATEMENT]
@@ -300,20 +303,20 @@ def rows_of(database: str, tags: list[str]) -> list[int]:
 
 
 def rows_of_bus(alias: str, newest: int) -> list[int]:
-    """Return the rows by which clearing an alias was told to others, where the log is its bus."""
+    """Return the rows that published the clearing of an alias, if the log is its bus."""
     log = Invalidation.objects.using(log_database())
     told_all = log.filter(id__gt=newest, tag=key_tag(alias, EVERYTHING))
     return list(told_all.values_list("id", flat=True))
 
 
 def in_log(database: str, rows: list[int]) -> Done:
-    """Say what was logged."""
+    """Return the result for the log."""
     what = ngettext("%d row was logged.", "%d rows were logged.", len(rows)) % len(rows)
     return Done(_("the log in %s") % database, "", what, True)
 
 
 def untouched_layers() -> list[Done]:
-    """Say of the layers that recall uses that nothing has to be removed from them."""
+    """Return the layers used by recall(), whose entries need not be removed."""
     alias = package_settings().ALIAS
     what = _("Nothing removed: what was made of it is not served any more, and replaced when asked")
     return [
@@ -323,27 +326,27 @@ def untouched_layers() -> list[Done]:
 
 
 def clear_alias(choice: Choice, alias: str) -> list[Done]:
-    """Clear one alias, and say what came of it in each layer."""
+    """Clear one alias, and return the result for each layer."""
     try:
         cleared = plan(choice, alias).run()
     except ClearingError as reason:
         return [Done(alias, "", _("Left alone: %s.") % reason, not choice.aliases)]
-    # Backends raise errors of their libraries, which have no common base.
+    # Backends raise errors of their libraries, which have no common base class.
     except Exception as error:  # noqa: BLE001
-        return [Done(alias, "", told(error), False)]
+        return [Done(alias, "", error_text(error), False)]
     if not cleared.layers:
         return [Done(alias, "", str(cleared), True)]
     return [Done(alias, layer, what, layer not in cleared.left) for layer, what in cleared.layers]
 
 
 def layers_of(alias: str) -> list[dict[str, Any]]:
-    """Return how the layers of a layered cache are; of any other cache nothing."""
+    """Return the state of each layer; empty for other caches."""
     cache = caches[alias]
     return cache.describe_layers() if isinstance(cache, LayeredCache) else []
 
 
 def state_of(layer: dict[str, Any]) -> str:
-    """Say that a layer is skipped, or nothing where it works."""
+    """Return that a layer is skipped, or ""."""
     if not layer["error"]:
         return ""
     return _("Skipped, it fails: %s. It begins anew when it is back.") % without_secrets(
@@ -351,12 +354,12 @@ def state_of(layer: dict[str, Any]) -> str:
     )
 
 
-def told(error: Exception) -> str:
-    """Return what an operator is told of an error."""
+def error_text(error: Exception) -> str:
+    """Return the text of an error for an operator."""
     text = without_secrets(f"{type(error).__name__}: {error}")
     return _("Failed: %s") % text[:MOST_CHARACTERS]
 
 
 def name_of_row(row: Row) -> str:
-    """Write a row as ``row_named`` reads it."""
+    """Return a row's text in the format of ``row_named``."""
     return f"{row._meta.label} {row.pk}"

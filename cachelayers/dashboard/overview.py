@@ -1,4 +1,7 @@
-"""How each cache and each of its layers is, and what they have answered within some time."""
+"""The state of each cache and layer, and its hits and misses over time.
+
+The admin's overview screen shows it, with plots.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ from cachelayers.statistics import (
 )
 from cachelayers.utils.text import shown_location, without_secrets
 
-WIDTH = 1000  # of the plot in its own units; the page stretches it
+WIDTH = 1000  # of the plot in its own units; the page scales it
 HEIGHT = 100
-GAP_SHARE = 0.15  # of a step, between two bars
-LOWEST = 1.0  # of a bar that is not nothing
+GAP_SHARE = 0.15  # the gap between two bars, as a share of a step
+LOWEST = 1.0  # height of the lowest bar
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One rectangle. Texts, because a page would write numbers as its language does."""
+    """One rectangle. The numbers are texts, because a page would localize numbers."""
 
     x: str
     y: str
@@ -42,7 +45,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Step:
-    """What a table says of one bar."""
+    """The table row of one bar."""
 
     at: datetime
     figures: Figures
@@ -50,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plot:
-    """One cache or layer over time. ``most``: look-ups in the busiest step."""
+    """The plot of one cache or layer. ``most``: lookups in the busiest step."""
 
     cache: str
     layer: str
@@ -60,12 +63,12 @@ class Plot:
     total: Figures
     begins: datetime
     ends: datetime
-    steps: list[Step]  # those in which anything was looked up
+    steps: list[Step]  # those with any lookup
     step_minutes: int
 
 
 def plot(series: Series, step_seconds: int) -> Plot:
-    """Return the plot of a series, which has one point at least."""
+    """Return the plot of a series, which has at least one point."""
     points = series.points
     most = max(looked_up(point) for point in points)
     total = Figures()
@@ -86,28 +89,28 @@ def plot(series: Series, step_seconds: int) -> Plot:
 
 
 def looked_up(point: Point) -> int:
-    """Return how often something was looked up within a step."""
+    """Return the number of lookups in a step."""
     return point.figures.hits + point.figures.misses
 
 
 def hits_bar(at: int, point: Point, points: list[Point], most: int) -> list[Bar]:
-    """Return the bar of a step's hits, from the ground up; none where there were none."""
-    return stand(at, len(points), 0.0, height_of(point.figures.hits, most))
+    """Return the bar of a step's hits, from zero; none without hits."""
+    return bar_on(at, len(points), 0.0, height_of(point.figures.hits, most))
 
 
 def misses_bar(at: int, point: Point, points: list[Point], most: int) -> list[Bar]:
     """Return the bar of a step's misses, on top of its hits."""
     below = height_of(point.figures.hits, most)
-    return stand(at, len(points), below, height_of(point.figures.misses, most))
+    return bar_on(at, len(points), below, height_of(point.figures.misses, most))
 
 
 def height_of(count: int, most: int) -> float:
-    """Return how high a bar is; one that is not nothing can be seen."""
+    """Return the height of a bar, which is visible even for one lookup."""
     return max(count / most * (HEIGHT - LOWEST), LOWEST) if count else 0.0
 
 
-def stand(at: int, steps: int, below: float, height: float) -> list[Bar]:
-    """Put a bar on what is below it."""
+def bar_on(at: int, steps: int, below: float, height: float) -> list[Bar]:
+    """Return a bar that begins at ``below``."""
     if not height:
         return []
     step = WIDTH / steps
@@ -117,7 +120,7 @@ def stand(at: int, steps: int, below: float, height: float) -> list[Bar]:
 
 
 class Span(NamedTuple):
-    """How far back to look, in which steps."""
+    """The time to look back, and the steps."""
 
     name: str | Promise
     seconds: int
@@ -133,46 +136,46 @@ SPANS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One cache as a whole (``layer`` is empty) or one of its layers."""
+    """One cache as a whole (``layer`` is empty), or one of its layers."""
 
     cache: str
     layer: str
     figures: Figures
-    state: LayerState | None  # None: it is asked by its layers
+    state: LayerState | None  # None: its layers have states
     error: str
     location: str
 
     @property
     def percent(self) -> int | None:
-        """Return which part of the look-ups found something; None: there were none."""
+        """Return the hit ratio in percent; None without lookups."""
         ratio = self.figures.hit_ratio
         return None if ratio is None else round(100 * ratio)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """All that the overview shows."""
+class Overview:
+    """The data of the overview."""
 
     lines: list[Line]
     plots: list[Plot]
     logs: list[LogState]
 
 
-def look(span: Span) -> Seen:
-    """Ask every layer how it is, and read what all processes have counted."""
+def read_overview(span: Span) -> Overview:
+    """Get the state of every layer, and read the figures of all processes."""
     figures = {(total.cache, total.layer): total.figures for total in totals(span.seconds)}
     states = {(state.cache, state.layer): state for state in layer_states()}
     layered = {cache for cache, layer in states if layer}
     names = sorted(
         {*states, *((cache, "") for cache in layered), *(name for name in figures)},
-        key=lambda name: order_of(*name),
+        key=lambda name: sort_key(*name),
     )
     found = series(span.seconds, span.step_seconds)
-    return Seen(
+    return Overview(
         [line(*name, figures.get(name, Figures()), states.get(name)) for name in names],
         [
             plot(one, span.step_seconds)
-            for one in sorted(found, key=lambda one: order_of(one.cache, one.layer))
+            for one in sorted(found, key=lambda one: sort_key(one.cache, one.layer))
             if one.points
             and any(point.figures.hits or point.figures.misses for point in one.points)
         ],
@@ -181,7 +184,6 @@ def look(span: Span) -> Seen:
 
 
 def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> Line:
-    """Return what is said of a cache or a layer."""
     alias = layer or cache
     return Line(
         cache,
@@ -193,8 +195,8 @@ def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> 
     )
 
 
-def order_of(cache: str, layer: str) -> tuple[int, str, int, str]:
-    """Return where a cache or layer is listed: as in CACHES, layers from the fastest on."""
+def sort_key(cache: str, layer: str) -> tuple[int, str, int, str]:
+    """Return the sort key of a cache or layer: in the order of CACHES, the fastest layer first."""
     aliases = list(settings.CACHES)
     options = settings.CACHES.get(cache, {}).get("OPTIONS") or {}
     layers = ["", *options.get("LAYERS", ())]

@@ -1,4 +1,7 @@
-"""What is stored in an entry, as text: its envelope and its value. Nothing is unpickled."""
+"""The envelope and the value of an entry as text, without unpickling.
+
+The admin's entries screen shows it. Unpickling would run code that is in the value.
+"""
 
 from __future__ import annotations
 
@@ -17,32 +20,32 @@ from cachelayers.entries import Kind, unpack_envelope
 from cachelayers.invalidation.log import log_of
 from cachelayers.invalidation.transactions import transaction_of
 
-MOST_OPERATIONS = 300_000  # a second or so
+MOST_OPERATIONS = 300_000  # about a second
 MARK: Final = object()
 
 
 class Unreadable(Exception):
-    """No pickle, a broken one, or one that is too long; the text says which."""
+    """Not a pickle, a broken one, or a too long one; the message says which."""
 
 
 @dataclass(eq=False)
 class Pairs:
-    """A dictionary, whose keys may be anything."""
+    """A dictionary; its keys may be unhashable."""
 
     items: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class Several:
-    """A set; ``name`` is that of its kind."""
+    """A set; ``name`` is its type."""
 
     name: str
     items: list[Any] = field(default_factory=list)
 
 
 @dataclass(eq=False)
-class Noted:
-    """What would be made by a class or function, and of what."""
+class Construction:
+    """A class or function that the pickle would call, and the arguments."""
 
     name: str
     arguments: Any = ()
@@ -50,7 +53,7 @@ class Noted:
 
 
 def read_pickle(data: bytes) -> Any:
-    """Return what a pickle is made of; raise Unreadable where that cannot be told."""
+    """Return the contents of a pickle. Raises Unreadable."""
     machine = Machine()
     try:
         for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
@@ -58,21 +61,20 @@ def read_pickle(data: bytes) -> Any:
                 raise Unreadable(f"it has more than {MOST_OPERATIONS:,} parts")
             machine.perform(operation.name, argument)
         return machine.stack[-1]
-    # What is broken fails in many ways: no such operation, an empty stack, a number for a list.
+    # A broken pickle fails in many ways: unknown operation, empty stack, wrong type.
     except (ValueError, IndexError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise Unreadable(f"it is no whole pickle: {type(error).__name__}: {error}") from error
 
 
 class Machine:
-    """The stack and the memory of one pickle."""
+    """The stack and the memo of one pickle."""
 
     def __init__(self) -> None:
-        """Begin empty."""
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
     def perform(self, name: str, argument: Any) -> None:
-        """Note one operation."""
+        """Execute one operation."""
         if name in VALUES:
             self.stack.append(argument)
         elif name in CONSTANTS:
@@ -80,12 +82,12 @@ class Machine:
         elif name in OPERATIONS:
             OPERATIONS[name](self, argument)
         elif name in {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER"}:
-            self.stack.append(Noted(name.lower(), argument))
+            self.stack.append(Construction(name.lower(), argument))
         elif name not in WITHOUT_EFFECT:
             raise ValueError(f"{name} is not known")
 
     def pop(self, count: int) -> list[Any]:
-        """Take the last ones off the stack."""
+        """Remove the last ones from the stack."""
         if len(self.stack) < count:
             raise IndexError("the stack is empty")
         taken = self.stack[len(self.stack) - count :]
@@ -93,11 +95,11 @@ class Machine:
         return taken
 
     def pop_to_mark(self) -> list[Any]:
-        """Take everything off the stack down to the last mark, and that too."""
-        for place in range(len(self.stack) - 1, -1, -1):
-            if self.stack[place] is MARK:
-                taken = self.stack[place + 1 :]
-                del self.stack[place:]
+        """Remove everything from the stack down to the last mark, with the mark."""
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is MARK:
+                taken = self.stack[index + 1 :]
+                del self.stack[index:]
                 return taken
         raise IndexError("there is no mark")
 
@@ -138,32 +140,32 @@ def _extend(target: Any, items: list[Any]) -> None:
 
 def _set_items(target: Any, items: list[Any]) -> None:
     pairs = paired(items)
-    if isinstance(target, Noted):  # an OrderedDict and its like are made first and filled then
+    if isinstance(target, Construction):  # such as an OrderedDict, created empty and then filled
         target.state = target.state or Pairs()
         target = target.state
     target.items.extend(pairs)
 
 
 def _append(target: Any, items: list[Any]) -> None:
-    if isinstance(target, Noted):
+    if isinstance(target, Construction):
         target.state = target.state or []
         target = target.state
     target.extend(items)  # in place: copies would take minutes for many small steps
 
 
 def _set_state(target: Any, items: list[Any]) -> None:
-    if isinstance(target, Noted):
+    if isinstance(target, Construction):
         target.state = items[0]
 
 
 def paired(items: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Return keys and values, which follow each other, as pairs."""
+    """Return alternating keys and values as pairs."""
     return list(zip(items[::2], items[1::2], strict=True))
 
 
 def name_of(made: Any) -> str:
-    """Return the name of a class or function that was noted."""
-    return made.name if isinstance(made, Noted) else "?"
+    """Return the name of a class or function."""
+    return made.name if isinstance(made, Construction) else "?"
 
 
 INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
@@ -196,18 +198,22 @@ OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
     "DICT": _make_marked(lambda items: Pairs(paired(items))),
     "FROZENSET": _make_marked(lambda items: Several("frozenset", items)),
     "INST": lambda machine, argument: machine.stack.append(
-        Noted(argument.replace(" ", "."), tuple(machine.pop_to_mark()))
+        Construction(argument.replace(" ", "."), tuple(machine.pop_to_mark()))
     ),
-    "OBJ": _make_marked(lambda items: Noted(name_of(items[0]), tuple(items[1:]))),
+    "OBJ": _make_marked(lambda items: Construction(name_of(items[0]), tuple(items[1:]))),
     "TUPLE1": _make(1, lambda *items: items),
     "TUPLE2": _make(2, lambda *items: items),
     "TUPLE3": _make(3, lambda *items: items),
-    "REDUCE": _make(2, lambda made, arguments: Noted(name_of(made), arguments)),
-    "NEWOBJ": _make(2, lambda made, arguments: Noted(name_of(made), arguments)),
-    "NEWOBJ_EX": _make(3, lambda made, arguments, _keywords: Noted(name_of(made), arguments)),
-    "STACK_GLOBAL": _make(2, lambda module, name: Noted(f"{module}.{name}")),
-    "GLOBAL": lambda machine, argument: machine.stack.append(Noted(argument.replace(" ", "."))),
-    "BINPERSID": _make(1, lambda key: Noted("persid", (key,))),
+    "REDUCE": _make(2, lambda made, arguments: Construction(name_of(made), arguments)),
+    "NEWOBJ": _make(2, lambda made, arguments: Construction(name_of(made), arguments)),
+    "NEWOBJ_EX": _make(
+        3, lambda made, arguments, _keywords: Construction(name_of(made), arguments)
+    ),
+    "STACK_GLOBAL": _make(2, lambda module, name: Construction(f"{module}.{name}")),
+    "GLOBAL": lambda machine, argument: machine.stack.append(
+        Construction(argument.replace(" ", "."))
+    ),
+    "BINPERSID": _make(1, lambda key: Construction("persid", (key,))),
     "APPEND": _add(1, _append),
     "APPENDS": _add_marked(_append),
     "ADDITEMS": _add_marked(_extend),
@@ -228,43 +234,41 @@ OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
 
 
 MOST_CHARACTERS = 20_000
-SAFE_STRING = "django.utils.safestring.SafeString"  # text, as fragments are
+SAFE_STRING = "django.utils.safestring.SafeString"  # text, such as that of fragments
 MOST_LEVELS = 30
 MOST_BITS = 10_000
-MOST_PARTS = 20_000  # a pickle may name one part a thousand times, and that one another
+MOST_PARTS = 20_000  # a pickle may refer to one part many times, at several levels
 
 
 class Writer:
-    """Gathers text until there is enough of it."""
+    """Collects text up to a limit."""
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
-        """Begin empty."""
         self._parts: list[str] = []
         self._left = most
         self._parts_left = MOST_PARTS
 
     @property
     def is_full(self) -> bool:
-        """Tell whether no more is taken."""
         return self._left <= 0 or self._parts_left <= 0
 
     def add(self, text: str) -> None:
-        """Take as much as fits."""
+        """Add as much as fits."""
         self._parts.append(text[: max(0, self._left)])
         self._left -= len(text)
         self._parts_left -= 1
 
     def text(self) -> str:
-        """Return what was taken, and whether it was all."""
+        """Return the text, with an ellipsis if it was cut."""
         return "".join(self._parts) + (" ..." if self.is_full else "")
 
 
 def written(value: Any, most: int = MOST_CHARACTERS) -> str:
     """Return a value as text."""
-    if isinstance(value, Noted) and value.name == SAFE_STRING and len(value.arguments) == 1:
+    if isinstance(value, Construction) and value.name == SAFE_STRING and len(value.arguments) == 1:
         value = value.arguments[0]
     if isinstance(value, str):
-        # A piece of a text is never a SafeString, which a page would take for its own HTML.
+        # A slice of a text is never a SafeString, which a page would not escape.
         return value[:most] + (" ..." if len(value) > most else "")
     writer = Writer(most)
     write(value, writer, 0)
@@ -272,7 +276,7 @@ def written(value: Any, most: int = MOST_CHARACTERS) -> str:
 
 
 def write(value: Any, writer: Writer, level: int) -> None:
-    """Write one part, and what is in it."""
+    """Write a value with its contents."""
     if writer.is_full:
         return
     if level > MOST_LEVELS:
@@ -285,16 +289,15 @@ def write(value: Any, writer: Writer, level: int) -> None:
         write_all(f"{value.name}(", value.items, ")", writer, level)
     elif isinstance(value, Pairs | dict):
         write_pairs(value.items() if isinstance(value, dict) else value.items, writer, level)
-    elif isinstance(value, Noted):
-        write_noted(value, writer, level)
+    elif isinstance(value, Construction):
+        write_construction(value, writer, level)
     elif isinstance(value, int) and value.bit_length() > MOST_BITS:
-        writer.add(f"<a number of {value.bit_length():,} bits>")  # Python refuses to write it
+        writer.add(f"<a number of {value.bit_length():,} bits>")  # Python refuses to convert it
     else:
         writer.add(repr(value[:MOST_CHARACTERS] if isinstance(value, str | bytes) else value))
 
 
 def write_all(begin: str, items: Iterable[Any], end: str, writer: Writer, level: int) -> None:
-    """Write the parts of a list or its like."""
     writer.add(begin)
     for number, item in enumerate(items):
         if writer.is_full:
@@ -305,7 +308,6 @@ def write_all(begin: str, items: Iterable[Any], end: str, writer: Writer, level:
 
 
 def write_pairs(pairs: Iterable[tuple[Any, Any]], writer: Writer, level: int) -> None:
-    """Write a dictionary."""
     writer.add("{")
     for number, (key, value) in enumerate(pairs):
         if writer.is_full:
@@ -317,26 +319,26 @@ def write_pairs(pairs: Iterable[tuple[Any, Any]], writer: Writer, level: int) ->
     writer.add("}")
 
 
-def write_noted(noted: Noted, writer: Writer, level: int) -> None:
-    """Write what would be made by a class."""
-    writer.add(f"<{noted.name}")
-    if noted.arguments:
+def write_construction(construction: Construction, writer: Writer, level: int) -> None:
+    """Write a class or function with its arguments."""
+    writer.add(f"<{construction.name}")
+    if construction.arguments:
         writer.add(" ")
-        write(noted.arguments, writer, level + 1)
-    if noted.state is not None:
+        write(construction.arguments, writer, level + 1)
+    if construction.state is not None:
         writer.add(" ")
-        write(noted.state, writer, level + 1)
+        write(construction.state, writer, level + 1)
     writer.add(">")
 
 
 PICKLE_HEAD = b"\x80"
 MOST_TAGS_ASKED = 50
-MOST_BYTES_READ = 2**20  # objects of so many bytes may take a hundred times as much memory
+MOST_BYTES_READ = 2**20  # objects from so many bytes may need a hundred times the memory
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a value was made of in one database, and what of that has changed since."""
+    """The dependencies of a value in one database, and which of them have changed."""
 
     database: str
     position: int
@@ -347,25 +349,25 @@ class Judged:
 
 @dataclass(frozen=True)
 class Stored:
-    """What an entry holds. ``problem``: why nothing more can be said."""
+    """The contents of an entry. ``problem``: why they are not shown."""
 
     value: str = ""
     is_envelope: bool = False
     fresh_until: datetime | None = None
     dead_until: datetime | None = None
     created: datetime | None = None
-    seconds: float | None = None  # what it took to compute it
+    seconds: float | None = None  # time to compute the value
     dependencies: list[Judged] = field(default_factory=list)
     problem: str = ""
 
     @property
     def is_valid(self) -> bool:
-        """Tell whether nothing that it was made of has changed."""
+        """Tell whether no dependency has changed."""
         return all(judged.is_valid for judged in self.dependencies)
 
 
 def read_row(kind: int, number: int | None, data: bytes) -> Stored:
-    """Return what a row of the table holds; ``data`` without signature and compression."""
+    """Return the contents of a table row; ``data`` without signature and compression."""
     if kind == Kind.INT:
         return Stored(str(number))
     if kind == Kind.BYTES and data == TOMBSTONE_VALUE:
@@ -380,7 +382,7 @@ def read_row(kind: int, number: int | None, data: bytes) -> Stored:
 
 
 def read_bytes(data: bytes) -> Stored:
-    """Return what bytes are that may be a pickle, JSON or neither; very many, as they are."""
+    """Return the contents of bytes: a pickle, JSON or neither. Very long ones are not parsed."""
     if len(data) > MOST_BYTES_READ:
         return Stored(written(data))
     if data.startswith(PICKLE_HEAD):
@@ -392,7 +394,7 @@ def read_bytes(data: bytes) -> Stored:
 
 
 def read_json(data: bytes) -> Stored:
-    """Return what JSON says; what is none is bytes."""
+    """Return the contents of JSON, or the bytes if it is none."""
     try:
         return read_live(json.loads(data))
     except (ValueError, RecursionError):
@@ -400,13 +402,13 @@ def read_json(data: bytes) -> Stored:
 
 
 def read_live(found: Any) -> Stored:
-    """Return what is stored, with the envelope taken off where there is one."""
+    """Return the contents, with the envelope separated if there is one."""
     if (
         isinstance(found, list | tuple)
         and len(found) == 2
         and unpack_envelope(found[0]) is not None
     ):
-        found = found[0]  # as a layer keeps it that does not tell how long an entry lives
+        found = found[0]  # the format of a layer that cannot return the remaining lifetime
     envelope = unpack_envelope(found)
     if envelope is None:
         return Stored(written(found))
@@ -422,7 +424,7 @@ def read_live(found: Any) -> Stored:
 
 
 def well_formed(dependencies: Any) -> list[tuple[str, str, int, list[str]]]:
-    """Return those dependencies that are what they should be: anybody may have written them."""
+    """Return the dependencies that have the right format: others may have written the entry."""
     found = []
     for one in dependencies if isinstance(dependencies, list | tuple) else ():
         if isinstance(one, Pairs) or not isinstance(one, list | tuple) or len(one) != 4:
@@ -435,7 +437,7 @@ def well_formed(dependencies: Any) -> list[tuple[str, str, int, list[str]]]:
 
 
 def judge(database: str, incarnation: str, position: int, tags: list[str]) -> Judged:
-    """Tell which tags have changed since a position."""
+    """Return which tags have changed since a position."""
     if database not in connections.settings:
         return Judged(database, position, tags, [], is_valid=False)
     log = log_of(database)
@@ -449,7 +451,7 @@ def judge(database: str, incarnation: str, position: int, tags: list[str]) -> Ju
 
 
 def at(seconds: float) -> datetime | None:
-    """Return a time in seconds since 1970; None for one that no calendar has."""
+    """Return a time from seconds since 1970; None outside of the calendar."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
@@ -457,5 +459,5 @@ def at(seconds: float) -> datetime | None:
 
 
 def time_of(seconds: Any) -> datetime | None:
-    """Return a time of an envelope; None: no end."""
+    """Return a time of an envelope; None for no end."""
     return at(seconds) if isinstance(seconds, int | float) else None

@@ -299,7 +299,7 @@ def check_function(function: Any, *, has_key: bool) -> str:
         raise TypeError(f"@cached stands twice above {function!r}. Take one away.")
     if not callable(function):
         raise TypeError(
-            f"@cached decorates {function!r}, which is no function. Its options have names:"
+            f"@cached decorates {function!r}, which is not a function. Its options have names:"
             " @cached(timeout=300). It stands below @property."
         )
     if isinstance(function, type):

@@ -36,7 +36,7 @@ from cachelayers.invalidation.dependencies import (
     add_all_dependencies,
     current_capture,
     listening_captures,
-    mistrust_draft,
+    refuse_draft,
 )
 from cachelayers.invalidation.tags import remember_tags_of_function
 from cachelayers.lookup import (
@@ -54,14 +54,14 @@ from cachelayers.lookup import (
 
 INNER = ("__wrapped__", "__func__", "fget", "func")  # where decorators keep the wrapped function
 NO_VALUES = {*WRAPPER_ASSIGNMENTS, "__wrapped__"}
-MOST_LAYERS = 100
+MOST_WRAPPERS = 100
 
 
-def stands_under_its_name(storage: Any, path: str) -> bool:
+def is_found_by_name(storage: Any, path: str) -> bool:
     """Return whether the function's name leads to it, directly or through decorators."""
     module, _, qualname = path.partition(":")
     found = find_by_name(module, qualname)
-    for _ in range(MOST_LAYERS):
+    for _ in range(MOST_WRAPPERS):
         if found is None or getattr(found, "_storage", None) is storage:
             break
         found = next((one for one in (getattr(found, name, None) for name in INNER) if one), None)
@@ -73,7 +73,7 @@ def canonical_closures(where: str, function: Any) -> str:
 
     Raises TypeError if a value has none.
     """
-    layers = list(layers_of(function))
+    layers = list(wrapped_functions(function))
     known = {id(layer) for layer in layers}
     spelled = []
     for layer in layers:
@@ -91,9 +91,9 @@ def canonical_closures(where: str, function: Any) -> str:
     return "".join(spelled)
 
 
-def layers_of(function: Any) -> Iterator[Any]:
+def wrapped_functions(function: Any) -> Iterator[Any]:
     """Yield a function, the function that it wraps, and so on."""
-    for _ in range(MOST_LAYERS):
+    for _ in range(MOST_WRAPPERS):
         yield function
         function = getattr(function, "__wrapped__", None)
         if function is None:
@@ -112,7 +112,7 @@ def position_among_namesakes(function: Any) -> str:
 
 def code_of(function: Any) -> Any:
     """Return the code of the innermost function, if it has some."""
-    *_, innermost = layers_of(function)
+    *_, innermost = wrapped_functions(function)
     return getattr(innermost, "__code__", None)
 
 
@@ -203,7 +203,7 @@ class Storage:
         This is done at the first call: before, the module may not contain the function yet.
         """
         path = path_of(self.function)
-        if not stands_under_its_name(self, path):
+        if not is_found_by_name(self, path):
             position = position_among_namesakes(self.function)
             closures = "" if self._make_text else canonical_closures(self.keys.where, self.function)
             if closures or position:
@@ -216,7 +216,7 @@ class Storage:
         try:
             key = self.key(arguments, keywords)
         except DraftArgument:
-            mistrust_draft(listening_captures())
+            refuse_draft(listening_captures())
             return self._call(arguments, keywords)
         return self._call_with_key(arecall if self.is_async else recall, key, arguments, keywords)
 
@@ -318,7 +318,7 @@ def depend_on_arguments(arguments_with_rows: Sequence[object]) -> None:
         return
     if not capture.collects:
         if any(map(holds_draft, arguments_with_rows)):
-            mistrust_draft([capture])
+            refuse_draft([capture])
         return
     are_clear = [add_rows_of_argument(capture, one) for one in arguments_with_rows]
     if not all(are_clear):

@@ -610,6 +610,38 @@ def canonicalizer_of_rows(model: type[Model]) -> Callable[[Model], str]:
     return canonical_row
 
 
+@lru_cache(maxsize=1024)
+def encoder_of_plain_rows(model: type[Model]) -> Callable[[Model], str | None]:
+    """Return a function that does the same as ``Canonicalizer(is_named=True)``, but sooner.
+
+    It returns None for a row that holds more than plain values in its fields. Each hit of a
+    fragment that shows a row without an argument runs it.
+    """
+    own, key_name = attributes_of_row(model), model._meta.pk.attname
+    names, beginning_of_fields = fields_of(model)
+    beginnings: dict[str, str] = {}
+
+    def canonical_plain_row(row: Model) -> str | None:
+        values, state = row.__dict__, row._state
+        database = state.db
+        if state.adding or database is None or state.fields_cache or not own.issuperset(values):
+            return None
+        try:
+            fields = [SCALARS[type(value := values[name])](value) for name in names]
+            key = values[key_name]
+            if key is None:
+                return None
+            beginning = beginnings.get(database) or beginnings.setdefault(
+                database, canonical_row_prefix(model, database)
+            )
+            beginning += SCALARS[type(key)](key)
+        except KeyError:  # a deferred field, a file, a list
+            return None
+        return f"{beginning}{beginning_of_fields}{''.join(fields)}"
+
+    return canonical_plain_row
+
+
 def is_bare(instance: Any, depth: int) -> bool:
     """Tell whether nothing was added to an instance or to its related rows."""
     # the canonical form of a lazy object is that of its value

@@ -17,7 +17,7 @@ from django.utils.functional import LazyObject, Promise, empty
 
 from cachelayers.canonical import Unstable
 from cachelayers.compat import URLS
-from cachelayers.fragments.canonical import Canonicalizer
+from cachelayers.fragments.canonical import SCALARS, Canonicalizer, encoder_of_plain_rows
 from cachelayers.fragments.markup import (
     has_token,
     is_name_of_secret,
@@ -56,7 +56,7 @@ from cachelayers.request_access import (
 )
 from cachelayers.request_access import is_request as is_one_of_django
 
-CONSTANTS = frozenset({"True", "False", "None"})
+NAMES_KNOWN_OTHERWISE = frozenset({"True", "False", "None", "user"})
 LOOP = "forloop."
 ALL_NAMES = "*"  # stands for all names
 ABSENT: Final = object()  # the value of a missing name
@@ -96,6 +96,9 @@ class Names:
         """Make the canonical form of a name before the block can change its value."""
         if name not in self._canonical_names:
             value = self._find(name)
+            if name not in NAMES_KNOWN_OTHERWISE and (quick := canonical_plain(value)):
+                self._canonical_names[name] = quick
+                return
             self._canonical_names[name] = (
                 KNOWN_OTHERWISE if is_known_otherwise(name, value) else canonical_name(name, value)
             )
@@ -109,6 +112,16 @@ class Names:
         if isinstance(found, UnstableName):
             raise found
         return found
+
+
+def canonical_plain(value: Any) -> CanonicalName | None:
+    """Return what canonical_name() does, for a plain value or row; None for all others."""
+    cls = type(value)
+    if cls in SCALARS:
+        return CanonicalName(SCALARS[cls](value))
+    if issubclass(cls, Model) and (text := encoder_of_plain_rows(cls)(value)) is not None:
+        return CanonicalName(text, [value])
+    return None
 
 
 def canonical_name(name: str, value: Any) -> CanonicalName | UnstableName:
@@ -127,7 +140,7 @@ def canonical_name(name: str, value: Any) -> CanonicalName | UnstableName:
 
 def is_known_otherwise(name: str, value: Any) -> bool:
     """Tell whether a value is observed elsewhere: requests, users, secrets, constants."""
-    if name in CONSTANTS or name == "user":
+    if name in NAMES_KNOWN_OTHERWISE:
         return True
     if is_name_of_secret(name) and issubclass(type(value), (LazyObject, Promise)):
         return True  # its first use is recorded

@@ -40,7 +40,7 @@ from cachelayers.fragments.dependencies import (
 )
 from cachelayers.fragments.keys import digest_of
 from cachelayers.fragments.lists import Listing, serve_list
-from cachelayers.fragments.lookups import ABSENT, CanonicalName, Names, context_value
+from cachelayers.fragments.lookups import CanonicalName, Names, context_value
 from cachelayers.fragments.markup import (
     NAMELESS,
     Hole,
@@ -354,8 +354,11 @@ class DjangoBlock:
         # template.
         if name in self._item:
             return self._item[name]
-        found = context_value([untracked(names) for names in self._around], name)
-        return None if found is ABSENT else found
+        for around in reversed(self._around):
+            names = untracked(around)
+            if name in names:
+                return names[name]
+        return None
 
     def render(self) -> tuple[str, Mapping[str, Any]]:
         """Render the block. Its assignments are undone, as a hit does not make them either."""

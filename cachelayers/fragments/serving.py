@@ -239,7 +239,7 @@ class RenderedFragment:
         """Return the value to store, and move its dependencies into the current capture."""
         capture = current_capture()
         if capture is not None and self.capture is not None:
-            capture.take_over(self.capture)
+            capture.add_nested(self.capture)
         return pack(self.markup)
 
 

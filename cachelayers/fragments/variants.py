@@ -30,6 +30,7 @@ from cachelayers.fragments.canonical import (
     DEEPEST_RELATION,
     Canonicalizer,
     canonical_arguments,
+    encoder_of_plain_rows,
     is_bare,
 )
 from cachelayers.fragments.markup import NAME
@@ -136,6 +137,8 @@ def identity_of(user: Any) -> str:
     if user is None:
         return NOBODY
     if isinstance(user, Model):
+        if (text := encoder_of_plain_rows(type(user))(user)) is not None:
+            return text
         own = attributes_of_row(type(user))
         # With the fields: middleware may have changed one for this request, such as is_staff.
         beginning = canonical_instance(user) + Canonicalizer(is_named=True).canonical_fields(user)
@@ -271,6 +274,7 @@ def value_in(requests: Sequence[Any], read: Reader) -> str:
     return canonical_all("R", [read(one, canonical_value) for one in requests])
 
 
+@lru_cache(maxsize=4096)
 def needs_surroundings(dimensions: frozenset[str]) -> bool:
     """Tell whether a dimension needs more than the active values."""
     return not ACTIVE.keys() >= dimensions

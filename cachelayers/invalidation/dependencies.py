@@ -24,7 +24,7 @@ from cachelayers.invalidation.log import Dependency, Reading
 from cachelayers.invalidation.reports import warn_of_draft_once, warn_of_old_permissions_once
 from cachelayers.invalidation.tags import CLOCK, table_tag, without_many_rows
 from cachelayers.invalidation.tracked import tracked_tables
-from cachelayers.invalidation.units import Unit, living_unit
+from cachelayers.invalidation.units import Unit, active_unit
 from cachelayers.utils.captures import running_captures
 
 Location = tuple[int, int]  # of a thread, and of an asyncio task or 0
@@ -80,7 +80,7 @@ class Capture:
             known_tags[tag] = None
         self.asks_clock |= CLOCK in known_tags
 
-    def take_over(self, inner: Capture) -> None:
+    def add_nested(self, inner: Capture) -> None:
         """Add the dependencies of a nested recall."""
         self.is_unstorable |= inner.is_unstorable
         if self.collects:
@@ -127,7 +127,7 @@ def capturing(capture: Capture) -> Iterator[None]:
         del running_captures[id(capture)]
         _capture.reset(token)
         for taker in takers:
-            taker.take_over(capture)
+            taker.add_nested(capture)
         if outer is None:
             capture.unit.add_dependencies(
                 capture.dependencies(), is_shareable=not capture.is_unstorable
@@ -167,7 +167,7 @@ def listening_captures() -> list[Capture]:
         return []
     if (capture := capture_here()) is not None:
         return [capture]
-    unit = living_unit()
+    unit = active_unit()
     if _capture.get() is None and unit is not None and unit.is_independent:
         return []
     return list(running_captures.values())
@@ -192,14 +192,14 @@ def add_instance(capture: Capture, instance: Model, path: Sequence[Model] = ()) 
     if any(instance is one for one in path):
         return True
     if is_draft(instance):
-        mistrust_draft([capture])
+        refuse_draft([capture])
         return False
     try:
         tags_by_database = tags_of_row(instance)
     except DatabaseError:  # the database could not list its views
         capture.is_unstorable = True
         return False
-    mistrust_old_permissions(capture, instance)
+    refuse_old_permissions(capture, instance)
     # The instance may have been read in a transaction that was rolled back since.
     capture.is_unstorable |= capture.unit.has_read_uncommitted()
     for database, tags in tags_by_database.items():
@@ -221,7 +221,7 @@ def is_draft(instance: Model) -> bool:
     return instance._state.adding or instance._state.db is None
 
 
-def mistrust_old_permissions(capture: Capture, user: Model) -> None:
+def refuse_old_permissions(capture: Capture, user: Model) -> None:
     """Do not store a value made from a user whose permissions are older than the unit of work.
 
     A websocket consumer, for example, may hold a user after the unit of work that loaded it has
@@ -240,7 +240,7 @@ def mistrust_old_permissions(capture: Capture, user: Model) -> None:
         warn_of_old_permissions_once()
 
 
-def mistrust_draft(captures: Iterable[Capture]) -> None:
+def refuse_draft(captures: Iterable[Capture]) -> None:
     """Do not store values made from a draft: only its editor may be allowed to see it."""
     for capture in captures:
         capture.is_unstorable = True

@@ -28,7 +28,7 @@ from cachelayers.invalidation.sql.tokens import Source
 from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.triggers import follow_schema
-from cachelayers.invalidation.units import is_written_to, living_unit, running_units
+from cachelayers.invalidation.units import active_unit, is_written_to, running_units
 from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
 from cachelayers.utils.execute_wrappers import mark_as_own
@@ -229,7 +229,7 @@ def note_read(connection: BaseDatabaseWrapper, analysis: Analysis, text: str, pa
         note_read_of_captures([capture], connection, analysis, text, params)
         return
     if analysis.gives_rows and (analysis.tables or analysis.doubt):
-        unit = living_unit()
+        unit = active_unit()
         for one in running_units() if unit is None else [unit]:
             one.has_read_unknown |= bool(analysis.doubt)
             if analysis.tables:
@@ -258,9 +258,9 @@ def note_read_of_captures(
     if analysis.is_untracked or analysis.doubt or analysis.asks_clock:
         counts.add(connection.alias, "untracked_reads")
     if analysis.doubt:
-        warn_once(connection, text, f"is not kept: {analysis.doubt}")
+        warn_once(connection, text, f"is not stored: {analysis.doubt}")
     elif analysis.asks_clock:
-        warn_once(connection, text, f"is kept for its timeout only: it {Source.CLOCK.value}")
+        warn_once(connection, text, f"is stored only until its timeout: it {Source.CLOCK.value}")
 
 
 def note_write(connection: BaseDatabaseWrapper) -> None:
@@ -269,7 +269,7 @@ def note_write(connection: BaseDatabaseWrapper) -> None:
     is_open = transaction.is_open()
     if is_open:
         transaction.mark_dirty()
-    unit = living_unit()
+    unit = active_unit()
     if unit is not None:
         unit.note_write(connection)
     if is_open:

@@ -28,7 +28,7 @@ from cachelayers.invalidation.tracked import (
     tracked_tables,
 )
 from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import living_unit
+from cachelayers.invalidation.units import active_unit
 
 Target = str | Model | type[Model]
 
@@ -63,7 +63,7 @@ def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
         connection = connections[database]
         write_tags(connection, list(dict.fromkeys(some)))
         transaction_of(connection).mark_dirty()
-        if unit := living_unit():
+        if unit := active_unit():
             unit.note_write(connection)
 
 

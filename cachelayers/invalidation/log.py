@@ -267,7 +267,7 @@ class ProcessLog:
         known = self.known
         return known is not None and known.known_from <= position <= known.watermark
 
-    def is_overtaken(self, dependency: Dependency) -> bool:
+    def is_invalidated(self, dependency: Dependency) -> bool:
         """Return whether an entry is already known to be invalid before it is stored."""
         known = self.known
         return (
@@ -276,7 +276,7 @@ class ProcessLog:
             or any(known.last.get(tag, NEVER) >= dependency.position for tag in dependency.tags)
         )
 
-    def find_overtaking(self, dependency: Dependency) -> str | None:
+    def find_changed_tag(self, dependency: Dependency) -> str | None:
         """Return the tag that makes an entry invalid, as far as this process knows, or None."""
         known = self.known
         if known is None or known.incarnation != dependency.incarnation:
@@ -451,14 +451,14 @@ class ProcessLog:
             known.invisible = read.invisible
         if len(last) > MOST_TAGS:
             mark = known.watermark
-            kept = {tag: position for tag, position in last.items() if position >= mark}
+            recent = {tag: position for tag, position in last.items() if position >= mark}
             known = Known(
                 known.incarnation,
                 mark,
                 mark,
                 known.floor,
                 known.invisible,
-                kept,
+                recent,
                 newest=known.newest,
             )
         self.known = known

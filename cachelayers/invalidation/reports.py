@@ -22,7 +22,8 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
         return
     shown = " ".join(text.split())
     logger.warning(
-        "What is made of the statement %r of DATABASES[%r], run at %s, %s. See docs/limits.md.",
+        "A value that depends on the statement %r of DATABASES[%r], run at %s, %s."
+        " See docs/limits.md.",
         shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}...",
         connection.alias,
         line_of_project() or "an unknown place",
@@ -35,8 +36,8 @@ def warn_of_plain_get_once(cache: str) -> None:
     place = line_of_project() or "an unknown place"
     if reports.is_due((cache, place)):
         logger.warning(
-            "What is made of a plain get() from CACHES[%r], run at %s, is kept for its timeout"
-            " only: nobody knows what that value was made of. See docs/limits.md.",
+            "A value that depends on a plain get() from CACHES[%r], run at %s, is stored only until"
+            " its timeout: the dependencies of the cached value are unknown. See docs/limits.md.",
             cache,
             place,
         )
@@ -47,8 +48,8 @@ def warn_of_draft_once() -> None:
     place = line_of_project() or "an unknown place"
     if reports.is_due(("drafts", place)):
         logger.warning(
-            "What is made at %s is not kept: it is made of a model instance that was not read from"
-            " a database, such as a draft. See docs/recall.md.",
+            "The value computed at %s is not stored: it depends on a model instance that was not"
+            " read from a database, such as a draft. See docs/recall.md.",
             place,
         )
 
@@ -58,8 +59,8 @@ def warn_of_old_permissions_once() -> None:
     place = line_of_project() or "an unknown place"
     if reports.is_due(("permissions", place)):
         logger.warning(
-            "What is made at %s is not kept: its user has kept permissions from before this unit"
-            " of work. Fetch the user again. See docs/limits.md.",
+            "The value computed at %s is not stored: its user's cached permissions are older than"
+            " this unit of work. Fetch the user again. See docs/limits.md.",
             place,
         )
 
@@ -69,21 +70,21 @@ def warn_of_token_once() -> None:
     place = line_of_project() or "an unknown place"
     if reports.is_due(("tokens", place)):
         logger.warning(
-            "What is made at %s is not kept: a CSRF token is in it, which is one visitor's. Put"
-            " that part of the template into a hole of a {%% fragment %%}. See docs/recall.md.",
+            "The value computed at %s is not stored: it contains a CSRF token, which belongs to one"
+            " visitor. Put that part of the template into a hole of a {%% fragment %%}. See"
+            " docs/recall.md.",
             place,
         )
 
 
-def warn_of_other_route_once(table: str, home: str, chosen: str) -> None:
+def warn_of_other_route_once(table: str, first_chosen: str, chosen: str) -> None:
     """Log that a router's choice of the database differs, and that the key does not contain it."""
     if reports.is_due(("routers", table)):
         logger.warning(
-            "A value that was made from the table %r of DATABASES[%r] was asked for where the"
-            " routers choose DATABASES[%r]. It is computed anew whenever the choice changes. Give"
-            " what is cached the name of the database, or of the tenant, as an argument. See"
-            " docs/limits.md.",
+            "A value made from the table %r of DATABASES[%r] was requested where the routers choose"
+            " DATABASES[%r]. It is computed again whenever the choice changes. Pass the name of the"
+            " database, or of the tenant, as an argument to what is cached. See docs/limits.md.",
             table,
-            home,
+            first_chosen,
             chosen,
         )

@@ -60,15 +60,15 @@ def with_route_tags(database: str, tags: Sequence[str]) -> Sequence[str]:
 
     A table has no route tag if routers would not have chosen ``database``: the code has named it.
     """
-    homes = {tag: None for tag in tags if tag.startswith(ROUTE)}
+    routes = {tag: None for tag in tags if tag.startswith(ROUTE)}
     by_tag, connection = models_by_tag(tracked_models()), connections[database]
     for model in dict.fromkeys(by_tag[tag] for tag in tags if tag in by_tag):
-        home = chosen_to_write(model)
-        if home is None:
+        routed_to = chosen_to_write(model)
+        if routed_to is None:
             continue
-        if database in {home, chosen_to_read(model)} or mirrored_by(connection) == home:
-            homes[route_tag(model._meta.db_table, home)] = None
-    return [*(tag for tag in tags if tag not in homes), *homes]
+        if database in {routed_to, chosen_to_read(model)} or mirrored_by(connection) == routed_to:
+            routes[route_tag(model._meta.db_table, routed_to)] = None
+    return [*(tag for tag in tags if tag not in routes), *routes]
 
 
 def routes_in(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -76,22 +76,22 @@ def routes_in(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
     for tag in reversed(tags):  # with_route_tags() has put them last
         if not tag.startswith(ROUTE):
             return
-        table, _, home = tag.removeprefix(ROUTE).rpartition(":")
-        yield table, home
+        table, _, routed_to = tag.removeprefix(ROUTE).rpartition(":")
+        yield table, routed_to
 
 
 def is_routed_the_same(unit: Unit, incarnation: str, tags: Sequence[str]) -> bool:
     """Return whether routers choose for the reader of an entry what they chose for its writer."""
     by_tag = models_by_tag(tracked_models())
-    for table, home in routes_in(tags):
+    for table, routed_to in routes_in(tags):
         model = by_tag.get(table_tag(table))
         if model is None:
             continue
         chosen = chosen_to_write(model)
         if chosen is None:
             return False
-        if chosen != home and not has_log(unit, chosen, incarnation):
-            warn_of_other_route_once(table, home, chosen)
+        if chosen != routed_to and not has_log(unit, chosen, incarnation):
+            warn_of_other_route_once(table, routed_to, chosen)
             return False
     return True
 

@@ -28,7 +28,7 @@ from cachelayers.invalidation.transactions import Transaction, transaction_of
 from cachelayers.utils.counters import heartbeat
 from cachelayers.utils.locks import ForkSafeLock, cache_of
 
-NOWHERE = Reading("", NEVER)  # no log can confirm such a read
+UNKNOWN_POSITION = Reading("", NEVER)  # no log can confirm such a read
 MOST_DEPENDENCIES = 500  # so many dependencies, then they are merged
 # Then a unit reads the log again: some units last as long as a process.
 LONGEST_READING_SECONDS = 5.0
@@ -54,7 +54,7 @@ class Unit:
     # It has ended, but a thread or task that it started may still have it in its context.
     has_ended = False
     # Its position is too old: each recall within it is a unit of its own, and reads the log.
-    is_over = False
+    is_outdated = False
 
     def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
         """``request``: the request that this unit answers, if any."""
@@ -70,7 +70,7 @@ class Unit:
         self._began_with = known_readings()
         self._positions: dict[str, Reading] = {}
         self.refreshed: set[str] = set()  # databases whose log was read after the last write
-        self._dirt: dict[str, Moment] = {}
+        self._dirty_transactions: dict[str, Moment] = {}
         self._unreadable: dict[str, tuple[Moment, str]] = {}  # with the reason
         self._dependencies: list[Dependency] = []
         # By database: the number of the transaction in which the unit began, and the tags that were
@@ -89,7 +89,7 @@ class Unit:
                 self._began_with.pop(connection.alias, None)
                 self._transactions_before[connection.alias] = transaction.number
             if transaction.is_dirty:
-                self._dirt[connection.alias] = Moment(transaction, transaction.number)
+                self._dirty_transactions[connection.alias] = Moment(transaction, transaction.number)
 
     def cache(self, alias: str) -> BaseCache:
         """Return this thread's cache object of an alias.
@@ -107,17 +107,17 @@ class Unit:
 
     def end(self) -> None:
         self.has_ended = True
-        self.grow_old()
+        self.mark_outdated()
 
-    def grow_old(self) -> None:
+    def mark_outdated(self) -> None:
         """Make each later recall within this unit a unit of its own."""
-        self.is_over = True
+        self.is_outdated = True
         self.began = math.inf
 
     def needs_refresh(self, database: str) -> bool:
         """Return whether refresh() would read the log."""
         self.forget_old_readings()
-        return self.is_over or database not in self.refreshed
+        return self.is_outdated or database not in self.refreshed
 
     def forget_old_readings(self) -> None:
         """Have the log read again after a few seconds.
@@ -169,7 +169,7 @@ class Unit:
         found = self._positions.get(database)
         if found is None:
             self.refresh(database)
-            found = self._positions.get(database, NOWHERE)
+            found = self._positions.get(database, UNKNOWN_POSITION)
         return found
 
     def positions_around(self, database: str) -> list[Reading]:
@@ -219,7 +219,9 @@ class Unit:
             return
         with suppress(DatabaseError):  # the read itself will raise it
             self.refresh(database)
-        self._positions.setdefault(database, NOWHERE)  # values made from it cannot be stored
+        self._positions.setdefault(
+            database, UNKNOWN_POSITION
+        )  # values made from it cannot be stored
 
     def _position_of_earlier_reads(self, database: str, reading: Reading) -> Reading:
         """Return the position of reads that preceded the log's reading.
@@ -230,7 +232,7 @@ class Unit:
         began_in = self._transactions_before[database]
         if connection.vendor == "sqlite" and transaction_of(connection).is_still(began_in):
             return reading
-        return NOWHERE
+        return UNKNOWN_POSITION
 
     def add_dependencies(
         self, dependencies: Iterable[Dependency], *, is_shareable: bool = True
@@ -282,17 +284,17 @@ class Unit:
         while unit is not None:
             unit.refreshed.discard(connection.alias)
             if transaction.is_open():
-                unit._dirt[connection.alias] = Moment(transaction, transaction.number)
+                unit._dirty_transactions[connection.alias] = Moment(transaction, transaction.number)
             unit = unit.parent
 
     def is_dirty(self) -> bool:
         """Return whether a transaction that is still open has written to tracked tables."""
-        if not self._dirt:  # as almost always
+        if not self._dirty_transactions:  # as almost always
             return False
-        for database, dirt in list(self._dirt.items()):
-            if dirt.is_gone():
-                self._dirt.pop(database, None)
-        return bool(self._dirt)
+        for database, moment in list(self._dirty_transactions.items()):
+            if moment.is_gone():
+                self._dirty_transactions.pop(database, None)
+        return bool(self._dirty_transactions)
 
 
 class OwnUnit(Unit):
@@ -308,7 +310,7 @@ class CommandUnit(OwnUnit):
     one only remembers what was read.
     """
 
-    is_over = True
+    is_outdated = True
 
     def __init__(self, parent: Unit | None = None, request: Any = None) -> None:
         """Begin; earlier looks at the bus never count."""
@@ -361,7 +363,7 @@ def forget_caches(*, setting: str, **kwargs: Any) -> None:
 setting_changed.connect(forget_caches, dispatch_uid="cachelayers.invalidation.forget_caches")
 
 
-def living_unit() -> Unit | None:
+def active_unit() -> Unit | None:
     """Return the innermost unit of work that has not ended, or None."""
     unit = _unit.get()
     return None if unit is None or unit.has_ended else unit
@@ -410,10 +412,10 @@ def end_unit(unit: Unit) -> None:
 
 
 @contextmanager
-def some_unit() -> Iterator[Unit]:
+def ensure_unit() -> Iterator[Unit]:
     """Yield the current unit, or a new one for the block if there is none or it is too old."""
     unit = _unit.get()
-    if unit is not None and not unit.is_over:
+    if unit is not None and not unit.is_outdated:
         yield unit
         return
     is_noticed = unit is not None and not unit.has_ended

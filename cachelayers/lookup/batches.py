@@ -6,8 +6,6 @@ missing entries, under a single lease.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -17,12 +15,9 @@ from cachelayers.backends.faults import cache_errors
 from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 from cachelayers.conf import package_settings
 from cachelayers.entries import Envelope, pack_envelope
-from cachelayers.invalidation.units import Unit, current_unit, some_unit
+from cachelayers.invalidation.units import Unit, current_unit, ensure_unit
 from cachelayers.lookup.flow import (
-    FIRST_PAUSE_SECONDS,
-    LONGEST_PAUSE_SECONDS,
     MISSING,
-    POLLS_WITHOUT_HOLDER,
     Found,
     Lease,
     State,
@@ -30,13 +25,15 @@ from cachelayers.lookup.flow import (
     find,
     make_entry,
     release_lease,
+    take_lease,
+    wait_for_lease,
 )
 from cachelayers.lookup.observing import note_found, note_peeked
 from cachelayers.lookup.peeking import MISS, NOT_READ, valid_value
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
-from cachelayers.lookup.steps import AwaitFlight, CacheStep, ReadLease, Sleep, Steps, TakeLease
+from cachelayers.lookup.steps import AwaitFlight, CacheStep, Steps
 from cachelayers.utils.captures import own_read
-from cachelayers.utils.flows import run
+from cachelayers.utils.flows import run_flow
 from cachelayers.utils.locks import cache_of
 from cachelayers.utils.single_flight import begin_or_join, complete
 from cachelayers.utils.tracing import (
@@ -62,7 +59,7 @@ class Requested:
 def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     """Do peek() for many keys, in one bulk read."""
     unit = current_unit()
-    if unit is None or unit.is_over or unit.is_dirty():
+    if unit is None or unit.is_outdated or unit.is_dirty():
         return [(MISS, NOT_READ)] * len(keys)
     stored = read_many(alias, keys)
     layer = pop_layer() if active_traces else ""
@@ -77,45 +74,45 @@ def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     return found
 
 
-def recall_many_after_peeking(wanted: Sequence[Requested]) -> list[Any]:
+def recall_many_after_peeking(requested: Sequence[Requested]) -> list[Any]:
     """Return the values of a batch. Compute and store together those that are missing."""
-    with some_unit() as unit:
-        found: list[Any] = run(recall_steps(wanted, unit))
+    with ensure_unit() as unit:
+        found: list[Any] = run_flow(recall_steps(requested, unit))
         return found
 
 
-def recall_steps(wanted: Sequence[Requested], unit: Unit) -> Steps:
+def recall_steps(requested: Sequence[Requested], unit: Unit) -> Steps:
     """Get the values from the cache, or compute them."""
     if active_traces:
-        wanted = [
-            replace(one, traced=begin_recall(one.policy.alias, one.policy.key)) for one in wanted
+        requested = [
+            replace(one, traced=begin_recall(one.policy.alias, one.policy.key)) for one in requested
         ]
     if unit.is_dirty():
         values = []
-        for one in wanted:
+        for one in requested:
             value = yield from traced_as(one, compute_untracked(one.policy, one.compute, unit))
             values.append(value)
         return values
-    found = yield from find_many(wanted, unit)
-    note_served(wanted, [one if one.state is State.FRESH else MISSING for one in found], "fresh")
+    found = yield from find_many(requested, unit)
+    note_served(requested, [one if one.state is State.FRESH else MISSING for one in found], "fresh")
     values = [one.value for one in found]
     open_ones = [number for number, one in enumerate(found) if one.state is not State.FRESH]
     if open_ones:
         states = [found[number] for number in open_ones]
-        made = yield from compute_batch([wanted[number] for number in open_ones], states, unit)
+        made = yield from compute_batch([requested[number] for number in open_ones], states, unit)
         for number, value in zip(open_ones, made, strict=True):
             values[number] = value
     return values
 
 
-def find_many(wanted: Sequence[Requested], unit: Unit) -> Steps:
+def find_many(requested: Sequence[Requested], unit: Unit) -> Steps:
     """Find valid entries among those read before, and read the others in bulk."""
-    unread = [one.policy.key for one in wanted if one.stored is NOT_READ]
-    stored = read_many(wanted[0].policy.alias, unread) if unread else {}
+    unread = [one.policy.key for one in requested if one.stored is NOT_READ]
+    stored = read_many(requested[0].policy.alias, unread) if unread else {}
     found = []
-    for one in wanted:
-        kept = stored.get(one.policy.key) if one.stored is NOT_READ else one.stored
-        found.append((yield from traced_as(one, find(one.policy, unit, stored=kept))))
+    for one in requested:
+        entry = stored.get(one.policy.key) if one.stored is NOT_READ else one.stored
+        found.append((yield from traced_as(one, find(one.policy, unit, stored=entry))))
     return found
 
 
@@ -127,40 +124,41 @@ def traced_as(one: Requested, steps: Steps) -> Steps:
         return (yield from steps)
 
 
-def note_served(wanted: Sequence[Requested], found: Sequence[Found], outcome: str) -> None:
+def note_served(requested: Sequence[Requested], found: Sequence[Found], outcome: str) -> None:
     """Count and trace the entries that are served. ``outcome``: that of the fresh ones."""
-    for one, state in zip(wanted, found, strict=True):
+    for one, state in zip(requested, found, strict=True):
         if state.envelope is not None:
             with within_recall(one.traced):
                 is_stale = state.state is State.STALE
                 note_found(one.policy, state.envelope, "stale" if is_stale else outcome)
 
 
-def compute_batch(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
+def compute_batch(requested: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Compute what is missing or stale, unless another caller is computing it.
 
     If nothing is missing, nobody waits: one caller refreshes, and the others get stale values.
     """
-    batch = policy_of_batch(wanted)
+    batch = policy_of_batch(requested)
     may_wait = any(one.state is State.MISSING for one in found)
     flight, is_mine = begin_or_join(batch.name)
     if not is_mine:
         if may_wait:
             yield AwaitFlight(flight, package_settings().LEASE_SECONDS)
-            found = yield from find_again(wanted, found, unit)
-        return (yield from compute_missing(wanted, found, unit))
+            found = yield from find_again(requested, found, unit)
+        return (yield from compute_missing(requested, found, unit))
     try:
         lease = yield from take_lease(batch)
         if lease is None and may_wait:
-            lease = yield from wait_for_lease(batch, wanted, unit)
-        return (yield from compute_batch_with_lease(batch, wanted, found, unit, lease))
+            polled = requested[0].policy
+            lease, _ = yield from wait_for_lease(batch, polled, unit, {State.FRESH})
+        return (yield from compute_batch_with_lease(batch, requested, found, unit, lease))
     finally:
         complete(batch.name, flight)
 
 
 def compute_batch_with_lease(
     batch: Policy,
-    wanted: Sequence[Requested],
+    requested: Sequence[Requested],
     found: Sequence[Found],
     unit: Unit,
     lease: Lease | None,
@@ -173,66 +171,43 @@ def compute_batch_with_lease(
     may_wait = any(one.state is State.MISSING for one in found)
     failures: list[Exception] = []
     try:
-        found = yield from find_again(wanted, found, unit)
+        found = yield from find_again(requested, found, unit)
         if lease is None and not may_wait:
-            note_served(wanted, found, "fresh")
+            note_served(requested, found, "fresh")
             return [one.value for one in found]
-        return (yield from compute_and_store(wanted, found, unit, failures))
+        return (yield from compute_and_store(requested, found, unit, failures))
     finally:
         if lease is not None and (may_wait or not failures):
             yield from release_lease(batch, lease)
 
 
-def policy_of_batch(wanted: Sequence[Requested]) -> Policy:
+def policy_of_batch(requested: Sequence[Requested]) -> Policy:
     """Return the policy under which a batch's lease and flight are named."""
-    keys = "\0".join([one.policy.key for one in wanted]).encode("utf-8", "surrogatepass")
+    keys = "\0".join([one.policy.key for one in requested]).encode("utf-8", "surrogatepass")
     digest = blake2b(keys, digest_size=16).hexdigest()
-    return replace(wanted[0].policy, key=f"fragments:{digest}")
+    return replace(requested[0].policy, key=f"fragments:{digest}")
 
 
-def take_lease(batch: Policy) -> Steps:
-    """Return the lease, or None if another caller has it."""
-    lease = Lease()
-    return lease if (yield TakeLease(batch, lease.token, lease.seconds)) else None
-
-
-def wait_for_lease(batch: Policy, wanted: Sequence[Requested], unit: Unit) -> Steps:
-    """Wait until another process has computed the batch or its lease is free; return that lease.
-
-    It polls the first entry of the batch.
-    """
-    deadline = time.monotonic() + package_settings().LEASE_SECONDS
-    pause, polls_without_holder, lease = FIRST_PAUSE_SECONDS, 0, None
-    while lease is None and time.monotonic() < deadline:
-        polls_without_holder = polls_without_holder + 1 if (yield ReadLease(batch)) is None else 0
-        if polls_without_holder == POLLS_WITHOUT_HOLDER:
-            break
-        yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
-        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-        if (yield from find(wanted[0].policy, unit, shared=True)).state is State.FRESH:
-            break
-        lease = yield from take_lease(batch)
-    return lease
-
-
-def find_again(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
+def find_again(requested: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Read again what others may have stored meanwhile, past the process's own memory."""
-    stored = read_many(wanted[0].policy.alias, [one.policy.key for one in wanted], shared=True)
+    stored = read_many(
+        requested[0].policy.alias, [one.policy.key for one in requested], shared=True
+    )
     now = []
-    for one, before in zip(wanted, found, strict=True):
+    for one, before in zip(requested, found, strict=True):
         later = yield from traced_as(one, find(one.policy, unit, stored=stored.get(one.policy.key)))
         now.append(before if later.state is State.MISSING else later)
     return now
 
 
-def compute_missing(wanted: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
+def compute_missing(requested: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """After waiting, compute what is still missing, and serve the rest."""
-    note_served(wanted, found, "joined")
+    note_served(requested, found, "joined")
     values = [one.value for one in found]
     missing = [number for number, one in enumerate(found) if one.state is State.MISSING]
     if missing:
         made = yield from compute_and_store(
-            [wanted[number] for number in missing], [MISSING] * len(missing), unit, []
+            [requested[number] for number in missing], [MISSING] * len(missing), unit, []
         )
         for number, value in zip(missing, made, strict=True):
             values[number] = value
@@ -240,7 +215,7 @@ def compute_missing(wanted: Sequence[Requested], found: Sequence[Found], unit: U
 
 
 def compute_and_store(
-    wanted: Sequence[Requested], found: Sequence[Found], unit: Unit, failures: list[Exception]
+    requested: Sequence[Requested], found: Sequence[Found], unit: Unit, failures: list[Exception]
 ) -> Steps:
     """Compute one by one what is not fresh, and store it in one bulk write.
 
@@ -249,7 +224,7 @@ def compute_and_store(
     values: list[Any] = []
     entries: dict[str, Envelope] = {}
     try:
-        for one, before in zip(wanted, found, strict=True):
+        for one, before in zip(requested, found, strict=True):
             if before.state is State.FRESH:
                 note_served([one], [before], "waited")
                 values.append(before.value)
@@ -269,7 +244,7 @@ def compute_and_store(
                 entries[one.policy.key] = envelope
     finally:  # entries computed before a failure are valid
         if entries:
-            yield StoreMany(wanted[0].policy, entries)
+            yield StoreMany(requested[0].policy, entries)
     return values
 
 

@@ -17,27 +17,27 @@ from cachelayers.invalidation.dependencies import (
     Capture,
     add_instance,
     is_draft,
-    mistrust_draft,
+    refuse_draft,
     rows_in,
     without_laziness,
 )
 from cachelayers.invalidation.invalidate import write_invalidations
 from cachelayers.invalidation.tags import key_tag
 from cachelayers.invalidation.tracked import log_database
-from cachelayers.invalidation.units import Unit, some_unit, unit_of_work
+from cachelayers.invalidation.units import Unit, ensure_unit, unit_of_work
 from cachelayers.lookup.flow import (
-    Lease,
     State,
     compute_and_store,
     compute_with_lease,
     find,
     recall_steps,
     release_lease,
+    take_lease,
 )
 from cachelayers.lookup.peeking import MISS, peek
 from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
-from cachelayers.lookup.steps import Steps, TakeLease
-from cachelayers.utils.flows import arun, run
+from cachelayers.lookup.steps import Steps
+from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.single_flight import begin_or_join, complete
 
 Value = TypeVar("Value")
@@ -87,8 +87,8 @@ def recall_by(policy: Policy, compute: Callable[[], Value]) -> Value:
 
 def recall_after_peeking(policy: Policy, compute: Callable[[], Value], stored: Any) -> Value:
     """Do recall() after peek() has returned ``stored``."""
-    with some_unit() as unit:
-        value: Value = run(recall_steps(policy, compute, unit, stored))
+    with ensure_unit() as unit:
+        value: Value = run_flow(recall_steps(policy, compute, unit, stored))
         return value
 
 
@@ -114,8 +114,8 @@ async def arecall(
 ) -> Any:
     """Do recall() without blocking the event loop. ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
-    with some_unit() as unit:
-        return await arun(recall_steps(policy, compute, unit))
+    with ensure_unit() as unit:
+        return await arun_flow(recall_steps(policy, compute, unit))
 
 
 def refresh(
@@ -134,7 +134,7 @@ def refresh(
     """
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with unit_of_work() as unit:
-        value: Value = run(compute_and_store(policy, compute, unit))
+        value: Value = run_flow(compute_and_store(policy, compute, unit))
         return value
 
 
@@ -161,7 +161,7 @@ async def arefresh(
     """Do refresh() without blocking the event loop. ``compute`` may be async."""
     policy = make_policy(key, compute, timeout, stale, tags, using, capture)
     with unit_of_work() as unit:
-        return await arun(compute_and_store(policy, compute, unit))
+        return await arun_flow(compute_and_store(policy, compute, unit))
 
 
 def invalidate_key(key: str, using: str | None = None) -> None:
@@ -185,14 +185,14 @@ def warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bo
         steps = warm_steps(policy, compute, unit)
         # An async computation gets its own event loop.
         is_async = iscoroutinefunction(compute)
-        return bool(async_to_sync(arun)(steps) if is_async else run(steps))
+        return bool(async_to_sync(arun_flow)(steps) if is_async else run_flow(steps))
 
 
 def is_warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bool:
     """Return whether recall() with these arguments would find a fresh entry. Computes nothing."""
     policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
-        return bool(run(is_warm_steps(policy, unit)))
+        return bool(run_flow(is_warm_steps(policy, unit)))
 
 
 def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
@@ -221,8 +221,8 @@ def warm_steps(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
         yield from recall_steps(policy, compute, unit)
         return False
     try:
-        lease = Lease()
-        if not (yield TakeLease(policy, lease.token, lease.seconds)):
+        lease = yield from take_lease(policy)
+        if lease is None:
             yield from compute_with_lease(policy, compute, unit, flight)
             return False
         try:
@@ -242,7 +242,7 @@ def add_rows_of_argument(capture: Capture, argument: object) -> bool:
     try:
         canonical_form(argument)
     except Unsaved:
-        mistrust_draft([capture])
+        refuse_draft([capture])
         return False
     except (Unstable, RecursionError):
         return False  # its dependencies are unknown

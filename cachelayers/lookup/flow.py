@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -152,8 +152,8 @@ def refresh_or_serve(
     If it cannot be computed, it is served stale and the lease is kept until it runs out, so that
     nobody tries again before.
     """
-    lease = Lease()
-    if not (yield TakeLease(policy, lease.token, lease.seconds)):
+    lease = yield from take_lease(policy)
+    if lease is None:
         note_found(policy, stale, "stale")
         return stale.value
     keeps_lease = False
@@ -199,35 +199,47 @@ def compute_with_lease(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight
 ) -> Steps:
     """Compute a missing entry, unless another process does."""
-    lease = Lease()
-    deadline = time.monotonic() + lease.seconds
-    pause = FIRST_PAUSE_SECONDS
-    has_lease = yield TakeLease(policy, lease.token, lease.seconds)
-    polls_without_holder = 0
-    while not has_lease and time.monotonic() < deadline:
-        polls_without_holder = polls_without_holder + 1 if (yield ReadLease(policy)) is None else 0
-        if polls_without_holder == POLLS_WITHOUT_HOLDER:
-            break
-        yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
-        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-        found = yield from find(policy, unit, shared=True)
-        if found.envelope is not None:
-            flight.is_stored = True
-            note_found(policy, found.envelope, "waited")
-            return found.value
-        lease = Lease()
-        has_lease = yield TakeLease(policy, lease.token, lease.seconds)
+    lease, found = (yield from take_lease(policy)), MISSING
+    if lease is None:
+        lease, found = yield from wait_for_lease(policy, policy, unit, {State.FRESH, State.STALE})
     try:
-        # Another caller may have stored it between the miss and the lease.
-        found = yield from find(policy, unit, shared=True)
+        if found.envelope is None:
+            # Another caller may have stored it between the miss and the lease.
+            found = yield from find(policy, unit, shared=True)
         if found.envelope is not None:
             flight.is_stored = True
             note_found(policy, found.envelope, "waited")
             return found.value
         return (yield from compute_and_store(policy, compute, unit, flight))
     finally:
-        if has_lease:
+        if lease is not None:
             yield from release_lease(policy, lease)
+
+
+def take_lease(policy: Policy) -> Steps:
+    """Return the lease, or None if another caller has it."""
+    lease = Lease()
+    return lease if (yield TakeLease(policy, lease.token, lease.seconds)) else None
+
+
+def wait_for_lease(policy: Policy, polled: Policy, unit: Unit, enough: Collection[State]) -> Steps:
+    """Wait until the lease is free, or another process has stored the entry ``polled``.
+
+    Return the lease or None, and the entry if its state is ``enough``.
+    """
+    deadline = time.monotonic() + package_settings().LEASE_SECONDS
+    pause, polls_without_holder, lease = FIRST_PAUSE_SECONDS, 0, None
+    while lease is None and time.monotonic() < deadline:
+        polls_without_holder = polls_without_holder + 1 if (yield ReadLease(policy)) is None else 0
+        if polls_without_holder == POLLS_WITHOUT_HOLDER:
+            break
+        yield Sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        found = yield from find(polled, unit, shared=True)
+        if found.state in enough:
+            return None, found
+        lease = yield from take_lease(policy)
+    return lease, MISSING
 
 
 def release_lease(policy: Policy, lease: Lease) -> Steps:
@@ -292,7 +304,7 @@ def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
     if capture.asks_clock and policy.timeout is None:
         return False
     dependencies = capture.dependencies()
-    if any(log_of(one.database).is_overtaken(one) for one in dependencies):
+    if any(log_of(one.database).is_invalidated(one) for one in dependencies):
         return False
     return not has_unrecorded_writes(one.database for one in dependencies)
 

@@ -72,7 +72,7 @@ def note_invalid(policy: Policy, dependency: Dependency) -> None:
     recall = traced_recall()
     if recall is None and not entry_invalidated.receivers:
         return
-    culprit = log_of(dependency.database).find_overtaking(dependency)
+    culprit = log_of(dependency.database).find_changed_tag(dependency)
     if recall is not None and recall.why_missed != "invalid":
         recall.why_missed, recall.culprit = "invalid", culprit or ""
     entry_invalidated.send_robust(

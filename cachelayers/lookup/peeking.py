@@ -42,7 +42,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     stored that depends on the value, except by captures that get its tags.
     """
     unit = current_unit()
-    if unit is None or unit.is_over or unit.is_dirty():
+    if unit is None or unit.is_outdated or unit.is_dirty():
         return MISS, NOT_READ
     if active_traces:
         pop_layer()  # of an earlier read

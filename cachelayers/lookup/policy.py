@@ -131,7 +131,7 @@ def check_times(where: str, timeout: float | None, stale: float) -> None:
             raise ValueError(f"{where}: {name} is {seconds!r}. Give 0 seconds or more.")
     if stale and timeout is None:
         raise ValueError(
-            f"{where}: stale is {stale!r}, and the timeout None: such an entry is fresh for ever."
+            f"{where}: stale is {stale!r}, and the timeout None: such an entry never becomes stale."
             " Give a timeout, or leave stale out."
         )
 

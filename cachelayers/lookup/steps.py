@@ -39,7 +39,7 @@ WITH_NOTHING_TO_READ = frozenset({NoneType, bool, int, float, str, bytes, SafeSt
 OF_ONE_VISITOR = (HttpResponseBase, HttpRequest, SessionBase, BaseStorage)
 
 
-class Nowhere:
+class DiscardedFile:
     """A file that discards everything."""
 
     def write(self, data: bytes) -> None:
@@ -68,9 +68,9 @@ def refuse_response(where: str, value: object) -> None:
 def response_error(where: str, name: str) -> TypeError:
     """Return the error that names the alternatives."""
     return TypeError(
-        f"{where} made a value with a response, request or session in it ({name}). That is one"
-        " visitor's: it holds cookies, a CSRF token, maybe a name. Cache what it is made from; or"
-        " parts of its template with {% fragment %}; or whole pages with Django's cache_page."
+        f"{where} made a value that contains a response, request or session ({name}). It belongs to"
+        " one visitor: it holds cookies, a CSRF token, maybe a name. Cache the data instead; or"
+        " parts of the template with {% fragment %}; or whole pages with Django's cache_page."
     )
 
 
@@ -84,7 +84,7 @@ def evaluate(where: str, value: object) -> None:
     if type(value) in WITH_NOTHING_TO_READ:
         return
     try:
-        Evaluator(Nowhere(), pickle.HIGHEST_PROTOCOL).dump(value)
+        Evaluator(DiscardedFile(), pickle.HIGHEST_PROTOCOL).dump(value)
     except (DatabaseError, SynchronousOnlyOperation):
         raise
     except ResponseFound as found:
@@ -112,7 +112,7 @@ class CacheStep:
         try:
             method = getattr(self.policy.cache, self.operation)
             with own_read():
-                return self.read(method(*self.arguments, **self.keywords))
+                return self.convert_answer(method(*self.arguments, **self.keywords))
         except cache_errors() as error:
             return self._explain(error)
 
@@ -120,11 +120,11 @@ class CacheStep:
         try:
             method = getattr(self.policy.cache, f"a{self.operation}")
             with own_read():
-                return self.read(await method(*self.arguments, **self.keywords))
+                return self.convert_answer(await method(*self.arguments, **self.keywords))
         except cache_errors() as error:
             return self._explain(error)
 
-    def read(self, answer: Any) -> Any:
+    def convert_answer(self, answer: Any) -> Any:
         """Convert the cache's answer for the flow."""
         return answer
 
@@ -176,7 +176,7 @@ class StoreEntry(CacheStep):
     def __init__(self, policy: Policy, envelope: Envelope) -> None:
         super().__init__(policy, policy.key, pack_envelope(envelope), timeout=policy.lifetime())
 
-    def read(self, answer: Any) -> bool:
+    def convert_answer(self, answer: Any) -> bool:
         return True
 
 
@@ -214,7 +214,7 @@ class DatabaseStep:
 
     def run(self) -> bool:
         try:
-            return self.look()
+            return self.read_log()
         except django.db.Error as error:
             report_unreadable_log(self.database, error)
             return False
@@ -224,7 +224,7 @@ class DatabaseStep:
             return self.run()
         return bool(await sync_to_async(self.run)())
 
-    def look(self) -> bool:
+    def read_log(self) -> bool:
         """Do the read, with statements if necessary."""
         raise LookupError  # subclasses define it
 
@@ -236,7 +236,7 @@ class DatabaseStep:
 class FixPosition(DatabaseStep):
     """Fix the unit's position in a log, before data is read that will be stored with it."""
 
-    def look(self) -> bool:
+    def read_log(self) -> bool:
         self.unit.refresh(self.database)
         self.unit.position(self.database)
         return True
@@ -252,7 +252,7 @@ class CheckDependency(DatabaseStep):
         super().__init__(unit, dependency.database)
         self.dependency = dependency
 
-    def look(self) -> bool:
+    def read_log(self) -> bool:
         database: str | None = self.database
         if database not in connections.settings:
             return False

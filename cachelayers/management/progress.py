@@ -1,4 +1,4 @@
-"""What ``warm_cache`` shows: how far a run is, and what became of it."""
+"""The output of ``warm_cache``: progress, results and last runs."""
 
 from __future__ import annotations
 
@@ -19,27 +19,25 @@ ERASE_LINE = "\r\x1b[2K"
 
 
 class Progress(Protocol):
-    """Told of each item that ended."""
+    """Shows each finished item."""
 
     def advance(self) -> None:
-        """One more item has ended."""
+        """Called for each finished item."""
 
     def finish(self) -> None:
-        """The run is over, or interrupted; leaves the cursor at the start of a line."""
+        """Called when the run is over or interrupted; leaves the cursor at the start of a line."""
 
 
 class NoProgress:
-    """Says nothing, for ``--verbosity 0`` and where each item has a line of its own."""
+    """Shows nothing, for ``--verbosity 0`` and if each item has its own line."""
 
-    def advance(self) -> None:
-        """Say nothing."""
+    def advance(self) -> None: ...
 
-    def finish(self) -> None:
-        """Say nothing."""
+    def finish(self) -> None: ...
 
 
 class Tally:
-    """Counts, and tells the rate and the time left."""
+    """Counts items, and computes the rate and the time left."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -48,7 +46,7 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Return the seconds since the start."""
         return time.monotonic() - self._started_at
 
     def __str__(self) -> str:
@@ -64,7 +62,7 @@ class Tally:
 
 
 class ProgressBar:
-    """Draws one line over and over."""
+    """Redraws one line."""
 
     def __init__(self, stream: OutputWrapper, total: int) -> None:
         self._stream = stream
@@ -73,7 +71,7 @@ class ProgressBar:
         self._draw()
 
     def advance(self) -> None:
-        """Draw, but not so often that the terminal costs more than the work."""
+        """Draw, but not so often that drawing costs more than the work."""
         self._tally.done += 1
         if time.monotonic() - self._drawn_at >= DRAW_SECONDS:
             self._draw()
@@ -110,12 +108,11 @@ class PlainProgress:
             self._stream.write(str(self._tally))
             self._stream.flush()
 
-    def finish(self) -> None:
-        """Leave the last word to the summary."""
+    def finish(self) -> None: ...
 
 
 def make_progress(stream: OutputWrapper, total: int, *, verbosity: int) -> Progress:
-    """The kind of progress that suits the stream and the verbosity."""
+    """Return the progress display for the stream and the verbosity."""
     if verbosity != 1 or not total:
         return NoProgress()
     if stream.isatty() and os.environ.get("TERM") != "dumb":
@@ -124,7 +121,7 @@ def make_progress(stream: OutputWrapper, total: int, *, verbosity: int) -> Progr
 
 
 def describe_seconds(seconds: float) -> str:
-    """``8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    """Return ``8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
     minutes, rest = divmod(round(seconds), SECONDS_PER_MINUTE)
     hours, minutes = divmod(minutes, SECONDS_PER_MINUTE)
     if hours:
@@ -145,13 +142,13 @@ NO_LOCALE_MIDDLEWARE = (
 
 
 def describe_summary(summary: Summary) -> str:
-    """``5 warmed, 0 already warm, 0 failed, in 0.1 s.``"""
+    """Return ``5 warmed, 0 already warm, 0 failed, in 0.1 s.``"""
     counts = [f"{summary.counts[state]:,} {state.value}" for state in State]
     return f"{', '.join(counts)}, in {describe_duration(summary.seconds)}."
 
 
 def describe_run(run: LastRun) -> str:
-    """The last run in a line."""
+    """Return the last run as one line."""
     if run.state is RunState.QUEUED:
         return f"waits in the task queue since {run.queued_at:%Y-%m-%d %H:%M:%S} UTC"
     counts = f"{run.warmed:,} warmed, {run.already_warm:,} already warm, {run.failed:,} failed"
@@ -162,12 +159,12 @@ def describe_run(run: LastRun) -> str:
 
 
 def describe_duration(seconds: float) -> str:
-    """With a tenth, as long as it is less than a minute."""
+    """Return a duration, with tenths below a minute."""
     return f"{seconds:.1f} s" if seconds < SECONDS_PER_MINUTE else describe_seconds(seconds)
 
 
 def status_as_json(status: WarmerStatus) -> dict[str, Any]:
-    """A warmer and its last run, for programs."""
+    """Return a warmer and its last run, for programs."""
     run = status.last_run
     return {
         "name": status.warmer.name,

@@ -1,4 +1,4 @@
-"""The options of ``warm_cache``: declared, parsed, checked."""
+"""The options of ``warm_cache``: declaration, parsing and checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cachelayers.warming import (
     Client,
     Job,
     Kind,
-    Order,
+    PoolOptions,
     RunOptions,
     RunState,
     Server,
@@ -43,18 +43,17 @@ TIME_LIMIT_SECONDS = 300.0
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare everything."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="Warmers to run.")
     add_sources(parser)
     add_pace(parser)
     add_variants(parser)
     add_results(parser)
-    # For the process that a server starts: the run that it has claimed for it.
+    # For the process that a server starts: the run that the server has claimed for it.
     parser.add_argument("--claimed", default="", help=SUPPRESS)
 
 
 def add_sources(parser: ArgumentParser) -> None:
-    """Declare what can be warmed."""
+    """Declare the sources of items."""
     parser.add_argument("--list", action="store_true", help="List the warmers, and stop.")
     parser.add_argument(
         "--sitemap",
@@ -89,7 +88,7 @@ def add_sources(parser: ArgumentParser) -> None:
 
 
 def add_pace(parser: ArgumentParser) -> None:
-    """Declare how much at once, and how quickly."""
+    """Declare concurrency and rate."""
     parser.add_argument(
         "--concurrency",
         type=parse_concurrency,
@@ -121,7 +120,7 @@ def add_pace(parser: ArgumentParser) -> None:
 
 
 def add_variants(parser: ArgumentParser) -> None:
-    """Declare how pages are asked for."""
+    """Declare how pages are requested."""
     parser.add_argument(
         "--base-url",
         type=parse_base_url,
@@ -146,7 +145,7 @@ def add_variants(parser: ArgumentParser) -> None:
 
 
 def add_results(parser: ArgumentParser) -> None:
-    """Declare how the end is told."""
+    """Declare the output."""
     parser.add_argument(
         "--dry-run", action="store_true", help="List what would be warmed, and stop."
     )
@@ -160,14 +159,14 @@ def add_results(parser: ArgumentParser) -> None:
 
 
 def parse_concurrency(text: str) -> int:
-    """A number of threads; raises ArgumentTypeError with the bounds."""
+    """Return a number of threads. ArgumentTypeError with the bounds."""
     if not is_whole(text) or not 1 <= int(text) <= MAX_CONCURRENCY:
         raise ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_CONCURRENCY}")
     return int(text)
 
 
 def parse_rate(text: str) -> float:
-    """Items a second."""
+    """Return items per second."""
     number = parse_number(text)
     if not 0 < number < float("inf"):
         raise ArgumentTypeError(f"{text!r} is no number above 0 of items a second")
@@ -175,7 +174,7 @@ def parse_rate(text: str) -> float:
 
 
 def parse_time_limit(text: str) -> float:
-    """Seconds, 0 for none."""
+    """Return seconds, 0 for none."""
     number = parse_number(text)
     if not 0 <= number < float("inf"):
         raise ArgumentTypeError(f"{text!r} is no number of seconds; 0 is no limit")
@@ -183,7 +182,7 @@ def parse_time_limit(text: str) -> float:
 
 
 def parse_number(text: str) -> float:
-    """A number, or one that no bounds hold."""
+    """Return a number; NaN, which no bounds accept, for other texts."""
     try:
         return float(text)
     except ValueError:
@@ -191,7 +190,7 @@ def parse_number(text: str) -> float:
 
 
 def parse_shard(text: str) -> Shard:
-    """``2/3``: the second of three parts."""
+    """Parse ``2/3``: the second of three shards."""
     number, _, of = text.partition("/")
     if not (is_whole(number) and is_whole(of) and 1 <= int(number) <= int(of) <= MAX_SHARDS):
         raise ArgumentTypeError(
@@ -201,7 +200,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def parse_header_option(text: str) -> tuple[str, str]:
-    """``Name: value``."""
+    """Parse ``Name: value``."""
     try:
         return parse_header(text)
     except ValueError as error:
@@ -209,7 +208,7 @@ def parse_header_option(text: str) -> tuple[str, str]:
 
 
 def parse_base_url(text: str) -> str:
-    """Scheme, host and port."""
+    """Parse scheme, host and port."""
     try:
         return check_origin(text)
     except ValueError as error:
@@ -226,9 +225,8 @@ LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
 
 
 def run_options(options: dict[str, Any]) -> RunOptions:
-    """How the run is to go."""
     return RunOptions(
-        order=Order(
+        pool=PoolOptions(
             concurrency=options["concurrency"],
             only_missing=options["only_missing"],
             rate=options["rate"],
@@ -242,7 +240,7 @@ def run_options(options: dict[str, Any]) -> RunOptions:
 
 
 def variants_of(options: dict[str, Any]) -> list[Variant]:
-    """The variants of each page; raises CommandError for a language that the site has not."""
+    """Return the variants of each page. CommandError for a language that the site lacks."""
     known = [code for code, _ in settings.LANGUAGES]
     for code in options["language"]:
         if code not in known:
@@ -251,19 +249,19 @@ def variants_of(options: dict[str, Any]) -> list[Variant]:
 
 
 def makes_no_difference(options: dict[str, Any]) -> bool:
-    """Tell whether languages are asked for by a header that nothing reads."""
+    """Tell whether languages are requested by a header that nothing reads."""
     return bool(options["language"]) and LOCALE_MIDDLEWARE not in settings.MIDDLEWARE
 
 
 def client_of(options: dict[str, Any]) -> Client:
-    """Who asks for pages: in this process, or over HTTP."""
+    """Return the client for pages: in this process, or over HTTP."""
     if options["base_url"] is None:
         return Site()
     return Server(options["base_url"], timeout=options["time_limit"] or None)
 
 
 def jobs_of(options: dict[str, Any]) -> list[Job]:
-    """Everything that is to be warmed, in its order."""
+    """Return the jobs for all chosen sources, in order."""
     shard = str(options["shard"] or "")
     wanted = [
         Job(source=warmer_source(each.name, shard), add_to=partial(add_warmer, each))
@@ -276,12 +274,11 @@ def jobs_of(options: dict[str, Any]) -> list[Job]:
 
 
 def add_warmer(warmer: Warmer, plan: Any) -> None:
-    """Have a plan run a warmer."""
     plan.add_warmer(warmer)
 
 
 def other_sources(options: dict[str, Any], shard: str) -> Iterable[Job]:
-    """The sitemap, the list of URLs, the static files."""
+    """Return the jobs for the sitemap, the list of URLs and the static files."""
     if (url := options["sitemap"]) is not None:
         check_sitemap(url, client_of(options))
         yield Job(
@@ -302,7 +299,7 @@ def other_sources(options: dict[str, Any], shard: str) -> Iterable[Job]:
 
 
 def choose_warmers(options: dict[str, Any]) -> list[Warmer]:
-    """The warmers that are named; all of them where nothing at all is named."""
+    """Return the named warmers; all of them if no source is named."""
     known = registered_warmers()
     names = list(dict.fromkeys(options["names"]))
     for name in names:
@@ -315,7 +312,7 @@ def choose_warmers(options: dict[str, Any]) -> list[Warmer]:
 
 
 def choose_due(warmers: list[Warmer], options: dict[str, Any]) -> list[Warmer]:
-    """Those whose last run, as the database has it, is ``every`` seconds old."""
+    """Return the warmers whose last recorded run is at least ``every`` seconds old."""
     for each in warmers:
         if options["names"] and each.every_seconds is None:
             raise CommandError(
@@ -330,7 +327,7 @@ def choose_due(warmers: list[Warmer], options: dict[str, Any]) -> list[Warmer]:
 
 
 def was_interrupted(source: Source) -> bool:
-    """Tell whether the last run of a source left something to resume."""
+    """Tell whether the last run of a source can be resumed."""
     try:
         run = last_run_of(source)
     except DatabaseError as error:
@@ -342,12 +339,12 @@ CURE = "If the table was never made, run manage.py migrate"
 
 
 def has_source(options: dict[str, Any]) -> bool:
-    """Whether pages are named by a sitemap or a file, or static files are asked for."""
+    """Tell whether a sitemap, a file or the static files are chosen."""
     return options["sitemap"] is not None or options["urls"] is not None or options["static"]
 
 
 def check_sitemap(url: str, client: Client) -> None:
-    """Raise CommandError for a sitemap that cannot be the site's."""
+    """Raise CommandError for a sitemap of another site."""
     try:
         client.locate(url)
     except WarmingError as error:
@@ -355,7 +352,7 @@ def check_sitemap(url: str, client: Client) -> None:
 
 
 def read_lines(name: str) -> list[str]:
-    """The lines of a file, or of the standard input where the name is ``-``."""
+    """Return the lines of a file, or of the standard input for ``-``."""
     try:
         if name == STANDARD_INPUT:
             return sys.stdin.read().splitlines()

@@ -92,7 +92,7 @@ class FileOnDisk:
         self.stamp()
         with naming(self.name), open(self.path, "rb", opener=_open_at_once) as file:
             before = self._checked(os.fstat(file.fileno()))
-            digest = _hash_chunks(iter(lambda: file.read(CHUNK_BYTES), b""), before.size)
+            digest = hash_chunks(iter(lambda: file.read(CHUNK_BYTES), b""), before.size)
             after = self._checked(os.fstat(file.fileno()))
         if not before == after == self.stamp():
             raise _Changed
@@ -138,7 +138,7 @@ class FileInStorage:
     def _hash_once(self) -> tuple[Digest, Stamp | None]:
         before = self.stamp()
         with naming(self.name), self.storage.open(self.name) as file:
-            digest = _hash_chunks(file.chunks(CHUNK_BYTES), None)
+            digest = hash_chunks(file.chunks(CHUNK_BYTES), None)
         if before != self.stamp():
             raise _Changed
         return digest, before
@@ -149,7 +149,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _hash_chunks(chunks: Iterator[bytes | str], size: int | None) -> Digest:
+def hash_chunks(chunks: Iterator[bytes | str], size: int | None) -> Digest:
     hasher, taken = hashlib.sha384(usedforsecurity=False), 0
     for chunk in chunks:
         content = chunk.encode() if isinstance(chunk, str) else chunk

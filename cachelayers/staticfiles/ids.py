@@ -50,6 +50,7 @@ from cachelayers.staticfiles.names import (
     split_parts,
 )
 from cachelayers.utils.locks import ForkSafeLock, cache_of
+from cachelayers.utils.time_limits import Pause
 
 MOST_FILES = 10_000  # about 5 MB
 # These settings decide where static files are and how they are served.
@@ -121,23 +122,7 @@ ENTRY = re.compile(r"(?P<token>[0-9a-f]{32}):(?P<digest>[0-9a-f]{96})")
 PAUSE_SECONDS = 10.0
 
 
-class Pause:
-    """The time during which the shared cache is skipped."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-
-    def is_on(self) -> bool:
-        return time.monotonic() < self._until
-
-    def begin(self) -> None:
-        self._until = time.monotonic() + PAUSE_SECONDS
-
-    def end(self) -> None:
-        self._until = 0.0
-
-
-pause = Pause()
+pause = Pause(PAUSE_SECONDS, PAUSE_SECONDS)
 
 
 class SharedDigest:
@@ -152,7 +137,7 @@ class SharedDigest:
 
     def read(self) -> Digest | None:
         """Return the digest, or None if the cache does not have it or is down."""
-        if pause.is_on():
+        if pause.is_on:
             return None
         alias = package_settings().ALIAS
         try:
@@ -169,7 +154,7 @@ class SharedDigest:
 
     def write(self, digest: Digest) -> None:
         """Share a digest. Readers ignore it if forget_shared() was called since."""
-        if pause.is_on():
+        if pause.is_on:
             return
         settings = package_settings()
         try:

@@ -1,4 +1,7 @@
-"""Add up timed samples, and say what should be cached and what that would save."""
+"""Sums up timed samples, and computes what a cache would save.
+
+The statistics thread (`writing`) stores the sums; ``cache_stats --advise`` and the admin read them.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from cachelayers.conf import package_settings
 from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.tags import table_tag
 from cachelayers.statistics.table import HOUR_SECONDS, MICROSECONDS, Cost, Row, read_costs
-from cachelayers.utils.tracing import UNTRACKED, Sample, Table, waiting
+from cachelayers.utils.tracing import UNTRACKED, Sample, Table, pending_samples
 
-MOST_SEEN = 20_000  # things whose last time is remembered
-MOST_SUMS = 1_000  # that are written at once; texts with values in them are all different
+MOST_REMEMBERED = 20_000  # things whose last time is remembered
+MOST_SUMS = 1_000  # rows per write; texts that contain values are all different
 MOST_KEPT = 20_000  # samples, while the database is down
 TAGS_PER_STATEMENT = 100
 ALWAYS = float("inf")
@@ -30,7 +33,7 @@ Open = Callable[[str], AbstractContextManager[BaseDatabaseWrapper]]
 
 @dataclass(slots=True)
 class Sum:
-    """What one thing has cost in one hour. Each sample stands for several."""
+    """The cost of one thing in one hour. Each sample represents several calls."""
 
     place: str
     tables: str
@@ -41,7 +44,7 @@ class Sum:
     changed: float = 0
 
     def row(self, key: Key) -> Row:
-        """Return what is added to the table."""
+        """Return the row to add to the table."""
         return (
             *key,
             self.place,
@@ -55,20 +58,19 @@ class Sum:
 
 
 class Timings:
-    """The sums that are still to be written, and when each thing was last done."""
+    """The sums that are not written yet, and the last time of each thing."""
 
     def __init__(self) -> None:
-        """Know nothing."""
         self._sums: dict[Key, Sum] = {}
         self._samples: list[Sample] = []
         self._seen: OrderedDict[tuple[str, str, int], float] = OrderedDict()
 
     def has_any(self) -> bool:
         """Tell whether there is anything to write."""
-        return bool(waiting or self._samples or self._sums)
+        return bool(pending_samples or self._samples or self._sums)
 
     def rows(self, open_connection: Open) -> list[Row]:
-        """Add up what is waiting, and return what is to be added to the table."""
+        """Sum up the waiting samples, and return the rows to add to the table."""
         self._samples = [*self._samples, *drained()][-MOST_KEPT:]
         changed_at = last_changes(self._samples, open_connection)
         for sample in self._samples:
@@ -80,7 +82,7 @@ class Timings:
         return [total.row(key) for key, total in self._sums.items()]
 
     def forget(self, rows: Sequence[Row]) -> None:
-        """Forget what is written."""
+        """Remove rows that are written."""
         for hour, kind, name, *_ in rows:
             self._sums.pop((hour, kind, name), None)
 
@@ -103,17 +105,17 @@ class Timings:
             total.repeated_seconds += stands_for * sample.seconds
 
     def _compare(self, sample: Sample, changed_at: Mapping[Table, float]) -> tuple[bool, bool]:
-        """Tell whether this was done before, and whether what it reads has changed since then.
+        """Tell whether this ran before, and whether its tables have changed since then.
 
-        What has changed after it was done again, and before it is looked at here, counts as changed
-        too: rather too little is promised than too much.
+        A change between the repetition and this check counts too, so that the advice promises too
+        little rather than too much.
         """
         if sample.kind in {"recall", "fragment"}:
             return False, sample.was_invalid
         thing = sample.kind, sample.name, sample.arguments
         before = self._seen.pop(thing, None)
         self._seen[thing] = sample.at
-        if len(self._seen) > MOST_SEEN:
+        if len(self._seen) > MOST_REMEMBERED:
             self._seen.popitem(last=False)
         if before is None:
             return False, False
@@ -121,20 +123,20 @@ class Timings:
 
 
 def drained() -> list[Sample]:
-    """Take all samples that are waiting."""
+    """Return all waiting samples, and remove them."""
     found = []
-    while waiting:
+    while pending_samples:
         try:
-            found.append(waiting.popleft())
-        except IndexError:  # in a process without the interpreter's lock
+            found.append(pending_samples.popleft())
+        except IndexError:  # in a process without the GIL
             break
     return found
 
 
 def last_changes(samples: Iterable[Sample], open_connection: Open) -> dict[Table, float]:
-    """Return when each table of some samples was last changed, by this machine's clock.
+    """Return when each table of the samples last changed, by this machine's clock.
 
-    Where the log cannot be read, all of them count as changed just now.
+    If the log cannot be read, all count as changed now.
     """
     tables = {table for sample in samples for table in sample.tables} - {UNTRACKED}
     found: dict[Table, float] = {}
@@ -151,7 +153,7 @@ def last_changes(samples: Iterable[Sample], open_connection: Open) -> dict[Table
 
 
 def read_changes(connection: BaseDatabaseWrapper, names: Sequence[str]) -> dict[str, float]:
-    """Return when tables were last changed, in seconds since 1970 by this machine's clock."""
+    """Return when tables last changed, in seconds since 1970 by this machine's clock."""
     by_tag = {table_tag(name): name for name in names}
     found = {}
     tags = list(by_tag)
@@ -170,12 +172,12 @@ def read_changes(connection: BaseDatabaseWrapper, names: Sequence[str]) -> dict[
 
 
 def text_of(tables: Iterable[Table]) -> str:
-    """Return tables as the column has them: ``database.table``, separated by spaces."""
+    """Return tables in the column's format: ``database.table``, separated by spaces."""
     return " ".join(sorted(f"{database}.{name}" for database, name in tables))[:1000]
 
 
 def tables_of(text: str) -> list[Table]:
-    """Return what such a text names."""
+    """Return the tables in such a text."""
     parts = (one.partition(".") for one in text.split())
     return [(database, name) for database, _, name in parts if database in connections.settings]
 
@@ -185,39 +187,40 @@ KEPT_KINDS = frozenset({"recall", "fragment"})
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How often a table has changed, as far as the log still tells."""
+    """How often a table has changed, according to the log."""
 
     table: str
     database: str
-    # Rows of the log within that time: at least so often. Older ones of the same table are pruned.
+    # Rows of the log in that time. It is a minimum, because older rows of a table are pruned.
     times: int
-    last_at: datetime | None  # exact; None: not within that time
+    last_at: datetime | None  # exact; None: not in that time
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One thing, what it costs, and what a cache would save or saves of it."""
+    """The cost of one thing, and what a cache would save or saves."""
 
     kind: str  # "view", "function", "query", "fragment" or "recall"
     name: str
-    place: str  # the function that runs it; "" where that is the name, or is not known
+    place: str  # the function that runs it; "" if that is the name, or unknown
     calls: int
-    seconds: float  # spent on it
-    repeats: int  # done again before anything had changed; of what is kept: found in a cache
-    changed: int  # done again after something had changed; of what is kept: found to be invalid
-    saving_seconds: float  # what the repeats cost; of what is kept: what they would have cost
-    is_kept: bool  # it is in a cache already
-    tables: list[str]  # what it reads, as far as that is tracked
-    is_untracked: bool  # it reads more than that, of which nobody knows when it changes
+    seconds: float  # total time
+    repeats: int  # repetitions before any change; for cached values: hits
+    changed: int  # repetitions after a change; for cached values: invalid entries
+    # time of the repetitions; for cached values: the time that they would have taken
+    saving_seconds: float
+    is_kept: bool  # it is cached already
+    tables: list[str]  # the tracked tables that it reads
+    is_untracked: bool  # it also reads data whose changes are not tracked
     changes: list[Change]
 
 
 def advice(
     since_seconds: float = 86_400, most: int = 20, kinds: Collection[str] | None = None
 ) -> list[Advice]:
-    """Return what was sampled, by what a cache would save or saves, the largest first.
+    """Return the sampled things, by the time that a cache would save or saves.
 
-    Views, functions and queries contain each other: what they save is not to be added up.
+    Views, functions and queries contain each other, so their savings must not be added up.
     """
     first_hour = int(time.time() - since_seconds) // HOUR_SECONDS * HOUR_SECONDS
     costs = [cost for cost in read_costs(first_hour) if kinds is None or cost.kind in kinds]
@@ -228,7 +231,6 @@ def advice(
 
 
 def advice_on(cost: Cost, changes: dict[Table, Change]) -> Advice:
-    """Return a cost with what is known of its tables."""
     tables = tables_of(cost.tables)
     return Advice(
         cost.kind,
@@ -247,7 +249,7 @@ def advice_on(cost: Cost, changes: dict[Table, Change]) -> Advice:
 
 
 def changes_of(tables: Collection[Table], since: float) -> dict[Table, Change]:
-    """Return how often tables have changed since a moment; those whose log cannot be read lack."""
+    """Return how often tables have changed since a time, without those whose log is unreadable."""
     found: dict[Table, Change] = {}
     for database in sorted({database for database, _ in tables}):
         names = sorted(name for alias, name in tables if alias == database)
@@ -265,7 +267,7 @@ def changes_of(tables: Collection[Table], since: float) -> dict[Table, Change]:
 def read_log(
     connection: BaseDatabaseWrapper, names: Collection[str], since: float
 ) -> dict[str, tuple[int, int]]:
-    """Return how many rows each table has in the log since a moment, and when the last was."""
+    """Return for each table the number of log rows since a time, and the time of the last one."""
     by_tag = {table_tag(name): name for name in names}
     ago_ms = int((time.time() - since) * 1000)
     with connection.cursor() as cursor:

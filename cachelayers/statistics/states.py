@@ -1,4 +1,7 @@
-"""Ask every layer and every log how it is. For operators: it takes a few round trips."""
+"""The current state of every layer and log. It takes a few round trips.
+
+``cache_stats``, the admin's overview and the metrics exporters use it.
+"""
 
 from __future__ import annotations
 
@@ -20,38 +23,38 @@ LONGEST_ERROR = 200
 
 @dataclass(frozen=True, slots=True)
 class LayerState:
-    """How a cache of CACHES, or one layer of a LayeredCache, is at this moment."""
+    """The state of a cache in CACHES, or of one layer of a LayeredCache."""
 
     cache: str
-    layer: str  # "": the cache itself, which has no layers
-    backend: str  # name of its class
+    layer: str  # "": the cache itself, if it has no layers
+    backend: str  # class name
     error: str | None  # None: it works
-    is_skipped: bool  # by the breaker of this process, until it works again
-    entries: int | None  # None: it cannot tell. Of a memory, this process's own.
+    is_skipped: bool  # by the circuit breaker of this process, until it works again
+    entries: int | None  # None: unknown. For a memory cache, of this process.
     bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """How large the log of invalidations in one database is, and how far behind its readers."""
+    """The size of a database's log of invalidations, and the lag of its readers."""
 
     database: str
     rows: int
     oldest_at: datetime | None
     newest_at: datetime | None
-    # For how long rows have been waiting to be settled: a transaction is still open that began
-    # before them, or, on MySQL and MariaDB, might be.
+    # How long rows have been unsettled: a transaction that began before them is still open or, on
+    # MySQL and MariaDB, might be.
     lag_seconds: float
     error: str | None = None
 
 
 def layer_states() -> list[LayerState]:
-    """Ask every cache of CACHES, and each layer of a LayeredCache by itself."""
+    """Return the state of every cache in CACHES, and of each layer of a LayeredCache."""
     return [state for alias in settings.CACHES for state in states_of(alias)]
 
 
 def states_of(alias: str) -> list[LayerState]:
-    """Return the state of a cache, or one for each layer."""
+    """Return the state of a cache, or one per layer."""
     backend: str = settings.CACHES[alias].get("BACKEND", "").rpartition(".")[2]
     error, facts = None, {}
     try:
@@ -69,28 +72,27 @@ def states_of(alias: str) -> list[LayerState]:
                 )
                 for found in cache.describe_layers()
             ]
-        cache.has_key("cachelayers.probe")  # not counted, as a get is
+        cache.has_key("cachelayers.probe")  # not counted in the statistics, unlike get()
         facts = describe(cache)
-    # A wrong LOCATION raises what its client likes, and who looks wants to know which one it is.
+    # A wrong LOCATION raises errors of the client's library; the operator needs to see which.
     except Exception as caught:  # noqa: BLE001
         error = without_secrets(f"{type(caught).__name__}: {caught}")[:LONGEST_ERROR]
     return [LayerState(alias, "", backend, error, False, facts.get("entries"), facts.get("bytes"))]
 
 
 def describe(cache: Any) -> dict[str, int]:
-    """Return what a cache that is no layer can tell of its size."""
+    """Return the size of a cache that is not a layer."""
     if isinstance(cache, MemoryCache):
         return {"entries": len(cache.store.records), "bytes": cache.store.bytes}
     return {"entries": cache.count_entries()} if isinstance(cache, DatabaseCache) else {}
 
 
 def log_states() -> list[LogState]:
-    """Return the state of every log there is."""
     return [state for database in connections if (state := log_state(database)) is not None]
 
 
 def log_state(database: str) -> LogState | None:
-    """Return the state of a database's log; None: it has none."""
+    """Return the state of a database's log; None if it has none."""
     connection = connections[database]
     try:
         with connection.cursor() as cursor:
@@ -110,5 +112,5 @@ def log_state(database: str) -> LogState | None:
 
 
 def time_of(milliseconds: int | None) -> datetime | None:
-    """Return a time of the log."""
+    """Return a time from the log."""
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

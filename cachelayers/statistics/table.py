@@ -1,4 +1,7 @@
-"""The tables of statistics and timings: add to rows, read them in steps, prune them."""
+"""The tables of statistics and timings: adding to rows, reading and pruning them.
+
+`writing` and `advisor` add to them; ``cache_stats`` and the admin read them.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,22 @@ HOUR_SECONDS = 3600
 ROWS_PER_STATEMENT = 50
 MICROSECONDS = 1_000_000
 
-# Two of the figures are times, and whole numbers of another unit in the table.
+# Times are stored as integers, in microseconds.
 COLUMNS = tuple(name.replace("_seconds", "_us") for name in Figures._fields)
 TIME_COLUMNS = frozenset({"saved_us", "computing_us"})
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose rows have a key, a text or two, and numbers that are added up."""
+    """A table whose rows have a key, texts, and numbers that are added up."""
 
     name: str
     key: tuple[str, ...]
-    texts: tuple[str, ...]  # the newest counts
+    texts: tuple[str, ...]  # the newest value is stored
     numbers: tuple[str, ...]
 
     def upsert(self, connection: BaseDatabaseWrapper, rows: int) -> str:
-        """Return a statement that adds so many rows to what is there."""
+        """Return a statement that adds so many rows to the table."""
         quote = connection.ops.quote_name
         table = quote(self.name)
         key, texts, numbers = (
@@ -49,7 +52,7 @@ class Table:
         row = f"({', '.join(['%s'] * len(columns))})"
         insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
         if connection.vendor == "mysql":
-            # VALUES(), which MySQL would rather see replaced: MariaDB knows nothing else.
+            # VALUES() is deprecated in MySQL, but MariaDB has no alternative.
             newest = [f"{column} = VALUES({column})" for column in texts]
             sums = [f"{column} = {column} + VALUES({column})" for column in numbers]
             return f"{insert} ON DUPLICATE KEY UPDATE {', '.join([*newest, *sums])}"
@@ -74,9 +77,9 @@ Row = tuple[Any, ...]
 def add_rows(
     connection: BaseDatabaseWrapper, table: Table, rows: Iterable[Row]
 ) -> Iterator[Sequence[Row]]:
-    """Add rows to what is there, some in each statement; yield those that are written.
+    """Add rows in several statements; yield the rows of each one after it has run.
 
-    Sorted by their key: two processes that add to the same rows in another order could deadlock.
+    They are sorted by key, because two processes that update rows in another order could deadlock.
     """
     ordered = sorted(rows, key=lambda row: row[: len(table.key)])
     for start in range(0, len(ordered), ROWS_PER_STATEMENT):
@@ -88,7 +91,7 @@ def add_rows(
 
 
 def row_of(minute: int, name: Name, figures: Figures) -> Row:
-    """Return the row of what is to be added to a minute."""
+    """Return the row to add for a minute."""
     return (
         minute,
         *name,
@@ -97,12 +100,12 @@ def row_of(minute: int, name: Name, figures: Figures) -> Row:
 
 
 def number_of(column: str, value: float) -> int:
-    """Return a figure as its column has it."""
+    """Return a figure in the column's unit."""
     return round(value * MICROSECONDS) if column in TIME_COLUMNS else int(value)
 
 
 def read_steps(first_minute: int, step_seconds: int) -> dict[int, dict[Name, Figures]]:
-    """Return what was counted since a minute, by the step of time in which it was, and by name."""
+    """Return the figures since a minute, by time step and name."""
     rows = (
         Statistic.objects.using(statistics_database())
         .filter(minute__gte=first_minute)
@@ -118,7 +121,6 @@ def read_steps(first_minute: int, step_seconds: int) -> dict[int, dict[Name, Fig
 
 
 def figures_of(numbers: Sequence[int]) -> Figures:
-    """Return what the columns say."""
     found: list[Any] = [
         int(number) / MICROSECONDS if column in TIME_COLUMNS else int(number)
         for column, number in zip(COLUMNS, numbers, strict=True)
@@ -128,7 +130,7 @@ def figures_of(numbers: Sequence[int]) -> Figures:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one thing has cost since an hour, as the table has it."""
+    """The cost of one thing since an hour."""
 
     kind: str
     name: str
@@ -167,7 +169,7 @@ def read_costs(first_hour: int) -> list[Cost]:
 
 
 def delete_old(connection: BaseDatabaseWrapper) -> int:
-    """Delete what is older than statistics are kept; return how many rows."""
+    """Delete rows older than the retention time; return how many."""
     oldest = int(time.time() - package_settings().STATS_DAYS * DAY_SECONDS)
     deleted = 0
     with connection.cursor() as cursor:
@@ -180,24 +182,24 @@ def delete_old(connection: BaseDatabaseWrapper) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What a cache or one of its layers has done within some time."""
+    """The figures of a cache or layer in some time."""
 
     cache: str
-    layer: str  # "": the cache as a whole
+    layer: str  # "": the whole cache
     figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What it has done within one step of time."""
+    """The figures of one time step."""
 
-    at: datetime  # where the step begins
+    at: datetime  # the beginning of the step
     figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What it has done over time, step by step."""
+    """The figures of a cache or layer over time."""
 
     cache: str
     layer: str
@@ -205,9 +207,9 @@ class Series:
 
 
 def totals(since_seconds: float = 3600) -> list[Total]:
-    """Return the sums of every cache and layer that did something in the last seconds.
+    """Return the sums of every cache and layer that was used in the last seconds.
 
-    Whole minutes, from the one in which that time began.
+    They cover whole minutes, from the one in which that time began.
     """
     steps = read_steps(first_minute(since_seconds), MINUTE_SECONDS)
     summed: dict[Name, Figures] = {}
@@ -220,7 +222,7 @@ def totals(since_seconds: float = 3600) -> list[Total]:
 
 
 def series(since_seconds: float = 3600, step_seconds: int = 60) -> list[Series]:
-    """Return the same as points over time. Steps are whole minutes, and begin at round times."""
+    """Return the same over time. Steps are whole minutes, and begin at round times."""
     step_seconds = max(step_seconds // MINUTE_SECONDS, 1) * MINUTE_SECONDS
     first = first_minute(since_seconds) // step_seconds * step_seconds
     steps = {
@@ -241,9 +243,9 @@ def points_of(
 
 
 def with_layers_own_figures(found: Mapping[Name, Figures]) -> dict[Name, Figures]:
-    """Return the figures, with the errors and evictions of a layer's alias beside its hits.
+    """Return the figures, with the errors and evictions of a layer's alias added to its hits.
 
-    They happen to the cache that is the layer, whichever stack it is asked by.
+    The cache that is the layer counts them, for every stack that uses it.
     """
     return {
         (cache, layer): figures._replace(
@@ -257,5 +259,5 @@ def with_layers_own_figures(found: Mapping[Name, Figures]) -> dict[Name, Figures
 
 
 def first_minute(since_seconds: float) -> int:
-    """Return where the minute begins in which that time began; seconds since 1970."""
+    """Return the beginning of the minute in which that time began, in seconds since 1970."""
     return int(time.time() - since_seconds) // MINUTE_SECONDS * MINUTE_SECONDS

@@ -1,8 +1,8 @@
-"""Write what this process has counted, every few seconds, in a thread with its own connection.
+"""Writes the counts of this process every few seconds, in a thread with its own connection.
 
-Never in a request's transaction, and never at a request's cost: a database that is down is reported
-in the log, and what was counted waits. The thread begins with the first unit of work that ends, and
-ends when nothing happens any more; before a fork it ends too.
+The connection is separate from requests and their transactions. If the database is down, that is
+logged and the counts wait. The first finished unit of work starts the thread; it ends when nothing
+happens any more, and before a fork.
 """
 
 from __future__ import annotations
@@ -38,21 +38,20 @@ from cachelayers.utils.rate_limit import RateLimit
 logger = logging.getLogger("cachelayers.statistics")
 
 LONGEST_WAIT_SECONDS = 1.0  # for the thread to end before a fork
-TEST_RUNNERS = frozenset({"django.test.runner", "_pytest"})  # modules that nothing else loads
-LISTENING_SECONDS = 10.0  # between two tellings, where nothing is written
+TEST_RUNNERS = frozenset({"django.test.runner", "_pytest"})  # modules that only test runners load
+LISTENING_SECONDS = 10.0  # between two notifications, if nothing is written
 
 News = Mapping[Name, Figures]
 Listener = Callable[[News], None]
 
 
 class Writer:
-    """What this process has told the others of its counts, and who tells them."""
+    """What this process has written and reported so far, and the thread for it."""
 
     def __init__(self) -> None:
-        """Begin: nothing is written yet, and no thread runs."""
         self.listeners: list[Listener] = []
         self.failures = 0  # since the process began
-        self._told: dict[Name, Figures] = {}  # to the listeners
+        self._notified: dict[Name, Figures] = {}  # to the listeners
         self._written: dict[Name, Figures] = {}
         self._timings = Timings()
         self._thread: threading.Thread | None = None
@@ -66,30 +65,30 @@ class Writer:
     # When
 
     def wake(self) -> None:
-        """Start the thread, unless it runs, or there is nothing for it to do."""
+        """Start the thread, unless it is running or not needed."""
         with self._thread_lock:
             if not heartbeat.is_asleep or self._pause_seconds() is None or is_under_test():
                 return
             heartbeat.is_asleep = False
             self._stop = threading.Event()
             self._thread = threading.Thread(
-                target=self._go_on, args=(self._stop,), name="cachelayers-statistics", daemon=True
+                target=self._run, args=(self._stop,), name="cachelayers-statistics", daemon=True
             )
             try:
                 self._thread.start()
             except RuntimeError:  # the interpreter is shutting down
                 self._thread, heartbeat.is_asleep = None, True
 
-    def rest(self) -> None:
-        """End the thread, until somebody wakes it again."""
+    def stop_thread(self) -> None:
+        """Stop the thread until the next wake()."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._stop.set()
             thread.join(LONGEST_WAIT_SECONDS)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: all counts are zero, and there is no thread."""
-        self._told, self._written, self._timings = {}, {}, Timings()
+        self._notified, self._written, self._timings = {}, {}, Timings()
         self._thread = None
         if self._is_connected:
             heartbeat.is_asleep = True
@@ -97,24 +96,24 @@ class Writer:
     _is_connected = False
 
     def connect(self) -> None:
-        """Be woken from now on, and write once more when the process ends."""
+        """Connect wake() to finished units, and write once more when the process ends."""
         self._is_connected = True
         heartbeat.connect(self.wake)
         atexit.register(self.end)
 
     def end(self) -> None:
-        """Write what is left, unless that failed the last time: nobody is to wait for it."""
+        """Write the rest, unless the last write failed: the exit must not wait for a database."""
         if self._pause_seconds() is not None and not self._is_failing and not is_under_test():
-            self.rest()
+            self.stop_thread()
             self.write()
 
     def _pause_seconds(self) -> float | None:
-        """Return for how long to wait between two writes; None: there is nothing to do."""
+        """Return the time between two writes; None if there is nothing to do."""
         seconds = package_settings().STATS_SECONDS
         return LISTENING_SECONDS if seconds is None and self.listeners else seconds
 
-    def _go_on(self, stop: threading.Event) -> None:
-        """Write again and again, until nothing is new. The body of the thread."""
+    def _run(self, stop: threading.Event) -> None:
+        """Write again and again until nothing is new. This is the body of the thread."""
         try:
             while (seconds := self._pause_seconds()) is not None:
                 if stop.wait(seconds):
@@ -132,7 +131,7 @@ class Writer:
     # What
 
     def write(self) -> bool:
-        """Tell the listeners, and add to the tables; return whether that went well."""
+        """Notify the listeners and add to the tables. Return whether that succeeded."""
         with self._lock:
             self._tell_listeners()
             if package_settings().STATS_SECONDS is None:
@@ -146,8 +145,7 @@ class Writer:
             self._is_failing = False
             return True
 
-    def tell_listeners(self) -> None:
-        """Tell the listeners now."""
+    def notify_listeners(self) -> None:
         with self._lock:
             self._tell_listeners()
 
@@ -155,12 +153,12 @@ class Writer:
         if not self.listeners:
             return
         now = figures_of_process()
-        news, self._told = difference(self._told, now), dict(now)
+        news, self._notified = difference(self._notified, now), dict(now)
         for listener in self.listeners:
             listener(news)
 
     def _add_to_tables(self) -> None:
-        """Add what is new. What is written is remembered at once: the rest is tried again."""
+        """Add the new counts. Written rows are remembered at once; the others are tried again."""
         news = difference(self._written, figures_of_process())
         if not news and not self._timings.has_any():
             return
@@ -178,7 +176,7 @@ class Writer:
                 delete_old(connection)
 
     def _report(self, error: BaseException) -> None:
-        """Log it at most once a minute."""
+        """Log it, at most once a minute."""
         self.failures += 1
         self._is_failing = True
         database = statistics_database()
@@ -195,7 +193,7 @@ class Writer:
 
 
 def difference(before: News, now: News) -> dict[Name, Figures]:
-    """Return what has been counted since, without what has not changed."""
+    """Return the counts since then, without unchanged ones."""
     nothing = Figures()
     found = {name: figures.minus(before.get(name, nothing)) for name, figures in now.items()}
     return {name: figures for name, figures in found.items() if any(figures)}
@@ -203,7 +201,7 @@ def difference(before: News, now: News) -> dict[Name, Figures]:
 
 @contextmanager
 def own_connection(database: str) -> Iterator[BaseDatabaseWrapper]:
-    """Give a connection that nobody else has: no transaction of the application's is on it."""
+    """Yield a new connection, on which the application has no transaction."""
     connection = connections.create_connection(database)
     try:
         yield connection
@@ -214,9 +212,8 @@ def own_connection(database: str) -> Iterator[BaseDatabaseWrapper]:
 def is_under_test() -> bool:
     """Tell whether this process runs tests, or has run some.
 
-    There a thread that writes would meet the transactions of tests, and their databases when they
-    are taken away; afterwards it would write to the site's own. What a test wants to see written,
-    it writes with flush().
+    A thread that writes would disturb the transactions of tests and the removal of their databases,
+    and write to the site's database afterwards. Tests call flush() instead.
     """
     is_prepared = hasattr(sys.modules.get("django.core.mail"), "outbox")
     return is_prepared or not TEST_RUNNERS.isdisjoint(sys.modules)
@@ -226,11 +223,11 @@ writer = Writer()
 
 
 def flush() -> bool:
-    """Write now what this process has counted; return whether that went well.
+    """Write the counts of this process now. Return whether that succeeded.
 
-    Over a connection of its own: not in the caller's transaction.
+    It uses its own connection, not the caller's transaction.
     """
     return writer.write()
 
 
-os.register_at_fork(before=writer.rest, after_in_child=writer.begin_anew)
+os.register_at_fork(before=writer.stop_thread, after_in_child=writer.reset_after_fork)

@@ -20,7 +20,7 @@ class Step(Protocol):
         """Do it without blocking the event loop."""
 
 
-def run(flow: Generator[Step, Any, Any]) -> Any:
+def run_flow(flow: Generator[Step, Any, Any]) -> Any:
     """Run the steps of a flow and return its result."""
     try:
         step = next(flow)
@@ -35,7 +35,7 @@ def run(flow: Generator[Step, Any, Any]) -> Any:
         return end.value
 
 
-async def arun(flow: Generator[Step, Any, Any]) -> Any:
+async def arun_flow(flow: Generator[Step, Any, Any]) -> Any:
     """Run the steps of a flow in async code."""
     try:
         step = next(flow)

@@ -55,11 +55,11 @@ def without_password(location: str) -> str:
 
 def masked(address: str) -> str:
     """Return one address without its secrets."""
-    scheme, user, rest = take_apart(SECRET_IN_QUERY.sub(rf"\g<name>{MASK}", address))
+    scheme, user, rest = parse_address(SECRET_IN_QUERY.sub(rf"\g<name>{MASK}", address))
     return f"{scheme}{MASK}@{rest}" if user else f"{scheme}{rest}"
 
 
-def take_apart(address: str) -> Address:
+def parse_address(address: str) -> Address:
     """Split an address. User and password end at the last @, because a password may contain one.
 
     urlsplit() does not help: it ends the host at a slash in the password, and raises for some
@@ -91,7 +91,7 @@ def secrets_of_address(address: str) -> Iterator[str]:
     """Yield the passwords in one address, and the parts that a client may take for a host."""
     for found in SECRET_IN_QUERY.finditer(address):
         yield from _forms(found["secret"])
-    password = take_apart(address).user.partition(":")[2]
+    password = parse_address(address).user.partition(":")[2]
     for part in {password, *ENDS_OF_HOST.split(password)}:
         yield from _forms(part)
 

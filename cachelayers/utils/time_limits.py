@@ -109,9 +109,11 @@ class Pause:
     it, one caller tries, while the others go on without.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, first: float = FIRST_PAUSE_SECONDS, longest: float = LONGEST_PAUSE_SECONDS
+    ) -> None:
         self.until = 0.0  # of time.monotonic(); 0: no pause
-        self._next_seconds = FIRST_PAUSE_SECONDS
+        self._first, self._longest, self._next_seconds = first, longest, first
         self._waited_seconds = 0.0
 
     @property
@@ -136,9 +138,9 @@ class Pause:
         """Pause. Each further pause in a row is longer."""
         self._waited_seconds = waited_seconds
         self.until = time.monotonic() + max(self._next_seconds, 2 * waited_seconds)
-        self._next_seconds = min(self._next_seconds * 2, LONGEST_PAUSE_SECONDS)
+        self._next_seconds = min(self._next_seconds * 2, self._longest)
 
     def end(self) -> None:
         """End the pauses after a success."""
         self.until = 0.0
-        self._next_seconds = FIRST_PAUSE_SECONDS
+        self._next_seconds = self._first

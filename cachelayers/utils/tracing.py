@@ -184,7 +184,7 @@ class Work:
 
 
 _work: ContextVar[Work | None] = ContextVar("cachelayers_work", default=None)
-waiting: deque[Sample] = deque(maxlen=MOST_WAITING)
+pending_samples: deque[Sample] = deque(maxlen=MOST_WAITING)
 # The sampled request, if there is one. The method itself, because every query calls it.
 current_work = _work.get
 
@@ -287,7 +287,7 @@ def add_sample(sample: Sample) -> None:
     """Have a sample written, if it is among the chosen share."""
     thing = hash((sample.kind, sample.name, sample.arguments))
     if thing % PARTS < package_settings().ADVISE_SAMPLE * PARTS:
-        waiting.append(sample)
+        pending_samples.append(sample)
 
 
 def function_of_project(frame: FrameType | None) -> str:
@@ -330,4 +330,4 @@ def folders_of_others() -> tuple[str, ...]:
 
 
 # The parent writes its own samples.
-os.register_at_fork(after_in_child=waiting.clear)
+os.register_at_fork(after_in_child=pending_samples.clear)

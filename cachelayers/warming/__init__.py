@@ -1,7 +1,7 @@
-"""Fill the cache ahead of its readers. Used by apps' ``warmers`` modules and by ``warm_cache``.
+"""Filling the cache in advance, for apps' ``warmers`` modules and for ``warm_cache``.
 
-What apps import is loaded here; the rest is loaded when it is asked for, so that
-``from cachelayers import warmer`` stays cheap in every server process.
+Apps import `warmer` and the targets, which are loaded here. The rest is loaded at its first use, so
+that ``from cachelayers import warmer`` stays cheap in every server process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cachelayers.warming.clients import Client, Server, Site, check_origin, without_logged_pages
     from cachelayers.warming.items import Item, PageItem
     from cachelayers.warming.outcomes import Outcome, State, WarmingError
-    from cachelayers.warming.pool import Order
+    from cachelayers.warming.pool import PoolOptions
     from cachelayers.warming.run import Job, Run, RunOptions, Shard, Summary
     from cachelayers.warming.runs import (
         AlreadyRunning,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         forget_queued,
         last_run_of,
         last_runs,
-        note_queued,
+        record_queued,
         statuses_of,
         warmer_source,
         warmers_with_runs,
@@ -48,9 +48,9 @@ __all__ = [
     "Job",
     "Kind",
     "LastRun",
-    "Order",
     "Outcome",
     "PageItem",
+    "PoolOptions",
     "RecallTarget",
     "Run",
     "RunOptions",
@@ -71,9 +71,9 @@ __all__ = [
     "last_run_of",
     "last_runs",
     "make_variants",
-    "note_queued",
     "own_host",
     "parse_header",
+    "record_queued",
     "registered_warmers",
     "run_warmer",
     "site_origin",
@@ -92,7 +92,7 @@ _MODULES = {
     "Job": "cachelayers.warming.run",
     "Kind": "cachelayers.warming.runs",
     "LastRun": "cachelayers.warming.runs",
-    "Order": "cachelayers.warming.pool",
+    "PoolOptions": "cachelayers.warming.pool",
     "Outcome": "cachelayers.warming.outcomes",
     "PageItem": "cachelayers.warming.items",
     "Run": "cachelayers.warming.run",
@@ -112,7 +112,7 @@ _MODULES = {
     "last_run_of": "cachelayers.warming.runs",
     "last_runs": "cachelayers.warming.runs",
     "make_variants": "cachelayers.warming.addresses",
-    "note_queued": "cachelayers.warming.runs",
+    "record_queued": "cachelayers.warming.runs",
     "own_host": "cachelayers.warming.addresses",
     "parse_header": "cachelayers.warming.addresses",
     "run_warmer": "cachelayers.warming.background",

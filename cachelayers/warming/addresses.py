@@ -1,4 +1,7 @@
-"""Which URLs are the site's own, and which variants of a page there are."""
+"""Checks that a URL belongs to the site, and lists the variants of a page.
+
+`clients` and `plan` use it for each URL.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,19 @@ from django.utils.encoding import iri_to_uri
 from cachelayers.warming.outcomes import WarmingError
 
 SCHEMES = ("http", "https")
-# What ALLOWED_HOSTS stands for while DEBUG is on and it is empty (django.http.request).
+# Django allows these hosts if DEBUG is on and ALLOWED_HOSTS is empty (django.http.request).
 DEBUG_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
-# urlsplit() drops tabs and line ends silently; a URL that holds one was not meant so.
+# urlsplit() silently drops tabs and line ends; a URL with one is a mistake.
 BLANKS = re.compile(r"[\x00-\x20\x7f]")
 HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A place on the site: checked, percent-encoded, without fragment."""
+    """A URL of the site: checked, percent-encoded, without fragment."""
 
     scheme: str
-    host: str  # with the port where one was given, as in a Host header
+    host: str  # with the port, if one was given, like a Host header
     path: str
     query: str
 
@@ -37,10 +40,10 @@ class Address:
 
 
 def locate(url: str, *, base: str | None = None, origin: str | None = None) -> Address:
-    """The address that a path or URL names; raises WarmingError where it is not on this site.
+    """Return the checked address of a path or URL. Raises WarmingError for other sites.
 
-    ``base`` is the URL of the page that names it; only then may it be relative. ``origin`` is
-    that of the server which is asked, whose host is the site's as those of ALLOWED_HOSTS are.
+    ``base`` is the URL of the page that contains it; only then it may be relative. ``origin`` is
+    the origin of the server to request, whose host is allowed in addition to ALLOWED_HOSTS.
     """
     _check_spelling(url, may_be_relative=base is not None)
     parts = _split(url, base or origin or site_origin())
@@ -55,12 +58,12 @@ def locate(url: str, *, base: str | None = None, origin: str | None = None) -> A
 
 
 def site_origin() -> str:
-    """Scheme and host for what gives a path alone: those of ALLOWED_HOSTS and the settings."""
+    """Return scheme and host for URLs that are only a path, from ALLOWED_HOSTS and the settings."""
     return f"{'https' if settings.SECURE_SSL_REDIRECT else 'http'}://{own_host() or 'localhost'}"
 
 
 def own_host() -> str | None:
-    """The first entry of ALLOWED_HOSTS that names a host; ``.example.com`` names its domain."""
+    """Return the first host in ALLOWED_HOSTS; for ``.example.com``, the domain."""
     names = (pattern.removeprefix(".") for pattern in settings.ALLOWED_HOSTS if pattern != "*")
     return next(names, None)
 
@@ -76,9 +79,9 @@ def _check_spelling(url: str, *, may_be_relative: bool) -> None:
 
 def _split(url: str, base: str) -> SplitResult:
     try:
-        # A full URL is left as it is: urljoin() would lend "http:///page/" the base's host.
+        # A full URL stays as it is: urljoin() would add the base's host to "http:///page/".
         parts = urlsplit(url if HAS_SCHEME.match(url) else urljoin(base, url))
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError as error:
         raise WarmingError(f"is not a valid URL: {error}") from None
     if parts.scheme not in SCHEMES:
@@ -101,16 +104,16 @@ def _allowed_hosts() -> list[str]:
 
 
 ACCEPT_LANGUAGE = "Accept-Language"
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field name, as RFC 9110 has it
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field name in RFC 9110
 PRINTABLE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
-# What says who a visitor is: a page that was made for a user must never get into the cache.
+# Headers that identify a user: a page made for a user must not get into the cache.
 OF_USERS = frozenset(
     {
         *("authorization", "cookie", "proxy-authorization"),
         *("remote-user", "x-remote-user", "x-forwarded-user", "x-auth-request-user"),
     }
 )
-# What a request has by itself, or what would change its kind.
+# Headers that each request has, or that would change its kind.
 OF_REQUESTS = frozenset(
     {
         *("connection", "content-length", "content-type", "expect", "host", "keep-alive"),
@@ -122,7 +125,7 @@ OF_REQUESTS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The headers by which an answer differs from the plain one."""
+    """Extra headers of a request, which select another variant of the page."""
 
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -134,7 +137,7 @@ PLAIN = Variant()
 
 
 def make_variants(languages: Iterable[str], headers: Iterable[tuple[str, str]]) -> list[Variant]:
-    """Every combination: several values of one header are variants, several headers go together."""
+    """Return all combinations of the values of different headers."""
     values: dict[str, list[str]] = {}
     for name, value in [*((ACCEPT_LANGUAGE, each) for each in languages), *headers]:
         known = values.setdefault(name.title(), [])
@@ -145,7 +148,7 @@ def make_variants(languages: Iterable[str], headers: Iterable[tuple[str, str]]) 
 
 
 def parse_header(text: str) -> tuple[str, str]:
-    """``Name: value`` taken apart; raises ValueError with the reason where it may not be sent."""
+    """Return name and value of ``Name: value``. ValueError if the header must not be sent."""
     name, colon, value = text.partition(":")
     name, value = name.strip(" "), value.strip(" \t")
     if not colon or not TOKEN.fullmatch(name) or not PRINTABLE.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Run a warmer while the caller goes on. Called by ``tasks``, the door for the admin."""
+"""Runs a warmer while the caller continues. `tasks` calls it for the admin."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from cachelayers.warming.runs import (
     RunState,
     Source,
     claim,
-    hand_over,
     holds,
     last_run_of,
+    transfer_claim,
     warmer_source,
 )
 
-# Until the process that was started speaks for itself.
+# How long a claim is valid before the started process renews it.
 START_SECONDS = 60.0
 LONGEST_COMPLAINT = 2000
 
 
 def run_warmer(name: str, arguments: Sequence[str] = ()) -> None:
-    """Run one warmer as ``warm_cache`` does, here and now."""
+    """Run one warmer in this process, as ``warm_cache`` does."""
     call_command("warm_cache", *arguments, "--", name, verbosity=0)
 
 
 def start_process(name: str, arguments: Sequence[str] = ()) -> None:
-    """Run one warmer in a process of its own, which outlives the request and the server.
+    """Run one warmer in its own process, which outlives the request and the server.
 
-    Raises AlreadyRunning, and OSError where no process can be started.
+    Raises AlreadyRunning, and OSError if no process can be started.
     """
     source = warmer_source(name)
     record = claim(source, time_limit=START_SECONDS)
@@ -53,13 +53,13 @@ def start_process(name: str, arguments: Sequence[str] = ()) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            start_new_session=True,  # signals for the server are not for it
+            start_new_session=True,  # it must not get the server's signals
         )
     except OSError:
         errors.close()
         record.end(RunState.INTERRUPTED)
         raise
-    hand_over(source, process=process.pid, token=record.token)
+    transfer_claim(source, process=process.pid, token=record.token)
     Thread(
         target=wait_for_process,
         args=(process, source, record.token, errors),
@@ -71,38 +71,38 @@ def start_process(name: str, arguments: Sequence[str] = ()) -> None:
 def wait_for_process(
     process: subprocess.Popen[bytes], source: Source, token: str, errors: IO[bytes]
 ) -> None:
-    """Wait for a process; where it died before it could say why, say so in its record."""
+    """Wait for a process. If it died before it recorded an error, record that."""
     try:
         if process.wait() != 0:
             errors.seek(0)
             said = errors.read()[-LONGEST_COMPLAINT:].decode(errors="replace")
-            note_death(source, token, process.returncode, said)
+            record_death(source, token, process.returncode, said)
     finally:
         errors.close()
         connections.close_all()
 
 
-def note_death(source: Source, token: str, code: int, said: str) -> None:
-    """End a record that is still open."""
+def record_death(source: Source, token: str, code: int, said: str) -> None:
+    """Mark a record that is still open as failed."""
     run = last_run_of(source)
     if (
         run is None
         or run.state not in {RunState.RUNNING, RunState.LOST}
         or not holds(source, token)
     ):
-        return  # it has said so itself
+        return  # the process has recorded its end itself
     last_line = without_secrets((said.strip().splitlines() or ["it said nothing"])[-1])
     record = claim(source, time_limit=START_SECONDS, token=token)
     record.planned(1, seconds=0.0)
     reason = f"its process ended with {code}: {last_line}"
-    record.note(Outcome(label=str(source), state=State.FAILED, reason=reason))
+    record.count(Outcome(label=str(source), state=State.FAILED, reason=reason))
     record.end(RunState.INTERRUPTED)
 
 
 def python() -> list[str]:
-    """The beginning of the command line.
+    """Return the beginning of the command line.
 
-    Within uWSGI and other servers that hold an interpreter, sys.executable is the server.
+    In uWSGI and other servers that embed Python, sys.executable is the server.
     """
     here = Path(sys.executable)
     if not here.name.startswith("python"):
@@ -111,7 +111,7 @@ def python() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What the process needs to find the project as this one did."""
+    """Return the environment with which the process finds the same project."""
     path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
     return {
         **os.environ,

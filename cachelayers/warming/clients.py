@@ -1,4 +1,7 @@
-"""Ask for a page as a browser would: rendered in this process, or over HTTP of a running server."""
+"""Requests pages like a browser: rendered in this process, or over HTTP from a running server.
+
+The items of a run (`items`) and the sitemaps (`plan`) are requested here.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,14 @@ MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = "cachelayers-warm_cache"
 ACCEPT = "text/html,application/xhtml+xml,*/*;q=0.8"
-# A compressed page is another entry of Django's page cache (Vary: Accept-Encoding), so this
-# asks as the readers' browsers do: current Chrome, Edge and Firefox send exactly these.
+# Django's page cache stores a compressed page as another entry (Vary: Accept-Encoding). Current
+# Chrome, Edge and Firefox send exactly these values.
 ACCEPT_ENCODING = {"http": "gzip, deflate", "https": "gzip, deflate, br, zstd"}
 
 
 @dataclass(kw_only=True)
 class Visit:
-    """One request and what came of it."""
+    """One request and its response."""
 
     variant: Variant = PLAIN
     keep_bytes: int | None = None
@@ -49,7 +52,7 @@ class Visit:
     body: bytearray = field(default_factory=bytearray)
 
     def take(self, chunk: bytes, *, size: int) -> None:
-        """Keep a piece of the answer, if it is wanted; ``size`` is that of the answer so far."""
+        """Store a part of the response if it is wanted. ``size``: bytes so far."""
         if self.keep_bytes is None:
             return
         if size > self.keep_bytes:
@@ -57,7 +60,7 @@ class Visit:
         self.body += chunk
 
     def headers(self, scheme: str) -> dict[str, str]:
-        """What the visitor sends: no cookie, and nothing that says who it is."""
+        """Return the request headers: without cookies and credentials."""
         accepted = ACCEPT_ENCODING[scheme] if self.keep_bytes is None else "identity"
         usual = {"User-Agent": USER_AGENT, "Accept": ACCEPT, "Accept-Encoding": accepted}
         own = {name.title(): value for name, value in self.variant.headers}
@@ -65,22 +68,22 @@ class Visit:
 
 
 class Client:
-    """Somebody without cookies. Threads may share one."""
+    """An HTTP client without cookies. Threads may share one."""
 
     def locate(self, url: str, *, base: str | None = None) -> Address:
-        """The address that a path or URL names; raises WarmingError where it is elsewhere."""
-        raise LookupError  # each kind of visitor has its own
+        """Return the address of a path or URL. Raises WarmingError for other sites."""
+        raise LookupError  # each subclass has its own
 
     def request(self, address: Address, visit: Visit) -> None:
-        """Ask for one page and read it to its end."""
+        """Request one page and read it completely."""
         raise LookupError
 
     def visit(self, address: Address, variant: Variant = PLAIN) -> Visit:
-        """Ask for a page and read it to its end; raises WarmingError unless it succeeds."""
+        """Request a page and read it completely. Raises WarmingError unless it succeeds."""
         return self._follow(address, variant=variant)
 
     def read(self, address: Address, *, max_bytes: int) -> bytes:
-        """The body of a page; raises WarmingError also where it is longer than ``max_bytes``."""
+        """Return a page's body. Raises WarmingError also if it is longer than ``max_bytes``."""
         return bytes(self._follow(address, keep_bytes=max_bytes).body)
 
     def _follow(
@@ -103,7 +106,7 @@ class Client:
 
 
 def check_success(visit: Visit) -> None:
-    """Raise WarmingError for an answer that is an error."""
+    """Raise WarmingError for an error response."""
     if visit.status < HTTPStatus.BAD_REQUEST:
         return
     if visit.error is not None:
@@ -119,51 +122,50 @@ VISIT = "cachelayers.visit"  # the key of the visit in the WSGI environment
 
 @dataclass(kw_only=True)
 class SiteVisit:
-    """A visit and the request that was made for it."""
+    """A visit and its Django request."""
 
     visit: Visit
     request: HttpRequest | None = None
-    user: object = None  # for whom the page would have been made
+    user: object = None  # the user for whom the page would be rendered
 
 
 class PageOfUser(Exception):
-    """A view asked who the visitor is, and it is somebody. It is not to go on."""
+    """A view asked for the user, and one is logged in. The page must not be cached."""
 
 
 class SiteHandler(WSGIHandler):
-    """Django's handler, which also leaves its request with the visit, and refuses users."""
+    """Django's handler, which also stores its request in the visit, and refuses users."""
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer as always."""
         request.META[VISIT].request = request
         return super().get_response(request)
 
     def _get_response(self, request: HttpRequest) -> HttpResponseBase:
-        # Django calls this within all middleware, just before the view is looked up.
+        # Django calls this after all middleware, just before it resolves the view.
         try:
-            watch_user(request)
+            guard_user(request)
         except PageOfUser:
             return HttpResponseForbidden()
         return super()._get_response(request)  # type: ignore[misc, no-any-return] # not in the stubs
 
 
 class Site(Client):
-    """The site as a visitor without cookies sees it. Threads may share one."""
+    """Renders the site's pages in this process, without cookies. Threads may share one."""
 
     def __init__(self) -> None:
         self._handler = SiteHandler()
         got_request_exception.connect(_note_error, dispatch_uid=VISIT)
 
     def locate(self, url: str, *, base: str | None = None) -> Address:
-        """The address that a path or URL names; raises WarmingError where it is elsewhere."""
+        """Return the address of a path or URL. Raises WarmingError for other sites."""
         return locate(url, base=base)
 
     def request(self, address: Address, visit: Visit) -> None:
-        """Render one page and read it to its end."""
+        """Render one page and read it completely."""
         rendered = SiteVisit(visit=visit)
         environ = build_environ(address, rendered)
-        # A page begins with the site's language and time zone, as in a server, and the next item
-        # must not inherit those that it activates.
+        # As in a server, a page starts with the default language and time zone, and the next item
+        # must not inherit what it activates.
         with (
             translation.override(settings.LANGUAGE_CODE),
             timezone.override(None),
@@ -179,18 +181,18 @@ class Site(Client):
                 f"is made for the user {str(rendered.user)!r}, whom a middleware logs in without a"
                 " cookie; only pages of visitors are warmed"
             )
-        # The flag by which FetchFromCacheMiddleware tells UpdateCacheMiddleware of a hit. It
-        # knows the language, the key prefix and the alias of a single view's cache_page;
-        # get_cache_key() on a request that has not passed the middleware knows none of them.
+        # FetchFromCacheMiddleware marks a hit with this flag for UpdateCacheMiddleware.
+        # get_cache_key() would not do: it needs the language, key prefix and alias that the
+        # middleware or cache_page uses.
         visit.came_from_page_cache = getattr(rendered.request, "_cache_update_cache", None) is False
 
 
 @contextmanager
 def transactions_kept() -> Iterator[None]:
-    """Keep the connections open where the caller is within a transaction, as every test case is.
+    """Keep connections open if the caller is in a transaction, like every test case.
 
-    Django closes them at the begin and at the end of a request, and their transactions with them;
-    its own test client does the same as this.
+    Django closes them, and their transactions, before and after a request. Its test client does the
+    same as this.
     """
     if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
         yield
@@ -205,11 +207,11 @@ def transactions_kept() -> Iterator[None]:
             each.connect(close_old_connections)
 
 
-def watch_user(request: HttpRequest) -> None:
-    """Raise PageOfUser for a logged-in user, now or when the view asks who it is.
+def guard_user(request: HttpRequest) -> None:
+    """Raise PageOfUser for a logged-in user, now or when the view asks for the user.
 
-    A user who is not known yet is not asked for here: Django looks into the session then, and pages
-    that do have another place in the page cache (``Vary: Cookie``).
+    A lazy user is not evaluated here, because that reads the session, which changes the page's key
+    (``Vary: Cookie``).
     """
     user = request.__dict__.get("user")
     if isinstance(user, SimpleLazyObject):
@@ -219,7 +221,7 @@ def watch_user(request: HttpRequest) -> None:
 
 
 def refuse_user(request: HttpRequest, user: Any) -> Any:
-    """Return somebody who is not logged in; raise PageOfUser for everybody else."""
+    """Return an anonymous user; raise PageOfUser for any other."""
     if getattr(user, "is_authenticated", False):
         request.META[VISIT].user = user
         raise PageOfUser(user)
@@ -227,7 +229,7 @@ def refuse_user(request: HttpRequest, user: Any) -> Any:
 
 
 def build_environ(address: Address, rendered: SiteVisit) -> dict[str, Any]:
-    """The WSGI environment (PEP 3333) of a GET request without cookies."""
+    """Return the WSGI environment (PEP 3333) of a GET request without cookies."""
     parts = urlsplit(str(address))
     headers = rendered.visit.headers(address.scheme)
     return {
@@ -253,16 +255,16 @@ def build_environ(address: Address, rendered: SiteVisit) -> dict[str, Any]:
 
 
 def _path_info(path: str) -> str:
-    # FORCE_SCRIPT_NAME stands for a prefix that the web server takes off the path.
+    # FORCE_SCRIPT_NAME is a prefix that the web server removes from the path.
     prefix = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
     if prefix and path != prefix and not path.startswith(f"{prefix}/"):
         raise WarmingError(f"is outside of FORCE_SCRIPT_NAME, which is {prefix!r}")
-    # PEP 3333: bytes in the guise of latin-1.
+    # PEP 3333: bytes decoded as latin-1.
     return unquote_to_bytes(path.removeprefix(prefix) or "/").decode("latin-1")
 
 
 def _start_response(*_arguments: object) -> Any:
-    """Do nothing: Django's handler returns its response, which knows status and headers."""
+    """Do nothing: Django's handler returns its response, with status and headers."""
 
 
 def _take_answer(response: HttpResponseBase, visit: Visit) -> None:
@@ -275,7 +277,7 @@ def _take_answer(response: HttpResponseBase, visit: Visit) -> None:
 
 
 def _note_error(*, request: HttpRequest | None = None, **_kwargs: object) -> None:
-    """Keep what a view raised: Django turns it into a page of status 500."""
+    """Store a view's exception, which Django turns into a page with status 500."""
     rendered = request.META.get(VISIT) if isinstance(request, WSGIRequest) else None
     if rendered is not None:
         rendered.visit.error = sys.exception()
@@ -286,10 +288,10 @@ USUAL_TIMEOUT_SECONDS = 60.0  # without a byte from the server
 
 
 class Server(Client):
-    """The site as a server answers it."""
+    """Requests pages from a running server."""
 
     def __init__(self, origin: str, *, timeout: float | None = None) -> None:
-        """``origin``: as check_origin() returns it; ``timeout``: in seconds."""
+        """``origin``: as returned by check_origin(); ``timeout``: in seconds."""
         parts = urlsplit(origin)
         self._origin = origin
         self._scheme, self._host, self._port = parts.scheme, parts.hostname or "", parts.port
@@ -297,11 +299,11 @@ class Server(Client):
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
 
     def locate(self, url: str, *, base: str | None = None) -> Address:
-        """The address that a path or URL names; raises WarmingError where it is elsewhere."""
+        """Return the address of a path or URL. Raises WarmingError for other sites."""
         return locate(url, base=base, origin=self._origin)
 
     def request(self, address: Address, visit: Visit) -> None:
-        """Ask for one page and read it to its end."""
+        """Request one page and read it completely."""
         with self._answer(address, visit) as response:
             visit.status, visit.reason = response.status, response.reason
             visit.location = response.headers.get("Location", "")
@@ -312,8 +314,8 @@ class Server(Client):
 
     @contextmanager
     def _answer(self, address: Address, visit: Visit) -> Iterator[HTTPResponse]:
-        # A connection for each page: many servers close it after each anyway, and one that was
-        # closed meanwhile cannot be told from a request that was carried out and failed.
+        # One connection per page: many servers close it anyway. With a reused connection, a closed
+        # one could not be distinguished from a request that was processed and failed.
         connection = self._connection()
         path = f"{address.path}?{address.query}" if address.query else address.path
         headers = {"Host": address.host, **visit.headers(address.scheme), "Connection": "close"}
@@ -333,10 +335,10 @@ class Server(Client):
 
 
 def check_origin(url: str) -> str:
-    """``http://host:port`` of a server; raises ValueError with the reason where it is none."""
+    """Return the ``http://host:port`` of a server. ValueError with the reason for other texts."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError as error:
         raise ValueError(f"{url!r} is not a valid URL: {error}") from None
     if parts.username is not None:
@@ -350,10 +352,10 @@ def check_origin(url: str) -> str:
 
 @contextmanager
 def without_logged_pages() -> Iterator[None]:
-    """Withhold records about pages that are warmed from handlers that write to the screen.
+    """Keep log records about warmed pages off the screen.
 
-    The command reports each failure itself; a traceback of a hundred lines for each would bury
-    that, and tear the progress bar. Files, mail and other handlers get their records as always.
+    The command reports each failure itself; a traceback for each would hide that and break the
+    progress bar. Handlers for files, mail and others get their records.
     """
     handlers = list(_screen_handlers(logging.getLogger("django.request")))
     for handler in handlers:
@@ -371,7 +373,7 @@ def _screen_handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]
             if isinstance(handler, logging.StreamHandler) and handler.stream in _screens():
                 yield handler
         logger = logger.parent if logger.propagate else None
-    # Where no handler is set up at all, logging writes to the screen through this one.
+    # If no handler is configured, logging writes to the screen through this one.
     if logging.lastResort is not None:
         yield logging.lastResort
 

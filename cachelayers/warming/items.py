@@ -1,4 +1,7 @@
-"""What can be warmed: page, target, static file, callable. Made by the plan, run by the crew."""
+"""The items of a run: page, target, static file or callable.
+
+`plan` creates them, and the worker pool warms them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from cachelayers.warming.clients import Client
 from cachelayers.warming.outcomes import Outcome, State, WarmingError, failure
 from cachelayers.warming.registry import RecallTarget, Target
 
-# A value is asked for once more after this pause: a Redis replica may lag behind a moment.
+# A value is read again after this pause, because a Redis replica may lag behind.
 REPLICA_PAUSE_SECONDS = 0.1
 
 
@@ -32,29 +35,29 @@ class Item(Protocol):
 
     @property
     def label(self) -> str:
-        """How the operator knows it."""
+        """Return its name for the operator."""
 
     @property
     def identity(self) -> str:
-        """What tells it from others, the same in every process and on every machine."""
+        """Return its id, the same in every process and on every machine."""
 
     def is_warm(self) -> bool:
-        """Whether it is known, without rendering anything, to be in the cache."""
+        """Tell whether it is known to be in the cache, without rendering anything."""
 
     def warm(self) -> State:
-        """Put it into the cache; raises what goes wrong."""
+        """Put it into the cache. Raises the item's errors."""
 
 
 def warm_item(item: Item, *, only_missing: bool) -> Outcome:
-    """Warm one item; whatever it raises becomes a failed outcome."""
+    """Warm one item. Any exception becomes a failed outcome."""
     try:
-        # A unit each: with the position of the command's begin, what the last item stores would
-        # be outdated by everything that was written while the others were warmed.
+        # One unit of work per item: with a shared position, writes during the run would invalidate
+        # the entries of the last items.
         with unit_of_work():
             state = State.ALREADY_WARM if only_missing and item.is_warm() else item.warm()
     except KeyboardInterrupt:
         raise
-    # BaseException: a function that calls sys.exit() is a failure too, not the end of the run.
+    # BaseException: a function that calls sys.exit() fails, but must not end the run.
     except BaseException as error:  # noqa: BLE001
         drop_broken_connections()
         return failure(item.label, error)
@@ -62,7 +65,7 @@ def warm_item(item: Item, *, only_missing: bool) -> Outcome:
 
 
 def drop_broken_connections() -> None:
-    """Close the connections that an error has broken: everything after it would fail as well."""
+    """Close connections that an error has broken, so that later items do not fail too."""
     for each in connections.all(initialized_only=True):
         if each.errors_occurred and not each.in_atomic_block:
             each.close_if_unusable_or_obsolete()
@@ -70,7 +73,7 @@ def drop_broken_connections() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PageItem:
-    """A page of the site, as a visitor asks for it."""
+    """A page of the site."""
 
     url: str  # as it was given
     address: Address
@@ -86,18 +89,18 @@ class PageItem:
         return f"page {self.address} {self.variant}"
 
     def is_warm(self) -> bool:
-        """Nothing tells: only a request that passed the middleware knows its cache key."""
+        """Return False: only a request that has passed the middleware knows the key."""
         return False
 
     def warm(self) -> State:
-        """Render it; a page that came from Django's page cache was warm already."""
+        """Request it. It was warm if it came from Django's page cache."""
         visit = self.site.visit(self.address, self.variant)
         return State.ALREADY_WARM if visit.came_from_page_cache else State.WARMED
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetItem:
-    """A key and its value."""
+    """A cache key and its value."""
 
     target: Target
 
@@ -111,15 +114,15 @@ class TargetItem:
 
     def is_warm(self) -> bool:
         cache: Any = caches[self.target.using]
-        # What is in the memory of this process alone is gone when the command has ended.
-        look = cache.has_shared_key if is_layered(cache) else cache.has_key
-        return bool(look(self.target.key))
+        # This process's memory does not count, because it ends with the command.
+        is_fresh = cache.has_shared_key if is_layered(cache) else cache.has_key
+        return bool(is_fresh(self.target.key))
 
     def warm(self) -> State:
-        """Compute and store; a cache that did not keep the value is a failure."""
+        """Compute and store the value. It failed if the cache did not store it."""
         target = self.target
         value = _call(target.compute)
-        # Django's backends take the DEFAULT_TIMEOUT object as well, which their types hide.
+        # Django's backends accept the DEFAULT_TIMEOUT object, but their type stubs do not.
         timeout = cast("float | None", target.timeout)
         caches[target.using].set(target.key, value, timeout=timeout)
         check_kept(
@@ -137,18 +140,18 @@ def is_layered(cache: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class RecallItem:
-    """A call of ``recall()``, or of a function under ``@cached``."""
+    """A call of ``recall()``, or of a ``@cached`` function."""
 
     label: str
     identity: str
-    compute: Callable[[], bool]  # tells whether it was not another caller who computed
-    look: Callable[[], bool]
+    compute: Callable[[], bool]  # tells whether this caller computed the value
+    is_fresh: Callable[[], bool]
 
     def is_warm(self) -> bool:
-        return self.look()
+        return self.is_fresh()
 
     def warm(self) -> State:
-        """Have it computed and stored; an entry that is not fresh then is a failure."""
+        """Have the value computed and stored. It failed if there is no fresh entry afterwards."""
         is_ours = self.compute()
         check_kept(
             self,
@@ -159,18 +162,17 @@ class RecallItem:
 
 
 def recall_item(target: RecallTarget) -> RecallItem:
-    """The item of a recall target."""
     alias = target.options.get("using") or package_settings().ALIAS
     return RecallItem(
         label=f"{alias}: {target.key}",
         identity=f"recall {alias}: {target.key}",
         compute=lambda: warm(target.key, target.compute, **target.options),
-        look=lambda: is_warm(target.key, target.compute, **target.options),
+        is_fresh=lambda: is_warm(target.key, target.compute, **target.options),
     )
 
 
 def call_of_cached(thing: object) -> RecallItem | None:
-    """The item of a function under ``@cached``, or of a partial call of one; else None."""
+    """Return the item for a ``@cached`` function or a partial of one, or None."""
     function, arguments, keywords = thing, (), {}
     if isinstance(thing, partial):
         function, arguments, keywords = thing.func, thing.args, thing.keywords
@@ -181,14 +183,14 @@ def call_of_cached(thing: object) -> RecallItem | None:
         label=describe_callable(thing),
         identity=f"cached {cached.key(*arguments, **keywords)}",
         compute=lambda: cached.warm(*arguments, **keywords),
-        look=lambda: cached.is_warm(*arguments, **keywords),
+        is_fresh=lambda: cached.is_warm(*arguments, **keywords),
     )
 
 
 def check_kept(item: Item, reason: str) -> None:
-    """Raise WarmingError for an item that is not warm although it was warmed.
+    """Raise WarmingError if an item is not warm after warming.
 
-    A cache that is down swallows the write; a run that says "warmed" then would lie.
+    A cache that is down ignores writes; the run must not report "warmed" then.
     """
     if item.is_warm():
         return
@@ -199,7 +201,7 @@ def check_kept(item: Item, reason: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class StaticItem:
-    """A static file, whose id every process finds in the shared cache then."""
+    """A static file; every process then finds its id in the shared cache."""
 
     name: str
 
@@ -215,7 +217,7 @@ class StaticItem:
         return is_shared(self.name)
 
     def warm(self) -> State:
-        """Hash it anew and share that; a cache that did not keep it is a failure."""
+        """Hash it and share the digest. It failed if the cache did not store it."""
         if not share(self.name):
             raise WarmingError(
                 f"CACHES[{package_settings().ALIAS!r}] did not keep its id: it may be down or full,"
@@ -226,10 +228,10 @@ class StaticItem:
 
 @dataclass(frozen=True, kw_only=True)
 class CallItem:
-    """A function that fills the cache by itself; its result is not used."""
+    """A function that fills the cache itself; its result is not used."""
 
     function: Callable[[], object]
-    place: str = ""  # where it stands among what its warmer yields: it has no name of its own
+    position: str = ""  # its index in what the warmer yields, because it has no name
 
     @property
     def label(self) -> str:
@@ -237,10 +239,10 @@ class CallItem:
 
     @property
     def identity(self) -> str:
-        return f"call {self.place}"
+        return f"call {self.position}"
 
     def is_warm(self) -> bool:
-        """Nothing tells."""
+        """Return False: it is not known."""
         return False
 
     def warm(self) -> State:
@@ -249,7 +251,7 @@ class CallItem:
 
 
 def describe_callable(function: object) -> str:
-    """``airports.queries.nearest('LFPG')`` rather than an address in memory."""
+    """Return ``airports.queries.nearest('LFPG')`` instead of a memory address."""
     if isinstance(function, partial):
         arguments = [repr(value) for value in function.args]
         arguments += [f"{name}={value!r}" for name, value in function.keywords.items()]

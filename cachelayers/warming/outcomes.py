@@ -1,4 +1,4 @@
-"""What became of one item. Made by the items and the plan, counted by ``warm_cache``."""
+"""The outcome of one item. Items and plan create it, and ``warm_cache`` counts it."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +16,7 @@ class State(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One item's end; ``reason`` and ``error`` belong to failures."""
+    """The end of one item; ``reason`` and ``error`` are for failures."""
 
     label: str
     state: State
@@ -25,25 +25,25 @@ class Outcome:
 
 
 class WarmingError(Exception):
-    """An item could not be warmed; the message is the reason as the operator reads it."""
+    """An item could not be warmed. The message is the reason for the operator."""
 
 
 class TookTooLong(BaseException):
-    """Something did not end in time. Not an Exception: a view's own handlers are not to stop it."""
+    """A time limit was reached. Not an Exception, so that a view's handlers do not catch it."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"did not end within {seconds:g} s, and was given up (--time-limit)")
 
 
 def failure(label: str, error: BaseException) -> Outcome:
-    """The outcome of an item that raised."""
+    """Return the outcome of an item that raised."""
     if isinstance(error, (WarmingError, TookTooLong)):
-        # The reason is complete; only what lies behind it is worth a traceback.
+        # The reason is complete; only its cause needs a traceback.
         return Outcome(label=label, state=State.FAILED, reason=str(error), error=error.__cause__)
     return Outcome(label=label, state=State.FAILED, reason=describe_error(error), error=error)
 
 
 def describe_error(error: BaseException) -> str:
-    """One line: ``ValueError: no such country``."""
+    """Return one line such as ``ValueError: no such country``."""
     message = " ".join(without_secrets(str(error)).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,7 +1,7 @@
-"""Collect what is to be warmed, each page once. Called by the run; renders sitemaps only.
+"""Collects the items to warm, each page once. `run` calls it; it requests sitemaps only.
 
-Everything is collected before anything is warmed: the time left can be told, and a warmer's
-query is not advanced by another thread than the one that opened its connection.
+Everything is collected before anything is warmed, so that the time left is known, and a warmer's
+query is read in the thread that opened its connection.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from cachelayers.warming.outcomes import Outcome, TookTooLong, WarmingError, fai
 from cachelayers.warming.pool import time_limit
 from cachelayers.warming.registry import RecallTarget, Target, Warmer
 
-MAX_BYTES = 50 * 2**20  # 50 MiB, the protocol's own bound for one sitemap, uncompressed
-MAX_DEPTH = 3  # an index, of indexes, of sitemaps; the protocol itself allows no nesting
+MAX_BYTES = 50 * 2**20  # 50 MiB, the protocol's limit for one uncompressed sitemap
+MAX_DEPTH = 3  # an index of indexes of sitemaps; the protocol itself allows no nesting
 NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/"
 GZIP_MAGIC = b"\x1f\x8b"
-GZIP_WINDOW_BITS = 31  # zlib's way to say: with a gzip header
+GZIP_WINDOW_BITS = 31  # tells zlib to expect a gzip header
 ENTRY_OF_ROOT = {"urlset": "url", "sitemapindex": "sitemap"}
 
 
 @dataclass(kw_only=True)
 class Sitemap:
-    """One file: the places that it lists, and whether these are sitemaps themselves."""
+    """A parsed file: the URLs in it, and whether these are sitemaps."""
 
     is_index: bool = False
     locations: list[str] = field(default_factory=list)
 
 
 def read_sitemap(site: Client, url: str) -> Iterator[str | Outcome]:
-    """Every page that a sitemap lists; a part that cannot be read is a failed outcome."""
+    """Yield every page in a sitemap, and a failed outcome for each unreadable file."""
     yield from _read(site, url, depth=1, seen=set())
 
 
 def parse_sitemap(content: bytes) -> Sitemap:
-    """Take a sitemap apart; raises WarmingError with the reason where it is none."""
+    """Return the parsed sitemap. WarmingError with the reason if it is not one."""
     return _Parser().parse(_unzip(content))
 
 
@@ -62,7 +62,7 @@ def _read(site: Client, url: str, *, depth: int, seen: set[Address]) -> Iterator
             return
         seen.add(address)
         sitemap = _load(site, address, depth=depth)
-    # Rendering runs the site's own code, which may raise anything; all of it is reported.
+    # Rendering runs the site's code, which may raise anything; it is reported.
     except Exception as error:  # noqa: BLE001
         yield failure(f"sitemap {url}", error)
         return
@@ -83,7 +83,7 @@ def _unzip(content: bytes) -> bytes:
     # By its first bytes, not its name: a middleware may have compressed it as well.
     if not content.startswith(GZIP_MAGIC):
         return content
-    # Not gzip.decompress(): a small file could unpack to fill the memory.
+    # Not gzip.decompress(): a small file could expand and fill the memory.
     unpacker = zlib.decompressobj(GZIP_WINDOW_BITS)
     try:
         unpacked = unpacker.decompress(content, MAX_BYTES)
@@ -97,7 +97,7 @@ def _unzip(content: bytes) -> bytes:
 
 
 class _Parser:
-    """Collects the text of <loc> from expat's events, which hold no tree in memory."""
+    """Collects the text of <loc> from expat's events, without a tree in memory."""
 
     def __init__(self) -> None:
         self._sitemap = Sitemap()
@@ -117,7 +117,7 @@ class _Parser:
         return self._sitemap
 
     def _refuse_doctype(self, *_arguments: object) -> None:
-        # A sitemap has none; entities declared there can blow up to gigabytes or read files.
+        # A sitemap has none. Entities declared there can expand to gigabytes or read files.
         raise WarmingError("has a document type declaration, which no sitemap needs")
 
     def _open(self, name: str, _attributes: object) -> None:
@@ -143,30 +143,30 @@ class _Parser:
         self._path.pop()
 
     def _is_location(self) -> bool:
-        # The length first: what is nested a million deep is not to be copied for each element.
+        # The length first, because a deeply nested path must not be copied for each element.
         is_third = len(self._path) == 3
         return is_third and self._path[1:] == [ENTRY_OF_ROOT[self._path[0]], "loc"]
 
 
 def _local_name(name: str) -> str:
-    """``loc`` for the protocol's own elements; an extension's (``image:loc``) keep theirs."""
+    """Return ``loc`` for the protocol's own elements; others such as ``image:loc`` unchanged."""
     namespace, _, local = name.rpartition(" ")
     return local if namespace.startswith(NAMESPACE) else name
 
 
 def read_url_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The URLs with their line numbers; blank lines and those that begin with # are left out."""
+    """Yield URLs with line numbers, without blank lines and lines that begin with #."""
     for number, line in enumerate(lines, start=1):
         url = line.strip().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")  # a byte order mark
         if url and not url.startswith("#"):
             yield number, url
 
 
-MOST_THINGS = 1_000_000  # of one warmer; one that never stops would fill the memory
+MOST_THINGS = 1_000_000  # per warmer; an endless one would fill the memory
 
 
 class Plan:
-    """The items to warm, and the failures of what could not even be planned."""
+    """The items to warm, and the failures found while planning."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class Plan:
         variants: Sequence[Variant] = (PLAIN,),
         seconds_each: float | None = None,
     ) -> None:
-        """``seconds_each``: how long a warmer or sitemap may take to say what there is."""
+        """``seconds_each``: time limit for listing a warmer's or sitemap's items."""
         self.items: list[Item] = []
         self.failures: list[Outcome] = []
         self._site = site
@@ -184,20 +184,20 @@ class Plan:
         self._planned: set[Address] = set()
 
     def add_warmer(self, warmer: Warmer) -> None:
-        """Run a warmer and add what it yields; what it yielded before it raised stays."""
+        """Run a warmer and add its items, also those yielded before an exception."""
         origin = f"warmer {warmer.name!r}"
         try:
             with time_limit(self._seconds_each):
                 for number, thing in enumerate(_yielded_by(warmer)):
                     if number == MOST_THINGS:
                         raise WarmingError(f"yields more than {number:,}; the rest is left out")
-                    self._add_thing(thing, origin=origin, place=f"{warmer.name}#{number}")
-        # A warmer is the site's own code and may raise anything; all of it is reported.
+                    self._add_thing(thing, origin=origin, position=f"{warmer.name}#{number}")
+        # A warmer is the site's code and may raise anything; it is reported.
         except (Exception, TookTooLong) as error:  # noqa: BLE001
             self.failures.append(failure(origin, error))
 
     def add_sitemap(self, url: str) -> None:
-        """Add every page that a sitemap of the site lists."""
+        """Add every page in a sitemap of the site."""
         try:
             with time_limit(self._seconds_each):
                 for found in read_sitemap(self._site, url):
@@ -209,19 +209,18 @@ class Plan:
             self.failures.append(failure(f"sitemap {url}", error))
 
     def add_static_files(self) -> None:
-        """Add every static file of the site."""
         try:
             self.items += [StaticItem(name=name) for name in list_static_files()]
-        # Storages raise errors of their libraries, which have no common base.
+        # Storages raise errors of their libraries, which have no common base class.
         except Exception as error:  # noqa: BLE001
             self.failures.append(failure("static files", error))
 
     def add_url_lines(self, lines: Iterable[str], *, name: str) -> None:
-        """Add the URLs of a file, one a line."""
+        """Add the URLs of a file, one per line."""
         for number, url in read_url_lines(lines):
             self._add_url(url, label=f"{name} line {number}: {url}")
 
-    def _add_thing(self, thing: object, *, origin: str, place: str) -> None:
+    def _add_thing(self, thing: object, *, origin: str, position: str) -> None:
         if isinstance(thing, str):
             self._add_url(thing, label=thing)
         elif isinstance(thing, Target):
@@ -229,19 +228,19 @@ class Plan:
         elif isinstance(thing, RecallTarget):
             self.items.append(recall_item(thing))
         elif callable(thing):
-            self._add_callable(thing, place=place)
+            self._add_callable(thing, position=position)
         else:
             self.failures.append(failure(origin, WarmingError(_describe_nonsense(thing))))
 
-    def _add_callable(self, thing: Callable[[], object], *, place: str) -> None:
+    def _add_callable(self, thing: Callable[[], object], *, position: str) -> None:
         label = describe_callable(thing)
         try:
             item: Item | None = call_of_cached(thing)
-        # Arguments that have no key or do not fit, or a key= that raises: this call's fault alone.
+        # Arguments without a key, wrong arguments, or a key= that raises: only this call fails.
         except Exception as error:  # noqa: BLE001
             self.failures.append(failure(label, error))
             return
-        self.items.append(item or CallItem(function=thing, place=place))
+        self.items.append(item or CallItem(function=thing, position=position))
 
     def _add_url(self, url: str, *, label: str) -> None:
         try:
@@ -259,7 +258,7 @@ class Plan:
 
 def _yielded_by(warmer: Warmer) -> Iterator[object]:
     result: object = warmer.function()
-    # One thing, not a list of one: a string would be taken apart into its letters.
+    # A single item instead of a list; iterating over a string would yield letters.
     if isinstance(result, (str, Target, RecallTarget)) or callable(result):
         yield result
     elif result is None:

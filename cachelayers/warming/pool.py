@@ -1,4 +1,4 @@
-"""Warm items one after the other or in a pool of threads, at a limited rate."""
+"""Warms items in this thread or in a pool of threads, with a rate limit. `run` calls it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from django.db import connections
 from cachelayers.warming.items import Item, warm_item
 from cachelayers.warming.outcomes import Outcome, TookTooLong, failure
 
-SOON_SECONDS = 0.001  # 0 would be never
+SOON_SECONDS = 0.001  # 0 would mean never
 CAN_INTERRUPT = hasattr(signal, "SIGALRM")  # not on Windows
 
 
 def can_interrupt() -> bool:
-    """Tell whether what runs in this thread can be interrupted: signals reach the main one only."""
+    """Tell whether this thread can be interrupted: signals reach the main thread only."""
     return CAN_INTERRUPT and threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TookTooLong in the block after so many seconds, where this thread allows it."""
+    """Raise TookTooLong in the block after so many seconds, if this thread allows it."""
     if not seconds or not can_interrupt() or is_alarm_set_within(seconds):
         yield
         return
@@ -51,21 +51,21 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 
 def is_alarm_set_within(seconds: float) -> bool:
-    """Tell whether somebody else's alarm, such as a test runner's, comes before this one would."""
+    """Tell whether another alarm, such as a test runner's, comes before this one would."""
     return 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds
 
 
 class Pace:
-    """Lets so many items a second begin, in all threads together."""
+    """Limits how many items per second begin, over all threads."""
 
     def __init__(self, rate: float | None) -> None:
-        """``rate``: items a second; None: as many as there are."""
+        """``rate``: items per second; None for no limit."""
         self._pause_seconds = 1 / rate if rate else 0.0
         self._next_at = time.monotonic()
         self._lock = threading.Lock()
 
     def wait(self, stopped: threading.Event) -> None:
-        """Wait for this item's turn, or until it is stopped."""
+        """Wait until this item may begin, or the run is stopped."""
         if not self._pause_seconds:
             return
         with self._lock:
@@ -74,37 +74,37 @@ class Pace:
         stopped.wait(max(0.0, turn - time.monotonic()))
 
 
-# How long an interrupted run waits for the items in hand.
+# How long an interrupted run waits for the current items.
 STOP_SECONDS = 3.0
-# A signal that comes in the instant before a wait begins is handled when the wait ends.
+# A signal that arrives just before a wait begins is handled when the wait ends.
 SIGNAL_SECONDS = 0.5
 
 OnOutcome = Callable[[int, Outcome], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """How items are to be warmed."""
+class PoolOptions:
+    """How to warm the items."""
 
     concurrency: int = 1
     only_missing: bool = False
-    rate: float | None = None  # items a second
-    time_limit: float | None = None  # seconds for one item
+    rate: float | None = None  # items per second
+    time_limit: float | None = None  # seconds per item
 
 
-def warm_items(items: Sequence[Item], order: Order, on_outcome: OnOutcome) -> None:
-    """Warm all; ``on_outcome`` is called in this thread, once for each item that ended.
+def warm_items(items: Sequence[Item], options: PoolOptions, on_outcome: OnOutcome) -> None:
+    """Warm all items; ``on_outcome`` is called in this thread, once for each finished item.
 
-    It gets the item's number in the sequence. An interrupted run tells what ended by then and
-    raises KeyboardInterrupt.
+    Its first argument is the item's index. An interrupted run reports the items finished by then,
+    and raises KeyboardInterrupt.
     """
-    # In threads, what hangs can be left behind; in this one only where a signal ends it.
-    if order.concurrency == 1 and (can_interrupt() or not order.time_limit):
-        warm_in_turn(items, order, on_outcome)
+    # A hanging item in another thread can be abandoned; in this thread a signal has to end it.
+    if options.concurrency == 1 and (can_interrupt() or not options.time_limit):
+        warm_in_turn(items, options, on_outcome)
         return
-    worker_pool = WorkerPool(items, order)
+    worker_pool = WorkerPool(items, options)
     try:
-        worker_pool.start(min(order.concurrency, len(items)))
+        worker_pool.start(min(options.concurrency, len(items)))
         for _ in items:
             on_outcome(*worker_pool.next_outcome())
     finally:
@@ -112,22 +112,22 @@ def warm_items(items: Sequence[Item], order: Order, on_outcome: OnOutcome) -> No
         worker_pool.report_rest(on_outcome)
 
 
-def warm_in_turn(items: Sequence[Item], order: Order, on_outcome: OnOutcome) -> None:
-    """Warm all in this thread."""
-    pace, never = Pace(order.rate), Event()
+def warm_in_turn(items: Sequence[Item], options: PoolOptions, on_outcome: OnOutcome) -> None:
+    """Warm all items in this thread."""
+    pace, never = Pace(options.rate), Event()
     for number, item in enumerate(items):
         pace.wait(never)
         try:
-            with time_limit(order.time_limit):
-                outcome = warm_item(item, only_missing=order.only_missing)
-        except TookTooLong as error:  # in the instant in which it had ended
+            with time_limit(options.time_limit):
+                outcome = warm_item(item, only_missing=options.only_missing)
+        except TookTooLong as error:  # at the moment when it had ended
             outcome = failure(item.label, error)
         on_outcome(number, outcome)
 
 
 @dataclass(eq=False)
 class Worker:
-    """A thread of the crew, and what it has in hand."""
+    """A thread of the pool, and its current item."""
 
     number: int
     thread: Thread | None = None
@@ -138,14 +138,14 @@ class Worker:
 
 @dataclass(eq=False)
 class Waiting:
-    """The numbers of the items that nobody has taken yet."""
+    """The indexes of the items that no worker has taken yet."""
 
     next: int
     end: int
     lock: Lock = field(default_factory=Lock)
 
     def take(self) -> int | None:
-        """The next one, or None."""
+        """Return the next one, or None."""
         with self.lock:
             if self.next >= self.end:
                 return None
@@ -154,24 +154,23 @@ class Waiting:
 
 
 class WorkerPool:
-    """Threads that take items in their order and put outcomes on a queue."""
+    """Threads that take items in order and put their outcomes on a queue."""
 
-    def __init__(self, items: Sequence[Item], order: Order) -> None:
+    def __init__(self, items: Sequence[Item], options: PoolOptions) -> None:
         self._items = items
-        self._order = order
-        self._pace = Pace(order.rate)
+        self._options = options
+        self._pace = Pace(options.rate)
         self._waiting = Waiting(next=0, end=len(items))
         self._outcomes: SimpleQueue[tuple[int, Outcome]] = SimpleQueue()
         self._stopped = Event()
         self._workers: list[Worker] = []
         self._looked_at = time.monotonic()
-        self._lock = Lock()  # of a worker's end and its being abandoned
+        self._lock = Lock()  # for a worker's end and its being abandoned
 
     def start(self, size: int) -> None:
-        """Start that many threads."""
         for _ in range(size):
             worker = Worker(len(self._workers) + 1)
-            # Daemons: an item that hangs must not keep an interrupted command from ending.
+            # Daemons: a hanging item must not keep an interrupted command from ending.
             worker.thread = Thread(
                 target=self._work,
                 args=(worker,),
@@ -182,7 +181,7 @@ class WorkerPool:
             worker.thread.start()
 
     def next_outcome(self) -> tuple[int, Outcome]:
-        """Wait for the next item to end; Ctrl-C is never further away than SIGNAL_SECONDS."""
+        """Wait for the next outcome. Ctrl-C is handled within SIGNAL_SECONDS."""
         while True:
             if time.monotonic() - self._looked_at >= SIGNAL_SECONDS:
                 self._abandon_overdue()
@@ -192,7 +191,7 @@ class WorkerPool:
                 continue
 
     def stop(self) -> None:
-        """Let the threads finish what they have in hand, and wait for them a while."""
+        """Let the threads finish their current items, and wait for them a while."""
         self._stopped.set()
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
@@ -200,7 +199,7 @@ class WorkerPool:
                 worker.thread.join(max(0.0, deadline - time.monotonic()))
 
     def report_rest(self, on_outcome: OnOutcome) -> None:
-        """Report the outcomes that nobody has asked for yet."""
+        """Report the outcomes that are still on the queue."""
         while True:
             try:
                 number, outcome = self._outcomes.get_nowait()
@@ -210,7 +209,7 @@ class WorkerPool:
 
     def _abandon_overdue(self) -> None:
         self._looked_at = time.monotonic()
-        limit = self._order.time_limit
+        limit = self._options.time_limit
         if not limit:
             return
         for worker in list(self._workers):
@@ -236,14 +235,14 @@ class WorkerPool:
                     return
                 self._warm(worker, number)
         finally:
-            # Both belong to the thread: nobody else could close them after it.
+            # Both belong to this thread, and no other thread can close them.
             caches.close_all()
             connections.close_all()
 
     def _warm(self, worker: Worker, number: int) -> None:
         with self._lock:
             worker.item, worker.began = number, time.monotonic()
-        outcome = warm_item(self._items[number], only_missing=self._order.only_missing)
+        outcome = warm_item(self._items[number], only_missing=self._options.only_missing)
         with self._lock:
             worker.item = None
             if not worker.is_abandoned:

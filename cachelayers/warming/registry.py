@@ -1,4 +1,4 @@
-"""Register warmers under a name and find them again; what a warmer may yield."""
+"""Registers warmers by name, and defines what a warmer may yield. Apps use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Target:
     """A cache key and the function that computes its value, for ``cache.get``.
 
-    ``timeout`` is in seconds, ``None`` means for ever, and left out it is the alias's own.
+    ``timeout`` is in seconds; ``None`` means no expiry, the default is the alias's own.
     """
 
     key: str
@@ -30,13 +30,13 @@ class Target:
 
 
 class RecallTarget:
-    """The arguments of a ``recall()`` or ``arecall()``, whose entry is to be there before it.
+    """The arguments of a ``recall()`` or ``arecall()`` whose entry is to be stored in advance.
 
     >>> RecallTarget("busiest:FR", compute, timeout=300, tags=["homepage"])
     """
 
     def __init__(self, key: str, compute: Callable[[], object], **options: Unpack[Options]) -> None:
-        """The arguments are recall()'s."""
+        """The arguments are those of recall()."""
         self.key = key
         self.compute = compute
         self.options = options
@@ -54,7 +54,7 @@ Function = TypeVar("Function", bound=WarmerFunction)
 
 @dataclass(frozen=True, kw_only=True)
 class Warmer:
-    """A named function that says what to warm; ``every_seconds`` is how often it wants to run."""
+    """A named function that yields what to warm; ``every_seconds`` is its interval."""
 
     name: str
     function: WarmerFunction
@@ -62,7 +62,7 @@ class Warmer:
 
     @property
     def defined_at(self) -> str:
-        """Where to find it, as ``module:line``."""
+        """Return where it is defined, as ``module:line``."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
         line = f":{code.co_firstlineno}" if code else ""
         return f"{self.function.__module__}{line}"
@@ -88,8 +88,8 @@ def warmer(name: str, *, every: float | None = None) -> Callable[[Function], Fun
 
 
 def registered_warmers() -> dict[str, Warmer]:
-    """All warmers by name, in the order of INSTALLED_APPS; imports the ``warmers`` modules."""
-    # Repeated calls cost a look into sys.modules for each app.
+    """Import the ``warmers`` modules; return the warmers by name, in INSTALLED_APPS order."""
+    # When repeated, this is a dictionary lookup per app.
     autodiscover_modules("warmers")
     return dict(_warmers)
 
@@ -105,7 +105,7 @@ def _add(new: Warmer) -> None:
 
 
 def _identity(registered: Warmer) -> tuple[str, str]:
-    # By name, not by object: a module that is reloaded registers its functions anew.
+    # By name, because a reloaded module registers new function objects.
     function = registered.function
     return function.__module__, getattr(function, "__qualname__", repr(function))
 

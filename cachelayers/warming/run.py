@@ -1,6 +1,6 @@
-"""One run: claim what is to be warmed, plan it, warm it, write down how it went.
+"""One run: claims the sources, plans them, warms the items and records the results.
 
-The flow of ``warm_cache``, without its words; who calls it says them (``Reporter``).
+``warm_cache`` and `background` start it; a ``Reporter`` shows the progress.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cachelayers.warming.clients import Client
 from cachelayers.warming.items import Item
 from cachelayers.warming.outcomes import Outcome, State, WarmingError, failure
 from cachelayers.warming.plan import Plan
-from cachelayers.warming.pool import Order, warm_items
+from cachelayers.warming.pool import PoolOptions, warm_items
 from cachelayers.warming.runs import AlreadyRunning, Record, RunState, Source, claim, number_of
 
 
@@ -34,13 +34,13 @@ class Shard:
         return f"{self.number}/{self.of}"
 
     def holds(self, item: Item) -> bool:
-        """Tell whether an item is in this part. By what it is, so that lists need not agree."""
+        """Tell whether an item is in this shard, by its identity: the lists may differ."""
         return number_of(item.identity) % self.of == self.number - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A source, and how its items get into a plan."""
+    """A source, and the function that adds its items to a plan."""
 
     source: Source
     add_to: Callable[[Plan], None]
@@ -48,17 +48,17 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run goes."""
+    """The options of a run."""
 
-    order: Order = field(default_factory=Order)
+    pool: PoolOptions = field(default_factory=PoolOptions)
     variants: Sequence[Variant] = (PLAIN,)
     shard: Shard | None = None
     resume: bool = False
-    token: str = ""  # of a claim that was made for this run
+    token: str = ""  # of a claim made for this run
 
 
 class Summary:
-    """Counts outcomes and keeps the failures."""
+    """Counts outcomes and stores the failures."""
 
     def __init__(self) -> None:
         self.counts: Counter[State] = Counter()
@@ -67,18 +67,17 @@ class Summary:
         self._began = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
-        """Count one."""
         self.counts[outcome.state] += 1
         if outcome.state is State.FAILED:
             self.failures.append(outcome)
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Return the seconds since the run began."""
         return time.monotonic() - self._began
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return everything, for programs."""
         return {
             "warmed": self.counts[State.WARMED],
             "already_warm": self.counts[State.ALREADY_WARM],
@@ -90,29 +89,29 @@ class Summary:
 
 
 class Reporter(Protocol):
-    """Who is told how the run goes."""
+    """Shows the progress of a run."""
 
     def begin(self, run: Run) -> None:
-        """Everything is planned."""
+        """Called when everything is planned."""
 
     def advance(self, outcome: Outcome) -> None:
-        """One more item has ended."""
+        """Called for each finished item."""
 
     def warn(self, text: str) -> None:
-        """Something is not as it should be, and the run goes on."""
+        """Called for a problem that does not end the run."""
 
 
 @dataclass(eq=False, kw_only=True)
 class RunningSource:
-    """One source of a run, with its items and, as long as it is not done, its record."""
+    """One source of a run, with its items, and its record until it is done."""
 
-    jobs: Job
+    job: Job
     record: Record | None
     items: list[Item] = field(default_factory=list)
 
 
 class Run:
-    """From the claim to the last word in the records."""
+    """One run, from the claims to the last records."""
 
     def __init__(
         self,
@@ -126,39 +125,39 @@ class Run:
         self._jobs = jobs
         self._options = options
         self._reporter = reporter
-        self._plan = Plan(site, variants=options.variants, seconds_each=options.order.time_limit)
-        self._parts: list[RunningSource] = []
+        self._plan = Plan(site, variants=options.variants, seconds_each=options.pool.time_limit)
+        self._sources: list[RunningSource] = []
         self._keeps_records = True
 
     @property
     def is_empty(self) -> bool:
-        """Whether others are at everything that was wanted."""
-        return not self._parts
+        """Tell whether other processes are warming all of the sources."""
+        return not self._sources
 
     @property
     def items(self) -> list[Item]:
-        """What is left to warm, in the order in which it will be."""
-        return [item for part in self._parts for item in part.items]
+        """Return the items left to warm, in order."""
+        return [item for source in self._sources for item in source.items]
 
     def carry_out(self) -> None:
-        """Do everything; raises KeyboardInterrupt after the records say that it was one."""
+        """Do the run. KeyboardInterrupt is raised after the interruption is recorded."""
         with self._recorded():
             self.plan(keeps_records=True)
             self._reporter.begin(self)
             self._warm()
 
     def plan(self, *, keeps_records: bool) -> None:
-        """Find out what there is to warm; without records nobody learns of it."""
+        """Collect the items. ``keeps_records``: also claim and record the run."""
         self._keeps_records = keeps_records
-        # All are claimed before the first is planned: an interrupted run knows what it was to do.
-        for jobs in self._jobs:
+        # All are claimed before the first is planned, so that an interrupted run knows its sources.
+        for job in self._jobs:
             try:
-                self._parts.append(RunningSource(jobs=jobs, record=self._claim(jobs.source)))
+                self._sources.append(RunningSource(job=job, record=self._claim(job.source)))
             except AlreadyRunning as error:
                 self.refused.append(error)
-                self._add_failure(failure(str(jobs.source), WarmingError(str(error))), None)
-        for part in self._parts:
-            self._plan_part(part)
+                self._add_failure(failure(str(job.source), WarmingError(str(error))), None)
+        for running in self._sources:
+            self._plan_source(running)
             self._keep_alive()
 
     def _claim(self, source: Source) -> Record | None:
@@ -168,7 +167,7 @@ class Run:
         try:
             return claim(
                 source,
-                time_limit=options.order.time_limit,
+                time_limit=options.pool.time_limit,
                 resume=options.resume,
                 token=options.token,
             )
@@ -179,75 +178,75 @@ class Run:
             )
             return None
 
-    def _plan_part(self, part: RunningSource) -> None:
-        record = part.record
+    def _plan_source(self, running: RunningSource) -> None:
+        record = running.record
         began = time.monotonic()
         first_item, first_failure = len(self._plan.items), len(self._plan.failures)
         try:
-            part.jobs.add_to(self._plan)
+            running.job.add_to(self._plan)
         finally:
             for outcome in self._plan.failures[first_failure:]:
                 self._add_failure(outcome, record)
         for item in self._plan.items[first_item:]:
-            self._add_item(item, part)
+            self._add_item(item, running)
         if record is not None:
-            total = len(part.items) + len(self._plan.failures) - first_failure
+            total = len(running.items) + len(self._plan.failures) - first_failure
             seconds = time.monotonic() - began
             self._write(lambda: record.planned(total, seconds=seconds))
 
-    def _add_item(self, item: Item, part: RunningSource) -> None:
+    def _add_item(self, item: Item, running: RunningSource) -> None:
         if self._options.shard is not None and not self._options.shard.holds(item):
             return
-        if part.record is not None and number_of(item.identity) in part.record.done:
+        if running.record is not None and number_of(item.identity) in running.record.done:
             self.summary.left_out += 1
         else:
-            part.items.append(item)
+            running.items.append(item)
 
     def _add_failure(self, outcome: Outcome, record: Record | None) -> None:
         self.summary.add(outcome)
         if record is not None:
-            self._write(lambda: record.note(outcome))
+            self._write(lambda: record.count(outcome))
 
     def _warm(self) -> None:
-        places = [(part, item) for part in self._parts for item in part.items]
-        for part in self._parts:
-            self._end_if_complete(part)
+        planned = [(source, item) for source in self._sources for item in source.items]
+        for running in self._sources:
+            self._end_if_complete(running)
 
         def take(number: int, outcome: Outcome) -> None:
-            part, item = places[number]
+            running, item = planned[number]
             self.summary.add(outcome)
-            if (record := part.record) is not None:
-                self._write(lambda: record.note(outcome, item.identity))
-                self._end_if_complete(part)
+            if (record := running.record) is not None:
+                self._write(lambda: record.count(outcome, item.identity))
+                self._end_if_complete(running)
             self._keep_alive()
             self._reporter.advance(outcome)
 
-        warm_items([item for _, item in places], self._options.order, take)
+        warm_items([item for _, item in planned], self._options.pool, take)
 
-    def _end_if_complete(self, part: RunningSource) -> None:
-        record = part.record
+    def _end_if_complete(self, running: RunningSource) -> None:
+        record = running.record
         if record is not None and record.is_complete:
             self._write(lambda: record.end(RunState.FINISHED))
-            part.record = None
+            running.record = None
 
     def _keep_alive(self) -> None:
-        for part in self._parts:
-            if part.record is not None:
-                self._write(part.record.stay_alive)
+        for running in self._sources:
+            if running.record is not None:
+                self._write(running.record.stay_alive)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
-        """Write down what is still open at the end: the run was interrupted."""
+        """Record an interruption for what is still open at the end."""
         try:
             yield
         finally:
-            for part in self._parts:
-                if (record := part.record) is not None:
+            for running in self._sources:
+                if (record := running.record) is not None:
                     self._write(lambda record=record: record.end(RunState.INTERRUPTED))  # type: ignore[misc]
-                    part.record = None
+                    running.record = None
 
     def _write(self, write: Callable[[], None]) -> None:
-        # A record that cannot be written is no reason not to warm: the database may be back soon.
+        # Warm even if a record cannot be written: the database may be back soon.
         try:
             write()
         except DatabaseError as error:

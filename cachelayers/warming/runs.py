@@ -1,4 +1,7 @@
-"""The last run of each warmer and the one in progress, so that nothing runs twice."""
+"""The records of runs: the last run of each source and the current one, so that none runs twice.
+
+`run` writes them; the admin and ``warm_cache`` read them.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ from cachelayers.models import WarmerRun
 from cachelayers.warming.outcomes import Outcome, State
 from cachelayers.warming.registry import Warmer, registered_warmers
 
-# cron starts a command a moment later each time; without it every second run would be left out.
+# cron starts a command slightly later each time; without it every second run would be skipped.
 EARLY_SHARE = 0.05
 MOST_EARLY_SECONDS = 30.0
 
 
 class Kind(Enum):
-    """What names the things to warm."""
+    """What kind of source it is."""
 
     WARMER = "warmer"
     SITEMAP = "sitemap"
@@ -37,13 +40,13 @@ class Kind(Enum):
 
 
 class RunState(Enum):
-    """How far a run is."""
+    """The state of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
-    LOST = "lost"  # it was running, and has not been heard of for too long
+    LOST = "lost"  # it was running, and its last heartbeat is too old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +59,9 @@ class Source:
 
     @property
     def key(self) -> str:
-        """The row that belongs to it.
+        """Return the key of its row.
 
-        A digest: some databases compare text without case, and index only its beginning.
+        A digest, because some databases compare text without case, and index only its beginning.
         """
         text = f"{self.kind.value}\0{self.name}\0{self.shard}"
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
@@ -72,7 +75,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """An item that could not be warmed, and why."""
+    """An item that could not be warmed, and the reason."""
 
     label: str
     reason: str
@@ -80,7 +83,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class LastRun:
-    """One row, as people want to know it. Times are aware, in UTC."""
+    """One row, for display. Times are aware, in UTC."""
 
     source: Source
     state: RunState
@@ -89,7 +92,7 @@ class LastRun:
     queued_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
-    seconds: float | None  # that the last run took which has ended
+    seconds: float | None  # duration of the last finished run
     total: int
     warmed: int
     already_warm: int
@@ -98,55 +101,54 @@ class LastRun:
 
     @property
     def done(self) -> int:
-        """How many items have ended."""
+        """Return the number of finished items."""
         return self.warmed + self.already_warm + self.failed
 
     @property
     def percent(self) -> int:
-        """How far it is; 0 as long as it is not known how much there is."""
+        """Return the progress; 0 until the total is known."""
         return min(100, 100 * self.done // self.total) if self.total else 0
 
     @property
     def is_running(self) -> bool:
-        """Whether a process is at it."""
+        """Tell whether a process is running it."""
         return self.state is RunState.RUNNING
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmerStatus:
-    """A registered warmer with its last run, if it ever ran."""
+    """A registered warmer with its last run, or None."""
 
     warmer: Warmer
     last_run: LastRun | None
 
     @property
     def due_at(self) -> datetime | None:
-        """When it is to run next; None where it has no ``every``."""
+        """Return the time of the next run; None without ``every``."""
         every = self.warmer.every_seconds
         if every is None:
             return None
         if (run := self.last_run) is None or run.state in {RunState.INTERRUPTED, RunState.LOST}:
             return datetime.fromtimestamp(0, UTC)
-        # What waits in a queue is not put there again, unless the queue has lost it.
+        # A queued warmer is not enqueued again, unless the queue has lost it.
         begun = max(filter(None, (run.started_at, run.queued_at)), default=None)
         early = min(every * EARLY_SHARE, MOST_EARLY_SECONDS)
         return datetime.fromtimestamp((begun.timestamp() if begun else 0) + every - early, UTC)
 
     def is_due(self) -> bool:
-        """Whether ``warm_cache --due`` would run it now."""
+        """Tell whether ``warm_cache --due`` would run it now."""
         due_at = self.due_at
         is_running = self.last_run is not None and self.last_run.is_running
         return due_at is not None and due_at <= datetime.now(UTC) and not is_running
 
 
 def last_runs() -> list[LastRun]:
-    """Return the last run of everything that was ever warmed, the latest first."""
+    """Return the last runs of all sources, the latest first."""
     rows = WarmerRun.objects.defer("done")
     return [describe(row) for row in sorted(rows, key=lambda row: -(row.started or 0))]
 
 
 def last_run_of(source: Source) -> LastRun | None:
-    """Return the last run of one source."""
     row = WarmerRun.objects.defer("done").filter(source=source.key).first()
     return describe(row) if row is not None else None
 
@@ -157,7 +159,6 @@ def warmers_with_runs(shard: str = "") -> list[WarmerStatus]:
 
 
 def statuses_of(warmers: Iterable[Warmer], shard: str = "") -> list[WarmerStatus]:
-    """Return warmers with their last runs."""
     sources = {each.name: warmer_source(each.name, shard) for each in warmers}
     rows = WarmerRun.objects.defer("done").filter(source__in=[one.key for one in sources.values()])
     found = {row.source: describe(row) for row in rows}
@@ -167,12 +168,10 @@ def statuses_of(warmers: Iterable[Warmer], shard: str = "") -> list[WarmerStatus
 
 
 def warmer_source(name: str, shard: str = "") -> Source:
-    """Return the source that a warmer is."""
     return Source(kind=Kind.WARMER, name=name, shard=shard)
 
 
 def describe(row: WarmerRun) -> LastRun:
-    """Return what a row says."""
     state = RunState(row.state)
     return LastRun(
         source=Source(kind=Kind(row.kind), name=row.name, shard=row.shard),
@@ -192,38 +191,37 @@ def describe(row: WarmerRun) -> LastRun:
 
 
 def is_dead(row: WarmerRun) -> bool:
-    """Tell whether the process that a running row names is gone, as far as can be known."""
+    """Tell whether the process named in a running row is known to be gone."""
     if row.alive_until <= milliseconds():
         return True
     is_here = (row.host, row.process_space) == (host_name(), process_space())
-    if not is_here or os.name != "posix":  # elsewhere than there, a signal of 0 is one
+    if not is_here or os.name != "posix":  # on Windows, signal 0 is a real signal
         return False
     try:
         os.kill(row.process, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it is somebody else's
+    except OSError:  # the process belongs to another user
         return False
     return False
 
 
 def milliseconds() -> int:
-    """Return the time, as the tables hold it."""
+    """Return the current time in the unit of the tables."""
     return int(time.time() * 1000)
 
 
 def moment(at: int | None) -> datetime | None:
-    """Return what the tables hold as a time."""
+    """Return a time from the tables."""
     return None if at is None else datetime.fromtimestamp(at / 1000, UTC)
 
 
 def host_name() -> str:
-    """Return the name of this machine."""
     return platform.node()[:255]
 
 
 def process_space() -> str:
-    """Return what tells apart the process ids of containers that share a machine's name."""
+    """Return an id of the process namespace: containers may share a host name."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())[:64]
     except OSError:  # not on Linux
@@ -231,17 +229,17 @@ def process_space() -> str:
 
 
 SAVE_SECONDS = 2.0
-# What was warmed is written less often, the more it is: 8 bytes for each item.
+# The more items are done, the less often their list (8 bytes each) is written.
 SAVE_DONE_SECONDS = 10.0
 MOST_SHARE_OF_SAVING = 0.05  # of the time
-GRACE_SECONDS = 60.0  # clocks of different machines, and a database that is slow
+GRACE_SECONDS = 60.0  # for clock differences between machines, and a slow database
 SILENCE_WITHOUT_LIMIT_SECONDS = 3600.0
 MOST_FAILURES = 20
 LONGEST_TEXT = 500
 
 
 class AlreadyRunning(Exception):
-    """Another process is at it; the message says which, since when and how far."""
+    """Another process runs it. The message says which, since when, and its progress."""
 
     def __init__(self, run: LastRun) -> None:
         self.run = run
@@ -253,7 +251,7 @@ class AlreadyRunning(Exception):
 
 
 class Record:
-    """The row of one source, held by this run."""
+    """The row of one source, claimed by this run."""
 
     def __init__(self, row: WarmerRun, silence_seconds: float) -> None:
         self.source_key = row.source
@@ -270,16 +268,16 @@ class Record:
         self._done_pause = SAVE_DONE_SECONDS
 
     def remember_done(self, done: Iterable[int]) -> None:
-        """Take over what the interrupted run has warmed."""
+        """Take over the finished items of the interrupted run."""
         self.done.update(done)
 
     def planned(self, total: int, *, seconds: float) -> None:
-        """Note how many items there are, and how long it took to find out."""
+        """Record the number of items, and how long planning took."""
         self._total, self._planning_seconds = total, seconds
         self._save()
 
-    def note(self, outcome: Outcome, identity: str | None = None) -> None:
-        """Count one; it is written down within SAVE_SECONDS, or with the next one."""
+    def count(self, outcome: Outcome, identity: str | None = None) -> None:
+        """Count an outcome. It is written within SAVE_SECONDS, or with the next one."""
         self._begin()
         self._counts[outcome.state] += 1
         if outcome.state is not State.FAILED:
@@ -294,11 +292,11 @@ class Record:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every item has ended."""
+        """Tell whether every item has ended."""
         return sum(self._counts.values()) >= self._total
 
     def end(self, state: RunState) -> None:
-        """Write the last word. What was warmed is kept only where there is something to resume."""
+        """Record the end. Finished items are stored only if there is something to resume."""
         is_finished = state is RunState.FINISHED
         working = 0.0 if self._began is None else time.monotonic() - self._began
         self._write(
@@ -310,7 +308,7 @@ class Record:
         )
 
     def stay_alive(self) -> None:
-        """Tell that the run goes on, while other sources of it are warmed."""
+        """Write a heartbeat while other sources of the run are warmed."""
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self._save()
 
@@ -332,7 +330,7 @@ class Record:
             )
 
     def _write(self, **values: Any) -> None:
-        # By the token: where this run was taken for dead, the row is somebody else's by now.
+        # By the token: if this run was considered dead, another run has taken the row.
         WarmerRun.objects.filter(source=self.source_key, token=self.token).update(
             total=self._total,
             warmed=self._counts[State.WARMED],
@@ -346,9 +344,9 @@ class Record:
 def claim(
     source: Source, *, time_limit: float | None, resume: bool = False, token: str = ""
 ) -> Record:
-    """Take a source's row for this run; raises AlreadyRunning where another process has it.
+    """Claim a source's row for this run. AlreadyRunning if another process has it.
 
-    ``token``: of a claim that was made for this process by the one that started it.
+    ``token``: of a claim that the starting process has made for this one.
     """
     silence = (time_limit or SILENCE_WITHOUT_LIMIT_SECONDS) + GRACE_SECONDS
     row = row_of(source)
@@ -357,7 +355,7 @@ def claim(
     if row.state == RunState.RUNNING.value and not is_adopted and not is_dead(row):
         raise AlreadyRunning(describe(row))
     mine = token if is_adopted else uuid4().hex
-    # Only if the row is still as it was read: of two that come at once, one finds it changed.
+    # Only if the row is unchanged: of two simultaneous claims, one fails.
     taken = WarmerRun.objects.filter(source=source.key, token=row.token, state=row.state).update(
         token=mine,
         state=RunState.RUNNING.value,
@@ -383,34 +381,34 @@ def claim(
     return record
 
 
-def hand_over(source: Source, *, process: int, token: str) -> None:
-    """Write down that a claim of this process is carried out by another one."""
+def transfer_claim(source: Source, *, process: int, token: str) -> None:
+    """Record that another process now holds a claim of this process."""
     WarmerRun.objects.filter(source=source.key, token=token).update(process=process)
 
 
 def holds(source: Source, token: str) -> bool:
-    """Tell whether a source's row is still that of the run with this token."""
+    """Tell whether the run with this token still holds a source's row."""
     return WarmerRun.objects.filter(source=source.key, token=token).exists()
 
 
-def note_queued(source: Source) -> None:
-    """Write down that a source waits in a task queue."""
+def record_queued(source: Source) -> None:
+    """Record that a source waits in a task queue."""
     row_of(source)
-    # Not over a run that goes on: that one's end is worth more than the wait of the next.
+    # Not while it runs: the result of that run matters more.
     WarmerRun.objects.filter(source=source.key).exclude(state=RunState.RUNNING.value).update(
         state=RunState.QUEUED.value, queued=milliseconds()
     )
 
 
 def forget_queued(source: Source) -> None:
-    """Write down that a source does not wait any more: the queue did not take it."""
+    """Record that a source is not queued, because the queue refused it."""
     WarmerRun.objects.filter(source=source.key, state=RunState.QUEUED.value).update(
         state=RunState.FINISHED.value, queued=None
     )
 
 
 def row_of(source: Source) -> WarmerRun:
-    """Return a source's row, made where there is none."""
+    """Return a source's row, created if needed."""
     values = {
         "kind": source.kind.value,
         "name": source.name,
@@ -425,13 +423,13 @@ def row_of(source: Source) -> WarmerRun:
 
 
 def storable(text: str) -> str:
-    """Return a text that every database takes, whatever an error's message holds."""
+    """Return the text without characters that some database refuses."""
     whole = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
     return whole[:LONGEST_TEXT]
 
 
 def number_of(identity: str) -> int:
-    """Return 64 bits that stand for an item, the same in every process."""
+    """Return 64 bits that identify an item, the same in every process."""
     return int.from_bytes(blake2b(identity.encode("utf-8", "replace"), digest_size=8).digest())
 
 
@@ -441,5 +439,4 @@ def pack(done: set[int]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[int, ...]:
-    """Return the numbers that were packed."""
     return struct.unpack(f">{len(data) // 8}Q", data)

@@ -3,7 +3,7 @@
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from testproject.airports import kept, queries
+from testproject.airports import cached, queries
 from testproject.airports.models import Airport, Country
 from testproject.airports.texts import fold
 
@@ -12,7 +12,7 @@ SEARCH_LETTERS_MIN = 2
 
 
 def world(request: HttpRequest) -> HttpResponse:
-    return render(request, "airports/world.html", {"html": kept.world_html()})
+    return render(request, "airports/world.html", {"html": cached.world_html()})
 
 
 def country(request: HttpRequest, code: str) -> HttpResponse:
@@ -24,7 +24,7 @@ def country(request: HttpRequest, code: str) -> HttpResponse:
         "country": facts,
         "number": number,
         "pages": page_numbers(number, facts["pages"]),
-        "map_html": kept.country_map_html(code),
+        "map_html": cached.country_map_html(code),
         "airports": queries.country_page(code, number),
     }
     return render(request, "airports/country.html", context)
@@ -42,7 +42,7 @@ def search(request: HttpRequest) -> HttpResponse:
     words = fold(typed.replace("\0", ""))
     context = {
         "typed": typed,
-        "result": kept.search(words) if len(words) >= SEARCH_LETTERS_MIN else None,
+        "result": cached.search(words) if len(words) >= SEARCH_LETTERS_MIN else None,
         "is_too_short": 0 < len(words) < SEARCH_LETTERS_MIN,
         "shown": queries.SEARCH_ROWS,
     }
@@ -56,14 +56,14 @@ def search(request: HttpRequest) -> HttpResponse:
 
 def find_country(code: str) -> queries.CountryFacts:
     try:
-        return kept.country(code)
+        return cached.country(code)
     except Country.DoesNotExist:
         raise Http404(f"No country has the code {code}.") from None
 
 
 def find_airport(icao: str) -> queries.AirportFacts:
     try:
-        return kept.airport(icao)
+        return cached.airport(icao)
     except Airport.DoesNotExist:
         raise Http404(f"No airport has the ICAO code {icao}.") from None
 

@@ -5,20 +5,20 @@ from collections.abc import Iterable
 from django.urls import reverse
 
 from cachelayers import warmer
-from testproject.airports import kept, queries
+from testproject.airports import cached, queries
 
 
-@warmer("world page", every=kept.FACTS_TIMEOUT)
+@warmer("world page", every=cached.FACTS_TIMEOUT)
 def world_page() -> Iterable[str]:
     yield reverse("airports:world")
 
 
-@warmer("country pages", every=kept.FACTS_TIMEOUT)
+@warmer("country pages", every=cached.FACTS_TIMEOUT)
 def country_pages() -> Iterable[str]:
     yield from queries.country_urls()
 
 
-@warmer("airport pages", every=kept.FACTS_TIMEOUT)
+@warmer("airport pages", every=cached.FACTS_TIMEOUT)
 def airport_pages() -> Iterable[str]:
     """Only the notable ones: all 28,000 would take an hour, for pages that few people open."""
     yield from queries.airport_urls()

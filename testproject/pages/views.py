@@ -3,7 +3,7 @@
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from testproject.pages import kept, queries
+from testproject.pages import cached, queries
 from testproject.pages.models import Page
 
 
@@ -13,6 +13,6 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
 
 def find_page(slug: str) -> queries.RenderedPage:
     try:
-        return kept.page(slug)
+        return cached.page(slug)
     except Page.DoesNotExist:
         raise Http404(f"No page has the address /{slug}/.") from None

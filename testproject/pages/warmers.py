@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from cachelayers import warmer
-from testproject.pages import kept, queries
+from testproject.pages import cached, queries
 
 
-@warmer("cms pages", every=kept.PAGE_TIMEOUT)
+@warmer("cms pages", every=cached.PAGE_TIMEOUT)
 def cms_pages() -> Iterable[str]:
     yield from queries.page_urls()

@@ -48,7 +48,7 @@ def _stack(settings: Settings, db: None) -> Iterator[None]:
     # As when the site's addresses are made; they may have been while other models were tracked.
     offer_on_tracked_models(admin.site)
     counters.begin_anew_after_fork()
-    writer.begin_anew()
+    writer.reset_after_fork()
     cache.clear()
     yield
     cache.clear()

@@ -121,7 +121,7 @@ def test_a_cache_without_a_list_of_its_keys_says_so(boss: Client, settings: Sett
     assert "The entries of local cannot be listed" in said(boss.get(URL, {"alias": "local"}))
 
 
-def test_an_unknown_cache_is_a_form_error_with_the_nearest_names(boss: Client) -> None:
+def test_an_unknown_cache_is_a_form_error_with_similar_names(boss: Client) -> None:
     response = boss.get(URL, {"alias": "tabel"})
 
     [error] = response.context["form"].errors["alias"]
@@ -339,7 +339,7 @@ def test_however_it_is_packed(boss: Client, settings: Settings, options: dict[st
     assert "Value 5" in said(boss.get(entry_url("packed", "number", boss)))
 
 
-def test_a_signature_that_does_not_match_is_told(boss: Client, settings: Settings) -> None:
+def test_a_signature_that_does_not_match_is_reported(boss: Client, settings: Settings) -> None:
     signed = {**database_cache("default"), "OPTIONS": {"SIGNED": True}}
     settings.CACHES = {**settings.CACHES, "signed": signed}
     own, settings.SECRET_KEY = settings.SECRET_KEY, "one that was given up meanwhile"

@@ -275,7 +275,7 @@ def test_nothing_chosen_is_an_error(boss: Client) -> None:
         ("words", "bell\x07", "has control characters. Leave them out."),
     ],
 )
-def test_what_does_not_exist_is_a_form_error_with_the_nearest_names(
+def test_what_does_not_exist_is_a_form_error_with_similar_names(
     boss: Client, field: str, typed: str, message: str
 ) -> None:
     invalidate("fragment:card")
@@ -290,7 +290,7 @@ def test_what_does_not_exist_is_a_form_error_with_the_nearest_names(
     assert Invalidation.objects.count() == before
 
 
-def test_a_word_that_only_other_processes_know_can_be_insisted_on(boss: Client) -> None:
+def test_a_tag_that_only_other_processes_know_can_be_insisted_on(boss: Client) -> None:
     response = boss.post(URL, {"words": "theirs", "unknown_too": "on", "confirm": "1"}, follow=True)
 
     assert "tag theirs" in said(response)
@@ -298,7 +298,7 @@ def test_a_word_that_only_other_processes_know_can_be_insisted_on(boss: Client) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_word_that_was_stored_or_invalidated_once_is_known(boss: Client) -> None:
+def test_a_tag_that_was_stored_or_invalidated_once_is_known(boss: Client) -> None:
     Invalidation.objects.create(tag="word:logged", at=0)
     recall("noted", lambda: 1, tags=["just stored"])
 

@@ -30,7 +30,7 @@ def shown(client: Client, **asked: Any) -> list[tuple[str, str, str]]:
     return [(row.tag, row.what, author.name if author else row.cause) for row, author in rows]
 
 
-def test_each_kind_of_row_is_told_in_words(boss: Client) -> None:
+def test_each_kind_of_row_is_described(boss: Client) -> None:
     author = Author.objects.create(name="Ada")
     Invalidation.objects.all().delete()
 

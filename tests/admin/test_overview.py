@@ -31,8 +31,8 @@ def counted(hits: int, misses: int, *, ago_seconds: int = 0) -> None:
 
 
 def lines_of(client: Client, **asked: str) -> dict[tuple[str, str], Any]:
-    seen = client.get(URL, asked).context["seen"]
-    return {(line.cache, line.layer): line for line in seen.lines}
+    overview = client.get(URL, asked).context["overview"]
+    return {(line.cache, line.layer): line for line in overview.lines}
 
 
 def test_each_layer_shows_what_it_has_answered(boss: Client) -> None:
@@ -81,7 +81,7 @@ def test_each_layer_shows_its_size_and_state(boss: Client) -> None:
     assert lines["default", "table"].error == ""
 
 
-def test_a_layer_that_fails_is_told_with_its_error(boss: Client, settings: Settings) -> None:
+def test_a_layer_that_fails_is_reported_with_its_error(boss: Client, settings: Settings) -> None:
     down = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/"}
     settings.CACHES = {**settings.CACHES, "down": down}
 
@@ -92,7 +92,7 @@ def test_a_layer_that_fails_is_told_with_its_error(boss: Client, settings: Setti
 def test_the_log_shows_its_size(boss: Client) -> None:
     invalidate("one", "two")
 
-    [log] = boss.get(URL).context["seen"].logs
+    [log] = boss.get(URL).context["overview"].logs
 
     assert log.database == "default"
     assert log.rows >= 2
@@ -102,9 +102,9 @@ def test_the_log_shows_its_size(boss: Client) -> None:
 def test_the_time_can_be_chosen(boss: Client, span: str, steps: int) -> None:
     counted(hits=1, misses=1)
 
-    seen = boss.get(URL, {"span": span}).context["seen"]
+    overview = boss.get(URL, {"span": span}).context["overview"]
 
-    [whole, *_] = seen.plots
+    [whole, *_] = overview.plots
     assert abs(len(range_of(whole)) - steps) <= 1
     assert (whole.cache, whole.layer, whole.total.hits) == ("default", "", 1)
 
@@ -120,7 +120,7 @@ def test_what_is_older_is_not_counted(boss: Client) -> None:
     assert lines_of(boss, span="day")["default", ""].figures.hits == 2
 
 
-def test_the_plot_is_drawn_and_told_in_words_and_in_a_table(boss: Client) -> None:
+def test_the_plot_is_drawn_and_described_in_text_and_in_a_table(boss: Client) -> None:
     counted(hits=3, misses=1)
 
     content = boss.get(URL).content.decode()

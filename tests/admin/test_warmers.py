@@ -48,7 +48,7 @@ def run_once(source: Source, *outcomes: Outcome, end: RunState | None = RunState
     record = claim(source, time_limit=60)
     record.planned(4, seconds=0.0)
     for outcome in outcomes:
-        record.note(outcome)
+        record.count(outcome)
     if end is not None:
         record.end(end)
 
@@ -80,7 +80,7 @@ def test_what_is_typed_in_code_is_shown_as_text(boss: Client) -> None:
     assert "<b>pages" not in content
 
 
-def test_a_run_that_is_under_way_shows_how_far_it_is_and_is_looked_at_again(boss: Client) -> None:
+def test_a_run_that_is_under_way_shows_how_far_it_is_and_is_checked_again(boss: Client) -> None:
     before = boss.get(URL)
     run_once(warmer_source("countries"), WARMED, end=None)
     WarmerRun.objects.update(warmed=1)  # a run writes it down now and then
@@ -98,7 +98,7 @@ def test_a_run_that_is_under_way_shows_how_far_it_is_and_is_looked_at_again(boss
     ("end", "text"),
     [(RunState.INTERRUPTED, "was interrupted"), (RunState.FINISHED, "has ended")],
 )
-def test_how_a_run_ended_is_told(boss: Client, end: RunState, text: str) -> None:
+def test_how_a_run_ended_is_reported(boss: Client, end: RunState, text: str) -> None:
     run_once(warmer_source("countries"), end=end)
 
     assert text in said(boss.get(URL))
@@ -148,9 +148,7 @@ def test_nothing_is_started_by_a_link_or_without_a_csrf_token(
     assert started == []
 
 
-def test_an_unknown_warmer_is_an_error_with_the_nearest_names(
-    boss: Client, started: list[str]
-) -> None:
+def test_an_unknown_warmer_is_an_error_with_similar_names(boss: Client, started: list[str]) -> None:
     response = boss.post(URL, {"warmer": "contries"}, follow=True)
 
     expected = "There is no warmer 'contries'. Did you mean 'countries'?"
@@ -168,7 +166,7 @@ def test_two_runs_of_one_at_once_are_refused(boss: Client) -> None:
 
 
 @pytest.mark.parametrize("error", [NoQueue("no broker at redis://a:hunter2@h/"), OSError("full")])
-def test_what_keeps_it_from_being_started_is_told(
+def test_what_keeps_it_from_being_started_is_reported(
     boss: Client, monkeypatch: pytest.MonkeyPatch, error: Exception, settings: Any
 ) -> None:
     away = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://a:hunter2@h/"}

@@ -33,7 +33,7 @@ WHAT_GOES_WRONG = {
 }
 
 
-def test_what_goes_wrong_in_a_page_is_noticed(window: Window) -> None:
+def test_what_goes_wrong_in_a_page_is_recorded(window: Window) -> None:
     for done, noticed in WHAT_GOES_WRONG.items():
         window.open("/about/")
         assert window.take_troubles() == []

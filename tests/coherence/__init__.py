@@ -1,1 +1,1 @@
-"""Several processes write and read one LayeredCache, while its layers are disturbed."""
+"""Several processes write and read one LayeredCache, while faults occur in its layers."""

@@ -1,4 +1,4 @@
-"""`make consistency`, second half: LayeredCache at length, while its layers are disturbed."""
+"""`make consistency`, second half: LayeredCache at length, with faults in its layers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 
-LONGEST_SECONDS = 1.5  # that a value may be late while a layer or the bus is out
+LONGEST_SECONDS = 1.5  # largest delay of a value while a layer or the bus is down
 
 
 def main() -> int:
-    """Run everything; end with 1 if anything was later than it may be."""
+    """Run everything; exit with 1 if a value was older than allowed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=30, help="for each run")
     options = parser.parse_args()
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def check(seconds: float) -> int:
-    """Run each stack, alone and disturbed."""
+    """Run each stack, without and with faults."""
     import django
 
     django.setup()
@@ -69,7 +69,7 @@ def run(
     *,
     allowed: float = LONGEST_SECONDS,
 ) -> int:
-    """Run one, and print a line; return how much is wrong with it."""
+    """Run one stack and print a line; return the number of failures."""
     from tests.coherence.crowd import run_crowd
 
     end = time.monotonic() + seconds - 1
@@ -84,7 +84,7 @@ def run(
 
 
 def again_and_again(server: Any, disturbance: Callable[[Any], None]) -> Callable[[float], None]:
-    """Return what disturbs a server until an end, with two seconds of peace in between."""
+    """Return a function that disturbs a server repeatedly, with two seconds between."""
 
     def disturb(end: float) -> None:
         while time.monotonic() < end:
@@ -95,28 +95,28 @@ def again_and_again(server: Any, disturbance: Callable[[Any], None]) -> Callable
 
 
 def killed(server: Any) -> None:
-    """Kill it, and start it with its data."""
+    """Kill the server, and start it with its data."""
     server.kill()
     time.sleep(1)
     server.start()
 
 
 def emptied(server: Any) -> None:
-    """Kill it, and start it without."""
+    """Kill the server, and start it without its data."""
     server.kill()
     server.lose_data()
     server.start()
 
 
 def paused(server: Any) -> None:
-    """Have it stand still for five seconds."""
+    """Pause the server for five seconds."""
     server.pause()
     time.sleep(5)
     server.resume()
 
 
 def trimming(server: Any) -> Callable[[float], None]:
-    """Return what trims the stream all the time."""
+    """Return a function that trims the stream all the time."""
     import redis
 
     def disturb(end: float) -> None:

@@ -1,4 +1,4 @@
-"""Start the processes of one run, disturb what they use, and add up what they found."""
+"""Start the processes of one run, disturb their servers, and add up their findings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEYS = 12
 
 @dataclass
 class Findings:
-    """What all processes found together."""
+    """The sums over all processes."""
 
     hits: int = 0
     reads: int = 0
     writes: int = 0
     late: int = 0  # hits
-    worst: float = 0.0  # seconds by which a value was late
+    worst: float = 0.0  # largest delay of a value in seconds
     slowest: float = 0.0  # seconds of a page's reads, or of a write
     errors: list[str] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class Findings:
 
 
 def run_crowd(stack: Stack, seconds: float, disturb: Callable[[], None] = lambda: None) -> Findings:
-    """Have the processes work for so long, and disturb them meanwhile."""
+    """Run the processes for some seconds, and disturb their servers meanwhile."""
     folder = environment.make_private_folder("coherence")
     path = folder / "finished"
     path.write_bytes(bytes(PROCESSES * KEYS * BYTES_PER_KEY))

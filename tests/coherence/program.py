@@ -1,7 +1,7 @@
-"""One process of a run: it writes its own keys, and reads everybody's. Prints what it found.
+"""One process of a run: it writes its own keys, reads everybody's, and prints its findings.
 
-Of each key it is told in shared memory how often its owner has finished writing it; a value read in
-a unit of work that is older than what was finished before the unit began is late.
+Shared memory holds the number of the last finished write of each key. A value read in a unit of
+work is late if it is older than the last write that finished before the unit began.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAUSE_SECONDS = 0.002
 
 
 class Finished:
-    """The numbers of the last finished write of each key, in memory that all processes share."""
+    """The number of the last finished write of each key, in memory that all processes share."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("r+b")
@@ -44,7 +44,7 @@ class Finished:
 
 
 class Process:
-    """What one process does and finds."""
+    """The work and the findings of one process."""
 
     def __init__(self, number: int, processes: int, finished: Finished, seed: int) -> None:
         self.number, self.processes, self.finished = number, processes, finished
@@ -53,7 +53,7 @@ class Process:
         self.worst = 0.0  # seconds
         self.slowest = 0.0  # seconds of a call
         self.errors: list[str] = []
-        # When this process has first seen each number of a key.
+        # When this process first read each number of a key.
         self.first_reads: list[list[tuple[int, float]]] = [[] for _ in range(KEYS * processes)]
 
     def run(self, seconds: float) -> dict[str, Any]:

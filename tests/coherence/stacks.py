@@ -1,4 +1,4 @@
-"""The stacks of layers that are tried, as CACHES."""
+"""The tested stacks of layers, as CACHES."""
 
 from __future__ import annotations
 

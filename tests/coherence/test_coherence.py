@@ -1,4 +1,4 @@
-"""A write in one process is seen by the others at their next unit of work, whatever happens."""
+"""Other processes read a write at their next unit of work, whatever fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.servers import Memcached, Redis
 pytestmark = pytest.mark.usefixtures("django_db_setup")
 
 SECONDS = 4.0
-# While a layer goes and comes: the others look at the record of epochs so often.
+# While a layer fails and recovers: the interval at which processes read the record of epochs.
 BOUND_SECONDS = EPOCH_SECONDS + 0.5
 PAUSED_SECONDS = 5.0
 
@@ -144,7 +144,7 @@ def test_one_of_several_memcached_servers_comes_and_goes(
         def disturb() -> None:
             for _ in range(2):
                 time.sleep(SECONDS / 4)  # the processes work meanwhile, before and after
-                other.pause()  # its keys go to the first one, and later back to it
+                other.pause()  # its keys move to the first server, and later back
                 time.sleep(SECONDS / 2)
                 other.resume()
 

@@ -69,7 +69,7 @@ def test_without_a_target_it_is_an_error_and_nothing_goes(
     assert keys_left("default") == ALL_KEYS
 
 
-def test_an_unknown_alias_is_an_error_with_the_nearest_names(
+def test_an_unknown_alias_is_an_error_with_similar_names(
     clear: RunCommand, three_caches: None
 ) -> None:
     result = clear("--cache=default", "--cache=page")
@@ -99,7 +99,7 @@ def test_targets_that_contradict_are_an_error(
     assert keys_left("default") == ALL_KEYS
 
 
-def test_an_alias_is_cleared_and_its_neighbour_in_the_table_is_not(
+def test_an_alias_is_cleared_and_another_in_the_same_table_is_not(
     clear: RunCommand, three_caches: None
 ) -> None:
     result = clear("--cache=default")

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from cachelayers import cached, invalidate, recall, unit_of_work
 from cachelayers.backends.database.raising import RaisingTable
-from cachelayers.clearing.plans import neighbours, place_of
+from cachelayers.clearing.plans import aliases_sharing_storage, storage_of
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation import tags
 from tests.commands.runs import Run, RunCommand
@@ -118,7 +118,7 @@ def test_without_a_terminal_it_does_not_invalidate_unasked(run: RunCommand, visi
 
 
 @pytest.mark.parametrize("option", [[], ["--dry-run"]])
-def test_an_unknown_tag_is_a_warning_with_the_nearest_ones(
+def test_an_unknown_tag_is_a_warning_with_similar_names(
     clear: RunCommand,
     visited: None,
     option: list[str],
@@ -228,7 +228,7 @@ def test_a_fragment_is_invalidated_in_every_variant(
     assert menu() not in before
 
 
-def test_an_unknown_fragment_is_an_error_with_the_nearest_ones(
+def test_an_unknown_fragment_is_an_error_with_similar_names(
     clear: RunCommand, menu: Callable[[], str]
 ) -> None:
     result = clear("--fragment=meny")
@@ -245,7 +245,7 @@ def test_a_fragment_that_only_the_log_knows_is_known(clear: RunCommand) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_word_that_only_the_site_s_views_declare_is_known(
+def test_a_tag_that_only_the_site_s_views_declare_is_known(
     clear: RunCommand, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "late_urls.py").write_text(
@@ -394,12 +394,12 @@ def redis_at(url: str, **options: Any) -> dict[str, Any]:
         redis_at("rediss://127.0.0.1/1"),
     ],
 )
-def test_one_redis_database_is_known_by_all_its_spellings(
+def test_one_redis_database_is_recognized_in_all_forms(
     settings: Settings, other: dict[str, Any]
 ) -> None:
     settings.CACHES = {"default": redis_at("redis://127.0.0.1:6379/1"), "other": other}
 
-    assert neighbours("default") == ["other"]
+    assert aliases_sharing_storage("default") == ["other"]
 
 
 @pytest.mark.parametrize(
@@ -411,13 +411,13 @@ def test_one_redis_database_is_known_by_all_its_spellings(
         {**LOCMEM, "LOCATION": "redis"},
     ],
 )
-def test_another_redis_database_is_no_neighbour(settings: Settings, other: dict[str, Any]) -> None:
+def test_another_redis_database_is_other_storage(settings: Settings, other: dict[str, Any]) -> None:
     settings.CACHES = {"default": redis_at("redis://127.0.0.1:6379/1"), "other": other}
 
-    assert neighbours("default") == []
+    assert aliases_sharing_storage("default") == []
 
 
-def test_sessions_of_another_alias_in_the_same_place_are_named(
+def test_sessions_of_another_alias_in_the_same_storage_are_named(
     clear: RunCommand, settings: Settings
 ) -> None:
     settings.CACHES = {
@@ -472,12 +472,12 @@ def test_what_else_is_in_the_redis_is_counted_and_shown(
         (["host:1", "host:2"], ("host:1", "host:2")),
     ],
 )
-def test_one_place_may_be_written_in_several_ways(one: Any, other: Any) -> None:
-    assert place_of({"LOCATION": one}) == place_of({"LOCATION": other})
+def test_one_storage_may_be_written_in_several_ways(one: Any, other: Any) -> None:
+    assert storage_of({"LOCATION": one}) == storage_of({"LOCATION": other})
 
 
 @pytest.mark.django_db(transaction=True)
-def test_before_the_first_migrate_the_words_of_the_code_are_known(
+def test_before_the_first_migrate_the_tags_of_the_code_are_known(
     clear: RunCommand, visited: None
 ) -> None:
     with connection.cursor() as cursor:

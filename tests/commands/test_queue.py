@@ -308,12 +308,12 @@ def test_a_process_that_dies_says_nothing_of_a_run_that_another_one_has_taken_ov
     source = warmer_source("squares")
     claim(source, time_limit=60)
 
-    background.note_death(source, "a token of before", 1, "killed")
+    background.record_death(source, "a token of before", 1, "killed")
 
     assert run_of("squares").is_running
     assert not run_of("squares").failures
     WarmerRun.objects.all().delete()
-    background.note_death(source, "a token of before", 1, "killed")
+    background.record_death(source, "a token of before", 1, "killed")
     assert not WarmerRun.objects.exists()
 
 

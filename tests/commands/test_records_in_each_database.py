@@ -62,8 +62,8 @@ def test_what_is_written_is_read(database: str) -> None:
     source = warmer_source("Länder 🌍", "1/3")
     record = claim(source, time_limit=60)
     record.planned(3, seconds=0.5)
-    record.note(Outcome(label="a", state=State.WARMED), "page a")
-    record.note(Outcome(label="b 🌍", state=State.FAILED, reason="“no” \\ ' such"), "page b")
+    record.count(Outcome(label="a", state=State.WARMED), "page a")
+    record.count(Outcome(label="b 🌍", state=State.FAILED, reason="“no” \\ ' such"), "page b")
     record.end(RunState.INTERRUPTED)
 
     [run] = last_runs()
@@ -82,7 +82,7 @@ def test_a_reason_that_the_database_would_not_take_is_written_all_the_same(datab
     record = claim(warmer_source("odd"), time_limit=60)
     record.planned(1, seconds=0)
 
-    record.note(Outcome(label="\0", state=State.FAILED, reason="a\0b\ud800" + "é" * 9999))
+    record.count(Outcome(label="\0", state=State.FAILED, reason="a\0b\ud800" + "é" * 9999))
     record.end(RunState.FINISHED)
 
     [run] = last_runs()

@@ -80,7 +80,7 @@ def test_a_run_that_was_lost_is_resumed_from_what_it_wrote_last(
 ) -> None:
     register("pages", "/page/1/", "/page/2/")
     record = claim(warmer_source("pages"), time_limit=60)
-    record.note(Outcome(label="", state=State.WARMED), "page http://www.example.com/page/1/ ")
+    record.count(Outcome(label="", state=State.WARMED), "page http://www.example.com/page/1/ ")
     record.end(RunState.RUNNING)
     WarmerRun.objects.update(process=dead_process(), alive_until=2**50)
 
@@ -98,9 +98,9 @@ def test_what_was_warmed_is_written_now_and_then_for_the_case_that_the_process_i
     record = claim(warmer_source("pages"), time_limit=60)
     record.planned(9, seconds=0)
 
-    record.note(Outcome(label="", state=State.WARMED), "page 1")
-    record.note(Outcome(label="", state=State.FAILED), "page 2")
-    record.note(Outcome(label="", state=State.ALREADY_WARM), "page 3")
+    record.count(Outcome(label="", state=State.WARMED), "page 1")
+    record.count(Outcome(label="", state=State.FAILED), "page 2")
+    record.count(Outcome(label="", state=State.ALREADY_WARM), "page 3")
 
     row = WarmerRun.objects.get()
     assert set(runs.unpack(bytes(row.done or b""))) == {

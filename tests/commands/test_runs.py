@@ -150,7 +150,7 @@ def test_a_warmer_that_is_running_is_refused_with_where_and_how_far(run: RunComm
     register("one", "/page/1/")
     record = claim(warmer_source("one"), time_limit=60)
     record.planned(4, seconds=0)
-    record.note(Outcome(label="/page/1/", state=State.WARMED))
+    record.count(Outcome(label="/page/1/", state=State.WARMED))
     record.end(RunState.RUNNING)  # as it was saved last
     WarmerRun.objects.update(host="web-2", process=77, alive_until=2**50)
 
@@ -272,7 +272,7 @@ def test_the_list_tells_of_the_last_run(run: RunCommand) -> None:
     assert lines[1].endswith(": 1 warmed, 0 already warm, 0 failed, in 0.0 s")
 
 
-def test_the_list_and_a_dry_run_are_told_as_json_too(run: RunCommand) -> None:
+def test_the_list_and_a_dry_run_are_printed_as_json_too(run: RunCommand) -> None:
     cache.set("there", 1)
     register("mixed", "/page/1/", Target(key="there", compute=lambda: 1), fail, every=60)
     register("never", "/page/1/")

@@ -98,7 +98,7 @@ def test_paths_are_asked_of_the_server_and_not_rendered_here(
     assert "2 warmed, 0 already warm, 0 failed" in result.out
 
 
-def test_the_server_is_asked_as_by_a_visitor_without_cookies(run: RunCommand, web: Web) -> None:
+def test_the_server_gets_requests_without_cookies(run: RunCommand, web: Web) -> None:
     register("/page/1/")
 
     run("warm_cache", f"--base-url={web.origin}")

@@ -199,7 +199,7 @@ def test_a_redirect_within_the_site_is_followed(small_site: Records, target: str
     assert small_site.paths == ["/page/1/"]
 
 
-def test_a_missing_slash_is_added_as_for_a_visitor(small_site: Records) -> None:
+def test_a_missing_slash_is_added_as_for_a_client(small_site: Records) -> None:
     visit("/page/1")
 
     assert small_site.paths == ["/page/1/"]
@@ -257,7 +257,7 @@ def test_what_is_no_url_of_the_site_is_refused(url: str, reason: str) -> None:
         ("/?q=é&r=a%20b#top", "http://www.example.com/?q=%C3%A9&r=a%20b"),
     ],
 )
-def test_a_url_is_spelled_in_one_way(url: str, spelled: str) -> None:
+def test_a_url_has_one_form(url: str, spelled: str) -> None:
     assert str(locate(url)) == spelled
 
 

@@ -62,7 +62,7 @@ def test_a_page_in_the_page_cache_is_another_one_in_each_language(
     assert "1 warmed, 1 already warm" in result.out
 
 
-def test_an_unknown_language_is_an_error_with_the_nearest_ones(run: RunCommand) -> None:
+def test_an_unknown_language_is_an_error_with_similar_names(run: RunCommand) -> None:
     register("/page/1/")
 
     result = run("warm_cache", "--language=fe")
@@ -186,7 +186,7 @@ def test_a_page_of_nobody_is_warmed(
     assert [key for key in stored_keys() if "greeting" in key]
 
 
-def test_a_page_that_asks_no_user_is_kept_where_visitors_find_it(
+def test_a_page_that_asks_no_user_is_kept_where_clients_find_it(
     run: RunCommand, small_site: Records, settings: Settings
 ) -> None:
     settings.MIDDLEWARE = [

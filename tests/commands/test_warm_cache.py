@@ -60,7 +60,7 @@ def test_only_the_warmers_that_are_named_run(run: RunCommand, small_site: Record
     assert small_site.paths == ["/page/2/"]
 
 
-def test_an_unknown_warmer_is_an_error_with_the_nearest_names(run: RunCommand) -> None:
+def test_an_unknown_warmer_is_an_error_with_similar_names(run: RunCommand) -> None:
     register("country pages", "/page/1/")
 
     result = run("warm_cache", "contry pages")
@@ -292,7 +292,7 @@ def test_nonsense_from_a_warmer_is_a_failure_and_the_rest_is_warmed(
     assert "1 warmed, 0 already warm, 1 failed" in result.out
 
 
-def test_a_warmer_that_returns_none_is_told_what_to_return(run: RunCommand) -> None:
+def test_a_warmer_that_returns_none_gets_an_error_that_says_what_to_return(run: RunCommand) -> None:
     @warmer("forgot")
     def forgot() -> Any:
         return None
@@ -401,7 +401,7 @@ def test_a_dry_run_lists_and_renders_nothing(run: RunCommand, small_site: Record
     assert cache.get("square:4") is None
 
 
-def test_list_shows_name_interval_and_place(run: RunCommand, small_site: Records) -> None:
+def test_list_shows_name_interval_and_location(run: RunCommand, small_site: Records) -> None:
     @warmer("front page", every=3600)
     def front_page() -> Iterable[str]:
         return ["/"]

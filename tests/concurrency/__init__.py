@@ -1,1 +1,1 @@
-"""What the cache promises to threads and processes that use it at the same time."""
+"""The guarantees for threads and processes that use a cache at the same time."""

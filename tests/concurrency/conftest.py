@@ -19,9 +19,9 @@ from tests.contract.fixtures import add_alias, clock, make_cache
 
 __all__ = ["clock", "make_cache"]
 
-SECONDS = 60.0  # a busy machine
+SECONDS = 60.0  # for a busy machine
 
-# What is tested is that nothing is lost, not how long a crowd of processes may wait on two cores.
+# The tests check that nothing is lost, not how long many processes may wait on two cores.
 PATIENT = {"BUSY_SECONDS": 30}
 
 SHARED_BY_PROCESSES = [
@@ -55,7 +55,7 @@ def start_program(cache_alias: str, run_python: RunPython) -> StartProgram:
 
 @pytest.fixture
 def cache(cache_alias: str) -> Iterator[BaseCache]:
-    """Return the cache under test, patient enough for a crowd on a busy machine."""
+    """Return the cache under test, with time limits for many processes on a busy machine."""
     patient = add_alias(settings.CACHES, cache_alias, cache_alias, PATIENT, {})
     with override_settings(CACHES=patient):
         yield caches[cache_alias]

@@ -1,6 +1,6 @@
 """The programs that concurrency tests run in processes of their own, each in one function.
 
-``python -m tests.concurrency.program NAME ALIAS OPTIONS ARGUMENT ...`` sets Django up, says
+``python -m tests.concurrency.program NAME ALIAS OPTIONS ARGUMENT ...`` sets Django up, prints
 "ready", waits for a line on its standard input, runs, and prints its answer as one line of JSON.
 """
 
@@ -31,7 +31,7 @@ complaints: list[str] = []
 
 
 class Complaints(logging.Handler):
-    """Collects what the cache reports: an operation that failed says so here, and only here."""
+    """Collects the cache's log records: a failed operation appears only there."""
 
     def emit(self, record: logging.LogRecord) -> None:
         complaints.append(record.getMessage())
@@ -65,12 +65,12 @@ def count(cache: BaseCache, key: str, times: str) -> Answer:
 
 
 def win(cache: BaseCache, rounds: str) -> Answer:
-    """Return which of the keys this process was the one to add."""
+    """Return the keys that this process was the one to add."""
     return [number for number in range(int(rounds)) if cache.add(f"prize-{number}", os.getpid())]
 
 
 def live(cache: BaseCache, name: str, steps: str) -> Answer:
-    """Set and get keys of one's own and shared ones; return what was lost or wrong."""
+    """Set and get own and shared keys; return lost or wrong values."""
     chance = random.Random(name)
     written: dict[str, int] = {}
     wrong: list[str] = []
@@ -90,7 +90,7 @@ def live(cache: BaseCache, name: str, steps: str) -> Answer:
 
 
 def write_in_bulk(cache: BaseCache, name: str, rounds: str) -> Answer:
-    """Set and delete overlapping keys, in another order each time, and one's own with them."""
+    """Set and delete overlapping keys, in another order each time, together with own ones."""
     chance = random.Random(name)
     shared = [f"shared-{number}" for number in range(150)]
     wrong: list[str] = []
@@ -122,7 +122,7 @@ def write_for_ever(cache: BaseCache, name: str) -> Answer:
 
 
 def fork_while_a_thread_works(cache: BaseCache, warm_up: str) -> Answer:
-    """Fork in the middle of another thread's work; return what went wrong on either side."""
+    """Fork during another thread's work; return the failures of both processes."""
     if warm_up == "used before":
         cache.set("before", 1)
     stop, working = threading.Event(), threading.Event()
@@ -155,7 +155,7 @@ def work_until(stop: threading.Event, working: threading.Event) -> None:
         if cache.get("thread") != number:
             complaints.append(f"the thread lost {number}")
         working.set()
-        stop.wait(0.002)  # a turn for the others: a rollback journal's lock is not a queue
+        stop.wait(0.002)  # let other processes run: a rollback journal's lock is not a queue
     cache.close()
 
 
@@ -167,7 +167,7 @@ def fork_and_use(cache: BaseCache, number: int) -> int:
             cache.set(f"child-{number}", number)
             outcome = 0 if cache.get(f"child-{number}") == number else 2
         finally:
-            # Not sys.exit(): the child has the parent's sockets, and would say goodbye on them.
+            # Not sys.exit(): the child has the parent's sockets, and would end their sessions.
             os._exit(outcome)
     return wait_for(child, seconds=20)
 

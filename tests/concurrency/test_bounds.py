@@ -18,12 +18,12 @@ from cachelayers.entries.keys import id_range_of
 from tests.concurrency.conftest import SHARED_BY_PROCESSES, StartProgram, go
 from tests.contract.fixtures import Clock, MakeCache
 
-ROW_BYTES = 64  # what a row counts beside its key and its value
+ROW_BYTES = 64  # a row's share of the bound beside its key and value
 VALUE_BYTES = 500
 
 
 def usage_of(cache: BaseCache) -> tuple[int, int]:
-    """Return how many rows a cache has in its table, and what they count towards MAX_BYTES."""
+    """Return the number of a cache's rows, and their share of MAX_BYTES."""
     assert isinstance(cache, DatabaseCache)
     connection = connections[database_alias_of(settings.CACHES[cache.alias])]
     length = "LENGTH" if connection.vendor == "sqlite" else "OCTET_LENGTH"

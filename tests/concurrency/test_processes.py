@@ -51,7 +51,7 @@ def test_bulk_writes_in_any_order_never_deadlock_and_lose_nothing(
 
 
 def deadlocks_in(cache_alias: str) -> int:
-    """Return how many deadlocks the server has broken up: the cache tries again without a word."""
+    """Return the server's number of deadlocks: the cache retries without logging."""
     if "sqlite" in cache_alias:
         return 0  # SQLite has one lock
     question = {
@@ -94,7 +94,7 @@ def test_a_process_killed_in_the_middle_of_writes_leaves_a_sound_cache(
 
 
 def soundness_of(cache_alias: str) -> str:
-    """Return what SQLite says of its file; servers check theirs by themselves."""
+    """Return SQLite's integrity check of its file; servers check theirs themselves."""
     database = {"sqlite": "sqlite_cache", "sqlite_shared": "default"}.get(cache_alias)
     if database is None:
         return "ok"

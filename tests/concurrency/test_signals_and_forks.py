@@ -1,4 +1,4 @@
-"""A signal handler may use the cache whatever it interrupts; a forked child finds no lock held."""
+"""A signal handler may use the cache at any point of a call; a forked child finds no lock held."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ from django.db import connections
 from cachelayers import recall, unit_of_work
 
 store = sys.argv[1]
-is_over = False
+is_outdated = False
 begun = threading.Semaphore(0)
 
 def work():
     number = 0
-    while not is_over:
+    while not is_outdated:
         number += 1
         begun.release()
         with unit_of_work():
@@ -92,7 +92,7 @@ for number in range(60):
         time.sleep(0.001)
     if time.monotonic() > deadline or hung:
         break
-is_over = True
+is_outdated = True
 for thread in threads:
     thread.join()
 assert not hung, f"a child hung at fork {number}"

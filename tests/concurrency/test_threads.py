@@ -21,7 +21,7 @@ THREADS = 8
 
 
 def in_threads(alias: str, work: Callable[[BaseCache, int], Any]) -> list[Any]:
-    """Run ``work`` in threads that begin together, each with the cache as a request has it."""
+    """Run ``work`` in threads that begin together, each with its own cache object."""
     gate = threading.Barrier(THREADS)
 
     def run(number: int) -> Any:

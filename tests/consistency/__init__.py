@@ -1,1 +1,1 @@
-"""A checker of the promise: no hit is older than what had been committed when its unit began."""
+"""A checker of the promise: a hit reflects every write committed before its unit of work began."""

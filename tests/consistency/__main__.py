@@ -11,14 +11,14 @@ from dataclasses import asdict
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.consistency.settings"
 
 
-PAUSES = {"mariadb": 1.5}  # where a write must be some time ago before it is cached
+PAUSES = {"mariadb": 1.5}  # databases on which recent writes are not cached
 STORES = {"default": "sqlite"}
 KILL_SECONDS = 10.0
-LEAST_RECALLS_PER_SECOND = 4.0  # in a run that finds anything out; an idle machine does a hundred
+LEAST_RECALLS_PER_SECOND = 4.0  # in a run that can find a fault; an idle machine makes a hundred
 
 
 def main() -> int:
-    """Run everything; end with 1 if anything was stale."""
+    """Run everything; exit with 1 if a value was stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=45, help="for each run")
     parser.add_argument("--database", choices=["default", "postgres", "mariadb"], action="append")
@@ -49,7 +49,7 @@ def check(databases: list[str], seconds: float, only: list[str] | None = None) -
     from tests.consistency.kinds import KINDS
 
     wrong, total = 0, Findings()
-    for database in {"default", *databases}:  # the first has the log of keys and words
+    for database in {"default", *databases}:  # the first has the log of keys and tags
         prepare(database)
     for database in databases:
         for name, kind in KINDS.items():
@@ -67,7 +67,7 @@ def check(databases: list[str], seconds: float, only: list[str] | None = None) -
             if findings.recalls < LEAST_RECALLS_PER_SECOND * seconds:
                 sys.stdout.write("So few recalls tell nothing: what do the readers wait for?\n")
                 wrong += 1
-            if database == "mariadb":  # a rule that is too late is seldom met in its slow pace
+            if database == "mariadb":  # its slow pace seldom shows a rule that is too late
                 continue
             naive = Checker(database, store, seconds / 4, rule=kind.rule, pause=0.05)
             found = naive.run_kind(kind, writers=4)()

@@ -1,4 +1,4 @@
-"""Run the checker's processes side by side, disturb them, and add up what they found."""
+"""Run the checker's processes side by side, disturb them, and add up their findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Process = subprocess.Popen[str]
 
 @dataclass
 class Findings:
-    """What all readers found together."""
+    """The sums over all readers."""
 
     hits: int = 0
     recalls: int = 0
@@ -36,7 +36,7 @@ class Findings:
     leaked: list[list[Any]] = field(default_factory=list)
 
     def add(self, one: dict[str, Any]) -> None:
-        """Add one process's."""
+        """Add one process's findings."""
         for name in ("hits", "recalls", "writes", "pruned", "moved", "changed"):
             setattr(self, name, getattr(self, name) + one.get(name, 0))
         self.stale += one.get("stale", [])
@@ -44,7 +44,7 @@ class Findings:
         self.leaked += one.get("leaked", [])
 
     def include(self, other: Findings) -> None:
-        """Add another run's."""
+        """Add another run's findings."""
         for name in ("hits", "recalls", "writes", "pruned", "moved", "changed", "killed"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.stale += other.stale
@@ -53,12 +53,12 @@ class Findings:
 
     @property
     def wrong(self) -> list[list[Any]]:
-        """Return all that is wrong."""
+        """Return all wrong values."""
         return [*self.stale, *self.unseen, *self.leaked]
 
     @property
     def hit_rate(self) -> float:
-        """Return which part of the recalls were hits."""
+        """Return the share of hits among the recalls."""
         return self.hits / max(self.recalls, 1)
 
 
@@ -73,12 +73,13 @@ class Checker:
         *,
         rule: str = "ours",
         redis: str = "",
-        pause: float = 0.3,  # seconds between two writes of one writer: something can be cached
+        # seconds between two writes of one writer, in which values can be cached
+        pause: float = 0.3,
     ) -> None:
         self.database, self.store, self.seconds, self.rule = database, store, seconds, rule
         self.environment = {**os.environ, "CACHELAYERS_CHECKER_REDIS": redis}
         self.environment["CACHELAYERS_CHECKER_PAUSE"] = str(pause)
-        # What a run with a naive rule has stored is wrong, and is for no other run.
+        # A naive rule stores wrong values, which other runs must not use.
         self.environment["CACHELAYERS_CHECKER_STORE"] = store
         self.environment["CACHELAYERS_CHECKER_PREFIX"] = uuid4().hex[:8]
         self.running: list[tuple[str, Process]] = []
@@ -89,11 +90,11 @@ class Checker:
     def run(
         self, *, readers: int = 2, writers: int = 2, others: tuple[str, ...] = ()
     ) -> Callable[[], Findings]:
-        """Start everything; the result waits for its end and returns what was found."""
+        """Start everything; the returned function waits for the end and returns the findings."""
         return self.run_kind(Kind("read", "late", others=others), readers=readers, writers=writers)
 
     def run_kind(self, kind: Kind, *, readers: int = 2, writers: int = 2) -> Callable[[], Findings]:
-        """Do the same with the roles of a kind."""
+        """Run the roles of a kind."""
         self.kind = kind
         self.one(kind.prepare, 0)
         self.end = time.monotonic() + self.seconds
@@ -116,7 +117,7 @@ class Checker:
     def kill_until_the_end(self, every: float, chance: random.Random) -> None:
         """Kill a reader or a writer from time to time."""
         while self.end - time.monotonic() > every:
-            time.sleep(every)  # for so long each one lives: it is the time under test
+            time.sleep(every)  # lifetime of each process: it is the time under test
             self.kill_one(chance)
 
     def kill_one(self, chance: random.Random) -> None:
@@ -138,7 +139,7 @@ class Checker:
         self.running.append((role, self.open(role, seconds)))
 
     def one(self, role: str, seconds: float) -> None:
-        """Run one process to its end, by our rules: what it makes is there for later runs too."""
+        """Run one process to its end, by our rules, as later runs use its rows too."""
         answer_of(self.open(role, seconds, "ours"))
 
     def open(self, role: str, seconds: float, rule: str = "") -> Process:
@@ -155,7 +156,7 @@ class Checker:
 
 
 def answer_of(process: Process) -> dict[str, Any]:
-    """Wait for a process; return what it found, or raise with what it said."""
+    """Wait for a process; return its findings, or raise its error output."""
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, f"{process.args!r} ended with {process.returncode}: {errors}"
     found: dict[str, Any] = json.loads(output.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Databases for the checker: the run's own, migrated."""
+"""Databases for the checker: those of the test run, migrated."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _migrated(django_db_setup: None) -> None:
-    """Have the tables; the checker's processes open connections of their own."""
+    """Migrate; the checker's processes open connections of their own."""

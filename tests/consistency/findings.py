@@ -1,4 +1,4 @@
-"""What one process of the checker finds."""
+"""The findings of one process of the checker."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass
 class Found:
-    """What one reader found."""
+    """The findings of one reader."""
 
     hits: int = 0
     recalls: int = 0
-    stale: list[list[Any]] = field(default_factory=list)  # older than what was there before
-    unseen: list[list[Any]] = field(default_factory=list)  # newer than what was there after
+    stale: list[list[Any]] = field(default_factory=list)  # older than the value read before
+    unseen: list[list[Any]] = field(default_factory=list)  # newer than the value read after
     leaked: list[list[Any]] = field(default_factory=list)  # another tenant's
 
     def judge(self, what: list[Any], before: int, value: int, after: int, is_hit: bool) -> None:
@@ -26,7 +26,7 @@ class Found:
             self.unseen.append([*what, value, after, is_hit])
 
     def add(self, other: Found) -> None:
-        """Add what was found by another."""
+        """Add another process's findings."""
         self.hits += other.hits
         self.recalls += other.recalls
         self.stale += other.stale

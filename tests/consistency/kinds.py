@@ -1,6 +1,6 @@
-"""What sites do: who reads, who writes, who disturbs, and a naive rule that each run finds out.
+"""Kinds of sites: their readers, writers and disturbances, and a naive rule that each run detects.
 
-Each kind is a run of its own, so that its result is told by itself.
+Each kind is a run of its own, so that it has its own result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Kind:
     """The roles of one run."""
 
     reader: str
-    rule: str  # a naive one, with which the run finds something
+    rule: str  # a naive one, with which the run must find something
     writer: str = "write"
     others: tuple[str, ...] = ()
     prepare: str = "prepare"
@@ -67,6 +67,6 @@ KINDS = {
         others=("move data",),
         prepare="prepare address",
         databases=TRANSACTIONAL,
-        store="sqlite",  # which stays where it is
+        store="sqlite",  # which is not moved
     ),
 }

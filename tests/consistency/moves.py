@@ -1,7 +1,7 @@
-"""A site whose data is moved while it runs: restored in place, into another database, elsewhere.
+"""A site whose database is moved while it runs: restored over itself, elsewhere or on a new server.
 
-An address tells all processes where the data is now. Its number is odd while data is being moved:
-values that are read meanwhile are stored as always, and are compared with nothing.
+A file, the address, tells all processes where the database is now. Its number is odd during a move:
+values read meanwhile are stored as usual, but not compared.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ WHERE = ("HOST", "PORT", "NAME")
 
 
 class Address:
-    """Where a database is, in a file that all processes read."""
+    """The location of a database, in a file that all processes read."""
 
     def __init__(self, database: str) -> None:
         self.database = database
         self.path = environment.worker_folder() / f"address-{database}.json"
 
     def follow(self) -> int:
-        """Connect to where the data is now; return the number of the address."""
+        """Connect to the present location; return the number of the address."""
         number, location = json.loads(self.path.read_text())
         connection = connections[self.database]
         settings = connection.settings_dict
@@ -51,7 +51,7 @@ class Address:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:
-        """Give the place, which the block may change; say that data is being moved."""
+        """Yield the location, which the block may change, and mark it as being moved."""
         number, location = json.loads(self.path.read_text())
         self.write(number + 1, location)
         try:
@@ -61,7 +61,7 @@ class Address:
 
 
 def read_what_moves(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Recall, and compare where nothing was moved meanwhile."""
+    """Recall, and compare unless the database was moved meanwhile."""
     from cachelayers import unit_of_work
     from tests.consistency.requests import Asked
 
@@ -73,7 +73,7 @@ def read_what_moves(database: str, store: str, end: float, chance: random.Random
             with unit_of_work():
                 value = asked.recall()
             asked.judge(value, one)
-        except (DatabaseError, TypeError, IndexError):  # gone in the middle of it
+        except (DatabaseError, TypeError, IndexError):  # moved during the read
             if address.follow() == number and not number % 2:
                 raise
             connections[database].close()
@@ -86,7 +86,7 @@ def read_what_moves(database: str, store: str, end: float, chance: random.Random
 def write_what_moves(
     database: str, store: str, end: float, chance: random.Random
 ) -> dict[str, Any]:
-    """Write to where the data is."""
+    """Write at the present location."""
     address, writes = Address(database), 0
     while time.time() < end:
         address.follow()
@@ -105,7 +105,7 @@ Move = Callable[[Address, dict[str, Any], Path], None]
 
 
 def copy_sqlite(source: str | Path, target: str | Path) -> None:
-    """Copy a file page by page, as a tool for backups does, and wait for those who use it."""
+    """Copy a file page by page, as a backup tool does, and wait for its users."""
     with (
         contextlib.closing(sqlite3.connect(source, timeout=20)) as one,
         contextlib.closing(sqlite3.connect(target, timeout=20)) as other,
@@ -169,7 +169,7 @@ def restore_in_new_database(address: Address, location: dict[str, Any], dump: Pa
 
 
 def move_postgres(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Restore older dumps in place, into another database, and on a younger server."""
+    """Restore older dumps over the database, into another one, and on a younger server."""
     with Postgres(environment.make_private_folder("younger")) as younger:
         younger.create_database("restored")
 
@@ -180,7 +180,7 @@ def move_postgres(database: str, store: str, end: float, chance: random.Random) 
 
         moves: list[Move] = [restore_on_younger, restore_over, restore_in_new_database]
         moved = move_again_and_again(Address(database), end, moves, dump_postgres)
-        time.sleep(max(end + 2 - time.time(), 0))  # others end their last requests
+        time.sleep(max(end + 2 - time.time(), 0))  # other processes finish their last requests
     return moved
 
 
@@ -190,23 +190,23 @@ def move_again_and_again(
     moves: list[Move],
     back_up: Callable[[dict[str, Any]], Path],
 ) -> dict[str, Any]:
-    """Make a backup, let others work on, and restore it in one way after the other."""
+    """Make a backup, let others work on, and restore it; take each way in turn."""
     moved = 0
     pause = max((end - time.time()) / 10, 0.5)
     while time.time() < end:
         _, location = json.loads(address.path.read_text())
         backup = back_up(location)
-        time.sleep(pause)  # what is written and cached meanwhile is lost
+        time.sleep(pause)  # later writes and cached values are lost
         with address.changing() as location, suppress(ServerError):
             moves[moved % len(moves)](address, location, backup)
             moved += 1
-        # A process that meets more than five in a minute takes no part in it any more.
+        # A process that meets more than five moves in a minute stops using the log.
         time.sleep(pause)
     return {"moved": moved}
 
 
 def make_address(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Say that the data is where the settings say."""
+    """Write the address with the location in the settings."""
     shapes.fill(database)
     Address(database).write(0, connections[database].settings_dict)
     return {}

@@ -1,4 +1,4 @@
-"""Rules that look right and are not, to see the checker find them out."""
+"""Plausible but wrong rules, with which the checker must find stale values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cachelayers.invalidation.dependencies import Capture
 from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, Reading, log_of
 from tests.consistency import writers
 
-# A slow reader meets the race more often; the right rule does not care.
+# A slow reader meets the race more often; the right rule does not depend on it.
 SLOW_READER_SECONDS = 0.01
 
 
@@ -66,14 +66,14 @@ def take_ids_for_positions() -> None:
 
 
 def take_any_log_for_ours() -> None:
-    """Ask no log where it was begun, nor whether it went back."""
+    """Do not check where a log began, nor whether it went back."""
     names = ("_is_own_log", "_continues", "_reaches")
     for name in names:
         setattr(ProcessLog, name, lambda self, *arguments: True)
 
 
 def read_the_log_once() -> None:
-    """Take what was read first for all that there is."""
+    """Take the first read of the log as complete."""
     refresh = ProcessLog.refresh
 
     def refresh_once(self: ProcessLog) -> Reading:
@@ -94,7 +94,7 @@ def leave_schemas_unlogged() -> None:
 
 
 def capture_where_it_was_begun() -> None:
-    """Have what a task reads count for the value alone that was computed when it was started."""
+    """Assign a task's reads only to the value that was computed when the task was started."""
 
     def listening_captures() -> list[Capture]:
         found = dependencies.current_capture()
@@ -119,7 +119,7 @@ def share_keys() -> None:
 
 
 def refresh_in_threads() -> None:
-    """Compute in a thread, which knows nothing of the request."""
+    """Compute in a thread without the request's context."""
 
     def elsewhere(compute: Callable[[], Any]) -> Any:
         def compute_and_close() -> Any:

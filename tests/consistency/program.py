@@ -1,4 +1,4 @@
-"""One process of the checker: a writer, a reader or a pruner. Prints what it found as JSON."""
+"""One process of the checker: a writer, a reader or a pruner. Prints its findings as JSON."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def write(database: str, store: str, end: float, chance: random.Random) -> dict[
         try:
             writers.write_once(database, chance)
             writes += 1
-        except OperationalError:  # a deadlock, or a lock that was not had in time
+        except OperationalError:  # a deadlock, or a lock that was not released in time
             refused += 1
         time.sleep(PAUSE_SECONDS * chance.uniform(0, 2))
     return {"writes": writes, "refused": refused}
 
 
 def read(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Recall until the end, and compare each value with what is there before and after."""
+    """Recall until the end, and compare each value with reads before and after it."""
     found: dict[str, Any] = {"hits": 0, "recalls": 0, "stale": [], "unseen": []}
     while time.time() < end:
         read_once(database, store, chance, found)
@@ -108,7 +108,7 @@ def prune_log(database: str, store: str, end: float, chance: random.Random) -> d
 
 
 def move_log(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Do to the log what a restored dump does: it comes from elsewhere, or stands beside ours."""
+    """Change the log as a restored dump does: it comes from elsewhere, or stands beside ours."""
     moved = 0
     while time.time() < end:
         try:
@@ -118,7 +118,7 @@ def move_log(database: str, store: str, end: float, chance: random.Random) -> di
             moved += 1
         except OperationalError:
             continue
-        # A process that meets more of them in a minute takes no part in it any more.
+        # A process that meets more changes in a minute stops using the log.
         time.sleep(max((end - time.time()) / 4, 0.5))
     return {"moved": moved}
 
@@ -136,7 +136,7 @@ def prepare(database: str, store: str, end: float, chance: random.Random) -> dic
 
 
 def clean(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Take the rows away."""
+    """Delete the rows."""
     shapes.empty(database)
     return {}
 
@@ -156,7 +156,7 @@ ROLES = {
 
 
 def main(role: str, database: str, store: str, seconds: str, seed: str, rule: str) -> None:
-    """Do one role's work for so long."""
+    """Run one role for some seconds."""
     naive.switch_in(rule)
     chance = random.Random(int(seed))
     found = ROLES[role](database, store, time.time() + float(seconds), chance)

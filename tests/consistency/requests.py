@@ -1,4 +1,4 @@
-"""Readers that ask as sites do: in one transaction, in a stream, with a loader, for a tenant."""
+"""Readers with requests as on sites: in a transaction, a stream, with a loader, for a tenant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNKS = 4  # of a stream, and of a batch
 
 
 class Asked:
-    """One value that is recalled, and what was there before."""
+    """One recalled value, and the value read before it."""
 
     def __init__(self, database: str, store: str, chance: random.Random, name: str = "") -> None:
         self.database, self.store = database, store
@@ -49,7 +49,7 @@ class Asked:
         return recall(self.key, self.compute, timeout=None, using=self.store)
 
     def judge(self, value: int, found: Found) -> None:
-        """Compare with what is there now."""
+        """Compare with the present value."""
         found.judge([self.name, self.choice], self.before, value, self.plain(), self.is_hit)
 
 
@@ -59,7 +59,7 @@ class Asked:
 def read_in_transactions(
     database: str, store: str, end: float, chance: random.Random
 ) -> dict[str, Any]:
-    """Answer requests that are one transaction each; some write, and some of those roll back."""
+    """Answer requests of one transaction each; some write, and some of those roll back."""
     connections.settings[database]["ATOMIC_REQUESTS"] = True
     found = Found()
     while time.time() < end:
@@ -84,7 +84,7 @@ def answer_in_transaction(asked: Asked, chance: random.Random, found: Found) -> 
     site.get_whole(view)
     if not values:
         raise OperationalError("The transaction could not begin.")
-    if len(values) == 2 and values[1] < values[0] + amount:  # it has not seen its own write
+    if len(values) == 2 and values[1] < values[0] + amount:  # the own write is missing
         found.stale.append(["own", asked.choice, values[0] + amount, values[1], asked.is_hit])
     asked.judge(values[0], found)
 
@@ -93,7 +93,7 @@ def answer_in_transaction(asked: Asked, chance: random.Random, found: Found) -> 
 
 
 def read_in_streams(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Answer requests whose parts recall while they are sent; some clients leave early."""
+    """Answer requests whose chunks recall while they are sent; some clients leave early."""
     found = Found()
     while time.time() < end:
         with suppress(OperationalError):
@@ -111,7 +111,7 @@ def stream(all_asked: list[Asked], chance: random.Random, found: Found) -> None:
 
     response = site.get(lambda request: StreamingHttpResponse(chunks()))
     for _ in response:
-        time.sleep(chance.uniform(0, 0.002))  # a client that is slow: writes come in between
+        time.sleep(chance.uniform(0, 0.002))  # a slow client: writes come in between
         if chance.random() < 0.05:
             break
     del response  # closes it
@@ -123,7 +123,7 @@ def stream(all_asked: list[Asked], chance: random.Random, found: Found) -> None:
 
 
 class Loader:
-    """Reads rows for all who ask at about the same time, in a task of the first one's."""
+    """Reads rows for several callers at once, in a task of the first caller."""
 
     def __init__(self, database: str) -> None:
         self.database = database
@@ -137,7 +137,7 @@ class Loader:
         return await future
 
     async def read(self) -> None:
-        await asyncio.sleep(0.002)  # in which others ask
+        await asyncio.sleep(0.002)  # in which other callers add their keys
         waiting, self.waiting, self.task = self.waiting, {}, None
         try:
             rows = await sync_to_async(self.rows)(list(waiting))
@@ -193,7 +193,7 @@ local = threading.local()
 
 @contextmanager
 def of_tenant(database: str, tenant: int) -> Iterator[None]:
-    """Answer for a tenant, as the middleware of a site says."""
+    """Set the tenant of the request, as a site's middleware does."""
     local.tenant = tenant
     is_in_schemas = connections[database].vendor == "postgresql"
     if is_in_schemas:
@@ -211,25 +211,25 @@ def of_tenant(database: str, tenant: int) -> Iterator[None]:
 
 
 def value_of_tenant(database: str) -> int:
-    """Read a version of the tenant, who is known by a thread-local and by the connection."""
+    """Read a version of the tenant, which a thread-local and the connection name."""
     tenant = getattr(local, "tenant", -1)
     if connections[database].vendor != "postgresql":
         rows = Country.objects.using(database).filter(pk=shapes.tenant_code(tenant))
         return next((int(country.name) for country in rows), -1)
     rows = Country.objects.using(database).filter(pk=shapes.tenant_code(0))
     value = next((int(country.name) for country in rows), -1)
-    # Past Django, as a policy of row-level security asks it: through Django nothing would be kept.
+    # Past Django, as a policy of row-level security does: through Django nothing would be stored.
     with connections[database].connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('app.tenant', true)")
         told = cursor.fetchall()[0][0]
-    # One that the thread and the connection do not agree on is nobody's.
+    # If thread and connection name different tenants, the value belongs to none.
     return value if str(tenant) == told else -1
 
 
 def read_for_tenants(
     database: str, store: str, end: float, chance: random.Random
 ) -> dict[str, Any]:
-    """Answer for several tenants in several threads; values get old, and are refreshed."""
+    """Answer for several tenants in several threads; values expire, and are refreshed."""
     found = Found()
 
     def work(seed: int) -> None:
@@ -294,7 +294,7 @@ def make_tenants(database: str, store: str, end: float, chance: random.Random) -
 
 
 def remove_tenants(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Take them away."""
+    """Delete the rows of all tenants."""
     shapes.remove_tenants(database)
     shapes.empty(database)
     return {}

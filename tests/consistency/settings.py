@@ -1,4 +1,4 @@
-"""The tests' settings, with Redis and memcached to store entries in where they run."""
+"""The tests' settings, with entries in Redis and memcached if they run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from tests.settings import *  # noqa: F403
 from tests.settings import CACHELAYERS, CACHES, DATABASES, INSTALLED_APPS, layered_cache
 
-# Without a bus: what recall keeps needs none.
+# Without a bus: recalled values need none.
 CACHES["layers"] = layered_cache("memory", "sqlite")
 if url := os.environ.get("CACHELAYERS_CHECKER_REDIS"):
     CACHES["redis"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
@@ -22,11 +22,11 @@ if store := os.environ.get("CACHELAYERS_CHECKER_STORE"):
 # Many processes start, and none shows an admin.
 INSTALLED_APPS = [app for app in INSTALLED_APPS if app != "django.contrib.admin"]
 ROOT_URLCONF = "tests.consistency.site"
-MIDDLEWARE = []  # ours is put there
+MIDDLEWARE = []  # our own middleware is added by the runs
 for database in DATABASES.values():
-    database["CONN_MAX_AGE"] = None  # as a busy site has it
+    database["CONN_MAX_AGE"] = None  # as on a busy site
     if database["ENGINE"].endswith("sqlite3"):
-        # A transaction that reads first and then writes would be refused at once.
+        # A transaction that reads first and then writes would fail at once.
         database["OPTIONS"] = {**database["OPTIONS"], "transaction_mode": "IMMEDIATE"}
-# For MariaDB: the writers' transactions are short, and what they wrote is to be cached soon.
+# For MariaDB: the writers' transactions are short, and their rows should soon be cached.
 CACHELAYERS = {**CACHELAYERS, "LATE_COMMIT_SECONDS": 1}

@@ -1,6 +1,6 @@
-"""What the readers compute: every value is a sum of versions, and versions only ever grow.
+"""The computes of the readers: every value is a sum of versions, and versions only grow.
 
-So a value is right if it lies between the same sum read before and read after it.
+So a value is right if it lies between the sums read before and after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from testproject.airports.models import Airport, Country
 COUNTRIES = 6
 AIRPORTS_PER_COUNTRY = 5
 CODES = [f"Z{number}" for number in range(COUNTRIES)]
-# What a transaction adds that is rolled back: a value with it was never committed.
+# Added by transactions that are rolled back: no committed value contains it.
 POISON = 1_000_000
 
 Shape = Callable[[str, int], int]
@@ -55,7 +55,7 @@ def raw_text(database: str, choice: int) -> int:
 
 
 def plain_nest(database: str, choice: int) -> int:
-    """Read three rows without any cache: what `nested` is compared with."""
+    """Read three rows without any cache: the reference for `nested`."""
     return sum(one_row(database, choice + step) for step in range(3))
 
 
@@ -100,7 +100,7 @@ def fill(database: str) -> None:
 
 
 def empty(database: str) -> None:
-    """Take all rows away."""
+    """Delete all rows."""
     Airport.objects.using(database).all().delete()
     Country.objects.using(database).all().delete()
 
@@ -108,7 +108,7 @@ def empty(database: str) -> None:
 # Of the tenants
 
 TENANTS = 3
-TENANT_RANGE = 10**8  # between the versions of two tenants: a value tells whose it is
+TENANT_RANGE = 10**8  # between the versions of two tenants, so that a value identifies its tenant
 
 
 def tenant_code(tenant: int) -> str:
@@ -116,7 +116,7 @@ def tenant_code(tenant: int) -> str:
 
 
 def write_of_tenant(database: str, tenant: int) -> str:
-    """Return the statement that another program writes a tenant's next version with."""
+    """Return the statement with which another program writes a tenant's next version."""
     is_in_schemas = connections[database].vendor == "postgresql"
     table = f"tenant_{tenant}.airports_country" if is_in_schemas else "airports_country"
     code = tenant_code(0 if is_in_schemas else tenant)
@@ -151,7 +151,7 @@ def make_tenants(database: str) -> None:
 
 
 def remove_tenants(database: str) -> None:
-    """Take them away."""
+    """Delete the rows of all tenants."""
     if connections[database].vendor == "postgresql":
         with connections[database].cursor() as cursor:
             for tenant in range(TENANTS):

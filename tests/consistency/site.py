@@ -1,4 +1,4 @@
-"""A site of one view, through the handler that a server calls: its units begin and end as usual."""
+"""A site of one view, called through the WSGI handler, with units of work as on a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ View = Callable[[HttpRequest], HttpResponseBase]
 
 
 def answer(request: HttpRequest) -> HttpResponseBase:
-    """Answer with the view that the request has brought along."""
+    """Answer with the view that the request carries."""
     view: View = request.environ[VIEW]  # type: ignore[attr-defined] # a WSGIRequest
     return view(request)
 
@@ -32,7 +32,7 @@ def handler() -> WSGIHandler:
 
 
 def get(view: View) -> Iterable[bytes]:
-    """Give the parts of the response, and close it in the end, as a server does."""
+    """Yield the chunks of the response, and close it in the end, as a server does."""
     environ = RequestFactory().get("/").environ | {VIEW: view}
     serve: Any = handler()
     response = serve(environ, lambda status, headers: None)
@@ -41,7 +41,7 @@ def get(view: View) -> Iterable[bytes]:
 
 
 def get_whole(view: View) -> None:
-    """Have a request answered."""
+    """Return the whole response of a request."""
     for _ in get(view):
         pass
 

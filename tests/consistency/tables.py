@@ -47,7 +47,7 @@ LOANS: tuple[Callable[[str, int], int], ...] = (one_loan, all_loans, loans_of_th
 
 
 def read_loans(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Recall what is in the table, and compare."""
+    """Recall the table's contents, and compare."""
     found = Found()
     while time.time() < end:
         shape, number, is_hit = chance.choice(LOANS), chance.randrange(NUMBERS), [True]
@@ -57,7 +57,7 @@ def read_loans(database: str, store: str, end: float, chance: random.Random) -> 
             return int(shape(database, number))
 
         key = f"loans:{shape.__name__}:{database}:{number}"
-        # A plan that PostgreSQL made for the table that is gone; or it is dropped meanwhile.
+        # PostgreSQL's plan is of the former table; or the table is being dropped.
         with suppress(OperationalError, ProgrammingError):
             before = shape(database, number)
             with unit_of_work():
@@ -112,7 +112,7 @@ def swap_tables(database: str, store: str, end: float, chance: random.Random) ->
 def change_partitions(
     database: str, store: str, end: float, chance: random.Random
 ) -> dict[str, Any]:
-    """Put new partitions in the place of old ones, and write to one while it is outside."""
+    """Replace partitions by new ones, and write to one while it is detached."""
 
     def change() -> list[str]:
         name, bounds = chance.choice(list(PARTS.items()))
@@ -146,14 +146,14 @@ def change_tables(
         try:
             with transaction.atomic(database), connections[database].cursor() as cursor:
                 if connections[database].vendor == "postgresql":
-                    # What others write between the copy and the swap would be lost.
+                    # Writes between the copy and the swap would be lost.
                     cursor.execute("LOCK TABLE library_loan IN ACCESS EXCLUSIVE MODE")
                 for statement in make_statements():
                     cursor.execute(statement)
             changed += 1
-        except OperationalError:  # a deadlock, or a lock that was not had in time
+        except OperationalError:  # a deadlock, or a lock that was not released in time
             continue
-        # For so long something can be read and cached: on a busy machine the table is locked for
+        # Time in which values can be read and cached: on a busy machine the table is locked for
         # seconds, and all others wait.
         time.sleep(max(0.8, 4 * (time.time() - began)))
     return {"changed": changed}
@@ -187,12 +187,12 @@ def fill(database: str) -> None:
 
 
 def restore_loans(database: str, store: str, end: float, chance: random.Random) -> dict[str, Any]:
-    """Leave the table as migrations made it."""
+    """Restore the table of the migrations."""
     with connections[database].cursor() as cursor:
         cursor.execute("DROP TABLE library_loan")
     with connections[database].schema_editor() as editor:
         editor.create_model(Loan)
-    install_triggers(connections[database])  # a naive rule has left it without any
+    install_triggers(connections[database])  # a naive rule has left it without triggers
     return {}
 
 

@@ -1,4 +1,4 @@
-"""No hit is stale, whatever happens to the processes, the store and the log meanwhile."""
+"""No hit is stale, whatever happens to the processes, the store and the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORES = {"default": "sqlite", "postgres": "postgres", "mariadb": "mariadb"}
 
 
 def expect_nothing_stale(run: Callable[[float], Findings]) -> Findings:
-    """Run it, for longer where a busy machine makes few hits in so many seconds."""
+    """Run it; run it longer on a busy machine with few hits."""
     for seconds in (SECONDS, 2 * SECONDS, 5 * SECONDS):
         findings = run(seconds)
         assert findings.stale == []
@@ -47,7 +47,7 @@ def test_no_hit_is_stale_in_several_layers_without_a_bus(database: str) -> None:
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_checker_finds_a_position_taken_too_late(database: str) -> None:
-    for _ in range(3):  # that a write comes in between is a matter of luck
+    for _ in range(3):  # a write in between is a matter of chance
         findings = Checker(database, STORES[database], 2 * SECONDS, rule="late", pause=0.05).run(
             writers=4
         )()
@@ -71,7 +71,7 @@ def test_no_hit_is_stale_while_processes_are_killed(database: str) -> None:
         finish = checker.run(readers=3)
         chance = random.Random()
         for _ in range(6):
-            time.sleep(seconds / 5)  # for so long each one lives: it is the time under test
+            time.sleep(seconds / 5)  # lifetime of each process: it is the time under test
             checker.kill_one(chance)
         return finish()
 
@@ -127,7 +127,7 @@ def test_no_hit_is_stale_while_redis_stops_and_starts_and_evicts(
 
 
 def limit_memory(server: Redis) -> None:
-    """Have Redis throw entries away: its own data take most of what it may use."""
+    """Let Redis evict entries: its own data take most of the allowed memory."""
     client = redis.Redis(host="127.0.0.1", port=server.port)
     used = cast(dict[str, int], client.info("memory"))["used_memory"]
     client.config_set("maxmemory", used + 60_000)
@@ -137,7 +137,7 @@ def limit_memory(server: Redis) -> None:
 
 @pytest.mark.postgres
 def test_the_checker_finds_ids_taken_for_positions() -> None:
-    for turns in (2, 2, 2, 4, 8):  # commits out of order are a matter of luck
+    for turns in (2, 2, 2, 4, 8):  # commits out of order are a matter of chance
         findings = Checker("postgres", "postgres", turns * SECONDS, rule="ids", pause=0.02).run(
             readers=3, writers=4
         )()

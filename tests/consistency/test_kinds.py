@@ -1,6 +1,6 @@
-"""No hit is stale, and none is another tenant's, whatever a site does beside plain requests.
+"""No hit is stale, and none is another tenant's, on every kind of site.
 
-Each kind is seen to find something where one rule of ours is replaced by a naive one.
+Each kind must find something if one of our rules is replaced by a naive one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.consistency.test_consistency import STORES, expect_nothing_stale
 
 SECONDS = 2
 MARKS = {"postgres": pytest.mark.postgres, "mariadb": pytest.mark.mariadb}
-# Each on one database, as a run takes seconds; the command runs them on all.
+# Each on one database, as a run takes seconds; `make consistency` runs them on all.
 NEW = {
     "requests in one transaction": "default",
     "streams": "default",
@@ -28,7 +28,7 @@ RUNS = [
     for name, database in NEW.items()
 ]
 
-# Seen to be found at once; the command has a naive rule for each of them.
+# Found at once; `make consistency` has a naive rule for each kind.
 FOUND = [run for run in RUNS if run.id in {"requests in one transaction", "loaders", "tenants"}]
 
 
@@ -49,7 +49,7 @@ def test_nothing_is_stale_and_nothing_leaks(name: str, database: str) -> None:
 
 @pytest.mark.parametrize(("name", "database"), FOUND)
 def test_the_checker_finds_a_rule_that_is_naive(name: str, database: str) -> None:
-    for seconds in (SECONDS, 2 * SECONDS, 4 * SECONDS):  # it is a matter of luck
+    for seconds in (SECONDS, 2 * SECONDS, 4 * SECONDS):  # it is a matter of chance
         if run(name, database, seconds, KINDS[name].rule).wrong:
             return
 

@@ -1,4 +1,4 @@
-"""What the writers do: every kind of write, one in five of them rolled back."""
+"""The writers: every kind of write; one in five is rolled back."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def the_other_table(database: str, choice: int, amount: int) -> None:
 
 
 def savepoint(database: str, choice: int, amount: int) -> None:
-    """Write, then write what a savepoint takes back."""
+    """Write, then roll a second write back to a savepoint."""
     raw(database, choice, amount)
     try:
         with transaction.atomic(database):
@@ -82,7 +82,7 @@ AUTOCOMMITS = (update, raw, update_everything)
 
 
 def write_once(database: str, chance: random.Random) -> None:
-    """Write something; one time in five take it back."""
+    """Write something; one time in five roll it back."""
     choice = chance.randrange(1000)
     if chance.random() < 0.2:
         chance.choice(AUTOCOMMITS)(database, choice, 1)

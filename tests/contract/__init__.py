@@ -1,1 +1,1 @@
-"""The promises that every cache backend of this package keeps, on every database."""
+"""The guarantees of every cache backend of this package, on every database."""

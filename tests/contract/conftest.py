@@ -1,4 +1,4 @@
-"""Fixtures of the contract."""
+"""Fixtures of the contract tests."""
 
 from tests.contract.fixtures import clock, entries, make_cache
 

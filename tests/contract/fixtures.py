@@ -1,4 +1,4 @@
-"""Fixtures of the suites on the backend: caches with other options, and a clock that tests move."""
+"""Fixtures of the backends' tests: caches with other options, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cachelayers.conf import database_alias_of
 from cachelayers.models import Entry
 from tests.conftest import CACHE_ALIASES
 
-# What Django promises of a cache is tested on all of ours.
+# Django's guarantees are tested on all of ours.
 STACKS = [
     "memory_table",
     "memory_diskcache",
@@ -32,8 +32,8 @@ STACKS = [
 SINGLE = [*CACHE_ALIASES, "memory"]
 single_backend = pytest.mark.parametrize("cache_alias", SINGLE, indirect=True)
 every_backend = pytest.mark.parametrize("cache_alias", [*SINGLE, *STACKS], indirect=True)
-# Values, their packing and timeouts are the work of one piece of code for several of these, so a
-# suite of many cases runs on one of each kind.
+# Several of these share the code for values, packing and timeouts, so a suite of many cases runs on
+# one of each kind.
 TABLES = [
     "sqlite",
     pytest.param("postgres", marks=pytest.mark.postgres),
@@ -69,7 +69,7 @@ class MakeCache(Protocol):
 
 
 class Clock:
-    """The time of day as the cache sees it, in seconds; it moves only when told to."""
+    """The time of day as the cache reads it, in seconds; only tests move it."""
 
     def __init__(self, now_seconds: float) -> None:
         self.now_seconds = now_seconds
@@ -83,7 +83,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    # Patched in the module, as Django's own tests do: a backend that imports the name is found out.
+    # Patched in the module, as Django's own tests do: this detects a backend that imports the name.
     clock = Clock(time.time())
     monkeypatch.setattr(time, "time", clock)
     return clock
@@ -91,7 +91,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def entries(cache: BaseCache, cache_alias: str) -> models.Manager[Entry]:
-    """Return the rows behind the cache under test, to look at and to tamper with."""
+    """Return the rows of the cache under test, to read and to change them."""
     return Entry.objects.db_manager(database_alias_of(settings.CACHES[cache_alias]))
 
 
@@ -107,7 +107,7 @@ def make_cache(cache: BaseCache, cache_alias: str) -> Iterator[MakeCache]:
             options: Mapping[str, object] | None = None,
             **params: object,
         ) -> BaseCache:
-            # A name of its own each time: what is reported once a minute is reported by name.
+            # A new name each time: reports are limited to one a minute for each name.
             name = name or unused_name()
             configured = add_alias(settings.CACHES, cache_alias, name, options or {}, params)
             overrides.enter_context(override_settings(CACHES=configured))

@@ -1,4 +1,4 @@
-"""Aliases on one table never see, change or clear each other's entries."""
+"""Aliases on one table never read, change or clear each other's entries."""
 
 from __future__ import annotations
 

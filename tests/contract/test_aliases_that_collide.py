@@ -1,4 +1,4 @@
-"""Two aliases with the same range of ids: neither's eviction touches the other's entries."""
+"""Two aliases with the same range of ids: eviction of one spares the other's entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The async twin of every operation does the same."""
+"""Every async method does the same as its sync method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few bytes that claim to be very many are a miss, and a large value of our own is not."""
+"""A few bytes that claim a huge size are a miss; a large value of our own is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What get_many, set_many and delete_many promise, from no key to thousands."""
+"""get_many, set_many and delete_many, from no key to thousands."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def three_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def crowded(one_hash: None, make_cache: MakeCache) -> BaseCache:
-    """Return a cache all of whose keys have one and the same hash."""
+    """Return a cache all of whose keys have the same hash."""
     return make_cache()
 
 
@@ -118,7 +118,7 @@ def test_aliases_with_one_range_stay_apart(one_hash: None, make_cache: MakeCache
 def test_clear_spares_an_alias_that_shares_its_range(
     monkeypatch: pytest.MonkeyPatch, make_cache: MakeCache
 ) -> None:
-    # All aliases take the same range of ids, their keys are spread over it as usual.
+    # All aliases have the same range of ids; their keys are spread over it as usual.
     monkeypatch.setattr(keys, "hash64", lambda data: real_hash64(data) if b"\0" in data else 7)
     first, second = make_cache(), make_cache()
     values = {f"key-{number}": number for number in range(50)}
@@ -135,7 +135,7 @@ def test_random_operations_among_collisions_never_return_a_wrong_value(
     three_hashes: None, make_cache: MakeCache
 ) -> None:
     cache = make_cache()
-    story = random.Random(7)  # always the same story
+    story = random.Random(7)  # the same sequence in each run
     names = [f"key-{number}" for number in range(8)]
     last_written: dict[str, int] = {}
     for value in range(400):

@@ -1,4 +1,4 @@
-"""What incr and decr promise: exact sums, a kept expiry, and clear errors."""
+"""incr and decr: exact sums, an unchanged expiry, and clear errors."""
 
 from __future__ import annotations
 

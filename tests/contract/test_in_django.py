@@ -1,4 +1,4 @@
-"""What Django itself builds on a cache works: sessions, cached pages and template fragments."""
+"""Django's own uses of a cache work: sessions, cached pages and template fragments."""
 
 from __future__ import annotations
 

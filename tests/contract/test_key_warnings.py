@@ -1,4 +1,4 @@
-"""Which keys our caches warn of, as Django's do."""
+"""The keys of which our caches warn, as Django's do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_an_unportable_key_warns_as_in_django(cache: BaseCache, operation: str, 
 
 
 def allowed_errors(operation: str) -> AbstractContextManager[object]:
-    # incr() of a key that is not there.
+    # incr() of a missing key
     return pytest.raises(ValueError, match="not found") if operation == "incr" else nullcontext()
 
 

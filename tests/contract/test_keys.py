@@ -1,4 +1,4 @@
-"""Which keys are told apart, which are refused, and how."""
+"""Which keys are different, which are refused, and how."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ORDINARY_KEYS = [
     "a*",
     "a?",
     "ä",
-    "a\u0308",  # looks like the one above; a collation must not make them one
+    "a\u0308",  # looks like the one above; a collation must not treat them as equal
     "ae",
     "æ",
     "ß",
@@ -172,7 +172,7 @@ def test_a_key_that_is_no_string_is_its_text_as_in_django(cache: BaseCache) -> N
 
 
 class Slug(str):
-    """A string of the caller's own making, as Django's SafeString is one."""
+    """A subclass of str of the caller's own, like Django's SafeString."""
 
     __slots__ = ()
 

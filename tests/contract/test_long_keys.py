@@ -1,4 +1,4 @@
-"""How long a key in the table may be."""
+"""The longest key in the table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_longer_key_is_an_error_that_names_it_and_the_limit(
 
     assert "2000 bytes" in str(caught.value)
     assert repr(cache.make_key(too_long)[:20])[:-1] in str(caught.value)
-    assert len(str(caught.value)) < 1000  # the key is quoted in part, not poured into the log
+    assert len(str(caught.value)) < 1000  # the message quotes only a part of the key
 
 
 @ignores_portability

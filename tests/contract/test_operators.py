@@ -1,4 +1,4 @@
-"""What operators ask of a cache: to clear it, wholly or in part, and to count."""
+"""Methods for operators: clear a cache or a part of it, and count entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused, and by the system checks before that."""
+"""Invalid settings are refused, first by the system checks."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Trap:
 
 
 class Explosive:
-    """Packs well, and cannot be unpacked."""
+    """Can be packed, but not unpacked."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return explode, ()

@@ -1,4 +1,4 @@
-"""Bulk writes to PostgreSQL, one array per column: where nobody listens to the connection."""
+"""Bulk writes to PostgreSQL, with one array per column, if the connection is not observed."""
 
 from __future__ import annotations
 

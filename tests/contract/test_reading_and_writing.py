@@ -1,4 +1,4 @@
-"""What single-key operations promise: get, set, add, touch, delete, has_key, clear and close."""
+"""Single-key operations: get, set, add, touch, delete, has_key, clear and close."""
 
 from __future__ import annotations
 

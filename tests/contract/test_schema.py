@@ -1,4 +1,4 @@
-"""What the table and its connections are made of: one B-tree, and a file of the cache's own."""
+"""The table and its connections: one B-tree, and a file of the cache's own."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ WORKERS = "the_test_s_own_thread"
 def opened(cache: BaseCache, monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """Return the SQLite connections that this test and its workers open from now on.
 
-    Not those of other threads: a thread that an earlier test gave up may still use a cache. Nor
-    that of the cache under test, which is open by now: an earlier test's fork may have closed it.
+    Not those of other threads: a thread of an earlier test may still use a cache. Nor that of the
+    cache under test, which is open already: an earlier test's fork may have closed it.
     """
     cache.has_key("any")
     opened: list[sqlite3.Connection] = []
@@ -211,7 +211,7 @@ def warnings_about(place: str, check_id: str, tag: str = Tags.caches) -> bool:
 def test_a_file_shared_with_the_site_is_warned_of_and_one_of_its_own_is_not() -> None:
     assert warnings_about("'default'", "cachelayers.W001", Tags.database)
     assert not warnings_about("'sqlite_cache'", "cachelayers.W001", Tags.database)
-    # Other packages compare the list of all checks but those of databases.
+    # Other packages compare the list of all checks except the database checks.
     assert not warnings_about("'default'", "cachelayers.W001")
 
 

@@ -1,4 +1,4 @@
-"""Operators find entries by any part of their keys, and look at what is stored."""
+"""Operators find entries by any part of their keys, and read stored values."""
 
 from __future__ import annotations
 

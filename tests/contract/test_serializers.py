@@ -1,4 +1,4 @@
-"""What every SERIALIZER of a table keeps."""
+"""The types that every SERIALIZER of a table preserves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that come from environment variables are texts, and mean the numbers they name."""
+"""Settings from environment variables are texts; numbers in them count as numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = every_backend
 
 
 class Seconds:
-    """A number of another package, as numpy's are: no int and no float."""
+    """A number of another package, as numpy's are: neither an int nor a float."""
 
     def __float__(self) -> float:
         return 10.0

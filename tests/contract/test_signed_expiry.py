@@ -1,4 +1,4 @@
-"""A signature covers the expiry of its entry, and touch() and incr() renew it."""
+"""A signature covers the expiry of its entry; touch() and incr() renew it."""
 
 from __future__ import annotations
 

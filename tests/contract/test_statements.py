@@ -19,7 +19,7 @@ from tests.contract.fixtures import Clock, MakeCache
 
 ROWS = 3000  # enough for every planner to prefer an index over the whole table
 
-MANY = [f"key-{number}" for number in range(25)]  # too few writes to make the eviction hand move
+MANY = [f"key-{number}" for number in range(25)]  # too few writes to start the evictor
 
 
 class Statement(NamedTuple):
@@ -30,7 +30,7 @@ class Statement(NamedTuple):
 
 
 class Recorder:
-    """Everything that reaches the database, through Django's connection or one of our own."""
+    """Records all statements, through Django's connection or one of our own."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -70,7 +70,7 @@ def recorder(cache: BaseCache, cache_alias: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def fresh_cache(recorder: Recorder, make_cache: MakeCache) -> BaseCache:
-    """Return a traced cache with some entries, whose connections are open."""
+    """Return a traced cache with some entries and open connections."""
     cache = make_cache(options={})
     cache.set_many({"number": 1, "text": "text", "list": [1], "gone": 1, **dict.fromkeys(MANY, 1)})
     assert cache.get("number") == 1
@@ -162,7 +162,7 @@ def test_bulk_operations_cost_one_statement_per_hundreds_of_keys(
         fresh_cache.delete_many(values)
         deletes = len(statements) - writes - reads
 
-    assert writes <= 20  # with what the eviction hand does meanwhile
+    assert writes <= 20  # including the evictor's statements
     assert reads <= 5
     assert deletes <= 5
 
@@ -188,7 +188,7 @@ def test_bulk_writes_are_sorted(fresh_cache: BaseCache, recorder: Recorder) -> N
 
 
 def ids_of(statement: Statement) -> list[int]:
-    """Return the ids of an insert: bound as parameters, or written out by SQLite's trace."""
+    """Return the ids of an insert: parameters, or literals in SQLite's trace."""
     if statement.parameters is not None:
         return list(statement.parameters[::7])
     return [int(row.split(",")[0]) for row in statement.text.partition("VALUES (")[2].split("), (")]
@@ -206,7 +206,7 @@ def test_no_statement_counts_or_reads_the_whole_table(
         for name, operation in OPERATIONS.items():
             if name not in {"clear", "delete_many", "adelete_many"}:
                 try_operation(operation, cache)
-        for number in range(600):  # enough for the eviction hand to move
+        for number in range(600):  # enough to start the evictor
             cache.set(f"more-{number}", number)
             cache.get(f"row-{number}")
             if number % 100 == 0:
@@ -227,12 +227,12 @@ def try_operation(operation: Operation, cache: BaseCache) -> None:
 
 
 def shape_of(text: str) -> str:
-    """Return what statements of one kind have in common."""
+    """Return the common text of statements of one kind."""
     return without_limit(text).partition("VALUES")[0][:80]
 
 
 def without_limit(text: str) -> str:
-    """Return a statement without what stands before it to limit its time."""
+    """Return a statement without the statements before it that limit its time."""
     if text.startswith("SET LOCAL "):
         return text.partition("; ")[2]
     return text.partition(" FOR ")[2] if text.startswith("SET STATEMENT ") else text
@@ -247,7 +247,7 @@ def analyze(connection: BaseDatabaseWrapper) -> None:
 
 
 def scans_of(connection: BaseDatabaseWrapper, statement: Statement) -> list[str]:
-    """Return the parts of the statement's plan that read a whole table."""
+    """Return the steps of the statement's plan that read a whole table."""
     explain = {"sqlite": explain_sqlite, "postgresql": explain_postgres, "mysql": explain_mysql}
     return explain[connection.vendor](connection, statement)
 
@@ -260,7 +260,7 @@ def explain_sqlite(connection: BaseDatabaseWrapper, statement: Statement) -> lis
 
 def explain_postgres(connection: BaseDatabaseWrapper, statement: Statement) -> list[str]:
     with connection.cursor() as cursor:
-        # Only where there is no other way: a hundred ids of two thousand may be found by a scan.
+        # Only if there is no other way: a hundred ids of two thousand may be found by a scan.
         cursor.execute("SET enable_seqscan = off")
         try:
             cursor.execute(f"EXPLAIN {without_limit(statement.text)}", statement.parameters)

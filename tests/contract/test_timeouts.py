@@ -1,4 +1,4 @@
-"""When an entry ends: None, zero, negative, fractions, the default, and clocks that jump."""
+"""When an entry expires: None, zero, negative, fractions, the default, and clocks that jump."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 @pytest.fixture
 def stack(layer: str, django_db_setup: None) -> Iterator[BaseCache]:
-    """A stack whose only shared layer is the one under test."""
+    """Return a stack whose only shared layer is the one under test."""
     name = unused_name()
     above, below = {"memory": ("memory", "sqlite")}.get(layer, (f"{name}-memory", layer))
     configured = {
@@ -121,8 +121,8 @@ def test_a_recall_whose_value_cannot_be_decoded_computes(
 
 
 def redis_writer(alias: str) -> Callable[[str, bytes], object]:
-    layer = caches[alias]._flows.shared[0]  # type: ignore[attr-defined]
-    head = caches[alias]._state.heads[layer.alias]  # type: ignore[attr-defined]
+    layer = caches[alias].flows.shared[0]  # type: ignore[attr-defined]
+    head = caches[alias].state.heads[layer.alias]  # type: ignore[attr-defined]
     return lambda name, data: layer.access.client().set(layer.access.key(f"{head}{name}"), data)
 
 
@@ -158,7 +158,7 @@ def test_a_list_of_seven_whose_items_answer_oddly_to_a_comparison_is_a_value(
 
 
 class Comparing:
-    """As numpy's arrays: what a comparison gives has no truth value."""
+    """Like numpy's arrays: the result of a comparison has no truth value."""
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("the truth value is ambiguous")

@@ -1,4 +1,4 @@
-"""What comes out is what went in: the value, its type, and a copy of its own."""
+"""A value that is read equals the stored one, has its type, and is a copy."""
 
 from __future__ import annotations
 

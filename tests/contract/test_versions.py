@@ -1,4 +1,4 @@
-"""What versions, KEY_PREFIX and KEY_FUNCTION promise."""
+"""Versions, KEY_PREFIX and KEY_FUNCTION."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of every kind that the contract writes and reads back."""
+"""Values of every kind that the contract tests write and read."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class Colour(enum.Enum):
 
 
 class Level(enum.IntEnum):
-    """A subclass of int, which must not come back as a plain number."""
+    """A subclass of int, which must not be read as a plain number."""
 
     HIGH = 3
 
 
 class TextSubclass(str):
-    """A subclass of str, which must not come back as plain text."""
+    """A subclass of str, which must not be read as plain text."""
 
     __slots__ = ()
 
 
 class Count(int):
-    """A subclass of int of the caller's own making."""
+    """A subclass of int of the caller's own."""
 
 
 class Blob(bytes):
-    """A subclass of bytes of the caller's own making."""
+    """A subclass of bytes of the caller's own."""
 
 
 UTC = dt.UTC

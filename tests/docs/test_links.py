@@ -66,7 +66,7 @@ def test_the_index_lists_every_page() -> None:
 PLACE = re.compile(r"`((?:cachelayers|tests|docs|world|\.ci)/[\w./-]*)`")
 
 
-def test_every_place_in_the_code_exists() -> None:
+def test_every_location_in_the_code_exists() -> None:
     named = {place for page in TEXTS for place in PLACE.findall(prose_of(page))}
 
     assert named

@@ -98,8 +98,8 @@ def _library(
     Book.objects.create(title="Harbours", shelf=1, author=Author.objects.create(name="Ann"))
     caches["memory"].clear()
     counters.begin_anew_after_fork()
-    tracing.waiting.clear()
-    writer.begin_anew()
+    tracing.pending_samples.clear()
+    writer.reset_after_fork()
     yield
     caches["memory"].clear()
 
@@ -159,10 +159,10 @@ def test_the_exporters_are_called_as_shown() -> None:
         exec(python_block("prometheus.export()"), {})
         exec(python_block("opentelemetry.export()"), {})
         assert REGISTRY.get_sample_value("cachelayers_layer_skipped", {"layer": "none"}) is None
-        assert id(REGISTRY) in prometheus._exporters
+        assert id(REGISTRY) in prometheus.exporters
     finally:
         writer.listeners[:] = listeners
-        exporter = prometheus._exporters.pop(id(REGISTRY))
+        exporter = prometheus.exporters.pop(id(REGISTRY))
         for collector in (exporter, *exporter.collectors()):
             REGISTRY.unregister(collector)
 

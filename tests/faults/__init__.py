@@ -1,1 +1,1 @@
-"""What the cache promises when its database fails: a miss, never the site's outage."""
+"""The guarantees when a cache's database fails: misses, never an outage of the site."""

@@ -35,7 +35,7 @@ OpenCache = Callable[..., BaseCache]
 
 
 class Reports(logging.Handler):
-    """Keeps what the cache logs, level by level."""
+    """Collects the cache's log records by level."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -55,7 +55,7 @@ def reports() -> Iterator[Reports]:
 
 
 def await_value(read: Callable[[], object], expected: object, seconds: float = 20) -> None:
-    """Wait until ``read()`` gives what is expected: a cache that failed slowly takes a pause."""
+    """Wait until ``read()`` returns the expected value: after a slow failure a cache pauses."""
     deadline = time.monotonic() + seconds
     while (found := read()) != expected:
         assert time.monotonic() < deadline, f"{found!r} instead of {expected!r}"
@@ -63,12 +63,12 @@ def await_value(read: Callable[[], object], expected: object, seconds: float = 2
 
 
 def await_recovery(cache: BaseCache) -> None:
-    """Wait until the cache takes values again."""
+    """Wait until the cache stores values again."""
     await_value(lambda: probe(cache), True)
 
 
 def probe(cache: BaseCache) -> bool:
-    """Tell whether the cache takes values and gives them back."""
+    """Return whether the cache stores and returns values."""
     cache.set("probe", time.monotonic_ns())
     return cache.get("probe") is not None
 
@@ -89,7 +89,7 @@ def database(alias: str, database_settings: dict[str, Any]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def private_servers() -> Iterator[Callable[[str], Server]]:
-    """Return a function that gives this worker's own server of a kind, running again."""
+    """Return a function that starts this worker's own server of a kind."""
     servers: dict[str, Server] = {}
 
     def running(name: str) -> Server:
@@ -139,7 +139,7 @@ def server_cache(
     server: Server, open_cache: OpenCache, request: pytest.FixtureRequest
 ) -> BaseCache:
     """Return an empty cache on the private server."""
-    # By the test's name: what is reported once a minute must not have been reported before.
+    # Named after the test: reports are limited to one a minute for each name.
     cache = open_cache(f"private-{request.node.name}", server.database_settings())  # type: ignore[attr-defined] # both kinds have it
     cache.clear()
     return cache
@@ -151,7 +151,7 @@ def shared_cache(
 ) -> BaseCache:
     """Return a cache in a database that the application uses too, by the same connection.
 
-    Its parameter is how long it waits.
+    Its parameter is the cache's time limit.
     """
     from cachelayers.backends.database import django_session
     from cachelayers.utils import answers
@@ -186,7 +186,7 @@ def database_of(cache: Any) -> str:
 
 
 def remember(connection: Any, value: str) -> None:
-    """Have the session remember something, as the application does with SET."""
+    """Set a session variable, as the application does with SET."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT set_config('app.tenant', %s, false)", [value])

@@ -1,6 +1,6 @@
-"""Every fault before every store: a proxy that spoils what a server says, and what must still hold.
+"""Every fault before every store: a proxy that disturbs a server's answers, and the guarantees.
 
-What must hold: no call raises, all calls of one outage together wait a bounded time, and a value
+The guarantees: no call raises, all calls of one outage together wait a bounded time, and a value
 that a failed write should have replaced is not served again.
 """
 
@@ -23,7 +23,7 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """A TCP proxy before a server; ``mode`` says what it does to what passes."""
+    """A TCP proxy before a server; ``mode`` is its effect on the bytes."""
 
     MODES = ("killed", "refused", "frozen", "trickling", "rubbish")
 
@@ -39,7 +39,7 @@ class Proxy:
 
     @contextmanager
     def trouble(self, mode: str) -> Iterator[None]:
-        """Spoil what passes; ``killed`` and ``refused`` end what is open."""
+        """Set the mode; ``killed`` and ``refused`` close the open connections."""
         self.mode = mode
         if mode in {"killed", "refused"}:
             self._end_all()
@@ -47,7 +47,7 @@ class Proxy:
             yield
         finally:
             self.mode = "well"
-            self._end_all()  # else bytes that were held back would come later
+            self._end_all()  # else delayed bytes would arrive later
 
     def close(self) -> None:
         self._is_closed = True
@@ -122,12 +122,12 @@ OPERATIONS: dict[str, Operation] = {
 def incremented(cache: BaseCache) -> int | None:
     try:
         return cache.incr("counter")
-    except ValueError:  # there is no such key, says Django's contract
+    except ValueError:  # there is no such key: as in Django's contract
         return None
 
 
 def prepare(cache: BaseCache) -> None:
-    """Have the older values in the store, and wait until it takes them."""
+    """Store the older values, and wait until the store has them."""
     deadline = time.monotonic() + 20
     while True:
         cache.set_many({"page": "old", "gone": "old", "counter": 1}, timeout=None)
@@ -142,7 +142,7 @@ def prepare(cache: BaseCache) -> None:
 
 
 def find_breaches(cache: BaseCache, longest_seconds: float) -> list[str]:
-    """Do everything while there is a fault; return what should not have been."""
+    """Run every operation during a fault; return the broken guarantees."""
     breaches = []
     began = time.monotonic()
     for name, operation in OPERATIONS.items():
@@ -160,7 +160,7 @@ def find_breaches(cache: BaseCache, longest_seconds: float) -> list[str]:
 
 
 def find_older_values(cache: BaseCache) -> list[str]:
-    """Use the store while it comes back; return what was served that should have been replaced."""
+    """Use the store while it recovers; return the values that should have been replaced."""
     deadline = time.monotonic() + 20
     served: set[object] = set()
     while True:

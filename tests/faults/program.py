@@ -1,6 +1,6 @@
 """The programs that fault tests run beside themselves: they hold locks, and use a broken file.
 
-``python -m tests.faults.program NAME ARGUMENT ...`` says "ready" and waits for a line.
+``python -m tests.faults.program NAME ARGUMENT ...`` prints "ready" and waits for a line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ complaints: list[str] = []
 
 
 class Complaints(logging.Handler):
-    """Collects what the cache reports."""
+    """Collects the cache's log records."""
 
     def emit(self, record: logging.LogRecord) -> None:
         complaints.append(record.getMessage())
@@ -46,7 +46,7 @@ def wait_for_go() -> None:
 
 
 def open_cache(path: str, alias: str = "broken") -> Any:
-    """Return a cache on the SQLite file at ``path``; an alias "default" makes it the site's own."""
+    """Return a cache on the SQLite file at ``path``; alias "default": the site's own file."""
     import django
     from django.conf import settings
 
@@ -65,7 +65,7 @@ def open_cache(path: str, alias: str = "broken") -> Any:
 
 
 def hold_lock(path: str, readers_too: str) -> None:
-    """Lock the file for writers, or for everyone, until told to let go."""
+    """Lock the file for writers, or for everyone, until the test sends a line."""
     with sqlite3.connect(path, isolation_level=None, timeout=10) as connection:
         if readers_too == "everyone":
             connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
@@ -76,14 +76,14 @@ def hold_lock(path: str, readers_too: str) -> None:
 
 
 def overwrite(path: str, first: str, length: str) -> None:
-    """Put noise in the place of a part of the file."""
+    """Overwrite a part of the file with noise."""
     with Path(path).open("r+b") as file:
         file.seek(int(first))
         file.write(os.urandom(int(length)))
 
 
 def use_until_stopped(path: str, name: str) -> list[str]:
-    """Set and get until the test says stop; return what was wrong, apart from misses."""
+    """Set and get until the test sends a line; return the failures other than misses."""
     cache = open_cache(path)
     cache.set(f"{name}-0", 0)
     say("ready")
@@ -100,7 +100,7 @@ def use_until_stopped(path: str, name: str) -> list[str]:
 
 
 def find_lasting_failure(cache: Any, name: str) -> list[str]:
-    """Tell what is wrong if the cache does not work again by now."""
+    """Return the failure if the cache does not work again by now."""
     cache.set(f"{name}-last", name)
     return (
         [] if cache.get(f"{name}-last") == name else [f"{name} has no working cache: {complaints}"]
@@ -108,7 +108,7 @@ def find_lasting_failure(cache: Any, name: str) -> list[str]:
 
 
 def fill_with_a_limit(path: str) -> dict[str, Any]:
-    """Write until the file may not grow any more, and then some."""
+    """Write beyond the limit of the file's size."""
     cache = open_cache(path)
     cache.set("page", "older", timeout=None)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -124,7 +124,7 @@ def fill_with_a_limit(path: str) -> dict[str, Any]:
 
 
 def use_read_only_folder(path: str) -> dict[str, Any]:
-    """Use the cache as somebody who may read its file and folder, and write neither."""
+    """Use the cache as a user who may read its file and folder, but not write them."""
     cache = open_cache(path)
     cache.set("page", "older", timeout=None)
     cache.close()

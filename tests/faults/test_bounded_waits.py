@@ -1,4 +1,4 @@
-"""A server that answers late, or not at all, is waited for once, for as long as is allowed."""
+"""The cache waits once for a server that answers late or never, within the time limit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_WAIT_SECONDS = BUSY_SECONDS + 0.25 + 1.0  # the limit, its grace, and a 
 
 @contextmanager
 def locked_table(database: str) -> Iterator[None]:
-    """Hold a lock that no statement on the table gets past, in another connection."""
+    """Lock the table against every statement, on another connection."""
     locked, release = threading.Event(), threading.Event()
     statement = {
         "postgresql": "LOCK TABLE cachelayers_entry IN ACCESS EXCLUSIVE MODE",
@@ -135,11 +135,11 @@ def test_a_frozen_server_cannot_hold_up_a_process_that_connects(
     with frozen(server):
         took = seconds_of(lambda: cache.get("page"))
 
-    assert took < 2 + 1  # psycopg takes no shorter limit than two seconds
+    assert took < 2 + 1  # psycopg's shortest limit is two seconds
 
 
 def end_connection(connection: Any, through: Any) -> None:
-    """Have the server end a connection, as a restart or an operator does."""
+    """Let the server close a connection, as after a restart."""
     own_id, end = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s, 5000)"),
         "mysql": ("SELECT CONNECTION_ID()", "KILL %s"),

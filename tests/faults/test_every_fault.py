@@ -1,4 +1,4 @@
-"""Every fault before every store: nothing is raised, waits are bounded, older values stay away."""
+"""Every fault before every store: no errors, bounded waits, no older values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.settings import layered_cache, memory_cache
 
 TIME_LIMIT = 0.3
 GRACE_SECONDS = 0.25
-CONNECT_SECONDS = 2.0  # the shortest that psycopg takes; MySQL's driver takes 1
+CONNECT_SECONDS = 2.0  # psycopg's shortest limit; that of MySQL's driver is 1
 LOAD_SECONDS = 2.0  # of a busy machine
-# Reads and writes of the table are waited for once each; each may find that it has to connect.
+# Reads and writes of the table wait once each; each may have to connect first.
 TABLE_SECONDS = 2 * (BUSY_SECONDS + GRACE_SECONDS) + 2 * CONNECT_SECONDS + LOAD_SECONDS
 LAYER_SECONDS = 8 * TIME_LIMIT + LOAD_SECONDS
 
@@ -47,7 +47,7 @@ def proxies() -> Iterator[Callable[[str], Proxy]]:
 
 
 def run_all(proxy: Proxy, open_one: Callable[[str], BaseCache], seconds: float) -> list[str]:
-    """Put each fault before a store that is as new; return what should not have been."""
+    """Run each fault with a new store; return the broken guarantees."""
     breaches = []
     for mode in Proxy.MODES:
         cache = open_one(mode)

@@ -1,4 +1,4 @@
-"""Every fault before the log: all is computed after one wait, and no older value is shown."""
+"""Every fault of the log: all values are computed after one wait, and no older value is served."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tests.servers import mariadb_settings, postgres_settings
 from tests.settings import layered_cache, memory_cache
 
 LOG_SECONDS = 0.3
-LATE_COMMIT_SECONDS = 0.3  # of MariaDB: nothing is kept for that long after a change
-VISITS = 4  # while there is a fault, in units of their own
-# What psycopg takes at least to give up connecting; then the limit, its grace, and a busy machine.
+LATE_COMMIT_SECONDS = 0.3  # of MariaDB: nothing is stored for that long after a change
+VISITS = 4  # during a fault, each in a unit of work of its own
+# psycopg's shortest limit for connecting; then the limit, its grace, and a busy machine.
 LONGEST_SECONDS = 2.0 + 2 * (LOG_SECONDS + 0.25) + 2.0
 WORD = "fault"
 
@@ -35,7 +35,7 @@ register = template.Library()
 
 
 class Source:
-    """What the values are made of; the log is told of its changes."""
+    """The row behind the values; its changes are logged."""
 
     value = "old"
 
@@ -76,7 +76,7 @@ READERS: dict[str, Callable[[], str]] = {
 
 
 def visit() -> dict[str, object]:
-    """Read everything in a unit of its own; what is raised counts as an answer."""
+    """Read everything in a unit of its own; an error counts as an answer."""
     found: dict[str, object] = {}
     with unit_of_work():
         for name, read in READERS.items():
@@ -88,7 +88,7 @@ def visit() -> dict[str, object]:
 
 
 def find_breaches(proxy: Proxy, mode: str, operator: str) -> list[str]:
-    """Change what values are made of while the log cannot be reached; return what is wrong."""
+    """Change the row while the log is unreachable; return the broken guarantees."""
     await_hits()
     with proxy.trouble(mode):
         source.value = "new"
@@ -105,7 +105,7 @@ def find_breaches(proxy: Proxy, mode: str, operator: str) -> list[str]:
 
 
 def await_hits() -> None:
-    """Wait until all of it is served from the cache: a log that was slow is left in peace."""
+    """Wait until everything is a hit: a slow log is paused."""
     deadline = time.monotonic() + 20
     for number in itertools.count():
         source.value = f"old {number}"
@@ -119,7 +119,7 @@ def await_hits() -> None:
 
 @contextmanager
 def stack_beside_it(alias: str) -> Iterator[None]:
-    """Have layers that no server can take away, and the log as bus."""
+    """Set up layers that no server can take away, with the log as bus."""
     names = [f"{alias}-memory", f"{alias}-files"]
     files = {**settings.CACHES["files"], "KEY_PREFIX": alias}
     stack = layered_cache(*names, bus="log")

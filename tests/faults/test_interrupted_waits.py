@@ -1,4 +1,4 @@
-"""A wait for a server that is cut short leaves the application's connection as it was."""
+"""An interrupted wait for a server leaves the application's connection as it was."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ waits_long = pytest.mark.parametrize("shared_cache", [10.0], indirect=True)
 
 
 class OutOfTime(Exception):
-    """What a task queue raises in a task that takes too long."""
+    """Raised by a task queue in a task that takes too long."""
 
 
 @contextmanager
 def out_of_time_in_a_moment() -> Iterator[None]:
-    """Have a signal raise in this thread, wherever it is then."""
+    """Let a signal raise in this thread, wherever it is then."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise OutOfTime
@@ -45,7 +45,7 @@ def out_of_time_in_a_moment() -> Iterator[None]:
 
 
 def others_see_what_is_written(connection: Any) -> bool:
-    """Tell whether what the application writes now is committed, as it expects."""
+    """Return whether the application's next write is committed, as it expects."""
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS notes")
         cursor.execute("CREATE TABLE notes AS SELECT 1 AS number")
@@ -94,9 +94,9 @@ def test_an_interrupt_of_a_wait_is_raised_and_the_connection_stays(
 
 
 def nothing_is_left_within(connection: Any) -> bool:
-    """Tell whether the caller's transaction has its own limit for locks, and no savepoint of ours.
+    """Return whether the caller's transaction has its own lock limit, and no savepoint of ours.
 
-    To be asked last: looking for a savepoint ends the transaction's work.
+    To be called last: looking for a savepoint ends the transaction's work.
     """
     if connection.vendor != "postgresql":
         return not connection.needs_rollback

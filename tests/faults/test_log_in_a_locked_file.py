@@ -1,4 +1,4 @@
-"""A log in an SQLite file that another process has locked is waited for LOG_SECONDS at most."""
+"""If another process has locked the log's SQLite file, the wait is at most LOG_SECONDS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log that is locked or frozen: after one wait, values are computed and none is served unseen."""
+"""A locked or frozen log: after one wait, values are computed, and none is served unchecked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def log(server: Server, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch) 
 
 @contextmanager
 def locked(database: str) -> Iterator[None]:
-    """Let nobody read the log."""
+    """Lock the log against readers."""
     is_locked, release = threading.Event(), threading.Event()
     statement = {
         "postgresql": "LOCK TABLE cachelayers_invalidation IN ACCESS EXCLUSIVE MODE",

@@ -38,7 +38,7 @@ def engine(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(params=TABLES)
 def _table(request: pytest.FixtureRequest, engine: Any) -> Iterator[None]:
-    """Have sessions in a table, behind memory."""
+    """Put sessions into a table, behind memory."""
     configured = {
         "sessions-table": database_cache(request.param),
         "sessions-memory": memory_cache(),

@@ -1,4 +1,4 @@
-"""A table that nobody has made: a miss, one line that names the command, and a check."""
+"""A missing table: a miss, one log line that names the command, and a check."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bare_file(open_cache: OpenCache, tmp_path: Path) -> BaseCache:
     """Return a cache in a file that has no tables."""
     path = tmp_path / "bare.sqlite3"
     path.touch()
-    # Its own Health: what was reported a moment ago is not reported again.
+    # Its own Health: reports are limited to one a minute.
     return open_cache("bare", sqlite_settings(path), migrate=False, BUSY_SECONDS=unique_seconds())
 
 
@@ -114,7 +114,7 @@ def test_a_file_of_the_caches_own_is_made_when_it_is_missing(
 
     assert first is None
     assert cache.get("a") == 1
-    call_command("migrate", "cachelayers", database="fresh", verbosity=0)  # finds nothing to do
+    call_command("migrate", "cachelayers", database="fresh", verbosity=0)  # has nothing to do
     assert cache.get("a") == 1
 
 

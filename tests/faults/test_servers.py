@@ -21,7 +21,7 @@ LONGEST_SECONDS = 3.0  # for one operation on a busy machine; a refused connecti
 
 
 def everything(cache: BaseCache) -> dict[str, Any]:
-    """Return what each operation answers."""
+    """Return each operation's result."""
     return {
         "get": cache.get("old", "default"),
         "has_key": cache.has_key("old"),
@@ -138,7 +138,7 @@ def test_an_older_value_is_not_served_after_a_write_that_failed(
 
 
 def note_served(cache: BaseCache, served: list[object]) -> object:
-    """Note what is served while the cache comes back, and tell whether it works again."""
+    """Collect the values served while the cache recovers; return whether it works again."""
     served += [cache.get("page"), cache.get_many(["page"]).get("page")]
     return probe(cache)
 

@@ -42,14 +42,14 @@ def await_ready(process: Process) -> None:
 
 
 def finish(process: Process) -> Any:
-    """Tell a program to go on, and return its answer."""
+    """Send a program its line, and return its answer."""
     output, errors = process.communicate("go\n", timeout=60)
     assert process.returncode == 0, errors
     return json.loads(output.splitlines()[-1])
 
 
 def damage(path: Path, where: str) -> None:
-    """Overwrite a part of the file in place, under the hands of whoever has it open."""
+    """Overwrite a part of the file while it is in use."""
     size_bytes = path.stat().st_size
     first, length = {
         "header": (0, 100),
@@ -67,10 +67,10 @@ def fill(cache: BaseCache) -> None:
 
 
 def checkpoint(path: Path) -> None:
-    """Move what the write-ahead log holds into the file itself."""
+    """Move the write-ahead log into the file itself."""
     connection = sqlite3.connect(path)
-    # Busy writers can make it give up, which it says in its answer only. What is left in the log
-    # would hide the damage: SQLite reads the sound pages there.
+    # Busy writers can make it give up, which only its result shows. Pages left in the log would
+    # hide the damage: SQLite reads them from there.
     await_value(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0], 0)
     connection.close()
 
@@ -136,7 +136,7 @@ def test_an_older_value_is_not_served_after_a_write_met_a_lock(
 def test_a_file_locked_for_everyone_is_a_miss_within_the_time_limit(
     file_cache: BaseCache, sqlite_path: Path, run_python: RunPython
 ) -> None:
-    # Before the cache has opened it: in WAL mode nobody locks out who has the file open already.
+    # Before the cache has opened it: in WAL mode nobody can lock out a connection that is open.
     holder = run_python(PROGRAM, "hold_lock", sqlite_path, "everyone")
     await_ready(holder)
 
@@ -219,7 +219,7 @@ def test_a_read_only_file_makes_writes_do_nothing_and_reads_go_on(
 
 
 def test_a_read_only_folder_is_no_error(run_python: RunPython, open_cache: OpenCache) -> None:
-    # Not pytest's own folder, into which only its owner may look.
+    # Not pytest's own folder, which other users cannot enter.
     path = environment.make_private_folder("read-only") / "entries.sqlite3"
     open_cache("prepared", sqlite_settings(path)).close()
 
@@ -338,11 +338,11 @@ def test_four_processes_work_on_while_their_file_is_rebuilt(
         await_ready(process)
     fill(cache)
 
-    # Again where the damage did not last: what the others write meanwhile lies in the log, from
-    # which SQLite mends the file.
+    # Repeated if the damage did not last: pages that others write meanwhile are in the log, from
+    # which SQLite restores the file.
     await_value(lambda: damage_and_use(cache, sqlite_path, where), True, seconds=40)
     await_value(lambda: use(cache), 42)
-    deadline = time.monotonic() + 2.5  # each process looks once a second whether its file is gone
+    deadline = time.monotonic() + 2.5  # each process checks its file once a second
     while time.monotonic() < deadline:
         use(cache)
 
@@ -352,7 +352,7 @@ def test_four_processes_work_on_while_their_file_is_rebuilt(
 
 
 def damage_and_use(cache: BaseCache, path: Path, where: str) -> bool:
-    """Damage the file; tell whether it has been set aside since."""
+    """Damage the file; return whether it has been set aside since."""
     checkpoint(path)
     damage(path, where)
     for _ in range(20):
@@ -362,7 +362,7 @@ def damage_and_use(cache: BaseCache, path: Path, where: str) -> bool:
     return False
 
 
-# Gone
+# Deleted
 
 
 def test_a_deleted_file_is_a_miss_and_then_a_new_file(

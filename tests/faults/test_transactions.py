@@ -1,4 +1,4 @@
-"""Inside the caller's atomic() on the same alias: joined, rolled back with it, never broken."""
+"""Within the caller's atomic() on the same alias: the cache joins it, and never breaks it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def database(cache_alias: str) -> str:
 
 @pytest.fixture
 def cache(make_cache: MakeCache) -> BaseCache:
-    """Return a cache with an alias of its own: what one test breaks pauses no other one."""
+    """Return a cache with an alias of its own: a failure in one test pauses no other one."""
     return make_cache(options={"BUSY_SECONDS": 1})
 
 
 def runs(database: str) -> bool:
-    """Tell whether the caller's transaction still takes statements."""
+    """Return whether the caller's transaction still accepts statements."""
     with connections[database].cursor() as cursor:
         cursor.execute("SELECT 1")
         return bool(cursor.fetchone() == (1,))
@@ -141,7 +141,7 @@ def test_a_broken_value_does_not_break_the_transaction(
 
 @contextmanager
 def failing_statements(database: str, times: int, **errors: str) -> Iterator[list[str]]:
-    """Let the database itself refuse the next statements on the cache's table."""
+    """Let the database refuse the next statements on the cache's table."""
     statements: list[str] = []
 
     def refuse(execute: Any, text: str, parameters: Any, many: bool, context: Any) -> Any:
@@ -158,7 +158,7 @@ def failing_statements(database: str, times: int, **errors: str) -> Iterator[lis
 
 
 def error_statement(vendor: str, state: str = "53100", number: str = "1114") -> str:
-    """Return a statement that fails with the given code: by default, a full disk."""
+    """Return a statement that fails with the given code; by default, a full disk."""
     if vendor == "postgresql":
         return f"DO $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{state}'; END $$"
     return (
@@ -217,7 +217,7 @@ def test_a_deadlock_is_not_tried_again_inside_a_transaction(
 
 @contextmanager
 def locked_row(database: str) -> Iterator[None]:
-    """Hold every row of the table from another connection."""
+    """Lock every row of the table, on another connection."""
     locked, release = threading.Event(), threading.Event()
 
     def hold() -> None:

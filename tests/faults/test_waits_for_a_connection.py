@@ -1,4 +1,4 @@
-"""A connection that is not there yet is waited for no longer than an answer."""
+"""The wait for a connection is as bounded as that for an answer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.state import reset
 
 __all__ = ["log"]
 
-CONNECT_SECONDS = 2.0  # the shortest that psycopg takes
+CONNECT_SECONDS = 2.0  # psycopg's shortest limit
 LOAD_SECONDS = 2.0  # of a busy machine
 
 
 class ExhaustedPool:
-    """Stands for psycopg's pool, which is no dependency of the tests, with nothing left in it."""
+    """Stands for psycopg's pool, which the tests do not install, without free connections."""
 
     timeout = 30.0
 
@@ -85,7 +85,8 @@ def test_a_log_to_prune_that_must_be_connected_to_first_is_waited_for_once(log: 
 def test_a_process_that_does_not_know_its_server_yet_waits_no_longer_for_it(
     open_cache: OpenCache,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # which accepts, and says nothing
+    # accepts a connection, but never answers
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         database = mariadb_settings(silent.getsockname()[1], "entries")
         database["OPTIONS"] = {}
         cache = open_cache("unknown-server", database, migrate=False)

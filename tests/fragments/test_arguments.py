@@ -216,7 +216,7 @@ def page(title: str) -> Any:
     ],
     ids=["page", "deque", "mapping", "items", "queries", "lazy"],
 )
-def test_a_container_is_told_by_the_rows_in_it(
+def test_a_container_is_identified_by_the_rows_in_it(
     author: Author, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[str], Any]
 ) -> None:
     """The text of a page is its number, that of two books may be the same."""
@@ -227,7 +227,7 @@ def test_a_container_is_told_by_the_rows_in_it(
     assert key_of(wrap("One")) == key_of(wrap("One")) != key_of(wrap("Two"))
 
 
-def test_a_manager_is_told_by_its_rows(templates: Templates) -> None:
+def test_a_manager_is_identified_by_its_rows(templates: Templates) -> None:
     for name, title in (("Ann", "One"), ("Bea", "Two")):
         book = Book.objects.create(title=title, author=Author.objects.create(name=name))
         book.subjects.add(Subject.objects.create(word=title))

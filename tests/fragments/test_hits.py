@@ -79,7 +79,7 @@ def test_a_key_is_one_that_every_cache_takes() -> None:
     assert len(key) <= 240
 
 
-def test_instances_are_told_by_their_rows_not_by_their_texts(
+def test_instances_are_identified_by_their_rows_not_by_their_texts(
     templates: Templates, author: Author
 ) -> None:
     books = [Book.objects.create(title="Maps", author=author) for _ in range(2)]
@@ -90,7 +90,7 @@ def test_instances_are_told_by_their_rows_not_by_their_texts(
     assert shown == [str(book.pk) for book in [*books, *books]]
 
 
-def test_a_query_as_an_argument_is_told_by_its_rows(
+def test_a_query_as_an_argument_is_identified_by_its_rows(
     templates: Templates, author: Author, tick: Counter
 ) -> None:
     templates.write(page=templates.fragment(templates.show("tick"), "list", "books"))
@@ -116,7 +116,7 @@ class Speaking:
         return self.text
 
 
-def test_an_object_is_told_by_what_it_holds(templates: Templates, tick: Counter) -> None:
+def test_an_object_is_identified_by_what_it_holds(templates: Templates, tick: Counter) -> None:
     templates.write(page=templates.fragment(f"{templates.show('tick')}x", "card", "given"))
 
     for text in ("one", "two", "one"):
@@ -129,7 +129,7 @@ class AlsoSpeaking(Speaking):
     """Another kind of thing."""
 
 
-def test_things_of_two_kinds_with_one_text_are_told_apart(
+def test_things_of_two_kinds_with_one_text_are_distinguished(
     templates: Templates, tick: Counter
 ) -> None:
     templates.write(page=templates.fragment(templates.show("tick"), "card", "given"))
@@ -218,7 +218,7 @@ def test_a_timeout_of_0_keeps_nothing(templates: Templates, tick: Counter) -> No
     assert tick.since() == 2
 
 
-def test_it_is_kept_where_it_is_told(templates: Templates, tick: Counter) -> None:
+def test_it_is_kept_in_the_chosen_cache(templates: Templates, tick: Counter) -> None:
     templates.write(
         page=templates.fragment(templates.show("tick"), "card", using='"memory"'),
     )
@@ -283,7 +283,7 @@ def test_an_option_that_varies_counts_each_time(templates: Templates, tick: Coun
         ({"tags": "number"}, "A tag is a string, not 5"),
     ],
 )
-def test_an_option_that_means_nothing_is_refused_with_its_place(
+def test_an_option_that_is_invalid_is_refused_with_its_location(
     templates: Templates, options: dict[str, str], message: str
 ) -> None:
     templates.write(page="\n" + templates.fragment("x", "card", **options))

@@ -149,7 +149,7 @@ def test_a_block_with_a_changed_hole_is_rendered_once(templates: Templates, tick
     "tag_filter",
     ["urlencode", "escapejs", "upper", 'cut:";"'],
 )
-def test_a_filter_that_takes_a_hole_s_mark_apart_is_noticed(
+def test_a_filter_that_takes_a_hole_s_mark_apart_is_tracked(
     tag_filter: str, is_included: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     templates = DjangoTemplates()

@@ -54,7 +54,7 @@ WRAPS: dict[str, tuple[Wrap, str]] = {
 
 @pytest.mark.parametrize("name", WRAPS)
 @pytest.mark.parametrize("is_used_before", [True, False])
-def test_sessions_of_one_user_are_told_apart_by_what_a_middleware_added(
+def test_sessions_of_one_user_are_distinguished_by_what_a_middleware_added(
     templates: Templates,
     new_request: NewRequest,
     users: list[User],
@@ -95,7 +95,7 @@ def test_a_function_that_was_made_for_a_session_makes_no_key(
     assert found == ["dark", "light"] or ("lambda" in found[0] and found[0] != found[1])
 
 
-def test_guests_with_names_are_told_apart(
+def test_guests_with_names_are_distinguished(
     templates: Templates, new_request: NewRequest, tick: Counter
 ) -> None:
     templates.write(page=counted(templates, "{{ user.nickname }}"))
@@ -127,7 +127,7 @@ def test_what_a_block_works_out_of_the_user_is_no_other_user(
 
 
 @pytest.mark.parametrize("arguments", [(), ("book",)])
-def test_an_instance_that_holds_the_user_is_told_by_the_user(
+def test_an_instance_that_holds_the_user_is_identified_by_the_user(
     templates: Templates, new_request: NewRequest, users: list[User], arguments: tuple[str, ...]
 ) -> None:
     """As a view writes `book.owner = request.user`, to show both."""

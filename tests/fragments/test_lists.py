@@ -298,7 +298,7 @@ def test_arguments_may_be_of_the_item(author: Author, tick: Counter) -> None:
     assert rendered == [1, 1, 0]
 
 
-def test_a_row_whose_item_is_the_user_is_told_by_that(templates: Templates) -> None:
+def test_a_row_whose_item_is_the_user_is_identified_by_that(templates: Templates) -> None:
     templates.write(page=templates.fragments("{{ user.name }};", "row", "user in users"))
     users = [Author.objects.create(name=name) for name in ("Ann", "Bob")]
 

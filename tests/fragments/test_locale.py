@@ -142,7 +142,7 @@ def test_user_and_language_are_told_together(
 
 
 @pytest.mark.parametrize("name", ["LANGUAGE_CODE", "request.LANGUAGE_CODE", "LANGUAGE_BIDI"])
-def test_the_language_that_a_name_holds_is_told(
+def test_the_language_that_a_name_holds_is_in_the_key(
     templates: Templates, rf: RequestFactory, name: str
 ) -> None:
     """As the context processor and LocaleMiddleware put it there."""
@@ -163,7 +163,7 @@ def test_the_language_that_a_name_holds_is_told(
     assert shown("en") != shown("ar")
 
 
-def test_the_time_zone_that_a_name_holds_is_told(templates: Templates) -> None:
+def test_the_time_zone_that_a_name_holds_is_in_the_key(templates: Templates) -> None:
     templates.write(page=templates.fragment("{{ TIME_ZONE }}", "card"))
     shown = []
     for zone in ("UTC", "Asia/Tokyo"):
@@ -174,7 +174,7 @@ def test_the_time_zone_that_a_name_holds_is_told(templates: Templates) -> None:
     assert shown == ["UTC", "Asia/Tokyo"]
 
 
-def test_time_zones_of_one_name_are_told_apart(templates: Templates) -> None:
+def test_time_zones_of_one_name_are_distinguished(templates: Templates) -> None:
     templates.write(page=templates.fragment(templates.show("hour"), "card"))
     now = timezone.now().replace(hour=12)
     shown = []

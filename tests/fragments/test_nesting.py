@@ -72,7 +72,7 @@ def test_an_outer_fragment_goes_stale_with_an_inner_hit_s_rows(
     assert templates.render("page", number=2, count=count) == "1"
 
 
-def test_an_inner_fragment_s_word_invalidates_the_outer_one(
+def test_an_inner_fragment_s_tag_invalidates_the_outer_one(
     templates: Templates, tick: Counter
 ) -> None:
     inner = templates.fragment("x", "inner", tags='"news"')

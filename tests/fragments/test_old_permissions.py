@@ -57,7 +57,7 @@ def test_a_page_with_old_permissions_is_not_kept(
             return page.render("page", request, tick=tick)
 
     assert [shown(held), shown(User.objects.get(pk=held.pk))] == ["True", "False"]
-    assert [record.message for record in caplog.records if "kept permissions" in record.message]
+    assert [record.message for record in caplog.records if "cached permissions" in record.message]
 
 
 def test_a_page_that_has_asked_for_permissions_before_keeps_its_hits(

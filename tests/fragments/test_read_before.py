@@ -36,7 +36,7 @@ from tests.library.models import Author, Book, Subject
     ],
     ids=["count", "list", "first", "exists", "recalled", "dict", "lazy"],
 )
-def test_what_the_view_has_read_before_is_noticed_too(
+def test_what_the_view_has_read_before_is_tracked_too(
     templates: Templates, book: Book, read: Callable[[], Any]
 ) -> None:
     """No statement runs while it is rendered, and no argument says what it shows."""
@@ -150,7 +150,7 @@ def entry_store_of(book: Book) -> EntryStore:
     ],
     ids=["lazy", "list of lazy ones", "added to a list", "untold"],
 )
-def test_what_an_argument_holds_is_noticed(
+def test_what_an_argument_holds_is_tracked(
     templates: Templates, book: Book, read: Callable[[], Any], body: str
 ) -> None:
     templates.write(page=templates.fragment(body, "card", "given"))
@@ -174,7 +174,7 @@ def test_choices_as_arguments_are_looked_at_no_deeper(templates: Templates, tick
     assert tick.since() == 1
 
 
-def test_the_condition_of_a_query_that_is_made_only_now_is_noticed(
+def test_the_condition_of_a_query_that_is_made_only_now_is_tracked(
     templates: Templates, author: Author
 ) -> None:
     for title in ("One", "Two"):
@@ -194,7 +194,7 @@ def test_the_condition_of_a_query_that_is_made_only_now_is_noticed(
     check_noticed(view_of(templates, chosen), choose_the_other, "One", "Two")
 
 
-def test_the_row_that_a_related_manager_is_of_is_noticed(templates: Templates) -> None:
+def test_the_row_that_a_related_manager_is_of_is_tracked(templates: Templates) -> None:
     for name, shelf in (("Ann", "One"), ("Bea", "Two")):
         Book.objects.create(title=shelf, author=Author.objects.create(name=name))
     body = templates.loop("book", f"given.all{templates.call}", "{{ book.title }}")
@@ -209,7 +209,7 @@ def test_the_row_that_a_related_manager_is_of_is_noticed(templates: Templates) -
 
 
 @pytest.mark.parametrize("way", ["default", "keyword", "closure"])
-def test_what_a_function_holds_is_noticed(templates: Templates, book: Book, way: str) -> None:
+def test_what_a_function_holds_is_tracked(templates: Templates, book: Book, way: str) -> None:
     templates.write(page=templates.fragment(templates.show("given"), "list"))
 
     def read() -> Callable[[], str]:
@@ -233,7 +233,7 @@ def test_what_a_function_holds_is_noticed(templates: Templates, book: Book, way:
 @pytest.mark.parametrize(
     "name", ["block", "debug", "forloop", "user", "perms", "LANGUAGE_CODE", "STATIC_URL"]
 )
-def test_a_value_under_a_name_that_django_uses_too_is_noticed(
+def test_a_value_under_a_name_that_django_uses_too_is_tracked(
     templates: Templates, book: Book, name: str
 ) -> None:
     """As editors of content call their blocks, and forums their messages."""
@@ -245,7 +245,7 @@ def test_a_value_under_a_name_that_django_uses_too_is_noticed(
     check_noticed(view, rename, "Maps", "Atlas")
 
 
-def test_what_the_place_in_a_loop_says_of_the_rest_is_noticed() -> None:
+def test_what_the_place_in_a_loop_says_of_the_rest_is_tracked() -> None:
     templates = DjangoTemplates()
     row = "{{ book.title }}{% if not forloop.last %}, {% endif %}"
     templates.write(page=templates.loop("book", "books", templates.fragment(row, "row", "book.pk")))
@@ -259,7 +259,7 @@ def test_what_the_place_in_a_loop_says_of_the_rest_is_noticed() -> None:
     check_noticed(view, lambda: Book.objects.create(title="Two", author=author), "One", "One, Two")
 
 
-def test_what_an_included_template_shows_of_it_is_noticed(templates: Templates, book: Book) -> None:
+def test_what_an_included_template_shows_of_it_is_tracked(templates: Templates, book: Book) -> None:
     templates.write(
         page=templates.fragment('{% include "part.html" %}', "list"), part="{{ given }}"
     )
@@ -270,7 +270,7 @@ def test_what_an_included_template_shows_of_it_is_noticed(templates: Templates, 
 # On the request
 
 
-def test_a_row_that_the_request_holds_is_noticed(
+def test_a_row_that_the_request_holds_is_tracked(
     templates: Templates, rf: RequestFactory, book: Book
 ) -> None:
     """As middleware puts a site or a tenant there."""
@@ -286,7 +286,7 @@ def test_a_row_that_the_request_holds_is_noticed(
     check_noticed(view, rename, "Maps", "Atlas")
 
 
-def test_the_row_of_a_user_who_was_found_before_is_noticed(
+def test_the_row_of_a_user_who_was_found_before_is_tracked(
     templates: Templates,
     new_request: NewRequest,
     users: list[User],
@@ -307,7 +307,7 @@ def test_the_row_of_a_user_who_was_found_before_is_noticed(
     check_noticed(view, lambda: User.objects.update(first_name="Anna"), "", "Anna")
 
 
-def test_permissions_that_were_looked_at_before_are_noticed(
+def test_permissions_that_were_looked_at_before_are_tracked(
     templates: Templates, new_request: NewRequest, users: list[User], settings: Settings
 ) -> None:
     settings.CACHELAYERS = {
@@ -341,7 +341,7 @@ def test_what_was_read_where_there_is_no_unit_of_work_is_not_kept(
     check_noticed(view, rename, "Maps", "Atlas")
 
 
-def test_what_was_read_before_a_unit_within_a_unit_is_noticed(
+def test_what_was_read_before_a_unit_within_a_unit_is_tracked(
     templates: Templates, book: Book
 ) -> None:
     templates.write(page=templates.fragment("{{ given }}", "list"))
@@ -371,7 +371,7 @@ def test_an_argument_that_was_read_before_a_unit_within_a_unit_is_not_kept_as_ne
     assert view_of(templates, Book.objects.get)() == "Atlas"
 
 
-def test_what_threads_of_the_view_have_read_is_noticed(templates: Templates, book: Book) -> None:
+def test_what_threads_of_the_view_have_read_is_tracked(templates: Templates, book: Book) -> None:
     templates.write(page=templates.fragment("{{ given }}", "list"))
 
     def read() -> str:
@@ -444,7 +444,7 @@ def test_a_write_between_the_view_s_read_and_the_template_is_not_overlooked(
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_what_a_recall_around_it_has_read_is_noticed(
+def test_what_a_recall_around_it_has_read_is_tracked(
     templates: Templates, book: Book, depth: int
 ) -> None:
     """The outermost may have read it, and the one around the fragment nothing."""
@@ -465,7 +465,7 @@ def test_what_a_recall_around_it_has_read_is_noticed(
     check_noticed(view, rename, "Maps", "Atlas")
 
 
-def test_what_a_recall_gives_from_the_cache_is_noticed(templates: Templates, book: Book) -> None:
+def test_what_a_recall_gives_from_the_cache_is_tracked(templates: Templates, book: Book) -> None:
     templates.write(page=templates.fragment("{{ given }}", "list"))
     for _ in range(2):
         with unit_of_work():

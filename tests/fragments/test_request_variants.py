@@ -246,7 +246,7 @@ def page_of_copied_query(request: HttpRequest) -> str:
 
 
 @pytest.mark.parametrize("page_of", [page_of_copy, page_of_wrapper, page_of_copied_query])
-def test_the_query_is_noticed_through_copies_and_wrappers(
+def test_the_query_is_tracked_through_copies_and_wrappers(
     templates: Templates, tick: Counter, page_of: Callable[[Any], Any]
 ) -> None:
     templates.write(page=counted(templates, ask(templates, "page_of")))
@@ -278,7 +278,7 @@ def test_a_request_of_rest_framework_tells_its_user_and_query(
     assert shown_to_two(templates, new) == ["ann0", "bob1"] * 2
 
 
-def test_a_thread_that_a_block_starts_is_noticed(templates: Templates, tick: Counter) -> None:
+def test_a_thread_that_a_block_starts_is_tracked(templates: Templates, tick: Counter) -> None:
     """It does not know the context of the render."""
     templates.write(page=counted(templates, ask(templates, "in_thread")))
     new = PRIVATE["request.COOKIES.theme"]
@@ -286,7 +286,7 @@ def test_a_thread_that_a_block_starts_is_noticed(templates: Templates, tick: Cou
     assert shown_to_two(templates, new, tick=tick, in_thread=in_thread) == ["0", "1"] * 2
 
 
-def test_the_user_of_async_code_is_told(
+def test_the_user_of_async_code_is_in_the_key(
     templates: Templates, new_request: NewRequest, users: list[User]
 ) -> None:
     templates.write(page=templates.fragment(ask(templates, "async_name"), "card"))

@@ -140,7 +140,7 @@ def test_what_a_macro_within_was_given_is_there(body: str, use: str) -> None:
         assert templates.render("nested", who=who) == f"{shown}!"
 
 
-def test_an_overlay_of_an_environment_escapes_as_it_is_told() -> None:
+def test_an_overlay_of_an_environment_escapes_as_configured() -> None:
     environment = Environment(
         loader=DictLoader(
             {"page.html": '{% fragment "card" %}x{% endfragment %}', "mail.txt": "{{ text }}"}

@@ -31,7 +31,7 @@ Change = Callable[[Book], Any]
         lambda book: connection.cursor().execute("UPDATE library_book SET title = 'Raw'"),
     ],
 )
-def test_rows_that_are_read_while_it_is_rendered_are_noticed(
+def test_rows_that_are_read_while_it_is_rendered_are_tracked(
     templates: Templates, book: Book, change: Change
 ) -> None:
     templates.write(page=templates.fragment(templates.show("titles"), "list"))
@@ -61,7 +61,7 @@ def test_what_it_has_not_read_leaves_it_as_it_is(
 # Rows among its arguments
 
 
-def test_an_instance_among_its_arguments_is_noticed_though_nothing_is_read(
+def test_an_instance_among_its_arguments_is_tracked_though_nothing_is_read(
     templates: Templates, book: Book
 ) -> None:
     templates.write(page=templates.fragment("{{ book.title }}", "card", "book"))
@@ -72,7 +72,7 @@ def test_an_instance_among_its_arguments_is_noticed_though_nothing_is_read(
     assert templates.render("page", book=Book.objects.get()) == "Atlas"
 
 
-def test_an_instance_whose_key_the_database_writes_in_another_way_is_noticed(
+def test_an_instance_whose_key_the_database_writes_in_another_way_is_tracked(
     templates: Templates, loan: Loan
 ) -> None:
     templates.write(page=templates.fragment("{{ loan.reader }}", "card", "loan"))
@@ -92,7 +92,7 @@ def title(book: Book) -> Iterator[Title]:
         cursor.execute(f"DROP VIEW {view}")
 
 
-def test_an_instance_of_a_view_is_noticed(templates: Templates, title: Title) -> None:
+def test_an_instance_of_a_view_is_tracked(templates: Templates, title: Title) -> None:
     templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
 
     check_noticed(view_of(templates, Title._default_manager.get), rename, "Maps", "Atlas")
@@ -112,7 +112,7 @@ def test_another_row_of_the_table_leaves_a_card_as_it_is(
     assert tick.since() == 0
 
 
-def test_a_row_that_came_with_the_instance_is_noticed(templates: Templates, book: Book) -> None:
+def test_a_row_that_came_with_the_instance_is_tracked(templates: Templates, book: Book) -> None:
     templates.write(page=templates.fragment("{{ book.author.name }}", "card", "book"))
 
     def shown() -> str:
@@ -124,7 +124,7 @@ def test_a_row_that_came_with_the_instance_is_noticed(templates: Templates, book
     assert (before, shown()) == ("Ann", "Bea")
 
 
-def test_rows_that_were_fetched_with_the_instance_are_noticed(
+def test_rows_that_were_fetched_with_the_instance_are_tracked(
     templates: Templates, book: Book
 ) -> None:
     body = templates.loop("subject", "book.subjects.all" + templates.call, "{{ subject.word }}")
@@ -183,7 +183,7 @@ def look_for_branch() -> Place:
 @pytest.mark.parametrize(
     "read", [lambda: Place.objects.select_related("branch").get(), look_for_branch]
 )
-def test_a_row_that_was_not_there_when_the_instance_came_is_noticed(
+def test_a_row_that_was_not_there_when_the_instance_came_is_tracked(
     templates: Templates, place: Place, read: Callable[[], Place]
 ) -> None:
     """The instance remembers that the other side of a one-to-one relation is empty."""
@@ -196,7 +196,7 @@ def test_a_row_that_was_not_there_when_the_instance_came_is_noticed(
     check_noticed(view_of(templates, read, "place"), open_branch, "", "open")
 
 
-def test_a_figure_that_came_with_the_instance_is_noticed(
+def test_a_figure_that_came_with_the_instance_is_tracked(
     templates: Templates, author: Author
 ) -> None:
     templates.write(page=templates.fragment("{{ author.count }}", "card", "author"))
@@ -212,7 +212,7 @@ def test_a_figure_that_came_with_the_instance_is_noticed(
     assert (before, shown()) == ("0", "1")
 
 
-def test_rows_of_an_argument_that_is_told_by_its_text_are_noticed(
+def test_rows_of_an_argument_that_is_identified_by_its_text_are_tracked(
     templates: Templates, book: Book
 ) -> None:
     """The text of a page of a list says nothing of the rows on it."""
@@ -231,7 +231,7 @@ def test_rows_of_an_argument_that_is_told_by_its_text_are_noticed(
     ],
     ids=["dict", "list of tuples"],
 )
-def test_an_instance_deep_in_an_argument_is_noticed(
+def test_an_instance_deep_in_an_argument_is_tracked(
     templates: Templates, book: Book, wrap: Callable[[Book], Any], lookup: str
 ) -> None:
     if isinstance(templates, JinjaTemplates):
@@ -241,7 +241,9 @@ def test_an_instance_deep_in_an_argument_is_noticed(
     check_noticed(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
 
 
-def test_an_instance_that_is_told_by_its_key_is_noticed(templates: Templates, book: Book) -> None:
+def test_an_instance_that_is_identified_by_its_key_is_tracked(
+    templates: Templates, book: Book
+) -> None:
     templates.write(page=templates.fragment("{{ book.title }}", "card", "book.pk"))
 
     check_noticed(view_of(templates, Book.objects.get, "book"), rename, "Maps", "Atlas")
@@ -255,7 +257,7 @@ def test_an_instance_that_is_told_by_its_key_is_noticed(templates: Templates, bo
     ],
     ids=["dict", "named tuple"],
 )
-def test_values_of_a_row_are_not_told_by_their_id(
+def test_values_of_a_row_are_not_identified_by_their_id(
     templates: Templates, book: Book, read: Callable[[], Any]
 ) -> None:
     templates.write(page=templates.fragment("{{ book.title }}", "card", "book.id"))
@@ -268,7 +270,7 @@ def test_values_of_a_row_are_not_told_by_their_id(
     [lambda book: {book: 1}, lambda book: {book}, lambda book: frozenset({book})],
     ids=["keys", "set", "frozenset"],
 )
-def test_an_instance_in_a_container_is_noticed(
+def test_an_instance_in_a_container_is_tracked(
     templates: Templates, book: Book, wrap: Callable[[Book], Any]
 ) -> None:
     body = templates.loop("one", "given", "{{ one.title }}")
@@ -305,7 +307,7 @@ def test_an_argument_that_says_little_of_a_name_does_not_stand_for_it(
     check_noticed(view_of(templates, all_titles), rename_as_long, "Maps", "Mops")
 
 
-def test_an_instance_whose_key_is_a_number_among_the_arguments_is_not_told_by_it(
+def test_an_instance_whose_key_is_a_number_among_the_arguments_is_not_identified_by_it(
     templates: Templates, author: Author
 ) -> None:
     """Which row is featured is read too; that its key is the number of a page is chance."""
@@ -325,7 +327,7 @@ def test_an_instance_whose_key_is_a_number_among_the_arguments_is_not_told_by_it
     check_noticed(view_of(templates, featured), feature_the_other, "One", "Two")
 
 
-def test_what_is_told_by_its_arguments_does_not_depend_on_what_else_the_view_has_read(
+def test_what_is_identified_by_its_arguments_does_not_depend_on_what_else_the_view_has_read(
     templates: Templates, book: Book, tick: Counter
 ) -> None:
     body = f"{templates.show('tick')}{templates.loop('book', 'books', '{{ book.title }}')}"

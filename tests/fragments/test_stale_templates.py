@@ -98,7 +98,7 @@ def test_a_parent_of_the_template_with_the_tag_is_part_of_it(
 # Names that are worked out while it is rendered
 
 
-def test_a_template_whose_name_is_worked_out_is_looked_at_again(
+def test_a_template_whose_name_is_worked_out_is_checked_again(
     templates: Templates, tick: Counter
 ) -> None:
     templates.write(page=counted(templates, "{% include chosen %}"), one="one", two="two")
@@ -114,7 +114,7 @@ def test_a_template_whose_name_is_worked_out_is_looked_at_again(
     assert (before, tick.since()) == (1, 1)
 
 
-def test_a_template_of_a_row_whose_name_is_worked_out_is_looked_at_again(
+def test_a_template_of_a_row_whose_name_is_worked_out_is_checked_again(
     templates: Templates,
 ) -> None:
     rows = templates.fragments("{% include chosen %};", "row", "n in numbers")
@@ -128,7 +128,7 @@ def test_a_template_of_a_row_whose_name_is_worked_out_is_looked_at_again(
     assert templates.render("page", **given) == "new;new;"
 
 
-def test_what_such_a_template_includes_is_looked_at_again(
+def test_what_such_a_template_includes_is_checked_again(
     templates: Templates, tick: Counter
 ) -> None:
     templates.write(
@@ -229,7 +229,7 @@ def test_a_change_of_a_tag_library_makes_it_anew(
     assert tick.since() == 2
 
 
-def test_code_whose_file_is_gone_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_whose_file_is_gone_is_identified_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("gone_one", "gone_two"):
         module: Any = ModuleType(name)
         module.__file__ = f"/nowhere/{name}.py"

@@ -100,7 +100,7 @@ def test_a_user_that_only_a_branch_asks_for_is_in_the_key_from_then_on(
     assert shown == ["x", "x", "ann", "bob"] * 2
 
 
-def test_another_process_finds_the_way_by_the_signpost(
+def test_another_process_finds_the_way_by_the_variant_marker(
     templates: Templates, new_request: NewRequest, tick: Counter, users: list[User]
 ) -> None:
     """Compiled anew, the tag knows nothing of what was learned before."""
@@ -207,7 +207,7 @@ def test_the_response_varies_by_the_session_that_the_user_was_found_in(
 # Users that are no lazy object of a request
 
 
-def test_a_user_that_is_no_lazy_object_is_told_too(
+def test_a_user_that_is_no_lazy_object_is_in_the_key_too(
     templates: Templates, rf: RequestFactory, users: list[User]
 ) -> None:
     """As API frameworks, and tests, put one on the request."""
@@ -226,7 +226,7 @@ def test_a_user_that_is_no_lazy_object_is_told_too(
 
 
 @pytest.mark.parametrize("name", ["user", "perms"])
-def test_a_user_without_a_request_is_told_too(
+def test_a_user_without_a_request_is_in_the_key_too(
     templates: Templates, users: list[User], name: str
 ) -> None:
     """As render_to_string() gives one for an email."""
@@ -252,7 +252,7 @@ def test_a_user_without_a_key_is_rendered_each_time(
     assert "the user has no key" in caplog.text
 
 
-def test_users_of_two_databases_with_one_key_are_told_apart(
+def test_users_of_two_databases_with_one_key_are_distinguished(
     templates: Templates, rf: RequestFactory, users: list[User]
 ) -> None:
     templates.write(page=templates.fragment("{{ request.user.username }}", "card"))
@@ -267,7 +267,7 @@ def test_users_of_two_databases_with_one_key_are_told_apart(
     assert [shown("default", "ann"), shown("other", "bob")] == ["ann", "bob"]
 
 
-def test_users_of_two_kinds_with_one_key_are_told_apart(
+def test_users_of_two_kinds_with_one_key_are_distinguished(
     templates: Templates, rf: RequestFactory
 ) -> None:
     templates.write(page=templates.fragment("{{ request.user }}", "card"))
@@ -312,7 +312,7 @@ def test_the_user_of_the_request_that_is_answered_is_told_though_the_template_kn
 # Other ways to a user
 
 
-def test_a_plain_user_under_another_name_is_told_too(
+def test_a_plain_user_under_another_name_is_in_the_key_too(
     templates: Templates, rf: RequestFactory, users: list[User]
 ) -> None:
     templates.write(page=templates.fragment("{{ me.username }}", "card"))
@@ -326,7 +326,7 @@ def test_a_plain_user_under_another_name_is_told_too(
     assert [shown(user) for user in users] == ["ann", "bob"]
 
 
-def test_a_plain_user_that_a_macro_asks_for_is_told_too(
+def test_a_plain_user_that_a_macro_asks_for_is_in_the_key_too(
     rf: RequestFactory, users: list[User]
 ) -> None:
     templates = JinjaTemplates()
@@ -344,7 +344,7 @@ def test_a_plain_user_that_a_macro_asks_for_is_told_too(
     assert [shown(user) for user in users] == ["ann", "bob"]
 
 
-def test_the_user_of_a_request_that_a_macro_was_given_is_told_too(
+def test_the_user_of_a_request_that_a_macro_was_given_is_in_the_key_too(
     new_request: NewRequest, users: list[User]
 ) -> None:
     templates = JinjaTemplates()
@@ -360,7 +360,7 @@ def test_the_user_of_a_request_that_a_macro_was_given_is_told_too(
     assert shown == ["ann", "bob"]
 
 
-def test_the_user_of_a_view_s_request_is_told_too(
+def test_the_user_of_a_view_s_request_is_in_the_key_too(
     templates: Templates, new_request: NewRequest, users: list[User]
 ) -> None:
     """The context has the request that the view's own one wraps."""
@@ -390,7 +390,7 @@ def test_the_user_of_a_request_that_only_another_object_holds_is_never_kept(
     assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
 
 
-def test_a_user_that_cannot_be_watched_on_a_request_is_told_by_the_one_it_wraps(
+def test_a_user_that_cannot_be_watched_on_a_request_is_identified_by_the_one_it_wraps(
     templates: Templates, new_request: NewRequest, users: list[User]
 ) -> None:
     class ReadOnly(Wrapped):
@@ -406,7 +406,7 @@ def test_a_user_that_cannot_be_watched_on_a_request_is_told_by_the_one_it_wraps(
     assert [shown(user) for user in users * 2] == ["ann", "bob"] * 2
 
 
-def test_a_user_that_cannot_be_watched_is_told_too(
+def test_a_user_that_cannot_be_watched_is_in_the_key_too(
     templates: Templates, rf: RequestFactory, users: list[User]
 ) -> None:
     """Of a class of requests that gives it by a property alone."""
@@ -424,7 +424,7 @@ def test_a_user_that_cannot_be_watched_is_told_too(
 
 
 @pytest.mark.parametrize("is_nobody_first", [False, True])
-def test_nobody_and_an_anonymous_user_are_told_apart(
+def test_nobody_and_an_anonymous_user_are_distinguished(
     templates: Templates, new_request: NewRequest, is_nobody_first: bool
 ) -> None:
     templates.write(page=templates.fragment("{{ user.is_anonymous }}", "card"))
@@ -436,7 +436,7 @@ def test_nobody_and_an_anonymous_user_are_told_apart(
     assert templates.render("page", user=nobody) in {"", "None"}
 
 
-def test_a_user_that_jinja_does_not_know_is_told_too(
+def test_a_user_that_jinja_does_not_know_is_in_the_key_too(
     new_request: NewRequest, users: list[User]
 ) -> None:
     templates = JinjaTemplates()

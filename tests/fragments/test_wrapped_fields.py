@@ -51,7 +51,7 @@ def canonical_row(model: Any, body: object, other: object = None) -> str:
     return Canonicalizer(is_named=True).canonical_form(row)
 
 
-def test_the_row_is_told_by_what_the_field_would_store(model: Any) -> None:
+def test_the_row_is_identified_by_what_the_field_would_store(model: Any) -> None:
     harbours = [canonical_row(model, Stream("Harbours")) for _ in range(3)]
     assert len({*harbours}) == 1
     assert canonical_row(model, Stream("Ports")) not in harbours

@@ -260,7 +260,7 @@ def test_a_block_in_a_command_reads_the_log_once() -> None:
     with unit_of_work(kind=CommandUnit), unit_of_work() as unit:
         recall("worker", lambda: name_of(1), using="sqlite", timeout=None)
 
-        assert not unit.is_over
+        assert not unit.is_outdated
         assert not unit.needs_refresh("default")
 
 

@@ -142,10 +142,10 @@ def test_what_streams_for_long_asks_the_log_for_each_recall(
     content = iter(response)
     next(content)
     [unit] = cast("list[Unit]", seen)
-    was_over = unit.is_over
+    was_over = unit.is_outdated
     monkeypatch.setattr(unit, "began", time.monotonic() - units.AGE_SECONDS - 1)
     next(content)
 
     assert not was_over
-    assert unit.is_over
+    assert unit.is_outdated
     response.close()

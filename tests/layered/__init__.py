@@ -1,1 +1,1 @@
-"""What is promised of LayeredCache alone."""
+"""The guarantees of LayeredCache alone."""

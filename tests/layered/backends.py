@@ -1,4 +1,4 @@
-"""A cache that all processes would share, in a dictionary: it fails, and is watched, as told."""
+"""A shared cache in a dictionary, which counts its calls and fails on demand."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 
 class Server:
-    """What a WatchedCache talks to."""
+    """The server of a WatchedCache."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[bytes, float | None]] = {}
         self.calls: list[str] = []
         self.is_down = False
-        self.fails_after = False  # carry out what is asked, and fail then
+        self.fails_after = False  # carry out the call, then fail
         self.before: dict[str, Callable[[], None]] = {}  # once, before an operation
 
     def ask(self, operation: str) -> None:
@@ -44,7 +44,7 @@ def server_of(location: str) -> Server:
 
 
 class WatchedCache(BaseCache):
-    """By Django's contract, and nothing more."""
+    """A cache with the methods of Django's contract only."""
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
@@ -113,7 +113,7 @@ class WatchedCache(BaseCache):
 
 
 class AsyncWatchedCache(WatchedCache):
-    """With async methods of its own."""
+    """A cache with async methods of its own."""
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         await asyncio.sleep(0)

@@ -19,7 +19,7 @@ MASTERS = 3
 
 
 class ClusterFactory(ConnectionFactory):  # type: ignore[misc] # it comes without types
-    """What docs/layered_cache.md tells users to write."""
+    """The class that docs/layered_cache.md tells users to write."""
 
     clients: ClassVar[dict[str, RedisCluster]] = {}
 
@@ -55,7 +55,7 @@ class Node(Redis):
 
 @contextmanager
 def running_cluster() -> Iterator[str]:
-    """Start three masters, join them, and give the URL of one."""
+    """Start three masters, join them, and yield the URL of one."""
     with ExitStack() as stack:
         nodes = [
             stack.enter_context(Node(environment.make_private_folder("redis-cluster")))

@@ -40,7 +40,7 @@ class Stack:
         return f"{self.alias}-{name}"
 
     def forget_memory(self) -> None:
-        """As in another process: this one knows nothing any more."""
+        """Drop all state of this process, as in a new process."""
         forget_processes()
         caches[self.layer("memory")].clear()
         del caches[self.alias]
@@ -55,7 +55,7 @@ MakeStack = Callable[..., Stack]
 
 @pytest.fixture
 def make_stack() -> Iterator[MakeStack]:
-    """Return a function that makes a stack; options: of the LayeredCache."""
+    """Return a function that makes a stack. Its options are those of the LayeredCache."""
     with ExitStack() as overrides:
 
         def make(
@@ -90,7 +90,7 @@ def stack(make_stack: MakeStack) -> Stack:
 
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an open layer tried again at once."""
+    """Let an open layer be tried again at once."""
     monkeypatch.setattr(circuit_breaker, "FIRST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE_SECONDS", 0.0)
 

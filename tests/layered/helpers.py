@@ -1,4 +1,4 @@
-"""What several tests of LayeredCache do: act as another process, forget, look at the log."""
+"""Helpers of several tests of LayeredCache: act as another process, empty memory, read the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ignore(events: Events) -> None:
 
 
 def elsewhere(stack: Stack, change: Callable[[Any], object]) -> None:
-    """Have a process with a state of its own do something to the shared layers."""
+    """Change the shared layers as another process, with a state of its own."""
     cache = caches[stack.alias]
     with another_process("backends.layered.state"):
         del caches[stack.alias]
@@ -30,7 +30,7 @@ def elsewhere(stack: Stack, change: Callable[[Any], object]) -> None:
 
 
 def forget_entries(cache: Any) -> None:
-    cache._state.drop_everything(cache._flows.locals)
+    cache.state.drop_everything(cache.flows.locals)
 
 
 def logged(stack: Stack) -> list[str]:

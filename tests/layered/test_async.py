@@ -1,4 +1,4 @@
-"""The async twins: no other thread for a hit, a layer's own async methods, no deadlock."""
+"""The async methods: no other thread for a hit, a layer's own async methods, no deadlock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_layer_s_own_async_methods_are_used(make_stack: MakeStack) -> None:
     stack = make_stack("AsyncWatchedCache")
 
     async def work() -> Any:
-        await stack.cache.aget("nothing")  # the look at the others is one thread's work
+        await stack.cache.aget("nothing")  # one thread polls
         stack.upper.calls.clear()
         stack.lower.calls.clear()
         await stack.cache.aset("key", "value")
@@ -73,7 +73,7 @@ def test_many_tasks_of_one_loop_poll_the_bus_without_a_deadlock(
 
 
 def test_a_busy_loop_is_no_reason_to_skip_a_layer(make_stack: MakeStack) -> None:
-    """Its tasks' calls take long, though the layer answers at once."""
+    """The calls of its tasks take long, though the layer answers at once."""
     stack = make_stack("AsyncWatchedCache", TIME_LIMIT=0.02)
 
     async def page(number: int) -> None:
@@ -97,7 +97,7 @@ def test_a_cancelled_task_blocks_no_other(make_stack: MakeStack) -> None:
 
     async def site() -> Any:
         task = asyncio.create_task(stack.cache.aget("key"))
-        await asyncio.sleep(0)  # it has begun to look at the epochs, and waits
+        await asyncio.sleep(0)  # it has begun to read the epochs, and waits
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await stack.cache.aset("key", 1)

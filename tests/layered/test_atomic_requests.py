@@ -1,4 +1,4 @@
-"""A transaction that has written nothing uses all layers, and never puts an old value into one."""
+"""A transaction that has written nothing uses all layers, and never stores an old value in one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBER = 20
 
 @pytest.fixture
 def cache() -> Iterator[Any]:
-    """A table in the site's own database, behind memory; the log of the same one as bus."""
+    """Yield a table in the site's own database, behind memory; its log is the bus."""
     configured = {
         "joined": layered_cache("joined-memory", "joined-table", bus="log"),
         "joined-memory": memory_cache(),
@@ -71,7 +71,7 @@ def test_entries_read_and_recalled_in_a_transaction_are_stored_in_memory(cache: 
     Author.objects.create(name="Homer")
     cache.set("plain", 1)
     poll(cache)
-    cache._state.drop_everything(cache._flows.locals)
+    cache.state.drop_everything(cache.flows.locals)
 
     with unit_of_work(), transaction.atomic():
         assert cache.get("plain") == 1
@@ -86,7 +86,7 @@ def test_a_transaction_that_began_before_another_write_puts_no_old_value_into_me
     cache: Any,
 ) -> None:
     with unit_of_work(), transaction.atomic():
-        # What this transaction sees may be as old as its beginning, and the write is younger.
+        # This transaction may read the state of its beginning, and the write is younger.
         run_in_thread(lambda: caches["joined"].set("key", 1))
         caches["joined-memory"].clear()
 
@@ -100,7 +100,7 @@ def test_a_transaction_that_began_before_another_write_puts_no_old_value_into_me
 
 
 def poll(cache: Any) -> None:
-    """Read the bus: what this process has written itself is told by it too."""
+    """Poll: this process's own writes are among the events."""
     with unit_of_work():
         cache.get("another")
 

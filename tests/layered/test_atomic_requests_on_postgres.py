@@ -1,4 +1,4 @@
-"""ATOMIC_REQUESTS with the table in the site's own PostgreSQL database: quick, and never wrong."""
+"""ATOMIC_REQUESTS with the table in the site's own PostgreSQL database: fast, and never wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ pytestmark = [
 
 @pytest.fixture(params=["log", None])
 def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A table in the site's own database, behind memory; its log as bus, or none."""
+    """Return a table in the site's own database, behind memory; its log is the bus, or there is
+    none.
+    """
     for module in ("lookup.policy", "lookup.calls", "backends.layered.bus"):
         monkeypatch.setattr(f"cachelayers.{module}.log_database", lambda: DATABASE)
     configured = {
@@ -45,7 +47,7 @@ def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 class Page:
-    """A page of recalls, which counts what it has to compute."""
+    """A page of recalls, which counts its computes."""
 
     def __init__(self) -> None:
         self.computed = 0

@@ -72,7 +72,7 @@ def test_a_write_does_not_wait_for_the_site_s_writers(cache: Any) -> None:
         cache.set("key", "new")
         cache.delete("other")
         assert time.monotonic() - began < 1
-        assert not cache._flows.bus.breaker.is_open
+        assert not cache.flows.bus.breaker.is_open
     finally:
         site.execute("ROLLBACK")
         site.close()
@@ -80,7 +80,7 @@ def test_a_write_does_not_wait_for_the_site_s_writers(cache: Any) -> None:
 
 
 def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers are let through meanwhile, which is no sign that it takes writes again."""
+    """Readers are not locked out: a successful read is no sign that the file takes writes again."""
     tries: list[float] = []
     perform = Events._perform
 
@@ -106,8 +106,8 @@ def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.Monk
             began = time.monotonic()
             for number in range(10):
                 cache.set("key", number)
-                cache._state.polled_at = float("-inf")  # as at the next request
-                circuit_breaker.breaker_of(cache._flows.bus.alias)._try_at = 0.0
+                cache.state.polled_at = float("-inf")  # as at the next request
+                circuit_breaker.breaker_of(cache.flows.bus.alias).try_at = 0.0
             took = time.monotonic() - began
         finally:
             other.rollback()
@@ -125,7 +125,7 @@ def test_events_are_bounded_and_a_replaced_file_empties_memory(
     monkeypatch.setattr(bus, "ROWS_KEPT", 5)
     for number in range(20):
         cache.set(f"key-{number}", number)
-    table = cache._flows.bus.table
+    table = cache.flows.bus.table
     assert len(table.read(0, 100)) <= 6
 
     with unit_of_work():

@@ -63,7 +63,7 @@ def test_every_operation_works_on_a_cluster(clustered: BaseCache) -> None:
 
 
 def test_a_write_is_published_through_a_cluster(clustered: BaseCache) -> None:
-    flows: Any = clustered._flows  # type: ignore[attr-defined]
+    flows: Any = clustered.flows  # type: ignore[attr-defined]
     clustered.set("key", 1)
     assert not flows.layers[0].is_local or flows.shared[0].carries_events is False
     before = flows.bus.access.client().xlen(flows.bus.stream)
@@ -75,5 +75,5 @@ def test_a_write_is_published_through_a_cluster(clustered: BaseCache) -> None:
 
 
 def forget_memory(cache: BaseCache) -> None:
-    flows: Any = cache._flows  # type: ignore[attr-defined]
+    flows: Any = cache.flows  # type: ignore[attr-defined]
     flows.state.drop_everything(flows.locals)

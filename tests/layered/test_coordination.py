@@ -1,4 +1,4 @@
-"""How layers and processes agree: fills, events, epochs, the bounds of memory."""
+"""How layers and processes coordinate: fills, events, epochs, the bounds of memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.settings import layered_cache
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_fill_overwrites_no_entry_and_no_tombstone(redis_server: Redis, which: int) -> None:
     with using(stacks.memory_redis_table(redis_server.url), "filled"):
-        layer: Any = caches["filled"]._flows.shared[which]  # type: ignore[attr-defined]
+        layer: Any = caches["filled"].flows.shared[which]  # type: ignore[attr-defined]
         layer.write_many({"there": LayerEntry("new", NEVER)})
         layer.write_tombstones(["buried"])
 
@@ -63,12 +63,12 @@ def test_a_clear_is_published(make_stack: MakeStack) -> None:
 def test_a_new_epoch_is_published(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", 1)
-    known, upper = stack.cache._state, stack.layer("upper")  # type: ignore[attr-defined]
+    known, upper = stack.cache.state, stack.layer("upper")  # type: ignore[attr-defined]
     known.take_epochs({**known.epochs, upper: -later_than(known.epochs[upper])})
     known.compared_at = known.polled_at = float("-inf")
     before = logged(stack).count("*")
 
-    stack.cache.get("other")  # which finds a layer that is back
+    stack.cache.get("other")  # which finds that the layer has recovered
 
     assert known.epochs[upper] > 0
     assert logged(stack).count("*") > before
@@ -80,11 +80,11 @@ def test_an_event_goes_with_the_last_write_only(redis_server: Redis) -> None:
     configured["upper"] = stacks.django_redis(redis_server.url.replace("/0", "/1"))
     configured["default"] = layered_cache("memory", "upper", "redis", bus="redis")
     with using(stacks.Stack(configured), "below"):
-        flows: Any = caches["below"]._flows  # type: ignore[attr-defined]
-        # The layer above is written to later: who heard of it now would read the old value there.
+        flows: Any = caches["below"].flows  # type: ignore[attr-defined]
+        # The layer above is written later: a process with the event would read the old value there.
         assert [flows.event_for(layer, ["key"]) for layer in flows.shared] == [None, None]
     with using(stacks.memory_redis_table(redis_server.url), "above"):
-        flows = caches["above"]._flows  # type: ignore[attr-defined]
+        flows = caches["above"].flows  # type: ignore[attr-defined]
         assert [flows.event_for(layer, ["key"]) is None for layer in flows.shared] == [False, True]
 
 
@@ -108,7 +108,7 @@ def test_a_position_that_was_trimmed_away_is_noticed(redis_server: Redis) -> Non
         cache: Any = caches["trimmed"]
         cache.set("key", "old")
         cache.get("key")
-        bus = cache._flows.bus
+        bus = cache.flows.bus
         assert not bus.read(ignore).everything
         for name in (":1:key", ":1:other"):
             client.xadd(bus.stream, {"e": json.dumps(["another process", [name]])})
@@ -142,11 +142,12 @@ def test_recorded_epochs_count_from_the_first_read_of_a_layer_on(stack: Stack) -
     cache: Any = stack.cache
     stack.upper.is_down = True
     forget_entries(cache)
-    assert cache.get("key") == "old"  # from below; this process knows that the upper one is out
+    # from the lower layer; this process knows that the upper one is out
+    assert cache.get("key") == "old"
     elsewhere(stack, lambda other: other.set("key", "new"))
     stack.upper.is_down = False
     forget_entries(cache)
-    cache._state.compared_at = time.monotonic()
+    cache.state.compared_at = time.monotonic()
 
     assert cache.get("key") == "new"
 

@@ -1,4 +1,4 @@
-"""incr, add and touch are decided by one layer: right under concurrency, and across an outage."""
+"""One layer decides incr, add and touch: right under concurrency, and across an outage."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_processes_lose_no_count_and_one_of_them_adds(
 
 
 def together(processes: list[subprocess.Popen[str]]) -> list[int]:
-    """Start all at one moment, and return what each says."""
+    """Start all processes at once, and return their answers."""
     for process in processes:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -171,14 +171,14 @@ def test_one_layer_decides_who_adds(stack: Stack) -> None:
 
 
 def bring_up(key: str, stack: Stack, clock: Clock) -> None:
-    """Read a number when its detour is over: it comes into the layer above."""
+    """Read a number after its tombstone has expired, so that it fills the layer above."""
     stack.forget_memory()
     clock.advance(TOMBSTONE_SECONDS + 1)
     stack.cache.get(key)
 
 
 def forget(stack: Stack) -> None:
-    """Have the layer that decides, and memory, lose everything but the record of epochs."""
+    """Empty the deciding layer and memory, except the record of epochs."""
     for key in [key for key in stack.lower.entries if not key.endswith(":epochs")]:
         del stack.lower.entries[key]
     stack.forget_memory()

@@ -1,4 +1,4 @@
-"""A stack with the log as bus can be used by a sync call from an event loop, in a request too."""
+"""A sync call from an event loop can use a stack with the log as bus, in a request too."""
 
 from __future__ import annotations
 

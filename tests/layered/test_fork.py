@@ -1,4 +1,4 @@
-"""A forked child inherits what is known, and no connection."""
+"""A forked child inherits the state, and no connection."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from cachelayers import unit_of_work
 cache = caches["default"]
 cache.set("key", "parent")
 assert cache.get("key") == "parent"
-inherited = {id(layer) for layer in cache._flows.layers}
+inherited = {id(layer) for layer in cache.flows.layers}
 child = os.fork()
 if child == 0:
     with unit_of_work():
         assert cache.get("key") == "parent"
-        fresh = not inherited & {id(layer) for layer in cache._flows.layers}
+        fresh = not inherited & {id(layer) for layer in cache.flows.layers}
         for number in range(200):
             cache.set(f"child-{number}", number)
         cache.set("key", "child")

@@ -1,4 +1,4 @@
-"""A call may end anywhere, by what a signal's handler raises; the process goes on as before."""
+"""A signal's handler may end a call anywhere by raising; the process goes on as before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.layered.conftest import Stack
 
 
 def is_free(lock: ForkSafeLock) -> bool:
-    """Tell whether another thread could take a lock now."""
+    """Return whether another thread could take a lock now."""
     answers: list[bool] = []
 
     def take() -> None:
@@ -50,13 +50,13 @@ def test_an_interrupted_call_leaves_no_lock_held_and_no_older_entry(
     numbers = itertools.count(1)
 
     def prepare() -> Callable[[], Any]:
-        cache._state.polled_at = float("-inf")  # it looks at the bus first
+        cache.state.polled_at = float("-inf")  # it polls first
         return lambda: CALLS[call](cache)
 
     lines = []
     for line in interrupted_everywhere(prepare):
         lines.append(line)
-        state, newest = cache._state, next(numbers)
+        state, newest = cache.state, next(numbers)
         assert is_free(state.poll_lock), line
         assert is_free(state._lock), line
         with unit_of_work():

@@ -1,4 +1,4 @@
-"""What operators do with a LayeredCache: look at its layers, clear a part of it."""
+"""Operators' methods of a LayeredCache: describe its layers, clear a part of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer that is down is skipped, reported once, and brings nothing old back with it."""
+"""A layer that is down is skipped and reported once; after its recovery it serves nothing old."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_an_entry_older_than_a_missed_write_does_not_return(
     assert stack.cache.get("key") == expected
     stack.forget_memory()  # in another process
     assert stack.cache.get("key") == expected
-    # and where the other layer has lost everything
+    # and the other layer has lost everything
     other = stack.lower if which == "upper" else stack.upper
     other.entries.clear()
     stack.forget_memory()
@@ -156,7 +156,7 @@ def test_a_process_that_noticed_no_outage_reads_no_entry_from_before_it(stack: S
     stack.upper.is_down = False
     breaker_of(stack.layer("upper")).close()
 
-    # The other one, with what it knew before, at its next look at the record of epochs.
+    # The other process, with its earlier state, at its next read of the record of epochs.
     forget_processes()
     stack_states().update(other_process)
     for known in other_process.values():
@@ -210,7 +210,7 @@ def test_the_pause_doubles_up_to_a_bound_and_differs_between_processes() -> None
     pauses = []
     for _ in range(8):
         one.fail("get", OSError("down"))
-        pauses.append(one._try_at - time.monotonic())
+        pauses.append(one.try_at - time.monotonic())
 
     lowest, highest = 1 - circuit_breaker.JITTER, 1 + circuit_breaker.JITTER
     for number, pause in enumerate(pauses):
@@ -249,7 +249,7 @@ def test_a_host_whose_name_is_not_found_in_time_is_looked_up_less_than_half_of_t
 
     def look_up(host: str, *arguments: Any) -> Any:
         looked_up.append(host)
-        time.sleep(LOOK_UP_SECONDS)  # as the system's resolver does while no name server answers
+        time.sleep(LOOK_UP_SECONDS)  # as the system's resolver does if no name server answers
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)

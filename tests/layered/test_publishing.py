@@ -1,4 +1,4 @@
-"""What records, looks and the bus are told and when, one fault at a time."""
+"""Events, records and polls: what is published and when, one fault at a time."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from tests.servers import Redis
 
 def test_a_record_that_was_overwritten_by_an_older_one_begins_a_new_epoch(stack: Stack) -> None:
     stack.cache.set("key", 1)
-    known: Any = stack.cache._state  # type: ignore[attr-defined]
+    known: Any = stack.cache.state  # type: ignore[attr-defined]
     upper = stack.layer("upper")
-    used = known.epochs[upper] + 1_000  # it was in the record, until somebody wrote what is there
+    # it was in the record, until an older one was written over it
+    used = known.epochs[upper] + 1_000
     known.take_epochs({**known.epochs, upper: used})
     known.compared_at = known.polled_at = float("-inf")
 
@@ -53,15 +54,15 @@ def test_a_layer_whose_outage_may_be_unrecorded_begins_a_new_epoch(
     stack.cache.set("key", 1)
     cache: Any = stack.cache
     upper = stack.layer("upper")
-    cache._flows.shared[0].shuffles_keys = shuffles
-    before = cache._state.epochs[upper]
+    cache.flows.shared[0].shuffles_keys = shuffles
+    before = cache.state.epochs[upper]
     forget_entries(cache)
     stack.upper.is_down = True
     cache.get("key")  # a read: this process has missed no write
     stack.upper.is_down = False
     cache.get("other")
 
-    assert (cache._state.epochs[upper] > before) is begins_anew
+    assert (cache.state.epochs[upper] > before) is begins_anew
 
 
 @pytest.mark.django_db(transaction=True)
@@ -90,7 +91,7 @@ def test_a_fill_goes_to_the_epoch_of_its_read(stack: Stack) -> None:
     lose_entries(stack)
     stack.forget_memory()
     assert stack.cache.get("other") is None
-    stack.lower.before["get_many"] = stack.cache.clear  # after the question, before the answer
+    stack.lower.before["get_many"] = stack.cache.clear  # after the request, before the answer
 
     stack.cache.get("key")
 
@@ -117,7 +118,7 @@ def test_the_first_read_of_a_unit_polls_the_bus(make_stack: MakeStack, how: str,
     stack = make_stack(BUS="log")
     cache = stack.cache
     cache.set("key", "old")
-    for _ in range(2):  # its own event is heard the first time
+    for _ in range(2):  # its own event is among those of the first poll
         with unit_of_work():
             assert cache.get("key") == "old"
     change_elsewhere(stack, "key", "new")
@@ -140,7 +141,7 @@ def test_a_poll_counts_from_its_beginning(redis_server: Redis) -> None:
     with using(stacks.memory_redis(redis_server.url), "looks"):
         cache: Any = caches["looks"]
         cache.get("key")
-        bus, asked = cache._flows.bus, []
+        bus, asked = cache.flows.bus, []
         read = bus.read
 
         def ask(apply: Any) -> Any:
@@ -151,7 +152,7 @@ def test_a_poll_counts_from_its_beginning(redis_server: Redis) -> None:
         with unit_of_work():
             cache.get("key")
 
-        assert cache._state.polled_at <= asked[0]
+        assert cache.state.polled_at <= asked[0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -163,7 +164,7 @@ def test_a_log_that_was_read_before_counts_from_then(make_stack: MakeStack) -> N
         after = time.monotonic()
         stack.cache.get("key")
 
-        assert unit.began <= stack.cache._state.polled_at < after  # type: ignore[attr-defined]
+        assert unit.began <= stack.cache.state.polled_at < after  # type: ignore[attr-defined]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -172,7 +173,7 @@ def test_a_transaction_with_an_event_is_one_that_has_written(make_stack: MakeSta
     stack.cache.get("key")
     with transaction.atomic():
         stack.cache.set("key", 1)
-        # Its rows' ids are given to others after a rollback: they may not count as read.
+        # After a rollback, other rows get the same ids: they must not count as read.
         assert is_written_to(connections["default"])
         transaction.set_rollback(True)
 
@@ -187,7 +188,7 @@ def test_a_process_far_behind_empties_its_memory(
     with using(stacks.memory_redis(redis_server.url), "behind"):
         cache: Any = caches["behind"]
         cache.get("key")
-        bus = cache._flows.bus
+        bus = cache.flows.bus
         for number in range(3):
             event = json.dumps(["another process", [f"name-{number}"]])
             client.xadd(bus.stream, {"e": event})
@@ -205,7 +206,7 @@ def test_a_process_far_behind_empties_its_memory(
 def test_a_recovered_layer_is_used_again(stack: Stack) -> None:
     stack.cache.set("key", "old")
     stack.upper.is_down = True
-    stack.cache.set("key", "new")  # recorded below: the upper one is out
+    stack.cache.set("key", "new")  # recorded in the lower layer: the upper one is out
     stack.upper.is_down = False
     stack.cache.set("key", "newer")
 

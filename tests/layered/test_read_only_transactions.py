@@ -48,7 +48,7 @@ def test_a_write_in_a_read_only_transaction_ends_no_epoch_and_leaves_no_older_va
 ) -> None:
     cache.set("key", "old")
     cache.set("other", "kept")
-    epochs = dict(cache._state.epochs)
+    epochs = dict(cache.state.epochs)
     begin, end = READ_ONLY[database]
 
     with unit_of_work(), transaction.atomic(database):
@@ -57,7 +57,7 @@ def test_a_write_in_a_read_only_transaction_ends_no_epoch_and_leaves_no_older_va
         if end is not None:
             execute(database, end)
 
-    assert cache._state.epochs == epochs
+    assert cache.state.epochs == epochs
     assert not circuit_breaker.breaker_of("read-only-table").is_open
     with unit_of_work():
         assert cache.get("key") is None

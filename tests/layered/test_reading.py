@@ -1,4 +1,4 @@
-"""Reads go down, fill upward for the time that is left, and never put the older over the newer."""
+"""Reads go down, fill upward for the remaining time, and never overwrite newer entries."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_value_deleted_during_a_read_is_not_stored(stack: Stack) -> None:
         has_read.set()
         may_go_on.wait(10)
 
-    assert stack.cache.get("other") is None  # the look at the epochs is over
+    assert stack.cache.get("other") is None  # the epochs have been read
     thread = threading.Thread(target=lambda: stack.cache.get("key"))
     stack.upper.before["get_many"] = wait
     thread.start()
@@ -139,7 +139,7 @@ def test_a_value_deleted_during_a_read_is_not_stored(stack: Stack) -> None:
 
 def test_many_keys_are_one_call_of_each_layer(stack: Stack) -> None:
     values = {f"key-{number}": number for number in range(500)}
-    stack.cache.set_many({"first": 1})  # the epochs are agreed
+    stack.cache.set_many({"first": 1})  # the epochs are coordinated
     stack.upper.calls.clear()
     stack.lower.calls.clear()
 
@@ -175,7 +175,7 @@ def test_a_unit_of_work_polls_once(make_stack: MakeStack) -> None:
     stack = make_stack(BUS="log")
     stack.cache.set("key", "value")
     looks = []
-    bus: Bus = stack.cache._flows.bus  # type: ignore[attr-defined]
+    bus: Bus = stack.cache.flows.bus  # type: ignore[attr-defined]
     read = bus.read
 
     def read_and_count(apply: Apply) -> Events:
@@ -211,13 +211,13 @@ def test_a_large_number_of_entries_of_one_call_expires_one_by_one(
 
 
 def lose_entries(stack: Stack) -> None:
-    """Have the upper layer evict everything but the record of epochs."""
+    """Evict everything from the upper layer except the record of epochs."""
     for key in [key for key in stack.upper.entries if not key.endswith(":epochs")]:
         del stack.upper.entries[key]
 
 
 def change_elsewhere(stack: Stack, key: str, value: object) -> None:
-    """Set a key as a process would that this one has not heard of."""
+    """Set a key as another process, without an event."""
     changed = pickle.dumps(base.wrap(base.LayerEntry(value, base.NEVER)))
     for server in (stack.upper, stack.lower):
         for made, (_, expires) in list(server.entries.items()):

@@ -56,7 +56,7 @@ def test_one_process_computes_a_changed_value_for_all(make_stack: MakeStack) -> 
     Author.objects.create(name="Ada")
     assert visit(stack) == ["Ada"]
     Author.objects.create(name="Bea")
-    # Another process has computed it anew; this one's memory has what is outdated.
+    # Another process has computed it anew; this one's memory has the outdated value.
     elsewhere(stack, lambda cache: visit(stack))
 
     with unit_of_work():

@@ -1,4 +1,4 @@
-"""Redis Sentinel as django-redis connects to it: the layer follows the master."""
+"""Redis Sentinel through django-redis: the layer follows the master."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sentinel(Redis):
 
 @pytest.fixture
 def watched() -> Iterator[tuple[Redis, Sentinel]]:
-    """A master with a replica, and a sentinel over them."""
+    """Yield a master with a replica, and a sentinel over them."""
     make = environment.make_private_folder
     with Redis(make("redis-master")) as master, Redis(make("redis-replica")) as replica:
         client: Any = redis.Redis(host=HOST, port=replica.port)

@@ -1,4 +1,4 @@
-"""Real servers as layers: what is stored there, how long they may take, and what they refuse."""
+"""Real servers as layers: their stored entries, time limits and refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECOVERY_SECONDS = 5.0
 
 
 def using(stack: Stack, alias: str) -> override_settings:
-    """Have a stack's caches under names of their own, so that each test begins anew."""
+    """Give a stack's caches names of their own, so that each test begins with new state."""
     renamed: dict[str, Any] = {}
     for name, configured in stack.caches.items():
         options = dict(configured.get("OPTIONS", {}))
@@ -78,7 +78,7 @@ def test_time_limits_of_the_user_stay() -> None:
     assert (kwargs["socket_timeout"], kwargs["socket_connect_timeout"]) == (7, 0.25)
 
 
-# A Redis that is dead
+# A Redis that is down
 
 
 def stack_with(server: Redis) -> Stack:
@@ -109,7 +109,7 @@ def test_a_redis_that_is_down_costs_little_and_is_used_again_soon(redis_server: 
             assert time.monotonic() - began < RECOVERY_SECONDS
             time.sleep(0.01)
 
-        # Noise of the machine is allowed for here; `make bench` measures.
+        # Allows for noise; `make bench` measures precisely.
         assert in_memory < 3
         assert in_table < 3
         whole.set("after", "value")
@@ -121,12 +121,12 @@ def test_a_redis_that_is_down_costs_little_and_is_used_again_soon(redis_server: 
 def ratio_of_medians(
     one: BaseCache, other: BaseCache, keys: list[str], *, forget: bool = False
 ) -> float:
-    """Return how many times as long a median get of the first one takes."""
+    """Return the median time of a get of the first one in multiples of the other's."""
     times: dict[BaseCache, list[float]] = {one: [], other: []}
     for cache in (one, other) * 3:
         if forget:
             assert isinstance(cache, LayeredCache)
-            cache._state.drop_everything(cache._flows.locals)
+            cache.state.drop_everything(cache.flows.locals)
         for key in keys:
             began = time.perf_counter()
             cache.get(key)
@@ -138,7 +138,7 @@ def client_of(server: Redis) -> Any:
     return redis.Redis(host="127.0.0.1", port=server.port)
 
 
-# What is in a Redis
+# Entries in a Redis
 
 
 @pytest.mark.django_db(transaction=True)
@@ -169,7 +169,7 @@ def test_a_write_and_its_event_are_one_round_trip(redis_server: Redis) -> None:
         cache = caches["counted"]
         cache.set("key", 1)
         client = client_of(redis_server)
-        # Within the tenth of a second in which nobody looks at the bus again.
+        # Within the tenth of a second without another poll.
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
             before = commands_of(client)
@@ -204,7 +204,7 @@ def test_a_redis_that_is_full_is_no_outage(
         assert counts.of("full-redis", "refused") > 0
         client.config_set("maxmemory", 0)
         assert isinstance(cache, LayeredCache)
-        cache._state.drop_everything(cache._flows.locals)
+        cache.state.drop_everything(cache.flows.locals)
         assert cache.get("key") in {None, "new secret"}
         assert "secret" not in caplog.text  # redis-py quotes the command with its value
     client.close()
@@ -218,7 +218,7 @@ def test_undecodable_stored_bytes_are_a_miss(redis_server: Redis) -> None:
         for key in client.keys("*:key"):
             client.set(key, b"\x80\x05not a pickle")
         assert isinstance(cache, LayeredCache)
-        cache._state.drop_everything(cache._flows.locals)
+        cache.state.drop_everything(cache.flows.locals)
 
         assert cache.get("key") is None
         assert cache.add("key", "again") is True
@@ -258,9 +258,9 @@ def test_memcached_takes_every_key(memcached_cache: BaseCache, key: str) -> None
     memcached_cache.set(key, "value", version=3)
     memcached_cache.set(f"{key}.", "another", version=3)
 
-    layer: Any = memcached_cache._flows.layers[0]  # type: ignore[attr-defined]
+    layer: Any = memcached_cache.flows.layers[0]  # type: ignore[attr-defined]
     name = memcached_cache._name(key, 3)  # type: ignore[attr-defined]
-    head = memcached_cache._state.heads["keys-memcached"]  # type: ignore[attr-defined]
+    head = memcached_cache.state.heads["keys-memcached"]  # type: ignore[attr-defined]
 
     assert memcached_cache.get(key, version=3) == "value"
     assert memcached_cache.get_many([key, f"{key}."], version=3) == {
@@ -311,7 +311,7 @@ def test_a_memcached_over_30_days_and_without_expiry(memcached_cache: BaseCache)
     memcached_cache.set("ever", "2", timeout=None)
     memcached_cache.set("far", "3", timeout=10**10)
 
-    layer: Any = memcached_cache._flows.layers[0]  # type: ignore[attr-defined]
-    head = memcached_cache._state.heads["keys-memcached"]  # type: ignore[attr-defined]
+    layer: Any = memcached_cache.flows.layers[0]  # type: ignore[attr-defined]
+    head = memcached_cache.state.heads["keys-memcached"]  # type: ignore[attr-defined]
     names = [head + memcached_cache._name(key, None) for key in ("long", "ever", "far")]  # type: ignore[attr-defined]
     assert sorted(entry.value for entry in layer.read_many(names).values()) == ["1", "2", "3"]

@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused, by the checks and at the first use, in the same words."""
+"""Invalid settings are refused by the checks and at the first use, with the same message."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ GOOD = ["memory", "files"]
         ({"OPTIONS": {"LAYERS": ["memory"]}}, "E012", "Name two aliases of CACHES or more"),
         ({"OPTIONS": {"LAYERS": []}}, "E012", "Name two aliases of CACHES or more"),
         ({}, "E012", "Name two aliases of CACHES or more"),
-        ({"OPTIONS": {"LAYERS": "memory"}}, "E012", "LAYERS is 'memory', which is no list"),
+        ({"OPTIONS": {"LAYERS": "memory"}}, "E012", "LAYERS is 'memory', which is not a list"),
         ({"OPTIONS": {"LAYERS": GOOD, "BUS": "kafka"}}, "E013", "BUS is 'kafka', which is not"),
-        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "files"}}, "E013", "no Redis but a FileBasedCache"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "files"}}, "E013", "not a Redis but a FileBasedCache"),
         ({"OPTIONS": {"LAYERS": GOOD, "BUS": 1}}, "E013", "BUS is 1, which is not in CACHES"),
         ({"OPTIONS": {"LAYERS": GOOD, "BUS": "log", "BUSS": 1}}, "E003", "unknown key 'BUSS'"),
         ({"OPTIONS": {"LAYERS": GOOD, "BUS": "log", "TIME_LIMIT": 0}}, "E004", "TIME_LIMIT is 0"),

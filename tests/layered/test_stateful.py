@@ -28,13 +28,13 @@ MISSING: Any = object()
 
 
 class LayeredMachine(RuleBasedStateMachine):
-    """What was written last is what is read, or nothing if a layer has failed since."""
+    """A read returns the last value written, or nothing if a layer has failed since."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1_000_000_000.0
         self.expected: dict[str, tuple[Any, float]] = {}
-        # What a layer was down for may have been lost; it may not have stayed what it was.
+        # Entries of a layer that was down may be lost, but not stay as they were.
         self.may_be_lost = False
         self.patches: list[Any] = [
             patch.object(time, "time", lambda: self.now),
@@ -69,7 +69,7 @@ class LayeredMachine(RuleBasedStateMachine):
             one.stop()
         reset("backends.layered.circuit_breaker")
 
-    # The world
+    # Layers and time
 
     @rule(which=st.integers(0, 1), after=st.booleans())
     def fail(self, which: int, after: bool) -> None:
@@ -91,9 +91,10 @@ class LayeredMachine(RuleBasedStateMachine):
 
     @rule()
     def ask_from_another_process(self) -> None:
-        """Another process knows nothing, and has no memory."""
+        """Read as another process, without memory or earlier state."""
         if any(server.is_down for server in self.servers):
-            return  # what nobody could record, only the process knows that has missed it
+            # if no layer could record it, only the process that missed the write knows of it
+            return
         for key in ("a", "b", "c"):
             self.read(key)
         reset("backends.layered.state")
@@ -101,7 +102,7 @@ class LayeredMachine(RuleBasedStateMachine):
         del caches[self.alias]
         self.cache = caches[self.alias]
 
-    # What users do
+    # Operations
 
     @rule(key=KEYS, value=VALUES, timeout=TIMEOUTS)
     def set(self, key: str, value: Any, timeout: float | None) -> None:
@@ -141,7 +142,7 @@ class LayeredMachine(RuleBasedStateMachine):
         try:
             total = self.cache.incr(key, delta)
         except ValueError:
-            # Where the layer that decides is down, memory may still have what cannot be counted.
+            # If the deciding layer is down, memory may still have a value that cannot be counted.
             assert self.may_be_lost or value is MISSING
         else:
             assert total == value + delta

@@ -1,4 +1,4 @@
-"""Places in layers: detours, what is read while a layer fails, looks that are cut off."""
+"""Tombstones, reads while a layer fails, and polls that are interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.servers import Redis
 @pytest.mark.parametrize("which", [0, 1])
 def test_add_replaces_a_tombstone(redis_server: Redis, which: int) -> None:
     with using(stacks.memory_redis_table(redis_server.url), "added"):
-        layer: Any = caches["added"]._flows.shared[which]  # type: ignore[attr-defined]
+        layer: Any = caches["added"].flows.shared[which]  # type: ignore[attr-defined]
         layer.write_tombstones(["name"])
 
         assert layer.add("name", LayerEntry("first", NEVER)) is True
@@ -32,7 +32,7 @@ def test_a_layer_that_could_not_be_read_is_not_filled(stack: Stack) -> None:
     stack.cache.set("key", "value")
     stack.forget_memory()
     assert stack.cache.get("other") is None
-    epochs = dict(stack.cache._state.epochs)  # type: ignore[attr-defined]
+    epochs = dict(stack.cache.state.epochs)  # type: ignore[attr-defined]
 
     def fail_once() -> None:
         raise ConnectionError("a moment")
@@ -42,7 +42,7 @@ def test_a_layer_that_could_not_be_read_is_not_filled(stack: Stack) -> None:
     assert stack.cache.get("key") == "value"
 
     assert "add" not in stack.upper.calls
-    assert stack.cache._state.epochs == epochs  # type: ignore[attr-defined]
+    assert stack.cache.state.epochs == epochs  # type: ignore[attr-defined]
 
 
 def test_a_cancelled_poll_releases_the_lock(make_stack: MakeStack) -> None:
@@ -56,6 +56,6 @@ def test_a_cancelled_poll_releases_the_lock(make_stack: MakeStack) -> None:
 
     asyncio.run(site())
 
-    lock = stack.cache._state.poll_lock  # type: ignore[attr-defined]
-    assert lock.acquire(timeout=10)  # the thread that looks ends its look, with no task to wait
+    lock = stack.cache.state.poll_lock  # type: ignore[attr-defined]
+    assert lock.acquire(timeout=10)  # the polling thread finishes, though no task waits for it
     lock.release()

@@ -1,4 +1,4 @@
-"""The log as bus within the caller's transaction: nothing uncommitted is kept, nothing breaks."""
+"""The log as bus within the caller's transaction: nothing uncommitted is stored in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def cache() -> Iterator[BaseCache]:
-    """A table in the site's own database, behind memory; the log of the same one as bus."""
+    """Yield a table in the site's own database, behind memory; its log is the bus."""
     configured = {
         "joined": layered_cache("joined-memory", "joined-table", bus="log"),
         "joined-memory": memory_cache(),
@@ -68,7 +68,7 @@ def test_a_committed_write_is_read(cache: BaseCache) -> None:
 
 def test_nothing_is_put_into_memory_within_a_transaction(cache: BaseCache) -> None:
     cache.set("key", "value")
-    cache._state.drop_everything(cache._flows.locals)  # type: ignore[attr-defined]
+    cache.state.drop_everything(cache.flows.locals)  # type: ignore[attr-defined]
 
     with transaction.atomic():
         assert cache.get("key") == "value"
@@ -84,7 +84,7 @@ def test_a_unit_that_began_in_a_written_transaction_polls_the_bus(cache: BaseCac
 
     with transaction.atomic():
         Author.objects.create(name="Ada")
-        # What another process has logged, as this transaction sees it.
+        # A row that another process has logged, as this transaction reads it.
         with connection.cursor() as cursor:
             cursor.execute(f"INSERT INTO {LOG} (tag, at) VALUES (%s, 0)", ["key:joined::1:key"])
         with unit_of_work():
@@ -106,7 +106,7 @@ def test_a_broken_transaction_breaks_no_cache(cache: BaseCache) -> None:
         connections["default"].set_rollback(True)
 
     with unit_of_work():
-        # The table is part of what was rolled back, and nobody else has lost anything.
+        # The table's write was rolled back too, and no other process has lost anything.
         assert cache.get("key") == "value"
     cache.set("key", "again")
     assert cache.get("key") == "again"

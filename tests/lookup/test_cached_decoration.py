@@ -270,8 +270,8 @@ def _(number: int) -> int:
 @pytest.mark.parametrize(
     ("function", "text"),
     [
-        (300, "@cached decorates 300, which is no function. Its options have names"),
-        ("homepage", "which is no function"),
+        (300, "@cached decorates 300, which is not a function. Its options have names"),
+        ("homepage", "which is not a function"),
         (property(len), "It stands below @property"),
         (Report, "@cached decorates the class Report. Decorate a method."),
         (partial(no_arguments), "which has no name. Use a def."),

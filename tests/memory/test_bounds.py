@@ -1,4 +1,4 @@
-"""S3-FIFO: what stays, what goes, and that the bounds hold whatever is done."""
+"""S3-FIFO: which entries stay, which are evicted, and that the bounds always hold."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def read(store: MemoryStore, name: str, times: int = 1) -> Any:
 
 
 def expect_sound(store: MemoryStore) -> None:
-    """The sums are those of the records, each of which is in one queue, once."""
-    queued = [*store._small.records, *store._main.records]
+    """Check that the sums are those of the records, each of which is in one queue, once."""
+    queued = [*store.small.records, *store.main.records]
     alive = [record for record in queued if record.entry is not None]
     assert {record.name for record in alive} == store.records.keys()
     assert len(alive) == len(store.records)
-    assert store._deleted == len(queued) - len(alive)
-    for queue, in_main in ((store._small, False), (store._main, True)):
+    assert store.deleted == len(queued) - len(alive)
+    for queue, in_main in ((store.small, False), (store.main, True)):
         mine = [record for record in alive if record.is_in_main is in_main]
         assert queue.entries == len(mine)
         assert queue.bytes == sum(record.bytes for record in mine)
@@ -56,7 +56,7 @@ def expect_sound(store: MemoryStore) -> None:
 
 
 class Twin:
-    """A store, and a dictionary of what was last stored in it; entries expire at 5, it is 10."""
+    """A store, and a dictionary of the last stored values; entries expire at 5, it is 10."""
 
     def __init__(self, max_entries: int | None) -> None:
         self.store = MemoryStore(MAX_BYTES, max_entries)
@@ -106,7 +106,7 @@ def test_bounds_and_sums_hold_whatever_is_done(
         expect_sound(twin.store)
         for name in twin.store.records:
             entry = twin.store.live(name, 10.0)
-            # Never another value than the last one; an evicted one is no mistake.
+            # Never another value than the last one; an evicted one is correct.
             assert entry is None or entry[0] == twin.model[name]
 
 
@@ -131,7 +131,7 @@ def test_a_key_that_returns_soon_after_its_eviction_stays_longer() -> None:
     for number in range(2 * ROOM):
         put(store, f"key {number}")
     left = next(
-        f"key {number}" for number in reversed(range(2 * ROOM)) if f"key {number}" in store._ghosts
+        f"key {number}" for number in reversed(range(2 * ROOM)) if f"key {number}" in store.ghosts
     )
 
     put(store, left)
@@ -146,7 +146,7 @@ def test_a_read_entry_stays_in_the_main_queue_once_more() -> None:
     for number in range(ROOM):
         put(store, f"key {number}")
         read(store, f"key {number}", times=2)
-    for number in range(ROOM):  # each one moves to the main queue, as room is made
+    for number in range(ROOM):  # each one moves to the main queue when others are evicted
         put(store, f"new {number}")
 
     assert store.evictions > 0
@@ -195,11 +195,11 @@ def test_repeated_deletes_take_no_memory() -> None:
         store.delete([f"key {number}"], 0)
 
     assert store.bytes == 0
-    assert len(store._small.records) <= MOST_DELETED + 1
+    assert len(store.small.records) <= MOST_DELETED + 1
 
 
 def test_the_bytes_that_are_counted_are_those_that_python_takes() -> None:
-    """Never much less, and not much more: a dictionary has between a third and two thirds free."""
+    """Never much less, and little more: a third to two thirds of a dictionary are free."""
     for length in (20, 1000):
         tracemalloc.start()
         store = MemoryStore(2**30, None)

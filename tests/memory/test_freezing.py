@@ -1,4 +1,4 @@
-"""What is kept as it is, what is copied, and that nobody changes what another one gets."""
+"""Immutable values are stored as they are, others are copied: readers cannot change an entry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import empty_cache
 
 
 class Text(str):  # noqa: SLOT000 - that is what it is about
-    """A text that can be given attributes."""
+    """A text with attributes."""
 
 
 Point = namedtuple("Point", "x y")  # noqa: PYI024 - a tuple of another type

@@ -1,4 +1,4 @@
-"""A change of a MemoryCache may end anywhere, by what a signal's handler raises."""
+"""A signal's handler may end a change of a MemoryCache anywhere by raising."""
 
 from __future__ import annotations
 

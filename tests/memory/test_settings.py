@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused, by the checks and at the first use; who shares what."""
+"""Invalid settings are refused, by the checks and at the first use; which caches share entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who shares a MemoryCache's entries, and what it needs to run."""
+"""Which caches share a MemoryCache's entries, and what it needs to run."""
 
 from __future__ import annotations
 

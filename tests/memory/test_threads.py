@@ -1,4 +1,4 @@
-"""Many threads, forks in the middle of writes, and async code that stays on its thread."""
+"""Many threads, forks during writes, and async code that stays on its thread."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def fork_and_use(cache: BaseCache) -> int:
 
 
 class Traveller:
-    """Remembers in which threads it was pickled."""
+    """Records the threads in which it was pickled."""
 
     threads: list[int] = []
 

@@ -78,7 +78,7 @@ def test_both_engines_escape_the_url() -> None:
         Path("img/car.jpg"),
     ],
 )
-def test_other_spellings_are_the_same_file(call: Call, path: object) -> None:
+def test_other_forms_of_a_name_are_the_same_file(call: Call, path: object) -> None:
     assert call("hashed_static", path) == f"/static/img/car.jpg?cache_id={CAR}"
 
 

@@ -71,7 +71,7 @@ def test_a_deploy_is_not_served_old_ids(root: Path, content: bytes, second: int)
     assert build_cache_id("img/car.jpg") == id_of(content)
 
 
-def test_files_of_one_size_and_time_are_told_apart_by_name_and_folder(
+def test_files_of_one_size_and_time_are_distinguished_by_name_and_folder(
     root: Path, tmp_path: Path
 ) -> None:
     write(root / "img" / "car.jpg", b"a car", second=1_000)
@@ -241,7 +241,7 @@ def test_async_code_hashes_where_the_cache_may_not_be_asked(
         return build_cache_id("img/car.jpg")
 
     assert asyncio.run(render()) == CAR
-    assert not ids.pause.is_on()
+    assert not ids.pause.is_on
     assert calls
 
 

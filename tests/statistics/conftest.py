@@ -30,10 +30,10 @@ def _counts_from_zero(settings: Settings) -> Iterator[None]:
     """As in a process that has just begun, and writes what it counts."""
     settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
     counters.begin_anew_after_fork()
-    writer.begin_anew()
-    reset("utils.tracing.waiting")
+    writer.reset_after_fork()
+    reset("utils.tracing.pending_samples")
     yield
-    reset("utils.tracing.waiting")
+    reset("utils.tracing.pending_samples")
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_a_part_that_is_timed_stands_for_all(settings: Settings) -> None:
         for _ in range(2):
             one = tracing.Sample("query", "SELECT 1", "", number, 0.5, frozenset(), time.time())
             tracing.add_sample(one)
-    assert 500 < len(tracing.waiting) < 1_500
+    assert 500 < len(tracing.pending_samples) < 1_500
 
     found = advised("query")
 
@@ -220,7 +220,7 @@ def test_nothing_is_timed_unless_it_is_asked_for(client: Client, settings: Setti
 
     client.get("/books/Ann/")
 
-    assert not tracing.waiting
+    assert not tracing.pending_samples
 
 
 def test_the_command_lists_it_with_the_figures(client: Client) -> None:

@@ -128,7 +128,7 @@ def test_where_the_log_cannot_be_read_nothing_is_promised() -> None:
 def test_only_so_many_things_are_remembered_the_ones_done_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(advisor, "MOST_SEEN", 2)
+    monkeypatch.setattr(advisor, "MOST_REMEMBERED", 2)
     for arguments in (1, 2, 1, 3, 1, 2):
         done(f"q{arguments}", arguments=arguments)
 
@@ -198,7 +198,7 @@ def test_a_recall_that_waited_for_another_s_value_saved_nothing() -> None:
         trace.recalls.append(TracedRecall("default", outcome, 0, outcome, seconds=2.0))
     tracing.note_recalls(tracing.Work(trace))
 
-    assert [(one.name, one.seconds, one.is_kept) for one in tracing.waiting] == [
+    assert [(one.name, one.seconds, one.is_kept) for one in tracing.pending_samples] == [
         ("joined", 0.0, True),
         ("waited", 0.0, True),
         ("fresh", 2.0, True),
@@ -239,7 +239,7 @@ def test_a_function_began_with_its_first_query() -> None:
         work.queries.append(tracing.Query("q", "place", 1, 0.5, AUTHORS, at))
     tracing.note_queries(work)
 
-    [function] = [one for one in tracing.waiting if one.kind == "function"]
+    [function] = [one for one in tracing.pending_samples if one.kind == "function"]
     assert (function.at, function.seconds) == (10.0, 1.0)
 
 

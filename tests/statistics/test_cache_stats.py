@@ -62,7 +62,7 @@ def test_what_was_counted_stands_beside_each_layer(site: str) -> None:
     assert counted["default", "table"] == ["0", "1", "0.0%", "1", "0", "0"]
 
 
-def test_what_recalls_got_and_saved_is_told(site: str) -> None:
+def test_what_recalls_got_and_saved_is_reported(site: str) -> None:
     table = output_of().split("\n\n")[1].splitlines()
 
     assert table[0].split()[:6] == ["recalls", "fresh", "stale", "joined", "waited", "computed"]
@@ -70,7 +70,7 @@ def test_what_recalls_got_and_saved_is_told(site: str) -> None:
     assert "ms" in table[1]
 
 
-def test_each_log_is_told_with_its_lag(site: str) -> None:
+def test_each_log_is_reported_with_its_lag(site: str) -> None:
     table = output_of().split("\n\n")[2].splitlines()
 
     assert table[0].split() == ["log", "of", "state", "rows", "oldest", "newest", "lag"]

@@ -53,7 +53,7 @@ def test_a_layered_cache_counts_in_the_layer_that_had_the_value(stack: str) -> N
     with unit_of_work():
         cache.get("key")
         cache.get("absent")
-    cache._state.drop_everything(cache._flows.locals)
+    cache.state.drop_everything(cache.flows.locals)
     with unit_of_work():
         cache.get("key")
         cache.get("key")

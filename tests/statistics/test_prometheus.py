@@ -23,7 +23,7 @@ def registry() -> Iterator[CollectorRegistry]:
     before = list(writer.listeners)
     yield made
     writer.listeners[:] = before
-    prometheus._exporters.pop(id(made), None)
+    prometheus.exporters.pop(id(made), None)
 
 
 def samples_of(registry: CollectorRegistry) -> dict[tuple[str, str], float]:

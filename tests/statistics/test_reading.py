@@ -84,7 +84,7 @@ def test_a_hit_ratio_is_of_what_was_looked_up() -> None:
     assert Figures(sets=3).hit_ratio is None
 
 
-def test_the_state_of_each_layer_is_told() -> None:
+def test_the_state_of_each_layer_is_reported() -> None:
     configured = {
         "default": {**memory_cache(), "LOCATION": "empty"},
         "stack": layered_cache("stack-memory", "stack-broken"),
@@ -113,7 +113,7 @@ def test_the_state_of_each_layer_is_told() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_size_of_the_log_is_told() -> None:
+def test_the_size_of_the_log_is_reported() -> None:
     before = state_of("default")
 
     invalidate("a word of this test")

@@ -38,7 +38,7 @@ from tests.settings import database_cache, memory_cache
         ({"ADVISE_SAMPLE": 0.1, "STATS_SECONDS": None}, "W009"),
     ],
 )
-def test_a_value_that_means_nothing_is_told_with_the_cure(
+def test_a_value_that_is_invalid_is_reported_with_the_cure(
     settings: Settings, given: dict[str, Any], found: str
 ) -> None:
     settings.CACHELAYERS = given

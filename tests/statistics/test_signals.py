@@ -50,7 +50,7 @@ def names() -> list[str]:
     return list(Author.objects.order_by("name").values_list("name", flat=True))
 
 
-def test_an_entry_that_is_computed_is_told_with_what_it_was_made_from(computed: Heard) -> None:
+def test_an_entry_that_is_computed_is_reported_with_what_it_was_made_from(computed: Heard) -> None:
     caches["sqlite"].clear()
 
     for _ in range(2):
@@ -62,7 +62,7 @@ def test_an_entry_that_is_computed_is_told_with_what_it_was_made_from(computed: 
     assert 0 < said["seconds"] < 30
 
 
-def test_an_entry_that_is_found_invalid_is_told_with_the_tag_that_has_changed(
+def test_an_entry_that_is_found_invalid_is_reported_with_the_tag_that_has_changed(
     invalidated: Heard,
 ) -> None:
     caches["sqlite"].clear()

@@ -111,7 +111,7 @@ class TableCache(ConfiguredCache):
 
     def _row_key(self, key: str, version: int | None) -> RowKey:
         """Return the row key of a cache key; raise InvalidCacheKey for an invalid one."""
-        return self._row_key_of(self._made_key(key, version))
+        return self._row_key_of(self._full_key(key, version))
 
     def validate_key(self, key: str) -> None:
         """Warn of keys that memcached would refuse; raise InvalidCacheKey for a key too long."""

@@ -239,7 +239,7 @@ class DatabaseCache(TableCache):
 
     def delete_prefix(self, prefix: str, version: int | None = None) -> int:
         """Delete the entries whose key begins with ``prefix``; return how many."""
-        return self._carry_out(self._table.delete_all, self._made_prefix(prefix, version))
+        return self._carry_out(self._table.delete_all, self._full_prefix(prefix, version))
 
     def delete_expired(self) -> int:
         """Delete the expired entries; return how many."""
@@ -258,7 +258,7 @@ class DatabaseCache(TableCache):
         self, prefix: str | None = None, *, expired_only: bool = False, version: int | None = None
     ) -> int:
         """Count entries, expired ones too, by reading the alias's whole range of the table."""
-        made = b"" if prefix is None else self._made_prefix(prefix, version)
+        made = b"" if prefix is None else self._full_prefix(prefix, version)
         return self._carry_out(self._table.count, made, now_ms() if expired_only else NEVER_MS)
 
     def search_entries(self, text: str, first_id: int, rows: int) -> list[ListedRow]:
@@ -300,7 +300,7 @@ class DatabaseCache(TableCache):
                 f" {type(error).__name__}: {error}"
             ) from error
 
-    def _made_prefix(self, prefix: str, version: int | None) -> bytes:
+    def _full_prefix(self, prefix: str, version: int | None) -> bytes:
         """Return the beginning of the full keys whose key begins with ``prefix``."""
         made = self.make_key(prefix, version)
         if not self.make_key(f"{prefix}more", version).startswith(made):

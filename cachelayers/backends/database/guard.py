@@ -145,7 +145,7 @@ class Failed(Enum):
 
 FAILED: Final = Failed.FAILED  # the result of a failed operation
 READS = frozenset({"get", "get_many", "has_key"})
-SETTLE_EVERY_SECONDS = 1.0
+CLEANUP_SECONDS = 1.0
 
 
 class Guard:
@@ -153,7 +153,7 @@ class Guard:
 
     def __init__(self, table: EntryTable, health: Health, evictor: Evictor) -> None:
         self.table, self.health, self.evictor = table, health, evictor
-        self._settle_at = self._replace_at = 0.0  # of time.monotonic()
+        self._cleanup_at = self._replace_file_at = 0.0  # of time.monotonic()
 
     def attempt(
         self, name: str, operation: Callable[..., Answer], *arguments: object
@@ -202,18 +202,18 @@ class Guard:
         if not self._pause_of(name).takes_try():
             return True
         if self.health.distrusts_any:
-            self._settle()
+            self._delete_distrusted()
         return False
 
-    def _settle(self) -> None:
+    def _delete_distrusted(self) -> None:
         """Delete the distrusted rows, in case the database has recovered.
 
         Not within a transaction: a rollback would restore them.
         """
         now = time.monotonic()
-        if now < self._settle_at or self.health.writes.is_on or self.table.is_in_transaction():
+        if now < self._cleanup_at or self.health.writes.is_on or self.table.is_in_transaction():
             return
-        self._settle_at = now + SETTLE_EVERY_SECONDS
+        self._cleanup_at = now + CLEANUP_SECONDS
         everything, ids = self.health.distrusts_everything, list(self.health.distrusted)
         try:
             if everything:
@@ -244,12 +244,12 @@ class Guard:
         sessions = self.table.sessions
         if fault not in {Fault.CORRUPT, Fault.NO_FILE} or not sessions.is_on_own_file():
             return
-        if time.monotonic() < self._replace_at:
+        if time.monotonic() < self._replace_file_at:
             return
         try:
             replace_file(self.table.database, sessions.file_in_use())
         except BlockingIOError:  # another process is replacing it
-            self._replace_at = time.monotonic() + SETTLE_EVERY_SECONDS / 10
+            self._replace_file_at = time.monotonic() + CLEANUP_SECONDS / 10
         except Exception:
-            self._replace_at = time.monotonic() + REPORT_EVERY_SECONDS
-            logger.exception("CACHES[%r]: its file could not be made.", self.health.alias)
+            self._replace_file_at = time.monotonic() + REPORT_EVERY_SECONDS
+            logger.exception("CACHES[%r]: its file could not be created.", self.health.alias)

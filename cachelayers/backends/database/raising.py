@@ -79,13 +79,13 @@ class Events:
             session.write(with_marks(session, statement), parameters)
 
         if self._guard.attempt("publish", self._perform, write) is FAILED:
-            raise CacheUnavailable("The bus in the cache's file could not be written to")
+            raise CacheUnavailable("An event could not be written to the cache's file")
 
     def _run(self, operation: Callable[[Session], Answer]) -> Answer:
         try:
             return self._perform(operation)
         except DATABASE_ERRORS as error:
-            raise CacheUnavailable(f"The bus in the cache's file failed: {error}") from error
+            raise CacheUnavailable(f"The events in the cache's file failed: {error}") from error
 
     def _perform(self, operation: Callable[[Session], Answer]) -> Answer:
         """Run an operation; first make a missing table."""
@@ -181,7 +181,7 @@ class RaisingTable(TableCache):
         if total is None:
             total = self._carry_out("incr", self._increment_by_replacing, row_key, delta)
         if total is FAILED:
-            raise CacheUnavailable(f"CACHES[{self.alias!r}]: a number was replaced all the time.")
+            raise CacheUnavailable(f"CACHES[{self.alias!r}]: others kept replacing a number.")
         return total
 
     def delete_prefix(self, prefix: str) -> None:

@@ -26,8 +26,8 @@ from cachelayers.models import Entry
 from cachelayers.test_runs import is_test_run
 
 _names_of_site: dict[str, str] = {}  # by alias, before any test runner has changed them
-_names_given: dict[str, str] = {}  # by alias, set by keep_apart() in this process or its parent
-_folders: list[Path] = []  # the folder of the process that first called keep_apart()
+_names_assigned: dict[str, str] = {}  # by alias, also those of the parent process
+_folders: list[Path] = []  # the folder of the process that first called separate_in_tests()
 
 
 def remember_names() -> None:
@@ -37,14 +37,14 @@ def remember_names() -> None:
     )
 
 
-def keep_apart(database: str) -> None:
+def separate_in_tests(database: str) -> None:
     """In a test run, point an alias at a file of this process.
 
     Only if the alias still names the site's own SQLite file and that file holds only the cache. If
     TEST NAME equals NAME, the file is meant for tests and stays.
     """
     if is_test_run() and names_file_of_site(database):
-        give_file(database)
+        assign_file(database)
 
 
 def names_file_of_site(database: str) -> bool:
@@ -62,7 +62,7 @@ def names_file_of_site(database: str) -> bool:
     )
 
 
-def give_file(database: str) -> None:
+def assign_file(database: str) -> None:
     """Point an alias at a new file, as Django's test runner does; first close its connection."""
     if not _folders:
         folder = Path(tempfile.mkdtemp(prefix="cachelayers-test-"))
@@ -70,14 +70,14 @@ def give_file(database: str) -> None:
         atexit.register(remove_folder, folder, os.getpid())
     path = str(_folders[0] / f"{database}-{os.getpid()}.sqlite3")
     connections[database].close()
-    connections.settings[database]["NAME"] = _names_given[database] = path
+    connections.settings[database]["NAME"] = _names_assigned[database] = path
     connections[database].settings_dict["NAME"] = path
 
 
-def give_files_to_child() -> None:
+def assign_files_to_child() -> None:
     """After a fork: give each worker of a test runner its own files."""
-    for database in _names_given:
-        give_file(database)
+    for database in _names_assigned:
+        assign_file(database)
 
 
 def remove_folder(folder: Path, owner: int) -> None:
@@ -86,7 +86,7 @@ def remove_folder(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-os.register_at_fork(after_in_child=give_files_to_child)
+os.register_at_fork(after_in_child=assign_files_to_child)
 
 
 class Session(Protocol):
@@ -108,7 +108,7 @@ class Session(Protocol):
         """Write one chunk of rows in one statement; existing rows are overwritten."""
 
 
-class Held(NamedTuple):
+class ThreadSession(NamedTuple):
     """One thread's connection from Django, its settings at that time, and the sessions on it."""
 
     connection: BaseDatabaseWrapper
@@ -129,26 +129,26 @@ class Sessions:
     def current(self) -> Session:
         """Return the session for this thread's next statement."""
         try:
-            held: Held = self._local.held
+            remembered: ThreadSession = self._local.remembered
         except AttributeError:
-            return self._hold(connections[self.database])
+            return self._remember(connections[self.database])
         # Read each time: tests change an alias's database and restore it.
         configured = connections.settings[self.database]
         # By identity: comparing two equal paths takes longer than SQLite takes to find a row.
-        if configured is not held.configured or configured["NAME"] is not held.name:
-            return self._hold(connections[self.database])
-        return held.joined if held.connection.in_atomic_block else held.alone
+        if configured is not remembered.configured or configured["NAME"] is not remembered.name:
+            return self._remember(connections[self.database])
+        return remembered.joined if remembered.connection.in_atomic_block else remembered.alone
 
-    def _hold(self, connection: BaseDatabaseWrapper) -> Session:
+    def _remember(self, connection: BaseDatabaseWrapper) -> Session:
         """Cache this thread's session: looking up Django's connection takes as long as SQLite."""
-        keep_apart(self.database)
+        separate_in_tests(self.database)
         configured = connections.settings[self.database]
         name = configured["NAME"]
         joined: Session = DjangoSession(connection, self.busy_seconds)
         alone = joined
         if connection.vendor == "sqlite":
             alone = self._sqlite_session(connection, str(name))
-        self._local.held = Held(connection, configured, name, alone, joined)
+        self._local.remembered = ThreadSession(connection, configured, name, alone, joined)
         return self.current()
 
     def is_on_own_file(self) -> bool:

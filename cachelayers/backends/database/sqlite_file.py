@@ -240,10 +240,12 @@ def replace_file(database: str, lost: FileIdentity | None) -> None:
         found = identity_of(path)
         if found is not None and found == lost:
             aside = set_aside(path)
-            logger.error("%s is corrupt: set aside as %s, to begin anew.", path, aside)
+            logger.error(
+                "%s is corrupt. It is renamed to %s and replaced by an empty file.", path, aside
+            )
         if found in {lost, None}:
             make_new_file(database, path)
-            logger.error("%s was made: it is empty now.", path)
+            logger.error("%s was created as an empty file.", path)
     check_files_again()
 
 

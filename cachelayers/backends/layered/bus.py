@@ -173,7 +173,7 @@ class FileBus(Bus):
             self.table.write([(self.cache, this_process(), "")])
             newest = self.table.newest()
         if newest is None:
-            raise LookupError("An event that was just written is not there.")
+            raise LookupError("An event that was just written is missing.")
         return newest
 
     def _events(self, found: Sequence[Event]) -> Events:
@@ -387,7 +387,7 @@ def connect_bus(
     layer = next((one for one in layers if one.alias == bus.alias), None)
     layer = layer or make_layer(bus.alias, limit_seconds)
     if not isinstance(layer, RedisLayer):
-        raise LookupError(f"BUS {bus.alias!r} is no Redis.")  # a system check has reported it
+        raise LookupError(f"BUS {bus.alias!r} is not a Redis.")  # a system check has reported it
     layer.stream = str(layer.access.key(f"{cache}:bus"))
     return StreamBus(bus, layer.stream, layer.access)
 

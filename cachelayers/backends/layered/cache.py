@@ -31,7 +31,7 @@ from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation.units import current_unit
 from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
-from cachelayers.utils.flows import arun, run
+from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.locks import fork_count
 
 LONGEST_NAME = 160  # with the heads that layers add, within memcached's 250
@@ -56,7 +56,7 @@ class LayeredCache(ConfiguredCache):
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Set the state that all threads share; layers are made on first use."""
         self._options = LayeredOptions(**{**options, "LAYERS": tuple(options["LAYERS"])})
-        self._state = state_of(self.alias, self.key_prefix, self._options)
+        self.state = state_of(self.alias, self.key_prefix, self._options)
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
@@ -64,13 +64,13 @@ class LayeredCache(ConfiguredCache):
         self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
 
     @property
-    def _flows(self) -> Flows:
+    def flows(self) -> Flows:
         """Return the flows over this object's layers; a forked child makes new ones."""
         if self._flows_made is None or self._forks != fork_count():
             limit = self._options.TIME_LIMIT
             layers = [make_layer(alias, limit) for alias in self._options.LAYERS]
-            bus = connect_bus(self._state.bus, self.alias, layers, limit)
-            self._flows_made, self._forks = Flows(self._state, layers, bus), fork_count()
+            bus = connect_bus(self.state.bus, self.alias, layers, limit)
+            self._flows_made, self._forks = Flows(self.state, layers, bus), fork_count()
             self._take_memory(layers[0])
         return self._flows_made
 
@@ -86,7 +86,7 @@ class LayeredCache(ConfiguredCache):
         if running_captures:
             note_plain_get(self.alias)
         # A hit in memory, in place: a call of another function takes as long as the look-up.
-        unit, state = current_unit(), self._state
+        unit, state = current_unit(), self.state
         if state.polled_at >= (monotonic() - POLL_SECONDS if unit is None else unit.began):
             version_now = self.version if version is None else version
             record = self._records.get(f"{state.local_head}{self.key_prefix}:{version_now}:{key!s}")
@@ -105,22 +105,22 @@ class LayeredCache(ConfiguredCache):
                     else:
                         self._cell.hits += 1
                         return value
-        return run(self._get(key, default, version))
+        return run_flow(self._get(key, default, version))
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Run ``get``; a hit in memory needs no other thread."""
         if running_captures:
             note_plain_get(self.alias)
-        value = self._get_quickly(key, version)
-        return await arun(self._get(key, default, version)) if value is MISS else value
+        value = self._get_from_memory(key, version)
+        return await arun_flow(self._get(key, default, version)) if value is MISS else value
 
-    def _get_quickly(self, key: str, version: int | None) -> Any:
+    def _get_from_memory(self, key: str, version: int | None) -> Any:
         """Return the value of a hit in memory, or MISS."""
-        return self._get_many_quickly([key], version).get(key, MISS)
+        return self._get_many_from_memory([key], version).get(key, MISS)
 
-    def _get_many_quickly(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
+    def _get_many_from_memory(self, keys: Iterable[str], version: int | None) -> dict[str, Any]:
         """Return the values of hits in memory, unless a poll is due."""
-        unit, state = current_unit(), self._state
+        unit, state = current_unit(), self.state
         if state.polled_at < (monotonic() - POLL_SECONDS if unit is None else unit.began):
             return {}
         head = (
@@ -139,7 +139,7 @@ class LayeredCache(ConfiguredCache):
 
     def _get(self, key: str, default: Any, version: int | None) -> Flow:
         name = self._name(key, version)
-        found = yield from self._flows.read([name])
+        found = yield from self.flows.read([name])
         return found[name].value if name in found else default
 
     def get_shared(self, key: str) -> Any:
@@ -148,62 +148,62 @@ class LayeredCache(ConfiguredCache):
         For callers that know that the entry in memory is outdated, and expect that another process
         has stored a newer one. Not counted in the statistics.
         """
-        return run(self._get_shared(key))
+        return run_flow(self._get_shared(key))
 
     async def aget_shared(self, key: str) -> Any:
-        return await arun(self._get_shared(key))
+        return await arun_flow(self._get_shared(key))
 
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
         """Run ``get_shared`` for many keys; return the values found."""
         names = {key: self._name(key, None) for key in keys}
-        found = run(self._flows.read_shared(list(dict.fromkeys(names.values()))))
+        found = run_flow(self.flows.read_shared(list(dict.fromkeys(names.values()))))
         return {key: found[name].value for key, name in names.items() if name in found}
 
     def _get_shared(self, key: str) -> Flow:
         name = self._name(key, None)
-        found = yield from self._flows.read_shared([name])
+        found = yield from self.flows.read_shared([name])
         return found[name].value if name in found else None
 
     @property
     def has_shared_layers(self) -> bool:
-        return bool(self._flows.shared)
+        return bool(self.flows.shared)
 
     def has_shared_key(self, key: str) -> bool:
         """Return whether there is a live entry below this process's memory."""
-        return bool(run(self._flows.read_shared([self._name(key, None)])))
+        return bool(run_flow(self.flows.read_shared([self._name(key, None)])))
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of the live entries among ``keys``, in their order."""
         if running_captures:
             note_plain_get(self.alias)
         keys = list(keys)
-        found = self._get_many_quickly(keys, version)
+        found = self._get_many_from_memory(keys, version)
         if len(found) == len(keys):
             return found
-        return run(self._get_many(keys, found, version))  # type: ignore[no-any-return]
+        return run_flow(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         if running_captures:
             note_plain_get(self.alias)
         keys = list(keys)
-        found = self._get_many_quickly(keys, version)
+        found = self._get_many_from_memory(keys, version)
         if len(found) == len(keys):
             return found
-        return await arun(self._get_many(keys, found, version))  # type: ignore[no-any-return]
+        return await arun_flow(self._get_many(keys, found, version))  # type: ignore[no-any-return]
 
-    def _get_many(self, keys: list[str], quick: Mapping[str, Any], version: int | None) -> Flow:
-        """Return ``quick`` and the other values found, in the order of the keys."""
-        names = {key: self._name(key, version) for key in keys if key not in quick}
-        found = yield from self._flows.read(list(dict.fromkeys(names.values())))
-        values = dict(quick)
+    def _get_many(self, keys: list[str], hits: Mapping[str, Any], version: int | None) -> Flow:
+        """Return ``hits`` and the other values found, in the order of the keys."""
+        names = {key: self._name(key, version) for key in keys if key not in hits}
+        found = yield from self.flows.read(list(dict.fromkeys(names.values())))
+        values = dict(hits)
         values.update({key: found[name].value for key, name in names.items() if name in found})
         return {key: values[key] for key in keys if key in values}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
-        return bool(run(self._flows.look_up([self._name(key, version)])))
+        return bool(run_flow(self.flows.look_up([self._name(key, version)])))
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
-        return bool(await arun(self._flows.look_up([self._name(key, version)])))
+        return bool(await arun_flow(self.flows.look_up([self._name(key, version)])))
 
     # Writing
 
@@ -215,7 +215,7 @@ class LayeredCache(ConfiguredCache):
         version: int | None = None,
     ) -> None:
         """Store a value. Raises only serializer errors."""
-        run(self._set(key, value, timeout, version))
+        run_flow(self._set(key, value, timeout, version))
 
     async def aset(
         self,
@@ -224,15 +224,15 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
-        await arun(self._set(key, value, timeout, version))
+        await arun_flow(self._set(key, value, timeout, version))
 
     def _set(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            yield from self._flows.set({name: LayerEntry(value, expires)})
+            yield from self.flows.set({name: LayerEntry(value, expires)})
         else:
-            yield from self._flows.delete([name])
+            yield from self.flows.delete([name])
 
     def set_many(
         self,
@@ -241,7 +241,7 @@ class LayeredCache(ConfiguredCache):
         version: int | None = None,
     ) -> list[str]:
         """Store several values; return the keys that could not be stored."""
-        return run(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
+        return run_flow(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
 
     async def aset_many(
         self,
@@ -249,7 +249,7 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:
-        return await arun(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
+        return await arun_flow(self._set_many(data, timeout, version))  # type: ignore[no-any-return]
 
     def _set_many(self, data: Mapping[str, Any], timeout: Any, version: int | None) -> Flow:
         names = {self._name(key, version): key for key in data}
@@ -257,10 +257,10 @@ class LayeredCache(ConfiguredCache):
         if not names:
             return []
         if not expires:
-            yield from self._flows.delete(list(names))
+            yield from self.flows.delete(list(names))
             return []
         entries = {name: LayerEntry(data[key], expires) for name, key in names.items()}
-        return [names[name] for name in (yield from self._flows.set(entries))]
+        return [names[name] for name in (yield from self.flows.set(entries))]
 
     def add(
         self,
@@ -270,7 +270,7 @@ class LayeredCache(ConfiguredCache):
         version: int | None = None,
     ) -> bool:
         """Store a value if there is no live entry; return whether it was stored."""
-        return bool(run(self._add(key, value, timeout, version)))
+        return bool(run_flow(self._add(key, value, timeout, version)))
 
     async def aadd(
         self,
@@ -279,60 +279,62 @@ class LayeredCache(ConfiguredCache):
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> bool:
-        return bool(await arun(self._add(key, value, timeout, version)))
+        return bool(await arun_flow(self._add(key, value, timeout, version)))
 
     def _add(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            return (yield from self._flows.add(name, LayerEntry(value, expires)))
-        return not (yield from self._flows.look_up([name]))
+            return (yield from self.flows.add(name, LayerEntry(value, expires)))
+        return not (yield from self.flows.look_up([name]))
 
     def touch(
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Give a live entry a new timeout; return whether there was one."""
-        return bool(run(self._touch(key, timeout, version)))
+        return bool(run_flow(self._touch(key, timeout, version)))
 
     async def atouch(
         self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        return bool(await arun(self._touch(key, timeout, version)))
+        return bool(await arun_flow(self._touch(key, timeout, version)))
 
     def _touch(self, key: str, timeout: Any, version: int | None) -> Flow:
         name = self._name(key, version)
         expires = self._expiry(timeout)
         if expires:
-            return (yield from self._flows.touch(name, expires))
-        return (yield from self._flows.delete([name]))
+            return (yield from self.flows.touch(name, expires))
+        return (yield from self.flows.delete([name]))
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
-        return bool(run(self._flows.delete([self._name(key, version)])))
+        return bool(run_flow(self.flows.delete([self._name(key, version)])))
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
-        return bool(await arun(self._flows.delete([self._name(key, version)])))
+        return bool(await arun_flow(self.flows.delete([self._name(key, version)])))
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        run(self._delete_many(keys, version))
+        run_flow(self._delete_many(keys, version))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        await arun(self._delete_many(keys, version))
+        await arun_flow(self._delete_many(keys, version))
 
     def _delete_many(self, keys: Iterable[str], version: int | None) -> Flow:
         names = [self._name(key, version) for key in keys]
         if names:
-            yield from self._flows.delete(names)
+            yield from self.flows.delete(names)
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Add to a number atomically and return the sum; the expiry stays.
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
         """
-        return self._sum(key, run(self._flows.increment(self._name(key, version), delta)))
+        return self._sum(key, run_flow(self.flows.increment(self._name(key, version), delta)))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        return self._sum(key, await arun(self._flows.increment(self._name(key, version), delta)))
+        return self._sum(
+            key, await arun_flow(self.flows.increment(self._name(key, version), delta))
+        )
 
     def _sum(self, key: str, total: Any) -> int:
         if total is None:
@@ -344,10 +346,10 @@ class LayeredCache(ConfiguredCache):
 
     def clear(self) -> None:
         """Delete this cache's entries in every layer; other caches keep theirs."""
-        run(self._flows.clear())
+        run_flow(self.flows.clear())
 
     async def aclear(self) -> None:
-        await arun(self._flows.clear())
+        await arun_flow(self.flows.clear())
 
     # For operators
 
@@ -356,11 +358,11 @@ class LayeredCache(ConfiguredCache):
 
         An unreachable layer gets a new epoch: its old entries are never read again.
         """
-        return self._by_layer(run(self._flows.clear()))
+        return self._by_layer(run_flow(self.flows.clear()))
 
     def unsearchable_layers(self) -> list[str]:
         """Return the aliases of the shared layers whose keys cannot be searched."""
-        return [layer.alias for layer in self._flows.shared if not layer.can_be_searched]
+        return [layer.alias for layer in self.flows.shared if not layer.can_be_searched]
 
     def _by_layer(self, reached: Mapping[str, bool]) -> dict[str, bool]:
         return {alias: reached.get(alias, True) for alias in self._options.LAYERS}
@@ -379,22 +381,22 @@ class LayeredCache(ConfiguredCache):
                 f"CACHES[{self.alias!r}]: entries cannot be found by the prefix {prefix[:60]!r}."
                 " Clear the whole cache instead."
             )
-        return self._by_layer(run(self._flows.clear_prefix(made)))
+        return self._by_layer(run_flow(self.flows.clear_prefix(made)))
 
     def layers_that_track_use(self) -> list[str]:
         """Return the aliases of the layers that know when an entry was last used."""
-        return [layer.alias for layer in self._flows.shared if layer.tracks_use]
+        return [layer.alias for layer in self.flows.shared if layer.tracks_use]
 
     def delete_unused(self, seconds: float) -> dict[str, int | None]:
         """Delete the entries unused for so long in each layer that knows.
 
         Return how many for each of these layers; None for one that could not be reached.
         """
-        return run(self._flows.clear_unused(seconds))  # type: ignore[no-any-return]
+        return run_flow(self.flows.clear_unused(seconds))  # type: ignore[no-any-return]
 
     def describe_layers(self) -> list[dict[str, Any]]:
         """Ask every layer for its state; return the descriptions, fastest layer first."""
-        return [self._describe(layer) for layer in self._flows.layers]
+        return [self._describe(layer) for layer in self.flows.layers]
 
     def _describe(self, layer: Layer) -> dict[str, Any]:
         error = None
@@ -422,7 +424,7 @@ class LayeredCache(ConfiguredCache):
 
     def _name(self, key: str, version: int | None) -> str:
         """Return the name of a key in all layers: short and printable, for memcached's sake."""
-        made = self._made_key(key, version)
+        made = self._full_key(key, version)
         if len(made) <= LONGEST_NAME and made.isascii() and not find_odd_character(made):
             return made
         data = made.encode("utf-8", "surrogatepass")

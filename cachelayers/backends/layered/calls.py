@@ -19,7 +19,7 @@ from cachelayers.backends.layered.bus import Bus
 from cachelayers.backends.layered.circuit_breaker import FAR_TOO_SLOW, logger
 from cachelayers.backends.layered.layers import Layer
 from cachelayers.utils.counters import counts
-from cachelayers.utils.flows import Step, run
+from cachelayers.utils.flows import Step, run_flow
 from cachelayers.utils.rate_limit import RateLimit
 
 STEPS_IN_LIMIT = 5  # more than the loop iterations until an answer reaches its task
@@ -125,10 +125,10 @@ class Poll:
         self.flow = flow
 
     def run(self) -> Any:
-        return run(self.flow)
+        return run_flow(self.flow)
 
     async def arun(self) -> Any:
-        return await sync_to_async(run)(self.flow)
+        return await sync_to_async(run_flow)(self.flow)
 
 
 Flow = Generator[Step, Any, Any]

@@ -34,18 +34,18 @@ class Breaker:
         self.failures = 0  # since the process began
         self._slow_calls = 0
         self._pause_seconds = FIRST_PAUSE_SECONDS
-        self._try_at = 0.0  # of time.monotonic()
+        self.try_at = 0.0  # of time.monotonic()
         self._waited_seconds = 0.0
         self._lock = ForkSafeLock()
 
     def takes_probe(self) -> bool:
         """Return whether this caller is the one to try an open layer now."""
-        if time.monotonic() < self._try_at:
+        if time.monotonic() < self.try_at:
             return False
         with self._lock:
-            if not self.is_open or time.monotonic() < self._try_at:
+            if not self.is_open or time.monotonic() < self.try_at:
                 return False
-            self._try_at = time.monotonic() + max(PROBE_SECONDS, 2 * self._waited_seconds)
+            self.try_at = time.monotonic() + max(PROBE_SECONDS, 2 * self._waited_seconds)
             return True
 
     def fail(self, operation: str, error: BaseException, waited_seconds: float = 0.0) -> None:
@@ -60,7 +60,7 @@ class Breaker:
             self.failures += 1
             pause = self._pause_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             self._waited_seconds = waited_seconds
-            self._try_at = time.monotonic() + max(pause, 2 * waited_seconds)
+            self.try_at = time.monotonic() + max(pause, 2 * waited_seconds)
             self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
         if not was_open:
             logger.error(

@@ -18,6 +18,7 @@ from cachelayers.backends.layered.state import (
     EPOCH_SECONDS,
     POLL_SECONDS,
     TURN_SECONDS,
+    Record,
     State,
     later_than,
     merged,
@@ -46,9 +47,9 @@ class Coordination:
         unit = current_unit()
         began = time.monotonic() - POLL_SECONDS if unit is None else unit.began
         if self.state.needs_poll(began) and not self.state.is_polling_here():
-            yield Poll(self._take_turn(began))
+            yield Poll(self._poll_in_turn(began))
 
-    def _take_turn(self, began: float) -> Flow:
+    def _poll_in_turn(self, began: float) -> Flow:
         """Poll in one thread at a time; the others wait for a bounded time."""
         lock = self.state.poll_lock
         try:
@@ -182,7 +183,7 @@ class Coordination:
     ) -> Flow:
         """Write to a layer, in an epoch."""
         answer = yield Call(layer, operation, self.limit_seconds, with_head(head, what), *arguments)
-        if answer is REFUSED and operation != "add" and not (yield from self._is_doomed(layer)):
+        if answer is REFUSED and operation != "add" and not (yield from self._rolls_back(layer)):
             # The layer still has the older entries. If they cannot be deleted either, the layer is
             # out.
             names = [f"{head}{name}" for name in names_in(what)]
@@ -200,7 +201,7 @@ class Coordination:
             return [name[len(head) :] for name in answer]
         return answer
 
-    def _is_doomed(self, layer: Layer) -> Flow:
+    def _rolls_back(self, layer: Layer) -> Flow:
         """Return whether a layer is in a transaction whose rollback would undo the write."""
         return layer.is_transactional and (
             (yield Call(layer, "waits_for_commit", self.limit_seconds)) is True
@@ -237,12 +238,12 @@ class Coordination:
         records, older = yield from self._read_each_record()
         self.state.compared_at = time.monotonic()
         if not records:
-            self._begin_alone()
+            self._begin_epochs()
             return
-        coordinated = self._coordinated(records, older, raised=raised)
+        coordinated = self._merge_epochs(records, older, raised=raised)
         is_new = coordinated != merged([*records.values(), self.state.epochs])
         if not any(records.values()):
-            coordinated = yield from self._found(records, coordinated)
+            coordinated = yield from self._add_record(records, coordinated)
         for layer in self.shared:
             if layer.alias in records and records[layer.alias] != coordinated:
                 entries = {name: LayerEntry(coordinated, NEVER)}
@@ -257,20 +258,20 @@ class Coordination:
     def _read_each_record(self) -> Flow:
         """Return the record of each reachable layer, and the layers whose record may be older."""
         name = record_name(self.state.alias)
-        records: dict[str, Mapping[str, int]] = {}
+        records: dict[str, Record] = {}
         older: set[str] = set()
         for layer in self.shared:
             if layer.breaker.is_open:
                 continue
             answer = yield Call(layer, "read_many", self.limit_seconds, [name])
             if answer is not FAILED and answer is not REFUSED:
-                if (yield from self._is_doomed(layer)):
+                if (yield from self._rolls_back(layer)):
                     older.add(layer.alias)
                 records[layer.alias] = record_of(answer[name].value if name in answer else None)
                 yield from self._check_for_restart(layer, records[layer.alias])
         return records, older
 
-    def _check_for_restart(self, layer: Layer, record: Mapping[str, int]) -> Flow:
+    def _check_for_restart(self, layer: Layer, record: Record) -> Flow:
         """Begin a new epoch after a restart of the server, which may have restored old values."""
         server = yield Call(layer, "server_id", self.limit_seconds)
         if server is None or server is FAILED or server is REFUSED:
@@ -282,8 +283,8 @@ class Coordination:
         if known is not None and known != server and epoch > 0 and not is_settled:
             self.state.take_epochs({**self.state.epochs, layer.alias: -later_than(epoch)})
 
-    def _coordinated(
-        self, records: Mapping[str, Mapping[str, int]], older: Container[str], *, raised: bool
+    def _merge_epochs(
+        self, records: Mapping[str, Record], older: Container[str], *, raised: bool
     ) -> dict[str, int]:
         """Return the current epochs.
 
@@ -305,7 +306,7 @@ class Coordination:
                 best[layer.alias] = later_than(epoch)
         return best
 
-    def _found(self, records: Mapping[str, Mapping[str, int]], coordinated: dict[str, int]) -> Flow:
+    def _add_record(self, records: Mapping[str, Record], coordinated: dict[str, int]) -> Flow:
         """Write the first record; if several processes do so at once, one of them wins."""
         name = record_name(self.state.alias)
         layer = next(one for one in reversed(self.shared) if one.alias in records)
@@ -320,7 +321,7 @@ class Coordination:
         others = record_of(answer[name].value)
         return {alias: others.get(alias, epoch) for alias, epoch in coordinated.items()}
 
-    def _begin_alone(self) -> None:
+    def _begin_epochs(self) -> None:
         """Begin epochs while no layer is reachable, to compare with a layer's record later."""
         if not self.state.epochs:
             self.raise_epochs(self.shared)

@@ -25,7 +25,7 @@ from cachelayers.backends.layered.state import own_names
 from cachelayers.entries import LEASE_SUFFIX, is_envelope
 from cachelayers.invalidation.units import current_unit
 from cachelayers.utils.counters import cell_of
-from cachelayers.utils.flows import run
+from cachelayers.utils.flows import run_flow
 from cachelayers.utils.tracing import note_layer
 
 Entries = Mapping[str, LayerEntry]
@@ -166,7 +166,7 @@ class Flows(Coordination):
         if not is_published and not self._need_no_bus(entries):
             yield from self.publish(without_leases(names))
         survives_rollback = self._survive_rollback(entries)
-        if not survives_rollback and (yield from self._is_undecided(names, refused_by)):
+        if not survives_rollback and (yield from self._may_roll_back(names, refused_by)):
             self.state.drop(self.locals, names)
         else:
             local = {name: entries[name] for name in without_leases(names)}
@@ -206,10 +206,10 @@ class Flows(Coordination):
             is_published = event is not None and answer is not FAILED and answer is not REFUSED
         if not is_published:
             yield from self.publish(without_leases(names))
-        yield from self._is_undecided(names, refused_by)
+        yield from self._may_roll_back(names, refused_by)
         return self.state.drop(self.locals, names) or found
 
-    def _is_undecided(self, names: Sequence[str], refused_by: Sequence[Layer] = ()) -> Flow:
+    def _may_roll_back(self, names: Sequence[str], refused_by: Sequence[Layer] = ()) -> Flow:
         """Return whether a write may be rolled back; if so, publish it again after the commit.
 
         Processes that got the event before the commit have read the old value again. A layer that
@@ -220,7 +220,7 @@ class Flows(Coordination):
             if layer.is_transactional and (
                 (yield Call(layer, "waits_for_commit", self.limit_seconds)) is True
             ):
-                callback = partial(run, self._settle(layer, names, refused_by))
+                callback = partial(run_flow, self._publish_decision(layer, names, refused_by))
                 yield Call(layer, "after_commit", self.limit_seconds, callback)
                 return True
         return (yield from self.waits_for_commit())
@@ -245,8 +245,8 @@ class Flows(Coordination):
                 if not name.endswith(LEASE_SUFFIX):
                     self.count_sets(decider, 1)
                     self.count_sets(None, 1)
-                yield from self._settle(decider, [name])
-                yield from self._is_undecided([name])
+                yield from self._publish_decision(decider, [name])
+                yield from self._may_roll_back([name])
             return is_added
         return self._add_locally(name, entry)
 
@@ -320,8 +320,8 @@ class Flows(Coordination):
             if answer is FAILED:
                 continue
             if answer is not None and answer is not False:
-                yield from self._settle(decider, [name])
-                yield from self._is_undecided([name])
+                yield from self._publish_decision(decider, [name])
+                yield from self._may_roll_back([name])
             return answer
         if operation == "touch":
             argument = self.state.bounded(LayerEntry(None, argument)).expires
@@ -359,7 +359,7 @@ class Flows(Coordination):
                 return entry
         return None
 
-    def _settle(
+    def _publish_decision(
         self, decider: Layer, names: Sequence[str], refused_by: Sequence[Layer] = ()
     ) -> Flow:
         """After a decision: write tombstones to the other layers, and publish the change."""

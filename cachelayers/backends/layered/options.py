@@ -69,7 +69,7 @@ def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Prob
     if isinstance(layers, str) or not isinstance(layers, Sequence):
         yield Problem(
             "cachelayers.E012",
-            f"{label} is {layers!r}, which is no list.",
+            f"{label} is {layers!r}, which is not a list.",
             "Give a list of aliases of CACHES, such as ['memory', 'redis'].",
         )
         return
@@ -147,7 +147,7 @@ def find_bus_problems(where: str, bus: Any) -> Iterator[Problem]:
     elif backend is not None and not issubclass(layer_class_of(backend), RedisLayer):
         yield Problem(
             "cachelayers.E013",
-            f"{label}, which is no Redis but a {backend.__name__}.",
+            f"{label}, which is not a Redis but a {backend.__name__}.",
             f"Give the alias of a Redis, {LOG_AS_BUS!r} for the table of invalidations, or None.",
         )
 

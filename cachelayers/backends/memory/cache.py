@@ -93,7 +93,7 @@ class MemoryCache(ConfiguredCache):
             version = self.version if version is None else version
             record = self._records.get(f"{self.key_prefix}:{version}:{key!s}")
         else:
-            record = self._records.get(self._made_key(key, version))
+            record = self._records.get(self._full_key(key, version))
         if record is not None and (entry := record.entry) is not None:
             value, is_pickled, expires = entry
             if expires > time.time():
@@ -107,13 +107,13 @@ class MemoryCache(ConfiguredCache):
                 except Exception as error:  # noqa: BLE001 - whatever a decoder raises is a miss
                     report_unreadable(self.alias, error)
                     self._cell.hits -= 1
-        self._made_key(key, version)  # invalid keys are only reported for misses
+        self._full_key(key, version)  # invalid keys are only reported for misses
         self._cell.misses += 1
         return default
 
     def get_shared(self, key: str) -> Any:
         """Return the value of a live entry, or None; not counted in the statistics."""
-        entry = self.store.live(self._made_key(key, None), time.time())
+        entry = self.store.live(self._full_key(key, None), time.time())
         return None if entry is None else decoded(self.alias, thaw, entry)
 
     def get_many_shared(self, keys: Iterable[str]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class MemoryCache(ConfiguredCache):
         return {key: value for key, value in values if value is not MISS}
 
     def has_key(self, key: str, version: int | None = None) -> bool:
-        return self.store.live(self._made_key(key, version), time.time()) is not None
+        return self.store.live(self._full_key(key, version), time.time()) is not None
 
     # Writing
 
@@ -139,7 +139,7 @@ class MemoryCache(ConfiguredCache):
         version: int | None = None,
     ) -> None:
         """Store a value. Raises pickle's errors for one that has no pickle."""
-        name = self._made_key(key, version)
+        name = self._full_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if expires:
             self._cell.sets += self.store.put(name, frozen, expires)
@@ -153,7 +153,7 @@ class MemoryCache(ConfiguredCache):
         version: int | None = None,
     ) -> list[str]:
         """Store several values; return the keys of those that are larger than the cache."""
-        names = {self._made_key(key, version): key for key in data}
+        names = {self._full_key(key, version): key for key in data}
         frozen = {name: freeze(data[key]) for name, key in names.items()}
         expires = self._expiry(timeout)
         if not expires:
@@ -171,7 +171,7 @@ class MemoryCache(ConfiguredCache):
         version: int | None = None,
     ) -> bool:
         """Store a value if there is no live entry; return whether it was stored."""
-        name = self._made_key(key, version)
+        name = self._full_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if not expires:
             return not self.has_key(key, version)
@@ -187,14 +187,14 @@ class MemoryCache(ConfiguredCache):
         expires = self._expiry(timeout)
         if not expires:
             return self.delete(key, version)
-        return self.store.touch(self._made_key(key, version), expires, time.time())
+        return self.store.touch(self._full_key(key, version), expires, time.time())
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
-        return self.store.delete([self._made_key(key, version)], time.time()) == 1
+        return self.store.delete([self._full_key(key, version)], time.time()) == 1
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        self.store.delete([self._made_key(key, version) for key in keys], 0)
+        self.store.delete([self._full_key(key, version) for key in keys], 0)
 
     def clear(self) -> None:
         """Delete every entry of this location, in this process."""
@@ -210,7 +210,7 @@ class MemoryCache(ConfiguredCache):
             found = decoded(self.alias, lambda: [thaw(entry)])
             return None if found is None else (freeze(found[0] + delta), entry[2])
 
-        frozen = self.store.change(self._made_key(key, version), time.time(), add_up)
+        frozen = self.store.change(self._full_key(key, version), time.time(), add_up)
         if frozen is None:
             raise ValueError(f"Key '{key}' not found")
         total, is_pickled, _ = frozen
@@ -251,7 +251,7 @@ def store_of(location: str, alias: str, options: MemoryOptions) -> MemoryStore:
             _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES, cell_of(alias))
         store = _stores[known]
     if location:
-        store.bound(alias, options.MAX_BYTES, options.MAX_ENTRIES)
+        store.set_bounds(alias, options.MAX_BYTES, options.MAX_ENTRIES)
     return store
 
 

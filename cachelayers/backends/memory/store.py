@@ -157,8 +157,8 @@ class MemoryStore:
         self._bounds: dict[str, tuple[int, int | None]] = {}
         self.records: dict[str, Record] = {}  # never replaced: readers keep a reference to it
         self.evictions = 0
-        self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
-        self._deleted = 0
+        self.small, self.main, self.ghosts = Queue(), Queue(), Ghosts()
+        self.deleted = 0
         # Reentrant: a signal handler may run in the middle of a change. The change that it asks for
         # is made after that one.
         self.lock = threading.RLock()
@@ -171,9 +171,9 @@ class MemoryStore:
 
     @property
     def bytes(self) -> int:
-        return self._small.bytes + self._main.bytes
+        return self.small.bytes + self.main.bytes
 
-    def bound(self, alias: str, max_bytes: int, max_entries: int | None) -> None:
+    def set_bounds(self, alias: str, max_bytes: int, max_entries: int | None) -> None:
         """Set the bounds of one of the caches that share this store: the smallest ones apply."""
         with self.lock:
             self._bounds[alias] = max_bytes, max_entries
@@ -269,8 +269,8 @@ class MemoryStore:
     def _catch_up(self) -> None:
         """Rebuild the queues after an interrupted change, and make the postponed changes."""
         if not self._is_consistent:
-            self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
-            self._deleted = 0
+            self.small, self.main, self.ghosts = Queue(), Queue(), Ghosts()
+            self.deleted = 0
             for record in self.records.values():
                 self._queue_of(record).append(record)
             self._is_consistent = True
@@ -305,8 +305,8 @@ class MemoryStore:
     def _clear(self) -> None:
         self._is_consistent = False
         self.records.clear()
-        self._small, self._main, self._ghosts = Queue(), Queue(), Ghosts()
-        self._deleted = 0
+        self.small, self.main, self.ghosts = Queue(), Queue(), Ghosts()
+        self.deleted = 0
         self._is_consistent = True
 
     def _put(self, name: str, frozen: FrozenValue, expires: float) -> bool:
@@ -318,14 +318,14 @@ class MemoryStore:
         self._is_consistent = False
         record = self.records.get(name)
         if record is None:
-            record = Record(name, (value, is_pickled, expires), size, name in self._ghosts)
+            record = Record(name, (value, is_pickled, expires), size, name in self.ghosts)
             self.records[name] = record
-            (self._main if record.is_in_main else self._small).append(record)
+            (self.main if record.is_in_main else self.small).append(record)
         else:
             record.entry = (value, is_pickled, expires)
-            (self._main if record.is_in_main else self._small).bytes += size - record.bytes
+            (self.main if record.is_in_main else self.small).bytes += size - record.bytes
             record.bytes = size
-        if self._small.bytes + self._main.bytes > self.max_bytes or (
+        if self.small.bytes + self.main.bytes > self.max_bytes or (
             self.max_entries is not None and len(self.records) > self.max_entries
         ):
             self._evict()
@@ -333,7 +333,7 @@ class MemoryStore:
         return True
 
     def _queue_of(self, record: Record) -> Queue:
-        return self._main if record.is_in_main else self._small
+        return self.main if record.is_in_main else self.small
 
     def _remove(self, name: str) -> None:
         if name not in self.records:
@@ -342,15 +342,15 @@ class MemoryStore:
         record = self.records.pop(name)
         record.entry = None
         self._queue_of(record).discount(record)
-        self._deleted += 1
-        if self._deleted > MOST_DELETED + len(self.records):
+        self.deleted += 1
+        if self.deleted > MOST_DELETED + len(self.records):
             self._drop_deleted()
         self._is_consistent = True
 
     def _drop_deleted(self) -> None:
-        for queue in (self._small, self._main):
+        for queue in (self.small, self.main):
             queue.records = deque(one for one in queue.records if one.entry is not None)
-        self._deleted = 0
+        self.deleted = 0
 
     def _evict(self) -> None:
         """Evict until the store is within its bounds."""
@@ -360,10 +360,10 @@ class MemoryStore:
             self.max_entries is not None and len(self.records) > self.max_entries
         ):
             if over:
-                small_is_full = self._small.bytes > SMALL_PART * self.max_bytes
+                small_is_full = self.small.bytes > SMALL_PART * self.max_bytes
             else:
-                small_is_full = self._small.entries > SMALL_PART * len(self.records)
-            if self._small.entries and (small_is_full or not self._main.entries):
+                small_is_full = self.small.entries > SMALL_PART * len(self.records)
+            if self.small.entries and (small_is_full or not self.main.entries):
                 self._evict_from_small(now)
             else:
                 self._evict_from_main(now)
@@ -371,25 +371,25 @@ class MemoryStore:
 
     def _evict_from_small(self, now: float) -> None:
         """Move the oldest record to the main queue if it was read, else evict it."""
-        record = self._small.records.popleft()
+        record = self.small.records.popleft()
         if record.entry is None:
-            self._deleted -= 1
+            self.deleted -= 1
         elif record.reads >= READS_TO_STAY and record.entry[2] > now:
-            self._small.discount(record)
+            self.small.discount(record)
             record.reads, record.is_in_main = 0, True
-            self._main.append(record)
+            self.main.append(record)
         else:
             self._evict_record(record)
-            self._ghosts.add(record.name, len(self.records))
+            self.ghosts.add(record.name, len(self.records))
 
     def _evict_from_main(self, now: float) -> None:
         """Evict the oldest record, unless it was read since it was last at the front."""
-        record = self._main.records.popleft()
+        record = self.main.records.popleft()
         if record.entry is None:
-            self._deleted -= 1
+            self.deleted -= 1
         elif record.reads and record.entry[2] > now:
             record.reads -= 1
-            self._main.records.append(record)
+            self.main.records.append(record)
         else:
             self._evict_record(record)
 

@@ -456,7 +456,7 @@ class Database:
             self._catalogue = load_catalogue(connection)
             self._details = load_details(connection, self._tables.values())
             self._guard = read_guard(connection) if self._catalogue.has_log else NO_GUARD
-            self._guarded_names |= self._guard.places
+            self._guarded_names |= self._guard.locations
             self._analyses = {}
             self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
         return self._catalogue
@@ -625,7 +625,7 @@ def database_of(connection: BaseDatabaseWrapper) -> Database:
     In tests an alias may lead to another database than before. With django-tenants, it leads to
     another schema with each request.
     """
-    place = place_of(connection)
+    place = identity_of(connection)
     found = _databases.get(place)
     if found is None:
         if len(_databases) >= MOST_DATABASES:
@@ -634,7 +634,7 @@ def database_of(connection: BaseDatabaseWrapper) -> Database:
     return found
 
 
-def place_of(connection: BaseDatabaseWrapper) -> str:
+def identity_of(connection: BaseDatabaseWrapper) -> str:
     """Return the identity of a connection's database. Cached, because each statement needs it.
 
     As text: a file's name may be a Path, whose hash takes longer than everything else here.

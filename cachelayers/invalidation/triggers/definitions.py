@@ -24,7 +24,7 @@ class TableLocation(NamedTuple):
     sql: str  # as in a statement
     bare: str  # alone, in lower case
     within: tuple[str, ...] = ()  # tracked tables whose rows are also rows of this one
-    is_in_sight: bool = True  # the table that this connection's statements mean
+    is_in_search_path: bool = True  # the table that this connection's statements mean
     is_partition: bool = False
     is_divided: bool = False  # other tables hold rows of it, or did
 
@@ -33,7 +33,7 @@ class Installed(NamedTuple):
     """What identifies a correct trigger: its name, its table and its text."""
 
     name: str
-    place: str
+    location: str
     facts: tuple[object, ...]  # whether it fires, and last its text
 
 
@@ -42,13 +42,13 @@ class Trigger:
     """A trigger that should exist."""
 
     installed: Installed
-    place: TableLocation
+    location: TableLocation
     creation: tuple[str, ...]  # statements, in order
 
     @property
     def table(self) -> str:
         """Return the name of the tracked table."""
-        return self.place.table.name
+        return self.location.table.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Found:
 
     installed: Installed
     bare_location: str
-    is_in_sight: bool
+    is_in_search_path: bool
     removal: str
 
     @property

@@ -41,7 +41,7 @@ class Guard:
 
     tables: frozenset[str]  # tracked tables whose writes are all logged
     lacking: frozenset[str]  # tables where a trigger is missing, as the database names them
-    places: frozenset[
+    locations: frozenset[
         str
     ]  # all tables with one of our triggers, in lower case and without a schema
     keyless: frozenset[str]  # tracked tables whose key in the code is not the database's
@@ -49,10 +49,12 @@ class Guard:
 
 def install_triggers(connection: BaseDatabaseWrapper) -> list[str]:
     """Drop wrong triggers and create missing ones. Return what failed."""
-    return put_right(connection).problems
+    return repair_triggers(connection).problems
 
 
-def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = None) -> Repair:
+def repair_triggers(
+    connection: BaseDatabaseWrapper, names: Collection[str] | None = None
+) -> Repair:
     """Correct the triggers of tables; of those with ``names`` (in lower case) only, if given.
 
     A trigger is correct if its name, table and text are: tables are renamed with their triggers,
@@ -61,9 +63,9 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
     found = list(VENDORS[connection.vendor].existing(connection))
     # A statement may name a table of a schema outside the search path.
     wanted = wanted_triggers(connection, everywhere=names is not None)
-    chosen = list(choose(wanted, found, names))
+    chosen = list(triggers_to_repair(wanted, found, names))
     right = {trigger.installed for trigger in wanted}
-    places = {trigger.installed.place for trigger in chosen}
+    locations = {trigger.installed.location for trigger in chosen}
     taken = {trigger.installed.name for trigger in chosen}
     former: set[str] = set()
     removals = []
@@ -73,37 +75,41 @@ def put_right(connection: BaseDatabaseWrapper, names: Collection[str] | None = N
         )  # its table was renamed, and another one needs its name
         is_meant = is_renamed or names is None or one.bare_location in names
         is_wrong = one.installed not in right
-        if is_wrong and (one.installed.place in places or (is_meant and one.is_in_sight)):
+        if is_wrong and (
+            one.installed.location in locations or (is_meant and one.is_in_search_path)
+        ):
             removals.append(one.removal)
             former |= one.logged_tables
     if removals:
-        run(connection, removals)  # together: the tables are locked meanwhile
+        run_statements(connection, removals)  # together: the tables are locked meanwhile
     there = {one.installed for one in found}
     lacking = [trigger for trigger in chosen if trigger.installed not in there]
     # A partition that another program has detached leaves no trace.
-    divided = {trigger.table for trigger in chosen if trigger.place.is_divided}
+    divided = {trigger.table for trigger in chosen if trigger.location.is_divided}
     repair = Repair({trigger.table for trigger in lacking} | divided | former)
     problems = dict(create(connection, lacking))
     if problems:  # another `migrate` may do it at the same time
         there = {one.installed for one in VENDORS[connection.vendor].existing(connection)}
-        unmet = {one.place.name for one in lacking if one.installed not in there}
+        unmet = {one.location.name for one in lacking if one.installed not in there}
         repair.problems += [text for name, text in problems.items() if name in unmet]
     if names is None:
-        run(connection, VENDORS[connection.vendor].leftovers(connection))
+        run_statements(connection, VENDORS[connection.vendor].leftovers(connection))
     return repair
 
 
-def choose(
+def triggers_to_repair(
     wanted: Iterable[Trigger], found: Iterable[Found], names: Collection[str] | None
 ) -> Iterator[Trigger]:
     """Yield the triggers of the tables to correct."""
-    known = {one.installed.place for one in found}
+    known = {one.installed.location for one in found}
     for trigger in wanted:
-        place = trigger.place
+        location = trigger.location
         is_named = (
-            names is None or place.bare in names or without_schema(trigger.table).lower() in names
+            names is None
+            or location.bare in names
+            or without_schema(trigger.table).lower() in names
         )
-        if is_named and (place.is_in_sight or place.name in known):
+        if is_named and (location.is_in_search_path or location.name in known):
             yield trigger
 
 
@@ -114,16 +120,16 @@ def create(
     statements: dict[str, list[str]] = {}
     tables = {}
     for trigger in triggers:
-        tables[trigger.place.name] = trigger.table
-        statements.setdefault(trigger.place.name, []).extend(trigger.creation)
-    for place, some in statements.items():
+        tables[trigger.location.name] = trigger.table
+        statements.setdefault(trigger.location.name, []).extend(trigger.creation)
+    for location, some in statements.items():
         try:
-            run(connection, some)
+            run_statements(connection, some)
         except DatabaseError as error:  # mostly a missing privilege
-            yield place, f"{tables[place]}: {error}".strip()
+            yield location, f"{tables[location]}: {error}".strip()
 
 
-def run(connection: BaseDatabaseWrapper, statements: Iterable[str]) -> None:
+def run_statements(connection: BaseDatabaseWrapper, statements: Iterable[str]) -> None:
     """Run statements, in one transaction if the database can."""
     with one_change(connection), connection.cursor() as cursor:
         for statement in statements:
@@ -143,8 +149,8 @@ def remove_triggers(connection: BaseDatabaseWrapper) -> None:
     """Drop every trigger that writes to this log, and its functions."""
     vendor = VENDORS[connection.vendor]
     for found in list(vendor.existing(connection)):
-        run(connection, [found.removal])
-    run(connection, vendor.leftovers(connection))
+        run_statements(connection, [found.removal])
+    run_statements(connection, vendor.leftovers(connection))
 
 
 def has_triggers(connection: BaseDatabaseWrapper) -> bool:
@@ -168,9 +174,9 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
     lacking = [trigger for trigger in wanted if trigger.installed not in there]
     return Guard(
         frozenset({trigger.table for trigger in wanted} - {trigger.table for trigger in lacking}),
-        frozenset(trigger.installed.place for trigger in lacking),
+        frozenset(trigger.installed.location for trigger in lacking),
         frozenset(one.bare_location for one in found),
-        frozenset(one.table for one in wanted if one.place.table.key_column is None),
+        frozenset(one.table for one in wanted if one.location.table.key_column is None),
     )
 
 
@@ -178,8 +184,8 @@ def wanted_triggers(connection: BaseDatabaseWrapper, *, everywhere: bool = False
     """Return the triggers that the existing tracked tables need."""
     tables = tracked_tables(connection.alias).values()
     vendor = VENDORS[connection.vendor]
-    places = vendor.locations_of(connection, tables, everywhere=everywhere)
-    return list(vendor.triggers_for(connection, places))
+    locations = vendor.locations_of(connection, tables, everywhere=everywhere)
+    return list(vendor.triggers_for(connection, locations))
 
 
 def follow_schema(connection: BaseDatabaseWrapper, names: Collection[str]) -> None:
@@ -189,20 +195,20 @@ def follow_schema(connection: BaseDatabaseWrapper, names: Collection[str]) -> No
     """
     try:
         with one_change(connection):
-            repair = put_right(connection, names)
-            write_tags(connection, whole(repair.tables))
+            repair = repair_triggers(connection, names)
+            write_tags(connection, tags_of_whole_tables(repair.tables))
             problems = repair.problems
     except DatabaseError as error:
         problems = [str(error)]
-    warn(connection.alias, problems)
+    warn_of_missing(connection.alias, problems)
 
 
-def whole(tables: Iterable[str]) -> list[str]:
+def tags_of_whole_tables(tables: Iterable[str]) -> list[str]:
     """Return the tags of all rows of some tables."""
     return [tag(name) for name in sorted(tables) for tag in (table_tag, all_rows_tag)]
 
 
-def warn(database: str, problems: Iterable[str]) -> None:
+def warn_of_missing(database: str, problems: Iterable[str]) -> None:
     """Log which triggers are missing."""
     for problem in problems:
         logger.warning(
@@ -226,9 +232,11 @@ def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any)
         remove_triggers(connection)
         return
     ensure_state(connection)
-    repair = put_right(connection)
-    warn(using, repair.problems)
-    tags = whole(repair.tables | tracked_tables(using).keys() if plan else repair.tables)
+    repair = repair_triggers(connection)
+    warn_of_missing(using, repair.problems)
+    tags = tags_of_whole_tables(
+        repair.tables | tracked_tables(using).keys() if plan else repair.tables
+    )
     write_tags(connection, [*tags, SCHEMA_TAG] if tags else [])
 
 

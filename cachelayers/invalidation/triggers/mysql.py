@@ -66,22 +66,22 @@ def locations_of(
 
 
 def triggers_for(
-    connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
+    connection: BaseDatabaseWrapper, locations: Iterable[TableLocation]
 ) -> Iterator[Trigger]:
     """Yield the triggers that tables need."""
     children = read_cascades(connection)
     tracked = tracked_tables(connection.alias)
-    for place in places:
-        reached = tables_swept_with(children, place.name)
+    for location in locations:
+        reached = tables_cascaded_from(children, location.name)
         swept = [name for name in sorted(tracked) if name.lower() in reached]
-        yield from triggers_of(place, swept, connection.ops.quote_name)
+        yield from triggers_of(location, swept, connection.ops.quote_name)
 
 
 def triggers_of(
-    place: TableLocation, swept: Iterable[str], quote: Callable[[str], str]
+    location: TableLocation, swept: Iterable[str], quote: Callable[[str], str]
 ) -> Iterator[Trigger]:
     """Yield the triggers of one table, which also log the tables that its cascades change."""
-    table = place.table
+    table = location.table
     for event, rows in ROWS_OF_EVENT.items():
         tags = list(tags_of(table, rows, quote("x")[0]))
         if event != "insert":
@@ -91,10 +91,11 @@ def triggers_of(
         body = f"BEGIN {WITHOUT_LOG} INSERT INTO {quote(LOG)} (tag, at) VALUES {values}; END"
         name = name_for(event, table.name, body)
         creation = (
-            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {place.sql} FOR EACH ROW {body}"
+            f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {location.sql}"
+            f" FOR EACH ROW {body}"
         )
-        installed = Installed(name, place.name, (event.upper(), "AFTER", body))
-        yield Trigger(installed, place, (creation,))
+        installed = Installed(name, location.name, (event.upper(), "AFTER", body))
+        yield Trigger(installed, location, (creation,))
 
 
 def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterator[str]:
@@ -118,7 +119,7 @@ def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
     return children
 
 
-def tables_swept_with(children: Mapping[str, set[str]], table: str) -> set[str]:
+def tables_cascaded_from(children: Mapping[str, set[str]], table: str) -> set[str]:
     """Return the lower-case tables that a deletion from a table may reach by cascades."""
     reached: set[str] = set()
     open_names = {table.lower()}

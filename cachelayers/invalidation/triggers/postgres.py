@@ -120,31 +120,31 @@ def locations_of(
 
 
 def triggers_for(
-    connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
+    connection: BaseDatabaseWrapper, locations: Iterable[TableLocation]
 ) -> Iterator[Trigger]:
     """Yield the triggers that tables need."""
     schema = schema_of_log(connection)
-    for place in places:
-        yield from triggers_of(place, schema, connection.ops.quote_name)
+    for location in locations:
+        yield from triggers_of(location, schema, connection.ops.quote_name)
 
 
 def triggers_of(
-    place: TableLocation, schema: str, quote: Callable[[str], str]
+    location: TableLocation, schema: str, quote: Callable[[str], str]
 ) -> Iterator[Trigger]:
     """Yield the triggers of one table. The log is in a schema."""
     target = f"{quote(schema)}.{quote(LOG)}"
     for event, (kind, mode) in KINDS.items():
-        if event == "replica" and place.is_partition:
+        if event == "replica" and location.is_partition:
             continue  # PostgreSQL itself gives it the partitioned table's row trigger
-        body = function_body(event, place, target)
-        name = name_for(event, place.table.name, body)
+        body = function_body(event, location, target)
+        name = name_for(event, location.table.name, body)
         transitions = TRANSITIONS.get(event)
         referencing = f" REFERENCING {' '.join(transitions)}" if transitions else ""
         function = f"{quote(schema)}.{quote(name)}"
         moment = (
-            f"AFTER INSERT OR UPDATE OR DELETE ON {place.sql} FOR EACH ROW"
+            f"AFTER INSERT OR UPDATE OR DELETE ON {location.sql} FOR EACH ROW"
             if event == "replica"
-            else f"AFTER {event.upper()} ON {place.sql}{referencing} FOR EACH STATEMENT"
+            else f"AFTER {event.upper()} ON {location.sql}{referencing} FOR EACH STATEMENT"
         )
         # With the owner's rights: a role that may write the table need not be allowed to write the
         # log.
@@ -155,18 +155,20 @@ def triggers_of(
         make_trigger = f"CREATE TRIGGER {quote(name)} {moment} EXECUTE FUNCTION {function}()"
         creation = [make_function, make_trigger]
         if mode in ENABLE:
-            creation.append(f"ALTER TABLE {place.sql} ENABLE {ENABLE[mode]}TRIGGER {quote(name)}")
-        installed = Installed(name, place.name, (kind, mode, body))
-        yield Trigger(installed, place, tuple(creation))
+            creation.append(
+                f"ALTER TABLE {location.sql} ENABLE {ENABLE[mode]}TRIGGER {quote(name)}"
+            )
+        installed = Installed(name, location.name, (kind, mode, body))
+        yield Trigger(installed, location, tuple(creation))
 
 
-def function_body(event: str, place: TableLocation, target: str) -> str:
+def function_body(event: str, location: TableLocation, target: str) -> str:
     """Return the function that runs after one kind of statement.
 
     Without a log, a write goes on.
     """
-    table = place.table
-    swept = [tag for name in place.within for tag in (table_tag(name), all_rows_tag(name))]
+    table = location.table
+    swept = [tag for name in location.within for tag in (table_tag(name), all_rows_tag(name))]
     everything = [table_tag(table.name), all_rows_tag(table.name), *swept]
     whole = log_tags(target, values_of(everything))
     is_by_row = table.key_column is not None and event != "truncate"
@@ -241,14 +243,14 @@ def existing(connection: BaseDatabaseWrapper) -> Iterator[Found]:
     Without a log, those on the tables that its statements mean.
     """
     quote = connection.ops.quote_name
-    for name, place, kind, mode, body, bare, is_in_sight in fetch_rows(
+    for name, location, kind, mode, body, bare, is_in_search_path in fetch_rows(
         connection, EXISTING.format(log=LOG)
     ):
         yield Found(
-            Installed(name, place, (kind, mode, body)),
+            Installed(name, location, (kind, mode, body)),
             bare.lower(),
-            is_in_sight,
-            f"DROP TRIGGER IF EXISTS {quote(name)} ON {place}",
+            is_in_search_path,
+            f"DROP TRIGGER IF EXISTS {quote(name)} ON {location}",
         )
 
 

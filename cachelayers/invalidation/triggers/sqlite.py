@@ -63,38 +63,42 @@ def locations_of(
 
 
 def triggers_for(
-    connection: BaseDatabaseWrapper, places: Iterable[TableLocation]
+    connection: BaseDatabaseWrapper, locations: Iterable[TableLocation]
 ) -> Iterator[Trigger]:
     """Yield the triggers that tables need."""
     uniques = read_uniques(connection)
-    for place in places:
-        yield from triggers_of(place, uniques.get(place.name, ()), connection.ops.quote_name)
+    for location in locations:
+        yield from triggers_of(location, uniques.get(location.name, ()), connection.ops.quote_name)
 
 
 def triggers_of(
-    place: TableLocation, uniques: Iterable[Sequence[UniqueColumn]], quote: Callable[[str], str]
+    location: TableLocation, uniques: Iterable[Sequence[UniqueColumn]], quote: Callable[[str], str]
 ) -> Iterator[Trigger]:
     """Yield the triggers of one table."""
     for event, rows in ROWS_OF_EVENT.items():
-        body = " ".join(log_tag(tag) for tag in tags_of(place.table, rows))
-        yield trigger(event, f"AFTER {event.upper()} ON {place.sql} FOR EACH ROW", body, place)
+        body = " ".join(log_tag(tag) for tag in tags_of(location.table, rows))
+        yield trigger(
+            event, f"AFTER {event.upper()} ON {location.sql} FOR EACH ROW", body, location
+        )
     named = [columns for columns in uniques if all(column.name for column in columns)]
-    if place.table.key_column is None or not named:
+    if location.table.key_column is None or not named:
         return
-    body = log_row_in_the_way(place.table, place.sql, named)
+    body = log_replaced_row(location.table, location.sql, named)
     columns = ", ".join(
         sorted({quote(str(column.name)) for columns in named for column in columns})
     )
-    yield trigger("inway", f"BEFORE INSERT ON {place.sql} FOR EACH ROW", body, place)
-    yield trigger("upway", f"BEFORE UPDATE OF {columns} ON {place.sql} FOR EACH ROW", body, place)
+    yield trigger("inway", f"BEFORE INSERT ON {location.sql} FOR EACH ROW", body, location)
+    yield trigger(
+        "upway", f"BEFORE UPDATE OF {columns} ON {location.sql} FOR EACH ROW", body, location
+    )
 
 
-def trigger(event: str, moment: str, body: str, place: TableLocation) -> Trigger:
+def trigger(event: str, moment: str, body: str, location: TableLocation) -> Trigger:
     """Return a trigger. SQLite stores the statement unchanged."""
-    name = name_for(event, place.table.name, body)
+    name = name_for(event, location.table.name, body)
     creation = f'CREATE TRIGGER "{name}" {moment} BEGIN {body} END'
-    installed = Installed(name, place.name, (creation,))
-    return Trigger(installed, place, (creation,))
+    installed = Installed(name, location.name, (creation,))
+    return Trigger(installed, location, (creation,))
 
 
 def tags_of(table: TrackedTable, rows: Sequence[str]) -> Iterator[str]:
@@ -115,7 +119,7 @@ def row_expression(table: TrackedTable, column: str) -> str:
     return f"{literal(row_tag(table.name, ''))} || {text}"
 
 
-def log_row_in_the_way(
+def log_replaced_row(
     table: TrackedTable, sql: str, uniques: Iterable[Sequence[UniqueColumn]]
 ) -> str:
     """Return the statement that logs the rows which REPLACE may delete.

@@ -1,4 +1,4 @@
-"""The command ``cache_stats``: how caches and layers are, what they do, and what to cache."""
+"""The command ``cache_stats``: the state of caches and layers, their figures, and advice."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
 def in_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
-    """Return a table. The first columns are texts, the others numbers, which end below each other.
+    """Return a table. The first columns are texts, the others numbers, aligned to the right.
 
-    A column without anything in it is left out.
+    Empty columns are left out.
     """
     kept = [number for number in range(len(headings)) if any(row[number] for row in rows)]
     lines = [[row[number] for number in kept] for row in (headings, *rows)]
@@ -53,7 +53,7 @@ def in_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts:
 
 
 def seconds_in(text: str) -> float:
-    """Return the seconds of ``90``, ``15m``, ``1h`` or ``2d``; ValueError for anything else."""
+    """Return the seconds of ``90``, ``15m``, ``1h`` or ``2d``. Raises ValueError."""
     match = DURATION.fullmatch(text.strip())
     if match is None or float(match[1]) == 0:
         raise ValueError(text)
@@ -61,7 +61,7 @@ def seconds_in(text: str) -> float:
 
 
 def in_words(seconds: float) -> str:
-    """Return a time in the unit that fits: ``850 ms``, ``12.3 s``, ``4.5 min``, ``3.1 h``."""
+    """Return a time with a suitable unit: ``850 ms``, ``12.3 s``, ``4.5 min``, ``3.1 h``."""
     for unit, length, most in (("ms", 0.001, 1.0), ("s", 1.0, 120.0), ("min", 60.0, 7200.0)):
         if seconds < most:
             return f"{seconds / length:.{0 if unit == 'ms' and seconds >= 0.01 else 1}f} {unit}"
@@ -94,7 +94,7 @@ ADVICE_HEADINGS = ("saving", "spent", "calls", "repeats", "changed")
 
 
 class Command(BaseCommand):
-    """Ask caches, layers and logs how they are, and the statistics what they have done."""
+    """Shows the state of caches, layers and logs, and the statistics."""
 
     help = (
         "Ask every cache, and each layer of a layered one, whether it works and what it holds, and "
@@ -102,11 +102,10 @@ class Command(BaseCommand):
         "process: the size shown is that of this command's own."
     )
 
-    # Some connect to every database, and whoever runs this may want to know which one is down.
+    # Some checks connect to every database; the command must run while one is down.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take what is shown, of which time, and in which form."""
         parser.add_argument(
             "--since",
             default=None,
@@ -123,13 +122,13 @@ class Command(BaseCommand):
         parser.add_argument("--watch", action="store_true", help="look again until interrupted")
 
     def handle(self, **options: Any) -> None:
-        """Look once, or again and again."""
+        """Show it once, or repeatedly."""
         usual = "1d" if options["advise"] else "1h"
         since = self._seconds(usual if options["since"] is None else options["since"])
         try:
             while True:
-                look = self._look_for_advice if options["advise"] else self._look
-                self.stdout.write(look(since, as_json=options["json"]))
+                show = self._show_advice if options["advise"] else self._show_figures
+                self.stdout.write(show(since, as_json=options["json"]))
                 if not options["watch"]:
                     return
                 time.sleep(WATCH_SECONDS)
@@ -145,7 +144,7 @@ class Command(BaseCommand):
                 f"--since is {text!r}. Give a time, such as 90s, 15m, 1h or 2d."
             ) from None
 
-    def _look(self, since: float, *, as_json: bool) -> str:
+    def _show_figures(self, since: float, *, as_json: bool) -> str:
         figures, error = self._read_totals(since)
         states, logs = layer_states(), log_states()
         if as_json:
@@ -167,7 +166,7 @@ class Command(BaseCommand):
         return "\n\n".join(table for table in tables if table)
 
     def _read_totals(self, since: float) -> tuple[Names, str | None]:
-        """Return what was counted, and why that cannot be told."""
+        """Return the figures, and the reason if they cannot be read."""
         if package_settings().STATS_SECONDS is None:
             return {}, "CACHELAYERS['STATS_SECONDS'] is None, so nothing is written."
         try:
@@ -175,7 +174,7 @@ class Command(BaseCommand):
         except DatabaseError as error:
             return {}, f"DATABASES[{statistics_database()!r}]: {type(error).__name__}: {error}"
 
-    def _look_for_advice(self, since: float, *, as_json: bool) -> str:
+    def _show_advice(self, since: float, *, as_json: bool) -> str:
         try:
             found = advice(since, MOST_ADVICE)
         except DatabaseError as error:
@@ -191,12 +190,10 @@ class Command(BaseCommand):
 
 
 def as_text(found: Any) -> str:
-    """Return JSON in one line."""
     return json.dumps(found, cls=DjangoJSONEncoder)
 
 
 def figures_of(state: LayerState, figures: Names) -> dict[str, Any]:
-    """Return what a layer has counted."""
     found = figures.get((state.cache, state.layer), Figures())
     return {
         name: getattr(found, name) for name in ("hits", "misses", "sets", "evictions", "errors")
@@ -204,21 +201,21 @@ def figures_of(state: LayerState, figures: Names) -> dict[str, Any]:
 
 
 def layer_table(states: list[LayerState], figures: Names) -> str:
-    """Return a line for each cache, and below it one for each of its layers."""
+    """Return a line for each cache, followed by one for each of its layers."""
     rows: list[list[str]] = []
     for state in states:
         if state.layer and not any(row[0] == state.cache and not row[1] for row in rows):
             backend = settings.CACHES[state.cache]["BACKEND"].rpartition(".")[2]
             rows.append([state.cache, "", backend, "", "", "", *numbers(figures, state.cache, "")])
-        word = state.error or ("skipped" if state.is_skipped else "works")
+        status = state.error or ("skipped" if state.is_skipped else "works")
         sizes = ["" if size is None else f"{size:,}" for size in (state.entries, state.bytes)]
         counted = numbers(figures, state.cache, state.layer)
-        rows.append([state.cache, state.layer, state.backend, word, *sizes, *counted])
+        rows.append([state.cache, state.layer, state.backend, status, *sizes, *counted])
     return in_columns(LAYER_HEADINGS, rows, texts=4)
 
 
 def numbers(figures: Names, cache: str, layer: str) -> list[str]:
-    """Return the cells of what was counted; empty where nothing was."""
+    """Return the cells of the figures; empty without figures."""
     found = figures.get((cache, layer))
     if found is None:
         return [""] * 6
@@ -228,7 +225,7 @@ def numbers(figures: Names, cache: str, layer: str) -> list[str]:
 
 
 def recall_table(figures: Names) -> str:
-    """Return a line for each cache that was recalled from; "" where there was none."""
+    """Return a line for each cache used by recall(); "" if there is none."""
     rows = [
         [
             cache,
@@ -243,7 +240,6 @@ def recall_table(figures: Names) -> str:
 
 
 def log_table(logs: list[LogState]) -> str:
-    """Return a line for each log of invalidations."""
     rows = [
         [
             log.database,
@@ -259,13 +255,13 @@ def log_table(logs: list[LogState]) -> str:
 
 
 def log_advice() -> list[str]:
-    """Return what to do about each log that bulk writes have filled."""
-    told = []
+    """Return the advice for logs that bulk writes have filled."""
+    details = []
     for database in tracked_databases():
         with suppress(DatabaseError):  # it is down, or has no log
             if filled := filled_log(connections[database]):
-                told.append(f"{filled} {CURE}")
-    return told
+                details.append(f"{filled} {CURE}")
+    return details
 
 
 def advice_text(found: list[Advice]) -> str:
@@ -279,16 +275,15 @@ def advice_text(found: list[Advice]) -> str:
         if some:
             table = in_columns(ADVICE_HEADINGS, [advice_row(one) for one in some], texts=0)
             head, *lines = table.splitlines()
-            told = [
+            details = [
                 f"{line}  {one.kind} {shortened(one.name)}\n{details_of(one)}"
                 for line, one in zip(lines, some, strict=True)
             ]
-            parts.append("\n".join([title, f"{head}  what", *told]))
+            parts.append("\n".join([title, f"{head}  what", *details]))
     return "\n\n".join(parts) or "Nothing was timed within that time."
 
 
 def advice_row(one: Advice) -> list[str]:
-    """Return the figures of a line."""
     counted = (one.calls, one.repeats, one.changed)
     return [
         in_words(one.saving_seconds),
@@ -298,16 +293,16 @@ def advice_row(one: Advice) -> list[str]:
 
 
 def details_of(one: Advice) -> str:
-    """Return which function runs it and what it reads, with when that has last changed."""
+    """Return the function that runs it, and the tables that it reads with their last change."""
     changes = {change.table: change.last_at for change in one.changes}
     reads = [
         f"{table} (changed {ago(changes[table])})" if changes.get(table) else table
         for table in one.tables
     ]
     reads += ["what is not tracked"] if one.is_untracked else []
-    told = [f"in {one.place}"] if one.place else []
-    told += [f"reads {', '.join(reads)}"] if reads else []
-    return f"{' ' * DETAILS_INDENT}{'; '.join(told) or 'reads nothing'}"
+    details = [f"in {one.place}"] if one.place else []
+    details += [f"reads {', '.join(reads)}"] if reads else []
+    return f"{' ' * DETAILS_INDENT}{'; '.join(details) or 'reads nothing'}"
 
 
 def shortened(name: str) -> str:

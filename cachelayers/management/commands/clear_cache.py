@@ -1,4 +1,4 @@
-"""The command ``clear_cache``: an operator's door; what it does to an alias is in ``clearing``."""
+"""The command ``clear_cache``: removes entries and invalidates; `clearing` does the work."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from cachelayers.clearing import (
     ClearingError,
     UnknownName,
     check_fragment,
-    check_spelling,
-    check_spelling_of_fragment,
-    check_word,
+    check_fragment_syntax,
+    check_known_tag,
+    check_tag_syntax,
     model_named,
-    notes,
     plan_clear,
     plan_expired,
     plan_log,
     plan_prefix,
     plan_static,
     plan_unused,
+    warnings_for,
 )
 from cachelayers.conf import package_settings
 from cachelayers.fragments import tag_of_name
@@ -45,7 +45,7 @@ EVERYWHERE = "in every cache and every layer: none is touched, and none serves t
 def plan_invalidations(
     tags: Iterable[str], models: Iterable[str], fragments: Iterable[str], *, any_tag: bool
 ) -> Iterator[Clearing]:
-    """Yield what is to be done; raises CommandError for names that do not exist."""
+    """Yield the plans. CommandError for names that do not exist."""
     for tag in dict.fromkeys(tags):
         yield Clearing(
             alias=f"tag {tag!r}",
@@ -69,7 +69,7 @@ def plan_invalidations(
 
 
 def carry_out(target: str | type[Model]) -> Cleared:
-    """Invalidate one target; the plan has warned of an unknown tag already."""
+    """Invalidate one target; the plan has warned of an unknown tag."""
     if isinstance(target, str):
         remember_user_tags([target])
     invalidate(target)
@@ -77,15 +77,15 @@ def carry_out(target: str | type[Model]) -> Cleared:
 
 
 def check_tag(tag: str, *, any_tag: bool) -> str:
-    """Return a warning of a tag that nothing is known by; raises CommandError for what is none."""
+    """Return a warning for an unknown tag. CommandError for an invalid one."""
     try:
-        check_spelling(tag)
+        check_tag_syntax(tag)
     except UnknownName as error:
         raise CommandError(f"--tag: {error}") from None
     if any_tag:
         return ""
     try:
-        check_word(tag)
+        check_known_tag(tag)
     except UnknownName as error:
         return (
             f"{error} It is invalidated all the same. If code makes it up as it runs, as"
@@ -95,10 +95,10 @@ def check_tag(tag: str, *, any_tag: bool) -> str:
 
 
 def check_name_of_fragment(name: str, *, any_tag: bool) -> None:
-    """Raise CommandError for what is no name of a fragment, or one that no template has."""
+    """Raise CommandError for an invalid name of a fragment, or one in no template."""
     try:
         if any_tag:
-            check_spelling_of_fragment(name)
+            check_fragment_syntax(name)
         else:
             check_fragment(name)
     except UnknownName as error:
@@ -108,7 +108,7 @@ def check_name_of_fragment(name: str, *, any_tag: bool) -> None:
 
 
 def find_model(label: str) -> type[Model]:
-    """Return a tracked model; raises CommandError where it is none."""
+    """Return a tracked model. Raises CommandError."""
     try:
         return model_named(label)
     except UnknownName as error:
@@ -117,7 +117,7 @@ def find_model(label: str) -> type[Model]:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The options as they were typed."""
+    """The options as typed."""
 
     aliases: list[str]
     everything: bool
@@ -132,32 +132,31 @@ class Choice:
 
     @property
     def is_invalidation(self) -> bool:
-        """Whether it is for every cache, in none of which anything is removed."""
+        """Tell whether entries are invalidated in every cache, and none are removed."""
         return bool(self.tags or self.models or self.fragments)
 
     @property
     def is_whole(self) -> bool:
-        """Whether aliases are emptied, and not only of some of their entries."""
+        """Tell whether aliases are emptied completely."""
         return not (self.is_searched or self.static)
 
     @property
     def is_searched(self) -> bool:
-        """Whether some entries are removed by their key or their age."""
+        """Tell whether entries are removed by their key or their age."""
         return self.expired or self.prefix is not None or self.unused_for is not None
 
 
 class Command(BaseCommand):
-    """Remove entries from caches."""
+    """Removes entries from caches."""
 
     help = (
         "Remove entries from the caches that are named; says what it will remove, and asks. "
         "Without a target it is an error."
     )
-    # A site whose checks fail may well need its cache cleared.
+    # A site whose checks fail may need its cache cleared.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the options."""
         add_names(parser, "--cache", "ALIAS", "One or several aliases of CACHES.")
         parser.add_argument("--all", action="store_true", help="Every alias of CACHES.")
         parser.add_argument(
@@ -232,10 +231,10 @@ class Command(BaseCommand):
             raise CommandError(f"Not cleared: {aliases}; the reasons are above.")
 
     def _plan(self, choice: Choice) -> tuple[list[Clearing], list[str]]:
-        """Announce each alias; the second list names those that failed already here."""
+        """Announce each alias; the second list contains the aliases that failed."""
         clearings: list[Clearing] = []
         failed: list[str] = []
-        # Before the first word: a name that is wrong is all there is to say.
+        # Before any output, so that a wrong name gives only its error.
         invalidations = list(
             plan_invalidations(choice.tags, choice.models, choice.fragments, any_tag=choice.any_tag)
         )
@@ -248,7 +247,7 @@ class Command(BaseCommand):
                 clearings.append(plan_one(choice, alias))
             except ClearingError as reason:
                 self._pass_over(choice, alias, reason)
-            # Backends raise errors of their libraries, which have no common base.
+            # Backends raise errors of their libraries, which have no common base class.
             except Exception as error:  # noqa: BLE001
                 self._report_failure(alias, error)
                 failed.append(alias)
@@ -262,7 +261,7 @@ class Command(BaseCommand):
         return clearings, failed
 
     def _plan_logs(self, choice: Choice, failed: list[str]) -> Iterator[Clearing]:
-        """With everything else the logs go, also those that a dump has brought along."""
+        """Plan the logs, if everything is cleared, also those restored from a dump."""
         if not (choice.everything and choice.is_whole):
             return
         for database in connections:
@@ -280,8 +279,8 @@ class Command(BaseCommand):
         if clearing.warning:
             self.stdout.write(self.style.WARNING(f"    Warning: {clearing.warning}"))
         if choice.is_whole and clearing.alias in settings.CACHES:
-            for note in notes(clearing.alias):
-                self.stdout.write(self.style.WARNING(f"    Note: {note}."))
+            for warning in warnings_for(clearing.alias):
+                self.stdout.write(self.style.WARNING(f"    Note: {warning}."))
 
     def _pass_over(self, choice: Choice, alias: str, reason: ClearingError) -> None:
         if choice.prefix is not None and alias in choice.aliases:
@@ -315,7 +314,7 @@ class Command(BaseCommand):
     def _clear(self, clearing: Clearing) -> bool:
         try:
             cleared = clearing.run()
-        # Backends raise errors of their libraries, which have no common base.
+        # Backends raise errors of their libraries, which have no common base class.
         except Exception as error:  # noqa: BLE001
             self._report_failure(clearing.alias, error)
             return False
@@ -330,12 +329,12 @@ class Command(BaseCommand):
 
 
 def add_names(parser: ArgumentParser, option: str, metavar: str, text: str) -> None:
-    """Declare an option that takes one name or several, and may be given again."""
+    """Declare an option that takes several names and can be repeated."""
     parser.add_argument(option, action="extend", nargs="+", default=[], metavar=metavar, help=text)
 
 
 def check_choice(options: dict[str, Any]) -> Choice:
-    """The options, checked against each other and against CACHES."""
+    """Return the options, checked against each other and against CACHES."""
     choice = Choice(
         aliases=list(dict.fromkeys(options["cache"])),
         everything=options["all"],
@@ -356,7 +355,7 @@ def check_choice(options: dict[str, Any]) -> Choice:
 
 
 def aliases_of(choice: Choice) -> list[str]:
-    """The aliases to look at, in their order."""
+    """Return the aliases to clear, in order."""
     if choice.static:
         return [package_settings().ALIAS]
     if choice.is_invalidation:
@@ -365,7 +364,7 @@ def aliases_of(choice: Choice) -> list[str]:
 
 
 def plan_one(choice: Choice, alias: str) -> Clearing:
-    """What is to be done to one alias; raises ClearingError where its backend cannot."""
+    """Return the plan for one alias. ClearingError if its backend cannot do it."""
     plan: Callable[[str], Clearing] = plan_clear
     if choice.prefix is not None:
         plan = partial(plan_prefix, prefix=choice.prefix)

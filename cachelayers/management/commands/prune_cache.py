@@ -1,4 +1,4 @@
-"""The command ``prune_cache``: for cron. Old rows of the log, expired entries, old statistics."""
+"""The command ``prune_cache``, for cron: deletes old log rows, expired entries, old statistics."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from cachelayers.statistics import STATISTICS, delete_old
 
 
 class Command(BaseCommand):
-    """Delete what nobody needs any more."""
+    """Deletes old log rows, expired entries and old statistics."""
 
     help = (
         "Delete expired entries of every cache in a database table, and the rows of the log of "
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options: Any) -> None:
-        """Prune everything; go on after a failure, and tell of it at the end."""
+        """Prune everything; continue after a failure, and report it at the end."""
         self._is_silent = options["verbosity"] == 0
         failures = [*self._prune_logs(), *self._prune_entries(), *self._prune_statistics()]
         if failures:

@@ -1,4 +1,4 @@
-"""The command ``warm_cache``: an operator's door; the work is done in ``cachelayers.warming``."""
+"""The command ``warm_cache``: fills the cache in advance; `warming` does the work."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ from cachelayers.warming import (
 )
 
 FAILURES_SHOWN = 10
-# 128 + the signal's number, as shells have it.
+# 128 plus the signal's number, like a shell.
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 
 class Terminated(KeyboardInterrupt):
-    """Somebody asked the process to end, as a container's manager does."""
+    """The process got SIGTERM, for example from a container manager."""
 
 
 class Command(BaseCommand):
-    """Fill the cache ahead of its readers."""
+    """Fills the cache in advance."""
 
     help = (
         "Run the warmers that apps registered (all, or those named), and render pages of the "
@@ -71,7 +71,6 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the options."""
         add_arguments(parser)
 
     def handle(self, **options: Any) -> None:
@@ -89,7 +88,7 @@ class Command(BaseCommand):
     def _list(self, warmers: list[Warmer], options: dict[str, Any]) -> None:
         try:
             statuses = statuses_of(warmers, str(options["shard"] or ""))
-        except DatabaseError:  # before the first migrate there are no runs either
+        except DatabaseError:  # before the first migrate there are no runs
             statuses = [WarmerStatus(warmer=each, last_run=None) for each in warmers]
         if options["json"]:
             self.stdout.write(json.dumps([status_as_json(each) for each in statuses]))
@@ -134,8 +133,8 @@ class Command(BaseCommand):
                 self._carry_out(run, options)
         except KeyboardInterrupt as error:
             code = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
-        # Out here nothing holds what was interrupted any more: a view's cursor is closed now, and
-        # not, with a traceback on the screen, after its connection.
+        # Reported here, where nothing refers to the interrupted frames any more: a view's cursor
+        # would otherwise be closed after its connection, with a traceback on the screen.
         self._report(run, options, is_interrupted=code is not None)
         if code is not None:
             raise CommandError("Interrupted.", returncode=code)
@@ -163,7 +162,6 @@ class Command(BaseCommand):
             self._progress.finish()
 
     def begin(self, run: Run) -> None:
-        """Say how much there is."""
         options, total = self._options, len(run.items)
         self._announce(run, options)
         if is_spoken(options):
@@ -173,14 +171,13 @@ class Command(BaseCommand):
             self._progress = make_progress(self.stdout, total, verbosity=options["verbosity"])
 
     def advance(self, outcome: Outcome) -> None:
-        """Show it."""
         self._progress.advance()
         if self._options["verbosity"] > 1 and is_spoken(self._options):
             self.stdout.write(f"{outcome.state.value}: {outcome.label}")
             self.stdout.flush()
 
     def warn(self, text: str) -> None:
-        """Say it beside the results."""
+        """Show a warning among the results."""
         self.stderr.write(text)
 
     def _announce(self, run: Run, options: dict[str, Any]) -> None:
@@ -227,27 +224,27 @@ class Command(BaseCommand):
 
 
 def is_spoken(options: dict[str, Any]) -> bool:
-    """Whether the standard output is for people, who want to hear something."""
+    """Tell whether the output is for people, and not silenced."""
     return bool(options["verbosity"]) and not options["json"]
 
 
 def seems_warm(item: Item) -> bool:
-    """Whether an item is warm, as far as it can tell."""
+    """Tell whether an item is warm, as far as it knows."""
     try:
         return item.is_warm()
-    # Caches raise errors of their libraries, which have no common base; warming will tell.
+    # Caches raise errors of their libraries, which have no common base class; warming reports them.
     except Exception:  # noqa: BLE001
         return False
 
 
 def is_path(item: Item) -> bool:
-    """Whether an item is a page that was given without its host."""
+    """Tell whether an item is a page that was given without its host."""
     return isinstance(item, PageItem) and item.url.startswith("/")
 
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end the run as Ctrl-C does: with a summary, and with records."""
+    """Make SIGTERM end the run like Ctrl-C: with a summary and records."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

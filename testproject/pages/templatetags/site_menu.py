@@ -2,7 +2,7 @@
 
 from django import template
 
-from testproject.pages import kept, queries
+from testproject.pages import cached, queries
 
 register = template.Library()
 
@@ -10,4 +10,4 @@ register = template.Library()
 @register.simple_tag
 def site_menu() -> list[queries.MenuItem]:
     """Return the pages of the menu."""
-    return kept.menu()
+    return cached.menu()

@@ -146,7 +146,7 @@ class MemcachedLayer(ChangingLayer):
             changed = change(entry)
             if self._client.cas(key, wrap(changed), token, seconds_of(changed)):
                 return changed
-        raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
+        raise TimeoutError(f"CACHES[{self.alias!r}]: others kept replacing an entry.")
 
     def clear_names(self, head: str) -> None:
         """Do nothing: a memcached cannot be searched. The new epoch hides the entries."""

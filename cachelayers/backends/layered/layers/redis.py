@@ -245,7 +245,7 @@ class RedisLayer(ChangingLayer):
             changed = change(entry)
             if self._replace(key, old, changed, event):
                 return changed
-        raise TimeoutError(f"CACHES[{self.alias!r}]: an entry was replaced for {CHANGE_SECONDS} s.")
+        raise TimeoutError(f"CACHES[{self.alias!r}]: others kept replacing an entry.")
 
     def clear_names(self, head: str) -> None:
         """Scan the keys of the Redis, a thousand at a time, and delete the matching ones."""

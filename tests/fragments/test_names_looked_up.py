@@ -106,7 +106,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_visitor_sees_what_the_view_has_made_for_that_one(
+def test_each_client_sees_what_the_view_has_made_for_that_one(
     templates: Templates, author: Author, kind: str
 ) -> None:
     body, make = KINDS[kind]
@@ -176,7 +176,7 @@ def test_a_name_that_only_some_look_up_tells_those(templates: Templates, flags: 
     assert shown == [str(number if flag else -number) for flag in flags for number in (1, 2)]
 
 
-def test_a_list_of_fragments_is_told_by_what_else_they_show(
+def test_a_list_of_fragments_is_identified_by_what_else_they_show(
     templates: Templates, books: list[Book]
 ) -> None:
     templates.write(page=templates.fragments("{{ book.pk }}{{ mark }};", "row", "book in books"))
@@ -186,7 +186,7 @@ def test_a_list_of_fragments_is_told_by_what_else_they_show(
         assert shown == "".join(f"{book.pk}{mark};" for book in books)
 
 
-def test_a_fragment_around_others_is_told_by_what_they_look_up(templates: Templates) -> None:
+def test_a_fragment_around_others_is_identified_by_what_they_look_up(templates: Templates) -> None:
     inner = templates.fragment("{{ who }}", "inner")
     templates.write(
         page=templates.fragment(f"<{inner}>", "outer"),
@@ -270,7 +270,7 @@ def test_a_row_that_it_shows_by_name_ends_it(templates: Templates, book: Book) -
 # Django's templates
 
 
-def test_blocks_of_templates_that_extend_another_are_told() -> None:
+def test_blocks_of_templates_that_extend_another_are_in_the_key() -> None:
     templates = DjangoTemplates()
     templates.write(
         base=templates.fragment("{% block body %}base{% endblock %}", "body"),
@@ -338,7 +338,7 @@ def test_what_a_block_sets_for_what_comes_after_it_is_there_and_not_kept() -> No
 # Jinja2
 
 
-def test_a_macro_s_caller_is_told_by_what_it_holds() -> None:
+def test_a_macro_s_caller_is_identified_by_what_it_holds() -> None:
     templates = JinjaTemplates()
     box = templates.fragment("<{{ caller() }}>", "box")
     templates.write(
@@ -352,7 +352,7 @@ def test_a_macro_s_caller_is_told_by_what_it_holds() -> None:
 
 
 @pytest.mark.parametrize("how", ["with context", "without context"])
-def test_an_imported_macro_is_told_by_what_it_holds(how: str) -> None:
+def test_an_imported_macro_is_identified_by_what_it_holds(how: str) -> None:
     templates = JinjaTemplates()
     templates.write(
         macros="{% set greeting = 'Hi ' ~ (who or '') %}"

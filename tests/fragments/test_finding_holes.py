@@ -46,7 +46,7 @@ def test_a_hole_in_a_template_that_no_loader_keeps_is_found(tick: Counter) -> No
     assert tick.since() == 1
 
 
-def test_holes_of_one_included_template_are_told_apart(tick: Counter) -> None:
+def test_holes_of_one_included_template_are_distinguished(tick: Counter) -> None:
     templates = DjangoTemplates()
     templates.write(
         page=templates.fragment(templates.show("tick") + '{% include "part.html" %}', "card"),
@@ -57,7 +57,7 @@ def test_holes_of_one_included_template_are_told_apart(tick: Counter) -> None:
     assert tick.since() == 1
 
 
-def test_holes_of_two_templates_with_one_name_are_told_apart(tmp_path: Any) -> None:
+def test_holes_of_two_templates_with_one_name_are_distinguished(tmp_path: Any) -> None:
     """One that extends the one of its own name which it stands in front of."""
     for folder, text in {
         "site": '{% extends "page.html" %}{% block main %}{% uncached %}site{% enduncached %}'

@@ -7,7 +7,7 @@ import pytest
 
 from cachelayers.warming.items import CallItem
 from cachelayers.warming.outcomes import Outcome
-from cachelayers.warming.pool import Order, warm_items
+from cachelayers.warming.pool import PoolOptions, warm_items
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Gate:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_interrupted_crew_ends_what_it_has_in_hand_and_begins_nothing_more() -> None:
+def test_an_interrupted_worker_pool_finishes_its_items_and_begins_no_others() -> None:
     gate = Gate(opened=threading.Event(), passed=[])
     items = [CallItem(function=gate.first), *[CallItem(function=gate.later) for _ in range(100)]]
     told: list[Outcome] = []
@@ -38,7 +38,7 @@ def test_an_interrupted_crew_ends_what_it_has_in_hand_and_begins_nothing_more() 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        warm_items(items, Order(concurrency=2), interrupt)
+        warm_items(items, PoolOptions(concurrency=2), interrupt)
 
     assert len(told) == len(gate.passed) <= 3
     assert not [each for each in threading.enumerate() if each.name.startswith("warm_cache")]

@@ -392,7 +392,7 @@ def test_names_that_are_relative_to_a_template_are_followed(name: str) -> None:
 # Templates made from strings
 
 
-def test_templates_made_from_strings_are_told_apart() -> None:
+def test_templates_made_from_strings_are_distinguished() -> None:
     def shown(text: str) -> str:
         source = '{% load cachelayers %}{% fragment "card" %}' + text + "{% endfragment %}"
         with unit_of_work():
@@ -402,7 +402,7 @@ def test_templates_made_from_strings_are_told_apart() -> None:
 
 
 @pytest.mark.skipif(django.VERSION < (6, 0), reason="partials came with Django 6.0")
-def test_partials_of_templates_made_from_strings_are_told_apart() -> None:
+def test_partials_of_templates_made_from_strings_are_distinguished() -> None:
     def shown(text: str) -> str:
         source = (
             "{% load cachelayers %}{% partialdef row %}" + text + "{% endpartialdef %}"
@@ -414,7 +414,7 @@ def test_partials_of_templates_made_from_strings_are_told_apart() -> None:
     assert [shown("one"), shown("other")] == ["one", "other"]
 
 
-def test_templates_from_strings_that_extend_the_one_with_the_tag_are_told_apart() -> None:
+def test_templates_from_strings_that_extend_the_one_with_the_tag_are_distinguished() -> None:
     templates = DjangoTemplates()
     templates.write(base=templates.fragment("{% block main %}{% endblock %}", "card"))
 
@@ -426,7 +426,7 @@ def test_templates_from_strings_that_extend_the_one_with_the_tag_are_told_apart(
     assert [shown("one"), shown("other")] == ["one", "other"]
 
 
-def test_a_jinja_template_made_from_a_string_is_told_apart() -> None:
+def test_a_jinja_template_made_from_a_string_is_distinguished() -> None:
     environment = Environment(
         loader=DictLoader({}), extensions=["cachelayers.jinja.CacheLayersExtension"]
     )

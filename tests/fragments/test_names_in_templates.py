@@ -21,7 +21,7 @@ def folder(settings: Settings, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_names_are_found_in_every_spelling_and_folder(folder: Path) -> None:
+def test_names_are_found_in_every_form_and_folder(folder: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "page.html").write_text(
         "{% fragment \"double\" x %}{% endfragment %}{%- fragments 'single' for a in b %}"

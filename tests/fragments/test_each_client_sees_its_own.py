@@ -255,7 +255,7 @@ class WithTags(DjangoTemplates):
 
 
 @pytest.mark.parametrize("what", SHOWN)
-def test_two_visitors_see_what_they_see_without_a_fragment(book: Book, what: str) -> None:
+def test_two_clients_see_what_they_see_without_a_fragment(book: Book, what: str) -> None:
     body, names = SHOWN[what]
     templates = WithTags()
     templates.write(page=templates.fragment(body, "card"), plain=body)
@@ -269,7 +269,7 @@ def test_two_visitors_see_what_they_see_without_a_fragment(book: Book, what: str
     assert shown("page") == plain
 
 
-def test_what_hangs_the_same_has_the_same_spelling(book: Book) -> None:
+def test_what_hangs_the_same_has_the_same_canonical_form(book: Book) -> None:
     book.subjects.create(word="sea")
 
     def spelled() -> dict[str, str]:
@@ -301,7 +301,7 @@ def test_a_field_of_the_user_that_middleware_has_changed_selects_the_variant(
     assert [templates.render("page", new(value)) for value in values] == [*map(str, values)]
 
 
-def test_prefetches_of_each_kind_are_told_by_all_that_they_hold(author: Author) -> None:
+def test_prefetches_of_each_kind_are_identified_by_all_that_they_hold(author: Author) -> None:
     def spelled(title: str) -> str:
         lookup = GenericPrefetch("content_object", [Book.objects.filter(title=title)])
         return Canonicalizer(is_named=True).canonical_form(lookup_of(lookup))
