@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "cachelayers"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# They begin with an underscore, and Django and Python document them.
+DOCUMENTED = {"_asdict", "_base_manager", "_default_manager", "_exit", "_fields", "_meta", "_state"}
 
 PREPARE = """
 import json, sys, threading
@@ -125,7 +127,7 @@ def is_ours(name: str) -> bool:
 
 
 def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
+    return name.startswith("_") and not name.startswith("__") and name not in DOCUMENTED
 
 
 def is_private_access(node: ast.AST) -> bool:

@@ -25,7 +25,7 @@ Patches: ``jinja2.Environment.__class__``, ``jinja2.Environment.context_class``
 In: cachelayers.fragments.jinja, where the project has installed the extension
 Reason: a fragment has to know which templates and names are asked for while it is rendered.
 If it fails: a fragment stays when a template that it includes has changed.
-Test: tests/fragments/test_template_ways.py
+Test: tests/fragments/test_templates_of_each_engine.py
 Avoidable: with an ``Environment`` of our own, which each project would have to derive from.
 
 Patches: ``psycopg.Connection.wait``, ``MySQLdb.Connection.query``
@@ -134,7 +134,7 @@ def wrap_commands(around: Callable[..., Any]) -> None:
     Patches: ``BaseCommand.execute``
     Reason: each command is one unit of work, and Django sends no signal for commands.
     If it fails: commands look up cached values as outside of a unit: slower, never older.
-    Test: tests/invalidation/test_openers_with_others.py
+    Test: tests/invalidation/test_auto_units_with_others.py
     Avoidable: no.
     """
     wrap_once(BaseCommand, "execute", around)
@@ -147,7 +147,7 @@ def put_first_in_middleware(path: str) -> None:
     Reason: each request is one unit of work. Django sends its request signals in tasks of their own
         under ASGI, from where no context variable comes back.
     If it fails: requests look up cached values as outside of a unit: slower, never older.
-    Test: tests/invalidation/test_openers.py
+    Test: tests/invalidation/test_auto_units.py
     Avoidable: by listing the middleware in the project's settings.
     """
     given: Any = settings.MIDDLEWARE  # a list, or a tuple, as the project has it

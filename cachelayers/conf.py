@@ -19,6 +19,8 @@ from django.utils.module_loading import import_string
 
 DAY_SECONDS = 24 * 60 * 60
 
+OWN_TABLES = "cachelayers_"  # how the names of the app's tables begin
+
 LOG_AS_BUS = "log"  # the value of BUS that makes the log of invalidations the bus
 
 

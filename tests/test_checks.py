@@ -1,4 +1,4 @@
-"""Settings that cannot work are told by the system checks, with place, value and cure."""
+"""System checks report invalid settings, with the setting, its value and a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No password of the settings is shown, wherever it stands in them."""
+"""Passwords of the settings are never shown."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.backends.database.faults import Fault, fault_of
 from cachelayers.backends.kinds import declared_errors
+from cachelayers.conf import OWN_TABLES
 from cachelayers.exceptions import CacheUnavailable, MissingTable, NotNow
-from cachelayers.invalidation.dialects import LOG
 from cachelayers.utils.rate_limit import RateLimit
 from cachelayers.utils.text import without_secrets
 
@@ -44,7 +44,7 @@ def refusals() -> tuple[type[BaseException], ...]:
 def raise_if_never_made(database: str, error: django.db.Error) -> None:
     """Raise MissingTable if the log's tables do not exist yet."""
     is_missing = fault_of(error) is Fault.MISSING_TABLE
-    if is_missing and LOG.partition("_")[0] in str(error):
+    if is_missing and OWN_TABLES in str(error):
         raise MissingTable(
             f"The log of invalidations is not in DATABASES[{database!r}] yet."
             f" Create it with: python manage.py migrate cachelayers --database={database}"

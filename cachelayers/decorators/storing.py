@@ -263,10 +263,10 @@ class Storage:
         compute: Callable[[], Any] = partial(self._compute, key, arguments, keywords)
         if adapt is not None:
             compute = adapt(compute)
-        words = self._tags
+        tags = self._tags
         if self._make_tags is not None:
-            words = self._call_option(self._make_tags, arguments, keywords)
-        return get(key, compute, tags=words, **self._options)
+            tags = self._call_option(self._make_tags, arguments, keywords)
+        return get(key, compute, tags=tags, **self._options)
 
     def _compute(self, key: str, arguments: Arguments, keywords: Keywords) -> Any:
         # A refresh runs after the call: the caller may have changed an argument meanwhile.

@@ -48,26 +48,26 @@ def route_tag(table: str, database: str) -> str:
     return f"{ROUTE}{fit(table, 150)}:{database}"
 
 
-def user_tag(word: object) -> str:
+def user_tag(tag: object) -> str:
     """Return the stored form of a user's tag. Raise TypeError or ValueError if it is not valid."""
-    if not isinstance(word, str):
-        raise TypeError(f"A tag is a string, not {word!r} ({type(word).__name__}).")
-    if not word:
+    if not isinstance(tag, str):
+        raise TypeError(f"A tag is a string, not {tag!r} ({type(tag).__name__}).")
+    if not tag:
         raise ValueError("A tag is empty. Give it at least one character.")
-    if len(word) > LONGEST_USER_TAG:
+    if len(tag) > LONGEST_USER_TAG:
         raise ValueError(
-            f"The tag {word[:40]!r}... has {len(word)} characters. Use at most {LONGEST_USER_TAG}."
+            f"The tag {tag[:40]!r}... has {len(tag)} characters. Use at most {LONGEST_USER_TAG}."
         )
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in word):
-        raise ValueError(f"The tag {word!r} has control characters. Leave them out.")
-    return f"{USER_TAG}{word}"
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in tag):
+        raise ValueError(f"The tag {tag!r} has control characters. Leave them out.")
+    return f"{USER_TAG}{tag}"
 
 
-def user_tags(words: object) -> list[str]:
+def user_tags(tags: object) -> list[str]:
     """Return the stored form of several tags. Raise TypeError for a single string."""
-    if isinstance(words, str) or not isinstance(words, Iterable):
-        raise TypeError(f"tags is {words!r}. Give a list of strings, as in tags=['homepage'].")
-    return [user_tag(word) for word in words]
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise TypeError(f"tags is {tags!r}. Give a list of strings, as in tags=['homepage'].")
+    return [user_tag(tag) for tag in tags]
 
 
 def key_tag(alias: str, key: str) -> str:
@@ -110,7 +110,7 @@ _tags_of_functions: set[str] = set()
 _doubted_tags: set[str] = set()
 
 
-def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
+def invalidates(*tags: str) -> Callable[[ModelClass], ModelClass]:
     """Declare, above a model, the tags that every write to its table invalidates.
 
     >>> @invalidates("menu", "homepage")
@@ -118,12 +118,12 @@ def invalidates(*words: str) -> Callable[[ModelClass], ModelClass]:
 
     The model must be tracked. A system check reports models that are not.
     """
-    tags = [user_tag(word) for word in words]
-    if not tags:
+    stored_tags = [user_tag(tag) for tag in tags]
+    if not stored_tags:
         raise TypeError("invalidates() names no tag. Give at least one string.")
 
     def declare(model: ModelClass) -> ModelClass:
-        for tag in tags:
+        for tag in stored_tags:
             _models_by_user_tag.setdefault(tag, {})[model._meta.label] = model
         return model
 
@@ -136,16 +136,16 @@ def models_declaring(tag: str) -> list[type[Model]]:
     return list(declared.values()) if declared else []
 
 
-def remember_user_tags(words: Iterable[str]) -> None:
+def remember_user_tags(tags: Iterable[str]) -> None:
     """Remember the tags of stored entries, so that operators can be shown them."""
     if len(_stored_user_tags) < MOST_REMEMBERED_TAGS:
-        _stored_user_tags.update(words)
+        _stored_user_tags.update(tags)
 
 
-def remember_tags_of_function(words: Iterable[str]) -> None:
+def remember_tags_of_function(tags: Iterable[str]) -> None:
     """Remember the tags that a decorator declares."""
     if len(_tags_of_functions) < MOST_REMEMBERED_TAGS:
-        _tags_of_functions.update(words)
+        _tags_of_functions.update(tags)
 
 
 def known_user_tags() -> set[str]:
@@ -158,24 +158,24 @@ def user_tags_in_code() -> set[str]:
     return _tags_of_functions | {tag.removeprefix(USER_TAG) for tag in _models_by_user_tag}
 
 
-def warn_of_misspelt_tag(word: str) -> None:
+def warn_of_misspelt_tag(tag: str) -> None:
     """Log that no code declares a tag, but a similar one; once for each.
 
     This is no error: other processes may have stored entries with it. Tags that were built at run
     time resemble each other, so they are not compared.
     """
     if (
-        word in _doubted_tags
+        tag in _doubted_tags
         or len(_doubted_tags) >= MOST_DOUBTED_TAGS
-        or word in _stored_user_tags
-        or word in (declared := user_tags_in_code())
+        or tag in _stored_user_tags
+        or tag in (declared := user_tags_in_code())
     ):
         return
-    _doubted_tags.add(word)
-    if near := get_close_matches(word, declared, cutoff=NEAR):
+    _doubted_tags.add(tag)
+    if near := get_close_matches(tag, declared, cutoff=NEAR):
         logger.warning(
             "invalidate(%r): nothing in this process has this tag. Did you mean %s?",
-            word,
+            tag,
             " or ".join(map(repr, near)),
         )
 

@@ -115,9 +115,9 @@ def cap_timeout(where: str, timeout: Timeout, stale: float) -> float | None:
 
 
 @lru_cache(maxsize=1024)
-def cached_user_tags(words: tuple[str, ...]) -> tuple[str, ...]:
+def cached_user_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """Return the stored form of tags; most calls pass the same ones."""
-    return tuple(user_tags(words))
+    return tuple(user_tags(tags))
 
 
 def check_times(where: str, timeout: float | None, stale: float) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from cachelayers.conf import package_settings
+from cachelayers.conf import OWN_TABLES, package_settings
 
 Tag = tuple[str, str]  # alias of DATABASES, and tag
 
@@ -132,7 +132,6 @@ PARTS = 1_000_000  # the resolution of ADVISE_SAMPLE
 MOST_FRAMES = 60  # searched for the function that runs a query
 LONGEST_NAME = 250
 LIST_OF_PARAMETERS = re.compile(r"%s(, %s)+")  # lists of any length count as the same query
-OWN_TABLES = "cachelayers_"  # their queries cannot be cached
 
 Table = tuple[str, str]  # alias of DATABASES, and name
 UNTRACKED: Table = ("", "?")  # its changes are unknown
@@ -211,7 +210,7 @@ def note_query(
     begun: Work, text: str, params: object, tables: Iterable[Table], at: float, seconds: float
 ) -> None:
     """Remember a query of a sampled block, unless it is on this package's tables."""
-    if OWN_TABLES in text:
+    if OWN_TABLES in text:  # no cache helps them
         return
     name = shortened(LIST_OF_PARAMETERS.sub("%s, ...", text))
     place = function_of_project(sys._getframe(1))

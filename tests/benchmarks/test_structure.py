@@ -22,7 +22,7 @@ FILES = {
     "cachelayers/late.py": "_hidden = 1\n",
     "tests/test_it.py": (
         "from cachelayers.late import _hidden\n\n\n"
-        "def test(it, self):\n    assert it._inner and it.__class__ and self._own\n"
+        "def test(it, self):\n    assert it._inner and it._meta and it.__class__ and self._own\n"
     ),
 }
 

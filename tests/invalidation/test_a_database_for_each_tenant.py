@@ -1,4 +1,4 @@
-"""Where a router gives each tenant a database, no tenant sees what was made from another's."""
+"""If a router gives each tenant a database, no tenant gets values made from another's."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_each_tenant_sees_its_own(router: Router, site: Site, read: Callable[[],
         assert site.visit("name", read) == NAMES[router.tenant]
 
 
-def test_who_stays_in_one_database_has_hits(
+def test_a_reader_of_one_database_has_hits(
     router: Router, site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     router.tenant = "other"
@@ -87,7 +87,7 @@ def test_who_stays_in_one_database_has_hits(
     assert "as an argument" in caplog.text
 
 
-def test_a_database_that_code_names_by_itself_is_everybodys(router: Router, site: Site) -> None:
+def test_a_database_that_code_names_is_shared_by_all_tenants(router: Router, site: Site) -> None:
     def read() -> str:
         return Author.objects.using("other").get(pk=1).name
 

@@ -1,4 +1,4 @@
-"""Connections and databases that have no log of their own do no harm, and tables have any name."""
+"""Databases without a log do no harm, and tables may have any name."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_database_of_a_vendor_without_a_log_is_read_and_that_is_said(
     assert "'microsoft'" in warning.msg
 
 
-def test_a_database_without_a_log_is_asked_once_and_nothing_of_it_is_kept(
+def test_a_database_without_a_log_is_queried_once_and_its_values_are_not_stored(
     extra: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loads = []
@@ -159,7 +159,7 @@ class LogsNowhere:
     ("track", "found"),
     [("library.Author", ["cachelayers.E026"]), ("*", ["cachelayers.W025"]), ("airports", [])],
 )
-def test_a_tracked_table_where_routers_let_no_log_be_made_is_told(
+def test_a_tracked_table_is_reported_if_routers_do_not_allow_a_log(
     extra: Any, settings: Settings, track: str, found: list[str]
 ) -> None:
     settings.CACHELAYERS = {"TRACK": [track]}

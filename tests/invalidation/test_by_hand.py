@@ -1,4 +1,4 @@
-"""What an operator invalidates and reads in the log, on every kind of database."""
+"""Operators invalidate, and read the log, on every kind of database."""
 
 from __future__ import annotations
 

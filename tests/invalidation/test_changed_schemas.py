@@ -1,4 +1,4 @@
-"""What statements of the schema change is told to all processes, and looked up when it is asked."""
+"""All processes learn of schema changes, and load the catalogue again when they need it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(site: Site) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def test_a_view_that_another_process_replaces_is_known_with_the_next_request(site: Site) -> None:
+def test_the_next_request_knows_a_view_that_another_process_has_replaced(site: Site) -> None:
     Author.objects.using(site.database).create(name="Ann")
     Card.objects.using(site.database).create(holder="Bea")
     site.execute(VIEW.format("name", "library_author"))
@@ -89,7 +89,7 @@ def test_another_database_under_the_same_alias_is_another_one(site: Site, tmp_pa
         monkeypatch.undo()
 
 
-def test_names_in_track_that_are_none_are_passed_over_and_told_by_the_check(
+def test_unknown_names_in_track_are_ignored_and_reported_by_the_check(
     site: Site, settings: Any
 ) -> None:
     settings.CACHELAYERS = {"TRACK": ["library.Author", "libary", "library.Buch"]}

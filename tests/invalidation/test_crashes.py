@@ -72,7 +72,7 @@ def test_another_process_reads_what_this_one_has_stored_and_not_what_is_old(
     assert second[0] == "Anna\n", second[1]
 
 
-def test_whoever_reads_in_a_callback_of_the_commit_sees_it(site: Site) -> None:
+def test_a_read_in_an_on_commit_callback_sees_the_change(site: Site) -> None:
     found: list[str] = []
     site.visit("author", lambda: name_of(site))
 
@@ -93,7 +93,7 @@ def test_whoever_reads_in_a_callback_of_the_commit_sees_it(site: Site) -> None:
     assert found == ["Anna"]
 
 
-def test_loaded_fixtures_are_seen(site: Site, tmp_path: Path) -> None:
+def test_loaded_fixtures_invalidate(site: Site, tmp_path: Path) -> None:
     site.visit("author", lambda: name_of(site))
     fixture = tmp_path / "authors.json"
     row = {"model": "library.author", "pk": 1, "fields": {"name": "Loaded"}}

@@ -1,4 +1,4 @@
-"""What a user's own tests see: within one transaction each, or with a flush after each."""
+"""Values in users' own tests, within one transaction each or with a flush after each."""
 
 from __future__ import annotations
 

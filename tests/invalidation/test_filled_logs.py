@@ -1,4 +1,4 @@
-"""A log that bulk writes to one table have filled is reported with the cure."""
+"""A log that bulk writes to one table have filled is reported, with a hint."""
 
 from __future__ import annotations
 

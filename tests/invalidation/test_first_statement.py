@@ -1,4 +1,4 @@
-"""All statements of a connection are noticed, also where its first one was our own."""
+"""All statements of a connection are tracked, also if the first one was the cache's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lock on a table behind a view holds up nobody who does not read that table."""
+"""A lock on a table behind a view delays only the readers of that table."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_read_of_another_table_does_not_wait(
     assert Author.objects.using(DATABASE).count() == 2
 
 
-def test_what_a_view_shows_that_could_not_be_read_is_not_kept(site: Site) -> None:
+def test_a_value_from_a_view_with_an_unreadable_definition_is_not_stored(site: Site) -> None:
     Card.objects.using(DATABASE).create(holder="Ann")
     site.settle()
     site.visit("names", lambda: names(site))  # which has read in the log that there are new views

@@ -1,4 +1,4 @@
-"""What a process knows of the log: since when, how far, and what it has to ask for."""
+"""A process's knowledge of the log: since when, how far, and what it has to look up."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_write_and_its_rows_in_the_log_are_one_transaction(site: Site) -> None
     assert site.visit("author", lambda: name_of(site)) == "Anna"
 
 
-def test_a_row_that_gives_way_to_another_one_is_seen_to_be_gone(site: Site) -> None:
+def test_a_row_that_replace_deletes_is_invalidated(site: Site) -> None:
     """SQLite deletes it without any trigger."""
     if site.database == "postgres":
         return  # knows no REPLACE
@@ -143,7 +143,7 @@ def test_a_row_that_gives_way_to_another_one_is_seen_to_be_gone(site: Site) -> N
     assert site.visit("link", lambda: links.filter(pk=key).first() is not None) is False
 
 
-def test_more_rows_than_are_noted_one_by_one_are_all_seen(site: Site) -> None:
+def test_more_rows_than_have_their_own_tags_are_all_tracked(site: Site) -> None:
     authors = Author.objects.using(site.database)
     authors.bulk_create(Author(pk=number, name="x") for number in range(2, 150))
     site.settle()

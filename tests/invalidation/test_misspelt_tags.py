@@ -1,4 +1,4 @@
-"""invalidate() tells of a tag that no code declares, where it is nearly one that is declared."""
+"""invalidate() reports a tag that no code declares if it resembles a declared one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _doubts() -> Iterator[None]:
     forget_doubts()
 
 
-def test_a_misspelt_tag_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_misspelt_tag_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     invalidate("test timetabel of ferries")
     invalidate("test timetabel of ferries")
 

@@ -1,4 +1,4 @@
-"""A log that is moved, or loaded beside another one, vouches for nothing, and works again."""
+"""A log that was moved, or loaded beside another one, validates no entry, and then works again."""
 
 from __future__ import annotations
 
@@ -184,9 +184,7 @@ def test_a_new_process_takes_no_state_that_was_begun_elsewhere(site: Site) -> No
 
 
 @ON_SQLITE
-def test_a_file_that_was_put_in_the_place_of_another_has_another_log(
-    site: Site, tmp_path: Path
-) -> None:
+def test_a_file_that_replaces_another_one_has_another_log(site: Site, tmp_path: Path) -> None:
     """Also when the older one has long been written to again, and no process remembers."""
     path = moving.copy_file(tmp_path / "site.sqlite3")
     with moving.database("moved", moving.sqlite_file(path)) as moved:
@@ -209,9 +207,7 @@ def test_a_file_that_was_put_in_the_place_of_another_has_another_log(
 
 
 @ON_SQLITE
-def test_an_older_copy_in_place_is_noticed_though_it_was_written_to_as_far(
-    site: Site, tmp_path: Path
-) -> None:
+def test_an_older_copy_is_detected_even_if_it_reaches_as_far(site: Site, tmp_path: Path) -> None:
     """The same file, and as many rows in its log: the last one that was known is another."""
     path, backup = moving.copy_file(tmp_path / "site.sqlite3"), tmp_path / "backup.sqlite3"
     with moving.database("moved", moving.sqlite_file(path)) as moved:
@@ -242,7 +238,7 @@ def test_a_row_that_was_pruned_is_no_sign_of_an_older_copy(site: Site) -> None:
     assert log_of(site.database).refresh().incarnation == before.incarnation
 
 
-def test_a_dump_of_django_holds_nothing_of_the_cache(site: Site, tmp_path: Path) -> None:
+def test_dumpdata_contains_nothing_of_the_cache(site: Site, tmp_path: Path) -> None:
     site.visit("author", lambda: name_of(site))
     path = moving.fixture_of(site.database, tmp_path / "all.json", "cachelayers", "library")
 
@@ -311,7 +307,7 @@ def rows_in(site: Site) -> int:
         return int(cursor.fetchall()[0][0])
 
 
-def test_a_log_is_begun_anew_beside_a_transaction_that_cannot_do_it(site: Site) -> None:
+def test_a_new_incarnation_begins_outside_a_transaction_that_cannot_begin_it(site: Site) -> None:
     """It may be rolled back, and its snapshot may be older."""
     if site.database == "default":
         return
@@ -329,7 +325,7 @@ def test_a_log_is_begun_anew_beside_a_transaction_that_cannot_do_it(site: Site) 
     assert works(site)
 
 
-def test_two_that_begin_a_log_anew_at_once_agree(site: Site) -> None:
+def test_two_processes_that_begin_an_incarnation_at_once_agree(site: Site) -> None:
     begin_anew(connections[site.database])
     begin_anew(connections[site.database])
 

@@ -1,4 +1,4 @@
-"""A key that the database compares otherwise than as it is written does not stand for one row."""
+"""If a database does not compare a key by its text, the key does not identify one row."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_only_plain_integers_are_keys_that_are_integers(value: object) -> None:
     assert key_text(TrackedTable("t", "id", KeyKind.INTEGER), 1) == "1"
 
 
-def test_an_address_is_told_by_its_digits() -> None:
+def test_an_address_is_identified_by_its_digits() -> None:
     table, value = TrackedTable("t", "id", KeyKind.UUID), UUID(int=1)
 
     assert key_text(table, value) == key_text(table, str(value).upper()) == value.hex

@@ -51,7 +51,7 @@ def count(site: Site, table: str) -> int:
         return int(cursor.fetchall()[0][0])
 
 
-def test_what_was_made_of_a_table_ends_when_newer_code_renames_it(
+def test_values_from_a_table_become_invalid_when_newer_code_renames_it(
     site: Site, newer_code: Callable[[], None]
 ) -> None:
     Loan.objects.using(site.database).create(number=1, reader="Ann")

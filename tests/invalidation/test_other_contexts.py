@@ -1,4 +1,4 @@
-"""What is read in another thread, task or context counts for every value it may belong to."""
+"""Reads in another thread, task or context count for every value that may depend on them."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_a_command_s_plain_look_ups_see_what_others_have_written_meanwhile() -> 
         assert unit.began > time.monotonic()
 
 
-def test_a_command_that_goes_on_keeps_what_it_computes() -> None:
+def test_a_long_command_stores_what_it_computes() -> None:
     with unit_of_work(kind=CommandUnit):
         name_of(1)
         elsewhere(lambda: rename(1, "Anna"))

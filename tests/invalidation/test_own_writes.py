@@ -1,4 +1,4 @@
-"""A unit sees what it has written, in whatever way, before anybody else does."""
+"""A unit sees its own writes before others do, however it writes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def own_code(site: Site) -> Iterator[None]:
     "write", [write_through_a_trigger, write_in_a_block_of_code, write_in_a_function]
 )
 @pytest.mark.parametrize("is_atomic", [False, True])
-def test_a_write_that_is_not_in_the_statement_is_seen_in_the_same_unit(
+def test_the_same_unit_sees_a_write_that_the_statement_does_not_show(
     site: Site, write: Callable[[Site], None], is_atomic: bool
 ) -> None:
     if write is not write_through_a_trigger and site.database != "postgres":
@@ -86,7 +86,7 @@ def test_a_write_that_is_not_in_the_statement_is_seen_in_the_same_unit(
     assert (before, after) == ("Ann", "Anna")
 
 
-def test_a_write_of_an_inner_unit_is_seen_by_the_outer_one(site: Site) -> None:
+def test_the_outer_unit_sees_a_write_of_the_inner_one(site: Site) -> None:
     with unit_of_work():
         site.recall("author", lambda: name_of(site))
         with unit_of_work():

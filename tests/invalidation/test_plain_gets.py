@@ -1,4 +1,4 @@
-"""What a compute takes out of a cache by hand is no dependency, and that is said."""
+"""A plain get() within a computation adds no dependency, and is reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cache(request: pytest.FixtureRequest) -> BaseCache:
 
 
 @pytest.mark.parametrize("name", GETS)
-def test_a_value_taken_by_hand_bounds_what_is_made_of_it(
+def test_a_plain_get_limits_the_age_of_values_that_depend_on_it(
     cache: BaseCache, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with unit_of_work() as unit, caplog.at_level(logging.WARNING):

@@ -1,4 +1,4 @@
-"""Old code goes on while a deploy gives a table another primary key."""
+"""Old code keeps working while a deploy gives a table another primary key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEW_KEY = '"id" integer NOT NULL, "number" integer PRIMARY KEY AUTOINCREMENT'
 
 
 @pytest.mark.parametrize("site", ["default"], indirect=True)
-def test_rows_are_not_told_by_a_key_that_is_the_database_s_own_no_more(
+def test_rows_are_not_identified_by_a_former_key_of_the_database(
     site: Site, tmp_path: Path
 ) -> None:
     Author.objects.using(site.database).create(pk=1, name="Ann")

@@ -1,4 +1,4 @@
-"""SQLite's REPLACE takes rows away without a delete trigger; the rows in the way are logged."""
+"""SQLite's REPLACE deletes rows without a delete trigger; the replaced rows are logged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_row_that_gives_way_is_logged(site: Site, statement: str) -> None:
     assert "row:library_loan:1" in logged(site, before)
 
 
-def test_a_row_that_is_in_nobody_s_way_is_alone_in_the_log(site: Site) -> None:
+def test_a_row_that_replaces_none_is_logged_alone(site: Site) -> None:
     before = last_id(site)
 
     elsewhere(site, "INSERT INTO library_loan (number, reader) VALUES (3, 'Cid')")

@@ -1,4 +1,4 @@
-"""One PostgreSQL with several schemas, partitions, sessions that replicate, and long names."""
+"""One PostgreSQL with several schemas, partitions, replicating sessions and long names."""
 
 from __future__ import annotations
 

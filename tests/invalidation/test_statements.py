@@ -1,4 +1,4 @@
-"""What a statement's text tells: its kind, its names, the rows that it chooses by key."""
+"""A statement's text shows its kind, its names, and the rows that it selects by key."""
 
 from __future__ import annotations
 
@@ -148,7 +148,9 @@ def test_rows_chosen_by_key_are_recognised_in_what_django_writes(
 
 
 @pytest.mark.parametrize("run", NO_LOOKUPS)
-def test_whatever_reads_other_rows_is_no_lookup(site: Site, run: Callable[[str], object]) -> None:
+def test_a_statement_that_reads_other_rows_is_not_a_lookup(
+    site: Site, run: Callable[[str], object]
+) -> None:
     statement, _ = statement_of(site, run)
 
     assert statement.key_lookup is None

@@ -1,4 +1,4 @@
-"""A response that is streamed is one unit of work until it is closed, whoever closes it."""
+"""A streamed response is one unit of work until it is closed in any way."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_response_that_is_closed_before_its_end_ends_the_unit() -> None:
     assert states == [False, True]
 
 
-def test_a_response_that_nobody_closes_ends_the_unit_when_it_is_gone() -> None:
+def test_the_unit_of_an_unclosed_response_ends_when_it_is_deleted() -> None:
     response: Any = answer_to_nobody(StreamingHttpResponse(parts()))
     next(iter(response))
     [unit] = cast("list[Unit]", seen)

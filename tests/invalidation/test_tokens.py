@@ -1,4 +1,4 @@
-"""A table that is named outside of strings and comments is found, whatever is around it."""
+"""A table name outside of strings and comments is found, in any surroundings."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def tables(text: str, vendor: str = "postgresql") -> set[str]:
     return set(tables_read(read_tokens(text, vendor)))
 
 
-def test_tables_are_told_from_what_else_follows_from() -> None:
+def test_tables_are_distinguished_from_other_words_after_from() -> None:
     assert tables("SELECT EXTRACT(YEAR FROM day), TRIM(x FROM y) FROM a, b AS c, ONLY d") == {
         *("a", "b", "d")
     }

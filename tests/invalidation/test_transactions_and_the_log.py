@@ -1,4 +1,4 @@
-"""Reading and pruning the log harms no transaction, and takes nothing uncommitted for read."""
+"""Reading and pruning the log harms no transaction, and uncommitted rows do not count as read."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_site_that_is_serializable_by_default_has_hits_outside_of_transactions
 
 
 @ON_POSTGRES
-def test_rows_that_were_read_are_not_read_again_while_somebody_writes(
+def test_known_rows_are_not_read_again_while_another_transaction_writes(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
@@ -162,7 +162,7 @@ def test_rows_that_were_read_are_not_read_again_while_somebody_writes(
 
 
 @ON_POSTGRES
-def test_a_transaction_that_reads_the_log_and_then_writes_is_seen(site: Site) -> None:
+def test_a_transaction_that_reads_the_log_and_then_writes_invalidates(site: Site) -> None:
     """It had an id already, for what it did before in a table that is not tracked."""
     site.visit("author", lambda: name_of(site))
     with unit_of_work(), transaction.atomic(site.database):

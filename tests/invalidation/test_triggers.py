@@ -1,4 +1,4 @@
-"""Triggers log whoever writes, are put right by migrate, and go when their table is let go."""
+"""Triggers log all writers, migrate repairs them, and they go when their table is untracked."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_a_table_stays_writable_where_the_log_is_taken_away(site: Site) -> None:
     assert "library_author" in guarded_tables(connection)
 
 
-def test_literals_hold_whatever_a_name_holds(site: Site) -> None:
+def test_literals_may_contain_any_character(site: Site) -> None:
     if site.database == "mariadb":
         return
     with connections[site.database].cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Triggers follow the tables of the database: renamed, swapped, inherited, without a log."""
+"""Triggers follow the database's tables: renamed, swapped, inherited, without a log."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_new_table_under_an_old_one_s_name_is_guarded(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("loans_anew")
-def test_a_table_that_another_program_swaps_is_seen_by_check_and_put_right_by_migrate(
+def test_check_reports_and_migrate_repairs_a_table_that_another_program_has_swapped(
     site: Site,
 ) -> None:
     elsewhere(

@@ -1,4 +1,4 @@
-"""Units of work: one position each, own writes seen, nothing uncommitted ever shared."""
+"""Units of work have one position, see their own writes, and share nothing uncommitted."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_value_made_between_two_writes_of_a_transaction_is_not_served(site: Si
     assert site.visit("author", lambda: name_of(site)) == "second"
 
 
-def test_a_value_made_before_a_savepoint_was_rolled_back_is_not_seen_elsewhere(site: Site) -> None:
+def test_a_value_from_a_rolled_back_savepoint_is_not_shared(site: Site) -> None:
     connection = connections[site.database]
     with unit_of_work(), transaction.atomic(site.database):
         savepoint = connection.savepoint()
@@ -178,14 +178,14 @@ def test_a_unit_within_a_compute_gives_its_rows_to_the_entry(site: Site) -> None
     assert site.visit("outer", outer) == "outer Anna"
 
 
-def test_a_pool_inside_a_compute_is_noticed_without_its_context(site: Site) -> None:
+def test_reads_of_a_thread_pool_without_the_context_are_tracked(site: Site) -> None:
     site.visit("pooled", lambda: elsewhere(lambda: name_of(site)))
     rename(site, "Anna")
 
     assert site.visit("pooled", lambda: elsewhere(lambda: name_of(site))) == "Anna"
 
 
-def test_a_thread_with_the_context_is_noticed(site: Site) -> None:
+def test_reads_of_a_thread_with_the_context_are_tracked(site: Site) -> None:
     def compute() -> Any:
         context = copy_context()
         return elsewhere(lambda: context.run(name_of, site))
@@ -207,7 +207,7 @@ def test_an_invalidation_in_the_middle_of_a_compute_counts(site: Site) -> None:
         assert not site.is_hit("news", lambda: "new", tags=["news"])
 
 
-def test_a_word_is_invalidated_with_the_transaction_only(site: Site) -> None:
+def test_a_tag_is_invalidated_when_the_transaction_commits(site: Site) -> None:
     if site.database != "default":  # words are in the default database's log
         return
     site.visit("news", lambda: "old", tags=["news"])
@@ -233,7 +233,7 @@ def test_a_row_or_a_table_is_invalidated_by_hand(site: Site, target: str) -> Non
     assert not site.is_hit("author", lambda: name_of(site))
 
 
-def test_pruning_makes_no_entry_stale_and_keeps_those_that_are_true(site: Site) -> None:
+def test_pruning_keeps_stale_entries_invalid_and_valid_entries_valid(site: Site) -> None:
     site.visit("author", lambda: name_of(site))
     for number in range(20):
         rename(site, f"name {number}")

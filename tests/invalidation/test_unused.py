@@ -1,4 +1,4 @@
-"""Where nothing uses the cache, a request costs no statement, in a test's transaction either."""
+"""A request that does not use the cache costs no statement, also within a test's transaction."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_request_in_a_test_costs_what_its_view_does(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("_in_a_test_s_transaction")
-def test_what_was_read_before_is_placed_when_it_is_used(site: Site) -> None:
+def test_earlier_reads_get_their_position_when_a_value_needs_it(site: Site) -> None:
     def compute() -> str:
         capture = current_capture()
         assert capture is not None

@@ -1,4 +1,4 @@
-"""What is read by a statement of any kind shows in a value, or the value is not kept."""
+"""A value reflects the reads of any statement, or it is not stored."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_what_a_function_of_the_database_reads_shows(site: Site) -> None:
 
 
 @pytest.mark.postgres
-def test_what_row_level_security_shows_to_one_is_kept_for_nobody(site: Site) -> None:
+def test_a_value_under_row_level_security_is_not_stored(site: Site) -> None:
     if site.database != "postgres":
         return
     role = f"library_reader_{connections[site.database].settings_dict['NAME']}"
@@ -221,7 +221,7 @@ OF_THE_SESSION = {
 }
 
 
-def test_what_only_a_session_knows_is_not_kept_and_that_is_said_once(
+def test_a_value_that_depends_on_the_session_is_not_stored_and_reported_once(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     for statement in OF_THE_SESSION[site.database]:
@@ -239,7 +239,7 @@ def test_what_only_a_session_knows_is_not_kept_and_that_is_said_once(
         assert counts.of(site.database, "untracked_reads") == before + 2
 
 
-def test_what_is_made_of_the_clock_or_of_chance_is_kept_for_a_time_only(
+def test_a_value_that_depends_on_the_clock_or_on_chance_is_stored_until_its_timeout(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     books = Book.objects.using(site.database)
@@ -280,7 +280,7 @@ def test_the_clock_behind_a_view_and_in_what_is_found_counts_too(site: Site) -> 
 
 
 @pytest.mark.parametrize("statement", ["SELECT '/* now */', title FROM library_book"])
-def test_an_ordinary_value_is_kept_without_a_word(
+def test_an_ordinary_value_is_stored_without_a_warning(
     site: Site, statement: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.visit("titles", lambda: run(site, statement))
@@ -289,7 +289,7 @@ def test_an_ordinary_value_is_kept_without_a_word(
     assert caplog.records == []
 
 
-def test_what_a_view_showed_of_an_unknown_statement_is_not_kept_with_a_fragment(site: Site) -> None:
+def test_a_fragment_after_an_unknown_statement_in_the_view_is_not_stored(site: Site) -> None:
     with unit_of_work() as unit:
         run(site, OF_THE_SESSION[site.database][0])
         capture = Capture(unit)
@@ -316,7 +316,7 @@ def by_copy(site: Site) -> None:
 
 
 @pytest.mark.parametrize("write", [by_the_drivers_cursor, by_copy])
-def test_what_was_written_past_djangos_cursor_and_rolled_back_is_not_kept(
+def test_a_value_from_a_rolled_back_write_past_djangos_cursor_is_not_stored(
     site: Site, write: Callable[[Site], None]
 ) -> None:
     if site.database == "mariadb" or (write is by_copy and site.database != "postgres"):
@@ -334,7 +334,7 @@ def test_what_was_written_past_djangos_cursor_and_rolled_back_is_not_kept(
     assert site.visit("highest", highest) == [(0,)]
 
 
-def test_a_transaction_that_has_only_written_elsewhere_keeps_what_it_makes(site: Site) -> None:
+def test_a_transaction_that_wrote_untracked_tables_only_stores_values(site: Site) -> None:
     def titles() -> Any:
         return run(site, "SELECT title FROM library_book")
 

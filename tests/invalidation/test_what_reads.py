@@ -1,4 +1,4 @@
-"""However a value was read, the next request sees what its rows have become."""
+"""However a value was read, the next request sees the changes of its rows."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_what_was_read_is_a_hit_as_long_as_nothing_changes(site: Site, name: str
 # What writes without being named
 
 
-def test_a_trigger_of_the_user_s_own_is_seen(site: Site) -> None:
+def test_a_write_by_the_users_own_trigger_is_tracked(site: Site) -> None:
     """A write to an untracked table changes a tracked one."""
     create = {
         "sqlite": "CREATE TRIGGER library_own AFTER INSERT ON library_untracked FOR EACH ROW"
@@ -142,7 +142,7 @@ def test_a_trigger_of_the_user_s_own_is_seen(site: Site) -> None:
     assert found == 8
 
 
-def test_a_cascade_in_the_database_is_seen(site: Site) -> None:
+def test_a_cascade_in_the_database_is_tracked(site: Site) -> None:
     """Rows of a tracked table go with those of another, without a statement of their own."""
     if site.database == "default":
         return  # SQLite cannot give a constraint to a table that there is
@@ -189,7 +189,7 @@ def own_constraint(site: Site) -> str:
     return f"{'FOREIGN KEY' if connection.vendor == 'mysql' else 'CONSTRAINT'} {name}"
 
 
-def test_a_cte_that_writes_is_seen(site: Site) -> None:
+def test_a_writing_cte_is_tracked(site: Site) -> None:
     if site.database != "postgres":
         return
     site.visit("shelf", lambda: books(site.database).get(pk=1).shelf)
@@ -203,7 +203,7 @@ def test_a_cte_that_writes_is_seen(site: Site) -> None:
     assert site.visit("shelf", lambda: books(site.database).get(pk=1).shelf) == 7
 
 
-def test_a_row_that_another_one_replaces_is_seen_to_be_gone(site: Site) -> None:
+def test_a_replaced_row_is_invalidated(site: Site) -> None:
     if site.database == "postgres":
         return  # knows no REPLACE
     site.visit("shelf", lambda: books(site.database).get(pk=1).shelf)

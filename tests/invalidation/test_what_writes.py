@@ -1,4 +1,4 @@
-"""Whatever changes a row, the next request does not see what was made from the old one."""
+"""However a row was changed, the next request does not get a value made from the old row."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_the_next_request_sees_the_write(site: Site, write: Callable[[Site], Non
 
 
 @pytest.mark.parametrize("write", [write for write in WRITES if write is not past_django])
-def test_a_write_that_is_rolled_back_invalidates_nothing_and_is_never_seen(
+def test_a_rolled_back_write_invalidates_nothing_and_is_not_shared(
     site: Site, write: Callable[[Site], None]
 ) -> None:
     fill(site)
@@ -250,7 +250,7 @@ def test_a_child_is_invalidated_through_its_parent_too(site: Site, through: str)
     assert site.visit("branch", state) == state() != before
 
 
-def test_swapped_members_of_a_collection_are_seen(site: Site) -> None:
+def test_swapped_members_of_a_collection_invalidate(site: Site) -> None:
     fill(site)
     books = Book.objects.using(site.database)
     books.update(shelf=1)
@@ -268,7 +268,7 @@ def test_swapped_members_of_a_collection_are_seen(site: Site) -> None:
     assert site.visit("shelf", on_the_first_shelf) == [2]
 
 
-def test_truncated_tables_are_seen_to_be_empty(site: Site) -> None:
+def test_truncated_tables_invalidate(site: Site) -> None:
     fill(site)
     site.settle()
     site.visit("count", lambda: Book.objects.using(site.database).count())
@@ -305,7 +305,7 @@ def test_a_view_is_invalidated_with_its_tables(site: Site) -> None:
         site.execute("DROP VIEW library_titles")
 
 
-def test_a_word_declared_by_a_model_is_invalidated_by_any_write_to_it(site: Site) -> None:
+def test_a_write_to_a_model_invalidates_the_tags_that_it_declares(site: Site) -> None:
     fill(site)
     site.settle()
     if site.database != "default":  # the router names it for writes

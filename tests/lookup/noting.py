@@ -1,4 +1,4 @@
-"""A step of a recall that does nothing but say that it was reached."""
+"""A step of a recall that only reports that it was reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of arguments: two different argument lists never share one, two equal ones always do."""
+"""Keys of arguments: different argument lists never share one, and equal ones always do."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_functions_and_their_parameters_are_part_of_the_key() -> None:
     assert len(paths) == 2
 
 
-def test_a_long_name_is_cut_and_keeps_its_keys_apart() -> None:
+def test_keys_of_a_truncated_long_name_stay_different() -> None:
     signature = inspect.signature(takes_anything)
     keys = {ArgumentKeys("é " * 200 + end, signature).key((), {}) for end in ("a", "b")}
 
@@ -326,7 +326,7 @@ def test_the_order_of_dictionaries_sets_and_keywords_does_not_matter() -> None:
     assert key_of(frozenset(one)) == key_of(frozenset(other))
 
 
-def test_a_row_is_known_by_its_key_whatever_its_fields_hold() -> None:
+def test_a_row_is_identified_by_its_key_not_by_its_fields() -> None:
     country = saved(Country, code="FR", name="France")
     renamed = saved(Country, code="FR", name="République française")
 
@@ -344,7 +344,7 @@ def test_a_lazy_translation_is_what_it_says_in_the_active_language() -> None:
     assert keys[0] != keys[1]
 
 
-def test_signs_and_bits_of_nan_are_told_apart_and_kept() -> None:
+def test_signs_and_bits_of_nan_have_different_keys() -> None:
     quiet = struct.unpack(">d", bytes.fromhex("7ff8000000000001"))[0]
 
     assert key_of(math.nan) == key_of(float("nan"))
@@ -461,7 +461,7 @@ def keys_of_another_process(hash_seed: int) -> list[str]:
     return found
 
 
-def test_every_process_makes_the_same_keys_whatever_its_hash_seed() -> None:
+def test_every_process_computes_the_same_keys_with_any_hash_seed() -> None:
     keys = [key_of(*arguments) for arguments in DIFFERENT]
 
     for hash_seed in (1, 2):
@@ -527,7 +527,7 @@ def test_an_argument_without_a_stable_key_is_refused_by_name(value: Any, reason:
     assert "cached(key=...)" in text
 
 
-def test_a_wrong_call_is_told_as_python_would() -> None:
+def test_a_wrong_call_raises_the_error_that_python_would() -> None:
     with pytest.raises(TypeError, match=r"takes_some\(\): missing a required argument: 'first'"):
         key_of(function=takes_some)
     with pytest.raises(TypeError, match=r"takes_some\(\): too many positional arguments"):

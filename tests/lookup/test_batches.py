@@ -1,4 +1,4 @@
-"""Many entries recalled at once: who computes them, who waits for whom, and what is stored."""
+"""Many entries recalled at once: who computes, who waits, and what is stored."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 # The lease
 
 
-def test_a_lease_is_held_while_it_is_computed_and_given_back(store: BaseCache) -> None:
+def test_a_lease_is_held_during_the_computation_and_released(store: BaseCache) -> None:
     seen: list[bool] = []
     one = Requested(policy("a"), lambda: seen.append(store.has_key(lease_of("a"))))
 
@@ -126,16 +126,14 @@ def test_a_lease_is_held_while_it_is_computed_and_given_back(store: BaseCache) -
     assert not store.has_key(lease_of("a"))
 
 
-def test_a_lease_is_given_back_by_a_compute_that_fails(
-    store: BaseCache, computed: Computed
-) -> None:
+def test_a_failed_computation_releases_the_lease(store: BaseCache, computed: Computed) -> None:
     with pytest.raises(ZeroDivisionError):
         computed.recall("a", "bad")
 
     assert not store.has_key(lease_of("a", "bad"))
 
 
-def test_a_lease_for_what_is_missing_is_given_back_though_a_stale_one_cannot_be_computed(
+def test_the_lease_for_missing_entries_is_released_even_if_a_stale_one_cannot_be_computed(
     store: BaseCache, computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others wait for what is missing."""
@@ -146,7 +144,7 @@ def test_a_lease_for_what_is_missing_is_given_back_though_a_stale_one_cannot_be_
     assert not store.has_key(lease_of("bad", "b"))
 
 
-def test_what_was_made_before_a_compute_that_fails_is_kept(computed: Computed) -> None:
+def test_values_computed_before_a_failed_one_are_stored(computed: Computed) -> None:
     with pytest.raises(ZeroDivisionError):
         computed.recall("a", "bad", "b")
 
@@ -200,7 +198,7 @@ def test_a_lease_that_its_holder_has_lost_is_taken_over(
     assert not store.has_key(lease_of("a"))
 
 
-def test_nobody_waits_longer_than_a_lease_lasts(
+def test_no_caller_waits_longer_than_a_lease_lasts(
     store: BaseCache, computed: Computed, settings: Settings
 ) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "LEASE_SECONDS": 1}
@@ -212,7 +210,7 @@ def test_nobody_waits_longer_than_a_lease_lasts(
     assert store.get(lease_of("a")) == "of one who never ends"
 
 
-def test_a_lease_that_nobody_can_have_is_not_waited_for(
+def test_a_lease_that_cannot_be_taken_is_not_waited_for(
     computed: Computed,
     monkeypatch: pytest.MonkeyPatch,
     instead_of_sleep: Callable[[Callable[[], Any]], list[int]],
@@ -366,9 +364,7 @@ def test_they_are_stored_for_as_long_as_they_may_be_served(
     assert timeouts == [FRESH_SECONDS + STALE_SECONDS]
 
 
-def test_what_cannot_be_read_any_more_is_computed_anew(
-    computed: Computed, settings: Settings
-) -> None:
+def test_an_undecodable_entry_is_computed_again(computed: Computed, settings: Settings) -> None:
     """As what was pickled by code that has changed since."""
     local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "batches"}
     settings.CACHES = {**settings.CACHES, ALIAS: local}

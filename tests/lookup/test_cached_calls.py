@@ -1,4 +1,4 @@
-"""@cached: a call computes once, for functions, methods and `async def`; its handles act on it."""
+"""@cached: a call computes once, for functions, methods and `async def`, and its methods work."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_other_arguments_are_other_values() -> None:
     assert results == [1, 2, 3, 4, 5]
 
 
-def test_none_is_a_value_that_is_kept() -> None:
+def test_none_is_stored() -> None:
     nothing()
     nothing()
 
@@ -175,7 +175,7 @@ def test_a_generator_is_refused_when_a_call_returns_one() -> None:
 # Handles
 
 
-def test_invalidate_makes_one_call_compute_anew() -> None:
+def test_after_invalidate_one_call_computes_again() -> None:
     bare("FR")
     bare("DE")
 
@@ -195,7 +195,7 @@ def test_an_invalidation_that_is_rolled_back_has_not_been() -> None:
     assert bare("FR") == 1
 
 
-def test_refresh_computes_and_stores_whatever_is_there() -> None:
+def test_refresh_computes_and_stores_without_reading() -> None:
     bare("FR")
 
     assert bare.refresh("FR") == 2
@@ -281,7 +281,7 @@ def test_an_async_method_and_its_handles_are_bound() -> None:
     assert async_to_sync(story)() == [1, 1, 2, 3, 3]
 
 
-def test_a_class_method_is_kept_for_each_class() -> None:
+def test_a_class_method_has_entries_for_each_class() -> None:
     assert [AnyReport.inner(), AnyReport.inner(2026), Report("a").inner(), AnyYearly.inner()] == [
         1,
         1,
@@ -320,7 +320,7 @@ def test_a_property_may_be_cached_from_below() -> None:
     assert [Report("a").size, Report("a").size, Report("b").size] == [1, 1, 2]
 
 
-def test_a_method_of_a_row_is_kept_by_the_row() -> None:
+def test_a_method_of_a_row_has_entries_for_each_row() -> None:
     Country.objects.create(code="FR", name="France")
 
     keys = {greet.key(Country.objects.get(code="FR")) for _ in range(2)}
@@ -379,7 +379,7 @@ def test_a_key_that_is_no_text_is_refused() -> None:
         function(5)
 
 
-def test_a_word_invalidates_what_bears_it() -> None:
+def test_a_tag_invalidates_the_entries_that_have_it() -> None:
     from cachelayers import invalidate
 
     with_a_word()
@@ -394,7 +394,7 @@ def test_a_word_invalidates_what_bears_it() -> None:
     assert with_words_of_its_own("DE") == 3
 
 
-def test_words_of_the_arguments_get_the_defaults_too() -> None:
+def test_tags_from_arguments_get_the_defaults_too() -> None:
     from cachelayers import invalidate
 
     with_words_of_its_own("FR")

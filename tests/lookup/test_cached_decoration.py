@@ -1,4 +1,4 @@
-"""@cached as a decorator: what it keeps of the function, what it hands on, what it refuses."""
+"""@cached as a decorator: the attributes it preserves, and the functions it refuses."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_bound_method_keeps_its_name_docstring_and_signature() -> None:
 
 
 @pytest.mark.parametrize("ask", [inspect.iscoroutinefunction, asgiref.sync.iscoroutinefunction])
-def test_async_functions_and_methods_are_seen_as_such(ask: Callable[[Any], bool]) -> None:
+def test_async_functions_and_methods_are_recognised(ask: Callable[[Any], bool]) -> None:
     assert ask(asynchronous)
     assert ask(Report().later)
     assert ask(Report.later)

@@ -1,4 +1,4 @@
-"""@cached: the rows that a function is given, and those that its value has yet to read."""
+"""@cached: rows in arguments, and lazy querysets in values, are dependencies."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def greet_later(author: Author) -> str:
     ],
     ids=["argument", "container", "key", "async", "lazy"],
 )
-def test_a_row_that_it_is_given_is_noticed(call: Callable[[Author], str]) -> None:
+def test_a_row_in_an_argument_is_a_dependency(call: Callable[[Author], str]) -> None:
     check_noticed(lambda: call(Author.objects.get()), rename, "Hello, Ann", "Hello, Bea")
 
 
@@ -100,7 +100,7 @@ def greet_these(guests: Any) -> str:
     return f"Hello, {guests.names[0]}"
 
 
-def test_what_has_no_spelling_is_made_of_all_that_was_read() -> None:
+def test_an_argument_without_a_canonical_form_depends_on_all_reads() -> None:
     def call() -> str:
         with unit_of_work():
             return greet_these(SimpleNamespace(names=[one.name for one in Author.objects.all()]))
@@ -125,7 +125,7 @@ def books_of(author: Any) -> int:
     return int(author.count)
 
 
-def test_a_figure_that_came_with_a_row_is_noticed(author: Author) -> None:
+def test_an_annotation_of_a_row_is_a_dependency(author: Author) -> None:
     def count() -> int:
         with unit_of_work():
             return books_of(Author.objects.annotate(count=Count("books")).get())
@@ -142,7 +142,7 @@ def greet_for_ever(author: Author) -> str:
     return f"Hello, {author.name}"
 
 
-def test_a_function_that_is_to_notice_nothing_does_not_notice_its_arguments() -> None:
+def test_a_function_without_capture_does_not_depend_on_its_arguments() -> None:
     def call() -> str:
         with unit_of_work():
             author = Author.objects.get()
@@ -162,7 +162,7 @@ class EntryStore:
         return [author.name for author in Author.objects.all()]
 
 
-def test_a_class_that_it_is_given_is_not_searched_for_rows() -> None:
+def test_a_class_in_an_argument_is_not_searched_for_rows() -> None:
     check_noticed(EntryStore.names, rename, ["Ann"], ["Bea"])  # type: ignore[arg-type] # a class method
 
 
@@ -191,7 +191,7 @@ def in_a_lazy_object() -> Any:
     [in_a_query, async_to_sync(in_a_query_later), in_a_lazy_object],
     ids=["query", "async", "lazy object"],
 )
-def test_a_row_that_its_value_has_yet_to_read_is_noticed(call: Callable[[], Any]) -> None:
+def test_a_lazy_queryset_in_a_value_is_a_dependency(call: Callable[[], Any]) -> None:
     check_noticed(lambda: [author.name for author in call()["authors"]], rename, ["Ann"], ["Bea"])
 
 

@@ -1,4 +1,4 @@
-"""@cached: what is made of an instance that no database holds is for the one who made it."""
+"""@cached: a value made from an unsaved or unread instance is only for the caller."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ BY_KEY: dict[str, Callable[[Book], str]] = {
 
 
 @pytest.mark.parametrize("how", BY_ROW)
-def test_a_draft_is_shown_to_its_editor_and_nobody_else(
+def test_only_its_editor_sees_a_draft(
     published: Book, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     call = BY_ROW[how]
@@ -95,7 +95,7 @@ def test_a_draft_is_shown_to_its_editor_and_nobody_else(
 
 @pytest.mark.parametrize("make", [draft_of, unsaved])
 @pytest.mark.parametrize("how", BY_KEY)
-def test_what_is_made_of_a_draft_is_not_kept_under_a_key_of_its_row(
+def test_a_value_from_a_draft_is_not_stored_under_the_key_of_its_row(
     published: Book, how: str, make: Any
 ) -> None:
     call = BY_KEY[how]
@@ -103,7 +103,7 @@ def test_what_is_made_of_a_draft_is_not_kept_under_a_key_of_its_row(
     assert [call(make(published)), call(Book.objects.get())] == ["secret", "public"]
 
 
-def test_what_is_made_of_a_related_draft_is_not_kept(published: Book) -> None:
+def test_a_value_from_a_related_draft_is_not_stored(published: Book) -> None:
     def name_of_author(book: Book) -> str:
         return book.author.name
 
@@ -114,7 +114,7 @@ def test_what_is_made_of_a_related_draft_is_not_kept(published: Book) -> None:
     assert [cached_name(edited), cached_name(Book.objects.get())] == ["secret", "Ann"]
 
 
-def test_what_is_made_around_it_is_not_kept_either(published: Book) -> None:
+def test_the_outer_value_is_not_stored_either(published: Book) -> None:
     def page(book: Book) -> str:
         return recall("page", lambda: f"<h1>{title(book)}</h1>")
 

@@ -1,4 +1,4 @@
-"""Functions that are decorated for somebody, and have one name, share no entry."""
+"""Different functions with one name share no entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shortest way to a hit gives nothing that the long one would not give."""
+"""The shortest way to a hit returns nothing that the full flow would not return."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ KNOWN = Known("this one", known_from=10, watermark=20, floor=5, last={"changed":
         (KNOWN, ["a database that is gone", "this one", 16, []], False),
     ],
 )
-def test_an_entry_holds_if_all_that_is_known_of_the_log_says_so(
+def test_an_entry_is_valid_if_the_known_log_confirms_it(
     monkeypatch: pytest.MonkeyPatch, known: Known | None, dependency: list[Any], holds: bool
 ) -> None:
     with unit_of_work() as unit:
@@ -94,14 +94,14 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("tampered", TAMPERED.values(), ids=TAMPERED)
-def test_what_was_tampered_with_is_computed_anew(store: BaseCache, tampered: Any) -> None:
+def test_a_malformed_entry_is_computed_again(store: BaseCache, tampered: Any) -> None:
     store.set("value", tampered)
 
     assert recall_here() == "anew"
 
 
 @pytest.mark.parametrize("tampered", TAMPERED.values(), ids=TAMPERED)
-def test_what_was_tampered_with_is_computed_anew_in_a_list(store: BaseCache, tampered: Any) -> None:
+def test_a_malformed_entry_of_a_list_is_computed_again(store: BaseCache, tampered: Any) -> None:
     store.set("value", tampered)
     policy = Policy(ALIAS, "value", 60, 0, (), collects=True)
 
@@ -122,7 +122,7 @@ def test_a_log_that_cannot_be_read_is_a_miss(monkeypatch: pytest.MonkeyPatch) ->
         assert peeking.peek(ALIAS, "value")[0] is peeking.MISS
 
 
-def test_what_cannot_be_read_any_more_is_computed_anew(settings: Settings) -> None:
+def test_an_undecodable_entry_is_computed_again(settings: Settings) -> None:
     """As what was pickled by code that has changed since."""
     local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "peeking"}
     settings.CACHES = {**settings.CACHES, ALIAS: local}
@@ -153,7 +153,7 @@ def test_each_thread_asks_its_own_cache_object(monkeypatch: pytest.MonkeyPatch) 
     assert here is not there
 
 
-def test_overridden_settings_are_seen_within_a_unit(settings: Settings) -> None:
+def test_overridden_settings_take_effect_within_a_unit(settings: Settings) -> None:
     with unit_of_work():
         recall("value", lambda: "before", using=ALIAS)
         assert peeking.peek(ALIAS, "value")[0] == "before"

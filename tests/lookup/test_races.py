@@ -1,4 +1,4 @@
-"""Callers that meet at the worst moment: between a look and a lease, over a lease that ran out."""
+"""Callers that meet between a read and a lease, or over a lease that ran out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""recall(): fresh, stale, expired and missing entries; one compute; trouble of every kind."""
+"""recall(): fresh, stale, expired and missing entries, one computation, and all kinds of errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def fail() -> str:
 
 
 @pytest.mark.parametrize("value", [None, 0, "", [], {"a": (1, 2)}, b"x"])
-def test_a_value_is_computed_once_whatever_it_is(value: Any) -> None:
+def test_any_value_is_computed_once(value: Any) -> None:
     computed: list[int] = []
 
     def compute() -> Any:
@@ -92,7 +92,7 @@ def test_a_plain_value_under_the_key_is_replaced(store: BaseCache) -> None:
     assert found == ["computed", "computed"]
 
 
-def test_an_entry_may_be_made_anew_at_any_time() -> None:
+def test_an_entry_may_be_computed_again_at_any_time() -> None:
     recall_here("value", lambda: "old")
 
     made = refresh("value", lambda: "new", using="sqlite")
@@ -170,7 +170,7 @@ def test_64_callers_in_four_processes_compute_once(
     assert {value for answer in answers for value in answer["values"]} == {"the value"}
 
 
-def test_the_lease_of_a_holder_that_was_killed_delays_nobody_for_longer(
+def test_the_lease_of_a_killed_holder_delays_others_no_longer_than_it_lasts(
     store: BaseCache, settings: Any
 ) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "LEASE_SECONDS": 0.5}

@@ -1,4 +1,4 @@
-"""A response is one visitor's: no cache is given one. Methods can be decorated in any way."""
+"""Responses belong to one visitor and are refused. Methods can be decorated in any way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""recall() on whatever may stand in CACHES: a hit is a hit, and a change ends it."""
+"""recall() works with any cache in CACHES: a hit is a hit, and a change invalidates it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored under a key was computed with the surroundings of the call that named the key."""
+"""A value is computed with the language and settings of the call that computed its key."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_statement_that_fails_in_a_refresh_is_not_hidden_from_its_transaction(
     assert recall_here("value", fail) == "old"
 
 
-def test_a_refresh_that_never_ends_keeps_no_process_alive(run_python: RunPython) -> None:
+def test_an_endless_refresh_does_not_keep_the_process_alive(run_python: RunPython) -> None:
     process = run_python(
         "import os, sys, threading, time\n"
         "import django\n"

@@ -1,4 +1,4 @@
-"""A text with a CSRF token in it is one visitor's: it is not kept."""
+"""A value with a CSRF token belongs to one visitor, and is not stored."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_text_with_a_token_is_each_visitor_s_own(
     assert [record.message for record in caplog.records if "a CSRF token" in record.message]
 
 
-def test_a_text_without_one_is_kept(rf: RequestFactory) -> None:
+def test_a_text_without_a_token_is_stored(rf: RequestFactory) -> None:
     made = []
 
     def make() -> str:

@@ -1,4 +1,4 @@
-"""Rows that leave a tracked table with the place they are in, and columns that leave an index."""
+"""Rows that leave a tracked table by a change of their key, and columns that leave an index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A unit of work remembers what was read in it, for those that show it without reading again."""
+"""A unit of work remembers its reads, for values that depend on them without reading again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def seen(unit: Unit) -> dict[tuple[str, str], tuple[int, set[str]]]:
     }
 
 
-def test_the_oldest_position_counts_whatever_the_order(unit: Unit) -> None:
+def test_the_oldest_position_counts_in_any_order(unit: Unit) -> None:
     for position, tag in ((5, "a"), (3, "b"), (7, "c")):
         unit.add_dependencies([Dependency("default", "one", position, [tag])])
 
@@ -65,7 +65,7 @@ def test_what_another_thread_reads_while_it_is_merged_is_not_lost(
     assert seen(unit) == {("default", "one"): (2, {"before", "meanwhile"})}
 
 
-def test_what_the_units_around_it_have_seen_counts_too(django_db_setup: None) -> None:
+def test_the_reads_of_outer_units_are_dependencies_too(django_db_setup: None) -> None:
     with unit_of_work() as outer, unit_of_work() as middle, unit_of_work() as inner:
         outer.add_dependencies([Dependency("default", "one", 1, ["outer"])])
         middle.add_dependencies([Dependency("default", "one", 2, ["middle"])])
@@ -74,7 +74,7 @@ def test_what_the_units_around_it_have_seen_counts_too(django_db_setup: None) ->
         assert seen(outer) == {("default", "one"): (1, {"outer"})}
 
 
-def test_once_it_has_seen_what_may_not_be_shared_it_goes_on_to_say_so(unit: Unit) -> None:
+def test_a_unit_that_has_read_unshareable_data_stays_unshareable(unit: Unit) -> None:
     unit.add_dependencies([], is_shareable=False)
     unit.add_dependencies([], is_shareable=True)
 

@@ -1,4 +1,4 @@
-"""Requests, tasks, Celery tasks and commands are units of work by themselves."""
+"""Requests, tasks, Celery tasks and commands begin units of work automatically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other packages wrap the same methods, and run the same task twice at once: units stay right."""
+"""Units stay correct if other packages wrap the same methods, or run one task twice at once."""
 
 from __future__ import annotations
 
