@@ -85,8 +85,8 @@ class Layer(ABC):
     is_transactional = False  # may be part of the caller's transaction
     # Whether an outage may move keys to other servers, which then return old values.
     shuffles_keys = False
-    # What a cache of this kind raises when it is down, full, slow or disconnected: classes, or
-    # dotted paths for those of a library that not every site has.
+    # Errors of a cache of this kind that is down, full, slow or disconnected: classes, or dotted
+    # paths for those of an optional library.
     cache_errors: ClassVar[Errors] = ()
     # Those among them that a reachable server raises when it rejects a command.
     refusals: ClassVar[Errors] = ()
