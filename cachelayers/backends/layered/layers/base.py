@@ -86,8 +86,8 @@ class Layer(ABC):
     tracks_use = False  # knows when an entry was last read or written
     # Whether an outage may move keys to other servers, which then return old values.
     shuffles_keys = False
-    # What a cache of this kind raises when it is down, full, slow or disconnected: classes, or
-    # dotted paths for those of a library that not every site has.
+    # Errors of a cache of this kind that is down, full, slow or disconnected: classes, or dotted
+    # paths for those of an optional library.
     cache_errors: ClassVar[Errors] = ()
     # Those among them that a reachable server raises when it rejects a command.
     refusals: ClassVar[Errors] = ()
