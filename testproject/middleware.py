@@ -1,11 +1,11 @@
-"""The site's own middleware. Listed in the settings."""
+"""The middleware of the site."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-# Everything comes from the site itself, and nothing is inline: text that slips past the
-# sanitiser still cannot run a script. (Django 6.0 has a middleware for this, 5.2 has none.)
+# Everything comes from the site itself, and nothing is inline, so that a script in a text that
+# passes the sanitiser cannot run. (Django 6.0 has a middleware for this, 5.2 has none.)
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""Settings of the demo site: SQLite files, memory and a table as one cache, no server needed."""
+"""Settings of the demo site: SQLite files, and a cache of memory and a table, without servers."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "cachelayers.middleware.StaticCacheMiddleware",  # above what serves the files
+    "cachelayers.middleware.StaticCacheMiddleware",  # before the middleware that serves the files
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "testproject.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -61,23 +61,23 @@ TEMPLATES = [
 
 
 def sqlite_database(file_name: str) -> dict[str, object]:
-    """A SQLite database that several worker processes read and write at once."""
+    """Return an SQLite database that several worker processes can read and write."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / file_name,
         "CONN_MAX_AGE": 600,  # seconds
         "OPTIONS": {
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-            # A transaction that first reads and then writes is refused at once when another
-            # one wrote in between, whatever the time-out; so each begins as a writer.
+            # SQLite refuses a write at once if the transaction has read before and another one
+            # wrote in between, whatever the timeout. So each transaction begins as a writer.
             "transaction_mode": "IMMEDIATE",
             "timeout": 10,  # seconds
         },
     }
 
 
-# The cache has a file of its own: the two never wait for each other's locks, and the cache
-# can be thrown away.
+# The cache has its own file, so that the databases never wait for each other's locks, and the cache
+# can be deleted.
 DATABASES = {
     "default": sqlite_database("site.sqlite3"),
     "cache": sqlite_database("cache.sqlite3"),
@@ -85,12 +85,12 @@ DATABASES = {
 DATABASE_ROUTERS = ["cachelayers.routers.CacheRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# One cache of layers: what a worker has in memory it need not fetch, and what is in the table all
-# workers share. The bus tells each worker's memory what the others have written: "log" is the table
-# of invalidations, in the site's own database.
+# A cache with two layers: the memory of a worker, and a table that all workers share. The bus
+# publishes the writes to the other workers' memories: "log" is the table of invalidations in the
+# site's database.
 LAYERS, BUS = ["memory", "database"], "log"
 
-# A Redis comes between the two, and is the bus: `make demo REDIS=yes` starts one and names it.
+# Redis is a layer between the two, and the bus. `make demo REDIS=yes` starts one and sets this.
 if REDIS_URL := os.environ.get("TESTPROJECT_REDIS"):
     LAYERS, BUS = ["memory", "redis", "database"], "redis"
 
@@ -112,8 +112,8 @@ CACHES: dict[str, dict[str, Any]] = {
 if REDIS_URL:
     CACHES["redis"] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}
 
-# A change to any of their rows is seen by the next request, however it was made.
-# Each fifth page and query is timed: the admin's screen "Advice" says what else to cache.
+# The next request sees a change to any of their rows, however it was made. Every fifth page and
+# query is timed: the admin's screen "Advice" shows what else to cache.
 CACHELAYERS = {"TRACK": ["airports", "pages"], "ADVISE_SAMPLE": 0.2}
 
 LANGUAGE_CODE = "en"
@@ -122,9 +122,8 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
-# The templates name their files by {% hashed_static %}: the id of the content is in the URL. The
-# manifest stays for what none of them names: the files of the admin, and those that stylesheets
-# load by url().
+# The templates name their files by {% hashed_static %}, so the content id is in the URL. The
+# manifest is for other files: those of the admin, and those in stylesheets.
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

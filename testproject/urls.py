@@ -1,4 +1,4 @@
-"""The addresses of the site. The CMS comes last: it answers to any word that is left."""
+"""The URLs of the site. The CMS comes last, because it matches any word."""
 
 from django.contrib import admin
 from django.contrib.sitemaps.views import sitemap
@@ -14,7 +14,7 @@ SITEMAPS = {
     "countries": CountrySitemap,
     "airports": AirportSitemap,
 }
-SITEMAP_TIMEOUT = 600  # seconds; search engines need no younger one
+SITEMAP_TIMEOUT = 600  # seconds; fresh enough for search engines
 
 urlpatterns = [
     path("admin/", admin.site.urls),

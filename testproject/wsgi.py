@@ -1,4 +1,4 @@
-"""The site for WSGI servers, gunicorn among them."""
+"""The site for WSGI servers such as gunicorn."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""Projects as users have them: made by ``django-admin``, run by their own commands."""
+"""Tests of projects made by ``django-admin`` and run by their own commands, like those of users."""

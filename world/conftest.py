@@ -1,4 +1,4 @@
-"""Databases for projects: a folder for SQLite, and servers of the run's own."""
+"""Databases for the projects: a folder for SQLite, and this run's own servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def make_project(tmp_path: Path, request: pytest.FixtureRequest) -> MakeProject:
-    """Return a function that makes a project on "sqlite", "postgres" or "mariadb"."""
+    """Return a function that creates a project on "sqlite", "postgres" or "mariadb"."""
     made: list[Project] = []
 
     def make(database: str) -> Project:
@@ -45,16 +45,16 @@ def make_project(tmp_path: Path, request: pytest.FixtureRequest) -> MakeProject:
 
 
 def name_for(test: str, number: int) -> str:
-    """Return a database's name of the test's own, as PostgreSQL's 63 bytes allow with "test_"."""
+    """Return a database name for the test, within PostgreSQL's 63 bytes including "test_"."""
     plain = re.sub(r"\W+", "_", test.lower())
     return f"{plain[-40:]}_{number}".strip("_")
 
 
 def install(project: Project, database: str, name: str) -> None:
-    """Install cachelayers as README says, on the database."""
+    """Install cachelayers like README, on the database."""
     own: dict[str, Any] = {"TRACK": ["*"]}
     if database == "mariadb":
-        own["LATE_COMMIT_SECONDS"] = 0.001  # no test leaves a transaction open beside another
+        own["LATE_COMMIT_SECONDS"] = 0.001  # no test leaves a transaction open during another one
     project.add_settings('INSTALLED_APPS += ["cachelayers"]', CACHELAYERS=own)
     if database == "sqlite":
         project.add_settings(
@@ -69,7 +69,7 @@ def install(project: Project, database: str, name: str) -> None:
 
 
 def require_server(name: str) -> None:
-    """Leave a test out where a server is missing, or fail, as the rest of the suite does."""
+    """Skip the test, or fail, if a server is missing, like the rest of the suite."""
     if environment.server_port(name) is None:
         refuse(f"{name} is missing: {SERVERS[name].explain_absence()}")
 
@@ -81,7 +81,7 @@ def refuse(reason: str) -> NoReturn:
 
 
 def server_database(server_name: str, name: str) -> dict[str, Any]:
-    """Make a database on the run's server and return its settings."""
+    """Create a database on the run's server and return its settings."""
     require_server(server_name)
     server = environment.start_shared_server(server_name)
     assert isinstance(server, DatabaseServer)

@@ -1,6 +1,6 @@
-"""Django's own cache tests pass on each of our caches, but for the differences that are named here.
+"""Django's own cache tests pass on each of our caches, except for the differences listed here.
 
-Its sdist, which has the tests, comes from the package index, in the version that is installed.
+Their code comes from the sdist of the installed version, from the package index.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ DOCS = environment.PROJECT / "docs" / "limits.md"
 SDISTS = environment.PROJECT / ".ci" / "venvs" / "sdists"
 DOWNLOAD = ("download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest")
 
-# They count which entries are left: Django deletes every third, we evict what was used least.
+# They count the remaining entries: Django deletes every third, we evict the least used.
 EVICTION = ["test_cull", "test_zero_cull"]
-# They read, under one alias, what another one has written: ours have entries of their own.
+# They read an alias's entries through another alias: ours do not share entries.
 ALIASES = [
     "test_cache_versioning_add",
     "test_cache_versioning_delete",
@@ -35,7 +35,7 @@ ALIASES = [
     "test_cache_versioning_incr_decr",
     "test_custom_key_func",
 ]
-# The bounds of a LayeredCache are those of its layers; clear() leaves other aliases as they are.
+# A LayeredCache has the limits of its layers, and clear() does not affect other aliases.
 LAYERED = ["test_cull_delete_when_store_empty", "test_incr_version"]
 
 
@@ -65,7 +65,7 @@ STACKS = {
 
 @pytest.fixture(scope="session")
 def djangos_tests() -> Path:
-    """Return the archive with Django's tests, of the version that is installed."""
+    """Return the archive with Django's tests, for the installed version."""
     version = django.__version__
     SDISTS.mkdir(parents=True, exist_ok=True)
     with environment.only_one_process(SDISTS / "lock"):

@@ -1,4 +1,4 @@
-"""Projects with packages that many sites have: their own tests pass, and so do these."""
+"""Projects with widely used packages: their own tests pass, and so do these."""
 
 from __future__ import annotations
 

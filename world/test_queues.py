@@ -1,4 +1,4 @@
-"""Workers of task queues run for days; each task sees what was saved before it began."""
+"""Workers of task queues run for days; each task sees the data saved before it began."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def migrate(site: Project) -> None:
 
 
 def assert_tasks_see_changes(site: Project, enqueue: Callable[[str], str]) -> None:
-    """Run tasks with one worker, with changes by other processes in between."""
+    """Run tasks in one worker, while other processes change data between them."""
     seen = []
     for number, name in enumerate(["tea", "cake", "cake", "pie"]):
         path = site.folder / f"names{number}"
@@ -73,7 +73,7 @@ def wait_for(path: Path) -> str:
 
 
 def logs_beside(path: Path) -> str:
-    """Return what the workers have printed."""
+    """Return the output of the workers."""
     return "\n".join(log.read_text() for log in path.parent.glob("*.log"))
 
 

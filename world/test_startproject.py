@@ -1,4 +1,4 @@
-"""A new project runs its tests as its author does, on each kind of database."""
+"""A new project runs its tests like its author, on each kind of database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_they_pass_with_pytest(shop: Project) -> None:
 
 
 def passed_by(output: str) -> int:
-    """Return how many tests have passed, of pytest's last line."""
+    """Return the number of passed tests in pytest's last line."""
     found = re.search(r"(\d+) passed in", output)
     assert found, output
     return int(found[1])

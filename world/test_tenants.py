@@ -1,4 +1,4 @@
-"""django-tenants: one database, a schema for each tenant, one alias with a changing search_path."""
+"""django-tenants: one database alias with a schema per tenant, and a changing search_path."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ with schema_context("{tenant}"):
 
 @pytest.fixture(params=["shared", "both"])
 def apps(request: pytest.FixtureRequest) -> str:
-    """Where cachelayers is named: in SHARED_APPS alone, or in TENANT_APPS as well."""
+    """The setting that contains cachelayers: only SHARED_APPS, or TENANT_APPS as well."""
     return str(request.param)
 
 
@@ -91,14 +91,14 @@ def site(apps: str, make_project: MakeProject) -> Project:
 
 def test_each_tenant_sees_what_is_its_own_and_each_change_of_it(site: Project, apps: str) -> None:
     assert shown_by(site) == "red tea; blue tea; red tea; blue tea"
-    if apps == "shared":  # logs of their own are read anew whenever the tenant changes (W027)
+    if apps == "shared":  # their own logs are read again whenever the tenant changes (W027)
         assert site.shell(ASK_UNTIL_KEPT) == "[]"
     for tenant, name in (("red", "red cake"), ("blue", "blue cake"), ("red", "red pie")):
         site.shell(CHANGE.format(tenant=tenant, name=name))
     assert shown_by(site) == "red pie; blue cake; red pie; blue cake"
     site.manage("check", "--database", "default")
 
-    # One that comes later
+    # A tenant created later
     site.shell(MAKE_TENANTS.replace('("red", "blue")', '("green",)'))
     assert shown_by(site, "green", "green") == "green tea; green tea"
     site.shell(CHANGE.format(tenant="green", name="green pie"))
@@ -106,5 +106,5 @@ def test_each_tenant_sees_what_is_its_own_and_each_change_of_it(site: Project, a
 
 
 def shown_by(site: Project, *tenants: str) -> str:
-    """Return what one process shows, a request for each tenant."""
+    """Return what one process shows, with a request for each tenant."""
     return site.shell(SHOW.replace("NAMES", repr(tenants or ("red", "blue", "red", "blue"))))

@@ -1,4 +1,7 @@
-"""Which kind of layer a Django cache is, and which errors it raises. Imports no client library."""
+"""The kind of layer of a Django cache, and the errors it raises. Imports no client library.
+
+``layered.layers`` makes layers by it, ``faults`` classifies errors by it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from cachelayers.conf import backend_of
 _LAYERS = "cachelayers.backends.layered.layers"
 ANY_CACHE = f"{_LAYERS}.plain.PlainLayer"
 
-# Backends that are not ours, whose classes cannot say it themselves.
+# Backends of other packages, whose classes have no ``layer_class``.
 _registered = {
     "diskcache.DjangoCache": f"{_LAYERS}.diskcache.DiskcacheLayer",
     "django.core.cache.backends.dummy.DummyCache": f"{_LAYERS}.plain.LocalLayer",
@@ -37,7 +40,7 @@ def register_layer(backend_path: str, layer_path: str) -> None:
 
 
 def layer_class_of(backend: type) -> type[Any]:
-    """Return the kind of layer of a backend, a Layer: that of its nearest class that has one."""
+    """Return the subclass of Layer for a backend: that of its nearest base class that has one."""
     registered = {loaded(path): layer_path for path, layer_path in _registered.items()}
     for cls in backend.__mro__:
         if kind := registered.get(cls) or vars(cls).get("layer_class"):
@@ -46,26 +49,26 @@ def layer_class_of(backend: type) -> type[Any]:
 
 
 def declared_errors(attribute: str) -> tuple[type[BaseException], ...]:
-    """Return the errors that backends in CACHES and kinds of layers declare in an attribute."""
+    """Return the errors that backends in CACHES and their layers declare in an attribute."""
     declared = (error for kind in _kinds() for error in getattr(kind, attribute, ()))
     errors = (loaded(error) if isinstance(error, str) else error for error in declared)
     return tuple(dict.fromkeys(error for error in errors if error is not None))
 
 
 def loaded(path: str) -> Any:
-    """Return what a dotted path names, or None if its module is not imported.
+    """Return the object at a dotted path, or None if its module is not imported.
 
-    A client that nobody has imported has raised nothing. To import it here would cost each process
-    that uses no Redis a tenth of a second.
+    A client that is not imported has raised nothing. Importing it here would cost each process
+    without Redis a tenth of a second.
     """
     module, _, name = path.rpartition(".")
     return getattr(sys.modules.get(module), name, None)
 
 
 def _kinds() -> Iterator[type]:
-    """Yield the registered layers, then backends and layers of CACHES, except unusable ones."""
+    """Yield the registered layers, then the backends in CACHES and their layers."""
     for path in _registered.values():
-        with suppress(ImportError):  # what cannot be imported has raised nothing
+        with suppress(ImportError):  # a class that cannot be imported has raised nothing
             yield _imported(path)
     for params in settings.CACHES.values():
         if (backend := backend_of(params)) is not None:

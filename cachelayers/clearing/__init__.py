@@ -27,6 +27,7 @@ from cachelayers.clearing.plans import (
     plan_log,
     plan_prefix,
     plan_static,
+    plan_unused,
     warnings_for,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "plan_log",
     "plan_prefix",
     "plan_static",
+    "plan_unused",
     "session_heads",
     "session_keys",
     "warnings_for",

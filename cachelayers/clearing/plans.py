@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -160,7 +160,7 @@ class Cleared:
     left: tuple[str, ...] = ()  # layers that still have entries to clear
 
     def __str__(self) -> str:
-        return self.done if self.count is None else f"removed {describe_count(self.count)}"
+        return self.done if self.count is None else _describe_removed(self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +214,46 @@ def plan_expired(alias: str) -> Clearing:
         what = _count(cache, expired_only=True, kind="expired ")
         return _clearing(alias, what, cache.delete_expired)
     raise ClearingError("it removes its expired entries by itself")
+
+
+def plan_unused(alias: str, seconds: float) -> Clearing:
+    """Remove the entries that were neither written nor seen to be read for so long."""
+    cache: Any = caches[alias]
+    if isinstance(cache, LayeredCache):
+        layers = ", ".join(map(repr, cache.layers_that_track_use()))
+        if not layers:
+            raise ClearingError("no layer knows when an entry was last used")
+        what = f"the entries unused for {seconds:,.0f} seconds in {layers}; no other layer knows"
+        planned = Clearing(
+            alias=alias,
+            backend=type(cache).__name__,
+            what=what,
+            run=lambda: _clear_unused(cache, seconds),
+        )
+    elif getattr(cache, "tracks_use", False):
+        what = f"{describe_count(cache.count_unused(seconds), kind='unused ')}"
+        planned = _clearing(alias, what, lambda: cache.delete_unused(seconds))
+    elif hasattr(cache, "delete_unused"):
+        raise ClearingError("it notes no reads, because it has neither MAX_BYTES nor MAX_ENTRIES")
+    else:
+        raise ClearingError("it does not know when an entry was last used")
+    if keeps_sessions(alias):
+        return replace(planned, warning="sessions are kept in it: users may be logged out.")
+    return planned
+
+
+def _clear_unused(cache: LayeredCache, seconds: float) -> Cleared:
+    removed = cache.delete_unused(seconds)
+    layers = tuple(
+        (layer, "failed; it has its entries still" if count is None else _describe_removed(count))
+        for layer, count in removed.items()
+    )
+    left = tuple(layer for layer, count in removed.items() if count is None)
+    return Cleared(layers=layers, left=left)
+
+
+def _describe_removed(count: int) -> str:
+    return f"removed {describe_count(count)}"
 
 
 def plan_static(alias: str) -> Clearing:

@@ -34,6 +34,7 @@ from cachelayers.clearing import (
     model_named,
     plan_clear,
     plan_prefix,
+    plan_unused,
     warnings_for,
 )
 from cachelayers.conf import package_settings
@@ -97,7 +98,10 @@ MOST_CHARACTERS = 300  # of an error message
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What to invalidate, checked. With a prefix, only keys that begin with it are cleared."""
+    """What to invalidate, checked.
+
+    With a prefix or a time, only such entries are cleared.
+    """
 
     tags: tuple[str, ...] = ()
     fragments: tuple[str, ...] = ()
@@ -105,6 +109,7 @@ class Choice:
     rows: tuple[Row, ...] = ()
     aliases: tuple[str, ...] = ()
     prefix: str = ""
+    unused_for: int | None = None  # seconds
 
     def targets(self) -> list[Target]:
         """Return the arguments of invalidate()."""
@@ -113,7 +118,11 @@ class Choice:
 
     def clears(self) -> bool:
         """Tell whether entries are removed, in addition to invalidations."""
-        return bool(self.aliases or self.prefix)
+        return bool(self.aliases or self.is_searched())
+
+    def is_searched(self) -> bool:
+        """Tell whether aliases are cleared in part."""
+        return bool(self.prefix or self.unused_for)
 
     def describe(self) -> str:
         """Return all of it in one line."""
@@ -127,6 +136,8 @@ class Choice:
         yield from (Touched(_("row"), name_of_row(row)) for row in self.rows)
         if self.prefix:
             yield Touched(_("prefix"), self.prefix)
+        if self.unused_for:
+            yield Touched(_("unused for seconds"), str(self.unused_for))
         yield from (Touched(_("alias"), alias) for alias in self.aliases)
 
 
@@ -214,19 +225,20 @@ def preview_of_alias(choice: Choice, alias: str) -> Touched:
     """Return what clearing an alias removes, or the error of its backend."""
     try:
         clearing = plan(choice, alias)
-        warnings = [] if choice.prefix else list(warnings_for(alias))
+        warnings = [] if choice.is_searched() else list(warnings_for(alias))
     except ClearingError as reason:
         return Touched(_("alias"), alias, "", [_("Left alone: %s.") % reason])
     # Backends raise errors of their libraries, which have no common base class.
     except Exception as error:  # noqa: BLE001
         return Touched(_("alias"), alias, "", [error_text(error)])
+    warnings += [clearing.warning.rstrip(".")] if clearing.warning else []
     warnings = [f"{one[0].upper()}{one[1:]}." for one in warnings]
     return Touched(_("alias"), alias, f"{clearing.backend}: {clearing.what}", warnings)
 
 
 def aliases_of(choice: Choice) -> list[str]:
-    """Return the chosen aliases; all of them if only a prefix is given."""
-    return list(choice.aliases or (settings.CACHES if choice.prefix else ()))
+    """Return the chosen aliases; all of them if only a prefix or a time is given."""
+    return list(choice.aliases or (settings.CACHES if choice.is_searched() else ()))
 
 
 def plan(choice: Choice, alias: str) -> Clearing:
@@ -234,6 +246,8 @@ def plan(choice: Choice, alias: str) -> Clearing:
     make: Callable[[str], Clearing] = plan_clear
     if choice.prefix:
         make = partial(plan_prefix, prefix=choice.prefix)
+    elif choice.unused_for:
+        make = partial(plan_unused, seconds=choice.unused_for)
     return make(alias)
 
 

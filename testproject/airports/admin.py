@@ -1,4 +1,4 @@
-"""Edit countries and airports. Found by Django's admin."""
+"""Admin pages of countries and airports."""
 
 from typing import TYPE_CHECKING
 

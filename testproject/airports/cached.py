@@ -1,6 +1,6 @@
-"""What the atlas keeps in its cache. Nobody says when it is out of date: a changed row does.
+"""The cached functions of the atlas. They need no invalidation: a changed row does it.
 
-Here are figures and drawings. The texts around them are fragments of the templates.
+They return figures and drawings. The texts around them are fragments of the templates.
 """
 
 from django.template.loader import render_to_string
@@ -10,7 +10,7 @@ from cachelayers import cached
 from testproject.airports import queries
 
 FACTS_TIMEOUT = 24 * 3600  # seconds
-SEARCH_TIMEOUT = 600  # seconds; visitors make these words up, so they go soon
+SEARCH_TIMEOUT = 600  # seconds; short, because users can enter any words
 
 
 @cached(timeout=FACTS_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Distances, directions and areas on the globe. Pure functions; used by queries and maps."""
+"""Distances, directions and areas on the globe, as pure functions. Queries and maps use them."""
 
 from math import asin, atan2, cos, degrees, radians, sin, sqrt
 

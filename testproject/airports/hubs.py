@@ -1,7 +1,7 @@
-"""The ICAO codes of large international airports. Read by the loader.
+"""The ICAO codes of large international airports, for the loader.
 
-Chosen by hand, because the data has no passenger numbers: they are in the sitemap, warmed
-ahead of their readers, and marked on the maps.
+The list is chosen manually, because the data has no passenger numbers. Hubs are in the sitemap, are
+warmed in advance, and are marked on the maps.
 """
 
 CODES = """

@@ -1,4 +1,4 @@
-"""Bring the airports of the `airportsdata` package into the database. Called by the command."""
+"""Loads the airports of the `airportsdata` package into the database, for the command."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How many rows of one model a loading has met."""
+    """The number of rows of one model that were loaded."""
 
     added: int
     changed: int
@@ -30,9 +30,9 @@ class Outcome:
 
 
 def load_airports() -> tuple[Outcome, Outcome]:
-    """Add what is missing, correct what differs, and touch nothing else.
+    """Add missing rows, correct different ones, and change nothing else.
 
-    Returns what was done to countries and to airports.
+    Returns the outcomes for countries and for airports.
     """
     rows = airportsdata.load("ICAO").values()
     with transaction.atomic():
@@ -42,7 +42,7 @@ def load_airports() -> tuple[Outcome, Outcome]:
 
 
 def make_countries(rows: Iterable[airportsdata.Airport]) -> list[Country]:
-    # Babel and not pycountry: the everyday names of Unicode's CLDR ("Iran"), and Kosovo.
+    # Babel and not pycountry, for the everyday names of Unicode's CLDR ("Iran"), and Kosovo.
     names = Locale("en").territories
     return [Country(code=code, name=names[code]) for code in sorted({r["country"] for r in rows})]
 
@@ -66,7 +66,7 @@ def make_airport(row: airportsdata.Airport) -> Airport:
 
 
 def upsert(model: type[Row], wanted: Collection[Row], *, key: str) -> Outcome:
-    """Write the rows that are missing or differ; `key` is what tells one from another."""
+    """Write the rows that are missing or different; `key` is the field that identifies them."""
     names = [field.attname for field in model._meta.concrete_fields if field.attname != "id"]
     present = {
         row[0]: row[1:] for row in model._default_manager.values_list(key, *names).iterator()

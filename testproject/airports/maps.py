@@ -1,4 +1,4 @@
-"""Draw maps as SVG paths. Pure functions from points to strings; the templates hold the frame."""
+"""Draws maps as SVG paths, with pure functions. The templates contain the SVG elements."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -14,8 +14,8 @@ Spot = tuple[int, int]  # x, y, in the map's own units
 KM_PER_DEGREE = 2 * pi * EARTH_RADIUS_KM / 360
 
 WORLD_WIDTH = 1000
-WORLD_GRID = 2  # map units between neighbouring dots
-# Of all spots with airports, the share that is drawn in the faintest and the second colour.
+WORLD_GRID = 2  # map units between adjacent dots
+# The share of spots with airports in the faintest colour, and in the first two colours.
 FAINT_SHARE, MIDDLE_SHARE = 0.6, 0.9
 
 COUNTRY_WIDTH = 600
@@ -78,7 +78,7 @@ class NearbyMap(TypedDict):
 
 
 class Place(TypedDict):
-    """What a map needs to know of a place that it names."""
+    """The data of a labelled airport on a map."""
 
     latitude: float
     longitude: float
@@ -87,7 +87,7 @@ class Place(TypedDict):
 
 
 class Neighbour(TypedDict):
-    """A place as seen from another one."""
+    """An airport relative to another one."""
 
     distance_km: float
     bearing: float
@@ -96,7 +96,7 @@ class Neighbour(TypedDict):
     url: str
 
 
-# The world: all airports on one sheet
+# The world: all airports on one map
 
 
 def draw_world(points: Iterable[Point]) -> DotMap:
@@ -162,7 +162,7 @@ def polyline(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in points)
 
 
-# Dots: many points as few bytes
+# Dots: many points in few bytes
 
 
 def dot_layers(spots: Iterable[tuple[float, float]], grid: int) -> list[str]:
@@ -176,10 +176,10 @@ def dot_layers(spots: Iterable[tuple[float, float]], grid: int) -> list[str]:
 
 
 def density_steps(counts: Iterable[int]) -> tuple[int, int, int]:
-    """Return from how many airports on a spot each colour begins, the faintest first.
+    """Return the number of airports on a spot from which each colour begins, the faintest first.
 
-    They follow the map's own counts: with fixed ones, the United States were all of one colour
-    and Mongolia had none but the faintest.
+    The steps follow the map's own counts. With fixed steps, the United States would have one colour
+    only, and Mongolia only the faintest.
     """
     ranked = sorted(counts) or [1]
     middle = max(2, ranked[int(len(ranked) * FAINT_SHARE)])
@@ -187,9 +187,9 @@ def density_steps(counts: Iterable[int]) -> tuple[int, int, int]:
 
 
 def dots_path(spots: Iterable[Spot]) -> str:
-    """Draw each spot as a line without length: with round ends it shows as a dot.
+    """Draw each spot as a line without length, which round ends make a dot.
 
-    Spots of a row follow each other in steps, which takes 6 bytes a dot; a circle takes 30.
+    Relative moves between the spots of a row take 6 bytes per dot; a circle takes 30.
     """
     rows: dict[int, list[int]] = defaultdict(list)
     for x, y in spots:
@@ -202,13 +202,13 @@ def row_path(row: Sequence[int], y: int) -> str:
     return f"M{row[0]} {y}h0" + "".join(steps)
 
 
-# A country: its airports as large as they fit
+# A country: its airports at the largest scale that fits
 
 
 def draw_country(points: Sequence[Point], places: Iterable[Place]) -> CountryMap:
-    """Draw points as dots, and places as markers, on a sheet that just holds the points.
+    """Draw points as dots, and places as markers, on a map that just contains the points.
 
-    Raises ValueError where there is no point to draw.
+    Raises ValueError if there are no points.
     """
     if not points:
         raise ValueError("A map needs at least one point, and got none.")
@@ -225,15 +225,15 @@ def draw_country(points: Sequence[Point], places: Iterable[Place]) -> CountryMap
 def fit_country(
     points: Sequence[Point],
 ) -> tuple[Callable[[Point], tuple[float, float]], int, float]:
-    """Return a projection onto the sheet, the sheet's height, and kilometres per map unit."""
+    """Return a projection onto the map, the map's height, and kilometres per map unit."""
     west, width_degrees = widest_view([longitude for _, longitude in points])
     south = min(latitude for latitude, _ in points)
     north = max(latitude for latitude, _ in points)
-    shrink = max(0.1, cos(radians((south + north) / 2)))  # meridians meet towards the poles
+    shrink = max(0.1, cos(radians((south + north) / 2)))  # meridians converge towards the poles
     width_km = max(20.0, width_degrees * shrink * KM_PER_DEGREE)
     height_km = max(20.0, (north - south) * KM_PER_DEGREE)
     inner = COUNTRY_WIDTH - 2 * COUNTRY_PADDING
-    # Neither wider than the sheet nor more than as high as wide.
+    # At most as wide as the map, and at most as high as wide.
     unit_km = max(width_km, height_km) / inner
     height = max(200, round(height_km / unit_km) + 2 * COUNTRY_PADDING)
     middle_x = ((width_degrees / 2) % 360) * shrink * KM_PER_DEGREE
@@ -286,11 +286,11 @@ def round_down(value: float) -> float:
     return max(step * power for step in (1, 2, 5) if step * power <= value)
 
 
-# An airport: its neighbours by distance and direction
+# An airport: the others around it, by distance and direction
 
 
 def draw_nearby(neighbours: Sequence[Neighbour]) -> NearbyMap:
-    """Draw neighbours around the middle (0, 0), within a circle of NEARBY_RADIUS."""
+    """Draw the airports around (0, 0), within a circle of NEARBY_RADIUS."""
     farthest_km = max((neighbour["distance_km"] for neighbour in neighbours), default=0) or 1.0
     unit_km = farthest_km * 1.05 / NEARBY_RADIUS
     dots = [place_neighbour(neighbour, unit_km) for neighbour in neighbours]
@@ -320,7 +320,7 @@ def place_neighbour(neighbour: Neighbour, unit_km: float) -> NearbyDot:
 
 
 def label_where_free(dots: Sequence[NearbyDot]) -> None:
-    """Give each dot a label to its right or left, nearest dots first, where no other is."""
+    """Label each dot on its right or left if there is space, the nearest dots first."""
     taken = [(dot["x"] - 2, dot["y"] - 2, dot["x"] + 2, dot["y"] + 2) for dot in dots]
     taken.append((-4, -4, 4, 4))  # the airport itself
     for dot in dots:

@@ -60,7 +60,7 @@ class Airport(models.Model):
         return self.get_absolute_url()
 
     def make_search_text(self) -> str:
-        """Its words without case and accents: SQLite folds neither beyond ASCII."""
+        """Return its words without case and accents: SQLite ignores neither beyond ASCII."""
         return fold(f"{self.icao} {self.iata} {self.name} {self.city} {self.subdivision}")
 
     @property

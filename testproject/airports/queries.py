@@ -1,8 +1,7 @@
-"""Compute what the pages show. Reads the database and knows nothing of caches or requests.
+"""Computes the data of the pages from the database, without knowing caches or requests.
 
-What is kept is made of plain dicts, lists, texts and numbers: a cached value outlives a deployment,
-and a class of ours may have changed its shape by then. The list of a country is made of rows: there
-the template keeps its text.
+Cached values consist of dicts, lists, texts and numbers, because they outlive a deploy that may
+change a class. The list of a country consists of rows: there the template caches its text.
 """
 
 import heapq
@@ -132,7 +131,7 @@ def world() -> World:
 
 
 def list_countries() -> list[CountryRow]:
-    """Return the countries that have airports, those with the most first."""
+    """Return the countries that have airports, sorted by their number."""
     counted = (
         Country.objects.annotate(
             airport_count=Count("airports"),
@@ -206,7 +205,7 @@ def country(code: str) -> CountryFacts:
 
 
 def country_map(code: str) -> maps.CountryMap | None:
-    """Draw the airports of a country; None where it has none."""
+    """Draw the airports of a country; None if it has none."""
     airports = Airport.objects.filter(country_id=code)
     points = list(airports.values_list("latitude", "longitude"))
     if not points:
@@ -224,9 +223,9 @@ def place(airport: Airport) -> maps.Place:
 
 
 def country_page(code: str, number: int) -> QuerySet[Airport]:
-    """Return the airports on one page of the country's list, not read yet; pages count from 1."""
+    """Return the airports on one page of the country's list, unevaluated; pages count from 1."""
     first = (number - 1) * PAGE_ROWS
-    # The hubs first: hardly anybody looks for one of the 1,900 strips whose names begin with A.
+    # The hubs first: few people look for one of the 1,900 strips whose names begin with A.
     airports = Airport.objects.filter(country_id=code).order_by("-is_hub", "name", "icao")
     return airports[first : first + PAGE_ROWS]
 
@@ -253,9 +252,9 @@ def airport(icao: str) -> AirportFacts:
 
 
 def nearest(airport: Airport, count: int = NEAREST_COUNT) -> list[Neighbour]:
-    """Return the nearest other airports, by great-circle distance to every one in the world."""
-    # No box around the airport first: near the poles and the 180th meridian it would be wrong,
-    # and this is the page that has a reason to be cached.
+    """Return the nearest other airports, by great-circle distance to every airport."""
+    # All airports are compared: a bounding box would be wrong near the poles and the 180th
+    # meridian, and this page should have a reason to be cached.
     places = Airport.objects.exclude(pk=airport.pk).values_list("pk", "latitude", "longitude")
     distances = (
         (distance_km(airport.latitude, airport.longitude, latitude, longitude), pk)
@@ -279,7 +278,7 @@ def bearing(airport: Airport, latitude: float, longitude: float) -> float:
 
 
 def sight(airport: Airport, neighbour: Neighbour) -> maps.Neighbour:
-    """Return the neighbour as the map wants it."""
+    """Return the airport in the map's format."""
     other = neighbour["airport"]
     return {
         "distance_km": neighbour["distance_km"],
@@ -294,10 +293,10 @@ def sight(airport: Airport, neighbour: Neighbour) -> maps.Neighbour:
 
 
 def search(words: str) -> SearchResult:
-    """Find airports whose codes, name, city, region or country hold every word.
+    """Find airports whose codes, name, city, region or country contain every word.
 
-    `words` is folded text, see `texts.fold`. An airport whose code it is comes first, then
-    those with an IATA code.
+    `words` is folded text, see `texts.fold`. An airport with this code comes first, then those with
+    an IATA code.
     """
     countries = {country: fold(country.name) for country in Country.objects.all()}
     matches = Airport.objects.all()
@@ -352,7 +351,7 @@ def airport_row(airport: Airport) -> AirportRow:
     }
 
 
-# Addresses worth listing and worth warming
+# URLs to list and to warm
 
 
 def country_codes() -> list[str]:

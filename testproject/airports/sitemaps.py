@@ -1,4 +1,4 @@
-"""The atlas in the sitemap. Listed in the site's URLs."""
+"""The sitemaps of the atlas."""
 
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class CountrySitemap(AtlasSitemap):
 
 
 class AirportSitemap(AtlasSitemap):
-    """The notable airports; the others are reached through their countries."""
+    """The notable airports; the pages of countries link the others."""
 
     priority = 0.4
 

@@ -1,4 +1,4 @@
-"""Compare words as people do, without case and accents. Used by search."""
+"""Folds case and accents of texts, for the search."""
 
 import unicodedata
 

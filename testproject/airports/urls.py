@@ -1,4 +1,4 @@
-"""The addresses of the atlas."""
+"""The URLs of the atlas."""
 
 from django.urls import path, register_converter
 

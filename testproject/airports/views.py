@@ -1,4 +1,4 @@
-"""Answer requests for the atlas: ask the cache, and compute where it has nothing."""
+"""The views of the atlas, which read from the cache."""
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -7,7 +7,7 @@ from testproject.airports import cached, queries
 from testproject.airports.models import Airport, Country
 from testproject.airports.texts import fold
 
-SEARCH_LETTERS = 80  # what is typed beyond is not looked at
+SEARCH_LETTERS = 80  # longer input is cut
 SEARCH_LETTERS_MIN = 2
 
 
@@ -37,7 +37,7 @@ def airport(request: HttpRequest, icao: str) -> HttpResponse:
 
 
 def search(request: HttpRequest) -> HttpResponse:
-    """Show the results; with `part=results` only their list, which the script swaps in."""
+    """Show the results; with `part=results` only their list, which the script inserts."""
     typed = request.GET.get("q", "").strip()[:SEARCH_LETTERS]
     words = fold(typed.replace("\0", ""))
     context = {
@@ -51,7 +51,7 @@ def search(request: HttpRequest) -> HttpResponse:
     return render(request, template, context)
 
 
-# What may not exist
+# Pages that may not exist
 
 
 def find_country(code: str) -> queries.CountryFacts:
@@ -72,7 +72,7 @@ def find_airport(icao: str) -> queries.AirportFacts:
 
 
 def parse_page(text: str, last: int) -> int:
-    """Raises Http404 for what is no page of the list, so that nobody fills the cache with them."""
+    """Raises Http404 for other pages than those of the list, which must not fill the cache."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= last):
         raise Http404(f"The list has pages 1 to {last}.")
     return int(text)

@@ -1,4 +1,4 @@
-"""What to fill the cache with ahead of its readers. Found by `manage.py warm_cache`."""
+"""The warmers of the atlas, for `manage.py warm_cache`."""
 
 from collections.abc import Iterable
 

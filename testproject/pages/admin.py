@@ -1,4 +1,4 @@
-"""Edit the pages. Found by Django's admin."""
+"""Admin pages of the CMS."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What the CMS keeps in its cache. A page that is saved or deleted takes it out of sight."""
+"""The cached functions of the CMS. Saving or deleting a page invalidates them."""
 
 from cachelayers import cached
 from testproject.pages import queries
@@ -8,7 +8,7 @@ PAGE_TIMEOUT = 7 * 24 * 3600  # seconds
 
 @cached(timeout=PAGE_TIMEOUT)
 def page(slug: str) -> queries.RenderedPage:
-    """Raises Page.DoesNotExist where no page has the address."""
+    """Raises Page.DoesNotExist for an unknown slug."""
     return queries.rendered_page(slug)
 
 

@@ -1,4 +1,4 @@
-"""Turn Markdown into HTML that is safe to show. Pure; called by queries."""
+"""Converts Markdown to safe HTML, for the queries."""
 
 from functools import cache
 
@@ -7,12 +7,12 @@ from markdown_it import MarkdownIt
 
 
 def render_markdown(text: str) -> str:
-    """Return HTML without scripts, styles, forms or event handlers, whatever the text holds."""
+    """Return HTML without scripts, styles, forms or event handlers, for any text."""
     return nh3.clean(markdown_parser().render(text))
 
 
 @cache
 def markdown_parser() -> MarkdownIt:
-    # HTML passes: authors may use it, and what is not wanted of it goes in the cleaning,
-    # which Markdown's own links need in any case.
+    # HTML is allowed here. The sanitiser removes what is unsafe, which Markdown's own links need
+    # anyway.
     return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

@@ -1,10 +1,10 @@
-"""The CMS's page: Markdown text under an address of its own."""
+"""The CMS's page: Markdown text with a slug."""
 
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.urls import reverse
 
-# Words that other parts of the site answer to before the CMS is asked.
+# Slugs that are URLs of other parts of the site.
 TAKEN_SLUGS = frozenset({"admin", "airport", "country", "search", "static"})
 
 

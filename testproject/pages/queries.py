@@ -1,4 +1,4 @@
-"""Compute what the CMS shows. Reads the database and knows nothing of caches or requests."""
+"""Computes the data of the CMS from the database, without knowing caches or requests."""
 
 from typing import TypedDict
 
@@ -19,7 +19,7 @@ class MenuItem(TypedDict):
 
 
 def rendered_page(slug: str) -> RenderedPage:
-    """Raises Page.DoesNotExist where no page has the address."""
+    """Raises Page.DoesNotExist for an unknown slug."""
     page = Page.objects.get(slug=slug)
     return {
         "title": page.title,

@@ -1,4 +1,4 @@
-"""The CMS in the sitemap. Listed in the site's URLs."""
+"""The sitemap of the CMS."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING

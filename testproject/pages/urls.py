@@ -1,4 +1,4 @@
-"""The addresses of the CMS: one word each."""
+"""The URLs of the CMS: one slug each."""
 
 from django.urls import path
 

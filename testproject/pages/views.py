@@ -1,4 +1,4 @@
-"""Show a page of the CMS, from the cache where it has it."""
+"""The view of a CMS page, which reads from the cache."""
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render

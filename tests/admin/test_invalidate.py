@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -210,6 +211,26 @@ def test_a_cache_that_cannot_be_searched_is_left_alone_by_a_prefix(
     assert caches["local"].get("one") == 1
 
 
+def test_entries_that_nobody_uses_go_where_a_cache_knows_of_them(
+    boss: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounded = {**settings.CACHES["table"], "OPTIONS": {"MAX_ENTRIES": 1000}}
+    settings.CACHES = {**settings.CACHES, "bounded": bounded}
+    caches["bounded"].set("old", 1, timeout=None)
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 100)
+    caches["bounded"].set("new", 1, timeout=None)
+
+    shown = boss.post(URL, {"unused_for": "60"})
+    done = boss.post(URL, {"unused_for": "60", "confirm": "1"}, follow=True)
+    both = boss.post(URL, {"unused_for": "60", "key_prefix": "o"})
+
+    assert "DatabaseCache: 1 unused entry" in said(shown)
+    assert "bounded - done removed 1 entry" in said(done)
+    assert caches["bounded"].get_many(["old", "new"]) == {"new": 1}
+    assert errors_of(both) == ["Give a prefix or a time, not both."]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_result_stays_where_it_is_for_who_may_see_the_screen(
     boss: Client, log_in: LogIn, computed: Computed
@@ -340,4 +361,5 @@ def test_who_may_clear_may_not_invalidate(log_in: LogIn, computed: Computed) -> 
     client.post(URL, {"words": "homepage", "aliases": "memory", "confirm": "1"})
 
     assert not Invalidation.objects.filter(tag="word:homepage").exists()
-    assert list(client.get(URL).context["form"].fields) == ["aliases", "key_prefix"]
+    fields = list(client.get(URL).context["form"].fields)
+    assert fields == ["aliases", "key_prefix", "unused_for"]

@@ -1,1 +1,1 @@
-"""The demo site keeps its promises in a real browser."""
+"""Tests of the demo site in a real browser."""

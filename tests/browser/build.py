@@ -1,4 +1,4 @@
-"""Make a site with a small world in the folder TESTPROJECT_DATA: python -m tests.browser.build"""
+"""Makes a site with a few airports in the folder TESTPROJECT_DATA: python -m tests.browser.build"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A site to read, a site to change, and a window that notices whatever goes wrong in it."""
+"""A site to read, a site to change, and a browser window that records every error."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ OpenWindow = Callable[[Site], Window]
 
 @pytest.fixture(scope="session")
 def read_only_site() -> Iterator[Site]:
-    """Return the site of all tests of this worker that only read."""
+    """Return the site for all tests of this worker that only read."""
     with Site(environment.make_private_folder("site")) as site:
         yield site
 
 
 @pytest.fixture
 def storage() -> str:
-    """Return the storage of a test's own site; nothing is the demo's."""
+    """Return the storage of a test's own site; "" is the demo's."""
     return ""
 
 
 @pytest.fixture
 def own_site(storage: str) -> Iterator[Site]:
-    """Return a site of the test's own, to change."""
+    """Return a site that only this test changes."""
     with Site(environment.make_private_folder("site"), storage) as site:
         yield site
 
@@ -37,7 +37,7 @@ def own_site(storage: str) -> Iterator[Site]:
 def open_window() -> Iterator[OpenWindow]:
     """Return a function that opens a new browser on a site.
 
-    A test fails if anything went wrong in one of its windows that it has not taken note of.
+    A test fails if one of its windows has an error that the test did not take.
     """
     driver_url = f"http://127.0.0.1:{environment.server_port('browser')}"
     windows: list[Window] = []
@@ -57,5 +57,4 @@ def open_window() -> Iterator[OpenWindow]:
 
 @pytest.fixture
 def window(read_only_site: Site, open_window: OpenWindow) -> Window:
-    """Return a window on the site that is only read."""
     return open_window(read_only_site)

@@ -1,4 +1,4 @@
-"""Note in a file which templates a site renders, one line each, by the signal of Django's tests."""
+"""Writes the templates that a site renders to a file, one line each, by Django's test signal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FILE_NAME = "renders.log"
 
 
 def note_renders(folder: Path) -> None:
-    """Begin to note them, in this process of the site."""
+    """Begin to record, in this process of the site."""
 
     def note(template: Template, **kwargs: Any) -> None:
-        # Opened anew: whoever reads it empties it, and the other worker writes into it too.
+        # Opened for each line, because the reader empties it and the other worker writes to it too.
         with (folder / FILE_NAME).open("a") as file:
             file.write(f"{template.name}\n")
 
@@ -25,7 +25,7 @@ def note_renders(folder: Path) -> None:
 
 
 def take_renders(folder: Path) -> list[str]:
-    """Return the names of the templates that were rendered since it was asked last."""
+    """Return the names of the templates rendered since the last call."""
     path = folder / FILE_NAME
     names = path.read_text().splitlines() if path.exists() else []
     path.write_text("")

@@ -1,4 +1,4 @@
-"""The demo's settings, for a site whose files a test may change as a deployment does."""
+"""The demo's settings, for a site whose files a test changes like a deploy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from testproject.settings import DATA_DIR, STORAGES
 
 ROOT_URLCONF = "tests.browser.urls"
 
-# What is here goes before the files of the apps.
+# The files here come before those of the apps.
 STATICFILES_DIRS = [DATA_DIR / "changed"]
 
-# With a manifest, a changed file has another name anyway. Without one, only the id tells.
+# With a manifest, a changed file gets another name anyway. Without one, only the id changes.
 if storage := os.environ.get("TESTPROJECT_STATIC_STORAGE"):
     STORAGES["staticfiles"] = {"BACKEND": storage}

@@ -1,4 +1,4 @@
-"""The demo site as a server of the tests: two workers, and a folder that a test may change."""
+"""The demo site as a server for the tests: two workers, and a folder that a test may change."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.servers import Server, ServerError, page_is_there
 
 
 class Site(Server):
-    """gunicorn with the demo, as `make demo` serves it."""
+    """gunicorn with the demo, like `make demo`."""
 
     name = "site"
     program = sys.executable
     package = "gunicorn"
-    account = None  # its data is copied by whoever runs the tests
+    account = None  # its data is copied by the user that runs the tests
     stop_signal = signal.SIGTERM
 
     def __init__(self, folder: Path, storage: str = "") -> None:
-        """``storage``: of the static files, in place of the demo's own."""
+        """``storage``: of the static files, instead of the demo's own."""
         super().__init__(folder)
         self.variables = variables_of(self.data, storage)
 
@@ -34,7 +34,7 @@ class Site(Server):
         return f"http://{self.address}"
 
     def prepare(self) -> None:
-        """Begin with what every site has; all of a run are copies of one."""
+        """Copy the data that all sites of a run start with."""
         shutil.copytree(built_site(), self.data, dirs_exist_ok=True)
 
     def command(self) -> list[str]:
@@ -43,20 +43,20 @@ class Site(Server):
             *(sys.executable, "-m", "gunicorn", "testproject.wsgi:application"),
             *(f"--bind={self.address}", f"--chdir={PROJECT}", *variables),
             *("--workers=2", "--threads=4", "--log-level=warning", "--no-control-socket"),
-            # Each request may get the other worker, and a browser keeps none from ending.
+            # Each request may reach the other worker, and a browser does not keep one from ending.
             *("--keep-alive=0", "--graceful-timeout=1"),
         ]
 
     def answers(self) -> bool:
-        # A page of Django's own, so that no test begins with a warm page of the site's.
+        # A page of Django's, so that no test begins with a warm page of the site.
         return page_is_there(self.port, "/admin/login/")
 
     def take_renders(self) -> list[str]:
-        """Return the names of the templates that it has rendered since it was asked last."""
+        """Return the names of the templates rendered since the last call."""
         return renders.take_renders(self.data)
 
     def deploy(self, changed: dict[str, str]) -> None:
-        """Bring a release with other static files: collect them, and start anew."""
+        """Deploy other static files: collect them, and restart."""
         for name, content in changed.items():
             path = self.data / "changed" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Site(Server):
 
 
 def variables_of(folder: Path, storage: str = "") -> dict[str, str]:
-    """Return what the settings in tests/browser/settings.py are told."""
+    """Return the environment for tests/browser/settings.py."""
     return {
         "DJANGO_SETTINGS_MODULE": "tests.browser.settings",
         "PYTHONPATH": str(PROJECT),
@@ -78,7 +78,7 @@ def variables_of(folder: Path, storage: str = "") -> dict[str, str]:
 
 
 def run(*command: str, variables: dict[str, str]) -> None:
-    """Run Python for a site; raise with what it said where it fails."""
+    """Run Python for a site; raise with its output if it fails."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=PROJECT,
@@ -93,7 +93,7 @@ def run(*command: str, variables: dict[str, str]) -> None:
 
 
 def built_site() -> Path:
-    """Return the folder of a site that is copied; the first process that asks makes it."""
+    """Return the folder of a site to copy; the first process that asks creates it."""
     folder = environment.run_folder() / "built-site"
     with environment.only_one_process(environment.run_folder() / "built-site.lock"):
         if not folder.exists():

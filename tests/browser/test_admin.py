@@ -1,4 +1,4 @@
-"""What an editor saves in the admin, a reader sees at once."""
+"""Changes in the admin are visible to readers at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.browser.window import Window
 pytestmark = pytest.mark.browser
 
 ROW = "airports/airport_row.html"
-VISITS = 6  # so that both of the site's workers have answered, as far as chance allows
+VISITS = 6  # enough to reach both workers of the site, very probably
 
 
 def log_in(window: Window, name: str = "demo") -> None:
-    """Log in as somebody whose password is the name."""
+    """Log in as a user whose password is the name."""
     window.open("/admin/")
     window.fill("#id_username", name)
     window.fill("#id_password", name)

@@ -1,4 +1,4 @@
-"""The Cache section of the admin, as those who run a site use it."""
+"""The Cache section of the admin, as an operator uses it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCREENS = [
     "/admin/airports/country/FR/change/",
     "/admin/airports/country/",
 ]
-# Of pages of Django's own, what is ours.
+# Our parts of Django's own pages.
 PARTS = {
     "/admin/": ".app-cachelayers",
     "/admin/airports/country/FR/change/": ".object-tools",
@@ -43,7 +43,7 @@ user.user_permissions.set(Permission.objects.filter(codename__in=names))
 
 
 def look_around(window: Window) -> None:
-    """Have something in the caches, and in the figures."""
+    """Put something into the caches and the statistics."""
     for path in ("/", "/country/FR/", "/airport/LFLJ/"):
         window.open(path)
 
@@ -70,7 +70,7 @@ def test_every_screen_is_without_errors_and_barriers_and_no_wider_than_its_windo
 
 
 def change_behind_the_back(site: Site, name: str) -> None:
-    """Rename a country as a program does that no trigger notices."""
+    """Rename a country without a trigger noticing it."""
     with closing(sqlite3.connect(site.data / "site.sqlite3", timeout=20)) as connection:
         found = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?",
@@ -83,7 +83,7 @@ def change_behind_the_back(site: Site, name: str) -> None:
 
 
 def names_shown(reader: Window) -> set[str]:
-    """Return how a country's page is headed, as both of the site's workers have it."""
+    """Return the headings of a country's page from both workers of the site."""
     shown = set()
     for _ in range(VISITS):
         reader.open("/country/FR/")

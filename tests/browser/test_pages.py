@@ -1,4 +1,4 @@
-"""The pages of the demo: their files have ids and integrity, and nothing goes wrong in them."""
+"""The pages of the demo: their files have ids and integrity, and there are no errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_a_page_loads_has_an_id_is_checked_and_kept_for_ever(
 
 
 def assert_files_are_in_use(window: Window) -> None:
-    """Neither was refused: the stylesheet bounds the page's width, the script has functions."""
+    """Check that neither was refused: the stylesheet sets the width, the script its functions."""
     assert window.style("main", "max-width") != "none"
     window.wait_for("typeof searchWhileTyping === 'function'")
 
@@ -62,7 +62,7 @@ def test_files_that_nobody_has_do_not_take_the_page_with_them(window: Window) ->
     }
     assert {(file.status, file.cache_control) for file in lost} == {(404, "no-store")}
     troubles = window.take_troubles()
-    # The browser says of a stylesheet that it is none, and nothing of its answer.
+    # The browser reports that it is not a stylesheet, and not its status.
     assert any("site/lost.css?cache_id=ERROR_MISSING_FILE" in trouble for trouble in troubles)
     assert not any("integrity" in trouble for trouble in troubles)
 

@@ -1,4 +1,4 @@
-"""A changed file is fetched anew, and one that is as it was comes from the browser's cache."""
+"""A changed file is fetched again, and an unchanged one comes from the browser's cache."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ KINDS = {"css", "js", "svg"}
 
 
 def files_of(window: Window, path: str) -> dict[str, Fetched]:
-    """Go to a page; return the first answer for each of its files, by the ending of the name.
+    """Open a page; return the first response for each of its files, by the ending of the name.
 
-    The browser tells of some of them after it has called the page loaded.
+    The browser reports some of them after it has called the page loaded.
     """
     window.take_fetched()
     window.open(path)

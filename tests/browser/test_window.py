@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a page is noticed, so that a test without troubles means something."""
+"""Every error in a page is recorded, so that a test without errors means something."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_what_goes_wrong_in_a_page_is_recorded(window: Window) -> None:
         window.driver.execute_script(done)
 
         window.wait_for_trouble(noticed)
-        window.driver.get("about:blank")  # the end of whatever else comes of it
+        window.driver.get("about:blank")  # ends the follow-up errors
         window.take_troubles()
 
 

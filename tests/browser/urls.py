@@ -1,6 +1,6 @@
-"""The demo's addresses, and a page whose template names files that nobody has.
+"""The demo's URLs, and a page whose template names missing files.
 
-What is rendered is noted: these are loaded before the first page is shown.
+It starts the recording of renderings, because URLs are loaded before the first page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ WITH_LOST_FILES = """{% extends "base.html" %}{% load cachelayers %}
 
 
 def show_lost_files(request: HttpRequest) -> HttpResponse:
-    """Show the page."""
     return HttpResponse(Template(WITH_LOST_FILES).render(RequestContext(request)))
 
 

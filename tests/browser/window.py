@@ -1,4 +1,4 @@
-"""A browser's window, and what went on in it: what was fetched from where, and what went wrong."""
+"""A browser's window, with the responses it got and the errors in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-if TYPE_CHECKING:  # where selenium is missing, the tests say so themselves
+if TYPE_CHECKING:  # without selenium, the tests themselves report that
     from selenium.webdriver.remote.webdriver import WebDriver
     from selenium.webdriver.remote.webelement import WebElement
 
@@ -19,10 +19,10 @@ ARGUMENTS = (
     "--lang=en",
     "--no-proxy-server",
     "--disable-background-networking",
-    # It opens pages of the tests alone, and containers forbid what its sandbox is made of.
+    # It opens only pages of the tests, and containers do not allow its sandbox.
     "--no-sandbox",
-    "--disable-dev-shm-usage",  # which is 64 MB in a container
-    "--remote-debugging-pipe",  # closed when its driver is killed, upon which it ends too
+    "--disable-dev-shm-usage",  # which has 64 MB in a container
+    "--remote-debugging-pipe",  # closed when its driver is killed, so that the browser ends too
 )
 RUN_AXE = """
 const [within, done] = arguments;
@@ -33,17 +33,17 @@ axe.run(within).then(found => done(found.violations),
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One answer to a request of the browser's."""
+    """One response to a request of the browser."""
 
     path: str
-    cache_id: str  # empty where the URL has none
+    cache_id: str  # empty if the URL has none
     status: int
     is_from_cache: bool
     cache_control: str
 
 
 class Window:
-    """The only window of a browser that has never seen a page before."""
+    """The only window of a browser with an empty profile."""
 
     def __init__(self, driver_url: str, site_url: str) -> None:
         """``driver_url``: of a chromedriver."""
@@ -54,45 +54,43 @@ class Window:
         self._from_memory: set[str] = set()
 
     def close(self) -> None:
-        """End the browser."""
         self.driver.quit()
 
     def open(self, path: str) -> None:
-        """Go to a page of the site, and return when it is loaded."""
+        """Open a page of the site, and wait until it is loaded."""
         self.driver.get(self.site_url + path)
 
     def style(self, selector: str, name: str) -> str:
-        """Return a property of an element as the browser has computed it."""
+        """Return a computed style property of an element."""
         return self._find(selector).value_of_css_property(name)
 
     def text(self, selector: str = "body") -> str:
-        """Return the text of an element as a reader sees it."""
+        """Return the visible text of an element."""
         return self._find(selector).text
 
     def fill(self, selector: str, typed: str) -> None:
-        """Type into a field, in place of what is there."""
+        """Replace the text in a field."""
         field = self._find(selector)
         field.clear()
         field.send_keys(typed)
 
     def click(self, selector: str) -> None:
-        """Click on an element."""
         self._find(selector).click()
 
     def follow(self, selector: str) -> None:
-        """Click on what leads to another page, and return when that is loaded."""
+        """Click on a link, and wait until its page is loaded."""
         self.driver.execute_script("window.isLeft = false")
         self.click(selector)
         self.wait_for("window.isLeft === undefined && document.readyState === 'complete'")
 
     def choose(self, selector: str, value: str) -> None:
-        """Choose what a list offers."""
+        """Choose an option of a list."""
         from selenium.webdriver.support.select import Select
 
         Select(self._find(selector)).select_by_value(value)
 
     def tab_to(self, name: str) -> None:
-        """Press the tab key until the field or button of that name has the focus."""
+        """Press the tab key until the field or button with that name has the focus."""
         for _ in range(100):
             self.press("\ue004")
             if self.driver.switch_to.active_element.get_dom_attribute("name") == name:
@@ -100,7 +98,7 @@ class Window:
         raise AssertionError(f"{name!r} cannot be reached by the tab key")
 
     def wait_for_text(self, words: str) -> None:
-        """Wait until a page says so; for pages without scripts too."""
+        """Wait until a page contains a text, also on pages without scripts."""
         from selenium.webdriver.support.wait import WebDriverWait
 
         WebDriverWait(self.driver, WAIT_SECONDS, poll_frequency=0.05).until(
@@ -108,27 +106,27 @@ class Window:
         )
 
     def press(self, *keys: str) -> None:
-        """Press keys, one after the other, wherever the focus is."""
+        """Press keys in the focused element, one after the other."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def show_as(self, *, scheme: str, width: int) -> None:
-        """Be a window of another width, of a reader who likes it light or dark."""
+        """Set the width of the window, and the light or dark color scheme."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self._command("Emulation.setEmulatedMedia", {"features": features})
         self._command("Emulation.setDeviceMetricsOverride", size)
 
     def switch_scripts_off(self) -> None:
-        """Run no script of any page from now on."""
+        """Disable scripts from now on."""
         self._command("Emulation.setScriptExecutionDisabled", {"value": True})
 
     def find_barriers(self, within: str) -> list[str]:
-        """Return what the axe engine finds in a part of the page that keeps people out."""
+        """Return the accessibility problems that axe finds in a part of the page."""
         from axe_selenium_python import Axe
 
-        Axe(self.driver).inject()  # by the driver, which no policy of the page concerns
+        Axe(self.driver).inject()  # through the driver, to which the page's policy does not apply
         found = self.driver.execute_async_script(RUN_AXE, within)
         return [
             f"{one['id']} ({one['impact']}): {[node['html'] for node in one['nodes']][:3]}"
@@ -140,7 +138,7 @@ class Window:
         self.driver.execute("executeCdpCommand", {"cmd": name, "params": parameters})
 
     def attributes(self, selector: str, *names: str) -> list[tuple[str | None, ...]]:
-        """Return attributes of all elements, as they are written."""
+        """Return attributes of all elements, as written."""
         elements = self.driver.find_elements("css selector", selector)
         return [tuple(map(element.get_dom_attribute, names)) for element in elements]
 
@@ -148,19 +146,19 @@ class Window:
         return self.driver.find_element("css selector", selector)
 
     def wait_for(self, condition: str) -> None:
-        """Wait until JavaScript says that a condition holds."""
+        """Wait until a JavaScript condition is true."""
         from selenium.webdriver.support.wait import WebDriverWait
 
         WebDriverWait(self.driver, WAIT_SECONDS, poll_frequency=0.05).until(
             lambda driver: driver.execute_script(f"return {condition}"), condition
         )
 
-    # What went on
+    # Responses and errors
 
     def take_fetched(self, *, least: int = 0) -> list[Fetched]:
-        """Return what was fetched since the last look, from wherever.
+        """Return the responses since the last call, from any server.
 
-        ``least``: what a page loads in any case. The driver of a busy browser tells of it late.
+        ``least``: the number to wait for, because the driver of a busy browser reports them late.
         """
         deadline = time.monotonic() + WAIT_SECONDS
         self._listen()
@@ -171,7 +169,7 @@ class Window:
         return taken
 
     def wait_for_trouble(self, words: str) -> None:
-        """Wait until something goes wrong that is told in these words."""
+        """Wait until an error with this text occurs."""
         deadline = time.monotonic() + WAIT_SECONDS
         noticed: list[str] = []
         while not any(words in trouble for trouble in noticed):
@@ -180,10 +178,10 @@ class Window:
             noticed += self.take_troubles()
 
     def take_troubles(self) -> list[str]:
-        """Return what went wrong since the last look.
+        """Return the errors since the last call.
 
-        Errors and warnings on the console, those of scripts, what a policy or an integrity has
-        forbidden, and what could not be fetched.
+        These are errors and warnings on the console, script errors, violations of a policy or an
+        integrity value, and failed requests.
         """
         self._listen()
         taken, self._troubles = self._troubles, []
@@ -210,7 +208,7 @@ class Window:
     def _note_response(self, request_id: str, response: dict[str, Any]) -> None:
         url = urlsplit(response["url"])
         if url.scheme != "http":
-            return  # its own pages, and what stands in a URL
+            return  # the browser's own pages, and data URLs
         headers = {name.lower(): value for name, value in response["headers"].items()}
         self._fetched.append(
             Fetched(
@@ -225,7 +223,7 @@ class Window:
 
 
 def start_chromium(driver_url: str) -> WebDriver:
-    """Start a browser with an empty profile of its own."""
+    """Start a browser with an empty profile."""
     from selenium import webdriver
     from selenium.webdriver.common.proxy import Proxy, ProxyType
     from selenium.webdriver.remote.client_config import ClientConfig

@@ -40,16 +40,16 @@ def expect_bounded(findings: Findings, seconds: float = BOUND_SECONDS) -> None:
     assert findings.worst <= seconds, findings
 
 
-def test_writes_are_seen_through_the_log() -> None:
+def test_processes_read_writes_through_the_log() -> None:
     expect_coherent(run_crowd(stacks.memory_table(), SECONDS))
 
 
 @pytest.mark.postgres
-def test_writes_are_seen_through_the_log_in_front_of_a_server() -> None:
+def test_processes_read_writes_through_the_log_in_front_of_a_server() -> None:
     expect_coherent(run_crowd(stacks.memory_table("postgres"), SECONDS))
 
 
-def test_writes_are_seen_within_seconds_without_a_bus() -> None:
+def test_processes_read_writes_within_seconds_without_a_bus() -> None:
     findings = run_crowd(stacks.memory_table(bus=None), 2 * WITHOUT_BUS_SECONDS)
 
     expect_bounded(findings, WITHOUT_BUS_SECONDS + 0.5)
@@ -57,13 +57,13 @@ def test_writes_are_seen_within_seconds_without_a_bus() -> None:
 
 
 @pytest.mark.parametrize("make", [stacks.memory_redis_table, stacks.memory_redis])
-def test_writes_are_seen_through_a_stream(
+def test_processes_read_writes_through_a_stream(
     redis_server: Redis, make: Callable[[str], Stack]
 ) -> None:
     expect_coherent(run_crowd(make(redis_server.url), SECONDS))
 
 
-def test_writes_are_seen_in_front_of_memcached(
+def test_processes_read_writes_in_front_of_memcached(
     redis_server: Redis, memcached_server: Memcached
 ) -> None:
     stack = stacks.memory_memcached(memcached_server.address, redis_server.url)
@@ -89,7 +89,7 @@ def test_a_stream_that_is_trimmed_loses_nothing(
 
 @pytest.mark.parametrize("make", [stacks.memory_redis_table, stacks.memory_redis])
 @pytest.mark.parametrize("keeps", [True, False], ids=["with its data", "empty"])
-def test_a_redis_that_is_killed_and_comes_back(
+def test_a_redis_that_is_killed_and_restarted(
     redis_server: Redis, make: Callable[[str], Stack], keeps: bool
 ) -> None:
     def kill_and_start() -> None:
@@ -105,7 +105,7 @@ def test_a_redis_that_is_killed_and_comes_back(
 
 
 @pytest.mark.parametrize("make", [stacks.memory_redis_table, stacks.memory_redis])
-def test_a_redis_that_stands_still_for_five_seconds(
+def test_a_redis_that_is_paused_for_five_seconds(
     redis_server: Redis, make: Callable[[str], Stack]
 ) -> None:
     def pause() -> None:
@@ -120,7 +120,9 @@ def test_a_redis_that_stands_still_for_five_seconds(
     assert findings.slowest < PAUSED_SECONDS
 
 
-def test_a_memcached_that_comes_and_goes(redis_server: Redis, memcached_server: Memcached) -> None:
+def test_a_memcached_that_stops_and_starts(
+    redis_server: Redis, memcached_server: Memcached
+) -> None:
     def disturb() -> None:
         time.sleep(SECONDS / 4)  # the processes work meanwhile, before and after
         memcached_server.pause()
@@ -136,7 +138,7 @@ def test_a_memcached_that_comes_and_goes(redis_server: Redis, memcached_server: 
     expect_bounded(run_crowd(stack, 3 * SECONDS, disturb))
 
 
-def test_one_of_several_memcached_servers_comes_and_goes(
+def test_one_of_several_memcached_servers_stops_and_starts(
     redis_server: Redis, memcached_server: Memcached
 ) -> None:
     with Memcached(environment.make_private_folder("memcached")) as other:

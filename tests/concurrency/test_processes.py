@@ -65,7 +65,7 @@ def deadlocks_in(cache_alias: str) -> int:
 
 
 @pytest.mark.parametrize("warm_up", ["used before", "not used before"])
-def test_a_fork_in_the_middle_of_work_harms_neither_side(
+def test_a_fork_during_work_breaks_neither_process(
     cache: BaseCache, cache_alias: str, start_program: StartProgram, warm_up: str
 ) -> None:
     if warm_up == "used before" and "sqlite" not in cache_alias:
@@ -76,7 +76,7 @@ def test_a_fork_in_the_middle_of_work_harms_neither_side(
     assert wrong == []
 
 
-def test_a_process_killed_in_the_middle_of_writes_leaves_a_sound_cache(
+def test_a_process_killed_during_writes_leaves_a_working_cache(
     cache: BaseCache, cache_alias: str, start_program: StartProgram
 ) -> None:
     for round_number in range(3):

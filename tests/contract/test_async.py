@@ -186,7 +186,7 @@ def test_aclear_and_aclose(cache: BaseCache) -> None:
     assert cache.get("answer") is None
 
 
-def test_a_cache_is_at_home_in_an_event_loop(cache: BaseCache) -> None:
+def test_a_cache_works_in_an_event_loop(cache: BaseCache) -> None:
     async def steps() -> list[Any]:
         await asyncio.gather(*(cache.aset(f"key-{number}", number) for number in range(20)))
         return await asyncio.gather(*(cache.aget(f"key-{number}") for number in range(20)))

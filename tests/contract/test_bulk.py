@@ -29,7 +29,7 @@ def test_delete_many_returns_none(cache: BaseCache) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 100, 1000, 5000])
-def test_any_number_of_keys_goes_in_and_comes_out(cache: BaseCache, count: int) -> None:
+def test_any_number_of_keys_is_stored_and_read(cache: BaseCache, count: int) -> None:
     values = {f"key-{number}": {"number": number} for number in range(count)}
 
     failed = cache.set_many(values)
@@ -41,7 +41,7 @@ def test_any_number_of_keys_goes_in_and_comes_out(cache: BaseCache, count: int) 
     assert cache.get_many(values) == {}
 
 
-def test_large_values_go_in_and_come_out_together(cache: BaseCache) -> None:
+def test_large_values_are_stored_and_read_together(cache: BaseCache) -> None:
     values = {f"key-{number}": os.urandom(2**20) for number in range(24)}
 
     cache.set_many(values)
@@ -50,7 +50,7 @@ def test_large_values_go_in_and_come_out_together(cache: BaseCache) -> None:
     assert found == values
 
 
-def test_small_and_very_large_values_go_in_together(cache: BaseCache) -> None:
+def test_small_and_very_large_values_are_stored_together(cache: BaseCache) -> None:
     values: dict[str, object] = {f"small-{number}": number for number in range(500)}
     values["large"] = "x" * (5 * 2**20)
 

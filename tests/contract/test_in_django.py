@@ -24,7 +24,7 @@ SESSION_STORES = [cache_sessions.SessionStore, cached_db_sessions.SessionStore]
 
 
 @pytest.mark.parametrize("store", SESSION_STORES, ids=["cache", "cached_db"])
-def test_a_session_lives_in_the_cache(
+def test_a_session_is_stored_in_the_cache(
     cache: BaseCache, cache_alias: str, store: type[cache_sessions.SessionStore]
 ) -> None:
     with override_settings(SESSION_CACHE_ALIAS=cache_alias):
@@ -83,7 +83,7 @@ def test_cache_page_renders_a_page_once(cache: BaseCache, cache_alias: str) -> N
     assert other.content == b"visit 2 of /b/"
 
 
-def test_a_cleared_cache_renders_the_page_anew(cache: BaseCache, cache_alias: str) -> None:
+def test_a_cleared_cache_renders_the_page_again(cache: BaseCache, cache_alias: str) -> None:
     visits = itertools.count(1)
 
     @cache_page(60, cache=cache_alias)

@@ -29,7 +29,7 @@ def test_clear_entries_returns_their_number(operated: DatabaseCache, clock: Cloc
     assert operated.count_entries() == 0
 
 
-def test_counting_looks_at_this_alias_only(operated: DatabaseCache, cache: BaseCache) -> None:
+def test_counting_covers_this_alias_only(operated: DatabaseCache, cache: BaseCache) -> None:
     cache.set_many({"a": 1, "b": 2})
     operated.set_many({"a": 1, "b": 2, "c": 3})
 

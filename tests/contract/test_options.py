@@ -81,7 +81,7 @@ def errors_of(place: str) -> list[CheckMessage]:
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_OPTIONS, ids=map(repr, BAD_OPTIONS))
-def test_a_bad_option_is_refused_with_place_and_value(
+def test_an_invalid_option_is_refused_with_its_path_and_value(
     cache: BaseCache, cache_alias: str, name: str, value: object
 ) -> None:
     with with_alias(cache_alias, {name: value}), pytest.raises(ImproperlyConfigured) as caught:

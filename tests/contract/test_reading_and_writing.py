@@ -129,7 +129,7 @@ def test_an_expired_key_is_absent_everywhere(cache: BaseCache, clock: Clock) -> 
         cache.incr("old")
 
 
-def test_delete_removes_the_key_and_says_so(cache: BaseCache) -> None:
+def test_delete_removes_the_key_and_returns_true(cache: BaseCache) -> None:
     cache.set("answer", 42)
 
     deleted = cache.delete("answer")
@@ -138,7 +138,7 @@ def test_delete_removes_the_key_and_says_so(cache: BaseCache) -> None:
     assert cache.get("answer") is None
 
 
-def test_delete_of_a_missing_key_says_so(cache: BaseCache) -> None:
+def test_delete_of_a_missing_key_returns_false(cache: BaseCache) -> None:
     assert cache.delete("nobody") is False
 
 
@@ -150,7 +150,7 @@ def test_delete_removes_only_its_key(cache: BaseCache) -> None:
     assert cache.get_many(["gone", "kept"]) == {"kept": 2}
 
 
-def test_touch_extends_the_life_of_a_key(cache: BaseCache, clock: Clock) -> None:
+def test_touch_extends_the_timeout(cache: BaseCache, clock: Clock) -> None:
     cache.set("answer", 42, timeout=10)
 
     touched = cache.touch("answer", timeout=100)
@@ -160,7 +160,7 @@ def test_touch_extends_the_life_of_a_key(cache: BaseCache, clock: Clock) -> None
     assert cache.get("answer") == 42
 
 
-def test_touch_shortens_the_life_of_a_key(cache: BaseCache, clock: Clock) -> None:
+def test_touch_shortens_the_timeout(cache: BaseCache, clock: Clock) -> None:
     cache.set("answer", 42, timeout=100)
 
     cache.touch("answer", timeout=10)
@@ -188,7 +188,7 @@ def test_touch_without_a_timeout_uses_the_default(cache: BaseCache, clock: Clock
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -0.5])
-def test_touch_into_the_past_removes_the_key_and_says_it_was_there(
+def test_touch_into_the_past_removes_the_key_and_returns_true(
     cache: BaseCache, timeout: float
 ) -> None:
     cache.set("answer", 42)
@@ -200,7 +200,7 @@ def test_touch_into_the_past_removes_the_key_and_says_it_was_there(
 
 
 @pytest.mark.parametrize("timeout", [0, 10, None])
-def test_touch_of_a_missing_key_says_so(cache: BaseCache, timeout: int | None) -> None:
+def test_touch_of_a_missing_key_returns_false(cache: BaseCache, timeout: int | None) -> None:
     assert cache.touch("nobody", timeout=timeout) is False
     assert cache.get("nobody") is None
 
@@ -291,7 +291,7 @@ def test_get_or_set_keeps_a_computed_none(cache: BaseCache) -> None:
     assert len(calls) == 1
 
 
-def test_get_or_set_with_a_timeout_of_zero_returns_the_value_and_keeps_nothing(
+def test_get_or_set_with_a_timeout_of_zero_returns_the_value_and_stores_nothing(
     cache: BaseCache,
 ) -> None:
     returned = cache.get_or_set("answer", 42, timeout=0)

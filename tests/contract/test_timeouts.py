@@ -148,7 +148,7 @@ def test_a_timeout_that_is_no_number_is_an_error_that_names_it(
     assert cache.get("new") is None
 
 
-def test_a_second_set_starts_a_new_life(cache: BaseCache, clock: Clock) -> None:
+def test_a_second_set_starts_a_new_timeout(cache: BaseCache, clock: Clock) -> None:
     cache.set("answer", 42, timeout=10)
     clock.advance(8)
     cache.set("answer", 43, timeout=10)
@@ -158,7 +158,7 @@ def test_a_second_set_starts_a_new_life(cache: BaseCache, clock: Clock) -> None:
     assert cache.get("answer") == 43
 
 
-def test_a_second_set_can_shorten_the_life(cache: BaseCache, clock: Clock) -> None:
+def test_a_second_set_can_shorten_the_timeout(cache: BaseCache, clock: Clock) -> None:
     cache.set("answer", 42, timeout=None)
     cache.set("answer", 43, timeout=10)
 

@@ -142,7 +142,7 @@ def test_a_value_that_cannot_be_packed_raises_and_stores_nothing(
     assert cache.get("lock", "missing") == "missing"
 
 
-def test_a_value_that_cannot_be_packed_keeps_its_predecessor_or_ends_it(cache: BaseCache) -> None:
+def test_a_value_that_cannot_be_packed_leaves_the_older_one_or_deletes_it(cache: BaseCache) -> None:
     cache.set("lock", "older")
 
     with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
@@ -151,7 +151,7 @@ def test_a_value_that_cannot_be_packed_keeps_its_predecessor_or_ends_it(cache: B
     assert cache.get("lock", "missing") in {"older", "missing"}
 
 
-def test_many_values_take_turns_under_one_key(cache: BaseCache) -> None:
+def test_many_values_replace_each_other_under_one_key(cache: BaseCache) -> None:
     for value in [1, "one", b"one", [1], None, 2**70, "x" * 100_000, 2]:
         cache.set("value", value)
         assert cache.get("value", "missing") == value

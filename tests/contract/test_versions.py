@@ -91,7 +91,7 @@ def test_incr_version_replaces_an_entry_of_the_new_version(cache: BaseCache) -> 
     assert cache.get("answer", version=2) == "mover"
 
 
-def test_incr_version_moves_none_too(cache: BaseCache) -> None:
+def test_incr_version_moves_a_none_value(cache: BaseCache) -> None:
     cache.set("nothing", None)
 
     cache.incr_version("nothing")

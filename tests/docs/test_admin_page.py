@@ -1,4 +1,4 @@
-"""The page on the admin tells what is there."""
+"""The page on the admin describes what exists."""
 
 from __future__ import annotations
 

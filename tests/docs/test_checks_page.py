@@ -1,4 +1,4 @@
-"""The reference of the system checks names every id, and its example is what the check says."""
+"""The reference of the system checks contains every id, and its example is a real message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = (PROJECT / "docs" / "checks.md").read_text(encoding="utf-8")
 
 
 def ids_in_code() -> set[str]:
-    """Return every id that the package's source has between quotes."""
+    """Return every id that the package's source has in quotes."""
     sources = [path.read_text(encoding="utf-8") for path in (PROJECT / "cachelayers").rglob("*.py")]
     return {
         found for text in sources for found in re.findall(r'"(?:cachelayers\.)?([EW]\d{3})"', text)

@@ -43,7 +43,7 @@ def test_the_running_example_runs_as_shown(
 
 
 def add_database(monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any], folder: Path) -> None:
-    """Add the page's second database to those of the tests, its file in a folder of the test's."""
+    """Add the page's second database to those of the tests, in a folder of the test."""
     configured = {**shown, "NAME": str(folder / shown["NAME"])}
     monkeypatch.setitem(connections.databases, "cache", configured)
     connections.configure_settings(connections.databases)

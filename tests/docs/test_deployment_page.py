@@ -50,7 +50,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path, redis_url: str) -> Run:
-    """Run Python on a site of the page's settings, in a process of its own."""
+    """Run Python on a site with the page's settings, in its own process."""
     (tmp_path / "page_settings.py").write_text(SETTINGS + MORE_SETTINGS, encoding="utf-8")
     (tmp_path / "shelves.py").write_text(MODULE + FUNCTION, encoding="utf-8")
     name = f"{environment.database_name()}_deployed"
@@ -84,7 +84,7 @@ def test_the_running_example_runs_as_shown(run: Run) -> None:
 
     run("-c", BEGIN + USE)
 
-    # Another process finds what the first has computed, and has it in its memory then.
+    # Another process finds what the first has computed, and then has it in its memory.
     assert run("-c", BEGIN + FIND + IN_MEMORY).splitlines() == ["[]", "('memory', 1) ('redis', 1)"]
 
 

@@ -81,10 +81,10 @@ def test_the_cluster_factory_is_the_one_that_is_tested() -> None:
     block = blocks_of("layered_cache.md")[3]
     shown = "".join(block.split("class ")[1].split("redis_options")[0].split())
 
-    tested = inspect.getsource(ClusterFactory).split("class ")[1]
+    tested = inspect.getsource(ClusterFactory).split("class ", 1)[1]
     for extra in (
         "  # type: ignore[misc] # it comes without types",
-        '    """What docs/layered_cache.md tells users to write."""\n',
+        '    """The class that docs/layered_cache.md tells users to write."""\n',
         ": ClassVar[dict[str, RedisCluster]]",
         ": str) -> RedisCluster",
     ):

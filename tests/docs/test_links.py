@@ -1,4 +1,4 @@
-"""Every link in the documentation leads somewhere, and every page can be found."""
+"""Every link in the documentation has a target, and every page is linked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def prose_of(path: Path) -> str:
-    """Return a page without its blocks of code."""
+    """Return a page without its code blocks."""
     return FENCED.sub("", path.read_text(encoding="utf-8"))
 
 
 def links_of(path: Path) -> list[str]:
-    """Return the page's links that do not leave the project."""
+    """Return the page's links within the project."""
     return [link for link in LINK.findall(prose_of(path)) if "://" not in link]
 
 

@@ -65,7 +65,7 @@ def without_times(text: str) -> list[list[str]]:
 
 
 def check_console(words: str, page: str = "monitoring.md") -> str:
-    """Run a command of a page; return what it has printed, which is what the page shows."""
+    """Run a command of a page; check that its output is that of the page, and return it."""
     found = [block for kind, block in blocks(page) if kind == "console"]
     [block] = [block for block in found if f" {words}\n" in block]
     command, _, shown = block.removeprefix("$ python manage.py ").partition("\n")
@@ -82,10 +82,10 @@ def check_console(words: str, page: str = "monitoring.md") -> str:
 def _library(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """One database, two layers, an author, and nothing counted."""
+    """One database, two layers, an author, and no counts."""
     shown: dict[str, Any] = {}
     exec(python_block("ADVISE_SAMPLE"), shown)
-    # All of it is timed here: of what is timed in part, nobody knows what that will be.
+    # Everything is timed, because a sample would vary.
     settings.CACHELAYERS = {**shown["CACHELAYERS"], "ADVISE_SAMPLE": 1.0}
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = ["cachelayers.middleware.unit_of_work_middleware"]
@@ -134,7 +134,7 @@ def test_the_example_of_cache_stats_runs_as_shown() -> None:
 
 
 def keys_of_layer(told: dict[str, Any]) -> list[str]:
-    """Return the keys of a layer that are no figures."""
+    """Return the keys of a layer that are not figures."""
     return [name for name in told["layers"][0] if name not in Figures._fields]
 
 

@@ -1,4 +1,4 @@
-"""The reference of names has every name that users type, with its parameters."""
+"""The reference of names contains every name that users type, with its parameters."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.environment import PROJECT
 from tests.library.models import Book
 
 PAGE = (PROJECT / "docs" / "names.md").read_text(encoding="utf-8")
-# The first of a name: a function of the package, and not the method of a cached function.
+# The first of a name: a function of the package, not the method of a cached function.
 CALLS = {
     name: re.findall(r"\w+", parameters)
     for name, parameters in reversed(re.findall(r"`(\w+)\(([^`]*)\)`", PAGE))
 }
-# Of unit_of_work(): used by the app itself. Of cached(): given by the decorator's syntax.
+# Of unit_of_work(): used by the app itself. Of cached(): passed by the decorator's syntax.
 NOT_TYPED = {"kind", "function"}
 
 

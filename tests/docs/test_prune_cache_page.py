@@ -36,7 +36,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run Python on a site of the page's settings, in a folder of its own."""
+    """Run Python on a site with the page's settings, in its own folder."""
     more = (
         'INSTALLED_APPS = ["cachelayers", "tests.library"]\nUSE_TZ = True\nSECRET_KEY = "s" * 50\n'
     )
@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Run:
 def test_the_running_example_runs_as_shown(run: Run) -> None:
     command, _, shown = CONSOLE.partition("\n")
     assert command == "$ python manage.py prune_cache"
-    assert run("-c", PREPARE + USE) == ""  # as it was told to say nothing
+    assert run("-c", PREPARE + USE) == ""  # it prints nothing with this verbosity
 
     assert run("-m", "django", "prune_cache") == shown
 
@@ -67,5 +67,5 @@ def test_what_the_settings_call_a_replica_is_left_alone(run: Run) -> None:
 
     told = run("-m", "django", "prune_cache", "--settings", "replica_settings")
 
-    assert "default: 0 redundant" in told  # what was removed is not removed again
+    assert "default: 0 redundant" in told  # removed rows are not removed again
     assert "copy" not in told

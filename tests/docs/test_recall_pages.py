@@ -51,7 +51,7 @@ def test_the_example_of_why_never_stale_runs_as_shown(shown: dict[str, Any]) -> 
 
 
 def shown_defaults(page: str, name: str) -> list[str]:
-    """Return what the tables of a page have beside a setting or an option."""
+    """Return the defaults of a setting or an option in the tables of a page."""
     text = (PROJECT / "docs" / page).read_text(encoding="utf-8")
     return re.findall(rf"^\| `{name}` \| (.*?) ?\|", text, re.MULTILINE)
 

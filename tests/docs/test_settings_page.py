@@ -1,4 +1,4 @@
-"""The reference of the settings names every key and option, with its type and default."""
+"""The reference of the settings contains every key and option, with its type and default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on what cachelayers changes names all that it does change."""
+"""The page on what cachelayers changes contains all of its changes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ with connection.cursor() as cursor:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
-    """Return what a fresh site has after `migrate`, and what is left of it after its undoing."""
+    """Return what a fresh site has after `migrate`, and what is left after the undoing."""
     path = tmp_path_factory.mktemp("site") / "site.sqlite3"
     printed = subprocess.check_output(
         [sys.executable, "-c", SITE, str(path)], cwd=PROJECT, text=True, timeout=60

@@ -78,7 +78,7 @@ def test_reads_miss_and_writes_do_nothing_while_the_server_is_down(
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_the_cache_comes_back_with_its_server_and_its_values(
+def test_the_cache_recovers_with_its_server_and_its_values(
     server_cache: BaseCache, server: Server, end: str
 ) -> None:
     server_cache.set("kept", [1], timeout=None)

@@ -295,9 +295,7 @@ def soundness_of(path: Path) -> str:
         connection.close()
 
 
-def test_a_corrupt_file_never_raises_whatever_is_asked(
-    file_cache: BaseCache, sqlite_path: Path
-) -> None:
+def test_no_operation_on_a_corrupt_file_raises(file_cache: BaseCache, sqlite_path: Path) -> None:
     fill(file_cache)
     checkpoint(sqlite_path)
     damage(sqlite_path, "everything")
@@ -312,7 +310,7 @@ def test_a_corrupt_file_never_raises_whatever_is_asked(
     await_value(lambda: use(file_cache), 42)
 
 
-def test_a_corrupt_file_with_the_site_s_tables_is_left_where_it_is(
+def test_a_corrupt_file_with_the_site_s_tables_is_not_moved(
     run_python: RunPython, tmp_path: Path
 ) -> None:
     path = tmp_path / "site.sqlite3"

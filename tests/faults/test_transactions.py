@@ -98,7 +98,7 @@ def test_a_write_is_rolled_back_with_the_savepoint_around_it(
 
 
 @on_servers
-def test_others_see_a_write_when_the_transaction_commits(cache: BaseCache, database: str) -> None:
+def test_others_read_a_write_when_the_transaction_commits(cache: BaseCache, database: str) -> None:
     alias = cast(DatabaseCache, cache).alias
 
     with transaction.atomic(database):

@@ -1,4 +1,4 @@
-"""Fixtures of the fragments' tests: both engines, a cache, and a counter of what is rendered."""
+"""Fixtures of the fragments' tests: both engines, a cache, and a counter of renderings."""
 
 from __future__ import annotations
 
@@ -26,30 +26,29 @@ NewRequest = Callable[..., Any]
 
 
 class Counter(Protocol):
-    """Something to be called while a block is rendered. Shows nothing."""
+    """Called while a block is rendered. Its text is empty."""
 
-    def __call__(self) -> str:
-        """Count one."""
+    def __call__(self) -> str: ...
 
     def since(self) -> int:
-        """Return how often it was called since it was asked last."""
+        """Return the number of calls since the last question."""
 
 
 def count() -> str:
-    """What a counter does; its list is its own global, so that it holds nothing by a closure."""
+    """The code of a counter; its list is a global, so that it is not a closure."""
     calls.append(1)  # type: ignore[name-defined] # noqa: F821
     return ""
 
 
 def count_anew() -> int:
-    """What a counter does that is asked."""
+    """The code of a counter's since()."""
     number = len(calls)  # type: ignore[name-defined] # noqa: F821
     calls.clear()  # type: ignore[name-defined] # noqa: F821
     return number
 
 
 def new_counter() -> Counter:
-    """Return a counter that is a plain function: a fragment knows that these hold no data."""
+    """Return a counter that is a plain function, because fragments know that these hold no data."""
     calls: list[int] = []
     counter: Any = FunctionType(count.__code__, {"calls": calls}, "counter")
 
@@ -59,12 +58,12 @@ def new_counter() -> Counter:
 
 
 def call_it() -> Any:
-    """What a plain function does."""
+    """The code of a plain function."""
     return called()  # type: ignore[name-defined] # noqa: F821
 
 
 def plain(function: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a function that says nothing of what it calls, so that all of them are the same."""
+    """Return a plain function that calls another one; all of them have the same code."""
     return FunctionType(call_it.__code__, {"called": function}, "plain")
 
 
@@ -72,7 +71,7 @@ def plain(function: Callable[[], Any]) -> Callable[[], Any]:
 def store(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker, settings: Settings
 ) -> Iterator[BaseCache]:
-    """Return the cache that fragments are kept in, empty; and no book in the library."""
+    """Return the empty cache of fragments; the library has no books."""
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ALIAS": "memory_table"}
     with django_db_blocker.unblock():
         for model in (Book, Author, Subject):
@@ -82,7 +81,6 @@ def store(
 
 @pytest.fixture(params=sorted(ENGINES))
 def templates(request: pytest.FixtureRequest) -> Templates:
-    """Return an engine without templates."""
     return ENGINES[request.param]()
 
 
@@ -92,13 +90,13 @@ def tick() -> Counter:
 
 
 def respond(request: HttpRequest) -> HttpResponse:
-    """Be the view behind a middleware."""
+    """The view behind a middleware."""
     return HttpResponse()
 
 
 @pytest.fixture
 def new_request(rf: RequestFactory) -> NewRequest:
-    """Return what makes a request as Django's middleware leaves it, of a user or of nobody."""
+    """Return a function that makes a request, for a user or not, like Django's middleware."""
 
     def make(user: User | None = None, **cookies: str) -> HttpRequest:
         request = rf.get("/")
@@ -124,7 +122,7 @@ def users() -> list[User]:
 
 
 def read_log() -> None:
-    """Know of what was written so far, as a process that serves requests does."""
+    """Read the log up to now, like a process that serves requests."""
     with unit_of_work() as unit:
         unit.refresh("default")
 

@@ -1,4 +1,4 @@
-"""Both template engines behind one way to write a fragment, so that a promise is tested in each."""
+"""One interface for fragments in both template engines, so that each test runs in both."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ LIBRARIES = {
 class Templates(Protocol):
     """An engine with templates by name."""
 
-    call: str  # what stands behind a callable in an expression, where it is not called by itself
+    call: str  # the suffix that calls a callable in an expression
 
     def fragment(self, body: str, name: str, *arguments: str, **options: str) -> str:
-        """Write a fragment around a body; arguments and options are expressions."""
+        """Return a fragment around a body; arguments and options are expressions."""
 
     def fragments(
         self, body: str, name: str, loop: str, *arguments: str, empty: str = "", **options: str
     ) -> str:
-        """Write a fragment for each item; ``loop`` as in "book in books"."""
+        """Return a fragment for each item; ``loop`` like "book in books"."""
 
     def uncached(self, body: str) -> str:
-        """Write a hole."""
+        """Return a hole."""
 
     def show(self, call: str) -> str:
-        """Write the result of a call without arguments."""
+        """Return an expression with the result of a call without arguments."""
 
     def loop(self, variable: str, items: str, body: str) -> str:
-        """Write a body for each of the items."""
+        """Return a loop around a body."""
 
     def write(self, **sources: str) -> None:
-        """Put templates there, as a deploy would; each is known as "NAME.html"."""
+        """Write templates like a deploy; each has the name "NAME.html"."""
 
     def render(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
-        """Render a template in the unit of work of its own that a request would have."""
+        """Render a template in its own unit of work, like a request."""
 
     def render_here(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
-        """Render a template in the unit of work that there is."""
+        """Render a template in the current unit of work."""
 
 
 class RendersInUnits:
-    """Gives each rendering its unit of work."""
+    """Renders in a unit of work."""
 
     def render(self, name: str, request: HttpRequest | None = None, **names: Any) -> str:
         with unit_of_work():
@@ -73,8 +73,6 @@ class RendersInUnits:
 
 
 class DjangoTemplates(RendersInUnits):
-    """Django's own."""
-
     call = ""
 
     def __init__(self) -> None:
@@ -125,7 +123,7 @@ class DjangoTemplates(RendersInUnits):
 
 
 class WithoutCachedLoader(DjangoTemplates):
-    """Django's own, which compiles a template each time that it is asked for."""
+    """Django's engine without the cached loader: each lookup compiles a template again."""
 
     def _new_engine(self) -> Engine:
         return Engine(
@@ -134,8 +132,6 @@ class WithoutCachedLoader(DjangoTemplates):
 
 
 class JinjaTemplates(RendersInUnits):
-    """Jinja2."""
-
     call = "()"
 
     def __init__(self) -> None:

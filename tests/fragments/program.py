@@ -1,6 +1,6 @@
-"""A process that renders pages of fragments, or edits the rows on them, as it is told line by line.
+"""A process that renders pages of fragments, or edits their rows, by commands on its input.
 
-Answers each line with a line of JSON.
+It answers each line with a line of JSON.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def answer(found: Any) -> None:
     sys.stdout.flush()
 
 
-# What the templates call: plain functions, which hold nothing that was read before.
+# The functions that templates call: plain functions, which hold no data
 
 
 def tick() -> str:
@@ -59,45 +59,44 @@ def books() -> list[Book]:
 
 
 def show(tick: Callable[[], str]) -> str:
-    """Be the view: read the rows and render the page, in one unit of work."""
+    """The view: read the rows and render the page, in one unit of work."""
     with unit_of_work():
         names = {"tick": tick, "titles": titles, "books": books()}
         return templates.render_here("page", None, **names)
 
 
-# What it is told to do
+# Commands
 
 
 def render() -> dict[str, Any]:
-    """Render the page in a unit of work of its own; return each half of it, and what was made."""
+    """Render the page in a unit of work; return each half of it, and what was rendered."""
     rendered.clear()
     read, rows = show(tick).split("|")
     return {"read": read.split(), "rows": rows.split(), "rendered": len(rendered)}
 
 
 def render_cold(begin: str, seconds: str) -> dict[str, Any]:
-    """Render it at a moment, slowly."""
+    """Render it at a given time, slowly."""
     waiting_seconds[0] = float(seconds)
     time.sleep(max(0.0, float(begin) - time.time()))
     return render()
 
 
 def render_and_hang() -> None:
-    """Begin to render the page, and never end."""
+    """Begin to render the page, and never finish."""
     show(hang)
 
 
 def edit(key: str | int, title: str) -> str:
-    """Change a row."""
     with transaction.atomic(DATABASE):
         Book.objects.using(DATABASE).filter(pk=key).update(title=title)
     return "done"
 
 
 def edit_for(seconds: str, least_edits: str) -> int:
-    """Change one row after the other, each time to a higher number than any; return how often.
+    """Change rows one after the other, with increasing numbers; return how often.
 
-    So many times at least, as render_for() does.
+    At least so many times, like render_for().
     """
     end, edits = time.monotonic() + float(seconds), 0
     keys = [book.pk for book in books()]
@@ -110,9 +109,9 @@ def edit_for(seconds: str, least_edits: str) -> int:
 
 
 def render_for(seconds: str, least_pages: str) -> dict[str, Any]:
-    """Render the page again and again, and compare it with what is there before and after.
+    """Render the page repeatedly, and compare it with the rows before and after.
 
-    So many times at least, for on a busy machine the time is soon over.
+    At least so many times, because on a busy machine the time is soon over.
     """
     end = time.monotonic() + float(seconds)
     found: dict[str, Any] = {"pages": 0, "made": 0, "stale": [], "unseen": []}

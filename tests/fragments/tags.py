@@ -1,4 +1,4 @@
-"""Tags of a site, for the tests: an inclusion tag, and one that calls a function."""
+"""Template tags of a site, for the tests: inclusion tags, and tags that call functions."""
 
 from __future__ import annotations
 
@@ -14,51 +14,49 @@ register = template.Library()
 
 @register.inclusion_tag("item.html")
 def show_item() -> dict[str, Any]:
-    """Show item.html."""
     return {}
 
 
-ITEMS: Any = ["special.html", "item.html"]  # the first that is there; django-stubs knows of one
+# the first that exists; django-stubs knows of one name only
+ITEMS: Any = ["special.html", "item.html"]
 
 
 @register.inclusion_tag(ITEMS)
 def show_first_item() -> dict[str, Any]:
-    """Show the first of them that is there."""
     return {}
 
 
 @register.inclusion_tag(Template("item"))
 def show_own_item() -> dict[str, Any]:
-    """Show a template that has no name."""
+    """Show a template without a name."""
     return {}
 
 
 @register.simple_tag(takes_context=True)
 def call(context: Context, function: Callable[[], str]) -> str:
-    """Call a function of the context."""
     return function()
 
 
 @register.simple_tag(takes_context=True)
 def ask(context: Context, name: str) -> str:
-    """Call what the context has under a name, with the request."""
+    """Call the value of a name with the request."""
     return str(context[name](context["request"]))
 
 
 @register.simple_tag
 def prefix() -> str:
-    """Show what links begin with."""
+    """Show the script prefix."""
     return get_script_prefix()
 
 
 @register.simple_tag(takes_context=True)
 def jot(context: Context, value: str) -> str:
-    """Remember something for another tag of the page."""
+    """Store something for another tag of the page."""
     context.render_context["remembered"] = value
     return ""
 
 
 @register.simple_tag(takes_context=True)
 def jotted(context: Context) -> str:
-    """Show what another tag has remembered."""
+    """Show what another tag has stored."""
     return str(context.render_context.get("remembered"))

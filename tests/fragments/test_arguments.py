@@ -1,4 +1,4 @@
-"""Arguments tell apart whatever two requests may be given, and what is the same is a hit."""
+"""Different arguments give different variants, and equal ones are hits."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def key_of(argument: object) -> str:
     return make_key("card", [argument], ())
 
 
-# Rows are told by their keys, and by what a view has added to them
+# Rows are identified by their keys, and by attributes that a view has added
 
 
 def marked(title: str) -> Any:
-    """Return a query that marks one book, as one does what the user of a request likes."""
+    """Return a queryset that marks one book, like the books that a user likes."""
     mark = Case(When(title=title, then=Value("*")), default=Value(""))
     return Book.objects.annotate(mark=mark).order_by("pk")
 
@@ -116,7 +116,7 @@ def test_a_row_of_another_database_is_another_one(book: Book) -> None:
 
 
 def test_a_row_that_was_not_saved_has_no_key(book: Book) -> None:
-    key_of(book)  # what is known of its model by then changes nothing
+    key_of(book)  # knowing the model by then changes nothing
 
     with pytest.raises(Unstable, match="not been saved"):
         key_of(Book(pk=book.pk, title="Maps"))
@@ -150,7 +150,7 @@ def test_what_a_view_hangs_on_an_instance_without_a_value_of_its_own_makes_no_ke
 
 
 class Tracked(Book):
-    """A book with what field trackers and shops hang on each instance when it is made."""
+    """A book with the attributes that field trackers and shops set in each instance."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -179,7 +179,7 @@ def test_what_a_model_gives_to_each_instance_leaves_it_a_key(book: Book) -> None
 
 
 def test_a_row_that_is_a_draft_of_what_the_database_holds_has_no_key(book: Book) -> None:
-    """As an editor's preview is: with the key of the row, and other values."""
+    """An editor's preview has the key of the row, and other values."""
     draft = Book(pk=book.pk, title="Draft")
     draft._state.adding = False
 
@@ -197,7 +197,7 @@ def test_rows_that_were_hung_on_each_other_have_a_key(books: list[Book]) -> None
     assert key_of(family("one")) == key_of(family("one")) != key_of(family("two"))
 
 
-# Others are told by their text, and by what is in them
+# Others are identified by their text, and by their contents
 
 
 def page(title: str) -> Any:
@@ -219,7 +219,7 @@ def page(title: str) -> Any:
 def test_a_container_is_identified_by_the_rows_in_it(
     author: Author, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[str], Any]
 ) -> None:
-    """The text of a page is its number, that of two books may be the same."""
+    """The text of a page is its number, so two pages may have the same text."""
     monkeypatch.setattr(Book, "__str__", lambda book: "a book")
     for title in ("One", "Two"):
         Book.objects.create(title=title, author=author)

@@ -1,4 +1,4 @@
-"""Each of two visitors sees what the page shows without a fragment, whatever it reads."""
+"""Each of two clients sees the same as without a fragment, whatever the block reads."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def handed_on(context: Context) -> str:
-    """Show a template of its own, with all that the page knows, as many packages do."""
+    """Render another template with all names, like many packages."""
     return Template("{{ discount }}").render(Context(context.flatten()))
 
 
 class TranslatedBooks(QuerySet[Book]):
-    """Gives each row a language that is not in its SQL, as django-parler does."""
+    """Sets a language in each row that is not in its SQL, like django-parler."""
 
     language = ""
 
@@ -58,7 +58,7 @@ class TranslatedBooks(QuerySet[Book]):
 
 
 class Greeting:
-    """Shows more than it is pickled with."""
+    """Its text shows more than is pickled."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class Greeting:
 
 
 class Cart(dict[str, int]):
-    """Holds the request, and is none."""
+    """It holds the request, and is not a request."""
 
     def __init__(self, request: HttpRequest, total: int) -> None:
         super().__init__(total=total)
@@ -108,31 +108,31 @@ def authors_with(number: int) -> Any:
 
 
 def action(*arguments: object) -> str:
-    """Stand in a module under its name, as an action of an admin does."""
+    """A function in a module, such as an admin action."""
     return "".join(map(str, arguments))
 
 
 class Actions:
-    """Has a method with a title."""
+    """It has a method with a title."""
 
     def archive(self) -> str:
         return ""
 
 
 class Partial(partial[str]):
-    """Says something itself."""
+    """It has a text of its own."""
 
     title, do_not_call_in_templates = "one", True
 
 
 class OtherPartial(partial[str]):
-    """Says something else itself."""
+    """It has another text of its own."""
 
     title, do_not_call_in_templates = "other", True
 
 
 def titled(value: Any, number: int) -> dict[str, Any]:
-    """Hang a title on a value, as a view may."""
+    """Set a title on a value, like a view."""
     value.title = f"for {number}"
     value.do_not_call_in_templates = True
     return {"action": value}
@@ -151,7 +151,7 @@ def titled_method(number: int) -> dict[str, Any]:
 
 
 def titled_and_hung(number: int) -> dict[str, Any]:
-    """Hang a function on another one, with a title."""
+    """Set a function on another one, with a title."""
     hung = made_in_a_view()
     titled(hung, number)
     outer = made_in_a_view()
@@ -239,7 +239,7 @@ SHOWN: dict[str, tuple[str, Names]] = {
 
 
 class Holder:
-    """Holds the request, and passes nothing on to it."""
+    """It holds the request, and passes no attributes on to it."""
 
     def __init__(self, total: int) -> None:
         self._request = RequestFactory().get("/")
@@ -247,7 +247,7 @@ class Holder:
 
 
 class WithTags(DjangoTemplates):
-    """Knows the tags of this module."""
+    """An engine with the tags of this module."""
 
     def write(self, **sources: str) -> None:
         super().write(**sources)
@@ -310,5 +310,5 @@ def test_prefetches_of_each_kind_are_identified_by_all_that_they_hold(author: Au
 
 
 def lookup_of(lookup: Any) -> Any:
-    """Return a query with a lookup, which is never run."""
+    """Return a queryset with a lookup, which is never run."""
     return Author.objects.prefetch_related(lookup)

@@ -1,4 +1,4 @@
-"""A hole is found again by its name, and where it cannot be, it is rendered with the rest."""
+"""A hole is found by its name; if it is not, it is rendered with the rest."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_holes_of_one_included_template_are_distinguished(tick: Counter) -> None
 
 
 def test_holes_of_two_templates_with_one_name_are_distinguished(tmp_path: Any) -> None:
-    """One that extends the one of its own name which it stands in front of."""
+    """One template extends another with its own name."""
     for folder, text in {
         "site": '{% extends "page.html" %}{% block main %}{% uncached %}site{% enduncached %}'
         "{{ block.super }}{% endblock %}",
@@ -92,7 +92,7 @@ def test_a_hole_in_a_template_from_a_string_is_rendered_for_each_request(tick: C
     assert tick.since() == 1
 
 
-# Not to be found
+# Holes that are not found
 
 
 def test_a_hole_in_a_template_that_jinja_includes_is_rendered_with_the_rest(

@@ -1,4 +1,4 @@
-"""A secret is found on its detours: under other names, in macros, of requests that others hold."""
+"""Secrets are found under other names, in macros, and in requests that other objects hold."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import Wrapped, view_of
 from tests.library.models import Book
 
-# Macros that were imported without the context: the request is not known there
+# Macros imported without the context: they do not know the request
 
 
 def test_a_token_in_a_macro_that_was_imported_is_never_kept(new_request: NewRequest) -> None:
-    """Without the context: the request is not known there, and the token is a parameter."""
+    """Without the context the macro does not know the request; the token is a parameter."""
     templates = JinjaTemplates()
     templates.write(
         macros="{% macro form(csrf_input) %}"
@@ -74,7 +74,7 @@ def test_messages_that_a_macro_asks_for_are_never_kept(new_request: NewRequest) 
     assert [shown("one"), shown("other")] == ["one", "other"]
 
 
-# Other names, other spellings
+# Other names, other forms
 
 
 def test_messages_under_another_name_are_never_kept(
@@ -94,7 +94,7 @@ def test_messages_under_another_name_are_never_kept(
 def test_a_token_under_another_name_is_never_kept(
     templates: Templates, new_request: NewRequest
 ) -> None:
-    """As a view gives one to the script of its page."""
+    """A view may pass the token to the script of its page."""
     templates.write(page=templates.fragment("{{ token }}", "script"))
 
     def shown(request: HttpRequest) -> str:
@@ -166,7 +166,7 @@ def test_the_secret_that_tokens_are_made_of_is_never_kept(
 def test_the_session_of_the_request_that_is_answered_is_never_kept(
     templates: Templates, new_request: NewRequest
 ) -> None:
-    """Any code may have kept that request, also in a unit of work within its own."""
+    """Any code may hold that request, also in a nested unit of work."""
     templates.write(page=templates.fragment(templates.show("basket"), "card"))
 
     def shown(basket: str) -> str:
@@ -183,7 +183,7 @@ def test_the_session_of_the_request_that_is_answered_is_never_kept(
 def test_a_session_that_the_template_was_given_is_never_kept(
     templates: Templates, new_request: NewRequest, body: str
 ) -> None:
-    """And the response varies by it, though it was found in no request."""
+    """The response also varies by it, although no request has it."""
     templates.write(page=templates.fragment(body, "card"))
 
     def shown(theme: str) -> str:
@@ -198,7 +198,7 @@ def test_a_session_that_the_template_was_given_is_never_kept(
 
 
 def test_a_form_that_was_rendered_before_is_never_kept(templates: Templates) -> None:
-    """Its request is known neither here nor to the unit of work."""
+    """Neither the template nor the unit of work knows its request."""
     templates.write(page=templates.fragment("{{ form }}", "card"))
 
     def shown(token: str) -> str:
@@ -219,7 +219,7 @@ def test_a_token_whose_request_the_template_does_not_know_is_never_kept(
     assert shown[0] != shown[1]
 
 
-# Requests that wrap another one, as those of REST framework do, and those of views
+# Requests that wrap another one, as in REST framework, and requests of views
 
 
 def test_a_nonce_of_a_request_that_is_wrapped_is_never_kept(
@@ -239,7 +239,7 @@ def test_a_nonce_of_a_request_that_is_wrapped_is_never_kept(
 def test_the_session_of_a_view_whose_template_knows_no_request_is_never_kept(
     templates: Templates, new_request: NewRequest
 ) -> None:
-    """As render_to_string(name, {"view": self}) leaves it."""
+    """As with render_to_string(name, {"view": self})."""
     lookup = "{{ view.request.session.basket }}"
     templates.write(page=templates.fragment(lookup, "card"))
 
@@ -251,13 +251,13 @@ def test_the_session_of_a_view_whose_template_knows_no_request_is_never_kept(
     assert [shown("one"), shown("other")] == ["one", "other"]
 
 
-# What was typed
+# Submitted values
 
 
 def test_what_a_user_typed_into_a_form_that_was_refused_is_never_kept(
     templates: Templates, rf: RequestFactory, book: Book
 ) -> None:
-    """Django's forms write it into the instance before they look at whether all is right."""
+    """Django's forms write them into the instance before they validate them."""
     templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
 
     def refuse() -> str:

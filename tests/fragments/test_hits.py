@@ -1,4 +1,4 @@
-"""{% fragment %}: what is kept, under which key, and how long."""
+"""{% fragment %}: what is cached, under which key, and how long."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_query_as_an_argument_is_identified_by_its_rows(
 
 
 class Speaking:
-    """Neither a value nor a row, but it has a text."""
+    """It is neither a value nor a row, but it has a text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -126,7 +126,7 @@ def test_an_object_is_identified_by_what_it_holds(templates: Templates, tick: Co
 
 
 class AlsoSpeaking(Speaking):
-    """Another kind of thing."""
+    """Another class."""
 
 
 def test_things_of_two_kinds_with_one_text_are_distinguished(

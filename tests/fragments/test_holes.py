@@ -1,4 +1,4 @@
-"""A hole in a fragment is rendered for each request, as it would be without the fragment."""
+"""A hole in a fragment is rendered for each request, with the same text as without the fragment."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_users_have_written_is_not_taken_for_a_hole(templates: Templates) -
 def test_what_looks_like_another_fragment_s_hole_is_not_taken_for_one(
     templates: Templates,
 ) -> None:
-    """The mark that stands for a hole is another one for each fragment that is rendered."""
+    """The mark of a hole is different for each rendered fragment."""
     marks: list[str] = []
 
     def note_mark() -> str:

@@ -1,4 +1,4 @@
-"""A user whom a middleware wraps, or hangs something on, is told apart."""
+"""Users that a middleware wraps or adds attributes to are distinguished."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_verified(user: Any) -> bool:
 
 
 def verify(request: Any, has_device: bool) -> None:
-    """Do as the middleware of django-otp."""
+    """Do the same as the middleware of django-otp."""
 
     def set_up(user: Any) -> Any:
         user.device = "phone" if has_device else None
@@ -36,7 +36,7 @@ def verify(request: Any, has_device: bool) -> None:
 
 
 def impersonate(request: Any, is_hijacked: bool) -> None:
-    """Do as the middleware of django-hijack."""
+    """Do the same as the middleware of django-hijack."""
     user = request.user
 
     def set_up(user: Any) -> Any:
@@ -114,7 +114,7 @@ def test_guests_with_names_are_distinguished(
 def test_what_a_block_works_out_of_the_user_is_no_other_user(
     templates: Templates, new_request: NewRequest, users: list[User], tick: Counter
 ) -> None:
-    """Django keeps permissions in the instance, and rows that came with it."""
+    """Django stores permissions, and related rows, in the instance."""
     body = "{{ user.get_all_permissions() }}{{ perms.library.change_book }}"
     if hasattr(templates, "engine"):
         body = body.replace("()", "")
@@ -130,7 +130,7 @@ def test_what_a_block_works_out_of_the_user_is_no_other_user(
 def test_an_instance_that_holds_the_user_is_identified_by_the_user(
     templates: Templates, new_request: NewRequest, users: list[User], arguments: tuple[str, ...]
 ) -> None:
-    """As a view writes `book.owner = request.user`, to show both."""
+    """A view may set `book.owner = request.user`, to show both."""
     body = "{{ book.owner.username }}"
     templates.write(page=templates.fragment(body, "card", *arguments))
     author = Author.objects.create(name="Ann")
@@ -203,7 +203,7 @@ def test_a_cached_function_takes_lazy_objects_and_instances_that_hold_some(
 def test_a_lazy_object_that_was_not_used_is_not_used_by_an_inclusion_tag(
     new_request: NewRequest, tick: Counter
 ) -> None:
-    """Django's inclusion tags hand the token on, whether their templates need it or not."""
+    """Django's inclusion tags pass the token on, whether their templates need it or not."""
     from django.template.context_processors import csrf
 
     from tests.fragments.engines import DjangoTemplates

@@ -1,4 +1,4 @@
-"""{% fragments %}: rows that fail, are stale, are wanted by many, or cannot be kept."""
+"""{% fragments %}: rows that fail, are stale, have many callers, or cannot be cached."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_error_in_one_row_is_the_template_s_and_those_before_it_are_kept(
     body = templates.show("tick") + "{{ one.value" + templates.call + " }}"
     templates.write(page=templates.fragments(body, "row", "one in some"))
 
-    templates.render("page", some=[Some("other")], tick=tick)  # now it is known what tells them
+    templates.render("page", some=[Some("other")], tick=tick)  # now the dimensions are known
     tick.since()
     with pytest.raises(ZeroDivisionError, match="the view's own"):
         templates.render("page", some=[Some("good"), Some("bad")], tick=tick)
@@ -135,7 +135,7 @@ def test_one_of_many_threads_renders_what_is_missing(
         return "x"
 
     templates.write(page=templates.fragments(templates.show("slowly"), "row", "n in numbers"))
-    templates.render("page", numbers=[0], slowly=plain(slowly))  # now it is known what tells them
+    templates.render("page", numbers=[0], slowly=plain(slowly))  # now the dimensions are known
     rendered.clear()
 
     def visit(_: int) -> str:

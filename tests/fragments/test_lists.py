@@ -25,7 +25,7 @@ from tests.lookup.noting import noting
 
 
 class Asked:
-    """What a cache was asked for, in order."""
+    """The calls of a cache, in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cache: BaseCache) -> None:
         self.names: list[str] = []
@@ -52,7 +52,7 @@ def test_a_list_is_read_and_stored_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     templates.write(page=titles(templates))
-    templates.render("page", books=[author], tick=tick)  # now it is known what tells rows apart
+    templates.render("page", books=[author], tick=tick)  # now the dimensions are known
     tick.since()
     asked = Asked(monkeypatch, caches["memory_table"])
 
@@ -84,7 +84,7 @@ def test_changing_one_row_renders_that_one(
 def test_a_process_that_has_not_rendered_any_row_renders_the_changed_one_alone(
     templates: Templates, books: list[Book], tick: Counter
 ) -> None:
-    """One row's entry tells under which keys the others are."""
+    """One row's entry tells the keys of the others."""
     templates.write(page=titles(templates))
     templates.render("page", books=all_books(), tick=tick)
     tick.since()
@@ -272,7 +272,7 @@ def test_rows_that_are_not_kept_are_not_waited_for(
 ) -> None:
     body = templates.show("tick") + "{{ csrf_token }}{{ n }};"
     templates.write(page=templates.fragments(body, "row", "n in numbers"))
-    for _ in range(2):  # the second time under the keys of the language, which it asked for
+    for _ in range(2):  # the second time with the language in the key
         templates.render("page", new_request(), tick=tick, numbers=[1, 2])
     tick.since()
     asked: list[object] = []

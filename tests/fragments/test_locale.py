@@ -1,4 +1,4 @@
-"""What depends on the language or the time zone is kept for each, and nothing else is."""
+"""Fragments that depend on the language or the time zone have variants for it; others do not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_block_that_is_translated_below_a_fragment_within_it_is_kept_for_each_
 def test_a_fragment_around_one_that_is_kept_for_each_language_is_kept_so_too(
     templates: Templates, is_list: bool
 ) -> None:
-    """This process knows already under which key the inner one is; of the outer one it does not."""
+    """This process knows the key of the inner one, but not of the outer one."""
     body = templates.show("translated")
     templates.write(
         part=templates.fragments(body, "row", "n in numbers")
@@ -145,7 +145,7 @@ def test_user_and_language_are_told_together(
 def test_the_language_that_a_name_holds_is_in_the_key(
     templates: Templates, rf: RequestFactory, name: str
 ) -> None:
-    """As the context processor and LocaleMiddleware put it there."""
+    """As set by the context processor and LocaleMiddleware."""
     templates.write(page=templates.fragment(f"{{{{ {name} }}}}", "card"))
 
     def shown(language: str) -> str:
@@ -223,7 +223,7 @@ def test_a_block_that_changes_the_time_zone_is_kept_for_the_one_it_began_with(
     assert [shown("UTC"), shown("Asia/Tokyo")] == ["12", "21"]
 
 
-# What is noticed goes on to work
+# The wrapped objects continue to work
 
 
 def test_a_language_that_was_activated_can_be_left(templates: Templates) -> None:
@@ -253,7 +253,7 @@ def test_the_active_language_is_looked_at_through_one_object_however_many_are_re
 
 
 class Twins:
-    """What is active, as Django holds it, and as it is looked at; both are told the same."""
+    """The active value in Django's own object and in the wrapped one; both get the same calls."""
 
     def __init__(self) -> None:
         self._plain: Any = Local()
@@ -267,7 +267,7 @@ class Twins:
         del self._noted.value
 
     def look(self) -> str:
-        """Return what is active, twice, since the second look is a shorter one."""
+        """Return the active value, twice, because the second read takes a shorter way."""
         held = getattr(self._plain, "value", "nothing")
         assert [getattr(self._noted, "value", "nothing") for _ in range(2)] == [held, held]
         return str(held)
@@ -309,7 +309,7 @@ def test_what_is_active_is_the_same_through_the_object_in_tasks_and_their_thread
         twins.activate(language)
         await asyncio.sleep(0)
         seen.append(twins.look())
-        # What code in a thread activates goes on after it.
+        # A value that code in a thread activates stays active after it.
         assert await sync_to_async(twins.turn_to)(language.upper()) == (language, language.upper())
         seen.append(twins.look())
         await sync_to_async(twins.deactivate)()

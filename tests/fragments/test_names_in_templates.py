@@ -1,4 +1,4 @@
-"""The names of fragments are found in the templates of every engine, for those who type them."""
+"""The names of fragments are found in the templates of every engine, for the commands."""
 
 from __future__ import annotations
 

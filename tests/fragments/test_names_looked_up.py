@@ -1,4 +1,4 @@
-"""A fragment without arguments shows each visitor what the view has given to that one."""
+"""A fragment without arguments shows each client what the view has made for it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.library.models import Author, Book
 
 
 def shown_to_each(templates: Templates, name: str, values: Iterable[Any]) -> list[str]:
-    """Return what visitors are shown who are given one value each, twice in turn."""
+    """Return what clients with one value each are shown, twice in turn."""
     given = list(values)
     return [templates.render("page", None, **{name: value}) for value in [*given, *given]]
 
 
 @dataclasses.dataclass
 class Basket:
-    """Whose text says nothing of what is in it."""
+    """Its text does not show its contents."""
 
     total: int = dataclasses.field(repr=False)
 
@@ -39,7 +39,7 @@ class Basket:
 
 
 class Preset:
-    """What works out a value itself, unless a view has done so."""
+    """Computes a value itself, unless a view has set it."""
 
     def __init__(self, total: Any) -> None:
         self.total = total

@@ -1,4 +1,4 @@
-"""A fragment within a fragment, in a page that knows its request."""
+"""A nested fragment in a page that knows its request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fragments.engines import Templates
 def test_an_outer_fragment_is_kept_at_once_though_an_inner_one_is_rendered_in_it(
     templates: Templates, rf: RequestFactory, tick: Counter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """To watch the inner one is no use of the session, the token or messages by the outer one."""
+    """Observing the inner one is no use of session, token or messages by the outer one."""
     inner = templates.fragment("inner", "inner")
     templates.write(page=templates.fragment(inner + templates.show("tick"), "outer"))
 

@@ -59,7 +59,7 @@ def test_an_outer_fragment_is_kept_again_with_inner_ones_that_are_older_than_the
 def test_an_outer_fragment_goes_stale_with_an_inner_hit_s_rows(
     templates: Templates, author: Author
 ) -> None:
-    """The inner one runs no statement while the outer one is rendered."""
+    """The inner one runs no query while the outer one is rendered."""
     inner = templates.fragment(templates.show("count"), "inner")
     templates.write(page=templates.fragment(inner, "outer", "number"))
     count = Book.objects.count

@@ -1,4 +1,4 @@
-"""Permissions that a user object was given before this unit of work are no other page's."""
+"""Permissions that a user object got before this unit of work must not be used on a page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tracked_permissions() -> Iterator[None]:
 
 @pytest.fixture
 def held(users: list[User]) -> User:
-    """Return a user that a consumer holds, who is not allowed any more what it was then."""
+    """Return a user object held by a consumer, whose permission was removed since."""
     user = users[0]
     user.user_permissions.add(Permission.objects.get(codename="change_book"))
     with unit_of_work():

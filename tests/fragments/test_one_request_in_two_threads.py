@@ -1,4 +1,4 @@
-"""Two blocks of one request that are rendered at once do not hide a use of the user."""
+"""Two blocks of one request, rendered at the same time, both record the use of the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cachelayers.fragments.lookups import standing_in_itself
 
 
 def watch(user: Any, noted: list[str], name: str) -> ExitStack:
-    """Begin to watch a lazy user for a block."""
+    """Begin to observe a lazy user for a block."""
 
     def set_up(make: Callable[[], Any]) -> Any:
         noted.append(f"{name}: used")

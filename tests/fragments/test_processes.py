@@ -1,4 +1,4 @@
-"""Several processes that show fragments of one store: none is stale, each is rendered once."""
+"""Several processes that share a store of fragments: none is stale, each is rendered once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.conftest import RunPython, empty_cache
 from tests.library.models import Author, Book
 
 ROWS = 6
-LEASE_SECONDS = 1  # of the program's
+LEASE_SECONDS = 1  # of the program
 SECONDS = 1.5
-LEAST_PAGES = LEAST_EDITS = 6  # in these, or in longer
+LEAST_PAGES = LEAST_EDITS = 6  # within these seconds, or more
 
 Start = Callable[[], "Process"]
 
 
 class Process:
-    """One that does what it is told."""
+    """A process that runs commands."""
 
     def __init__(self, run_python: RunPython, *arguments: str) -> None:
         self.popen = run_python("tests.fragments.program", *arguments)
@@ -59,7 +59,7 @@ def place(request: pytest.FixtureRequest) -> tuple[str, str, str]:
 
 @pytest.fixture
 def books(place: tuple[str, str, str]) -> Iterator[list[Book]]:
-    """Put rows there, all with the title 0; and nothing into the store."""
+    """Create rows, all with the title 0; the store is empty."""
     store, database, _ = place
     empty_cache("sqlite" if store == "layers" else store)
     Author.objects.using(database).all().delete()
@@ -86,9 +86,9 @@ def start_all(start: Start, count: int) -> list[Process]:
 def test_an_edit_is_on_each_page_after_it_and_renders_one_row_once(
     start: Start, books: list[Book]
 ) -> None:
-    """Whoever renders it: the other processes find it in the store, past what they remember."""
+    """The other processes find it in the store, and not in their memory."""
     editor, *readers = start_all(start, 3)
-    for _ in range(2):  # what was written before a process looked first is rendered once more
+    for _ in range(2):  # rows written before a process first reads the log are rendered once more
         for reader in readers:
             reader.ask("render")
 
@@ -103,15 +103,16 @@ def test_an_edit_is_on_each_page_after_it_and_renders_one_row_once(
         assert before["rendered"] == 0
         assert [page["rows"] for page in pages] == [expected] * len(pages)
         assert [page["read"] for page in pages] == [expected] * len(pages)
-        # The row, and what reads all rows; the first time not kept, since the view had read the
-        # rows before this process knew of the edit.
+        # The row, and the part that reads all rows. The first time is not stored, because the view
+        # had read the rows before this process read the log.
         assert [page["rendered"] for page in pages] == [2, 2, 0, 0]
 
 
 def test_no_page_is_older_than_what_was_committed_when_it_was_begun(start: Start) -> None:
     editor, *readers = start_all(start, 3)
 
-    for seconds in (SECONDS, 3 * SECONDS, 6 * SECONDS):  # a busy machine takes no part in caching
+    # on a busy machine a process may not get to run
+    for seconds in (SECONDS, 3 * SECONDS, 6 * SECONDS):
         for reader in readers:
             reader.tell("render_for", seconds, LEAST_PAGES)
         edits = editor.ask("edit_for", seconds, LEAST_EDITS)

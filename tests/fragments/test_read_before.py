@@ -1,4 +1,4 @@
-"""What a view has read before its template is noticed, though the fragment runs no statement."""
+"""A fragment depends on what its view has read before, although it runs no query itself."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.library.models import Author, Book, Subject
 def test_what_the_view_has_read_before_is_tracked_too(
     templates: Templates, book: Book, read: Callable[[], Any]
 ) -> None:
-    """No statement runs while it is rendered, and no argument says what it shows."""
+    """No query runs during the rendering, and no argument shows the data."""
     templates.write(page=templates.fragment("{{ given }}", "list"))
     shown = view_of(templates, read)
     before = [shown(), shown()][-1]
@@ -61,7 +61,7 @@ def test_what_the_view_has_read_before_is_tracked_too(
 def test_what_the_view_has_read_is_no_part_of_a_block_that_shows_none_of_it(
     author: Author, new_request: NewRequest, tick: Counter, body: str
 ) -> None:
-    """But what the environment gives to all, a name that nobody gives, or what is not used."""
+    """Except names of the environment, missing names, and names that are not used."""
     templates = JinjaTemplates()
     templates.write(page=templates.fragment("{{ tick() }}" + body, "card"), part="{{ nothing }}")
     templates.environment.globals["site"] = "Atlas"
@@ -111,7 +111,7 @@ def test_what_the_view_has_read_is_no_part_of_a_block_that_shows_what_django_giv
 
 
 class EntryStore(list[Any]):
-    """A list with a place of its own, which is no attribute of the list's."""
+    """A list with an attribute of its own."""
 
     __slots__ = ("best",)
 
@@ -119,7 +119,7 @@ class EntryStore(list[Any]):
 
 
 class Label:
-    """What is told by a text that does not say what it holds."""
+    """Its text does not show what it holds."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -129,7 +129,7 @@ class Label:
 
 
 def used(lazy: Any) -> Any:
-    """Have a lazy object find what it stands for."""
+    """Evaluate a lazy object."""
     str(lazy)
     return lazy
 
@@ -159,7 +159,7 @@ def test_what_an_argument_holds_is_tracked(
 
 
 class Level(IntegerChoices):
-    """So many that a walk from each to the others would have no end."""
+    """So many that a walk from each to the others would not end."""
 
     ONE, TWO, THREE, FOUR, FIVE, SIX, SEVEN, EIGHT, NINE = range(9)
 
@@ -236,7 +236,7 @@ def test_what_a_function_holds_is_tracked(templates: Templates, book: Book, way:
 def test_a_value_under_a_name_that_django_uses_too_is_tracked(
     templates: Templates, book: Book, name: str
 ) -> None:
-    """As editors of content call their blocks, and forums their messages."""
+    """Content editors name their blocks so, and forums their messages."""
     templates.write(page=templates.fragment(f"{{{{ {name}.title }}}}", "card"))
 
     view = view_of(templates, lambda: {"title": all_titles(), "pk": 1}, name)
@@ -301,7 +301,7 @@ def test_the_row_of_a_user_who_was_found_before_is_tracked(
     def view() -> str:
         with unit_of_work():
             request = new_request(users[0])
-            assert request.user.is_authenticated  # as login_required asks
+            assert request.user.is_authenticated  # like login_required
             return templates.render_here("page", request)
 
     check_noticed(view, lambda: User.objects.update(first_name="Anna"), "", "Anna")
@@ -320,7 +320,7 @@ def test_permissions_that_were_looked_at_before_are_tracked(
     def view() -> str:
         with unit_of_work():
             request = new_request(users[0])
-            request.user.has_perm("library.change_book")  # as permission_required asks
+            request.user.has_perm("library.change_book")  # like permission_required
             return templates.render_here("page", request)
 
     check_noticed(view, lambda: users[0].user_permissions.add(permission), "False", "True")
@@ -332,7 +332,7 @@ def test_permissions_that_were_looked_at_before_are_tracked(
 def test_what_was_read_where_there_is_no_unit_of_work_is_not_kept(
     templates: Templates, book: Book
 ) -> None:
-    """In a thread or script of the site's own."""
+    """In a thread or script of the site."""
     templates.write(page=templates.fragment("{{ given }}", "list"))
 
     def view() -> str:
@@ -358,7 +358,7 @@ def test_what_was_read_before_a_unit_within_a_unit_is_tracked(
 def test_an_argument_that_was_read_before_a_unit_within_a_unit_is_not_kept_as_newer(
     templates: Templates, book: Book, depth: int
 ) -> None:
-    """As a command reads a row and renders a page in process, which begins a unit of its own."""
+    """A command may read a row and render a page, which begins a unit of its own."""
     templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
 
     with unit_of_work():
@@ -390,7 +390,7 @@ def test_what_threads_of_the_view_have_read_is_tracked(templates: Templates, boo
 def test_what_was_read_from_an_uncommitted_row_before_is_not_kept(
     templates: Templates, book: Book
 ) -> None:
-    """The view has read it within a transaction that was rolled back before the template."""
+    """The view has read it in a transaction that was rolled back before the template."""
     templates.write(page=templates.fragment("{{ given }}", "list"))
 
     def view() -> str:
@@ -432,7 +432,7 @@ def test_a_write_between_the_view_s_read_and_the_template_is_not_overlooked(
 
     def read() -> str:
         found = all_titles()
-        Book.objects.update(title="Atlas")  # another request, as far as this one can tell
+        Book.objects.update(title="Atlas")  # another request, from the view of this one
         return found
 
     view_of(templates, read)()
@@ -447,7 +447,7 @@ def test_a_write_between_the_view_s_read_and_the_template_is_not_overlooked(
 def test_what_a_recall_around_it_has_read_is_tracked(
     templates: Templates, book: Book, depth: int
 ) -> None:
-    """The outermost may have read it, and the one around the fragment nothing."""
+    """The outermost recall has read it, and the one around the fragment has not."""
     templates.write(page=templates.fragment("{{ given }}", "list"))
 
     def whole() -> str:

@@ -1,4 +1,4 @@
-"""What a block reads of the request tells visitors apart, or the block is not kept."""
+"""The request values that a block reads select its variant, or the block is not cached."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Visit = Callable[[int], Any]
 
 
 def visit(path: str = "/", **extra: Any) -> HttpRequest:
-    """Return a request as a page without sessions gets it."""
+    """Return a request to a page without sessions."""
     request = RequestFactory().get(path, **extra)
     return with_attributes(request, _messages=[])
 
@@ -56,7 +56,7 @@ class Basket:
 
 
 class Helper(Basket):
-    """What holds something that has no value, such as a lock or a connection."""
+    """It holds an object without a canonical form, such as a lock or a connection."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -64,7 +64,7 @@ class Helper(Basket):
 
 
 def used(value: Any) -> Any:
-    """Return a lazy object that something earlier on the page has used."""
+    """Return a lazy object that is evaluated already."""
     lazy: Any = SimpleLazyObject(lambda: value)
     bool(lazy)
     return lazy
@@ -113,13 +113,13 @@ def write(templates: Templates, expression: str) -> None:
 
 
 def ask(templates: Templates, name: str) -> str:
-    """Write a call of what stands under a name, with the request."""
+    """Return an expression that calls the value of a name with the request."""
     is_django = isinstance(templates, DjangoTemplates)
     return f"{{% ask '{name}' %}}" if is_django else f"{{{{ {name}(request) }}}}"
 
 
 def shown_to_two(templates: Templates, new: Visit, **names: Any) -> list[str]:
-    """Return what two visitors see, twice each."""
+    """Return what two clients see, twice each."""
     shown = []
     for number in (0, 1, 0, 1):
         request = new(number)
@@ -129,7 +129,7 @@ def shown_to_two(templates: Templates, new: Visit, **names: Any) -> list[str]:
 
 
 def only_in_jinja(templates: Templates, expression: str) -> bool:
-    """Tell whether Django's templates have no such expression."""
+    """Tell whether Django's templates lack such an expression."""
     is_django = isinstance(templates, DjangoTemplates)
     return is_django and any(sign in expression.removesuffix("()") for sign in "([")
 
@@ -182,7 +182,7 @@ def test_a_private_value_of_the_request_is_never_kept(
 def test_a_row_on_the_request_selects_the_variant_and_is_a_dependency(
     templates: Templates, tick: Counter
 ) -> None:
-    """As the current site is put there by Django's own middleware."""
+    """As Django's middleware sets the current site."""
     sites = [Author.objects.create(name=name) for name in ("ann", "bob")]
     write(templates, "request.site.name")
 
@@ -202,7 +202,7 @@ def test_a_row_on_the_request_selects_the_variant_and_is_a_dependency(
 def test_an_attribute_that_the_block_itself_sets_is_no_obstacle(
     templates: Templates, tick: Counter
 ) -> None:
-    """As tags remember on the request what they have worked out."""
+    """Tags may store computed values on the request."""
     templates.write(page=counted(templates, ask(templates, "remember")))
 
     shown = shown_to_two(templates, lambda number: visit(), tick=tick, remember=remember)
@@ -223,7 +223,7 @@ def test_what_was_remembered_on_the_request_above_is_not_kept_for_others(
 
 
 def remember(request: Any) -> str:
-    """Remember an object on a request, unless that was done."""
+    """Store an object on a request, unless it is there."""
     if not hasattr(request, "_menu"):
         request._menu = SimpleNamespace(text="menu")
     text: str = request._menu.text
@@ -279,7 +279,7 @@ def test_a_request_of_rest_framework_tells_its_user_and_query(
 
 
 def test_a_thread_that_a_block_starts_is_tracked(templates: Templates, tick: Counter) -> None:
-    """It does not know the context of the render."""
+    """The thread does not have the context of the rendering."""
     templates.write(page=counted(templates, ask(templates, "in_thread")))
     new = PRIVATE["request.COOKIES.theme"]
 
@@ -298,7 +298,7 @@ def test_the_user_of_async_code_is_in_the_key(
 
 
 def async_name(request: Any) -> str:
-    """Find the user as async code does."""
+    """Get the user like async code."""
     return str(async_to_sync(request.auser)())
 
 
@@ -334,7 +334,7 @@ def test_a_link_belongs_to_the_prefix_and_the_urls_that_it_was_made_by(
 def test_a_row_of_a_list_keeps_what_an_earlier_one_remembered_on_the_request(
     templates: Templates, tick: Counter
 ) -> None:
-    """The first remembers a text of this request, which all others show."""
+    """The first item stores a text of this request, which all others show."""
     body = templates.show("tick")
     body += ask(templates, "greeting")
     templates.write(page=templates.fragments(body, "row", "number in numbers"))
@@ -348,7 +348,7 @@ def test_a_row_of_a_list_keeps_what_an_earlier_one_remembered_on_the_request(
 
 
 def greeting(request: Any) -> str:
-    """Remember on the request what a cookie says."""
+    """Store the text of a cookie on the request."""
     if not hasattr(request, "_greeting"):
         request._greeting = request.COOKIES["name"]
     text: str = request._greeting
@@ -377,7 +377,7 @@ def read_and_nest(templates: Templates) -> str:
 def test_a_view_that_a_block_does_not_show_is_no_part_of_its_key(
     templates: Templates, tick: Counter, write: Callable[[Templates], str]
 ) -> None:
-    """Django's generic views give themselves to the template, and a view has no value."""
+    """Django's generic views pass themselves to the template, and have no canonical form."""
     templates.write(page=write(templates))
 
     shown = []

@@ -1,4 +1,4 @@
-"""With a fragment around it, a block shows what it would show without."""
+"""A block shows the same with and without a fragment around it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_error_while_it_is_rendered_is_the_template_s(templates: Templates) -
 
 
 def test_a_block_that_turns_out_to_be_a_user_s_is_rendered_once(templates: Templates) -> None:
-    """What can be read once only, such as a generator, is lost then."""
+    """A second rendering would lose data that can be read only once, such as a generator's."""
     body = "{{ user.name }}" + templates.loop("number", "numbers", "{{ number }}")
     templates.write(page=templates.fragment(body, "card"))
     user = SimpleNamespace(name="ann")

@@ -1,4 +1,4 @@
-"""What is good for one response only is never kept, and still does its work in that response."""
+"""Values for one response are never cached, and still work in that response."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_django_s_own_nonce_is_not_kept(
 
 
 def test_a_session_s_key_is_never_kept(templates: Templates, new_request: NewRequest) -> None:
-    """Django's sessions do not count a look at the key as one at the session."""
+    """Django's sessions do not count reading the key as an access."""
     templates.write(page=templates.fragment(templates.show("key"), "card"))
 
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_a_secret_in_the_headers_is_never_kept(
 def test_a_token_that_was_made_above_is_not_kept_below(
     new_request: NewRequest, tick: Counter
 ) -> None:
-    """Django makes it once for a page: below, nobody asks for it again."""
+    """Django makes it once per page: below, nothing asks for it again."""
     templates = DjangoTemplates()
     templates.write(page="{{ csrf_token }}" + counted(templates, "{{ csrf_token }}"))
 
@@ -199,7 +199,7 @@ def test_an_inner_block_with_a_secret_is_not_kept_in_the_outer_one(
 def test_what_is_not_kept_is_not_waited_for(
     templates: Templates, new_request: NewRequest, tick: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once known to be secret, no lease is asked for: it would be of no use to anybody."""
+    """Nobody waits for a lease of a block that is known to be uncacheable."""
     templates.write(page=counted(templates, "{{ csrf_token }}"))
     templates.render("page", new_request(), tick=tick)
     asked: list[object] = []
@@ -237,7 +237,7 @@ def test_only_so_many_secrets_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     assert memory.is_uncacheable("11")
 
 
-# What is no secret
+# No secrets
 
 
 def test_a_secret_that_the_page_uses_elsewhere_is_no_obstacle(
@@ -254,7 +254,7 @@ def test_a_secret_that_the_page_uses_elsewhere_is_no_obstacle(
 def test_an_include_in_jinja_is_kept_though_the_context_has_messages(
     new_request: NewRequest, tick: Counter
 ) -> None:
-    """Nothing asks for them."""
+    """Nothing reads them."""
     templates = JinjaTemplates()
     templates.write(
         page=templates.fragment('{{ tick() }}{% include "part.html" %}', "card"), part="x"
@@ -328,7 +328,7 @@ def test_a_request_is_as_it_was_when_a_block_has_been_rendered(
 
 
 class OwnLazyObject(LazyObject):  # type: ignore[type-arg] # generic for mypy alone
-    """One that finds what it stands for by a method."""
+    """A lazy object with its own method for evaluation."""
 
     def _setup(self) -> None:
         self._wrapped = "found"
@@ -368,7 +368,7 @@ def test_names_that_are_no_strings_are_no_obstacle(tick: Counter) -> None:
 def test_a_nonce_that_was_made_above_is_the_same_below_a_block_without_one(
     templates: Templates, new_request: NewRequest
 ) -> None:
-    """The header of the response has that one."""
+    """The response header has that nonce."""
     made = itertools.count()
     templates.write(page="{{ csp_nonce }}," + templates.fragment("x", "card") + ",{{ csp_nonce }}")
     nonce = SimpleLazyObject(lambda: f"a-nonce-{next(made):032}")

@@ -1,4 +1,4 @@
-"""A secret that was handed out while a block was rendered is never kept, however it is written."""
+"""A secret that was read during the rendering is never cached, in whatever form it is written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_token_is_never_kept(
 
 @pytest.mark.parametrize("body", NONCES)
 def test_a_nonce_is_never_kept(new_request: NewRequest, tick: Counter, body: str) -> None:
-    """Two packages may each wrap the other's."""
+    """Two packages may each wrap the other's nonce."""
     templates = DjangoTemplates()
     templates.write(page="{{ csp_nonce }}" + counted(templates, body))
 
@@ -64,7 +64,7 @@ def use(lazy: Any) -> Any:
 def test_a_token_between_letters_is_found_in_the_text(
     templates: Templates, new_request: NewRequest, tick: Counter
 ) -> None:
-    """It was handed out before the block began, and has no name that says what it is."""
+    """It was read before the block began, and its name does not show that it is a token."""
     templates.write(page=counted(templates, "{{ given }}"))
 
     for _ in range(2):

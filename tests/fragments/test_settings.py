@@ -1,4 +1,4 @@
-"""Wrong values of the settings of fragments are errors of the checks, with their cure."""
+"""Wrong settings of fragments are errors of the checks, with advice."""
 
 from __future__ import annotations
 

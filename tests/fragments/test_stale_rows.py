@@ -1,4 +1,4 @@
-"""A fragment is served as long as no row that it was made of has changed, and no longer."""
+"""A fragment is served until a row that it was made from changes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_it_has_not_read_leaves_it_as_it_is(
     assert tick.since() == 0
 
 
-# Rows among its arguments
+# Rows in its arguments
 
 
 def test_an_instance_among_its_arguments_is_tracked_though_nothing_is_read(
@@ -167,7 +167,7 @@ def test_that_there_is_no_row_elsewhere_is_known_only_where_it_was_asked(
     with_branch = Place.objects.select_related("branch")
     before = show_twice(templates, place=with_branch.get())
 
-    Branch(place_ptr_id=place.pk, rooms=2).save_base(raw=True)  # leaves the place as it is
+    Branch(place_ptr_id=place.pk, rooms=2).save_base(raw=True)  # leaves the place's row unchanged
 
     assert before == "none"
     assert templates.render("page", place=Place.objects.get()) == "a branch"
@@ -191,7 +191,7 @@ def test_a_row_that_was_not_there_when_the_instance_came_is_tracked(
     templates.write(page=templates.fragment(body, "card", "place"))
 
     def open_branch() -> None:
-        Branch(place_ptr=place, rooms=7).save_base(raw=True)  # leaves the place's row as it is
+        Branch(place_ptr=place, rooms=7).save_base(raw=True)  # leaves the place's row unchanged
 
     check_noticed(view_of(templates, read, "place"), open_branch, "", "open")
 
@@ -215,7 +215,7 @@ def test_a_figure_that_came_with_the_instance_is_tracked(
 def test_rows_of_an_argument_that_is_identified_by_its_text_are_tracked(
     templates: Templates, book: Book
 ) -> None:
-    """The text of a page of a list says nothing of the rows on it."""
+    """The text of a list's page does not show its rows."""
     body = templates.loop("book", "given", "{{ book.title }}")
     templates.write(page=templates.fragment(body, "list", "given"))
 
@@ -310,7 +310,7 @@ def test_an_argument_that_says_little_of_a_name_does_not_stand_for_it(
 def test_an_instance_whose_key_is_a_number_among_the_arguments_is_not_identified_by_it(
     templates: Templates, author: Author
 ) -> None:
-    """Which row is featured is read too; that its key is the number of a page is chance."""
+    """The query for the featured row is read too; only by chance is its key the page's number."""
     first = Book.objects.create(pk=1, title="One", author=author)
     Book.objects.create(pk=2, title="Two", author=author)
     subject = Subject.objects.create(word="1")
@@ -346,7 +346,7 @@ def test_what_is_identified_by_its_arguments_does_not_depend_on_what_else_the_vi
     assert tick.since() == 0
 
 
-# By hand
+# Manual invalidation
 
 
 @pytest.mark.parametrize(

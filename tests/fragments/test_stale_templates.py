@@ -1,4 +1,4 @@
-"""A deploy never shows old markup: a fragment knows the templates and the code it was made with."""
+"""A deploy never shows old markup: the key covers the templates and the code of a fragment."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_deploy_that_changes_other_templates_leaves_it(
 def test_going_back_to_an_older_template_finds_what_was_made_with_it(
     templates: Templates, tick: Counter
 ) -> None:
-    """Old and new workers serve side by side while a deploy rolls."""
+    """Old and new workers run at the same time during a rolling deploy."""
     old, new = (counted(templates, body) for body in ("old", "new"))
     shown = []
 
@@ -95,7 +95,7 @@ def test_a_parent_of_the_template_with_the_tag_is_part_of_it(
     assert tick.since() == 2
 
 
-# Names that are worked out while it is rendered
+# Names computed during the rendering
 
 
 def test_a_template_whose_name_is_worked_out_is_checked_again(
@@ -156,7 +156,7 @@ def test_a_name_that_was_looked_for_and_not_found_may_come_to_be(templates: Temp
 
 
 def test_the_same_include_in_a_loop_is_noted_for_each_fragment(templates: Templates) -> None:
-    """An engine may remember, within a page, the template that an include has found."""
+    """An engine may remember the included template within a page."""
     row = templates.fragment("{% include chosen %}", "row", "number")
     page = templates.loop("number", "numbers", row)
     templates.write(page=page, one="1")

@@ -1,4 +1,4 @@
-"""A fragment knows its templates on the ways that only one engine has, and without a name."""
+"""A fragment depends on templates used in ways of one engine only, and on nameless templates."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_hit_looks_at_no_template_whose_name_stands_there(
 
 
 def check_nothing_is_looked_at(templates: Templates, monkeypatch: pytest.MonkeyPatch) -> None:
-    """See that what is kept is the text alone, without templates to be looked at on each hit."""
+    """Check that the stored value is the text alone, without templates to compare on each hit."""
     show_twice(templates)
     looked_at: list[object] = []
 
@@ -115,7 +115,7 @@ def test_a_partial_that_is_not_defined_may_stand_in_a_branch() -> None:
 
 
 def test_the_constant_that_a_name_is_worked_out_from_is_not_taken_for_one(tmp_path: Path) -> None:
-    """A folder's, say: no loader finds that, but one fails to read it."""
+    """A folder, for example: no loader finds it as a template, but one fails to read it."""
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / "small.html").write_text("small")
     source = '{% fragment "card" %}{% include "cards/"|add:name %}{% endfragment %}'
@@ -127,7 +127,7 @@ def test_the_constant_that_a_name_is_worked_out_from_is_not_taken_for_one(tmp_pa
 
 @pytest.mark.parametrize("name", ['"page.html"', "chosen"])
 def test_a_template_that_extends_its_own_name_is_followed(name: str) -> None:
-    """Through two that a loader keeps, to one in a table, say, that none does."""
+    """Through two templates of a cached loader, to one of a loader without a cache."""
     card = f'{{% fragment "card" %}}{{% include {name} %}}{{% endfragment %}}'
     folders = [
         {"index.html": card, "page.html": '{% extends "page.html" %}'},
@@ -209,7 +209,7 @@ def test_an_engine_is_listened_to_once_however_often_it_renders() -> None:
 
 
 def test_an_inclusion_tag_s_template_in_a_block_that_is_overridden_is_part_of_it() -> None:
-    """A tag keeps the template it has found until the page is done: a second fragment misses it."""
+    """A tag remembers its template for the page: a second fragment would not record it."""
     templates = DjangoTemplates()
     templates.write(
         base="{% for n in numbers %}"
@@ -226,7 +226,7 @@ def test_an_inclusion_tag_s_template_in_a_block_that_is_overridden_is_part_of_it
 
 
 def test_a_template_that_no_loader_keeps_is_part_of_it() -> None:
-    """A loader of templates in a table, say, beside one that is cached."""
+    """For example a loader of templates in a table, next to a cached one."""
     cached: dict[str, str] = {}
     source: dict[str, str] = {"part.html": "old"}
     locmem = "django.template.loaders.locmem.Loader"
@@ -351,7 +351,7 @@ def test_a_template_between_the_tag_s_and_the_one_that_is_rendered_is_part_of_it
 
 
 def test_a_template_that_is_loaded_anew_when_it_changes_is_part_of_it() -> None:
-    """While one develops: the template between is still the same object."""
+    """During development: the template in between is still the same object."""
     templates = JinjaTemplates()
     templates.write(
         page=templates.fragment('{% include "part.html" %}', "card"),

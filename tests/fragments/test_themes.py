@@ -1,4 +1,4 @@
-"""Where loaders choose a template by tenant or theme, each one sees its own."""
+"""If loaders choose a template by tenant or theme, each one sees its own."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ SHARED = {
 
 
 class Chosen:
-    """What a middleware would have put into a context variable."""
+    """The value that a middleware would set in a context variable."""
 
     theme = "red"
 
 
 class ThemedLoader(CachedLoader):
-    """Keeps the templates of each theme."""
+    """A cached loader with a cache per theme."""
 
     def cache_key(self, template_name: str, skip: Any = None) -> str:
         return f"{Chosen.theme}:{super().cache_key(template_name, skip)}"

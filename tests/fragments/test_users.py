@@ -1,4 +1,4 @@
-"""What is for one user is never shown to another, whatever way the block gets at the user."""
+"""A fragment for one user is never shown to another, however the block gets the user."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_block_without_a_user_is_shared_by_all(
 def test_a_block_without_a_user_does_not_find_out_who_that_is(
     templates: Templates, new_request: NewRequest, tick: Counter
 ) -> None:
-    """That reads the session, and a response that did varies by the cookie."""
+    """That reads the session, and the response would vary by the cookie."""
     templates.write(page=counted(templates))
     request = new_request()
 
@@ -103,7 +103,7 @@ def test_a_user_that_only_a_branch_asks_for_is_in_the_key_from_then_on(
 def test_another_process_finds_the_way_by_the_variant_marker(
     templates: Templates, new_request: NewRequest, tick: Counter, users: list[User]
 ) -> None:
-    """Compiled anew, the tag knows nothing of what was learned before."""
+    """The tag is compiled again, and has learned nothing yet."""
     templates.write(page=counted(templates, "{{ user.username }}"))
     for user in users:
         templates.render("page", new_request(user), tick=tick)
@@ -143,7 +143,7 @@ def test_a_user_in_an_inner_fragment_is_in_the_outer_one_s_key_on_a_hit_too(
 def test_a_fragment_that_finds_a_user_s_one_within_it_is_the_user_s_too(
     templates: Templates, users: list[User], is_list: bool
 ) -> None:
-    """By a process that knows of neither, and without a request whose user could be watched."""
+    """By a process that knows neither key, and without a request whose user could be observed."""
     body = "{{ user.username }};"
     rows = templates.fragments(body, "row", "n in numbers")
     inner = rows if is_list else templates.fragment(body, "inner")
@@ -161,7 +161,7 @@ def test_a_fragment_that_finds_a_user_s_one_within_it_is_the_user_s_too(
 def test_a_fragment_around_a_user_s_one_that_other_pages_show_too_is_the_user_s(
     templates: Templates, new_request: NewRequest, users: list[User], is_list: bool
 ) -> None:
-    """This process knows already under which key the inner one is; of the outer one it does not."""
+    """This process knows the key of the inner one, but not of the outer one."""
     body = "{{ user.username }}"
     templates.write(
         part=templates.fragments(body, "row", "n in numbers")
@@ -204,13 +204,13 @@ def test_the_response_varies_by_the_session_that_the_user_was_found_in(
         assert request.session.accessed is True
 
 
-# Users that are no lazy object of a request
+# Users that are not lazy objects of a request
 
 
 def test_a_user_that_is_no_lazy_object_is_in_the_key_too(
     templates: Templates, rf: RequestFactory, users: list[User]
 ) -> None:
-    """As API frameworks, and tests, put one on the request."""
+    """As API frameworks, and tests, set it on the request."""
     templates.write(page=templates.fragment("{{ user.username }}{{ request.user.pk }}", "card"))
 
     def shown(user: Any) -> str:
@@ -229,7 +229,7 @@ def test_a_user_that_is_no_lazy_object_is_in_the_key_too(
 def test_a_user_without_a_request_is_in_the_key_too(
     templates: Templates, users: list[User], name: str
 ) -> None:
-    """As render_to_string() gives one for an email."""
+    """As render_to_string() gets one for an email."""
     User.objects.filter(pk=users[0].pk).update(is_superuser=True)
     bodies = {"user": "{{ user.is_superuser }}", "perms": "{{ perms.library.change_book }}"}
     templates.write(page=templates.fragment(bodies[name], "card"))
@@ -284,7 +284,7 @@ def test_users_of_two_kinds_with_one_key_are_distinguished(
 def test_a_request_that_only_the_context_knows_tells_the_user(
     new_request: NewRequest, users: list[User]
 ) -> None:
-    """As a view passes it, without a context processor."""
+    """A view passes it, without a context processor."""
     templates = DjangoTemplates()
     templates.write(page=templates.fragment("{{ request.user.username }}", "card"))
 
@@ -378,7 +378,7 @@ def test_the_user_of_a_view_s_request_is_in_the_key_too(
 def test_the_user_of_a_request_that_only_another_object_holds_is_never_kept(
     templates: Templates, new_request: NewRequest, users: list[User], is_lazy: bool
 ) -> None:
-    """As a form or a component holds one."""
+    """A form or a component may hold it."""
     templates.write(page=templates.fragment("{{ given.request.user.username }}", "card"))
 
     def shown(user: User) -> str:
@@ -409,7 +409,7 @@ def test_a_user_that_cannot_be_watched_on_a_request_is_identified_by_the_one_it_
 def test_a_user_that_cannot_be_watched_is_in_the_key_too(
     templates: Templates, rf: RequestFactory, users: list[User]
 ) -> None:
-    """Of a class of requests that gives it by a property alone."""
+    """The class of the request has only a property for it."""
 
     class OwnRequest(WSGIRequest):
         user = property(lambda self: self.environ["user"])

@@ -1,4 +1,4 @@
-"""A field that wraps its value in code does not keep a row from having a key."""
+"""A row has a key although a field wraps its value in objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cachelayers.fragments.canonical import Canonicalizer
 
 
 class Stream:
-    """As Wagtail's: the blocks, and code that is the same for all rows."""
+    """Like Wagtail's: the blocks, and code that is the same for all rows."""
 
     def __init__(self, text: str) -> None:
         self.text = text

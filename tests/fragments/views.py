@@ -1,4 +1,4 @@
-"""What the views of these tests read, show and change."""
+"""The views of these tests: what they read, show and change."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.library.models import Book
 
 
 def counted(templates: Templates, body: str = "") -> str:
-    """Write a fragment that counts how often it is rendered."""
+    """Return a fragment that counts its renderings."""
     return templates.fragment(f"{templates.show('tick')}{body}", "card")
 
 
 def show_twice(templates: Templates, **names: Any) -> str:
-    """Render until it is kept: what was written before the process looked is rendered once more."""
+    """Render until it is cached: rows written before the log is read are rendered again."""
     templates.render("page", **names)
     return templates.render("page", **names)
 
 
 def titles(templates: Templates, **options: Any) -> str:
-    """Write a list of books that counts how many of them are rendered."""
+    """Return a list of books that counts their renderings."""
     body = templates.show("tick") + "{{ book.title }};"
     return templates.fragments(body, "row", "book in books", **options)
 
@@ -44,7 +44,7 @@ def rename() -> None:
 def view_of(
     templates: Templates, read: Callable[[], Any], name: str = "given"
 ) -> Callable[[], str]:
-    """Return a view: its reads and its template are of one unit of work."""
+    """Return a view that reads and renders in one unit of work."""
 
     def view() -> str:
         with unit_of_work():
@@ -56,7 +56,7 @@ def view_of(
 def check_noticed(
     view: Callable[[], str], change: Callable[[], Any], before: str, after: str
 ) -> None:
-    """See a view show what there is, and after a change what there is then."""
+    """Check that a view shows the current data, and the new data after a change."""
     assert [view(), view()] == [before] * 2
 
     change()
@@ -65,7 +65,7 @@ def check_noticed(
 
 
 class Wrapped:
-    """A request that passes everything on, as rest_framework.request.Request does."""
+    """A request that passes all attributes on, like rest_framework.request.Request."""
 
     def __init__(self, request: HttpRequest, user: Any = None) -> None:
         self._request = request

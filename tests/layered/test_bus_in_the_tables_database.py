@@ -159,7 +159,7 @@ def test_a_table_on_a_server_of_its_own_is_a_warning_that_names_both_databases(
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_table_in_a_file_of_its_own_is_no_warning() -> None:
+def test_a_table_in_a_file_of_its_own_gives_no_warning() -> None:
     ids = [one.id for one in cache_messages()]
 
     assert "cachelayers.W054" not in ids

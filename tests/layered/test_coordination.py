@@ -75,7 +75,7 @@ def test_a_new_epoch_is_published(make_stack: MakeStack) -> None:
 
 
 @pytest.mark.usefixtures("django_db_setup")
-def test_an_event_goes_with_the_last_write_only(redis_server: Redis) -> None:
+def test_an_event_is_written_with_the_last_write_only(redis_server: Redis) -> None:
     configured = stacks.memory_redis_table(redis_server.url).caches
     configured["upper"] = stacks.django_redis(redis_server.url.replace("/0", "/1"))
     configured["default"] = layered_cache("memory", "upper", "redis", bus="redis")

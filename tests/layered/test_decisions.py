@@ -128,7 +128,7 @@ def test_an_entry_of_an_upper_layer_only_can_be_touched(stack: Stack, clock: Clo
     assert stack.cache.get("key") == "here"
 
 
-def test_a_touch_shortens_a_life_in_every_layer(stack: Stack, clock: Clock) -> None:
+def test_a_touch_shortens_the_timeout_in_every_layer(stack: Stack, clock: Clock) -> None:
     stack.cache.set("key", "here", timeout=1000)
     stack.forget_memory()
     assert stack.cache.get("key") == "here"
@@ -159,7 +159,7 @@ def test_counting_goes_on_above_a_layer_that_is_down(
     reset("backends.layered.circuit_breaker")
 
 
-def test_one_layer_decides_who_adds(stack: Stack) -> None:
+def test_one_layer_decides_which_caller_adds(stack: Stack) -> None:
     def add_elsewhere() -> None:
         assert stack.cache.add("key", "first") is True
 

@@ -1,4 +1,4 @@
-"""A folder of diskcache as a layer: it counts as one step, and what is wrong with it is a miss."""
+"""A folder of diskcache as a layer: it increments atomically, and its failures are misses."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.interruptions import interrupted_everywhere
 from tests.layered.conftest import NUMBERS
 from tests.settings import layered_cache, memory_cache
 
-# Connections and generators that diskcache has lost where its own code was interrupted or failed:
-# what is raised when they are collected, nobody can catch.
+# diskcache leaves connections and generators open where its own code was interrupted or failed.
+# Nobody can catch the errors of their collection.
 leaves_something_to_collect = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )

@@ -1,4 +1,4 @@
-"""A cache says itself how it is a layer and what it raises: by its class, or by a registration."""
+"""A cache declares its kind of layer and its errors, by its class or by a registration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HERE = "tests.layered.test_kinds"
 
 
 class ServerGone(Exception):
-    """What a client raises that derives its errors from nothing we know."""
+    """A client's error that is not derived from any known one."""
 
 
 class OwnLayer(PlainLayer):
@@ -46,14 +46,14 @@ class Derived(NamesItsLayer):
 
 
 class Foreign(WatchedCache):
-    """Of a library that has never heard of layers."""
+    """A cache of a library without support for layers."""
 
 
 ElsewhereNamed = Foreign
 
 
 class RaisesItsOwn(WatchedCache):
-    """No kind of its own, but errors."""
+    """A cache that declares errors, but no kind of layer."""
 
     cache_errors = (ServerGone,)
 
@@ -76,7 +76,7 @@ def layer_of(backend: str) -> Any:
 
 
 @pytest.mark.parametrize("backend", ["NamesItsLayer", "GivesItsLayer", "Derived"])
-def test_a_class_says_which_layer_it_is(backend: str) -> None:
+def test_a_class_declares_its_layer(backend: str) -> None:
     layer = layer_of(backend)
 
     assert layer.cache.server is server_of(backend)
@@ -84,7 +84,7 @@ def test_a_class_says_which_layer_it_is(backend: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["Foreign", "ElsewhereNamed"])
-def test_a_class_of_others_is_registered_by_any_of_its_names(path: str) -> None:
+def test_a_foreign_class_is_registered_by_any_of_its_names(path: str) -> None:
     assert type(layer_of("Foreign")) is PlainLayer
 
     register_layer(f"{HERE}.{path}", f"{HERE}.OwnLayer")

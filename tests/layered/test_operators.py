@@ -23,7 +23,7 @@ def output_of(*arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("django_db_setup")
-def test_stats_say_of_each_layer_whether_it_works(
+def test_stats_report_whether_each_layer_works(
     stack: Stack, django_db_blocker: DjangoDbBlocker
 ) -> None:
     stack.cache.set("key", "value")

@@ -242,7 +242,7 @@ def test_a_layer_that_is_slow_again_and_again_is_skipped() -> None:
     assert one.is_open
 
 
-def test_a_host_whose_name_is_not_found_in_time_is_looked_up_less_than_half_of_the_time(
+def test_less_than_half_of_the_time_is_spent_on_a_slow_name_lookup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked_up: list[str] = []

@@ -59,7 +59,7 @@ def test_a_fill_keeps_the_remaining_time(make_stack: MakeStack, clock: Clock) ->
     assert stack.cache.get("key") is None
 
 
-def test_an_endless_entry_stays_endless(stack: Stack, clock: Clock) -> None:
+def test_an_entry_without_expiry_stays_so(stack: Stack, clock: Clock) -> None:
     stack.cache.set("key", "value", timeout=None)
     lose_entries(stack)
     stack.forget_memory()

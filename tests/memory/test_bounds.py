@@ -96,7 +96,7 @@ class Twin:
 
 @given(OPERATIONS, st.sampled_from([None, 1, 10]))
 @settings(max_examples=150, deadline=None)
-def test_bounds_and_sums_hold_whatever_is_done(
+def test_bounds_and_sums_hold_after_any_operations(
     operations: list[tuple[str, int, int]], max_entries: int | None
 ) -> None:
     twin = Twin(max_entries)
@@ -153,7 +153,7 @@ def test_a_read_entry_stays_in_the_main_queue_once_more() -> None:
     expect_sound(store)
 
 
-def test_an_expired_entry_goes_though_it_was_read_often() -> None:
+def test_an_expired_entry_is_evicted_although_it_was_read_often() -> None:
     store = MemoryStore(MAX_BYTES, None)
     put(store, "gone", expires=5.0)
     read(store, "gone", times=3)

@@ -75,7 +75,7 @@ def test_a_mutable_value_is_another_object_each_time(value: Any) -> None:
     assert first is not second
 
 
-def test_a_change_after_set_or_get_is_nobody_else_s() -> None:
+def test_a_change_after_set_or_get_does_not_reach_other_readers() -> None:
     cache = empty_cache("memory")
     value = {"list": [1]}
 

@@ -38,7 +38,7 @@ def test_threads_count_exactly_and_add_once() -> None:
     assert sum(added) == 100
 
 
-def test_threads_that_fill_a_small_cache_leave_it_sound() -> None:
+def test_threads_that_fill_a_small_cache_leave_it_consistent() -> None:
     with override_settings(CACHES={"small": small(30_000)}):
         cache = caches["small"]
 
@@ -68,7 +68,7 @@ def small(max_bytes: int) -> dict[str, Any]:
     }
 
 
-def test_a_child_forked_in_the_middle_of_writes_goes_on() -> None:
+def test_a_child_forked_during_writes_works() -> None:
     with override_settings(CACHES={"forked": {**small(50_000), "LOCATION": "forked"}}):
         stop = threading.Event()
 

@@ -119,7 +119,7 @@ def test_the_package_s_own_queries_are_none_of_the_site_s(client: Client) -> Non
     assert [one.name for one in advice(most=100, kinds=["query"])] == []
 
 
-def test_what_changes_in_between_would_not_be_saved(client: Client) -> None:
+def test_a_repeat_after_a_change_saves_nothing(client: Client) -> None:
     client.get("/books/Ann/")
     flush()
     Author.objects.create(name="Ann")
@@ -134,7 +134,7 @@ def test_what_changes_in_between_would_not_be_saved(client: Client) -> None:
     assert abs(change.last_at.timestamp() - time.time()) < 60
 
 
-def test_what_reads_more_than_is_tracked_is_marked(client: Client) -> None:
+def test_a_sample_with_untracked_reads_is_marked(client: Client) -> None:
     client.get("/books/Ann/")
 
     view = advised("view", "books")
@@ -143,7 +143,7 @@ def test_what_reads_more_than_is_tracked_is_marked(client: Client) -> None:
     assert view.tables == ["library_author", "library_book"]
 
 
-def test_what_is_kept_already_shows_what_it_saves(client: Client) -> None:
+def test_a_cached_value_shows_what_it_saves(client: Client) -> None:
     for _ in range(3):
         client.get("/kept/")
 
@@ -215,7 +215,7 @@ def test_long_names_fit_and_stay_apart() -> None:
     assert {len(name) for name in names} == {tracing.LONGEST_NAME}
 
 
-def test_nothing_is_timed_unless_it_is_asked_for(client: Client, settings: Settings) -> None:
+def test_nothing_is_timed_unless_it_is_switched_on(client: Client, settings: Settings) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 0.0}
 
     client.get("/books/Ann/")

@@ -104,6 +104,11 @@ class TableCache(ConfiguredCache):
         self._cell = cell_of(self.alias)
         self._notes_reads, self._reads_to_note = components.evictor.is_bounded, 1
 
+    @property
+    def tracks_use(self) -> bool:
+        """Whether reads are noted, in samples: only if the alias has a bound."""
+        return self._notes_reads
+
     def _row_key(self, key: str, version: int | None) -> RowKey:
         """Return the row key of a cache key; raise InvalidCacheKey for an invalid one."""
         return self._row_key_of(self._full_key(key, version))

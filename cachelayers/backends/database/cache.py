@@ -245,6 +245,15 @@ class DatabaseCache(TableCache):
         """Delete the expired entries; return how many."""
         return self._carry_out(self._table.delete_all, b"", now_ms())
 
+    def delete_unused(self, seconds: float) -> int:
+        """Delete the entries not written or seen to be read for so long; return how many."""
+        until = now_ms() - round(seconds * 1000)
+        return self._carry_out(self._table.delete_all, b"", NEVER_MS, until)
+
+    def count_unused(self, seconds: float) -> int:
+        """Count what ``delete_unused`` would delete."""
+        return self._carry_out(self._table.count, b"", NEVER_MS, now_ms() - round(seconds * 1000))
+
     def count_entries(
         self, prefix: str | None = None, *, expired_only: bool = False, version: int | None = None
     ) -> int:

@@ -189,6 +189,12 @@ class RaisingTable(TableCache):
         made = self.make_key(prefix).encode("utf-8", "surrogatepass")
         self._carry_out("delete_many", self._table.delete_all, made)
 
+    def delete_unused(self, prefix: str, seconds: float) -> int:
+        """Delete the entries whose key begins so and that were unused for so long; count them."""
+        made = self.make_key(prefix).encode("utf-8", "surrogatepass")
+        until = now_ms() - round(seconds * 1000)
+        return self._carry_out("delete_many", self._table.delete_all, made, NEVER_MS, until)
+
     def events(self) -> Events | None:
         """Return the events in the entries' file; None: it is not the cache's own SQLite file."""
         is_own_file = is_own_database(self.database) and not shares_its_file(self.database)

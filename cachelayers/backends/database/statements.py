@@ -50,7 +50,10 @@ class Statements:
             f" WHERE {here_and_alive} AND format = {mark} AND (number = {mark} OR data = {mark})"
         )
         # SUBSTR, not LIKE: wildcards, case and bytes in LIKE differ between the vendors.
-        in_range = f"{between} AND expires <= {mark} AND SUBSTR(full_key, 1, {mark}) = {mark}"
+        in_range = (
+            f"{between} AND expires <= {mark} AND used <= {mark}"
+            f" AND SUBSTR(full_key, 1, {mark}) = {mark}"
+        )
         self.delete_range = f"DELETE FROM {table} WHERE {in_range}"
         self.count_range = f"SELECT COUNT(*) FROM {table} WHERE {in_range}"
         self.search = (

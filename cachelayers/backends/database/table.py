@@ -173,23 +173,33 @@ class EntryTable:
         parameters = (now_ms, *new, *row_key, now_ms, *old)
         return session.write(session.sql.replace_data, parameters).rows > 0
 
-    def delete_all(self, key_prefix: bytes, expired_at_ms: int = NEVER_MS) -> int:
-        """Delete the alias's rows that begin with ``key_prefix`` and expire by then; count them."""
+    def delete_all(
+        self, key_prefix: bytes, expired_at_ms: int = NEVER_MS, used_until_ms: int = NEVER_MS
+    ) -> int:
+        """Delete the alias's rows that begin with ``key_prefix``; count them.
+
+        Only rows that expire by one time, and were last used by another.
+        """
         session = self.sessions.current()
-        parameters = self.range_parameters(key_prefix, expired_at_ms)
+        parameters = self.range_parameters(key_prefix, expired_at_ms, used_until_ms)
         return session.write(session.sql.delete_range, parameters, in_bulk=True).rows
 
-    def count(self, key_prefix: bytes, expired_at_ms: int = NEVER_MS) -> int:
+    def count(
+        self, key_prefix: bytes, expired_at_ms: int = NEVER_MS, used_until_ms: int = NEVER_MS
+    ) -> int:
         """Count the rows that ``delete_all`` would delete. Reads the alias's whole range."""
         session = self.sessions.current()
-        parameters = self.range_parameters(key_prefix, expired_at_ms)
+        parameters = self.range_parameters(key_prefix, expired_at_ms, used_until_ms)
         [(number,)] = session.fetch(session.sql.count_range, parameters, in_bulk=True)
         return int(number)
 
-    def range_parameters(self, key_prefix: bytes, expired_at_ms: int) -> tuple[Any, ...]:
+    def range_parameters(
+        self, key_prefix: bytes, expired_at_ms: int, used_until_ms: int
+    ) -> tuple[Any, ...]:
         """Return the parameters of a statement about the alias's range."""
         prefix = self.key_head + key_prefix
-        return self.id_range.first, self.id_range.last, expired_at_ms, len(prefix), prefix
+        first, last = self.id_range.first, self.id_range.last
+        return first, last, expired_at_ms, used_until_ms, len(prefix), prefix
 
     def sample(self, first_id: int, rows: int) -> list[SampledRow]:
         """Return up to ``rows`` rows from ``first_id`` on, in the order of their ids.

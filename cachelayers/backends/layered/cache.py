@@ -383,6 +383,17 @@ class LayeredCache(ConfiguredCache):
             )
         return self._by_layer(run_flow(self.flows.clear_prefix(made)))
 
+    def layers_that_track_use(self) -> list[str]:
+        """Return the aliases of the layers that know when an entry was last used."""
+        return [layer.alias for layer in self.flows.shared if layer.tracks_use]
+
+    def delete_unused(self, seconds: float) -> dict[str, int | None]:
+        """Delete the entries unused for so long in each layer that knows.
+
+        Return how many for each of these layers; None for one that could not be reached.
+        """
+        return run_flow(self.flows.clear_unused(seconds))  # type: ignore[no-any-return]
+
     def describe_layers(self) -> list[dict[str, Any]]:
         """Ask every layer for its state; return the descriptions, fastest layer first."""
         return [self._describe(layer) for layer in self.flows.layers]

@@ -293,6 +293,23 @@ class Flows(Coordination):
         self.state.drop_everything(self.locals)
         return reached
 
+    def clear_unused(self, seconds: float) -> Flow:
+        """Delete the entries unused for so long in each layer that tracks use.
+
+        Return how many by layer; None: it could not be reached.
+        """
+        yield from self.poll()
+        removed: dict[str, int | None] = {}
+        for layer in self.shared:
+            if not layer.tracks_use:
+                continue
+            head = self.state.heads.get(layer.alias)
+            answer = FAILED
+            if head:
+                answer = yield from self.ask_plainly(layer, "delete_unused", head, seconds)
+            removed[layer.alias] = None if answer is FAILED or answer is REFUSED else answer
+        return removed
+
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:
         """Change an entry in the deciding layer."""
         yield from self.poll()

@@ -29,6 +29,7 @@ from cachelayers.clearing import (
     plan_log,
     plan_prefix,
     plan_static,
+    plan_unused,
     warnings_for,
 )
 from cachelayers.conf import package_settings
@@ -37,6 +38,7 @@ from cachelayers.invalidation.invalidate import invalidate
 from cachelayers.invalidation.tags import remember_user_tags
 from cachelayers.utils.text import unknown_name, without_secrets
 
+SHORTEST_UNUSED_SECONDS = 60  # longer than a tombstone lives
 EVERYWHERE = "in every cache and every layer: none is touched, and none serves them any more"
 
 
@@ -121,6 +123,7 @@ class Choice:
     everything: bool
     prefix: str | None
     expired: bool
+    unused_for: float | None
     static: bool
     tags: list[str]
     models: list[str]
@@ -135,7 +138,12 @@ class Choice:
     @property
     def is_whole(self) -> bool:
         """Tell whether aliases are emptied completely."""
-        return self.prefix is None and not (self.expired or self.static)
+        return not (self.is_searched or self.static)
+
+    @property
+    def is_searched(self) -> bool:
+        """Tell whether entries are removed by their key or their age."""
+        return self.expired or self.prefix is not None or self.unused_for is not None
 
 
 class Command(BaseCommand):
@@ -161,6 +169,15 @@ class Command(BaseCommand):
             "--expired",
             action="store_true",
             help="Only entries that have expired, in the aliases chosen or else in all.",
+        )
+        parser.add_argument(
+            "--unused-for",
+            type=float,
+            metavar="SECONDS",
+            help="Only entries that were not written for so long, and not seen to be read, in the"
+            " aliases chosen or else in all that know. Redis knows exactly. A DatabaseCache with a"
+            " bound notes one read in sixteen, and stores that after some of its writes; without a"
+            " bound it does not know. At least 60.",
         )
         parser.add_argument(
             "--static",
@@ -323,6 +340,7 @@ def check_choice(options: dict[str, Any]) -> Choice:
         everything=options["all"],
         prefix=options["prefix"],
         expired=options["expired"],
+        unused_for=options["unused_for"],
         static=options["static"],
         tags=options["tag"],
         models=options["model"],
@@ -352,23 +370,26 @@ def plan_one(choice: Choice, alias: str) -> Clearing:
         plan = partial(plan_prefix, prefix=choice.prefix)
     elif choice.expired:
         plan = plan_expired
+    elif choice.unused_for is not None:
+        plan = partial(plan_unused, seconds=choice.unused_for)
     elif choice.static:
         plan = plan_static
     return plan(alias)
 
 
 def _check_target(choice: Choice) -> None:
-    is_searched = choice.expired or choice.prefix is not None
+    is_searched = choice.is_searched
     has_aliases = choice.aliases or choice.everything or is_searched or choice.static
     if not (has_aliases or choice.is_invalidation):
         raise CommandError(
             "Nothing was named to clear. Give --cache ALIAS, --all, --tag TAG, --model APP.MODEL,"
-            " --fragment NAME, --prefix P, --expired or --static."
+            " --fragment NAME, --prefix P, --expired, --unused-for SECONDS or --static."
         )
     if has_aliases and choice.is_invalidation:
         raise CommandError(
             "--tag, --model and --fragment are for every cache, and cannot be combined with"
-            " --cache, --all, --prefix, --expired or --static. Run one after the other."
+            " --cache, --all, --prefix, --expired, --unused-for or --static. Run one after the"
+            " other."
         )
     if choice.static and (choice.aliases or choice.everything or is_searched):
         raise CommandError("--static cannot be combined with others. Run one after the other.")
@@ -376,5 +397,16 @@ def _check_target(choice: Choice) -> None:
         raise CommandError("--cache and --all contradict each other. Give one of them.")
     if choice.prefix is not None and choice.expired:
         raise CommandError("--prefix and --expired cannot be combined. Run one after the other.")
+    if choice.unused_for is not None:
+        _check_unused_for(choice, choice.unused_for)
     if choice.prefix == "":
         raise CommandError("--prefix is empty, which is every key. Use --cache ALIAS or --all.")
+
+
+def _check_unused_for(choice: Choice, seconds: float) -> None:
+    if choice.prefix is not None or choice.expired:
+        raise CommandError(
+            "--unused-for cannot be combined with --prefix or --expired. Run one after the other."
+        )
+    if not SHORTEST_UNUSED_SECONDS <= seconds < float("inf"):
+        raise CommandError(f"--unused-for takes a number of {SHORTEST_UNUSED_SECONDS} or more.")

@@ -1,4 +1,4 @@
-"""Filters for the atlas's templates."""
+"""Template filters of the atlas."""
 
 from django import template
 
@@ -7,11 +7,11 @@ register = template.Library()
 
 @register.filter
 def thousands(number: float) -> str:
-    """Write a number with its thousands apart, as in 28,403."""
+    """Write a number with thousands separators, as in 28,403."""
     return f"{number:,}"
 
 
 @register.filter
 def compact(number: float) -> str:
-    """Write a number without a fraction that says nothing: 20 and 2.5, not 20.0."""
+    """Write a number without a trailing ".0": 20 and 2.5."""
     return f"{number:,g}"

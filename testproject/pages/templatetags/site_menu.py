@@ -1,4 +1,4 @@
-"""The menu in the head of every page. Used by the base template."""
+"""The template tag for the menu of every page."""
 
 from django import template
 
@@ -9,5 +9,5 @@ register = template.Library()
 
 @register.simple_tag
 def site_menu() -> list[queries.MenuItem]:
-    """Return the pages of the menu."""
+    """Return the pages in the menu."""
     return cached.menu()

@@ -1,1 +1,1 @@
-"""Pages that editors write."""
+"""Pages written by editors."""

@@ -1,4 +1,4 @@
-"""One kind of page."""
+"""The page."""
 
 from django.db import models
 from wagtail.models import Page

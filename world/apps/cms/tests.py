@@ -1,4 +1,4 @@
-"""What is published is shown, and nothing else."""
+"""Published pages are shown, and no others."""
 
 from cms.models import ArticlePage
 from django.conf import settings

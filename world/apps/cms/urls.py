@@ -1,4 +1,4 @@
-"""The addresses."""
+"""The URLs."""
 
 from django.urls import include, path
 from wagtail import urls as wagtail_urls

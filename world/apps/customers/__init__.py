@@ -1,1 +1,1 @@
-"""Who has a site here: one schema each."""
+"""Customers with a site each, in their own schema."""

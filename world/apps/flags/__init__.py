@@ -1,1 +1,1 @@
-"""Functions that ask packages with a cache of their own."""
+"""Functions that use packages with a cache of their own."""

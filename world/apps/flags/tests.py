@@ -1,4 +1,4 @@
-"""Flags and settings that packages remember in the cache."""
+"""Flags and settings that packages store in the cache."""
 
 from constance import config
 from django.core.cache import cache

@@ -1,1 +1,1 @@
-"""Work that queues do, each by a worker that runs for days."""
+"""Tasks for queues, run by workers that live for days."""

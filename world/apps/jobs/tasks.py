@@ -1,4 +1,4 @@
-"""Tasks of huey's and of Celery's, as far as the project has them."""
+"""Tasks of huey and of Celery, if the project has them."""
 
 from importlib.util import find_spec
 

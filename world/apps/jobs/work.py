@@ -1,4 +1,4 @@
-"""What a task does: it writes down which products there are."""
+"""The body of a task: it writes the names of the products to a file."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""Pages that show who is looking."""
+"""Pages that show the current user."""

@@ -1,4 +1,4 @@
-"""Nobody is shown what is another's."""
+"""Users see only their own data."""
 
 from django.contrib.auth import get_user_model
 from django.test import Client, TransactionTestCase

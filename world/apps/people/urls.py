@@ -1,4 +1,4 @@
-"""The addresses."""
+"""The URLs."""
 
 from django.contrib import admin
 from django.urls import include, path

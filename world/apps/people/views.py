@@ -1,4 +1,4 @@
-"""One fragment, by Django's view and by an API's."""
+"""One fragment in a Django view and in an API view."""
 
 from django.shortcuts import render
 from rest_framework.authentication import SessionAuthentication

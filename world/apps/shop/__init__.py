@@ -1,1 +1,1 @@
-"""A small shop, with the tests that its author wrote."""
+"""A small shop, with tests as its author would write them."""

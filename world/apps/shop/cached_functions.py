@@ -1,10 +1,10 @@
-"""What takes long to find out."""
+"""Slow functions, which are cached."""
 
 from shop.models import Product
 
 from cachelayers import cached
 
-computed = []  # each call that was not answered from the cache
+computed = []  # the calls that were not answered from the cache
 
 
 @cached(timeout=300)

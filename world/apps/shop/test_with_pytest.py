@@ -1,4 +1,4 @@
-"""The same with pytest."""
+"""The same tests with pytest."""
 
 import pytest
 from shop.cached_functions import product_names, square

@@ -1,4 +1,4 @@
-"""What a user writes who knows Django's tests and nothing of the cache's inside."""
+"""Tests by a user who knows Django's tests, but not how the cache works."""
 
 import time
 
@@ -71,7 +71,7 @@ class CommittedTests(TransactionTestCase):
         self.assertEqual(product_names(), ["cake"])
 
     def compute_until_kept(self):
-        """At once, but where other tests have transactions open, or MariaDB may have."""
+        """Compute until it is cached: at once, unless another test has a transaction open."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             computed.clear()

@@ -1,6 +1,6 @@
-"""Classes of Django's own cache tests, on the caches that a stack names in the environment.
+"""Django's own cache tests, run on the caches in the environment variable STACK.
 
-The folder ``cache`` beside this app is that of Django's sdist.
+The folder ``cache`` next to this app comes from Django's sdist.
 """
 
 import json
@@ -13,7 +13,8 @@ from django.test import TransactionTestCase, override_settings
 STACK = json.loads(os.environ["STACK"])  # the aliases of CACHES: "default", and its layers
 OWN = {name: parameters for name, parameters in STACK.items() if name != "default"}
 BASE = STACK["default"]
-if BASE["BACKEND"].endswith("MemoryCache"):  # Django's in memory share their entries without this
+# Django's LocMemCache shares its entries without a LOCATION
+if BASE["BACKEND"].endswith("MemoryCache"):
     BASE = {**BASE, "LOCATION": "shared"}
 CACHES = OWN | caches_setting_for_tests(BASE)
 for alias in ("cull", "zero_cull"):
@@ -37,7 +38,7 @@ class Middleware(CacheMiddlewareTest, OnItsDatabases):
 
 
 def differs(name):
-    """Return a test that is expected to fail, in the class whose test it is."""
+    """Return a test that is expected to fail."""
 
     @unittest.expectedFailure
     def test(self):

@@ -83,10 +83,11 @@ class Layer(ABC):
     is_local = False  # of this process only
     can_be_searched = True  # for a common beginning of names
     is_transactional = False  # may be part of the caller's transaction
+    tracks_use = False  # knows when an entry was last read or written
     # Whether an outage may move keys to other servers, which then return old values.
     shuffles_keys = False
-    # What a cache of this kind raises when it is down, full, slow or disconnected: classes, or
-    # dotted paths for those of a library that not every site has.
+    # Errors of a cache of this kind that is down, full, slow or disconnected: classes, or dotted
+    # paths for those of an optional library.
     cache_errors: ClassVar[Errors] = ()
     # Those among them that a reachable server raises when it rejects a command.
     refusals: ClassVar[Errors] = ()
@@ -138,6 +139,13 @@ class Layer(ABC):
     @abstractmethod
     def clear_names(self, head: str) -> None:
         """Delete every entry whose name begins with ``head``, if the layer can be searched."""
+
+    def delete_unused(self, head: str, seconds: float) -> int:
+        """Delete the entries whose name begins so and that were unused for so long; count them.
+
+        Called only if ``tracks_use``.
+        """
+        raise NotImplementedError
 
     def fill(self, entries: Mapping[str, LayerEntry]) -> None:
         """Write each entry whose name has no entry and no tombstone."""

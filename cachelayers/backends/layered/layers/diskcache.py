@@ -46,7 +46,7 @@ class DiskcacheLayer(ChangingLayer):
         return {"DATABASE_TIMEOUT": seconds, **super().with_time_limits(params, seconds)}
 
     def __init__(self, alias: str, make_cache: Callable[[], Any]) -> None:
-        """``make_cache`` opens the files, which may fail as any operation may."""
+        """``make_cache`` opens the files; it may fail like any operation."""
         super().__init__(alias)
         self._make_cache = make_cache
         self._opened: Any = None
@@ -59,8 +59,8 @@ class DiskcacheLayer(ChangingLayer):
         return self._opened
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
-        """Return what is there."""
-        found = {name: self._read(*self._place(name)) for name in names}
+        """Return the entries."""
+        found = {name: self._read(*self._shard_and_key(name)) for name in names}
         return {name: entry for name, entry in found.items() if entry is not None}
 
     def write_many(
@@ -68,13 +68,13 @@ class DiskcacheLayer(ChangingLayer):
     ) -> Sequence[str]:
         """Write, each in a transaction of its own: a rollback of several would leave files."""
         for name, entry in entries.items():
-            self._write(*self._place(name), entry)
+            self._write(*self._shard_and_key(name), entry)
         return []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
-        """Delete, in one transaction for each shard; return whether any was there."""
+        """Delete, in one transaction for each shard; return whether any entry existed."""
         places: dict[Any, list[str]] = {}
-        for shard, key in map(self._place, names):
+        for shard, key in map(self._shard_and_key, names):
             places.setdefault(shard, []).append(key)
         deleted = False
         for shard, keys in places.items():
@@ -84,8 +84,8 @@ class DiskcacheLayer(ChangingLayer):
         return deleted
 
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
-        """Write where there is no live entry, with the shard locked."""
-        shard, key = self._place(name)
+        """Write if there is no live entry, with the shard locked."""
+        shard, key = self._shard_and_key(name)
         with shard.transact():
             found = self._read(shard, key)
             if found is not None and found.is_live():
@@ -95,12 +95,12 @@ class DiskcacheLayer(ChangingLayer):
 
     def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
         """Write natively."""
-        shard, key = self._place(name)
+        shard, key = self._shard_and_key(name)
         return bool(shard.add(key, wrap(entry), native_seconds(entry)))
 
     def change(self, name: str, change: Change, event: bytes | None = None) -> LayerEntry | None:
         """Read and write, with the shard locked."""
-        shard, key = self._place(name)
+        shard, key = self._shard_and_key(name)
         with shard.transact():
             entry = self._read(shard, key)
             if entry is None or not entry.is_live():
@@ -110,7 +110,7 @@ class DiskcacheLayer(ChangingLayer):
             return changed
 
     def clear_names(self, head: str) -> None:
-        """Look through the keys of every shard, and delete these."""
+        """Search the keys of every shard, and delete the matching ones."""
         first = self.cache.make_key(head)
         for shard in self._shards:
             for key in shard:
@@ -118,7 +118,7 @@ class DiskcacheLayer(ChangingLayer):
                     shard.delete(key)
 
     def cut(self) -> None:
-        """Begin with another cache object: what was interrupted may have left a transaction."""
+        """Use a new cache object: the interrupted call may have left a transaction open."""
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
@@ -137,8 +137,8 @@ class DiskcacheLayer(ChangingLayer):
         shards: Sequence[Any] = self.cache._cache._shards
         return shards
 
-    def _place(self, name: str) -> tuple[Any, str]:
-        """Return the shard where a name is, and its key there."""
+    def _shard_and_key(self, name: str) -> tuple[Any, str]:
+        """Return the shard of a name, and its key there."""
         key: str = self.cache.make_key(name)
         whole = self.cache._cache
         return whole._shards[whole._hash(key) % whole._count], key

@@ -36,7 +36,6 @@ class PlainLayer(ChangingLayer):
     can_be_searched = False
 
     def __init__(self, alias: str, cache: BaseCache) -> None:
-        """Use the methods of the cache."""
         super().__init__(alias)
         self.cache = cache
         self._is_async = offers_async(cache)
@@ -162,7 +161,7 @@ class PlainLayer(ChangingLayer):
 
 
 class LocalLayer(PlainLayer):
-    """A cache in the memory of this process."""
+    """A cache in this process's memory."""
 
     is_local = True
 

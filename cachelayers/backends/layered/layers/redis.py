@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Protocol, cast
 
 from django.conf import settings
@@ -154,6 +155,7 @@ class RedisLayer(ChangingLayer):
         self.cache = cache
         self.access = access
         self.stream: str | None = None
+        self.tracks_use = not access.is_cluster  # whose pipelines have no OBJECT
 
     @property
     def carries_events(self) -> bool:
@@ -256,6 +258,24 @@ class RedisLayer(ChangingLayer):
                 self._unlink(batch)
                 batch = []
         self._unlink(batch)
+
+    def delete_unused(self, head: str, seconds: float) -> int:
+        """Ask the Redis for the idle time of each key, a thousand at a time.
+
+        Raises ResponseError if its maxmemory-policy is an LFU, which keeps no times.
+        """
+        client = self.access.client()
+        pattern = escape_pattern(self.access.key(head)) + "*"
+        unused: list[Any] = []
+        keys = client.scan_iter(match=pattern, count=SCAN_COUNT)
+        while batch := list(islice(keys, SCAN_COUNT)):
+            pipeline = client.pipeline(transaction=False)
+            for key in batch:
+                pipeline.object("idletime", key)
+            idle = pipeline.execute()
+            unused += [key for key, one in zip(batch, idle, strict=True) if (one or 0) >= seconds]
+        self._unlink(unused)
+        return len(unused)
 
     def server_id(self) -> str | None:
         """Return the id of this run of the server."""

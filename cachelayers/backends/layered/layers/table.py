@@ -37,6 +37,7 @@ class TableLayer(Layer):
         """``table``: with the layer's own settings."""
         super().__init__(alias)
         self.table = table
+        self.tracks_use = table.tracks_use
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         """Return the live entries, in one statement."""
@@ -82,6 +83,10 @@ class TableLayer(Layer):
 
     def clear_names(self, head: str) -> None:
         self.table.delete_prefix(head)
+
+    def delete_unused(self, head: str, seconds: float) -> int:
+        """Delete in one statement."""
+        return self.table.delete_unused(head, seconds)
 
     def view(self, names: Sequence[str]) -> tuple[float, Sequence[str]]:
         """Return how old a transaction's reads may be, and the names that it has not written."""

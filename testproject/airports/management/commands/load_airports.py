@@ -1,4 +1,4 @@
-"""`manage.py load_airports`: bring the airports of the world into the database."""
+"""`manage.py load_airports`: load the airports of the world into the database."""
 
 from time import perf_counter
 

@@ -1,4 +1,4 @@
-"""`manage.py create_demo_user`: a login for the admin of the demo."""
+"""`manage.py create_demo_user`: create a user for the demo's admin."""
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand

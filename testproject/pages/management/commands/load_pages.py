@@ -1,4 +1,4 @@
-"""`manage.py load_pages`: give the CMS its first pages."""
+"""`manage.py load_pages`: create the first pages of the CMS."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`manage.py measure_pages`: what the cache saves, page by page, measured here and now."""
+"""`manage.py measure_pages`: measure what the cache saves, page by page."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,7 +33,7 @@ COLD = "cold"
 
 @dataclass
 class Tally:
-    """What one request asked of the database and of the cache."""
+    """The queries and cache reads of one request."""
 
     queries: int = 0
     cache_reads: int = 0
@@ -60,11 +60,11 @@ class PageRuns:
 
 @dataclass(frozen=True)
 class Layers:
-    """Where a warm page comes from, by aliases of CACHES."""
+    """The layers that a warm page comes from, by aliases of CACHES."""
 
     every: Sequence[str]
-    local: str  # the memory of the process that shows the page
-    shared: str  # the first layer below, from which a process gets what it lacks
+    local: str  # the memory of this process
+    shared: str  # the first layer below, shared by all processes
 
 
 class Command(BaseCommand):
@@ -83,7 +83,7 @@ class Command(BaseCommand):
     def handle(self, *args: object, runs: int, **options: object) -> None:
         if runs < 1:
             raise CommandError(f"--runs is {runs}, and must be 1 or more.")
-        with unit_of_work():  # of its own: no page is made of what is read here
+        with unit_of_work():  # its own unit, so that no page depends on these reads
             pages = typical_pages()
         site, layers = Site(), layers_of(CACHE_ALIAS)
         with failing_layers() as failed:
@@ -98,11 +98,11 @@ class Command(BaseCommand):
             )
 
 
-# What is measured
+# Measuring
 
 
 def typical_pages() -> list[tuple[str, str]]:
-    """Return names and paths; raises CommandError where the site has no data yet."""
+    """Return names and paths. CommandError if the site has no data yet."""
     countries = list_countries()
     page = Page.objects.order_by("menu_position").first()
     if not countries or page is None:
@@ -132,12 +132,12 @@ def layers_of(alias: str) -> Layers:
 def measure(site: "Site", layers: Layers, name: str, path: str, runs: int) -> PageRuns:
     page = PageRuns(name)
     with empty_cache():
-        site.visit(path)  # Not counted: it compiles templates and opens the databases.
+        site.visit(path)  # not counted: it compiles templates and opens the databases
     for _ in range(runs):
         with empty_cache():
             page.cold.append(site.visit(path))
             for _ in range(WARM_RUNS_PER_COLD_RUN):
-                caches[layers.local].clear()  # Of this process only; as if another had come.
+                caches[layers.local].clear()  # of this process only, like a new process
                 page.shared.append(site.visit(path))
             page.local.extend(site.visit(path) for _ in range(WARM_RUNS_PER_COLD_RUN))
     return page
@@ -145,10 +145,10 @@ def measure(site: "Site", layers: Layers, name: str, path: str, runs: int) -> Pa
 
 @contextmanager
 def empty_cache() -> Iterator[None]:
-    """Give the block a cache that is empty, by a version that nobody has used.
+    """Give the block an empty cache, by a version that nothing else uses.
 
-    To clear the cache instead would make the site's readers pay for the measuring. Not by a key
-    prefix: a LayeredCache takes it once, when it is made.
+    Clearing the cache would slow down the site. A key prefix would not do, because a LayeredCache
+    reads it once.
     """
     cache = caches[CACHE_ALIAS]
     written: set[str] = set()
@@ -162,7 +162,7 @@ def empty_cache() -> Iterator[None]:
 
 
 def noting(write: Callable[..., Any], written: set[str]) -> Callable[..., Any]:
-    """Return a write that notes its key, or keys, so that nothing is left of the measuring."""
+    """Return a write function that records its keys, so that they can be deleted afterwards."""
 
     def note(given: str | Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         written.update([given] if isinstance(given, str) else given)
@@ -173,7 +173,7 @@ def noting(write: Callable[..., Any], written: set[str]) -> Callable[..., Any]:
 
 @contextmanager
 def failing_layers() -> Iterator[set[str]]:
-    """Collect the layers that fail within the block: a page did not come from those."""
+    """Collect the layers that fail within the block: the pages did not come from them."""
     failed: set[str] = set()
 
     def note(alias: str, **kwargs: object) -> None:
@@ -187,14 +187,14 @@ def failing_layers() -> Iterator[set[str]]:
 
 
 class Site:
-    """The site as a browser finds it, without the network."""
+    """Requests the site's pages in this process."""
 
     def __init__(self) -> None:
         self.handler = WSGIHandler()
         self.factory = RequestFactory(SERVER_NAME="127.0.0.1")
 
     def visit(self, path: str) -> Run:
-        """Render a page; raises CommandError if it does not answer 200."""
+        """Render a page. CommandError if the status is not 200."""
         environ = self.factory.get(path).environ
         with tallied() as tally:
             start = perf_counter()
@@ -210,13 +210,13 @@ class Site:
 
 
 def start_response(*arguments: object) -> Callable[[bytes], object]:
-    """Stand in for the server's: Django's handler returns its response, which knows all."""
+    """Do nothing: Django's handler returns its response, with status and headers."""
     return bytes
 
 
 @contextmanager
 def tallied() -> Iterator[Tally]:
-    """Count the SQL of the application's database and the reads of the cache within the block."""
+    """Count the queries of the application's database and the reads of the cache in the block."""
     tally = Tally()
     with ExitStack() as stack:
         stack.enter_context(connections[DATABASE_ALIAS].execute_wrapper(counting_queries(tally)))
@@ -233,7 +233,7 @@ def counting_queries(tally: Tally) -> Callable[..., Any]:
 
 
 def count_cache_reads(cache: BaseCache, tally: Tally, stack: ExitStack) -> None:
-    """Have the cache count its `get` and `get_many`; everything else that reads calls these."""
+    """Count calls of `get` and `get_many`; all other reads use these."""
     for name in ("get", "get_many"):
         read = getattr(cache, name)
 
@@ -244,7 +244,7 @@ def count_cache_reads(cache: BaseCache, tally: Tally, stack: ExitStack) -> None:
         stack.enter_context(patch.object(cache, name, count))
 
 
-# How it is shown
+# Output
 
 
 def headings(layers: Layers) -> tuple[str, ...]:
@@ -273,7 +273,7 @@ def format_queries(runs: Sequence[Run]) -> str:
 
 
 def explanation(layers: Layers, runs: int) -> list[str]:
-    """Say what the columns mean: each is another place that a page comes from."""
+    """Return the meaning of the columns: each is another layer that a page comes from."""
     warm_runs = runs * WARM_RUNS_PER_COLD_RUN
     bus = settings.CACHES[CACHE_ALIAS]["OPTIONS"]["BUS"]
     return [
