@@ -223,7 +223,7 @@ def test_a_template_of_the_projects_own_is_kept(
 
 
 def test_a_key_that_is_odd_in_an_address_survives_the_button(boss: Client) -> None:
-    Country.objects.create(code="&#", name="DiscardedFile")
+    Country.objects.create(code="&#", name="Nowhere")
 
     url = boss.get(f"{LIST}_26_23/change/").context["invalidate_url"]
 
