@@ -40,7 +40,7 @@ from tests.settings import database_cache
         ({"TASK_QUEUE": ["celery"]}, "E016"),
     ],
 )
-def test_a_setting_that_means_nothing_is_told_with_the_cure(
+def test_an_invalid_setting_is_reported_with_a_hint(
     settings: Settings, given: Any, number: str
 ) -> None:
     settings.CACHELAYERS = given
@@ -52,7 +52,7 @@ def test_a_setting_that_means_nothing_is_told_with_the_cure(
     assert message.hint
 
 
-def test_a_model_that_declares_words_and_is_not_tracked_is_told(
+def test_an_untracked_model_that_declares_tags_is_reported(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "declaring_models", lambda: [Untracked])
@@ -74,7 +74,7 @@ def test_a_model_that_declares_words_and_is_not_tracked_is_told(
         ({"KEY_FUNCTION": 7}, "KEY_FUNCTION is 7"),
     ],
 )
-def test_a_cache_that_cannot_be_made_is_told_as_a_whole(
+def test_a_cache_that_cannot_be_created_is_reported_once(
     settings: Settings, wrong: dict[str, Any], words: str
 ) -> None:
     settings.CACHES = {"default": {**database_cache("default"), **wrong}}
@@ -85,7 +85,7 @@ def test_a_cache_that_cannot_be_made_is_told_as_a_whole(
     assert error.hint
 
 
-def test_an_sqlite_that_is_too_old_is_told(
+def test_an_sqlite_that_is_too_old_is_reported(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "OLDEST_SQLITE", (99, 0, 0))
@@ -96,7 +96,7 @@ def test_an_sqlite_that_is_too_old_is_told(
     assert error.id == "cachelayers.E005"
 
 
-def test_a_database_of_another_vendor_is_told(
+def test_a_database_of_another_vendor_is_reported(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")
@@ -108,7 +108,7 @@ def test_a_database_of_another_vendor_is_told(
     assert "'oracle'" in error.msg
 
 
-def test_a_log_for_each_tenant_is_told(settings: Settings) -> None:
+def test_a_log_for_each_tenant_is_reported(settings: Settings) -> None:
     settings.TENANT_APPS = ["cachelayers.apps.CacheLayersConfig"]
 
     [message] = tenant_messages()
@@ -117,7 +117,7 @@ def test_a_log_for_each_tenant_is_told(settings: Settings) -> None:
     assert "SHARED_APPS" in str(message.hint)
 
 
-def test_a_command_that_another_app_hides_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_another_app_replaces_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """django-extensions has a clear_cache, too; the app that stands first wins."""
     before = [*command_messages()]
     found = {**get_commands(), "clear_cache": "django_extensions"}

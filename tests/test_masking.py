@@ -70,13 +70,13 @@ def test_every_address_of_several_is(settings: Settings) -> None:
         {"LOCATION": "redis://:hunter2/and/more@host/"},
     ],
 )
-def test_what_a_client_says_is_shown_without_it(config: object, settings: Settings) -> None:
+def test_a_clients_error_is_shown_without_the_password(config: object, settings: Settings) -> None:
     settings.CACHES = {"default": {"BACKEND": "x", **config}}  # type: ignore[dict-item]
 
     assert without_secrets("no access with hunter2") == f"no access with {MASK}"
 
 
-def test_the_address_of_somebody_elses_server_is_shown_without_its_user() -> None:
+def test_an_address_outside_the_settings_is_shown_without_its_user() -> None:
     assert (
         without_secrets("no broker at amqp://me:hunter2@host/") == "no broker at amqp://***@host/"
     )
@@ -102,7 +102,7 @@ def test_a_check_shows_a_misplaced_address_without_its_password(
     assert not any("hunter2" in message for message in messages)
 
 
-def test_what_a_failing_layer_says_is_logged_and_told_without_it(
+def test_a_failing_layers_error_is_logged_and_shown_without_the_password(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CACHES = {"away": {"BACKEND": "x", "LOCATION": "redis://:hunter2@host/"}}

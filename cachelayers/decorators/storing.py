@@ -75,20 +75,20 @@ def canonical_closures(where: str, function: Any) -> str:
     """
     layers = list(wrapped_functions(function))
     known = {id(layer) for layer in layers}
-    spelled = []
+    forms = []
     for layer in layers:
         for name, value in closure_of(layer):
             if id(value) in known:
                 continue
             try:
-                spelled.append(f"{name}={canonical_one(value)}")
+                forms.append(f"{name}={canonical_one(value)}")
             except (Unstable, RecursionError) as error:
                 raise TypeError(
                     f"@cached {where}: its decorator uses {name}, which makes no key: {error}."
                     " Define the function at the top of a module, or give cached(key=...) with a"
                     " text that tells it from the others."
                 ) from None
-    return "".join(spelled)
+    return "".join(forms)
 
 
 def wrapped_functions(function: Any) -> Iterator[Any]:

@@ -439,7 +439,7 @@ class ProcessLog:
         if known is None or begins_anew:
             known = read
         last = known.last
-        seen = NOTHING_INVISIBLE if begins_anew else known.invisible
+        invisible = NOTHING_INVISIBLE if begins_anew else known.invisible
         for *_, tag, position in rows:
             if tag is not None and position > last.get(tag, NEVER):
                 last[tag] = position
@@ -466,7 +466,7 @@ class ProcessLog:
             logged = (
                 (tag, position)
                 for *_, tag, position in rows
-                if tag is not None and seen.holds(position)
+                if tag is not None and invisible.holds(position)
             )
             follower.add(logged, read.watermark, begins_anew=begins_anew)
 

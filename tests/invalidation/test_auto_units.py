@@ -43,7 +43,7 @@ def _nothing_seen() -> Iterator[None]:
     assert current_unit() is None
 
 
-def test_the_middleware_stands_in_front_without_being_asked(settings: Any) -> None:
+def test_the_middleware_is_added_before_all_others(settings: Any) -> None:
     assert settings.MIDDLEWARE[0] == MIDDLEWARE
 
 

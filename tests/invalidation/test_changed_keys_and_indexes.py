@@ -56,7 +56,7 @@ def test_a_column_can_be_dropped_after_its_unique_index(site: Site, where: str) 
         (INHERITED, "DROP TABLE low"),
     ],
 )
-def test_migrate_makes_good_what_another_program_took_away_with_its_rows(
+def test_migrate_invalidates_a_table_that_another_program_has_detached_with_its_rows(
     site: Site, tables: tuple[str, ...], leaving: str
 ) -> None:
     elsewhere(site, "CREATE SCHEMA one", *tables, "SET search_path = one, public")

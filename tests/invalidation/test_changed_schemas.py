@@ -49,7 +49,7 @@ def test_the_next_request_knows_a_view_that_another_process_has_replaced(site: S
     assert site.visit("names", lambda: names(site)) == ["Bob"]
 
 
-def test_a_run_of_schema_statements_loads_the_catalogue_when_a_name_is_asked_for(
+def test_a_run_of_schema_statements_loads_the_catalogue_when_a_name_is_needed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Author.objects.using(site.database).count()

@@ -49,7 +49,7 @@ def test_however_much_is_read_little_is_remembered_and_nothing_is_lost(unit: Uni
     assert seen(unit) == {("default", "one"): (9, tags)}
 
 
-def test_what_another_thread_reads_while_it_is_merged_is_not_lost(
+def test_reads_of_another_thread_during_a_merge_are_not_lost(
     unit: Unit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def merge_slowly(dependencies: Iterable[Dependency]) -> list[Dependency]:

@@ -41,7 +41,7 @@ class InOneTransaction(Library, TestCase):
 class WithAFlush(Library, TransactionTestCase):
     """What a test leaves in the database is gone after it."""
 
-    def test_what_is_recalled_twice_is_computed_once(self) -> None:
+    def test_a_value_recalled_twice_is_computed_once(self) -> None:
         with unit_of_work():
             recall("words", lambda: "first", timeout=None, using="sqlite")
         with unit_of_work():

@@ -10,7 +10,7 @@ from cachelayers.invalidation.triggers import read_guard
 from tests.invalidation.conftest import Site
 
 
-def test_a_connection_that_reads_the_log_first_is_watched(site: Site) -> None:
+def test_a_connection_that_reads_the_log_first_has_the_execute_wrapper(site: Site) -> None:
     usual = connections[site.database]
     usual.close()
     del connections[site.database]
@@ -23,7 +23,7 @@ def test_a_connection_that_reads_the_log_first_is_watched(site: Site) -> None:
         connections[site.database] = usual  # which the caches of this thread hold
 
 
-def test_what_the_database_logs_is_asked_without_a_statement_of_django_s(site: Site) -> None:
+def test_the_logged_tables_are_read_past_djangos_cursor(site: Site) -> None:
     """Such a statement is noticed, and leads here again: a new process on MariaDB did not end."""
     connection = connections[site.database]
     connection.ensure_connection()

@@ -68,7 +68,9 @@ def test_a_new_process_does_not_take_pruned_rows_for_rows_that_never_were(
     assert found == "Anna"
 
 
-def test_what_an_old_snapshot_lacks_is_not_remembered(site: Site, as_new_process: Any) -> None:
+def test_rows_missing_in_an_old_snapshot_are_not_remembered_as_missing(
+    site: Site, as_new_process: Any
+) -> None:
     if site.database == "default":
         return  # without a write-ahead log, a reader's transaction keeps writers out
     site.visit("author", lambda: name_of(site))
@@ -172,7 +174,7 @@ def test_an_outer_value_is_as_old_as_the_oldest_that_it_was_made_from(site: Site
     assert site.visit("outer", lambda: name_of(site)) == "Anna"
 
 
-def test_what_was_made_from_a_log_and_the_one_after_it_is_not_stored(site: Site) -> None:
+def test_a_value_from_two_incarnations_is_not_stored(site: Site) -> None:
     """Their positions say nothing of each other: a backup may have been restored in between."""
     site.visit("warm", lambda: name_of(site))
 
@@ -198,7 +200,7 @@ def set_back(site: Site) -> None:
         site.execute("DELETE FROM sqlite_sequence WHERE name = 'cachelayers_invalidation'")
 
 
-def test_what_is_known_to_be_overtaken_is_not_stored(site: Site) -> None:
+def test_a_value_known_to_be_invalid_is_not_stored(site: Site) -> None:
     def read_and_be_overtaken() -> str:
         found = name_of(site)
         elsewhere(lambda: rename(site, "Anna"))

@@ -37,7 +37,7 @@ TYPES = {
 }
 
 
-def test_the_column_is_asked_and_not_the_field(site: Site) -> None:
+def test_the_columns_type_counts_and_not_the_fields(site: Site) -> None:
     if site.database == "postgres":
         site.execute(
             "CREATE COLLATION IF NOT EXISTS library_loose"

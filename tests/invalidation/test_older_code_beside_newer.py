@@ -109,7 +109,7 @@ def test_a_view_under_the_old_name_depends_on_the_renamed_table(site: Site) -> N
     assert (site.visit("names", names), site.visit("name", name)) == (["Bea"], "Bea")
 
 
-def test_what_was_made_before_its_table_was_tracked_is_not_served_afterwards(
+def test_a_value_from_before_its_table_was_tracked_is_not_served(
     site: Site, newer_code: Callable[[], None], settings: Any
 ) -> None:
     tracked = settings.CACHELAYERS

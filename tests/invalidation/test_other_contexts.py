@@ -83,7 +83,7 @@ class Loader:
             future.set_result(found[key].name)
 
 
-def test_a_batch_that_a_loader_reads_counts_for_all_who_wait_for_it() -> None:
+def test_a_batch_of_a_loader_counts_for_all_waiting_callers() -> None:
     async def get_both() -> list[str]:
         loader = Loader()
 
@@ -189,7 +189,7 @@ def test_a_thread_that_outlives_its_request_is_no_part_of_it() -> None:
     assert found == ["Anne", "Anna"]
 
 
-def test_what_is_read_where_the_unit_has_ended_counts_for_those_that_run() -> None:
+def test_reads_after_their_unit_has_ended_count_for_the_running_units() -> None:
     ended = begin_unit(HttpRequest())
     with within_unit(ended):
         context = copy_context()
@@ -221,7 +221,7 @@ def test_two_async_recalls_at_once_may_share_a_unit() -> None:
 
 
 @pytest.mark.parametrize("store", ["sqlite", "memory_table"])
-def test_a_command_that_goes_on_asks_the_log_for_each_recall(store: str) -> None:
+def test_a_long_command_reads_the_log_for_each_recall(store: str) -> None:
     empty_cache(store)
 
     def current() -> str:
@@ -238,7 +238,7 @@ def test_a_command_that_goes_on_asks_the_log_for_each_recall(store: str) -> None
     assert found == ["Ann", "Ann", "Anna", "Anja"]
 
 
-def test_a_command_s_plain_look_ups_see_what_others_have_written_meanwhile() -> None:
+def test_plain_look_ups_of_a_command_see_later_writes_of_others() -> None:
     cache = empty_cache("memory_table")
     with unit_of_work(kind=CommandUnit) as unit:
         cache.set("key", "old")
@@ -264,7 +264,7 @@ def test_a_block_in_a_command_reads_the_log_once() -> None:
         assert not unit.needs_refresh("default")
 
 
-def test_a_task_is_independent_of_what_computes_elsewhere() -> None:
+def test_a_task_is_independent_of_computations_elsewhere() -> None:
     def task() -> None:
         with unit_of_work(kind=OwnUnit):
             name_of(2)

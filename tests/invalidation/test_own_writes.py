@@ -157,7 +157,7 @@ def test_a_connection_that_wrote_by_itself_is_not_dirty_in_its_next_transaction(
     assert site.is_hit("author", lambda: name_of(site))
 
 
-def test_what_a_pool_reads_of_its_own_open_transaction_is_not_shared(site: Site) -> None:
+def test_uncommitted_reads_of_a_thread_pool_are_not_shared(site: Site) -> None:
     block = transaction.atomic(site.database)
 
     def begin() -> None:

@@ -77,7 +77,7 @@ def test_a_name_is_found_however_it_is_written(text: str, vendor: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["SELECT 'book'", "SELECT 1 -- book", "SELECT $$book$$"])
-def test_what_is_no_name_is_not_found(text: str) -> None:
+def test_text_that_is_not_a_name_is_not_found(text: str) -> None:
     assert "book" not in parse(text).names
 
 
@@ -137,7 +137,7 @@ def statement_of(site: Site, run: Callable[[str], object]) -> Any:
 
 
 @pytest.mark.parametrize(("run", "table", "count"), LOOKUPS)
-def test_rows_chosen_by_key_are_recognised_in_what_django_writes(
+def test_rows_selected_by_key_are_recognised_in_djangos_statements(
     site: Site, run: Callable[[str], object], table: str, count: int
 ) -> None:
     statement, params = statement_of(site, run)

@@ -135,7 +135,7 @@ def test_a_file_is_left_to_the_server() -> None:
     response.close()
 
 
-def test_what_streams_for_long_asks_the_log_for_each_recall(
+def test_a_long_stream_reads_the_log_for_each_recall(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     response: Any = answer_to_nobody(StreamingHttpResponse(parts()))

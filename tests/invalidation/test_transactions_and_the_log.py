@@ -216,7 +216,7 @@ def test_a_short_unit_sees_one_state(site: Site) -> None:
 
 
 @ON_SQLITE
-def test_a_user_who_is_sent_to_the_original_gets_nothing_made_from_the_copy(
+def test_a_user_of_the_primary_gets_no_value_from_the_replica(
     site: Site, tmp_path: Any, settings: Any
 ) -> None:
     """The copy lags behind what the user has just written."""

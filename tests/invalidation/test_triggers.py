@@ -192,7 +192,7 @@ def test_missing_triggers_are_a_warning_with_the_cure(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("without_triggers")
-def test_migrate_puts_them_right_and_invalidates_what_may_have_been_missed(site: Site) -> None:
+def test_migrate_repairs_them_and_invalidates_what_may_be_unlogged(site: Site) -> None:
     before = last_id(site)
 
     receive_post_migrate(None, using=site.database, plan=["something was migrated"])
@@ -225,7 +225,7 @@ def test_literals_may_contain_any_character(site: Site) -> None:
     assert mysql_literal("a\\'b") == "'a\\\\''b'"
 
 
-def test_a_database_that_refuses_is_reported_and_the_site_goes_on(
+def test_a_database_that_refuses_triggers_is_reported_and_the_site_works(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = connections[site.database]

@@ -61,7 +61,7 @@ def test_a_table_whose_key_a_migration_renames_stays_writable(site: Site) -> Non
 
 
 @pytest.mark.usefixtures("loans_anew")
-def test_a_key_that_only_the_code_has_is_not_asked_for(site: Site) -> None:
+def test_triggers_do_not_use_a_key_that_only_the_code_has(site: Site) -> None:
     elsewhere(site, RENAME_KEY)
     install_triggers(connections[site.database])  # new code, which migrates another app
     before = last_id(site)

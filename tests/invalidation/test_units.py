@@ -61,7 +61,7 @@ def test_a_value_read_before_a_commit_and_stored_after_it_is_never_served(site: 
     assert site.visit("author", lambda: name_of(site)) == "Anna"
 
 
-def test_what_was_read_before_the_first_recall_makes_its_position_older(site: Site) -> None:
+def test_reads_before_the_first_recall_make_its_position_older(site: Site) -> None:
     site.visit("warm", lambda: name_of(site))  # the process knows the log
 
     with unit_of_work():
@@ -72,7 +72,7 @@ def test_what_was_read_before_the_first_recall_makes_its_position_older(site: Si
     assert site.visit("author", lambda: name_of(site)) == "Anna"
 
 
-def test_an_open_transaction_s_later_commit_makes_what_was_read_meanwhile_invalid(
+def test_the_later_commit_of_an_open_transaction_invalidates_earlier_reads(
     site: Site,
 ) -> None:
     """Ids and transactions commit out of order."""
@@ -132,7 +132,7 @@ def test_a_value_from_a_rolled_back_savepoint_is_not_shared(site: Site) -> None:
     assert elsewhere(lambda: site.visit("author", lambda: name_of(site))) == "Ann"
 
 
-def test_a_compute_that_rolls_back_what_it_read_is_not_stored(site: Site) -> None:
+def test_a_computation_that_rolls_back_its_reads_is_not_stored(site: Site) -> None:
     def read_what_never_was() -> str:
         with transaction.atomic(site.database):
             rename(site, "never")

@@ -150,7 +150,7 @@ def test_a_changed_row_shows_however_it_was_read(site: Site) -> None:
     assert stale == []
 
 
-def test_what_a_function_of_the_database_reads_shows(site: Site) -> None:
+def test_the_reads_of_a_database_function_are_tracked(site: Site) -> None:
     if site.database == "default":
         return
     body = {
@@ -256,7 +256,7 @@ def test_a_value_that_depends_on_the_clock_or_on_chance_is_stored_until_its_time
         assert len(caplog.records) == 1
 
 
-def test_the_clock_behind_a_view_and_in_what_is_found_counts_too(site: Site) -> None:
+def test_the_clock_counts_behind_a_view_and_in_a_found_entry(site: Site) -> None:
     with made(
         site,
         "CREATE VIEW library_recent AS SELECT title FROM library_book"

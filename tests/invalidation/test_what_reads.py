@@ -105,7 +105,7 @@ def test_a_changed_row_shows_in(site: Site, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READS)
-def test_what_was_read_is_a_hit_as_long_as_nothing_changes(site: Site, name: str) -> None:
+def test_a_value_is_a_hit_while_nothing_changes(site: Site, name: str) -> None:
     read = READS[name]
     site.visit("read", lambda: read(site.database))
 

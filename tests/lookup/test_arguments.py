@@ -334,7 +334,7 @@ def test_a_row_is_identified_by_its_key_not_by_its_fields() -> None:
     assert key_of(SimpleLazyObject(lambda: country)) == key_of(country)
 
 
-def test_a_lazy_translation_is_what_it_says_in_the_active_language() -> None:
+def test_a_lazy_translation_has_the_form_of_its_text_in_the_active_language() -> None:
     keys = []
     for language in ("de", "fr", "de"):
         with override(language):

@@ -152,7 +152,7 @@ def test_values_computed_before_a_failed_one_are_stored(computed: Computed) -> N
     assert computed.keys == ["a", "bad"]
 
 
-def test_who_has_no_lease_waits_for_who_has(
+def test_a_caller_without_the_lease_waits_for_its_holder(
     store: BaseCache,
     computed: Computed,
     instead_of_sleep: Callable[[Callable[[], Any]], list[int]],
@@ -165,7 +165,7 @@ def test_who_has_no_lease_waits_for_who_has(
     assert len(sleeps) == 1
 
 
-def test_what_is_missing_beside_what_is_stale_is_waited_for(
+def test_missing_entries_are_waited_for_beside_stale_ones(
     store: BaseCache,
     computed: Computed,
     monkeypatch: pytest.MonkeyPatch,
@@ -223,7 +223,7 @@ def test_a_lease_that_cannot_be_taken_is_not_waited_for(
     assert len(sleeps) < POLLS_WITHOUT_HOLDER
 
 
-def test_what_is_fresh_needs_no_lease(computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fresh_entries_need_no_lease(computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
     computed.recall("a", "b")
     asked: list[object] = []
     monkeypatch.setattr(steps.TakeLease, "run", noting(asked))
@@ -235,7 +235,7 @@ def test_what_is_fresh_needs_no_lease(computed: Computed, monkeypatch: pytest.Mo
 # Others that have stored some
 
 
-def test_what_was_stored_between_the_look_and_the_lease_is_not_computed_again(
+def test_an_entry_stored_between_the_read_and_the_lease_is_not_computed_again(
     computed: Computed, before_lease: Callable[[Callable[[], Any]], None]
 ) -> None:
     before_lease(lambda: store_as_another("b"))
@@ -244,7 +244,7 @@ def test_what_was_stored_between_the_look_and_the_lease_is_not_computed_again(
     assert computed.keys == ["a", "c"]
 
 
-def test_what_is_stale_and_gone_meanwhile_is_still_served(
+def test_a_stale_entry_that_is_deleted_meanwhile_is_still_served(
     store: BaseCache,
     computed: Computed,
     monkeypatch: pytest.MonkeyPatch,
@@ -275,7 +275,7 @@ def test_a_flight_lands_whether_its_compute_fails_or_not(
     assert computed.keys == ["a", "a", "bad", "bad"]
 
 
-def test_who_waited_computes_what_the_flight_has_not_stored(
+def test_a_waiting_caller_computes_what_the_flight_has_not_stored(
     computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = policy_of_batch(computed.wanted("a", "b")).name
@@ -292,7 +292,7 @@ def test_who_waited_computes_what_the_flight_has_not_stored(
     assert computed.keys == ["b"]
 
 
-def test_what_is_stale_waits_for_no_flight(
+def test_stale_entries_wait_for_no_flight(
     computed: Computed, monkeypatch: pytest.MonkeyPatch, waits: list[object]
 ) -> None:
     store_as_another("a")

@@ -285,7 +285,9 @@ def _(number: int) -> int:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_cannot_be_cached_is_refused_when_decorated(function: Any, text: str) -> None:
+def test_a_function_that_cannot_be_cached_is_refused_when_decorated(
+    function: Any, text: str
+) -> None:
     with pytest.raises(TypeError) as raised:
         cached(function)
 

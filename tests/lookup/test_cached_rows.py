@@ -195,6 +195,6 @@ def test_a_lazy_queryset_in_a_value_is_a_dependency(call: Callable[[], Any]) -> 
     check_noticed(lambda: [author.name for author in call()["authors"]], rename, ["Ann"], ["Bea"])
 
 
-def test_what_the_database_says_of_a_query_that_is_returned_is_raised() -> None:
+def test_database_errors_of_a_returned_query_are_raised() -> None:
     with pytest.raises(DatabaseError, match="no such column"):
         recall("broken", lambda: Author.objects.extra(where=["no_such_column"]), using=ALIAS)

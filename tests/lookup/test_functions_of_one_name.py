@@ -201,7 +201,7 @@ def test_decorated_for_the_same_reader_they_share_entries(way: str) -> None:
     assert len(keys) == 2
 
 
-def test_who_is_decorated_by_what_makes_no_key_says_so_at_the_first_call() -> None:
+def test_a_decorator_with_values_without_a_key_is_an_error_at_the_first_call() -> None:
     with pytest.raises(TypeError, match=r"report: its decorator uses held, which makes no key"):
         cached(with_a_lock(report))()
     with pytest.raises(TypeError, match=r"its decorator uses reader, which makes no key"):
@@ -210,11 +210,11 @@ def test_who_is_decorated_by_what_makes_no_key_says_so_at_the_first_call() -> No
     assert cached(key=lambda *_: "all")(with_a_lock(report)).key()
 
 
-def test_what_a_module_has_under_its_name_may_be_decorated_by_anything() -> None:
+def test_a_function_found_by_its_name_may_have_any_decorator() -> None:
     assert under_its_name.key() == under_its_name.key()
 
 
-def test_what_it_wraps_is_found_under_its_name_too() -> None:
+def test_a_wrapped_function_is_found_by_its_name_too() -> None:
     assert cached(for_reader(report)(report)).key() == cached(for_reader(report)(report)).key()
 
 

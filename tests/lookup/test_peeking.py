@@ -67,7 +67,7 @@ def test_an_entry_is_valid_if_the_known_log_confirms_it(
         assert peeking.are_valid(unit, [dependency] * 2) is holds
 
 
-def test_every_log_that_an_entry_was_made_with_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_log_of_an_entrys_dependencies_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with unit_of_work() as unit:
         unit.refreshed |= {"default", "other"}
         monkeypatch.setattr(peeking, "log_of", lambda database: SimpleNamespace(known=KNOWN))

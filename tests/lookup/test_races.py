@@ -30,7 +30,7 @@ def recall_here(key: str, compute: Callable[[], Any], **options: Any) -> Any:
     return recall(key, compute, using="sqlite", **options)
 
 
-def test_what_was_stored_between_the_miss_and_the_lease_is_not_computed_again(
+def test_an_entry_stored_between_the_miss_and_the_lease_is_not_computed_again(
     before_lease: Callable[[Callable[[], Any]], None],
 ) -> None:
     before_lease(lambda: refresh("value", lambda: "by another", using="sqlite"))
@@ -38,7 +38,7 @@ def test_what_was_stored_between_the_miss_and_the_lease_is_not_computed_again(
     assert recall_here("value", lambda: "again") == "by another"
 
 
-def test_what_was_refreshed_between_the_look_and_the_lease_is_not_refreshed_again(
+def test_an_entry_refreshed_between_the_read_and_the_lease_is_not_refreshed_again(
     before_lease: Callable[[Callable[[], Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[str] = []

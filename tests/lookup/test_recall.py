@@ -255,7 +255,7 @@ def test_a_cache_that_is_down_is_a_miss(settings: Any) -> None:
         ({"tags": [7]}, TypeError, "A tag is a string"),
     ],
 )
-def test_an_argument_that_means_nothing_is_an_error_that_says_so(
+def test_an_invalid_argument_is_an_error_that_names_it(
     options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):

@@ -61,12 +61,12 @@ def test_an_async_one_is_refused_too() -> None:
         asyncio.run(arecall("page", compute, using="sqlite"))
 
 
-def test_a_view_that_is_decorated_says_so() -> None:
+def test_a_decorated_view_is_an_error_that_names_the_response() -> None:
     with pytest.raises(TypeError, match=r"test_responses\.page.*HttpResponse"):
         page(RequestFactory().get("/"))
 
 
-def test_it_says_so_too_where_nothing_is_stored() -> None:
+def test_a_response_is_an_error_too_if_nothing_is_stored() -> None:
     with transaction.atomic():
         Author.objects.create(pk=77, name="Ann")
         with pytest.raises(TypeError, match="response"):

@@ -75,7 +75,7 @@ def store(
         Author.objects.all().delete()
 
 
-def test_a_value_is_a_hit_until_what_it_was_made_from_changes(store: str) -> None:
+def test_a_value_is_a_hit_until_its_data_changes(store: str) -> None:
     Author.objects.create(pk=1, name="Ann")
     computed: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What should be cached is measured: what was done again before anything had changed."""
+"""The advice comes from measurements of what was repeated before its data changed."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_package_s_own_queries_are_none_of_the_site_s(client: Client) -> Non
     assert [one.name for one in advice(most=100, kinds=["query"])] == []
 
 
-def test_what_changes_in_between_would_not_be_saved(client: Client) -> None:
+def test_a_repeat_after_a_change_saves_nothing(client: Client) -> None:
     client.get("/books/Ann/")
     flush()
     Author.objects.create(name="Ann")
@@ -134,7 +134,7 @@ def test_what_changes_in_between_would_not_be_saved(client: Client) -> None:
     assert abs(change.last_at.timestamp() - time.time()) < 60
 
 
-def test_what_reads_more_than_is_tracked_is_marked(client: Client) -> None:
+def test_a_sample_with_untracked_reads_is_marked(client: Client) -> None:
     client.get("/books/Ann/")
 
     view = advised("view", "books")
@@ -143,7 +143,7 @@ def test_what_reads_more_than_is_tracked_is_marked(client: Client) -> None:
     assert view.tables == ["library_author", "library_book"]
 
 
-def test_what_is_kept_already_shows_what_it_saves(client: Client) -> None:
+def test_a_cached_value_shows_what_it_saves(client: Client) -> None:
     for _ in range(3):
         client.get("/kept/")
 
@@ -153,7 +153,7 @@ def test_what_is_kept_already_shows_what_it_saves(client: Client) -> None:
     assert (found.calls, found.repeats, found.changed) == (3, 2, 0)
     assert found.saving_seconds == pytest.approx(2 * found.seconds, rel=0.01)
     assert found.tables == ["library_author"]
-    # The page depends on what the fragment was made from, also where that was found.
+    # The page depends on the fragment's dependencies, also after a hit.
     assert advised("view", "kept").tables == ["library_author"]
 
 
@@ -196,7 +196,7 @@ def test_a_part_that_is_timed_stands_for_all(settings: Settings) -> None:
 
     assert found.calls == pytest.approx(4_000, rel=0.3)
     assert found.seconds == pytest.approx(2_000, rel=0.3)
-    assert found.repeats == found.calls / 2  # each that was chosen was timed both times
+    assert found.repeats == found.calls / 2  # each sampled one was timed both times
     assert found.saving_seconds == pytest.approx(found.seconds / 2)
 
 
@@ -215,7 +215,7 @@ def test_long_names_fit_and_stay_apart() -> None:
     assert {len(name) for name in names} == {tracing.LONGEST_NAME}
 
 
-def test_nothing_is_timed_unless_it_is_asked_for(client: Client, settings: Settings) -> None:
+def test_nothing_is_timed_unless_it_is_switched_on(client: Client, settings: Settings) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 0.0}
 
     client.get("/books/Ann/")

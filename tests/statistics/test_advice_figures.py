@@ -1,4 +1,4 @@
-"""Each figure of the advice is what it is called, from the samples to the command's lines."""
+"""Each figure of the advice is correct, from the samples to the lines of the command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AUTHORS = frozenset({("default", "library_author")})
 
 @pytest.fixture(autouse=True)
 def _all_is_timed(settings: Settings, transactional_db: None) -> None:
-    Invalidation.objects.all().delete()  # which other tests may have left
+    Invalidation.objects.all().delete()  # rows that other tests may have left
     settings.CACHES = {"default": memory_cache(), "sqlite": database_cache("default")}
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 1.0}
 
@@ -46,13 +46,13 @@ def timing(name: str, *, hours_ago: int = 0, **figures: Any) -> None:
 
 
 def done(name: str, *, arguments: int = 0, seconds: float = 1.0, **given: Any) -> None:
-    """Have something been done, as the middleware would note it."""
+    """Add a sample, like the middleware."""
     given = {"place": "", "tables": frozenset(), "at": time.time(), **given}
     tracing.add_sample(tracing.Sample("query", name, arguments=arguments, seconds=seconds, **given))
 
 
 def written() -> dict[str, tuple[int, int, int]]:
-    """Write what was done, and return calls, repeats and changed of each."""
+    """Write the samples, and return calls, repeats and changed of each."""
     flush()
     rows = Timing.objects.values_list("name", "calls", "repeats", "changed")
     return {name: (calls, repeats, changed) for name, calls, repeats, changed in rows}
@@ -73,14 +73,14 @@ def without_table(model: Any) -> Iterator[None]:
 # From the table to the advice
 
 
-def test_what_would_be_saved_most_is_first_then_what_costs_most() -> None:
+def test_the_largest_saving_is_first_then_the_largest_cost() -> None:
     for name, total_us, repeated_us in [("a", 9, 1), ("b", 3, 3), ("c", 10, 1), ("d", 11, 0)]:
         timing(name, total_us=total_us, repeated_us=repeated_us)
 
     assert [one.name for one in advice(most=3)] == ["b", "c", "a"]
 
 
-def test_what_was_done_before_the_time_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_before_the_period_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     now = this_hour() + 1800.0
     for hours_ago in range(4):
         timing(f"{hours_ago} hours ago", hours_ago=hours_ago)
@@ -181,7 +181,7 @@ def test_tables_are_those_that_are_known_and_the_hour_is_whole() -> None:
     assert Timing.objects.get().hour == this_hour()
 
 
-def test_what_could_not_be_written_is_written_later() -> None:
+def test_samples_that_could_not_be_written_are_written_later() -> None:
     done("q")
     with without_table(Timing):
         flush()
@@ -223,9 +223,7 @@ def test_a_recall_of_a_row_depends_on_its_table() -> None:
         ("busiest:FR", "recall", "busiest"),
     ],
 )
-def test_what_is_kept_is_named_by_what_comes_before_its_arguments(
-    key: str, kind: str, name: str
-) -> None:
+def test_an_entry_is_named_by_its_key_before_the_arguments(key: str, kind: str, name: str) -> None:
     assert tracing.name_of(key) == (kind, name)
 
 
@@ -284,7 +282,7 @@ def test_a_long_name_is_cut_where_its_line_would_be_too_long() -> None:
     assert cache_stats.shortened("x" * 73) == "x" * 69 + "..."
 
 
-def test_where_nothing_was_timed_within_the_time_it_says_so(settings: Settings) -> None:
+def test_a_period_without_samples_is_reported(settings: Settings) -> None:
     timing("old", hours_ago=5)
     call_command("cache_stats", "--advise", "--since", "1h", stdout=(out := StringIO()))
     assert out.getvalue() == "Nothing was timed within that time.\n"
