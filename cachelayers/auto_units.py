@@ -35,17 +35,19 @@ def add_middleware() -> None:
 
 def wrap_commands() -> None:
     """Make each management command a unit of work."""
-    compat.wrap_commands(execute_in_unit)
+    compat.wrap_commands(within_unit)
 
 
-def execute_in_unit(
-    execute: Callable[..., Any], command: BaseCommand, *arguments: Any, **options: Any
-) -> Any:
-    """Run a command within a unit of work, except endless commands."""
-    if type(command).__module__.rpartition(".")[2] in ENDLESS_COMMANDS:
-        return execute(command, *arguments, **options)
-    with unit_of_work(kind=CommandUnit):
-        return execute(command, *arguments, **options)
+def within_unit(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that runs a command within a unit of work, except endless commands."""
+
+    def execute_in_unit(self: BaseCommand, *arguments: Any, **options: Any) -> Any:
+        if type(self).__module__.rpartition(".")[2] in ENDLESS_COMMANDS:
+            return execute(self, *arguments, **options)
+        with unit_of_work(kind=CommandUnit):
+            return execute(self, *arguments, **options)
+
+    return execute_in_unit
 
 
 class OpenUnits(threading.local):

@@ -114,22 +114,20 @@ from cachelayers.utils.execute_wrappers import is_own
 OURS = "_cachelayers_wrapped"
 
 
-def wrap_once(owner: Any, name: str, around: Callable[..., Any]) -> None:
-    """Have a method call ``around(method, ...)`` instead, unless it does already."""
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def wrap_once(owner: Any, name: str, wrap: Wrap) -> None:
+    """Replace a method by ``wrap(method)``, unless that was done before."""
     method = getattr(owner, name)
-    if hasattr(method, OURS):
-        return
-
-    @functools.wraps(method)
-    def call_around(*arguments: Any, **options: Any) -> Any:
-        return around(method, *arguments, **options)
-
-    setattr(call_around, OURS, True)
-    setattr(owner, name, call_around)
+    if not hasattr(method, OURS):
+        wrapper = functools.wraps(method)(wrap(method))
+        setattr(wrapper, OURS, True)
+        setattr(owner, name, wrapper)
 
 
-def wrap_commands(around: Callable[..., Any]) -> None:
-    """Have each management command run within ``around(execute, command, ...)``.
+def wrap_commands(wrap: Wrap) -> None:
+    """Have each management command run by ``wrap(execute)``.
 
     Patches: ``BaseCommand.execute``
     Reason: each command is one unit of work, and Django sends no signal for commands.
@@ -137,7 +135,7 @@ def wrap_commands(around: Callable[..., Any]) -> None:
     Test: tests/invalidation/test_auto_units_with_others.py
     Avoidable: no.
     """
-    wrap_once(BaseCommand, "execute", around)
+    wrap_once(BaseCommand, "execute", wrap)
 
 
 def put_first_in_middleware(path: str) -> None:
@@ -209,8 +207,8 @@ def without_execute_wrapper(connection: BaseDatabaseWrapper) -> Iterator[None]:
         connection.execute_wrappers = usual
 
 
-def wrap_find_template(engine: Engine, around: Callable[..., Any]) -> None:
-    """Have an engine look for templates within ``around(find_template, name, ...)``.
+def wrap_find_template(engine: Engine, wrap: Wrap) -> None:
+    """Have an engine look for templates by ``wrap(find_template)``.
 
     Patches: ``Engine.find_template``
     Reason: the templates that a fragment is rendered from select its entry. All ways to a template,
@@ -219,7 +217,7 @@ def wrap_find_template(engine: Engine, around: Callable[..., Any]) -> None:
     Test: tests/fragments/test_stale_templates.py
     Avoidable: no. Django sends no signal for it.
     """
-    wrap_once(engine, "find_template", around)
+    wrap_once(engine, "find_template", wrap)
 
 
 LANGUAGE = "language"
@@ -270,8 +268,8 @@ def add_admin_action(model_admin: Any, action: Any, permission: str, may: Any) -
         model_admin.actions = [*actions, action]
 
 
-def wrap_change_form(model_admin: Any, around: Callable[..., Any]) -> None:
-    """Have the pages of a model's rows in the admin rendered within ``around(render, ...)``.
+def wrap_change_form(model_admin: Any, wrap: Wrap) -> None:
+    """Have the pages of a model's rows in the admin rendered by ``wrap(render)``.
 
     Patches: ``ModelAdmin.render_change_form``
     Reason: a button to invalidate the row, whichever template its page has.
@@ -279,4 +277,4 @@ def wrap_change_form(model_admin: Any, around: Callable[..., Any]) -> None:
     Test: tests/admin/test_changelists.py
     Avoidable: with a template that each project's own would have to extend.
     """
-    wrap_once(model_admin, "render_change_form", around)
+    wrap_once(model_admin, "render_change_form", wrap)

@@ -151,7 +151,7 @@ def offer_on_tracked_models(site: admin.AdminSite) -> None:
     for model, model_admin in site._registry.items():
         if is_tracked(model):
             add_admin_action(model_admin, invalidate_cached_entries, ACTION, may_invalidate)
-            wrap_change_form(model_admin, partial(render_with_button, model_admin))
+            wrap_change_form(model_admin, partial(with_button, site.name))
 
 
 def is_tracked(model: type[Model]) -> bool:
@@ -202,18 +202,16 @@ def name_of(model: type[Model], count: int) -> str:
     return str(model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural)
 
 
-def render_with_button(
-    model_admin: ModelAdmin,
-    render: Callable[..., HttpResponse],
-    request: HttpRequest,
-    *given: Any,
-    **options: Any,
-) -> HttpResponse:
-    """Render the page of a row with a button, whichever template it uses."""
-    response = render(request, *given, **options)
-    if isinstance(response, TemplateResponse) and may_invalidate(request):
-        extend(response, model_admin.admin_site.name)
-    return response
+def with_button(site_name: str, render: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Return a method that renders the page of a row with a button, whichever template it uses."""
+
+    def render_with_button(request: HttpRequest, *given: Any, **options: Any) -> HttpResponse:
+        response = render(request, *given, **options)
+        if isinstance(response, TemplateResponse) and may_invalidate(request):
+            extend(response, site_name)
+        return response
+
+    return render_with_button
 
 
 def extend(response: TemplateResponse, site_name: str) -> None:

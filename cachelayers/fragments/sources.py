@@ -190,18 +190,22 @@ def _file_names(filename: Any) -> Iterator[str]:
 
 def track_lookups(engine: Engine) -> None:
     """Make an engine record the templates that it is asked for in the current rendering."""
-    wrap_find_template(engine, find_and_note)
+    wrap_find_template(engine, recording)
 
 
-def find_and_note(find: Callable[..., Any], name: str, dirs: Any = None, skip: Any = None) -> Any:
-    """Find a template for an engine."""
-    rendering = current_rendering()
-    if rendering is not None:
-        rendering.templates[name] = None
-    found = find(name, dirs, skip)
-    if rendering is not None:
-        rendering.templates[name] = ""  # the digest is made when the fragment is finished
-    return found
+def recording(find: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that finds templates, and records their names."""
+
+    def find_and_record(name: str, dirs: Any = None, skip: Any = None) -> Any:
+        rendering = current_rendering()
+        if rendering is not None:
+            rendering.templates[name] = None
+        found = find(name, dirs, skip)
+        if rendering is not None:
+            rendering.templates[name] = ""  # the digest is made when the fragment is finished
+        return found
+
+    return find_and_record
 
 
 # The template that contains a tag

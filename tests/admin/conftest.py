@@ -1,4 +1,4 @@
-"""Users with some permissions, a site with a cache of layers, and what a page says."""
+"""Users with some permissions, a site with a LayeredCache, and the text of a page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.settings import database_cache, layered_cache, memory_cache, patient
 
 SECTION = "/admin/cachelayers/"
 
-EMPTY = "\N{EN DASH}"  # a cell with nothing to say
+EMPTY = "\N{EN DASH}"  # an empty cell
 
 LogIn = Callable[..., Client]
 
 
 class OneDatabase:
-    """Keep every table in one database, as a small site does."""
+    """A router that keeps every table in one database, like a small site."""
 
     def allow_migrate(self, database: str, *names: str, **hints: Any) -> bool:
         return database == "default"
@@ -35,9 +35,9 @@ class OneDatabase:
 
 @pytest.fixture(autouse=True)
 def _stack(settings: Settings, db: None) -> Iterator[None]:
-    """Have memory above a table.
+    """Use a cache of memory above a table.
 
-    Tests that recall are marked as transactional: within a transaction nothing is served.
+    Tests that recall are marked as transactional, because nothing is served within a transaction.
     """
     settings.CACHES = {
         "default": patient(layered_cache("memory", "table", bus="log")),
@@ -45,7 +45,7 @@ def _stack(settings: Settings, db: None) -> Iterator[None]:
         "table": database_cache("default"),
     }
     settings.DATABASE_ROUTERS = ["tests.admin.conftest.OneDatabase"]
-    # As when the site's addresses are made; they may have been while other models were tracked.
+    # As when the site's URLs are made. They may have been made while other models were tracked.
     offer_on_tracked_models(admin.site)
     counters.begin_anew_after_fork()
     writer.reset_after_fork()
@@ -56,7 +56,7 @@ def _stack(settings: Settings, db: None) -> Iterator[None]:
 
 @pytest.fixture
 def log_in() -> LogIn:
-    """Return a function that logs in a member of the staff who has some permissions."""
+    """Return a function that logs in a staff user with some permissions."""
 
     def start(*permissions: str, name: str = "ann", **options: Any) -> Client:
         user = User.objects.create_user(name, is_staff=True)
@@ -80,7 +80,7 @@ def boss() -> Client:
 
 
 def said(response: Any) -> str:
-    """Return the text of a page's content as a reader sees it."""
+    """Return the visible text of a page's content."""
     content = response.content.decode()
     begins = content.index('id="content-main"') if 'id="content-main"' in content else 0
     text = re.sub(r"<(script|style)\b.*?</\1>", " ", content[begins:], flags=re.DOTALL)
@@ -89,12 +89,12 @@ def said(response: Any) -> str:
 
 
 def messages_of(response: Any) -> list[str]:
-    """Return what the admin tells above the page."""
+    """Return the messages above the page."""
     return [str(message) for message in response.context["messages"]]
 
 
 def entry_url(alias: str, name: str, client: Client) -> str:
-    """Return the address of an entry that the screen lists."""
+    """Return the URL of an entry in the screen's list."""
     response = client.get(f"{SECTION}entries/", {"alias": alias, "text": name})
     [(_, url)] = response.context["rows"]
     return f"{SECTION}entries/{url}"

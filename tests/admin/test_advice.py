@@ -1,4 +1,4 @@
-"""Advice: what the site spends its time on, with the figures beside each line."""
+"""The advice screen: how the site spends its time, with figures for each line."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_where_nothing_is_measured_it_says_how_to(boss: Client, settings: Settin
 def test_where_the_table_is_missing_it_says_so_without_a_password(
     boss: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As some databases' errors hold it.
+    # Some databases have the password in the text of an error.
     monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "cachelayers_timing")
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE cachelayers_timing RENAME TO away")

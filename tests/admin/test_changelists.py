@@ -1,4 +1,4 @@
-"""What the pages of tracked models are given: an action on the list, a button on a row's page."""
+"""The additions to the pages of tracked models: an action on the list, a button on a row's page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def countries() -> list[Country]:
 
 
 def name_of(code: str, made: list[str]) -> str:
-    """Return a country's name from the cache; note where it was not there."""
+    """Return a country's name from the cache; record if it had to be computed."""
 
     def make() -> str:
         made.append(code)
@@ -164,7 +164,7 @@ def test_djangos_checks_find_nothing_wrong_with_the_action(settings: Settings) -
 
 
 def site_with(model: Any, model_admin: Any) -> Any:
-    """Return the registered ModelAdmin of a new site, whose addresses were made."""
+    """Return the registered ModelAdmin of a new site, after its URLs were made."""
     site = admin.AdminSite(name="own")
     site.register(model, model_admin)
     offer_on_tracked_models(site)
@@ -223,7 +223,7 @@ def test_a_template_of_the_projects_own_is_kept(
 
 
 def test_a_key_that_is_odd_in_an_address_survives_the_button(boss: Client) -> None:
-    Country.objects.create(code="&#", name="DiscardedFile")
+    Country.objects.create(code="&#", name="Nowhere")
 
     url = boss.get(f"{LIST}_26_23/change/").context["invalidate_url"]
 

@@ -1,4 +1,4 @@
-"""Entries: found by their keys, looked at without unpickling anything."""
+"""The entries screen finds entries by their keys, and unpickles nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Evil:
 
 
 def sealed(value: object, fresh_until: Any, dead_until: Any, made: list[Any]) -> list[Any]:
-    """Return an envelope as anybody may have written it, who can write to the table."""
+    """Return an envelope as anyone may have written it who can write to the table."""
     stored = pack_envelope(Envelope(value, fresh_until, dead_until, []))
     stored[stored.index([])] = made
     return stored
@@ -52,7 +52,7 @@ def listed(client: Client, alias: str, text: str = "", **asked: str) -> list[str
 
 
 def recalled(tags: list[str]) -> Author:
-    """Store a value that was made of a row and has words."""
+    """Store a value with a row and tags as dependencies."""
     author = Author.objects.create(name="Ada")
     with unit_of_work():
         recall("busiest", lambda: {"names": [Author.objects.get(pk=author.pk).name]}, tags=tags)
@@ -165,7 +165,7 @@ def test_the_keys_of_an_engine_of_the_projects_own_are_known_too(
 
 
 def references_of(alias: str) -> dict[str, str]:
-    """Return what would open each entry of a cache, if somebody could guess it, and its name."""
+    """Return the names of a cache's entries by the references that open them."""
     cache: Any = caches[alias]
     if alias == "memory":
         return {name: name for name in cache.store.records}
@@ -188,7 +188,7 @@ def test_a_made_up_reference_finds_nothing(boss: Client, asked: dict[str, str]) 
 def test_a_redis_is_searched_and_looked_into(
     boss: Client, settings: Settings, redis_url: str
 ) -> None:
-    # A prefix of this test's own: the server belongs to the whole run.
+    # A prefix of this test's own, because the whole run shares the server.
     configured = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": f"{redis_url}/0",

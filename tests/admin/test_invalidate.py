@@ -1,4 +1,4 @@
-"""Invalidate: choose, see what it will touch, confirm, see what came of it."""
+"""The invalidate screen: choose, see a preview, confirm, see the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ URL = f"{SECTION}invalidate/"
 
 
 class Computed:
-    """Values that are made anew when they were invalidated, and how often each was."""
+    """Cached values, and how often each was computed."""
 
     def __init__(self) -> None:
         self.author = Author.objects.create(name="Ada")
@@ -29,7 +29,7 @@ class Computed:
         self.made: list[str] = []
 
     def ask(self) -> list[str]:
-        """Recall everything in a unit of its own; return what had to be made."""
+        """Recall everything in a new unit of work; return what was computed."""
         self.made = []
         with unit_of_work():
             recall("word", lambda: self._make("word"), tags=["homepage"])
@@ -47,7 +47,7 @@ class Computed:
 
 @pytest.fixture
 def computed() -> Computed:
-    """Return values of which all are cached."""
+    """Return values that are all cached."""
     found = Computed()
     found.ask()
     assert found.ask() == []
@@ -145,7 +145,7 @@ def test_a_link_may_choose_already(boss: Client) -> None:
     assert "this row (Ada)" in said(response)
 
 
-# What came of it
+# The result
 
 
 @pytest.mark.django_db(transaction=True)
@@ -241,7 +241,7 @@ def test_a_result_stays_where_it_is_for_who_may_see_the_screen(
     assert log_in("cachelayers.view_entry", name="bob").get(url).status_code == 403
 
 
-# Bad input
+# Wrong input
 
 
 def test_nothing_chosen_is_an_error(boss: Client) -> None:
@@ -319,7 +319,7 @@ def test_what_is_typed_is_shown_as_text(boss: Client) -> None:
     assert evil in said(done)
 
 
-# Who may
+# Permissions
 
 
 @pytest.mark.django_db(transaction=True)

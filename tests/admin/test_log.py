@@ -1,4 +1,4 @@
-"""The log: what was invalidated, when, by whom or by what."""
+"""The log screen: what was invalidated, when and by whom or what."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ URL = f"{SECTION}log/"
 
 
 def shown(client: Client, **asked: Any) -> list[tuple[str, str, str]]:
-    """Return tag, what and by whom or by what of each row that a page lists."""
+    """Return tag, description and cause of each row on a page."""
     rows = client.get(URL, asked).context["rows"]
     return [(row.tag, row.what, author.name if author else row.cause) for row, author in rows]
 

@@ -1,4 +1,4 @@
-"""Overview: each layer's state and figures, and a plot of them over time."""
+"""The overview screen: each layer's state and figures, and a plot of them over time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ URL = f"{SECTION}overview/"
 
 
 def counted(hits: int, misses: int, *, ago_seconds: int = 0) -> None:
-    """Have statistics of a minute, as processes write them."""
+    """Write statistics of a minute, like a process."""
     minute = int(time.time() - ago_seconds) // 60 * 60
     for layer, found in (("", hits), ("memory", hits), ("table", 0)):
         Statistic.objects.create(

@@ -1,4 +1,4 @@
-"""What all screens have in common: who may see them, and what a page may hold."""
+"""All screens: permissions, and rules for every page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EVERY = sorted({permission for some in NEEDED.values() for permission in some})
 
 
 def filled_screens(client: Client) -> list[str]:
-    """Return the address of every page of the section, with something on each."""
+    """Return the URLs of every page of the section, with some contents on each."""
     author = Author.objects.create(name="Ada")
     recall("filled", lambda: Author.objects.get(pk=author.pk).name, tags=["shelf"])
     cache.get("nothing")
@@ -60,7 +60,7 @@ def filled_screens(client: Client) -> list[str]:
     ]
 
 
-# Who may see them
+# Permissions
 
 
 @pytest.mark.parametrize(("screen", "permission"), PAIRS)
@@ -133,11 +133,11 @@ def test_dumping_all_data_finds_no_screen_without_a_table() -> None:
     assert "cachelayers.overview" not in dumped.getvalue()
 
 
-# What a page may hold
+# Rules for every page
 
 
 class Page(HTMLParser):
-    """Notes what a strict content security policy forbids, and tables that nobody can read."""
+    """Finds violations of a strict content security policy, and tables that are not accessible."""
 
     def __init__(self) -> None:
         super().__init__()

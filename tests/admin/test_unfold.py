@@ -1,4 +1,4 @@
-"""The section in the theme of django-unfold, which brings templates of its own."""
+"""The section in the theme of django-unfold, which has its own templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warmers: what they did last, and running one."""
+"""The warmers screen: the last runs, and running a warmer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ URL = f"{SECTION}warmers/"
 
 @pytest.fixture(autouse=True)
 def _two_warmers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of those of the installed apps, which are registered first."""
+    """Two warmers instead of those of the installed apps, which are registered first."""
     registry.registered_warmers()
     monkeypatch.setattr(registry, "_warmers", {})
 
@@ -37,7 +37,7 @@ def _two_warmers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of the warmers that were started, instead of starting them."""
+    """Return the names of the warmers to start, instead of starting them."""
     names: list[str] = []
     monkeypatch.setattr(screen, "start_in_background", names.append)
     return names
@@ -83,7 +83,7 @@ def test_what_is_typed_in_code_is_shown_as_text(boss: Client) -> None:
 def test_a_run_that_is_under_way_shows_how_far_it_is_and_is_checked_again(boss: Client) -> None:
     before = boss.get(URL)
     run_once(warmer_source("countries"), WARMED, end=None)
-    WarmerRun.objects.update(warmed=1)  # a run writes it down now and then
+    WarmerRun.objects.update(warmed=1)  # a run writes this from time to time
 
     during = boss.get(URL)
 

@@ -1,4 +1,4 @@
-"""The demo's settings with django-unfold's theme over the admin."""
+"""The demo's settings with django-unfold's theme for the admin."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Open every page of the section in the theme of django-unfold: python -m tests.admin.with_unfold
+"""Opens every page of the section in django-unfold's theme: python -m tests.admin.with_unfold
 
-Writes what it saw as JSON.
+The output is JSON.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Tests of the operators' commands, called in the process and as a user runs them."""
+"""Tests of the commands, called in the process and as a user runs them."""

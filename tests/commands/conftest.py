@@ -22,7 +22,7 @@ LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 @pytest.fixture
 def memory_caches(settings: Settings) -> None:
-    """CACHES of this process: quick, and nobody else's."""
+    """Fast CACHES of this process only."""
     settings.CACHES = {
         alias: {"BACKEND": LOCMEM, "LOCATION": f"{alias} {uuid4()}"}
         for alias in ("default", "other")
@@ -31,7 +31,7 @@ def memory_caches(settings: Settings) -> None:
 
 @pytest.fixture
 def small_site(settings: Settings, memory_caches: None, db: None) -> Iterator[Records]:
-    """The small site in place of the demo's; what it saw and serves."""
+    """The small site instead of the demo; returns its records."""
     settings.ROOT_URLCONF = "tests.commands.small_site.urls"
     settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
     settings.ALLOWED_HOSTS = ["www.example.com", "testserver"]
@@ -44,25 +44,25 @@ def small_site(settings: Settings, memory_caches: None, db: None) -> Iterator[Re
 
 @pytest.fixture
 def no_warmers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry without the warmers of the installed apps."""
-    # First: a module that is imported later would register in the test's own registry only.
+    """An empty registry, without the warmers of the installed apps."""
+    # First: a module imported later would register in the test's registry only.
     registered_warmers()
     monkeypatch.setattr(registry, "_warmers", {})
 
 
 @pytest.fixture
 def own_caches(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseCache]:
-    """The alias "default" of the tests' settings, a DatabaseCache in a SQLite file, empty."""
+    """The alias "default" of the tests' settings, an empty DatabaseCache in a SQLite file."""
     with django_db_blocker.unblock():
         yield empty_cache("default")
         caches["default"].close()
-        # What other processes have written down of their runs is there for good.
+        # Other processes have committed the records of their runs.
         WarmerRun.objects.all().delete()
 
 
 @pytest.fixture
 def run() -> RunCommand:
-    """A function that calls a command and returns what it wrote and how it ended."""
+    """A function that calls a command and returns its output and how it ended."""
 
     def run_command(*arguments: str, **options: Any) -> Run:
         out, err = StringIO(), StringIO()
@@ -78,7 +78,7 @@ def run() -> RunCommand:
 
 @pytest.fixture
 def open_terminal(own_caches: BaseCache) -> Iterator[OpenTerminal]:
-    """A function that runs a command on a terminal of its own; ended with the test."""
+    """A function that runs a command on its own terminal; ended with the test."""
     terminals: list[Terminal] = []
 
     def start(*arguments: str) -> Terminal:

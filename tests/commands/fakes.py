@@ -1,4 +1,4 @@
-"""Caches for faults that no real one shows on request."""
+"""Caches for faults that real ones do not have on request."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from cachelayers.exceptions import CacheUnavailable
 
 
 class DownCache(LocMemCache):
-    """Swallows what is set, as a cache whose server is down, and tells operators so."""
+    """Ignores what is set, like a cache whose server is down, and reports that to operators."""
 
     def set(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -24,7 +24,7 @@ class DownCache(LocMemCache):
 
 
 class PatternCache(LocMemCache):
-    """Remembers the patterns of keys it was asked to delete."""
+    """Records the key patterns that it was asked to delete."""
 
     patterns: list[str] = []
 

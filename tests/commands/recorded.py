@@ -1,4 +1,4 @@
-"""Warmers for tests of what is written down of them, and a past for what was written."""
+"""Warmers for tests of the records, and a function that makes records older."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fail() -> None:
 
 
 class Stop:
-    """Interrupts the run the first time that it is called."""
+    """Interrupts the run at its first call."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -43,7 +43,7 @@ class Stop:
 
 
 def wind_back(name: str, seconds: float) -> None:
-    """Have the last run been so long ago."""
+    """Make the last run older."""
     source = warmer_source(name).key
     for row in WarmerRun.objects.filter(source=source):
         for field in ("started", "queued", "ended", "alive_until"):

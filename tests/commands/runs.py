@@ -1,4 +1,4 @@
-"""How a command ended, and a terminal to run one on."""
+"""The result of a command, and a terminal to run one on."""
 
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ CTRL_D = "\x04"
 
 @dataclass(frozen=True)
 class Run:
-    """What a command wrote, and the CommandError it ended with."""
+    """The output of a command, and its CommandError."""
 
     out: str
     err: str
@@ -39,7 +39,7 @@ RunCommand = Callable[..., Run]
 
 
 def command_line(*arguments: str) -> list[str]:
-    """The command as a user types it, on the small site."""
+    """Return the command as a user types it, on the small site."""
     return [sys.executable, "-W", "error", "-m", "django", *arguments]
 
 
@@ -67,7 +67,7 @@ def run_without_terminal(
 
 
 class Terminal:
-    """A command that runs on a terminal of its own."""
+    """A command that runs on its own terminal."""
 
     def __init__(self, *arguments: str) -> None:
         self.screen = ""
@@ -80,7 +80,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            # It becomes the controlling terminal, so that Ctrl-C is a signal.
+            # It becomes the controlling terminal, so that Ctrl-C sends a signal.
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         os.close(slave)
@@ -98,8 +98,8 @@ class Terminal:
         self.type(CTRL_C)
 
     def answer(self, text: str) -> int:
-        """Type until the process ends, as an impatient user does; returns the exit code."""
-        # Python may miss a signal that comes in the instant before it begins to wait for input.
+        """Type until the process ends, like an impatient user; return the exit code."""
+        # Python may miss a signal that arrives just before it begins to wait for input.
         while self._process.poll() is None:
             self.type(text)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -107,7 +107,7 @@ class Terminal:
         return self.wait()
 
     def wait(self) -> int:
-        """Read to the end; returns the exit code."""
+        """Read to the end; return the exit code."""
         while self._read_more():
             pass
         return self._process.wait(WAIT_SECONDS)

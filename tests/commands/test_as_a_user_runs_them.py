@@ -1,4 +1,4 @@
-"""The commands in a process of their own, on a terminal and without one."""
+"""The commands in a process of their own, with and without a terminal."""
 
 import re
 
@@ -77,7 +77,7 @@ def test_ctrl_c_ends_the_run_with_a_summary_and_keeps_what_is_warm(
     counted = re.search(r"(\d+) warmed, 0 already warm, 0 failed", terminal.screen)
     assert counted is not None
     stored = own_caches.get_many([f"square:{number}" for number in range(1000)])
-    # With one thread, the value in hand may have been stored just before Ctrl-C.
+    # With one thread, the current value may have been stored just before Ctrl-C.
     assert 0 <= len(stored) - int(counted[1]) <= 1
 
 

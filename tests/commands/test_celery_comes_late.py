@@ -1,4 +1,4 @@
-"""The task of Celery that runs warmers is there in whatever order the modules are imported."""
+"""The Celery task for warmers exists in whatever order the modules are imported."""
 
 from __future__ import annotations
 

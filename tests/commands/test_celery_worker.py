@@ -1,4 +1,4 @@
-"""A real worker of Celery's runs what the command has enqueued."""
+"""A real Celery worker runs what the command has enqueued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""clear_cache: what it removes, what it leaves alone, what it says."""
+"""clear_cache: what it removes, what it does not, and its output."""
 
 import time
 from typing import Any
@@ -23,13 +23,13 @@ PATTERNS = {"BACKEND": "tests.commands.fakes.PatternCache", "LOCATION": "pattern
 
 @pytest.fixture(autouse=True)
 def _no_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the logs out: most of these tests have no database."""
+    """Skip the logs: most of these tests have no database."""
     monkeypatch.setattr(command, "plan_log", lambda database: None)
 
 
 @pytest.fixture
 def clear(run: RunCommand) -> RunCommand:
-    """A function that runs clear_cache without being asked."""
+    """A function that runs clear_cache without the question."""
 
     def clear_cache(*arguments: str) -> Run:
         return run("clear_cache", "--no-input", *arguments)
@@ -39,7 +39,7 @@ def clear(run: RunCommand) -> RunCommand:
 
 @pytest.fixture
 def three_caches(settings: Settings, own_caches: BaseCache) -> None:
-    """Two DatabaseCaches that share a table, and one that is no DatabaseCache."""
+    """Two DatabaseCaches that share a table, and one cache of another kind."""
     settings.CACHES = {
         "default": DATABASE,
         "pages": {**DATABASE, "KEY_PREFIX": "pages"},
@@ -265,7 +265,7 @@ def test_expired_for_a_cache_that_sees_to_it_itself_is_no_error(
     assert result.error is None
 
 
-# Faults
+# Failures
 
 
 def test_an_alias_that_fails_is_reported_and_the_others_are_cleared(
@@ -321,7 +321,7 @@ def test_expired_entries_of_a_database_that_is_down_are_a_failure(
     assert "Not cleared: 'default'" in result.message
 
 
-# What it says
+# Output
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_where_there_is_nothing_to_remove_it_says_so_and_asks_nothing(
 
 @pytest.fixture
 def one_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A site with one database, in which its only cache is too."""
+    """A site with one database, which also has its only cache."""
     settings.CACHES = {"default": database_cache("default")}
     monkeypatch.setattr(prune_cache, "connections", {"default": connection})
 

@@ -1,4 +1,4 @@
-"""clear_cache by tag and by model, layer by layer, and what else lives in a Redis."""
+"""clear_cache by tag and by model, layer by layer, and the other keys in a Redis."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ calls: list[str] = []
 
 @pytest.fixture
 def clear(run: RunCommand) -> RunCommand:
-    """A function that runs clear_cache without being asked."""
+    """A function that runs clear_cache without the question."""
 
     def clear_cache(*arguments: str) -> Run:
         return run("clear_cache", "--no-input", *arguments)
@@ -60,7 +60,7 @@ def visit() -> None:
 
 @pytest.fixture
 def visited(memory_caches: None, transactional_db: None) -> None:
-    """Both are kept."""
+    """Both are cached."""
     caches["default"].clear()
     calls.clear()
     visit()
@@ -125,7 +125,8 @@ def test_an_unknown_tag_is_a_warning_with_similar_names(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tags, "_stored_user_tags", set())  # what other tests have invalidated
+    # the tags that other tests have invalidated
+    monkeypatch.setattr(tags, "_stored_user_tags", set())
 
     result = clear("--tag=test hom page", "--tag=test home page", *option)
     visit()
@@ -194,7 +195,7 @@ def mark_of_render() -> str:
 
 @pytest.fixture
 def menu(visited: None, settings: Settings, tmp_path: Path) -> Callable[[], str]:
-    """Return a page with a fragment whose name stands in the site's only template."""
+    """Return a page with a fragment whose name is in the site's only template."""
     settings.TEMPLATES = [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -309,8 +310,9 @@ def test_a_log_that_cannot_be_written_is_a_failure_and_the_others_are_done(
 
 @pytest.fixture
 def site(settings: Settings, transactional_db: None) -> Iterator[str]:
-    """The alias of a LayeredCache over memory, a watched cache and a table."""
-    alias = f"site-{uuid4().hex[:8]}"  # a breaker of its own, which no other test has opened
+    """The alias of a LayeredCache over memory, an observed cache and a table."""
+    # a circuit breaker of its own, which no other test has opened
+    alias = f"site-{uuid4().hex[:8]}"
     settings.CACHES = {
         "default": LOCMEM,
         alias: layered_cache(f"{alias}-memory", f"{alias}-upper", f"{alias}-table"),
@@ -373,7 +375,7 @@ def be_down(*_arguments: object) -> int:
     raise CacheUnavailable("the database is down")
 
 
-# Neighbours
+# Aliases with the same storage
 
 
 def redis_at(url: str, **options: Any) -> dict[str, Any]:
@@ -458,7 +460,7 @@ def test_what_else_is_in_the_redis_is_counted_and_shown(
 
     assert "that are not its own" not in before.out
     assert "2 keys in it would go that are not its own, such as 'logins:1:other'." in result.out
-    assert "cache123" not in result.out  # who knows it is logged in with it
+    assert "cache123" not in result.out  # with this key one is logged in
     assert "1 of its keys are sessions: users may be logged out" in result.out
     assert caches["logins"].get("other") == 1
     caches["logins"].clear()

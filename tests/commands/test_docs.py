@@ -1,4 +1,4 @@
-"""Every example of the commands' pages does what the page shows."""
+"""The examples of the commands' pages do what the pages show."""
 
 import re
 import shlex
@@ -79,7 +79,7 @@ def test_the_example_of_warm_cache_runs_as_shown(
 
 
 def use_queue(settings: Settings, names: dict[str, Any]) -> None:
-    """Take the page's queue, with a backend that needs no other package."""
+    """Use the page's queue, with a backend that needs no other package."""
     if "TASKS" in names and HAS_DJANGO_TASKS:
         dummy = "django.tasks.backends.dummy.DummyBackend"
         settings.TASKS = {"default": {**names["TASKS"]["default"], "BACKEND": dummy}}

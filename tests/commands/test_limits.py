@@ -1,4 +1,4 @@
-"""What hangs is given up; not more than so many a second; each machine its part."""
+"""Time limits, rates and shards."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_warmer_that_never_stops_yielding_is_cut_off(
 
 
 def test_the_alarm_of_a_time_limit_is_gone_afterwards() -> None:
-    others = signal.setitimer(signal.ITIMER_REAL, 0)  # of what runs the tests
+    others = signal.setitimer(signal.ITIMER_REAL, 0)  # of the test runner
     try:
         with pool.time_limit(60):
             during, _ = signal.getitimer(signal.ITIMER_REAL)
@@ -203,7 +203,7 @@ def test_the_alarm_of_somebody_else_that_comes_later_comes_no_later_than_it_woul
 
 
 def test_a_run_in_another_thread_than_the_first_has_no_alarm() -> None:
-    """As the workers of some task queues are."""
+    """Like the workers of some task queues."""
     done: list[bool] = []
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""The progress of a run: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a run: a bar on a terminal, and a line from time to time elsewhere."""
 
 from io import StringIO
 
@@ -10,7 +10,7 @@ from cachelayers.management.progress import PlainProgress, ProgressBar, describe
 
 
 class Clock:
-    """Stands in for the module ``time``; moves when it is told to."""
+    """Replaces the module ``time``; tests set its time."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""Warmers on a task queue and in a process of their own: what the admin and cron start."""
+"""Warmers on a task queue and in a process of their own, as the admin and cron start them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ needs_django_tasks = pytest.mark.skipif(not HAS_DJANGO_TASKS, reason="came with 
 
 @pytest.fixture
 def site(small_site: Records, no_warmers: None) -> Records:
-    """The small site, with one warmer that wants to run every hour."""
+    """The small site, with one hourly warmer."""
 
     @warmer("pages", every=3600)
     def pages() -> Iterable[str]:
@@ -159,7 +159,7 @@ def test_a_broker_that_is_down_is_an_error_and_the_warmer_stays_due(
     assert run_of("pages").queued_at is None
 
 
-# What is put there
+# What is enqueued
 
 
 @needs_django_tasks
@@ -240,7 +240,7 @@ def test_what_has_ended_is_put_there_again(
 def own_site(
     own_caches: BaseCache, transactional_db: None, no_warmers: None
 ) -> Iterator[BaseCache]:
-    """The small site as other processes have it; here only the names of its warmers are known."""
+    """The small site as other processes have it; this one knows only the names of its warmers."""
     for name in ("squares", "slow squares"):
         warmer(name)(registry_entry(name))
     with override_settings(SETTINGS_MODULE="tests.commands.small_site.settings"):
@@ -282,7 +282,7 @@ def test_a_warmer_that_runs_in_a_process_is_not_started_again(own_site: BaseCach
         start_in_background("slow squares")
 
     process = run_of("slow squares").process
-    assert os.getsid(process) == process  # a signal for the server is not for it
+    assert os.getsid(process) == process  # it does not get the server's signals
     os.kill(process, 15)
     assert wait_for("slow squares", RunState.INTERRUPTED).done < 1000
 

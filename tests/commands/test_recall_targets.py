@@ -1,4 +1,4 @@
-"""Entries of recall() and @cached are computed ahead of their readers, by one caller."""
+"""Entries of recall() and @cached are computed in advance, by one caller."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_an_entry_that_another_process_computes_is_waited_for_and_not_computed_t
 ) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "LEASE_SECONDS": 30}
     key = busiest.key("FR")
-    # As another process has it: its lease, and then its value.
+    # First the lease of another process, and then its value.
     cache.add(f"{key}{LEASE_SUFFIX}", "of another process", 30)
     timer = threading.Timer(0.1, partial(store_as_another_process, key))
     timer.start()
@@ -270,7 +270,7 @@ def test_what_cannot_be_recalled_is_a_failure_and_the_rest_is_warmed(
 
 
 def store_as_another_process(key: str) -> None:
-    """Store and give back the lease, past the flights of this process."""
+    """Store it and release the lease, without the single flight of this process."""
     refresh(key, lambda: "busiest of FR", timeout=300)
     cache.delete(f"{key}{LEASE_SUFFIX}")
     connections.close_all()

@@ -1,4 +1,4 @@
-"""The records of runs on every database: one of many claims is granted, nothing is garbled."""
+"""The records of runs on every database: one of many claims succeeds, and data is stored intact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT_ONCE = 4
 
 
 class Router:
-    """Sends the records where the test wants them."""
+    """Sends the records to the database of the test."""
 
     database = "default"
 

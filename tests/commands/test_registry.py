@@ -1,4 +1,4 @@
-"""@warmer: what may be registered, and how it is found again."""
+"""@warmer: what may be registered, and how it is found."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -105,7 +105,7 @@ def test_a_target_takes_its_parts_by_name_only() -> None:
 
 
 def make_warmer() -> Callable[[], Iterable[str]]:
-    """A new function of the same module and name each time."""
+    """A new function with the same module and name each time."""
 
     def pages() -> Iterable[str]:
         return ["/"]

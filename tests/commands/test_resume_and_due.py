@@ -1,4 +1,4 @@
-"""Runs that go on where they were interrupted, and those that are due."""
+"""Runs that resume after an interruption, and runs that are due."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_interrupted_run_goes_on_without_what_it_has_warmed(
     assert state is RunState.INTERRUPTED
     assert small_site.paths == ["/page/3/", "/page/4/"]
     assert "Warming 4 items; 2 were done before." in result.out
-    # What has failed is tried again.
+    # Failed items are tried again.
     assert "3 warmed, 0 already warm, 1 failed" in result.out
     assert run_of("pages").state is RunState.FINISHED
 

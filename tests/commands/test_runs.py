@@ -1,4 +1,4 @@
-"""What is written down of runs; and nothing runs twice at once, whatever becomes of processes."""
+"""The records of runs; nothing runs twice at the same time, even if processes die."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.commands.small_site.records import Records
 pytestmark = pytest.mark.usefixtures("no_warmers", "small_site")
 
 
-# What is written down
+# Records
 
 
 def test_a_run_is_written_down_with_its_counts_failures_and_time(run: RunCommand) -> None:
@@ -143,7 +143,7 @@ def test_a_site_without_the_table_is_warmed_all_the_same(
     assert listed.out.startswith("one ")
 
 
-# Two at once
+# Two at the same time
 
 
 def test_a_warmer_that_is_running_is_refused_with_where_and_how_far(run: RunCommand) -> None:
@@ -151,7 +151,7 @@ def test_a_warmer_that_is_running_is_refused_with_where_and_how_far(run: RunComm
     record = claim(warmer_source("one"), time_limit=60)
     record.planned(4, seconds=0)
     record.count(Outcome(label="/page/1/", state=State.WARMED))
-    record.end(RunState.RUNNING)  # as it was saved last
+    record.end(RunState.RUNNING)  # its last saved state
     WarmerRun.objects.update(host="web-2", process=77, alive_until=2**50)
 
     result = run("warm_cache", "one")
@@ -206,7 +206,7 @@ def test_names_that_differ_in_case_only_are_two_warmers() -> None:
     assert {one.source.name for one in last_runs()} == {"home", "Home"}
 
 
-# Death
+# Dead processes
 
 
 def test_a_run_whose_process_is_gone_is_taken_over_at_once(run: RunCommand) -> None:
@@ -256,7 +256,7 @@ def test_a_run_that_was_taken_for_dead_does_not_write_over_the_next_one() -> Non
     assert run_of("one").total == 5
 
 
-# What is told
+# Output
 
 
 def test_the_list_tells_of_the_last_run(run: RunCommand) -> None:

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed, started twice: each in a process of its own."""
+"""Runs that are interrupted, killed or started twice, each in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cachelayers.warming.runs import RunState
 from tests.commands.recorded import run_of
 from tests.commands.runs import OpenTerminal, run_without_terminal
 
-# Every item is a line, and what was warmed is written down by then.
+# Every item is a line, and is recorded before it is shown.
 SLOW = ("warm_cache", "slow squares", "-v2")
 
 
@@ -124,7 +124,7 @@ def test_cron_runs_what_is_due_and_nothing_else() -> None:
     first = run_without_terminal("warm_cache", "--due")
     second = run_without_terminal("warm_cache", "--due")
 
-    # "front page" every minute, "numbered pages" every hour; the others when they are asked for.
+    # "front page" runs every minute, "numbered pages" every hour, the others on request.
     assert "Warming 4 items." in first.stdout
     assert second.stdout == "Nothing is due.\n"
     assert second.returncode == 0

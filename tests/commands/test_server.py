@@ -1,4 +1,4 @@
-"""--base-url: pages are asked for over HTTP, of one server and of nobody else."""
+"""--base-url: pages are requested over HTTP, from one server only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_warmers", "small_site")
 
 @dataclass
 class Web:
-    """A server of the site: what it was asked, and what it answers by path."""
+    """A server of the site: the requests it got, and its responses by path."""
 
     origin: str = ""
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -61,8 +61,7 @@ def make_handler(web: Web) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_arguments: object) -> None:
-            """Say nothing."""
+        def log_message(self, *_arguments: object) -> None: ...
 
     return Handler
 
@@ -173,7 +172,7 @@ def test_errors_of_the_server_are_failures_with_their_reason(run: RunCommand, we
 
 def test_a_server_that_is_not_there_is_a_failure_of_each_page(run: RunCommand) -> None:
     with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens
+        taken.bind(("127.0.0.1", 0))  # nothing listens
         origin = f"http://127.0.0.1:{taken.getsockname()[1]}"
         register("/page/1/")
 

@@ -1,4 +1,4 @@
-"""Pages are rendered in the process as a visitor without cookies would get them."""
+"""Pages are rendered in the process, as for a client without cookies."""
 
 from functools import partial
 
@@ -162,7 +162,7 @@ def test_a_page_that_is_not_in_the_page_cache_did_not_come_from_it() -> None:
     assert not visit("/kept/1/").came_from_page_cache
 
 
-# What fails
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_page_that_redirects_to_itself_is_given_up() -> None:
     assert reason_for("/redirect/") == "redirects more than 5 times"
 
 
-# Addresses
+# URLs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""--sitemap: the site's own sitemap is read in the process, and its pages are warmed."""
+"""--sitemap: the site's sitemap is rendered in the process, and its pages are warmed."""
 
 import gzip
 import time
@@ -160,7 +160,7 @@ def test_a_sitemap_that_is_nested_without_an_end_in_sight_keeps_nobody_waiting()
     found = parse_sitemap(b"<urlset>" + deep + b"<url><loc>/page/1/</loc></url></urlset>")
 
     assert found.locations == ["/page/1/"]
-    assert time.process_time() - began < 2  # not the square of it
+    assert time.process_time() - began < 2  # not quadratic
 
 
 BILLION_LAUGHS = b'<!DOCTYPE u [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><urlset>&b;</urlset>'

@@ -1,4 +1,4 @@
-"""Pages by language and header; and never a page of a user."""
+"""Pages by language and header, and never for a user."""
 
 from __future__ import annotations
 
@@ -197,6 +197,6 @@ def test_a_page_that_asks_no_user_is_kept_where_clients_find_it(
 
     run("warm_cache")
 
-    # To look for the user in the session would have made it `Vary: Cookie`.
+    # Looking for the user in the session would have made it `Vary: Cookie`.
     [request] = small_site.requests
     assert not request.session.accessed

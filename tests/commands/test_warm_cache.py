@@ -1,4 +1,4 @@
-"""warm_cache: what it warms, what it reports, how it ends."""
+"""warm_cache: what it warms, its output, and how it ends."""
 
 import logging
 import sys
@@ -27,7 +27,7 @@ def register(name: str, *things: Any) -> None:
     def some_warmer() -> Iterable[Any]:
         yield from things
 
-    some_warmer.__qualname__ = name  # each is a function of its own
+    some_warmer.__qualname__ = name  # each is a separate function
 
 
 def put_one() -> None:
@@ -178,7 +178,7 @@ def test_a_path_without_a_host_to_render_it_for_is_noted(
     assert (note in result.err) is noted
 
 
-# What fails
+# Failures
 
 
 def test_a_failure_is_reported_and_the_rest_is_warmed(run: RunCommand) -> None:
@@ -340,7 +340,7 @@ def test_a_failing_page_is_logged_as_ever_but_not_on_the_screen(
     assert capfd.readouterr().err == "something else\n"
 
 
-# What is left alone
+# What is not warmed
 
 
 def test_only_missing_leaves_a_stored_target_alone(run: RunCommand) -> None:
@@ -508,7 +508,7 @@ def test_warmers_run_beside_a_file_only_if_they_are_named(
 
 @pytest.mark.django_db(transaction=True)
 def test_that_many_items_are_warmed_at_once_and_none_twice(run: RunCommand) -> None:
-    meeting = Barrier(4, timeout=30)  # nobody passes unless four threads are there together
+    meeting = Barrier(4, timeout=30)  # passes only when four threads are there at the same time
     register("meetings", *[partial(meeting.wait) for _ in range(8)])
 
     result = run("warm_cache", "--concurrency=4")

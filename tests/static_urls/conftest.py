@@ -28,7 +28,7 @@ def integrity_of(content: bytes) -> str:
 
 
 def write(path: Path, content: bytes, *, second: int | None = None) -> Path:
-    """Write a file; ``second`` is what the clock said, for files that have to look different."""
+    """Write a file; ``second`` is its modification time, if files must differ in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     if second is not None:
@@ -38,7 +38,7 @@ def write(path: Path, content: bytes, *, second: int | None = None) -> Path:
 
 @pytest.fixture(autouse=True)
 def fresh(settings: Settings) -> Iterator[None]:
-    """Nothing known, nothing reported, and a shared cache that is empty."""
+    """Start with nothing remembered, nothing reported, and an empty shared cache."""
     settings.CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
@@ -52,7 +52,7 @@ def fresh(settings: Settings) -> Iterator[None]:
 
 
 def forget() -> None:
-    """Be as a process that has just begun."""
+    """Forget everything, like a new process."""
     reset("staticfiles")
 
 
@@ -66,7 +66,7 @@ def root(settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def finder_root(settings: Settings, tmp_path: Path) -> Path:
-    """A folder of STATICFILES_DIRS, with one file, that has not been collected."""
+    """A folder of STATICFILES_DIRS, with one file that is not collected."""
     folder = tmp_path / "sources"
     write(folder / "img" / "car.jpg", b"a car that was not collected")
     settings.STATICFILES_DIRS = [folder]

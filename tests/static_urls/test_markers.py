@@ -1,4 +1,4 @@
-"""Where there is no file there is a marker and a line in the log; never a crash, never a block."""
+"""For a missing file there is a marker and a log message; never a crash or a blocked request."""
 
 from __future__ import annotations
 
@@ -109,20 +109,20 @@ def test_the_id_of_somebody_elses_url_is_a_marker(call: Call) -> None:
 
 @pytest.fixture(params=["fifo", "socket", "device"])
 def special(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of something that is neither file nor folder, and that nobody may open."""
+    """The name of something that is neither file nor folder, and must not be opened."""
     if request.param == "fifo":
         os.mkfifo(root / "special")
     elif request.param == "device":
         (root / "special").symlink_to("/dev/zero")
     else:
-        monkeypatch.chdir(root)  # a socket's path may not be long
+        monkeypatch.chdir(root)  # a socket's path must be short
         with socket.socket(socket.AF_UNIX) as end:
             end.bind("special")
     really_open = os.open
 
     def watch(path: Any, *arguments: Any, **options: Any) -> int:
         if str(path).endswith("special"):
-            pytest.fail("it was opened")  # no Exception: those become markers
+            pytest.fail("it was opened")  # not an Exception: those become markers
         return really_open(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", watch)

@@ -1,4 +1,4 @@
-"""When a file is hashed, and when the id that is known will do; threads, forks, replacements."""
+"""When a file is hashed, and when a remembered id is used; threads, forks, replacements."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CAR = id_of(b"a car")
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of files that were hashed, in their order."""
+    """The names of files that were hashed, in order."""
     names: list[str] = []
     really = FileOnDisk.hash
 
@@ -237,7 +237,7 @@ def test_a_file_that_grows_for_ever_is_not_read_for_ever(
         def without_end() -> Any:
             for number in range(1000):
                 if number > 10:
-                    pytest.fail("it is read on and on")  # no Exception: those become markers
+                    pytest.fail("it is read on and on")  # not an Exception: those become markers
                 yield b"x"
 
         return really(without_end(), size)
@@ -307,7 +307,7 @@ def test_threads_agree_on_every_id(root: Path) -> None:
 def test_a_child_forked_while_others_hash_goes_on(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The shared cache is left alone: `caches` has a lock of asgiref's, which a fork leaves held.
+    # Without the shared cache: `caches` uses a lock of asgiref's, which a fork may copy locked.
     monkeypatch.setattr(pause, "until", float("inf"))
     names = [f"file-{number}" for number in range(20)]
     for name in names:
@@ -357,7 +357,7 @@ def test_a_child_forked_while_another_thread_holds_the_lock_is_not_blocked(root:
 def fork_and_hash(names: list[str], content: bytes | None = None) -> int:
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # seconds; a child that is blocked ends too
+        signal.alarm(20)  # seconds; ends a blocked child too
         try:
             right = all(build_cache_id(name) == id_of(content or name.encode()) for name in names)
             os._exit(0 if right else 1)

@@ -1,4 +1,4 @@
-"""How long browsers and CDNs may keep a static file: WhiteNoise, Django's view, async code."""
+"""How long browsers and CDNs may store a static file: WhiteNoise, Django's view, async code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_django import Settings
 from cachelayers.middleware import StaticCacheMiddleware
 from tests.static_urls.conftest import id_of, write
 
-pytestmark = pytest.mark.django_db  # the end of a request looks after the connections
+pytestmark = pytest.mark.django_db  # the end of a request checks the connections
 CAR = id_of(b"a car")
 IMMUTABLE = "public, max-age=31536000, immutable"
 OURS = "cachelayers.middleware.StaticCacheMiddleware"
@@ -133,7 +133,7 @@ def test_strict_settings_raise_nothing_in_a_request(browser: Client, settings: S
     assert browser.get(f"/static/../x?cache_id={CAR}").status_code == 400  # Django refuses it
 
 
-# A deploy while requests come in
+# A deploy during requests
 
 
 @pytest.mark.parametrize("browser", ["view"], indirect=True)

@@ -1,4 +1,4 @@
-"""What a template may name, and what becomes of it; in Django's templates and in Jinja2."""
+"""Names in Django and Jinja2 templates, and the URLs made from them."""
 
 from __future__ import annotations
 

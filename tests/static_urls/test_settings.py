@@ -1,4 +1,4 @@
-"""Wrong values of the settings are errors of the checks, with their cure."""
+"""Wrong settings are errors of the checks, with advice."""
 
 from __future__ import annotations
 

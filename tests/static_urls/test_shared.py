@@ -18,7 +18,7 @@ from cachelayers.staticfiles import ids
 from cachelayers.staticfiles.files import FileOnDisk
 from tests.static_urls.conftest import forget, id_of, write
 
-pytestmark = pytest.mark.django_db  # warm_cache writes down what becomes of each run
+pytestmark = pytest.mark.django_db  # warm_cache records each run
 
 CAR = id_of(b"a car")
 DUMMY = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
@@ -26,7 +26,7 @@ DUMMY = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
 
 @pytest.fixture
 def no_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on no file may be read."""
+    """Make reading of any file fail."""
     monkeypatch.setattr(FileOnDisk, "_hash_once", lambda file: pytest.fail("it was hashed"))
 
 
@@ -162,7 +162,7 @@ def test_a_token_that_was_evicted_makes_no_old_id_valid_again(
     build_cache_id("img/car.jpg")
     run("clear_cache", "--static", "--no-input")
     write(root / "img" / "bus.jpg", b"a bus")
-    build_cache_id("img/bus.jpg")  # makes a new token
+    build_cache_id("img/bus.jpg")  # creates a new token
     write(root / "img" / "car.jpg", b"A CAR", second=1_000)
     forget()
 

@@ -32,7 +32,7 @@ CSS = b"body { background: url(car.jpg) }"
 
 
 class HashedManifestStorage(HashedStaticFilesMixin, ManifestStaticFilesStorage):
-    """Both: a hash in the name, and an id."""
+    """A hash in the name, and an id."""
 
 
 class HashedMemoryStorage(HashedStaticFilesMixin, InMemoryStorage):
@@ -40,14 +40,14 @@ class HashedMemoryStorage(HashedStaticFilesMixin, InMemoryStorage):
 
 
 class OldMemoryStorage(InMemoryStorage):
-    """A storage that knows no times."""
+    """A storage without modification times."""
 
     def get_modified_time(self, name: str) -> Any:
         raise NotImplementedError
 
 
 class BrokenStorage(InMemoryStorage):
-    """A storage whose server is away."""
+    """A storage whose server is down."""
 
     def exists(self, name: str) -> bool:
         raise RuntimeError("the bucket is not there")

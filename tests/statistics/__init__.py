@@ -1,1 +1,1 @@
-"""What caches do is counted, added up, and shown."""
+"""Tests of the counts of caches: how they are added up and shown."""

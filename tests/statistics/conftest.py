@@ -1,4 +1,4 @@
-"""Counts that begin at zero, and tables of statistics in a database of each kind."""
+"""Counts that start at zero, and statistics tables in each kind of database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATABASES = [
 
 @pytest.fixture(autouse=True)
 def _counts_from_zero(settings: Settings) -> Iterator[None]:
-    """As in a process that has just begun, and writes what it counts."""
+    """Start as a new process that writes its counts."""
     settings.CACHELAYERS = {**settings.CACHELAYERS, "STATS_SECONDS": 10}
     counters.begin_anew_after_fork()
     writer.reset_after_fork()
@@ -54,14 +54,14 @@ def database(
         django_db_blocker.unblock(),
         override_settings(CACHES={**django_settings.CACHES, "default": database_cache(alias)}),
     ):
-        caches["default"].has_key("made")  # has an SQLite file write ahead, as on a site
+        caches["default"].has_key("made")  # switches an SQLite file to WAL mode, as on a site
         empty(alias)
         yield alias
 
 
 @pytest.fixture
 def stack(statistics_table: str) -> Iterator[str]:
-    """Return the alias of a LayeredCache of memory and a table, empty."""
+    """Return the alias of an empty LayeredCache of memory and a table."""
     configured = {
         "counted": layered_cache("counted-memory", "counted-table"),
         "counted-memory": memory_cache(),
@@ -69,7 +69,7 @@ def stack(statistics_table: str) -> Iterator[str]:
     }
     with override_settings(CACHES={**django_settings.CACHES, **configured}):
         caches["counted"].clear()
-        caches["counted-memory"].clear()  # whatever it is that others have left there
+        caches["counted-memory"].clear()  # other tests may have left entries there
         counters.begin_anew_after_fork()
         yield "counted"
 

@@ -1,4 +1,4 @@
-"""What this process has counted, and async code that leaves no connection open."""
+"""The counts of this process, and async code that leaves no connection open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cachelayers.utils.counters import Figures, figures_of_process
 
 
 def counted(cache: str, layer: str = "") -> dict[str, Any]:
-    """Return what is not zero, without times."""
+    """Return the counts that are not zero, without times."""
     figures = figures_of_process().get((cache, layer), Figures())
     return {
         name: number
@@ -29,7 +29,7 @@ def seconds_of(cache: str, name: str) -> float:
 
 
 def run_async(work: Callable[[], Awaitable[None]]) -> None:
-    """Run it, and close what the thread of its database work has opened."""
+    """Run it, and close the connections opened by its database thread."""
 
     async def work_and_close() -> None:
         try:

@@ -1,4 +1,4 @@
-"""What should be cached is measured: what was done again before anything had changed."""
+"""The advice comes from measurements of what was repeated before its data changed."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_cached_value_shows_what_it_saves(client: Client) -> None:
     assert (found.calls, found.repeats, found.changed) == (3, 2, 0)
     assert found.saving_seconds == pytest.approx(2 * found.seconds, rel=0.01)
     assert found.tables == ["library_author"]
-    # The page depends on what the fragment was made from, also where that was found.
+    # The page depends on the fragment's dependencies, also after a hit.
     assert advised("view", "kept").tables == ["library_author"]
 
 
@@ -196,7 +196,7 @@ def test_a_part_that_is_timed_stands_for_all(settings: Settings) -> None:
 
     assert found.calls == pytest.approx(4_000, rel=0.3)
     assert found.seconds == pytest.approx(2_000, rel=0.3)
-    assert found.repeats == found.calls / 2  # each that was chosen was timed both times
+    assert found.repeats == found.calls / 2  # each sampled one was timed both times
     assert found.saving_seconds == pytest.approx(found.seconds / 2)
 
 

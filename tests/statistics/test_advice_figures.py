@@ -1,4 +1,4 @@
-"""Each figure of the advice is what it is called, from the samples to the command's lines."""
+"""Each figure of the advice is correct, from the samples to the lines of the command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AUTHORS = frozenset({("default", "library_author")})
 
 @pytest.fixture(autouse=True)
 def _all_is_timed(settings: Settings, transactional_db: None) -> None:
-    Invalidation.objects.all().delete()  # which other tests may have left
+    Invalidation.objects.all().delete()  # rows that other tests may have left
     settings.CACHES = {"default": memory_cache(), "sqlite": database_cache("default")}
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 1.0}
 
@@ -46,13 +46,13 @@ def timing(name: str, *, hours_ago: int = 0, **figures: Any) -> None:
 
 
 def done(name: str, *, arguments: int = 0, seconds: float = 1.0, **given: Any) -> None:
-    """Have something been done, as the middleware would note it."""
+    """Add a sample, like the middleware."""
     given = {"place": "", "tables": frozenset(), "at": time.time(), **given}
     tracing.add_sample(tracing.Sample("query", name, arguments=arguments, seconds=seconds, **given))
 
 
 def written() -> dict[str, tuple[int, int, int]]:
-    """Write what was done, and return calls, repeats and changed of each."""
+    """Write the samples, and return calls, repeats and changed of each."""
     flush()
     rows = Timing.objects.values_list("name", "calls", "repeats", "changed")
     return {name: (calls, repeats, changed) for name, calls, repeats, changed in rows}

@@ -1,4 +1,4 @@
-"""manage.py cache_stats: as an operator runs it."""
+"""manage.py cache_stats, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def output_of(*arguments: str) -> str:
 
 @pytest.fixture
 def site(statistics_table: str) -> Iterator[str]:
-    """Return the alias of the only stack there is, which has counted something."""
+    """Return the alias of the only LayeredCache, which has counts."""
     configured = {
         "default": layered_cache("memory", "table"),
         "memory": memory_cache(),

@@ -95,7 +95,7 @@ def test_an_error_of_a_layer_is_counted_under_its_own_alias() -> None:
         "stack-broken": {"BACKEND": "tests.layered.backends.WatchedCache", "LOCATION": "broken"},
     }
     with override_settings(CACHES={**settings.CACHES, **configured}):
-        caches["stack-memory"].clear()  # whatever it is that others have left there
+        caches["stack-memory"].clear()  # other tests may have left entries there
         server_of("broken").is_down = True
         try:
             caches["stack"].get("key")
@@ -234,7 +234,7 @@ def test_who_waits_for_another_thread_has_joined_it(
 
     assert counted(stack)["computed"] == 1
     assert counted(stack)["joined"] == 1
-    assert seconds_of(stack, "saved_seconds") == 0  # it has waited for as long
+    assert seconds_of(stack, "saved_seconds") == 0  # it has waited as long
 
 
 def in_thread(work: Callable[[], Any]) -> threading.Thread:

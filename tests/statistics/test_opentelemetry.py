@@ -1,4 +1,4 @@
-"""OpenTelemetry sees what the caches do."""
+"""The counts in OpenTelemetry."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def kept_recalls() -> list[dict[str, Any]]:
 
 
 def shown(client: Client) -> tuple[list[dict[str, Any]], str]:
-    """Return what the panel has kept of a request, and the HTML it makes of it."""
+    """Return the panel's data of a request, and its HTML."""
     assert client.get("/page/").status_code == 200
     query = urlencode({"request_id": last_request(), "panel_id": "RecallsPanel"})
     answer = client.get(f"/toolbar/render_panel/?{query}")
@@ -111,7 +111,7 @@ def test_a_miss_of_an_expired_entry_says_so(client: Client, settings: Settings) 
     shown(client)
     cache = caches[ALIAS]
     sealed = cache.get("outer:<b>")
-    sealed[2] = sealed[3] = time.time() - 1  # it has just died, and the cache still has it
+    sealed[2] = sealed[3] = time.time() - 1  # it has just expired, and is still in the cache
     cache.set("outer:<b>", sealed)
 
     [outer, inner], _ = shown(client)

@@ -1,4 +1,4 @@
-"""Prometheus sees what the caches do, in one process and in several."""
+"""The counts in Prometheus, from one process and from several."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def samples_of(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
 
 def test_a_scrape_shows_the_figures_of_the_moment(registry: CollectorRegistry) -> None:
     prometheus.export(registry)
-    prometheus.export(registry)  # once more is no harm
+    prometheus.export(registry)  # a second call has no effect
     cache = caches["memory"]
     cache.clear()
     cache.set("key", 1)

@@ -1,4 +1,4 @@
-"""What was counted is read again: sums, points over time, the state of layers and logs."""
+"""Reading the counts: sums, points over time, the state of layers and logs."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_the_log_lags_while_an_older_transaction_is_open() -> None:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_current_xact_id()")
         invalidate("a word that waits", using="postgres")
-        time.sleep(0.01)  # that is what is measured
+        time.sleep(0.01)  # this is what is measured
 
         lagging = state_of("postgres").lag_seconds
         other.rollback()

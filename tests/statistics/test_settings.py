@@ -1,4 +1,4 @@
-"""Settings of statistics: checked, obeyed by the router, pruned by the command."""
+"""Settings of statistics: checked, used by the router, pruned by the command."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_prune_cache_deletes_what_is_older_than_it_is_kept(
             list(add_rows(connection, STATISTICS_TABLE, [row]))
     out = StringIO()
 
-    with suppress(CommandError):  # the logs of servers that do not run are another matter
+    with suppress(CommandError):  # the logs of servers that do not run are not tested here
         call_command("prune_cache", stdout=out)
 
     assert [one.cache for one in totals(10 * 86_400)] == ["young"]

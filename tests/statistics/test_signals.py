@@ -1,4 +1,4 @@
-"""Signals tell of each entry that is computed, and of each that is found invalid."""
+"""Signals are sent for each entry that is computed, and for each one found invalid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Heard:
-    """What a signal has said."""
+    """The arguments of a signal's calls."""
 
     def __init__(self, signal: Signal) -> None:
         self.said: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ def test_an_entry_that_is_found_invalid_is_reported_with_the_tag_that_has_change
     with unit_of_work():
         assert recall("names", names, using="sqlite") == ["Ann"]
 
-    # A cache that is one layer only is looked at twice.
+    # A cache that is its own only layer is looked up twice.
     assert invalidated.said[0] == {
         "alias": "sqlite",
         "key": "names",

@@ -1,4 +1,4 @@
-"""Counts come into the database: added up, apart from requests, and whatever happens."""
+"""Counts are written to the database: added up, outside of requests, also after errors."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_statistics_are_not_part_of_the_callers_transaction(database: str) -> No
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Have no connection, until the function that is returned is called."""
+    """Make connections fail until the returned function is called."""
 
     def refuse(database: str) -> Any:
         raise OperationalError("it is down")
@@ -119,7 +119,7 @@ def test_what_could_not_be_written_is_written_when_the_database_is_back(
     assert flush()
 
     assert written().hits == 4
-    assert [record.levelno for record in reports] == [logging.WARNING]  # not each time
+    assert [record.levelno for record in reports] == [logging.WARNING]  # not for each failure
     assert "it is down" in reports[0].getMessage()
     assert "manage.py migrate cachelayers --database=sqlite_cache" in reports[0].getMessage()
 
@@ -179,7 +179,7 @@ def test_no_thread_writes_while_tests_run(settings: Settings) -> None:
     assert heartbeat.is_asleep
 
 
-# In processes of their own: there the thread does it by itself.
+# In separate processes, where the thread runs by itself.
 
 BEGIN = """
 import json, os, sys, threading, time
@@ -251,7 +251,7 @@ with unit_of_work():
 
 @pytest.mark.usefixtures("statistics_table")
 def test_a_forked_child_counts_from_zero_and_writes_by_itself(run_python: RunPython) -> None:
-    # A fork beside a thread would be a warning, which is an error here.
+    # A fork next to a thread would be a warning, which is an error here.
     code = """
 with unit_of_work():
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Pages under the toolbar. Imported while it is installed: its own URLs need its model."""
+"""Pages with the toolbar. Imported while it is installed, because its URLs need its model."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A site that behaves well and badly on request, for warming."""
+"""A site to warm, with working and failing pages."""

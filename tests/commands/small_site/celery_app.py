@@ -1,4 +1,4 @@
-"""The small site's Celery app, for a worker of its own."""
+"""The small site's Celery app, for a worker."""
 
 import os
 

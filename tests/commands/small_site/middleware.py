@@ -1,4 +1,4 @@
-"""Middlewares that know a visitor without a cookie, as those of an intranet do."""
+"""Middlewares that know a user without a cookie, like those of an intranet."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class SomebodyMiddleware:
-    """Logs everybody in at once."""
+    """Logs everyone in at once."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
@@ -25,14 +25,14 @@ class SomebodyMiddleware:
 
 
 class LazySomebodyMiddleware(SomebodyMiddleware):
-    """Logs in whoever is asked for."""
+    """Logs a user in when the user is read."""
 
     def user(self) -> object:
         return SimpleLazyObject(lambda: User(username="somebody"))
 
 
 class NobodyMiddleware(SomebodyMiddleware):
-    """Says that there is no user."""
+    """Sets the user to None."""
 
     def user(self) -> object:
         return AnonymousUser()

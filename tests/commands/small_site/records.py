@@ -1,4 +1,4 @@
-"""What the small site saw and what it is to serve; emptied before each test."""
+"""The requests that the small site got and the files that it serves; emptied before each test."""
 
 from dataclasses import dataclass, field
 from threading import Event

@@ -1,4 +1,4 @@
-"""The tests' settings with the small site in place of the demo's, and one cache."""
+"""The tests' settings with the small site instead of the demo, and one cache."""
 
 import os
 
@@ -13,7 +13,7 @@ DATABASES = {alias: USUAL_DATABASES[alias] for alias in ("default", "sqlite_cach
 CACHES = {"default": USUAL_CACHES["default"]}
 DATABASE_ROUTERS = ["cachelayers.routers.CacheRouter"]
 
-# As a project does in its __init__: then its app is the one that tasks are sent with.
+# Like a project's __init__, so that tasks are sent with this app.
 if "SMALL_SITE_CELERY" in os.environ:
     from importlib import import_module
 

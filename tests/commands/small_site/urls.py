@@ -97,7 +97,7 @@ def served(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    # The usual handler would use the template 404.html of whatever app has one.
+    # Django's handler would use the template 404.html of any app.
     return HttpResponse("There is no such page.", status=404)
 
 

@@ -1,4 +1,4 @@
-"""The small site's warmers, found as those of any app."""
+"""The small site's warmers, found like those of any app."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -43,6 +43,6 @@ def take_time(number: int) -> int:
 
 
 def hang() -> None:
-    # Not one long sleep: Python may miss a signal that comes just before the sleep begins.
+    # Not one long sleep: Python may miss a signal that arrives just before the sleep.
     while True:
         time.sleep(0.02)
