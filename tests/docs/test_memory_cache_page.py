@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.cache import cache
 from pytest_django import Settings
 
 from tests.docs.test_recall_pages import blocks_of
@@ -18,4 +19,7 @@ def test_the_running_example_runs_as_shown(settings: Settings) -> None:
     for block in others:
         exec(block, shown)
 
-    assert len(others) == 3
+    assert len(others) == 4
+    settings.CACHES = shown["CACHES"]
+    cache.set_many({"large": "x" * 2**20, "small": "x"})
+    assert cache.get_many(["large", "small"]) == {"small": "x"}

@@ -187,6 +187,17 @@ def test_a_value_larger_than_the_store_removes_the_older_one() -> None:
     assert read(store, "other") == "stays"
 
 
+def test_a_value_larger_than_one_may_be_removes_the_older_one() -> None:
+    store = MemoryStore(MAX_BYTES, None, MAX_BYTES // 4)
+    put(store, "key", "older")
+
+    is_stored = put(store, "key", "x" * (MAX_BYTES // 4))
+
+    assert not is_stored
+    assert "key" not in store.records
+    assert put(store, "key", "x" * (MAX_BYTES // 8))
+
+
 def test_repeated_deletes_take_no_memory() -> None:
     store = MemoryStore(MAX_BYTES, None)
 

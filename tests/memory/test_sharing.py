@@ -9,6 +9,7 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from tests import environment
+from tests.settings import layered_cache
 
 BACKEND = "cachelayers.backends.MemoryCache"
 WITHOUT_THE_APP = f"""
@@ -31,6 +32,26 @@ def test_caches_of_one_location_share_and_the_smallest_bound_counts() -> None:
 
         assert caches["large"].get("key") == "small"
         assert len(caches["large"].store.records) <= 10  # type: ignore[attr-defined]
+        caches["large"].clear()
+
+
+def test_a_large_value_is_served_by_the_layer_below() -> None:
+    folder = str(environment.worker_folder() / "large values")
+    stack = {
+        "large": layered_cache("small values", "files"),
+        "small values": {"BACKEND": BACKEND, "OPTIONS": {"MAX_VALUE_BYTES": 10_000}},
+        "files": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": folder,
+        },
+    }
+    with override_settings(CACHES=stack):
+        caches["large"].set_many({"page": "x" * 20_000, "word": "y"})
+
+        assert caches["large"].get_many(["page", "word"]) == {"page": "x" * 20_000, "word": "y"}
+        store = caches["small values"].store  # type: ignore[attr-defined]
+        assert store.bytes < 10_000
+        assert len(store.records) == 1
         caches["large"].clear()
 
 

@@ -25,6 +25,7 @@ from cachelayers.backends.base import (
 )
 from cachelayers.backends.memory.store import (
     MOST_READS,
+    Bounds,
     FrozenValue,
     MemoryEntry,
     MemoryStore,
@@ -44,6 +45,11 @@ class MemoryOptions:
 
     MAX_BYTES: int = 64 * 2**20  # of each process: keys, values and Python's overhead
     MAX_ENTRIES: int | None = None
+    MAX_VALUE_BYTES: int | None = None  # of one entry; None: as many as MAX_BYTES
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.MAX_BYTES, self.MAX_ENTRIES, self.MAX_VALUE_BYTES or self.MAX_BYTES)
 
 
 def find_problems(where: str, params: Mapping[str, Any]) -> Iterator[Problem]:
@@ -248,10 +254,10 @@ def store_of(location: str, alias: str, options: MemoryOptions) -> MemoryStore:
     known = (location, None) if location else (alias, options)
     with _stores_lock:
         if known not in _stores:
-            _stores[known] = MemoryStore(options.MAX_BYTES, options.MAX_ENTRIES, cell_of(alias))
+            _stores[known] = MemoryStore(*options.bounds, cell=cell_of(alias))
         store = _stores[known]
     if location:
-        store.set_bounds(alias, options.MAX_BYTES, options.MAX_ENTRIES)
+        store.set_bounds(alias, options.bounds)
     return store
 
 

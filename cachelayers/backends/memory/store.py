@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from sys import getsizeof
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from django.utils.safestring import SafeString
 
@@ -147,14 +147,29 @@ class Ghosts:
         return hash(name) in self._members
 
 
+class Bounds(NamedTuple):
+    """The bounds of one cache."""
+
+    max_bytes: int
+    max_entries: int | None
+    max_value_bytes: int  # of an entry with its key and Python's overhead
+
+
 class MemoryStore:
     """All entries under one name in this process. Thread-safe; readers use ``records``."""
 
-    def __init__(self, max_bytes: int, max_entries: int | None, cell: Cell | None = None) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        max_entries: int | None,
+        max_value_bytes: int | None = None,
+        cell: Cell | None = None,
+    ) -> None:
         """``cell``: counts evictions."""
         self._cell = Cell() if cell is None else cell
         self.max_bytes, self.max_entries = max_bytes, max_entries
-        self._bounds: dict[str, tuple[int, int | None]] = {}
+        self.max_value_bytes = min(max_bytes, max_value_bytes or max_bytes)
+        self._bounds: dict[str, Bounds] = {}
         self.records: dict[str, Record] = {}  # never replaced: readers keep a reference to it
         self.evictions = 0
         self.small, self.main, self.ghosts = Queue(), Queue(), Ghosts()
@@ -173,17 +188,20 @@ class MemoryStore:
     def bytes(self) -> int:
         return self.small.bytes + self.main.bytes
 
-    def set_bounds(self, alias: str, max_bytes: int, max_entries: int | None) -> None:
+    def set_bounds(self, alias: str, bounds: Bounds) -> None:
         """Set the bounds of one of the caches that share this store: the smallest ones apply."""
         with self.lock:
-            self._bounds[alias] = max_bytes, max_entries
-            entries = [one for _, one in self._bounds.values() if one is not None]
-            self.max_bytes = min(one for one, _ in self._bounds.values())
+            self._bounds[alias] = bounds
+            known = self._bounds.values()
+            self.max_bytes = min(one.max_bytes for one in known)
+            entries = [one.max_entries for one in known if one.max_entries is not None]
             self.max_entries = min(entries, default=None)
+            largest = min(one.max_value_bytes for one in known)
+            self.max_value_bytes = min(self.max_bytes, largest)
         self._change(self._evict, None)
 
     def put(self, name: str, frozen: FrozenValue, expires: float) -> bool:
-        """Store a value; return False if it is larger than the store."""
+        """Store a value; return False if it is too large."""
         with self.lock:
             if self._is_changing:
                 self._postponed.append(partial(self._put, name, frozen, expires))
@@ -312,7 +330,7 @@ class MemoryStore:
     def _put(self, name: str, frozen: FrozenValue, expires: float) -> bool:
         value, is_pickled, size = frozen
         size += len(name) + RECORD_BYTES
-        if size > self.max_bytes:
+        if size > self.max_value_bytes:
             self._remove(name)  # the existing entry is older
             return False
         self._is_consistent = False
