@@ -63,7 +63,7 @@ class Timings:
     def __init__(self) -> None:
         self._sums: dict[Key, Sum] = {}
         self._samples: list[Sample] = []
-        self._seen: OrderedDict[tuple[str, str, int], float] = OrderedDict()
+        self._last_run_at: OrderedDict[tuple[str, str, int], float] = OrderedDict()
 
     def has_any(self) -> bool:
         """Tell whether there is anything to write."""
@@ -113,10 +113,10 @@ class Timings:
         if sample.kind in {"recall", "fragment"}:
             return False, sample.was_invalid
         thing = sample.kind, sample.name, sample.arguments
-        before = self._seen.pop(thing, None)
-        self._seen[thing] = sample.at
-        if len(self._seen) > MOST_REMEMBERED:
-            self._seen.popitem(last=False)
+        before = self._last_run_at.pop(thing, None)
+        self._last_run_at[thing] = sample.at
+        if len(self._last_run_at) > MOST_REMEMBERED:
+            self._last_run_at.popitem(last=False)
         if before is None:
             return False, False
         return True, any(changed_at.get(table, 0.0) >= before for table in sample.tables)

@@ -19,7 +19,7 @@ from pytest_django import Settings
 from cachelayers import invalidate, recall, unit_of_work
 from tests.fragments.conftest import Counter, NewRequest
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
-from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
+from tests.fragments.views import all_titles, check_tracked, rename, show_twice, view_of
 from tests.library.models import Author, Book, Subject
 
 
@@ -155,7 +155,7 @@ def test_what_an_argument_holds_is_tracked(
 ) -> None:
     templates.write(page=templates.fragment(body, "card", "given"))
 
-    check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, read), rename, "Maps", "Atlas")
 
 
 class Level(IntegerChoices):
@@ -191,7 +191,7 @@ def test_the_condition_of_a_query_that_is_made_only_now_is_tracked(
         Subject.objects.all().delete()
         Subject.objects.create(word="Two")
 
-    check_noticed(view_of(templates, chosen), choose_the_other, "One", "Two")
+    check_tracked(view_of(templates, chosen), choose_the_other, "One", "Two")
 
 
 def test_the_row_that_a_related_manager_is_of_is_tracked(templates: Templates) -> None:
@@ -205,7 +205,7 @@ def test_the_row_that_a_related_manager_is_of_is_tracked(templates: Templates) -
         Author.objects.filter(name="Bea").update(name="Ann")
 
     view = view_of(templates, lambda: Author.objects.get(name="Ann").books)
-    check_noticed(view, swap, "One", "Two")
+    check_tracked(view, swap, "One", "Two")
 
 
 @pytest.mark.parametrize("way", ["default", "keyword", "closure"])
@@ -227,7 +227,7 @@ def test_what_a_function_holds_is_tracked(templates: Templates, book: Book, way:
         ways = {"default": titles, "keyword": titles_by_keyword, "closure": titles_by_closure}
         return ways[way]
 
-    check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, read), rename, "Maps", "Atlas")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_value_under_a_name_that_django_uses_too_is_tracked(
     view = view_of(templates, lambda: {"title": all_titles(), "pk": 1}, name)
     if name == "user":
         view = view_of(templates, lambda: SimpleNamespace(title=all_titles(), pk=1), name)
-    check_noticed(view, rename, "Maps", "Atlas")
+    check_tracked(view, rename, "Maps", "Atlas")
 
 
 def test_what_the_place_in_a_loop_says_of_the_rest_is_tracked() -> None:
@@ -256,7 +256,7 @@ def test_what_the_place_in_a_loop_says_of_the_rest_is_tracked() -> None:
         with unit_of_work():
             return templates.render_here("page", books=list(Book.objects.order_by("pk")))
 
-    check_noticed(view, lambda: Book.objects.create(title="Two", author=author), "One", "One, Two")
+    check_tracked(view, lambda: Book.objects.create(title="Two", author=author), "One", "One, Two")
 
 
 def test_what_an_included_template_shows_of_it_is_tracked(templates: Templates, book: Book) -> None:
@@ -264,7 +264,7 @@ def test_what_an_included_template_shows_of_it_is_tracked(templates: Templates, 
         page=templates.fragment('{% include "part.html" %}', "list"), part="{{ given }}"
     )
 
-    check_noticed(view_of(templates, all_titles), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, all_titles), rename, "Maps", "Atlas")
 
 
 # On the request
@@ -283,7 +283,7 @@ def test_a_row_that_the_request_holds_is_tracked(
             request.chosen = Book.objects.get()
             return templates.render_here("page", request)
 
-    check_noticed(view, rename, "Maps", "Atlas")
+    check_tracked(view, rename, "Maps", "Atlas")
 
 
 def test_the_row_of_a_user_who_was_found_before_is_tracked(
@@ -304,7 +304,7 @@ def test_the_row_of_a_user_who_was_found_before_is_tracked(
             assert request.user.is_authenticated  # like login_required
             return templates.render_here("page", request)
 
-    check_noticed(view, lambda: User.objects.update(first_name="Anna"), "", "Anna")
+    check_tracked(view, lambda: User.objects.update(first_name="Anna"), "", "Anna")
 
 
 def test_permissions_that_were_looked_at_before_are_tracked(
@@ -323,7 +323,7 @@ def test_permissions_that_were_looked_at_before_are_tracked(
             request.user.has_perm("library.change_book")  # like permission_required
             return templates.render_here("page", request)
 
-    check_noticed(view, lambda: users[0].user_permissions.add(permission), "False", "True")
+    check_tracked(view, lambda: users[0].user_permissions.add(permission), "False", "True")
 
 
 # In which unit of work, and when
@@ -338,7 +338,7 @@ def test_what_was_read_where_there_is_no_unit_of_work_is_not_kept(
     def view() -> str:
         return templates.render_here("page", given=all_titles())
 
-    check_noticed(view, rename, "Maps", "Atlas")
+    check_tracked(view, rename, "Maps", "Atlas")
 
 
 def test_what_was_read_before_a_unit_within_a_unit_is_tracked(
@@ -351,7 +351,7 @@ def test_what_was_read_before_a_unit_within_a_unit_is_tracked(
             given = all_titles()
             return templates.render("page", given=given)
 
-    check_noticed(view, rename, "Maps", "Atlas")
+    check_tracked(view, rename, "Maps", "Atlas")
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -384,7 +384,7 @@ def test_what_threads_of_the_view_have_read_is_tracked(templates: Templates, boo
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(in_thread).result()
 
-    check_noticed(view_of(templates, read), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, read), rename, "Maps", "Atlas")
 
 
 def test_what_was_read_from_an_uncommitted_row_before_is_not_kept(
@@ -462,7 +462,7 @@ def test_what_a_recall_around_it_has_read_is_tracked(
         with unit_of_work():
             return recall("whole", whole, timeout=0)
 
-    check_noticed(view, rename, "Maps", "Atlas")
+    check_tracked(view, rename, "Maps", "Atlas")
 
 
 def test_what_a_recall_gives_from_the_cache_is_tracked(templates: Templates, book: Book) -> None:
@@ -471,7 +471,7 @@ def test_what_a_recall_gives_from_the_cache_is_tracked(templates: Templates, boo
         with unit_of_work():
             recall("titles", all_titles)
 
-    check_noticed(view_of(templates, lambda: recall("titles", all_titles)), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, lambda: recall("titles", all_titles)), rename, "Maps", "Atlas")
 
 
 def test_what_a_recall_has_read_that_nobody_else_may_see_is_not_kept(

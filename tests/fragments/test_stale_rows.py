@@ -14,7 +14,7 @@ from django.db.models import Count
 from cachelayers import invalidate, unit_of_work
 from tests.fragments.conftest import Counter, read_log
 from tests.fragments.engines import JinjaTemplates, Templates
-from tests.fragments.views import all_titles, check_noticed, rename, show_twice, view_of
+from tests.fragments.views import all_titles, check_tracked, rename, show_twice, view_of
 from tests.library.models import Author, Book, Branch, Loan, Place, Subject, Title
 
 Change = Callable[[Book], Any]
@@ -80,7 +80,7 @@ def test_an_instance_whose_key_the_database_writes_in_another_way_is_tracked(
     def lend_to_the_next() -> None:
         Loan.objects.update(reader="Bea")
 
-    check_noticed(view_of(templates, Loan.objects.get, "loan"), lend_to_the_next, "Ann", "Bea")
+    check_tracked(view_of(templates, Loan.objects.get, "loan"), lend_to_the_next, "Ann", "Bea")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def title(book: Book) -> Iterator[Title]:
 def test_an_instance_of_a_view_is_tracked(templates: Templates, title: Title) -> None:
     templates.write(page=templates.fragment("{{ given.title }}", "card", "given"))
 
-    check_noticed(view_of(templates, Title._default_manager.get), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, Title._default_manager.get), rename, "Maps", "Atlas")
 
 
 def test_another_row_of_the_table_leaves_a_card_as_it_is(
@@ -193,7 +193,7 @@ def test_a_row_that_was_not_there_when_the_instance_came_is_tracked(
     def open_branch() -> None:
         Branch(place_ptr=place, rooms=7).save_base(raw=True)  # leaves the place's row unchanged
 
-    check_noticed(view_of(templates, read, "place"), open_branch, "", "open")
+    check_tracked(view_of(templates, read, "place"), open_branch, "", "open")
 
 
 def test_a_figure_that_came_with_the_instance_is_tracked(
@@ -220,7 +220,7 @@ def test_rows_of_an_argument_that_is_identified_by_its_text_are_tracked(
     templates.write(page=templates.fragment(body, "list", "given"))
 
     view = view_of(templates, lambda: Paginator(list(Book.objects.order_by("pk")), 10).page(1))
-    check_noticed(view, rename, "Maps", "Atlas")
+    check_tracked(view, rename, "Maps", "Atlas")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_an_instance_deep_in_an_argument_is_tracked(
         lookup = lookup.replace("given.0.0", "given[0][0]")
     templates.write(page=templates.fragment(f"{{{{ {lookup} }}}}", "card", "given"))
 
-    check_noticed(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
 
 
 def test_an_instance_that_is_identified_by_its_key_is_tracked(
@@ -246,7 +246,7 @@ def test_an_instance_that_is_identified_by_its_key_is_tracked(
 ) -> None:
     templates.write(page=templates.fragment("{{ book.title }}", "card", "book.pk"))
 
-    check_noticed(view_of(templates, Book.objects.get, "book"), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, Book.objects.get, "book"), rename, "Maps", "Atlas")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_values_of_a_row_are_not_identified_by_their_id(
 ) -> None:
     templates.write(page=templates.fragment("{{ book.title }}", "card", "book.id"))
 
-    check_noticed(view_of(templates, read, "book"), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, read, "book"), rename, "Maps", "Atlas")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_an_instance_in_a_container_is_tracked(
     body = templates.loop("one", "given", "{{ one.title }}")
     templates.write(page=templates.fragment(body, "card", "given"))
 
-    check_noticed(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
+    check_tracked(view_of(templates, lambda: wrap(Book.objects.get())), rename, "Maps", "Atlas")
 
 
 def test_instances_that_hold_each_other_are_looked_at_once(templates: Templates) -> None:
@@ -291,7 +291,7 @@ def test_instances_that_hold_each_other_are_looked_at_once(templates: Templates)
 
     try:
         view = view_of(templates, read)
-        check_noticed(view, lambda: Branch.objects.update(rooms=2), "1", "2")
+        check_tracked(view, lambda: Branch.objects.update(rooms=2), "1", "2")
     finally:
         Place.objects.all().delete()
 
@@ -304,7 +304,7 @@ def test_an_argument_that_says_little_of_a_name_does_not_stand_for_it(
     def rename_as_long() -> None:
         Book.objects.update(title="Mops")
 
-    check_noticed(view_of(templates, all_titles), rename_as_long, "Maps", "Mops")
+    check_tracked(view_of(templates, all_titles), rename_as_long, "Maps", "Mops")
 
 
 def test_an_instance_whose_key_is_a_number_among_the_arguments_is_not_identified_by_it(
@@ -324,7 +324,7 @@ def test_an_instance_whose_key_is_a_number_among_the_arguments_is_not_identified
         Subject.objects.create(word="2")
 
     assert first.pk == 1
-    check_noticed(view_of(templates, featured), feature_the_other, "One", "Two")
+    check_tracked(view_of(templates, featured), feature_the_other, "One", "Two")
 
 
 def test_what_is_identified_by_its_arguments_does_not_depend_on_what_else_the_view_has_read(

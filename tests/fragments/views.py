@@ -53,7 +53,7 @@ def view_of(
     return view
 
 
-def check_noticed(
+def check_tracked(
     view: Callable[[], str], change: Callable[[], Any], before: str, after: str
 ) -> None:
     """Check that a view shows the current data, and the new data after a change."""
