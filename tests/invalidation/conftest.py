@@ -26,14 +26,14 @@ MODELS = (Book.subjects.through, Book, Author, Subject, Branch, Place, Card, Loa
 
 @dataclass
 class Site:
-    """A database, and recalls of what is in it."""
+    """A database, with recalls of its data."""
 
     database: str
     store: str = "sqlite"
     computed: list[str] = field(default_factory=list)
 
     def recall(self, key: str, compute: Callable[[], Any], **options: Any) -> Any:
-        """Recall within the present unit of work; note whether it was computed."""
+        """Recall within the current unit of work, and record whether the value was computed."""
 
         def count_and_compute() -> Any:
             self.computed.append(key)
@@ -42,21 +42,21 @@ class Site:
         return recall(key, count_and_compute, **{"using": self.store, "timeout": None, **options})
 
     def visit(self, key: str, compute: Callable[[], Any], **options: Any) -> Any:
-        """Recall in a unit of work of its own, as the next request does."""
+        """Recall in a new unit of work, as the next request does."""
         with unit_of_work():
             return self.recall(key, compute, **options)
 
     def is_hit(self, key: str, compute: Callable[[], Any], **options: Any) -> bool:
-        """Tell whether the next request need not compute."""
+        """Return whether the next request gets a hit."""
         before = len(self.computed)
         self.visit(key, compute, **options)
         return len(self.computed) == before
 
     def settle(self) -> None:
-        """Have all that was written count as committed: what is made from it now is a hit later.
+        """Wait until all writes count as committed, so that values computed now can be hits.
 
         MariaDB waits some seconds for late commits. PostgreSQL's watermark stays below any
-        transaction that is open anywhere on the server, such as another test's.
+        transaction that is open on the server, such as another test's.
         """
         if self.database == "mariadb":
             self.execute("UPDATE cachelayers_invalidation SET at = at - 60000")
@@ -74,7 +74,6 @@ class Site:
             return bool(cursor.fetchall()[0][0])
 
     def execute(self, statement: str, parameters: Any = None) -> None:
-        """Run raw SQL."""
         with connections[self.database].cursor() as cursor:
             cursor.execute(statement, parameters)
 
@@ -85,7 +84,7 @@ def site(
     django_db_setup: None,
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[Site]:
-    """Return a site on each kind of database, empty."""
+    """Return an empty site on each kind of database."""
     with django_db_blocker.unblock():
         site = Site(request.param)
         empty_cache(site.store)

@@ -20,7 +20,7 @@ TABLES = ("library_*", "cachelayers_*")  # of a dump of the data alone
 
 @contextmanager
 def database(alias: str, configured: dict[str, Any]) -> Iterator[Site]:
-    """Add a database to DATABASES for a while; give a site on it."""
+    """Add a database to DATABASES for the block, and yield a site on it."""
     usual = connections.settings
     one = {**usual["default"], "TEST": {**usual["default"]["TEST"]}, "OPTIONS": {}, **configured}
     usual[alias] = one
@@ -46,19 +46,19 @@ def copy_file(to: Path) -> Path:
 
 
 def copy_over(source: Path, target: Path) -> None:
-    """Copy a file page by page over another, which stays the file that it is."""
+    """Copy a file page by page into another one, which keeps its inode."""
     with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
         one.backup(other)
 
 
 def dump(server: Postgres, name: str, *options: str) -> str:
-    """Return what pg_dump writes of a database."""
+    """Return the dump that pg_dump writes of a database."""
     tool = server.program_path("pg_dump")
     return server.run_tool(tool, *address(server), *options, name)
 
 
 def load(server: Postgres, name: str, text: str) -> None:
-    """Have psql run a dump; the first error ends it."""
+    """Load a dump with psql. The first error ends it."""
     file = server.folder / f"{name}.sql"
     file.write_text(text)
     file.chmod(0o644)
@@ -72,7 +72,7 @@ def address(server: Postgres) -> list[str]:
 
 
 def spend_transactions(site: Site, count: int) -> None:
-    """Have a server give out so many ids of transactions."""
+    """Use up transaction ids of a server."""
     site.execute(
         "DO $$ BEGIN FOR i IN 1.." + str(count) + " LOOP PERFORM pg_current_xact_id(); COMMIT;"
         " END LOOP; END $$"

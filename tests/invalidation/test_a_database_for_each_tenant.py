@@ -20,7 +20,7 @@ NAMES = {"default": "Ann", "other": "Bea"}
 
 
 class Router:
-    """Chooses by what a middleware would have put into a context variable."""
+    """Chooses by a tenant that a middleware would set in a context variable."""
 
     tenant: str | None = "default"
 

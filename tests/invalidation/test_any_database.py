@@ -34,7 +34,7 @@ def unblocked(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
 
 @pytest.fixture
 def extra(unblocked: None, tmp_path: Path) -> Iterator[Any]:
-    """Return a database that nobody has migrated."""
+    """Return a database that was never migrated."""
     settings = {**connections.settings["default"], "NAME": str(tmp_path / "extra.sqlite3")}
     connections.settings["extra"] = settings
     connection = connections["extra"]
@@ -149,7 +149,7 @@ def test_a_schema_in_a_table_s_name_is_not_part_of_it(written: str) -> None:
 
 
 class LogsNowhere:
-    """A router that lets no table of this app be made."""
+    """A router that does not allow this app's tables anywhere."""
 
     def allow_migrate(self, database: str, app_label: str, **hints: Any) -> bool | None:
         return False if app_label == "cachelayers" else None
@@ -171,7 +171,7 @@ def test_a_tracked_table_is_reported_if_routers_do_not_allow_a_log(
 def test_an_app_that_a_test_has_put_aside_is_tracked_all_the_same(
     site: Site, settings: Settings
 ) -> None:
-    """As `available_apps` of a TransactionTestCase does: its tables are there, and change."""
+    """`available_apps` of a TransactionTestCase hides apps whose tables still exist and change."""
     settings.CACHELAYERS = {"TRACK": ["airports", "library"]}
     apps.set_available_apps(["tests.library"])
     try:

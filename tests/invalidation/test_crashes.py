@@ -105,7 +105,7 @@ def test_loaded_fixtures_invalidate(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_table_that_was_rebuilt_is_logged_before_migrate_has_ended_and_after(site: Site) -> None:
-    """On SQLite a table is altered by making a new one, which is given triggers at once."""
+    """Django alters a table on SQLite by creating a new one, which gets triggers at once."""
     if site.database != "default":
         return
     connection = connections[site.database]

@@ -16,8 +16,8 @@ def unit(django_db_setup: None) -> Unit:
     return Unit()
 
 
-def seen(unit: Unit) -> dict[tuple[str, str], tuple[int, set[str]]]:
-    """Return the position and the tags of each incarnation of each log."""
+def dependencies_of(unit: Unit) -> dict[tuple[str, str], tuple[int, set[str]]]:
+    """Return a unit's dependencies: position and tags, by log and incarnation."""
     return {
         (one.database, one.incarnation): (one.position, set(one.tags))
         for one in merge(unit.dependencies())
@@ -28,7 +28,7 @@ def test_the_oldest_position_counts_in_any_order(unit: Unit) -> None:
     for position, tag in ((5, "a"), (3, "b"), (7, "c")):
         unit.add_dependencies([Dependency("default", "one", position, [tag])])
 
-    assert seen(unit) == {("default", "one"): (3, {"a", "b", "c"})}
+    assert dependencies_of(unit) == {("default", "one"): (3, {"a", "b", "c"})}
     assert len(unit.dependencies()) == 1
 
 
@@ -36,7 +36,7 @@ def test_databases_and_incarnations_are_kept_apart(unit: Unit) -> None:
     for log in (("default", "one"), ("default", "two"), ("other", "one")):
         unit.add_dependencies([Dependency(*log, len(log[1]), ["a"])])
 
-    assert set(seen(unit)) == {("default", "one"), ("default", "two"), ("other", "one")}
+    assert set(dependencies_of(unit)) == {("default", "one"), ("default", "two"), ("other", "one")}
 
 
 def test_however_much_is_read_little_is_remembered_and_nothing_is_lost(unit: Unit) -> None:
@@ -46,7 +46,7 @@ def test_however_much_is_read_little_is_remembered_and_nothing_is_lost(unit: Uni
         unit.add_dependencies([Dependency("default", "one", 9, [f"table:{number % 7}"])])
 
     assert len(unit._dependencies) <= MOST_DEPENDENCIES
-    assert seen(unit) == {("default", "one"): (9, tags)}
+    assert dependencies_of(unit) == {("default", "one"): (9, tags)}
 
 
 def test_reads_of_another_thread_during_a_merge_are_not_lost(
@@ -62,7 +62,7 @@ def test_reads_of_another_thread_during_a_merge_are_not_lost(
     unit.dependencies()
     monkeypatch.undo()
 
-    assert seen(unit) == {("default", "one"): (2, {"before", "meanwhile"})}
+    assert dependencies_of(unit) == {("default", "one"): (2, {"before", "meanwhile"})}
 
 
 def test_the_reads_of_outer_units_are_dependencies_too(django_db_setup: None) -> None:
@@ -70,8 +70,8 @@ def test_the_reads_of_outer_units_are_dependencies_too(django_db_setup: None) ->
         outer.add_dependencies([Dependency("default", "one", 1, ["outer"])])
         middle.add_dependencies([Dependency("default", "one", 2, ["middle"])])
 
-        assert seen(inner) == {("default", "one"): (1, {"outer", "middle"})}
-        assert seen(outer) == {("default", "one"): (1, {"outer"})}
+        assert dependencies_of(inner) == {("default", "one"): (1, {"outer", "middle"})}
+        assert dependencies_of(outer) == {("default", "one"): (1, {"outer"})}
 
 
 def test_a_unit_that_has_read_unshareable_data_stays_unshareable(unit: Unit) -> None:

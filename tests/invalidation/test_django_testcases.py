@@ -9,13 +9,13 @@ from tests.library.models import Author
 
 
 def count() -> int:
-    """Recall in a unit of its own, as each request of a test's client does."""
+    """Recall in a new unit, as each request of a test client does."""
     with unit_of_work():
         return recall("authors", Author.objects.count, timeout=None, using="sqlite")
 
 
 class Library:
-    """Each test is run twice, so that the second finds what the first has left in the cache."""
+    """Each test runs twice, so that the second run may find entries of the first."""
 
     def expect_own_rows_only(self) -> None:
         before = [count(), count()]
@@ -35,11 +35,11 @@ class Library:
 
 
 class InOneTransaction(Library, TestCase):
-    """Nothing is ever committed."""
+    """Nothing is committed."""
 
 
 class WithAFlush(Library, TransactionTestCase):
-    """What a test leaves in the database is gone after it."""
+    """The database is flushed after each test."""
 
     def test_a_value_recalled_twice_is_computed_once(self) -> None:
         with unit_of_work():

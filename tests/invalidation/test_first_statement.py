@@ -24,7 +24,7 @@ def test_a_connection_that_reads_the_log_first_has_the_execute_wrapper(site: Sit
 
 
 def test_the_logged_tables_are_read_past_djangos_cursor(site: Site) -> None:
-    """Such a statement is noticed, and leads here again: a new process on MariaDB did not end."""
+    """Through Django's cursor, the statement would call itself without end on MariaDB."""
     connection = connections[site.database]
     connection.ensure_connection()
     vars(connection).pop("mysql_server_data", None)

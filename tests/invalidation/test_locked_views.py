@@ -33,7 +33,7 @@ def _views(site: Site) -> Iterator[None]:
 
 @contextmanager
 def locked_cards() -> Iterator[threading.Timer]:
-    """Lock a table as a migration does, in another connection; for so long, or while needed."""
+    """Lock a table in another connection, as a migration does, for seconds or for the block."""
     holder = connections[DATABASE].copy()
     holder.connect()
     holder.set_autocommit(False)
@@ -50,7 +50,7 @@ def locked_cards() -> Iterator[threading.Timer]:
 
 
 def find_again() -> None:
-    """Have the catalogue loaded with the next statement, as it is once a minute."""
+    """Have the next statement load the catalogue, as it happens once a minute."""
     database_of(connections[DATABASE]).forget()
 
 

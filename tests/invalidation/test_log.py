@@ -30,12 +30,12 @@ def _author(site: Site) -> None:
 
 @pytest.fixture
 def as_new_process(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function after which this process knows as much as one that was just started."""
+    """Return a function that makes this process forget the log, as a new process."""
     return lambda: monkeypatch.setattr(log, "_logs", {})
 
 
 def test_a_new_process_finds_a_log_that_was_set_back(site: Site, as_new_process: Any) -> None:
-    """Only the entry tells it: it is newer than the log."""
+    """Only the entry shows it: its position is newer than the log."""
     if site.database != "default":
         return
     for number in range(5):
@@ -87,7 +87,7 @@ def test_rows_missing_in_an_old_snapshot_are_not_remembered_as_missing(
 
 
 def test_rows_above_the_first_watermark_are_read(site: Site, as_new_process: Any) -> None:
-    """An open transaction keeps PostgreSQL's watermark below what was committed since."""
+    """An open transaction keeps PostgreSQL's watermark below later commits."""
     if site.database == "default":
         return  # has one writer at a time
     site.visit("author", lambda: name_of(site))
@@ -102,7 +102,7 @@ def test_rows_above_the_first_watermark_are_read(site: Site, as_new_process: Any
 
 
 def test_a_migration_invalidates_though_all_triggers_are_there(site: Site) -> None:
-    """It may have written past Django, or before there were triggers."""
+    """It may have written past Django, or before the triggers existed."""
     before = last_id(site)
 
     receive_post_migrate(None, using=site.database, plan=["something was migrated"])
@@ -112,7 +112,7 @@ def test_a_migration_invalidates_though_all_triggers_are_there(site: Site) -> No
 
 @pytest.mark.usefixtures("without_triggers")
 def test_a_write_and_its_rows_in_the_log_are_one_transaction(site: Site) -> None:
-    """Or a reader that comes in between stores the old row after its invalidation."""
+    """Otherwise a reader between them stores the old row after its invalidation."""
 
     def read_before_the_write(execute: Any, sql: str, *others: Any) -> Any:
         if sql.startswith("UPDATE"):
@@ -127,7 +127,7 @@ def test_a_write_and_its_rows_in_the_log_are_one_transaction(site: Site) -> None
 
 
 def test_a_row_that_replace_deletes_is_invalidated(site: Site) -> None:
-    """SQLite deletes it without any trigger."""
+    """SQLite deletes it without a trigger."""
     if site.database == "postgres":
         return  # knows no REPLACE
     book = Book.objects.using(site.database).create(title="One", author_id=1)
@@ -175,7 +175,7 @@ def test_an_outer_value_is_as_old_as_the_oldest_that_it_was_made_from(site: Site
 
 
 def test_a_value_from_two_incarnations_is_not_stored(site: Site) -> None:
-    """Their positions say nothing of each other: a backup may have been restored in between."""
+    """Their positions cannot be compared: a backup may have been restored in between."""
     site.visit("warm", lambda: name_of(site))
 
     def made_from_both() -> str:
@@ -194,7 +194,7 @@ def test_a_value_from_two_incarnations_is_not_stored(site: Site) -> None:
 
 
 def set_back(site: Site) -> None:
-    """Have a backup's log, with lower ids than this process has seen."""
+    """Restore the log of a backup, with lower ids than this process has read."""
     if site.database == "default":
         site.execute("DELETE FROM cachelayers_invalidation")
         site.execute("DELETE FROM sqlite_sequence WHERE name = 'cachelayers_invalidation'")

@@ -39,7 +39,7 @@ ON_POSTGRES = pytest.mark.parametrize(
 
 
 def works(site: Site, name: str = "Anna") -> bool:
-    """Tell whether a log is good for hits, and none of them is stale."""
+    """Return whether a log gives hits, and none of them is stale."""
     site.visit("begins", lambda: name_of(site))  # the log begins anew, where it has to
     settle(site)
     site.visit("works", lambda: name_of(site))
@@ -51,27 +51,27 @@ def works(site: Site, name: str = "Anna") -> bool:
 
 
 def settle(site: Site) -> None:
-    """Wait for what the server does by itself after a restore: its transactions are open too."""
+    """Wait for the server's own work after a restore, whose transactions are open too."""
     site.settle()
     if connections[site.database].vendor == "postgresql":
         await_condition(site._is_settled)
 
 
 def forget_all() -> None:
-    """Know as much as a process that was just started."""
+    """Forget the log, as a new process."""
     reset("invalidation.log")
 
 
 @pytest.fixture(scope="module")
 def other_server() -> Iterator[Postgres]:
-    """Run a server that has given out fewer ids of transactions than the run's."""
+    """Run a server that has used fewer transaction ids than the run's."""
     with Postgres(environment.make_private_folder("other")) as server:
         yield server
 
 
 @pytest.fixture
 def younger(other_server: Postgres) -> Iterator[Site]:
-    """Return a site on it, empty."""
+    """Return an empty site on it."""
     name = f"moved_{uuid4().hex[:8]}"
     other_server.create_database(name)
     with moving.database("moved", other_server.database_settings(name)) as site:
@@ -120,7 +120,7 @@ def test_a_dump_that_is_restored_on_a_younger_server(
 def test_a_dump_of_the_data_alone_is_loaded_into_a_site_that_runs(
     site: Site, younger: Site, shared: Postgres, other_server: Postgres
 ) -> None:
-    """Nothing in it is refused, and what it says of the other log counts for nothing."""
+    """No row of it is refused, and the other log's rows have no effect."""
     name = environment.database_name()
     moving.spend_transactions(site, 20_000)
     invalidate(Author, using=site.database)
@@ -185,7 +185,7 @@ def test_a_new_process_takes_no_state_that_was_begun_elsewhere(site: Site) -> No
 
 @ON_SQLITE
 def test_a_file_that_replaces_another_one_has_another_log(site: Site, tmp_path: Path) -> None:
-    """Also when the older one has long been written to again, and no process remembers."""
+    """Also if the older file has been written to again, and no process remembers the newer one."""
     path = moving.copy_file(tmp_path / "site.sqlite3")
     with moving.database("moved", moving.sqlite_file(path)) as moved:
         moved.visit("warm", lambda: name_of(moved))
@@ -208,7 +208,7 @@ def test_a_file_that_replaces_another_one_has_another_log(site: Site, tmp_path: 
 
 @ON_SQLITE
 def test_an_older_copy_is_detected_even_if_it_reaches_as_far(site: Site, tmp_path: Path) -> None:
-    """The same file, and as many rows in its log: the last one that was known is another."""
+    """It is the same file with as many log rows, but the last known row differs."""
     path, backup = moving.copy_file(tmp_path / "site.sqlite3"), tmp_path / "backup.sqlite3"
     with moving.database("moved", moving.sqlite_file(path)) as moved:
         moved.visit("author", lambda: name_of(moved))
@@ -250,7 +250,7 @@ def test_dumpdata_contains_nothing_of_the_cache(site: Site, tmp_path: Path) -> N
 
 @ON_POSTGRES
 def test_a_fixture_with_the_log_of_another_vendor_does_no_harm(site: Site, tmp_path: Path) -> None:
-    """As `dumpdata --all` makes it, and older versions did."""
+    """`dumpdata --all` writes such fixtures, and older versions did."""
     moving.spend_transactions(site, 5_000)
     rename(site, "Anne")
     tables = ("cachelayers.logstate", "cachelayers.invalidation", "library")
@@ -308,7 +308,7 @@ def rows_in(site: Site) -> int:
 
 
 def test_a_new_incarnation_begins_outside_a_transaction_that_cannot_begin_it(site: Site) -> None:
-    """It may be rolled back, and its snapshot may be older."""
+    """The transaction may be rolled back, and its snapshot may be older."""
     if site.database == "default":
         return
     site.visit("author", lambda: name_of(site))

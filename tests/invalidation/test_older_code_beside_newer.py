@@ -21,7 +21,7 @@ RENAME = "ALTER TABLE library_loan RENAME TO library_lending"
 
 @pytest.fixture
 def newer_code(settings: Any) -> Callable[[], None]:
-    """Return what takes the loans out of the tracked tables."""
+    """Return a function that untracks the table of loans."""
 
     def deploy() -> None:
         track = [name for name in settings.CACHELAYERS["TRACK"] if name != "library.Loan"]

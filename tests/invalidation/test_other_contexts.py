@@ -64,7 +64,7 @@ def closing(work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 class Loader:
-    """As a DataLoader does it: the first to ask starts a task, which reads for all who ask."""
+    """Works like a DataLoader: the first caller starts a task that reads for all callers."""
 
     def __init__(self) -> None:
         self.waiting: dict[int, asyncio.Future[str]] = {}

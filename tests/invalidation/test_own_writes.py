@@ -35,7 +35,7 @@ def write_in_a_function(site: Site) -> None:
 
 @pytest.fixture
 def own_code(site: Site) -> Iterator[None]:
-    """Give the database a trigger of the user's, and PostgreSQL a function."""
+    """Add a user's trigger to the database, and on PostgreSQL a function."""
     update = "UPDATE library_author SET name = 'Anna'"
     on_insert = "CREATE TRIGGER library_own AFTER INSERT ON library_untracked FOR EACH ROW"
     vendor = connections[site.database].vendor
@@ -113,7 +113,7 @@ def test_a_unit_begun_in_a_transaction_that_has_written_sees_it_and_shares_nothi
 
 @contextmanager
 def one_snapshot(site: Site) -> Iterator[None]:
-    """Begin a transaction all of which sees the rows as they are now."""
+    """Begin a transaction that sees the present rows until its end."""
     repeatable, committed = "REPEATABLE READ", "READ COMMITTED"
     if site.database == "mariadb":
         site.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {repeatable}")
@@ -129,7 +129,7 @@ def one_snapshot(site: Site) -> Iterator[None]:
 
 
 def test_a_value_read_from_another_s_open_transaction_s_past_is_not_shared(site: Site) -> None:
-    """What was read in a snapshot that is older than the log is stored as old as it is."""
+    """A value read in a snapshot older than the log is stored with the snapshot's age."""
     if site.database == "default":
         return  # without a write-ahead log, a reader's transaction keeps writers out
     site.visit("warm", lambda: name_of(site))

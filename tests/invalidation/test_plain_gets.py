@@ -65,7 +65,7 @@ def test_an_inner_recall_is_no_value_taken_by_hand(
 def test_an_inner_recall_in_async_code_or_of_a_wrapped_cache_is_none_either(
     cache: BaseCache, caplog: pytest.LogCaptureFixture, is_wrapped: bool
 ) -> None:
-    """Tools that trace wrap the methods of caches."""
+    """Tracing tools wrap the methods of caches."""
     alias = str(getattr(cache, "alias", ""))
 
     def wrapper(*arguments: Any, _read: Callable[..., Any], **keywords: Any) -> Any:

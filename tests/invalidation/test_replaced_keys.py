@@ -41,7 +41,7 @@ def test_rows_are_not_identified_by_a_former_key_of_the_database(
 
 
 def give_another_key(path: Path) -> None:
-    """Rebuild the table of authors, with the triggers that the new code gives it."""
+    """Rebuild the table of authors, with the new code's triggers."""
     with closing(sqlite3.connect(path)) as file:
         [(definition,)] = file.execute(
             "SELECT sql FROM sqlite_master WHERE name = 'library_author'"
@@ -65,7 +65,7 @@ def give_another_key(path: Path) -> None:
 
 
 def run(path: Path, *statements: str) -> None:
-    """Run statements as another program does."""
+    """Run statements like another program."""
     with closing(sqlite3.connect(path)) as file:
         for statement in statements:
             file.execute(statement)

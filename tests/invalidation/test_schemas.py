@@ -45,7 +45,7 @@ def public_again(site: Site) -> Iterator[None]:
 
 
 def make_schema(site: Site, name: str, *statements: str) -> None:
-    """Make a schema with loans of its own, and have the connection mean those."""
+    """Create a schema with its own loans, and put it into the connection's search path."""
     elsewhere(
         site,
         f"CREATE SCHEMA {name}",
@@ -158,7 +158,7 @@ def test_a_table_named_with_its_schema_or_beyond_63_bytes_is_guarded(
 
 
 def renamed(monkeypatch: pytest.MonkeyPatch, table: str) -> Any:
-    """Have the loans' model mean another table."""
+    """Give the loans' model another table."""
     context = monkeypatch.context()
     options: Options[Any] = Loan._meta
 

@@ -37,7 +37,7 @@ def _authors(site: Site) -> None:
     "site", ["default", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
 def test_a_transaction_begun_in_sql_is_one(site: Site) -> None:
-    """Rolled back, SQLite gives the ids of its rows in the log to others."""
+    """After a rollback, SQLite gives the ids of its log rows to others."""
     site.visit("author", lambda: name_of(site))
     with unit_of_work():
         site.execute("BEGIN IMMEDIATE" if site.database == "default" else "BEGIN")
@@ -52,7 +52,7 @@ def test_a_transaction_begun_in_sql_is_one(site: Site) -> None:
 
 @ON_SQLITE
 def test_pruning_takes_the_lock_before_it_reads(site: Site) -> None:
-    """Who reads first and then writes is refused at once, if others write in between."""
+    """SQLite refuses a transaction that reads and then writes if others write in between."""
     for number in range(5):
         rename(site, f"name {number}")
     could_write: list[bool] = []
@@ -72,7 +72,7 @@ def test_pruning_takes_the_lock_before_it_reads(site: Site) -> None:
 
 
 def can_write(path: str) -> bool:
-    """Tell whether another connection gets the lock of a file now."""
+    """Return whether another connection gets the lock of a file now."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -163,7 +163,7 @@ def test_known_rows_are_not_read_again_while_another_transaction_writes(
 
 @ON_POSTGRES
 def test_a_transaction_that_reads_the_log_and_then_writes_invalidates(site: Site) -> None:
-    """It had an id already, for what it did before in a table that is not tracked."""
+    """It has an id already, from its write to an untracked table."""
     site.visit("author", lambda: name_of(site))
     with unit_of_work(), transaction.atomic(site.database):
         site.execute("SELECT pg_current_xact_id()")
@@ -198,7 +198,7 @@ def test_a_log_without_statistics_is_read_by_its_index(site: Site) -> None:
 
 
 def test_a_unit_that_lasts_reads_the_log_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that is one command for its whole life: a queue's, say."""
+    """For example the worker of a queue, which is one command."""
     monkeypatch.setattr(units, "LONGEST_READING_SECONDS", 0)
     with unit_of_work():
         site.recall("author", lambda: name_of(site))
@@ -219,7 +219,7 @@ def test_a_short_unit_sees_one_state(site: Site) -> None:
 def test_a_user_of_the_primary_gets_no_value_from_the_replica(
     site: Site, tmp_path: Any, settings: Any
 ) -> None:
-    """The copy lags behind what the user has just written."""
+    """The replica lags behind what the user has just written."""
     path = moving.copy_file(tmp_path / "copy.sqlite3")
     follows = {**moving.sqlite_file(path), "TEST": {"MIRROR": "default"}}
     with moving.database("copy", follows):
@@ -242,7 +242,7 @@ def test_a_user_of_the_primary_gets_no_value_from_the_replica(
 
 
 class Router:
-    """Reads from a copy, until told otherwise."""
+    """Reads from the replica, unless told otherwise."""
 
     reads_from = "copy"
 

@@ -21,7 +21,7 @@ NEW_LOAN = "CREATE TABLE library_loan (number INTEGER PRIMARY KEY, reader VARCHA
 
 @pytest.fixture
 def loans_anew(site: Site) -> Iterator[None]:
-    """Make the table anew after the test, whatever has become of it."""
+    """Create the table again after the test, whatever its state."""
     yield
     connection = connections[site.database]
     tables = connection.introspection.table_names()
@@ -34,7 +34,7 @@ def loans_anew(site: Site) -> Iterator[None]:
 
 
 def elsewhere(site: Site, *statements: str) -> None:
-    """Run statements as another program does: nothing of ours sees them."""
+    """Run statements like another program, past the execute wrapper."""
     connection = connections[site.database]
     connection.ensure_connection()
     cursor = connection.connection.cursor()
@@ -137,7 +137,7 @@ def test_a_trigger_s_text_counts_and_not_its_name(site: Site) -> None:
 
 @pytest.mark.usefixtures("loans_anew")
 def test_a_log_that_was_dropped_by_hand_leaves_tables_writable(site: Site) -> None:
-    """On SQLite once migrate has run: there a trigger cannot ask whether a table is there."""
+    """On SQLite only after migrate: a trigger there cannot check whether a table exists."""
     elsewhere(site, "ALTER TABLE cachelayers_invalidation RENAME TO cachelayers_lost")
     try:
         if site.database == "default":
@@ -152,9 +152,9 @@ def test_a_log_that_was_dropped_by_hand_leaves_tables_writable(site: Site) -> No
 
 
 def triggers_of_before(site: Site) -> list[str]:
-    """Return the statements after which triggers write to a log that is not there.
+    """Return the statements after which triggers write to a log that does not exist.
 
-    SQLite has them follow a log that is renamed.
+    SQLite's triggers follow a log that is renamed.
     """
     with connections[site.database].cursor() as cursor:
         cursor.execute(

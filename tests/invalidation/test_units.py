@@ -29,7 +29,7 @@ def rename(site: Site, name: str, key: int = 1) -> None:
 
 
 def elsewhere(work: Any) -> Any:
-    """Do it in a thread with connections of its own, as another process would."""
+    """Do it in a thread with its own connections, like another process."""
 
     def work_and_close() -> Any:
         try:
@@ -303,7 +303,7 @@ def test_a_new_incarnation_makes_every_entry_invalid(site: Site) -> None:
 
 
 def test_a_log_that_runs_backwards_is_a_new_one(site: Site) -> None:
-    """A backup was restored: ids are used again, and old values are still in the cache."""
+    """A restored backup uses ids again, while old values are still in the cache."""
     if site.database != "default":
         return
     for number in range(5):

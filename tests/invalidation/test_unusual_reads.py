@@ -38,7 +38,7 @@ def key_for(name: str) -> str:
 
 
 def run(site: Site, *statements: str) -> list[Any]:
-    """Run statements, and return the rows of the last one that has any."""
+    """Run statements, and return the rows of the last one that returns any."""
     rows: list[Any] = []
     with connections[site.database].cursor() as cursor:
         for statement in statements:

@@ -143,7 +143,7 @@ def test_a_write_by_the_users_own_trigger_is_tracked(site: Site) -> None:
 
 
 def test_a_cascade_in_the_database_is_tracked(site: Site) -> None:
-    """Rows of a tracked table go with those of another, without a statement of their own."""
+    """It deletes rows of a tracked table without a statement for them."""
     if site.database == "default":
         return  # SQLite cannot give a constraint to a table that there is
     connection = connections[site.database]
@@ -177,7 +177,7 @@ def test_a_cascade_in_the_database_is_tracked(site: Site) -> None:
 
 
 def own_constraint(site: Site) -> str:
-    """Return what to drop: the foreign key from books to authors, as Django has made it."""
+    """Return the name of the foreign key from books to authors that Django has created."""
     connection = connections[site.database]
     with connection.cursor() as cursor:
         found = connection.introspection.get_constraints(cursor, "library_book")

@@ -122,7 +122,7 @@ def raw_many(site: Site) -> None:
 
 
 def past_django(site: Site) -> None:
-    """Write with the driver's own cursor, which no wrapper sees."""
+    """Write with the driver's own cursor, past the execute wrapper."""
     driver = connections[site.database].connection.cursor()
     driver.execute("UPDATE library_book SET shelf = 77")
     driver.close()

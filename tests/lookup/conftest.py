@@ -12,7 +12,7 @@ from cachelayers.lookup import steps
 
 @pytest.fixture
 def before_lease(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
-    """Return a function that has something done just before the next lease is asked for."""
+    """Return a function that schedules a call just before the next lease is asked for."""
 
     def do_first(work: Callable[[], Any]) -> None:
         take_lease = steps.TakeLease.run

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def noting(steps: list[object]) -> Callable[[object], bool]:
-    """Return what stands for a step's ``run``: it notes the step, and answers yes."""
+    """Return a replacement of a step's ``run`` that records the step and returns True."""
 
     def run(step: object) -> bool:
         steps.append(step)

@@ -56,8 +56,8 @@ class Right(enum.Flag):
     WRITE = 2
 
 
-class Word(str):  # noqa: SLOT000 - its attribute is the point
-    """A text with something to it."""
+class Text(str):  # noqa: SLOT000 - its attribute is the point
+    """A str subclass with an attribute."""
 
     language: str
 
@@ -68,11 +68,11 @@ class Word(str):  # noqa: SLOT000 - its attribute is the point
 
 
 class Number(int):
-    """An int of another class."""
+    """An int subclass."""
 
 
 class Slotted(list[int]):
-    """A list with an attribute that is in no dictionary."""
+    """A list with an attribute in a slot."""
 
     __slots__ = ("unit",)
     unit: str
@@ -85,15 +85,15 @@ class Place(NamedTuple):
 
 class Outer:
     class Inner:
-        """A class in a class has a name to be found by."""
+        """A nested class is found by its qualified name."""
 
 
 def takes_anything(*args: Any, **kwargs: Any) -> None:
-    """Stand for any function."""
+    """A function of any arguments."""
 
 
 def takes_some(first: Any, second: Any = 2, *, third: Any = 3) -> None:
-    """Stand for a function with defaults."""
+    """A function with defaults."""
 
 
 def key_of(*args: Any, function: Function = takes_anything, **kwargs: Any) -> str:
@@ -101,8 +101,8 @@ def key_of(*args: Any, function: Function = takes_anything, **kwargs: Any) -> st
     return keys.key(args, kwargs)
 
 
-def word(text: str, language: str) -> Word:
-    made = Word(text)
+def word(text: str, language: str) -> Text:
+    made = Text(text)
     made.language = language
     return made
 
@@ -383,7 +383,7 @@ LISTS = st.lists(VALUES, max_size=3)
 
 
 def same(one: Any, other: Any) -> bool:
-    """Compare by type and content, without any of the code under test."""
+    """Compare by type and content, without the tested code."""
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
@@ -472,7 +472,7 @@ def test_every_process_computes_the_same_keys_with_any_hash_seed() -> None:
 
 
 class LocalNamesake:
-    """Another class than the one that will be given its name."""
+    """A class that later gets another one's name."""
 
 
 def local_class() -> type:

@@ -37,7 +37,7 @@ def policy(key: str) -> Policy:
 
 
 class Computed:
-    """Entries to recall, whose values say how they were made, and which of them were."""
+    """Entries to recall. Their values say how they were computed; `keys` lists these."""
 
     def __init__(self, value: str = "made") -> None:
         self.value = value
@@ -88,7 +88,7 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 @pytest.fixture
 def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list[int]]:
-    """Return a function that has something done at the first sleep; it returns all sleeps."""
+    """Return a function that schedules a call at the first sleep, and returns all sleeps."""
 
     def do_instead(work: Callable[[], Any]) -> list[int]:
         sleeps: list[int] = []
@@ -106,7 +106,7 @@ def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Return the flights that are waited for; nobody waits for any."""
+    """Return the flights that would be waited for, without waiting."""
     waits: list[object] = []
     monkeypatch.setattr(steps.AwaitFlight, "run", noting(waits))
     return waits
@@ -136,7 +136,7 @@ def test_a_failed_computation_releases_the_lease(store: BaseCache, computed: Com
 def test_the_lease_for_missing_entries_is_released_even_if_a_stale_one_cannot_be_computed(
     store: BaseCache, computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others wait for what is missing."""
+    """Others wait for the missing entries."""
     store_as_another("bad")
     pass_time(monkeypatch, FRESH_SECONDS + 1)
 
@@ -183,7 +183,7 @@ def test_missing_entries_are_waited_for_beside_stale_ones(
 def test_a_lease_that_its_holder_has_lost_is_taken_over(
     store: BaseCache, instead_of_sleep: Callable[[Callable[[], Any]], list[int]]
 ) -> None:
-    """As that of a process that was killed, when it has run out."""
+    """For example the lease of a killed process, when it has run out."""
     store.set(lease_of("a"), "another's")
     instead_of_sleep(lambda: store.delete(lease_of("a")))
     seen: list[Any] = []
@@ -215,7 +215,7 @@ def test_a_lease_that_cannot_be_taken_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     instead_of_sleep: Callable[[Callable[[], Any]], list[int]],
 ) -> None:
-    """A cache that is down and says so to nobody: it takes no lease, and holds none."""
+    """A cache that is down without raising errors takes and holds no lease."""
     monkeypatch.setattr(steps.TakeLease, "run", lambda step: False)
     sleeps = instead_of_sleep(lambda: None)
 
@@ -308,7 +308,7 @@ def test_stale_entries_wait_for_no_flight(
 
 
 def test_batches_that_begin_alike_are_two(computed: Computed, waits: list[object]) -> None:
-    """One within the other would wait for itself."""
+    """If they were one, a nested one would wait for itself."""
     inner = Computed("within")
     outer = Requested(policy("b"), lambda: inner.recall("a", "c"))
 
@@ -365,7 +365,7 @@ def test_they_are_stored_for_as_long_as_they_may_be_served(
 
 
 def test_an_undecodable_entry_is_computed_again(computed: Computed, settings: Settings) -> None:
-    """As what was pickled by code that has changed since."""
+    """For example a pickle of code that has changed since."""
     local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "batches"}
     settings.CACHES = {**settings.CACHES, ALIAS: local}
     caches[ALIAS].set("a", "x")

@@ -83,7 +83,7 @@ def makes_a_generator() -> Any:
 
 
 class Report:
-    """What methods can be cached on: instances known by a key of the user's."""
+    """An object whose key is the user's."""
 
     def __init__(self, name: str) -> None:
         self.name = name

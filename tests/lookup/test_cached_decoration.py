@@ -59,7 +59,7 @@ class Report:
 
 
 def returned(*args: Any, **kwargs: Any) -> Any:
-    """Stand in for recall(): give back what it was called with."""
+    """A replacement of recall() that returns its arguments."""
     return args, kwargs
 
 

@@ -36,10 +36,10 @@ def author(transactional_db: None) -> Iterator[Author]:
         yield author
 
 
-def check_noticed(
+def check_invalidated(
     call: Callable[[], Any], change: Callable[[], Any], before: object, after: object
 ) -> None:
-    """See a call hit until a change, and then give what there is."""
+    """Check that a call is a hit until a change, and then returns the new value."""
     assert [call(), call()] == [before] * 2
     assert len(calls) == 1
 
@@ -91,7 +91,7 @@ async def greet_later(author: Author) -> str:
     ids=["argument", "container", "key", "async", "lazy"],
 )
 def test_a_row_in_an_argument_is_a_dependency(call: Callable[[Author], str]) -> None:
-    check_noticed(lambda: call(Author.objects.get()), rename, "Hello, Ann", "Hello, Bea")
+    check_invalidated(lambda: call(Author.objects.get()), rename, "Hello, Ann", "Hello, Bea")
 
 
 @cached(key=lambda guests: "all")
@@ -105,7 +105,7 @@ def test_an_argument_without_a_canonical_form_depends_on_all_reads() -> None:
         with unit_of_work():
             return greet_these(SimpleNamespace(names=[one.name for one in Author.objects.all()]))
 
-    check_noticed(call, rename, "Hello, Ann", "Hello, Bea")
+    check_invalidated(call, rename, "Hello, Ann", "Hello, Bea")
 
 
 def test_a_row_that_was_never_committed_leaves_no_value() -> None:
@@ -133,7 +133,7 @@ def test_an_annotation_of_a_row_is_a_dependency(author: Author) -> None:
     def write() -> None:
         Book.objects.create(title="Maps", author=author)
 
-    check_noticed(count, write, 0, 1)
+    check_invalidated(count, write, 0, 1)
 
 
 @cached(capture=False)
@@ -149,7 +149,7 @@ def test_a_function_without_capture_does_not_depend_on_its_arguments() -> None:
             with unit_of_work():
                 return greet_for_ever(author)
 
-    check_noticed(call, rename, "Hello, Ann", "Hello, Ann")
+    check_invalidated(call, rename, "Hello, Ann", "Hello, Ann")
 
 
 class EntryStore:
@@ -163,7 +163,7 @@ class EntryStore:
 
 
 def test_a_class_in_an_argument_is_not_searched_for_rows() -> None:
-    check_noticed(EntryStore.names, rename, ["Ann"], ["Bea"])  # type: ignore[arg-type] # a class method
+    check_invalidated(EntryStore.names, rename, ["Ann"], ["Bea"])  # type: ignore[arg-type] # a class method
 
 
 # Rows that its value has yet to read
@@ -192,7 +192,9 @@ def in_a_lazy_object() -> Any:
     ids=["query", "async", "lazy object"],
 )
 def test_a_lazy_queryset_in_a_value_is_a_dependency(call: Callable[[], Any]) -> None:
-    check_noticed(lambda: [author.name for author in call()["authors"]], rename, ["Ann"], ["Bea"])
+    check_invalidated(
+        lambda: [author.name for author in call()["authors"]], rename, ["Ann"], ["Bea"]
+    )
 
 
 def test_database_errors_of_a_returned_query_are_raised() -> None:

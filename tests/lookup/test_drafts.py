@@ -28,7 +28,7 @@ def published(transactional_db: None) -> Iterator[Book]:
 
 
 def draft_of(book: Book) -> Book:
-    """Return what an editor previews: of the row's key, with other values, as Wagtail makes it."""
+    """Return an editor's preview as Wagtail makes it: with the row's key and other values."""
     draft = Book(pk=book.pk, title="secret", author_id=book.author_id)
     draft._state.adding = False
     return draft

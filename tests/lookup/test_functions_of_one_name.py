@@ -16,7 +16,7 @@ Function = Callable[..., Any]
 
 
 def report(year: int = 2026, reader: str = "") -> str:
-    """Stand for a slow function of a module."""
+    """A slow function of a module."""
     return f"{reader}{year}"
 
 
@@ -67,7 +67,7 @@ def by_attribute(reader: Any) -> Callable[[Function], Function]:
 
 
 class Slotted:
-    """A decorator that keeps what it was given in a slot."""
+    """A decorator that stores its function in a slot."""
 
     __slots__ = ("__dict__", "reader")
 
@@ -117,7 +117,7 @@ handlers: dict[str, Function] = {}
 
 
 def handles(word: str) -> Callable[[Function], Function]:
-    """Register functions, which mostly are all called alike."""
+    """Register functions, most of which have the same name."""
 
     def register(function: Function) -> Function:
         handlers[word] = function

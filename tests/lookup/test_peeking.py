@@ -123,7 +123,7 @@ def test_a_log_that_cannot_be_read_is_a_miss(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_undecodable_entry_is_computed_again(settings: Settings) -> None:
-    """As what was pickled by code that has changed since."""
+    """For example a pickle of code that has changed since."""
     local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "peeking"}
     settings.CACHES = {**settings.CACHES, ALIAS: local}
     recall_here()

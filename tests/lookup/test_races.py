@@ -99,7 +99,7 @@ def test_the_threads_of_a_process_ask_for_one_lease(monkeypatch: pytest.MonkeyPa
 
 
 def announced(announce: Callable[[], None], wait: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Return a way to wait that tells so first."""
+    """Return a replacement of wait() that reports its start."""
 
     def run(step: steps.AwaitFlight) -> None:
         announce()

@@ -22,7 +22,7 @@ from tests.conftest import RunPython, empty_cache
 
 @pytest.fixture(autouse=True)
 def store(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseCache]:
-    """Return the cache that the recalls here use, empty."""
+    """Return an empty cache for the recalls of this module."""
     with django_db_blocker.unblock():
         yield empty_cache("sqlite")
 
@@ -32,7 +32,7 @@ def recall_here(key: str, compute: Callable[[], Any], **options: Any) -> Any:
 
 
 class Clock:
-    """The time that entries are judged by."""
+    """The time by which entries expire."""
 
     def __init__(self) -> None:
         self.ahead = 0.0

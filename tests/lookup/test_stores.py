@@ -53,7 +53,7 @@ def store(
     django_db_blocker: DjangoDbBlocker,
     tmp_path: Path,
 ) -> Iterator[str]:
-    """Return the alias of a cache of each kind, on the server that it needs."""
+    """Return the alias of a cache of each kind, with the server that it needs."""
     name: str = request.param
     params = {**STORES[name], "KEY_PREFIX": uuid4().hex}
     if name == "FileBasedCache":

@@ -46,7 +46,7 @@ def recall_here(key: str, compute: Callable[[], Any]) -> Any:
 
 @contextmanager
 def of_tenant(name: str) -> Iterator[None]:
-    """As the middleware of a project does it, which ends before the response is sent."""
+    """Work like a project's middleware, which ends before the response is sent."""
     local.tenant = name
     try:
         yield
