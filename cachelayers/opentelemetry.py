@@ -17,9 +17,9 @@ COUNTERS = {
     "hits": ("{hit}", "Look-ups in a cache or layer that found an entry"),
     "misses": ("{miss}", "Look-ups in a cache or layer that found none"),
     "sets": ("{entry}", "Entries stored"),
-    "evictions": ("{entry}", "Entries that had to make room"),
+    "evictions": ("{entry}", "Evicted entries"),
     "errors": ("{error}", "Operations that failed"),
-    "saved_seconds": ("s", "What it once took to compute what was served fresh or stale"),
+    "saved_seconds": ("s", "Computing time of the values that were served fresh or stale"),
     "computing_seconds": ("s", "Time spent on computing values"),
 }
 OUTCOMES = ("fresh", "stale", "computed", "joined", "waited")
@@ -35,7 +35,7 @@ def export(provider: MeterProvider | None = None) -> None:
             f"cachelayers.{name.removesuffix('_seconds')}", [observe(name)], unit, text
         )
     meter.create_observable_counter(
-        "cachelayers.recalls", [observe_outcomes], "{recall}", "Recalls, by what they got"
+        "cachelayers.recalls", [observe_outcomes], "{recall}", "Recalls, by result"
     )
     meter.create_observable_gauge(
         "cachelayers.memory.entries", [observe_entries], "{entry}", "Entries in the memory"

@@ -20,14 +20,14 @@ HELP = {
     "hits": "Look-ups in a cache or layer that found an entry",
     "misses": "Look-ups in a cache or layer that found none",
     "sets": "Entries stored",
-    "evictions": "Entries that had to make room",
+    "evictions": "Evicted entries",
     "errors": "Operations that failed",
     "fresh": "Recalls that were served a fresh entry",
     "stale": "Recalls that were served a stale entry",
     "computed": "Values computed",
     "joined": "Recalls that waited for another thread's value",
     "waited": "Recalls that waited for another process's value",
-    "saved_seconds": "What it once took to compute what was served fresh or stale",
+    "saved_seconds": "Computing time of the values that were served fresh or stale",
     "computing_seconds": "Time spent on computing values",
 }
 

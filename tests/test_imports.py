@@ -124,3 +124,18 @@ def test_the_core_runs_without_what_is_built_on_it(tmp_path: Path) -> None:
 
 def test_a_database_cache_runs_without_invalidation(tmp_path: Path) -> None:
     run_without((*ABOVE_THE_CORE, "invalidation", "lookup", "decorators"), TABLE, tmp_path)
+
+
+def test_registering_a_warmer_loads_neither_settings_nor_what_runs_it() -> None:
+    program = (
+        "import sys\n"
+        "from cachelayers import warmer\n"
+        "from django.conf import settings\n"
+        "assert not settings.configured\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('cachelayers.warming')))\n"
+    )
+    loaded = subprocess.check_output(
+        [sys.executable, "-W", "error", "-c", program], cwd=PROJECT, text=True, timeout=60
+    )
+
+    assert loaded.split() == ["cachelayers.warming", "cachelayers.warming.registry"]

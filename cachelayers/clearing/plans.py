@@ -132,13 +132,13 @@ REACH_OF_CLEAR = {
     "django.core.cache.backends.db.DatabaseCache": "every row of table {location}",
     "django.core.cache.backends.filebased.FileBasedCache": "every cache file in {location}",
     "django.core.cache.backends.redis.RedisCache": (
-        "the whole Redis database at {location}, whoever wrote what is in it"
+        "the whole Redis database at {location}, also the keys of other programs"
     ),
     "django_redis.cache.RedisCache": (
-        "the whole Redis database at {location}, whoever wrote what is in it"
+        "the whole Redis database at {location}, also the keys of other programs"
     ),
     "django.core.cache.backends.memcached.BaseMemcachedCache": (
-        "the whole memcached server at {location}, whoever wrote what is in it"
+        "the whole memcached server at {location}, also the keys of other programs"
     ),
 }
 SESSION_ENGINES = frozenset(
@@ -234,7 +234,7 @@ def plan_unused(alias: str, seconds: float) -> Clearing:
         what = f"{describe_count(cache.count_unused(seconds), kind='unused ')}"
         planned = _clearing(alias, what, lambda: cache.delete_unused(seconds))
     elif hasattr(cache, "delete_unused"):
-        raise ClearingError("it notes no reads, because it has neither MAX_BYTES nor MAX_ENTRIES")
+        raise ClearingError("it records no reads, because it has neither MAX_BYTES nor MAX_ENTRIES")
     else:
         raise ClearingError("it does not know when an entry was last used")
     if keeps_sessions(alias):
@@ -245,7 +245,7 @@ def plan_unused(alias: str, seconds: float) -> Clearing:
 def _clear_unused(cache: LayeredCache, seconds: float) -> Cleared:
     removed = cache.delete_unused(seconds)
     layers = tuple(
-        (layer, "failed; it has its entries still" if count is None else _describe_removed(count))
+        (layer, "failed; it still has its entries" if count is None else _describe_removed(count))
         for layer, count in removed.items()
     )
     left = tuple(layer for layer, count in removed.items() if count is None)
@@ -272,7 +272,7 @@ def plan_log(database: str) -> Clearing | None:
         begin_anew(connection)
         return Cleared(done="begun anew")
 
-    what = "the log of invalidations begins anew: nothing that was computed before is valid"
+    what = "the log of invalidations: every entry computed before becomes invalid"
     return Clearing(alias=f"DATABASES[{database!r}]", what=what, run=begin)
 
 
@@ -282,7 +282,7 @@ def warnings_for(alias: str) -> Iterator[str]:
         yield "sessions are kept in it: users may be logged out"
     for whole in settings.CACHES:
         if is_layer_of(alias, whole):
-            yield f"it is a layer of {whole!r}, whose other layers still have what they have"
+            yield f"it is a layer of {whole!r}, whose other layers keep their entries"
     if hasattr(caches[alias], "clear_entries") or isinstance(caches[alias], LayeredCache):
         return
     for other in aliases_sharing_storage(alias):
@@ -335,10 +335,11 @@ def _by_layer(
 
 def _describe_layer(is_unsearchable: bool, is_reached: bool, is_part: bool) -> str:
     if not is_reached:
-        still = "has its entries still" if is_part else "is not read any more where it stands"
-        return f"not reached; it {still}"
+        if is_part:
+            return "not reached; it still has its entries"
+        return "not reached; its old entries are not read any more"
     if is_unsearchable:
-        return "begun anew; what is in it is never read again, and goes by itself"
+        return "reset; its old entries are never read again, and expire"
     return "cleared"
 
 

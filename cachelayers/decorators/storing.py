@@ -275,12 +275,10 @@ class Storage:
                 f"{self.keys.where}(): an argument was changed before its value was computed."
                 " Pass it a copy."
             )
-        arguments_with_rows = [
-            one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN
-        ]
-        if self.is_async and arguments_with_rows:
-            return self._compute_async(arguments_with_rows, arguments, keywords)
-        depend_on_arguments(arguments_with_rows)
+        objects = [one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN]
+        if self.is_async and objects:
+            return self._compute_async(objects, arguments, keywords)
+        depend_on_arguments(objects)
         return self._call(arguments, keywords)
 
     def _call(self, arguments: Arguments, keywords: Keywords) -> Any:
@@ -293,11 +291,9 @@ class Storage:
         return value
 
     async def _compute_async(
-        self, arguments_with_rows: Sequence[object], arguments: Arguments, keywords: Keywords
+        self, objects: Sequence[object], arguments: Arguments, keywords: Keywords
     ) -> Any:
-        await sync_to_async(depend_on_arguments)(
-            arguments_with_rows
-        )  # it may read the log, which the event loop must not
+        await sync_to_async(depend_on_arguments)(objects)  # it may read the log
         return await self.function(*arguments, **keywords)
 
     def _call_option(
@@ -308,7 +304,7 @@ class Storage:
         return option(*bound.args, **bound.kwargs)
 
 
-def depend_on_arguments(arguments_with_rows: Sequence[object]) -> None:
+def depend_on_arguments(objects: Sequence[object]) -> None:
     """Make the value that is being computed depend on the rows in its function's arguments.
 
     If an argument contains more than rows and plain values, it depends on all reads so far.
@@ -317,10 +313,10 @@ def depend_on_arguments(arguments_with_rows: Sequence[object]) -> None:
     if capture is None:
         return
     if not capture.collects:
-        if any(map(holds_draft, arguments_with_rows)):
+        if any(map(holds_draft, objects)):
             refuse_draft([capture])
         return
-    are_clear = [add_rows_of_argument(capture, one) for one in arguments_with_rows]
+    are_clear = [add_rows_of_argument(capture, one) for one in objects]
     if not all(are_clear):
         add_all_dependencies(capture)
 

@@ -445,7 +445,7 @@ class Canonicalizer:
                 raise Unstable("an object has no stable key")
             self.is_all = False
             if not is_laid_out_by_python(cls):
-                raise Unstable(f"a {cls.__qualname__} does not tell what it holds")
+                raise Unstable(f"a {cls.__qualname__} hides its contents")
             # Not its own __getstate__(), which may leave out attributes.
             state = object.__getstate__(value)
         return f"c{self._canonical_class(cls)}{plain}{self._canonical_state(state)}"

@@ -60,13 +60,13 @@ class LookedUp:
     def note_state(self, what: str) -> None:
         """Record a tag whose state continues from one use to the next."""
         self.obstacles[
-            f"{what} in it goes on with what it did elsewhere in the page. Put all of that into one"
+            f"{what} in it continues from its use elsewhere in the page. Put all uses into one"
             " fragment"
         ] = None
 
     def note_write(self, name: object) -> None:
         """Record a change of a name from outside the block."""
-        self.obstacles[f"it sets {name!r}, which what comes after it may show"] = None
+        self.obstacles[f"it sets {name!r}, which the rest of the page may show"] = None
 
 
 class TrackedNames(MutableMapping[str, Any]):

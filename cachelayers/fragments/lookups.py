@@ -67,7 +67,7 @@ class UnstableName(Unstable):
 
     def __init__(self, name: str, reason: object) -> None:
         super().__init__(
-            f"it shows {name!r}, and {reason}. Give the fragment what it shows of that under a name"
+            f"it shows {name!r}, and {reason}. Give the fragment what it shows of it under a name"
             " of its own, such as a text, a number or a row"
         )
 

@@ -281,7 +281,7 @@ def explain(error: Unstable | SynchronousOnlyOperation) -> str:
     if isinstance(error, UnstableName):
         return str(error)
     if isinstance(error, Unstable):
-        return f"an argument makes no key, since {error}"
+        return f"an argument has no key: {error}"
     return "it is rendered in an event loop; render in a thread (sync_to_async)"
 
 
@@ -327,7 +327,7 @@ def render_packed(
             fragment.memory.has_rendered = True
         except HoleLost:
             fragment.memory.note_uncacheable(key)
-            refuse(fragment, "what is around {% uncached %} changes what is in it")
+            refuse(fragment, "something around {% uncached %} changes the text in it")
             return None
     [rendered_fragment] = rendered
     if rendered_fragment.markup.dimensions <= dimensions:
@@ -389,7 +389,7 @@ def render_fragment(fragment: Fragment) -> RenderedFragment:
         markup.dimensions,
         reads.users,
     ):
-        reasons.append("it is rendered outside of any unit of work, so what it shows is unknown")
+        reasons.append("it is rendered outside of a unit of work, so its dependencies are unknown")
     for reason in reasons:
         refuse(fragment, reason)
     with unobserved():

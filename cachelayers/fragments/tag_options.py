@@ -121,7 +121,7 @@ def compile_options(parser: Parser, tag: str, parts: Sequence[str]) -> Options:
         if name not in OPTION_NAMES:
             raise TemplateSyntaxError(
                 f"{{% {tag} %}} has no option {name!r}. Its options are"
-                f" {', '.join(OPTION_NAMES)}; what tells variants apart is given without a name."
+                f" {', '.join(OPTION_NAMES)}; the arguments that select the variant have no name."
             )
         if name in options:
             raise TemplateSyntaxError(f"{{% {tag} %}} has the option {name!r} twice.")

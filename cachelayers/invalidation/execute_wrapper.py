@@ -50,9 +50,7 @@ def has_written(connection: BaseDatabaseWrapper) -> bool:
     if not transaction_of(connection).is_open():
         return False
     if connection.vendor == "sqlite":
-        return total_changes_of(connection) != recorded_changes_of(connection) and has_logged(
-            connection
-        )
+        return changes_of(connection) != recorded_of(connection) and has_logged(connection)
     if connection.vendor == "postgresql":
         try:
             return bool(fetch_rows(connection, OWN_ROWS))
@@ -85,7 +83,7 @@ def has_logged(connection: BaseDatabaseWrapper) -> bool:
 def note_begin(connection: BaseDatabaseWrapper) -> None:
     """Remember the number of changes at the start of a transaction."""
     if connection.vendor == "sqlite":
-        record_changes(connection, total_changes_of(connection))
+        record_changes(connection, changes_of(connection))
 
 
 def counts_changes(connection: BaseDatabaseWrapper) -> bool:
@@ -99,21 +97,19 @@ def logged_changes(connection: BaseDatabaseWrapper) -> Iterator[None]:
     if not counts_changes(connection):
         yield
         return
-    before = total_changes_of(connection)
+    before = changes_of(connection)
     try:
         yield
     finally:
-        record_changes(
-            connection, recorded_changes_of(connection) + total_changes_of(connection) - before
-        )
+        record_changes(connection, recorded_of(connection) + changes_of(connection) - before)
 
 
-def total_changes_of(connection: BaseDatabaseWrapper) -> int:
+def changes_of(connection: BaseDatabaseWrapper) -> int:
     """Return how many rows the connection has changed since it was opened."""
     return int(connection.connection.total_changes)
 
 
-def recorded_changes_of(connection: BaseDatabaseWrapper) -> int:
+def recorded_of(connection: BaseDatabaseWrapper) -> int:
     """Return how many of these changes precede the transaction or were recorded in it."""
     number, changes = connection.__dict__.get("_cachelayers_changes", (-1, -1))
     return int(changes) if number == transaction_of(connection).number else -1

@@ -219,9 +219,8 @@ class Unit:
             return
         with suppress(DatabaseError):  # the read itself will raise it
             self.refresh(database)
-        self._positions.setdefault(
-            database, UNKNOWN_POSITION
-        )  # values made from it cannot be stored
+        # Values made from it cannot be stored.
+        self._positions.setdefault(database, UNKNOWN_POSITION)
 
     def _position_of_earlier_reads(self, database: str, reading: Reading) -> Reading:
         """Return the position of reads that preceded the log's reading.

@@ -194,7 +194,7 @@ def parse_shard(text: str) -> Shard:
     number, _, of = text.partition("/")
     if not (is_whole(number) and is_whole(of) and 1 <= int(number) <= int(of) <= MAX_SHARDS):
         raise ArgumentTypeError(
-            f"{text!r} is no part of a whole such as 1/3, with at most {MAX_SHARDS} parts"
+            f"{text!r} is no shard such as 1/3, with at most {MAX_SHARDS} shards"
         )
     return Shard(number=int(number), of=int(of))
 
@@ -322,7 +322,7 @@ def choose_due(warmers: list[Warmer], options: dict[str, Any]) -> list[Warmer]:
     try:
         statuses = statuses_of(warmers, str(options["shard"] or ""))
     except DatabaseError as error:
-        raise CommandError(f"It cannot be known what is due: {error}. {CURE}") from None
+        raise CommandError(f"The due warmers cannot be determined: {error}. {CURE}") from None
     return [each.warmer for each in statuses if each.is_due()]
 
 
@@ -331,7 +331,7 @@ def was_interrupted(source: Source) -> bool:
     try:
         run = last_run_of(source)
     except DatabaseError as error:
-        raise CommandError(f"It cannot be known what was interrupted: {error}. {CURE}") from None
+        raise CommandError(f"The interrupted runs cannot be determined: {error}. {CURE}") from None
     return run is not None and run.state in {RunState.INTERRUPTED, RunState.LOST}
 
 

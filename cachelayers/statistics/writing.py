@@ -183,7 +183,7 @@ class Writer:
         if self._reports.is_due(database):
             logger.warning(
                 "The statistics were not written to DATABASES[%r]: %s: %s. They are kept, and"
-                " written when it works. Where the table is missing, run"
+                " written when it works. If the table is missing, run"
                 " `manage.py migrate cachelayers --database=%s`.",
                 database,
                 type(error).__name__,

@@ -9,11 +9,11 @@ from collections.abc import Hashable
 from cachelayers.utils.locks import ForkSafeLock
 
 REPORT_EVERY_SECONDS = 60.0
-MOST_REPORTED = 1_000  # things whose last report is remembered; the oldest may be reported again
+MOST_REPORTED = 1_000  # reports that are remembered; the oldest may be repeated
 
 
 class RateLimit:
-    """When each thing was last reported. ``seconds``: until it is due again; inf: once."""
+    """When each report is due again. ``seconds``: between two reports; inf: report once."""
 
     def __init__(self, seconds: float = REPORT_EVERY_SECONDS) -> None:
         self._seconds = seconds
@@ -21,7 +21,7 @@ class RateLimit:
         self._lock = ForkSafeLock()
 
     def is_due(self, thing: Hashable) -> bool:
-        """Tell whether it was not reported for a while, and count it as reported now."""
+        """Return whether its report is due, and if so count it as reported now."""
         now = time.monotonic()
         if now < self._next_at.get(thing, now):
             return False

@@ -154,7 +154,7 @@ def parse_header(text: str) -> tuple[str, str]:
     if not colon or not TOKEN.fullmatch(name) or not PRINTABLE.fullmatch(value):
         raise ValueError(f"{text!r} is no header. Write it 'Name: value'")
     if name.lower() in OF_USERS:
-        raise ValueError(f"{name} says who a visitor is, and pages of users are never warmed")
+        raise ValueError(f"{name} identifies a user, and pages of users are never warmed")
     if name.lower() in OF_REQUESTS:
         raise ValueError(f"{name} is not for you to choose: a page's request has its own")
     return name, value

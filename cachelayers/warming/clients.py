@@ -179,7 +179,7 @@ class Site(Client):
         if rendered.user is not None:
             raise WarmingError(
                 f"is made for the user {str(rendered.user)!r}, whom a middleware logs in without a"
-                " cookie; only pages of visitors are warmed"
+                " cookie; only pages without a user are warmed"
             )
         # FetchFromCacheMiddleware marks a hit with this flag for UpdateCacheMiddleware.
         # get_cache_key() would not do: it needs the language, key prefix and alias that the

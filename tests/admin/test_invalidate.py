@@ -113,7 +113,7 @@ def test_the_preview_says_what_each_target_will_touch(boss: Client) -> None:
     assert f"row {row} Every entry that was made from this row (Ada)" in text
     assert "LayeredCache: its own entries in every layer" in text
     assert "DatabaseCache: all of its" in text
-    assert "It is a layer of 'default', whose other layers still have what they have." in text
+    assert "It is a layer of 'default', whose other layers keep their entries." in text
 
 
 def test_what_was_chosen_is_confirmed_as_it_was_shown(boss: Client) -> None:

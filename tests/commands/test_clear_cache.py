@@ -334,14 +334,14 @@ def test_expired_entries_of_a_database_that_is_down_are_a_failure(
                 "BACKEND": "django.core.cache.backends.redis.RedisCache",
                 "LOCATION": "redis://user:secret@127.0.0.1:6379/3?password=secret",
             },
-            "the whole Redis database at redis://***@127.0.0.1:6379/3?password=***, whoever wrote",
+            "the whole Redis database at redis://***@127.0.0.1:6379/3?password=***, also the keys",
         ),
         (
             {
                 "BACKEND": "django_redis.cache.RedisCache",
                 "LOCATION": ["redis://:secret@127.0.0.1:6379/3", "redis://127.0.0.1:6380/3"],
             },
-            "at redis://***@127.0.0.1:6379/3, redis://127.0.0.1:6380/3, whoever wrote",
+            "at redis://***@127.0.0.1:6379/3, redis://127.0.0.1:6380/3, also the keys",
         ),
         (
             {

@@ -335,7 +335,7 @@ def test_each_layer_is_reported(clear: RunCommand, site: str) -> None:
     assert result.out.splitlines()[-4:] == [
         f"{site}: cleared",
         f"  {site}-memory: cleared",
-        f"  {site}-upper: begun anew; what is in it is never read again, and goes by itself",
+        f"  {site}-upper: reset; its old entries are never read again, and expire",
         f"  {site}-table: cleared",
     ]
     assert caches[site].get("a") is None
@@ -349,7 +349,7 @@ def test_a_layer_that_cannot_be_reached_is_reported_and_is_not_read_any_more(
 
     result = clear(f"--cache={site}")
 
-    assert f"  {site}-upper: not reached; it is not read any more where it stands" in result.out
+    assert f"  {site}-upper: not reached; its old entries are not read any more" in result.out
     assert result.error is None
     assert caches[site].get("a") is None
 
@@ -367,7 +367,7 @@ def test_a_part_of_a_layer_that_cannot_be_reached_is_a_failure(
 
     result = clear(f"--cache={searchable}", "--prefix=a")
 
-    assert f"  {site}-table: not reached; it has its entries still" in result.out
+    assert f"  {site}-table: not reached; it still has its entries" in result.out
     assert result.message == f"Not cleared: '{searchable}'; the reasons are above."
 
 

@@ -305,4 +305,4 @@ def test_a_shard_does_not_change_when_other_items_come_and_go(
 def test_a_shard_that_is_none_is_an_error(run: RunCommand, text: str) -> None:
     result = run("warm_cache", f"--shard={text}")
 
-    assert "is no part of a whole such as 1/3" in result.message
+    assert "is no shard such as 1/3" in result.message

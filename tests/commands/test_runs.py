@@ -138,7 +138,7 @@ def test_a_site_without_the_table_is_warmed_all_the_same(
 
     assert "1 warmed, 0 already warm, 0 failed" in result.out
     assert result.err.count("This run is not recorded") == 1
-    assert "It cannot be known what is due" in due.message
+    assert "The due warmers cannot be determined" in due.message
     assert "run manage.py migrate" in due.message
     assert listed.out.startswith("one ")
 

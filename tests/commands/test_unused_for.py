@@ -93,7 +93,7 @@ def test_a_table_that_notes_no_reads_is_left_alone(
 
     result = clear("--unused-for=60")
 
-    assert "default: left alone, it notes no reads" in result.out
+    assert "default: left alone, it records no reads" in result.out
     assert caches["default"].get("key") == "value"
 
 

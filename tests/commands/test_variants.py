@@ -114,9 +114,9 @@ def test_without_languages_and_headers_there_is_one_plain_variant() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("Cookie: sessionid=1", "Cookie says who a visitor is, and pages of users are never"),
-        ("authorization: Basic x", "says who a visitor is"),
-        ("X-Remote-User: me", "says who a visitor is"),
+        ("Cookie: sessionid=1", "Cookie identifies a user, and pages of users are never"),
+        ("authorization: Basic x", "identifies a user"),
+        ("X-Remote-User: me", "identifies a user"),
         ("Host: elsewhere.example", "Host is not for you to choose"),
         ("Content-Length: 5", "is not for you to choose"),
         ("no colon", "is no header. Write it 'Name: value'"),

@@ -166,7 +166,7 @@ def test_a_filter_that_takes_a_hole_s_mark_apart_is_tracked(
     shown = [templates.render("page", text=text) for _ in range(2)]
 
     assert shown == [templates.render("plain", text=text)] * 2
-    reason = "what is around {% uncached %} changes" if is_included else "{% filter %} is around"
+    reason = "something around {% uncached %} changes" if is_included else "{% filter %} is around"
     assert reason in caplog.text
 
 

@@ -304,7 +304,7 @@ def test_what_one_fragment_remembers_for_another_is_there_and_neither_is_kept(
     )
 
     assert shown_to_each(templates, "who", ["ann", "bob"]) == ["ann", "bob"] * 2
-    assert caplog.text.count("'remembered' in it goes on with") == 2
+    assert caplog.text.count("'remembered' in it continues from") == 2
 
 
 def test_a_cycle_within_the_block_is_kept_and_one_that_goes_on_from_use_to_use_is_not(

@@ -41,9 +41,8 @@ class Guard:
 
     tables: frozenset[str]  # tracked tables whose writes are all logged
     lacking: frozenset[str]  # tables where a trigger is missing, as the database names them
-    locations: frozenset[
-        str
-    ]  # all tables with one of our triggers, in lower case and without a schema
+    # All tables with one of our triggers, in lower case and without a schema.
+    locations: frozenset[str]
     keyless: frozenset[str]  # tracked tables whose key in the code is not the database's
 
 
@@ -70,9 +69,8 @@ def repair_triggers(
     former: set[str] = set()
     removals = []
     for one in found:
-        is_renamed = (
-            one.installed.name in taken
-        )  # its table was renamed, and another one needs its name
+        # Its table was renamed, and another one needs its name.
+        is_renamed = one.installed.name in taken
         is_meant = is_renamed or names is None or one.bare_location in names
         is_wrong = one.installed not in right
         if is_wrong and (

@@ -118,8 +118,8 @@ class Command(BaseCommand):
             help="list what the site spends its time on, what caches save of it, and what they "
             "would save (of the last day; needs CACHELAYERS['ADVISE_SAMPLE'])",
         )
-        parser.add_argument("--json", action="store_true", help="print JSON, one object a look")
-        parser.add_argument("--watch", action="store_true", help="look again until interrupted")
+        parser.add_argument("--json", action="store_true", help="print JSON, one object each time")
+        parser.add_argument("--watch", action="store_true", help="repeat until interrupted")
 
     def handle(self, **options: Any) -> None:
         """Show it once, or repeatedly."""

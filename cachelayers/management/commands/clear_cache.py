@@ -39,7 +39,7 @@ from cachelayers.invalidation.tags import remember_user_tags
 from cachelayers.utils.text import unknown_name, without_secrets
 
 SHORTEST_UNUSED_SECONDS = 60  # longer than a tombstone lives
-EVERYWHERE = "in every cache and every layer: none is touched, and none serves them any more"
+EVERYWHERE = "in every cache and layer: nothing is removed, and nothing of it is served any more"
 
 
 def plan_invalidations(
@@ -88,8 +88,8 @@ def check_tag(tag: str, *, any_tag: bool) -> str:
         check_known_tag(tag)
     except UnknownName as error:
         return (
-            f"{error} It is invalidated all the same. If code makes it up as it runs, as"
-            " tags=lambda ... does, --any-tag leaves this warning out."
+            f"{error} It is invalidated anyway. If code computes it at run time, like"
+            " tags=lambda ..., --any-tag leaves this warning out."
         )
     return ""
 
@@ -103,7 +103,7 @@ def check_name_of_fragment(name: str, *, any_tag: bool) -> None:
             check_fragment(name)
     except UnknownName as error:
         raise CommandError(
-            f"--fragment: {error} If a template works it out as it is rendered, add --any-tag."
+            f"--fragment: {error} If a template computes it during rendering, add --any-tag."
         ) from None
 
 
