@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from cachelayers.backends import kinds
 from cachelayers.backends.faults import cache_errors
+from cachelayers.backends.layered.layers.redis import RedisLayer
 from cachelayers.checks import cache_messages
 from tests.docs.test_recall_pages import blocks_of
 from tests.layered.cluster import ClusterFactory
@@ -49,10 +50,11 @@ def test_a_kind_of_layer_of_ones_own_works_as_shown(
         locked.append(name)
         yield
 
-    *_, layer, cache, registration = blocks_of("layered_cache.md")
+    *_, layer, cache, valkey, registration = blocks_of("layered_cache.md")
     shown: dict[str, Any] = {"__name__": "mysite.layers"}
     exec(layer, shown)
     exec(cache, shown)
+    exec(valkey, shown)
     shown["ShareError"] = type("ShareError", (Exception,), {})
     shown["ShareCache"].lock = lock
     for name in ("mysite", "mysite.layers", "mysite.share"):
@@ -74,7 +76,8 @@ def test_a_kind_of_layer_of_ones_own_works_as_shown(
 
     monkeypatch.setattr(kinds, "_registered", dict(kinds._registered))
     exec(registration, shown)
-    assert kinds._registered["other_package.cache.Cache"] == "mysite.layers.LockedLayer"
+    assert kinds._registered["django_valkey.cache.ValkeyCache"] == "mysite.valkey.ValkeyLayer"
+    assert issubclass(shown["ValkeyLayer"], RedisLayer)
 
 
 def test_the_cluster_factory_is_the_one_that_is_tested() -> None:

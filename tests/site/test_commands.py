@@ -78,7 +78,7 @@ def test_each_column_is_from_the_layer_that_it_names(monkeypatch: pytest.MonkeyP
 
     def note(layer: TableLayer, names: Sequence[str]) -> dict[str, LayerEntry]:
         found = read_many(layer, names)
-        reads.extend(names for name in names if name in found and "kept.page" in name)
+        reads.extend(names for name in names if name in found and "cached.page" in name)
         return found
 
     monkeypatch.setattr(TableLayer, "read_many", note)
