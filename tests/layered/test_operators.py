@@ -78,4 +78,4 @@ def test_clearing_one_layer_of_a_stack_warns(stack: Stack) -> None:
     with override_settings(CACHES={"default": memory_cache(), **configured}):
         said = output_of("clear_cache", "--cache", stack.layer("memory"), "--dry-run")
 
-    assert f"it is a layer of '{stack.alias}', whose other layers still have" in said
+    assert f"it is a layer of '{stack.alias}', whose other layers keep their entries" in said
