@@ -99,13 +99,13 @@ def test_after_a_reset_the_caches_work_as_before() -> None:
 
 def test_another_process_knows_nothing_and_this_one_goes_on() -> None:
     known = object_named("invalidation.own_statements._pauses")
-    known["default"] = pause = object()
+    known["an alias of here"] = pause = object()
     with another_process("invalidation.own_statements"):
         assert not known
-        known["other"] = object()
+        known["an alias of there"] = object()
 
-    assert known.pop("default") is pause
-    assert "other" not in known
+    assert known.pop("an alias of here") is pause
+    assert "an alias of there" not in known
 
 
 def test_what_is_not_there_cannot_be_reset() -> None:

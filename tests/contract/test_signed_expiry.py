@@ -21,7 +21,8 @@ VALUES = ["text", b"bytes", 42, {"page": "text " * 1000}]
 
 
 @pytest.fixture
-def signed(make_cache: MakeCache) -> BaseCache:
+def signed(make_cache: MakeCache, entries: models.Manager[Entry]) -> BaseCache:
+    entries.all().delete()  # of other aliases in this table
     return make_cache(options={"SIGNED": True, "COMPRESSION": "zlib"})
 
 

@@ -52,7 +52,8 @@ class Breaker:
         """Open, or stay open for longer; log the opening.
 
         After an unbounded wait, such as for name resolution, the pause is twice that wait: callers
-        must spend less time waiting than not.
+        must spend less time waiting than not. A slow call that succeeds, such as a large bulk
+        write, is no such wait.
         """
         counts.add(self.alias, "errors")
         with self._lock:
@@ -80,7 +81,7 @@ class Breaker:
         self._slow_calls += 1
         if seconds > FAR_TOO_SLOW * limit_seconds:  # the limit applies to each piece of an answer
             self._slow_calls = 0
-            self.fail(operation, TimeoutError(f"a call took {seconds:.1f} s"), seconds)
+            self.fail(operation, TimeoutError(f"a call took {seconds:.1f} s"))
         elif self._slow_calls >= SLOW_CALLS:
             self._slow_calls = 0
             self.fail(operation, TimeoutError(f"{SLOW_CALLS} calls took over {limit_seconds} s"))
