@@ -172,6 +172,7 @@ CACHES = {
 }
 
 CACHELAYERS: dict[str, Any] = {
+    "LOG_SECONDS": 10,  # a busy machine is no reason to do without the log
     "TRACK": [
         *("airports", "pages"),
         *(
