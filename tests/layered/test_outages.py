@@ -285,3 +285,13 @@ def test_values_that_one_layer_cannot_serialise_leave_nothing_old(
     assert stack.cache.get("key") is None
     stack.forget_memory()
     assert stack.cache.get("key") is None
+
+
+def test_a_slow_call_that_succeeds_pauses_the_layer_only_shortly() -> None:
+    """A bulk write may take a minute, and the layer works."""
+    breaker = Breaker("slow")
+
+    breaker.note_duration("write_many", seconds=60.0, limit_seconds=1.0)
+
+    assert breaker.is_open
+    assert breaker.try_at - time.monotonic() < 1.0
