@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
 from cachelayers.entries import Kind, unpack_envelope
 from cachelayers.invalidation.log import log_of
+from cachelayers.invalidation.tracked import untracked_tables_in
 from cachelayers.invalidation.transactions import transaction_of
 
 MOST_OPERATIONS = 300_000  # about a second
@@ -345,6 +346,11 @@ class Judged:
     tags: list[str]
     changed: list[str]
     is_valid: bool
+
+    @property
+    def untracked(self) -> list[str]:
+        """Return the tables whose changes do not invalidate the value."""
+        return untracked_tables_in(self.database, self.tags)
 
 
 @dataclass(frozen=True)
