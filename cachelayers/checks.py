@@ -17,10 +17,13 @@ from django.core.management import find_commands, get_commands
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.backends.base import ConfiguredCache, is_number
-from cachelayers.backends.layered import LayeredCache
-from cachelayers.backends.layered.layers import is_local_alias
-from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
+from cachelayers.backends import (
+    WITHOUT_BUS_SECONDS,
+    ConfiguredCache,
+    LayeredCache,
+    is_local_alias,
+    is_number,
+)
 from cachelayers.conf import (
     LOG_AS_BUS,
     SETTING_NAMES,
@@ -32,17 +35,20 @@ from cachelayers.conf import (
     package_settings,
     shares_its_file,
 )
-from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.log_size import CURE, filled_log
-from cachelayers.invalidation.tags import declaring_models
-from cachelayers.invalidation.tracked import (
-    EVERYTHING,
+from cachelayers.invalidation import (
+    FILLED_LOG_HINT,
+    LOG,
+    TRACK_ALL,
+    TRIGGER_VENDORS,
     UnknownTarget,
+    declaring_models,
+    filled_log,
+    has_triggers,
     models_known_by,
     models_named,
+    read_guard,
     tracked_models,
 )
-from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
 from cachelayers.models import Entry, Invalidation
 
 # The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
@@ -417,7 +423,7 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
             id="cachelayers.W030",
         )
         for alias in connections
-        if connections[alias].vendor not in {*VENDORS, "unknown"}
+        if connections[alias].vendor not in {*TRIGGER_VENDORS, "unknown"}
     ]
 
 
@@ -467,10 +473,13 @@ def check_logs(
 def log_messages(database: str) -> Iterator[CheckMessage]:
     """Yield a warning if most rows of a long log are about one table."""
     connection = connections[database]
-    if connection.vendor not in VENDORS or LOG not in connection.introspection.table_names():
+    if (
+        connection.vendor not in TRIGGER_VENDORS
+        or LOG not in connection.introspection.table_names()
+    ):
         return
     if filled := filled_log(connection):
-        yield checks.Warning(str(filled), hint=CURE, id="cachelayers.W053")
+        yield checks.Warning(str(filled), hint=FILLED_LOG_HINT, id="cachelayers.W053")
 
 
 def names_of_caches_in(database: str) -> str:
@@ -485,7 +494,7 @@ def names_of_caches_in(database: str) -> str:
 def trigger_messages(database: str) -> Iterator[CheckMessage]:
     """Yield what prevents a database from logging. Before the first migrate it has no log yet."""
     connection = connections[database]
-    if connection.vendor not in VENDORS:
+    if connection.vendor not in TRIGGER_VENDORS:
         return
     tables = set(connection.introspection.table_names())
     if LOG not in tables:
@@ -523,7 +532,7 @@ def missing_log_messages(
             {model._meta.db_table for model in models_known_by(target)}.intersection(tables)
         )
         if there:
-            kind, number = (checks.Warning, "W025") if target == EVERYTHING else (Error, "E026")
+            kind, number = (checks.Warning, "W025") if target == TRACK_ALL else (Error, "E026")
             yield kind(
                 f"CACHELAYERS['TRACK'] names {target!r}, and {where} holds {there[0]} without the"
                 " table of cachelayers that logs changes: values made from it may be stale.",

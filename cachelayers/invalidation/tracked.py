@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from cachelayers.conf import package_settings
 from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
 
-EVERYTHING = "*"
+TRACK_ALL = "*"
 LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # databases that can have a log
 # Django's own tables: a session or a log line changes with every request.
 BOOKKEEPING = frozenset({"admin", "contenttypes", "sessions", "cachelayers"})
@@ -83,7 +83,7 @@ def models_named(target: str) -> list[Model]:
 
     This includes apps that a test has removed from INSTALLED_APPS: their tables still change.
     """
-    if target == EVERYTHING:
+    if target == TRACK_ALL:
         return [
             model
             for label in apps.all_models

@@ -30,7 +30,7 @@ _names_assigned: dict[str, str] = {}  # by alias, also those of the parent proce
 _folders: list[Path] = []  # the folder of the process that first called separate_in_tests()
 
 
-def remember_names() -> None:
+def remember_database_names() -> None:
     """Remember the database names in the settings. Called once, after Django's setup."""
     _names_of_site.update(
         {alias: str(configured["NAME"]) for alias, configured in connections.settings.items()}
