@@ -67,7 +67,6 @@ if TYPE_CHECKING:
         user_tags,
     )
     from cachelayers.invalidation.tracked import (
-        TRACK_ALL,
         UnknownTarget,
         concrete_models,
         log_database,
@@ -158,7 +157,6 @@ else:
                 "user_tags",
             ],
             "tracked": [
-                "TRACK_ALL",
                 "UnknownTarget",
                 "concrete_models",
                 "log_database",
@@ -200,7 +198,6 @@ __all__ = [
     "OLD_POSITION_SECONDS",
     "PLAIN_TYPES",
     "TAGS_PER_STATEMENT",
-    "TRACK_ALL",
     "TRIGGER_VENDORS",
     "USER_TAG",
     "Capture",
