@@ -22,6 +22,7 @@ from cachelayers.backends.layered import LayeredCache
 from cachelayers.backends.layered.layers import is_local_alias
 from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
 from cachelayers.conf import (
+    EVERYTHING,
     LOG_AS_BUS,
     SETTING_NAMES,
     backend_of,
@@ -36,7 +37,6 @@ from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log_size import CURE, filled_log
 from cachelayers.invalidation.tags import declaring_models
 from cachelayers.invalidation.tracked import (
-    EVERYTHING,
     UnknownTarget,
     models_known_by,
     models_named,
@@ -236,7 +236,7 @@ def check_package_settings(
         *task_queue_messages(configured),
         *alias_messages(configured),
         *statistics_messages(configured),
-        *track_messages(configured.get("TRACK", ())),
+        *track_messages(configured.get("TRACK", EVERYTHING)),
         *tenant_messages(),
         *command_messages(),
     ]
@@ -369,14 +369,26 @@ def alias_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def track_messages(track: Any) -> Iterator[CheckMessage]:
-    """Yield an error for each name in TRACK that is neither an app nor a model."""
+    """Yield an error for each name in TRACK that is neither an app nor a model.
+
+    An empty list is a choice, with a warning: nothing invalidates then.
+    """
+    if track == EVERYTHING:
+        return
     if isinstance(track, str) or not isinstance(track, (list, tuple, set, frozenset)):
         yield Error(
             f"CACHELAYERS['TRACK'] is {track!r}, which is not a list.",
-            hint="Give a list of app labels and models, such as ['shop', 'pages.Page'] or ['*'].",
+            hint="Give '*', or a list of app labels and models, such as ['shop', 'pages.Page'].",
             id="cachelayers.E010",
         )
         return
+    if not track:
+        yield checks.Warning(
+            "CACHELAYERS['TRACK'] is empty: no change of a table invalidates anything. Values may"
+            " be stale until their timeout, or until invalidate() names one of their tags.",
+            hint="Leave it out to track all models. If you chose this, silence this.",
+            id="cachelayers.W058",
+        )
     for target in track:
         try:
             models_named(target)
@@ -407,7 +419,7 @@ def check_declared_tags(
 def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that changes in the databases can be tracked."""
     configured = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(configured, Mapping) or not configured.get("TRACK"):
+    if not isinstance(configured, Mapping) or not configured.get("TRACK", EVERYTHING):
         return []
     return [
         checks.Warning(
