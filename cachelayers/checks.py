@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from cachelayers.models import Entry, Invalidation
 # The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
 FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
+CLOSE = 0.85  # of difflib: CACHELAYER is as close as 0.95, CHANNEL_LAYERS as 0.75
 OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
 DOCS = "See docs/database_cache.md."
@@ -228,6 +230,7 @@ def check_package_settings(
             )
         ]
     return [
+        *misspelt_setting_messages(configured),
         *unknown_setting_messages(configured),
         *seconds_messages(configured),
         *flag_messages(configured),
@@ -240,6 +243,36 @@ def check_package_settings(
         *tenant_messages(),
         *command_messages(),
     ]
+
+
+def misspelt_setting_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each setting that seems to mean CACHELAYERS, or a key of it.
+
+    Django ignores unknown settings. A project may have CACHELAYERS_TIMEOUT to compute the key with,
+    and CACHE_LAYERS as a list of aliases.
+    """
+    for name in dir(settings):
+        plain = name.replace("_", "")
+        if name == "CACHELAYERS" or not name.isupper():
+            continue
+        if get_close_matches(plain, ["CACHELAYERS"], cutoff=CLOSE):
+            if isinstance(getattr(settings, name), Mapping):
+                yield misspelt(name, "Rename it to CACHELAYERS, or merge it into that.")
+        elif plain.startswith("CACHELAYERS"):
+            wanted = name.replace("CACHE_LAYERS", "CACHELAYERS").removeprefix("CACHELAYERS_")
+            for key in get_close_matches(wanted, SETTING_NAMES, n=1, cutoff=CLOSE):
+                if key not in configured:
+                    yield misspelt(name, f"Set CACHELAYERS[{key!r}] instead.")
+
+
+def misspelt(name: str, hint: str) -> CheckMessage:
+    """Return the error about a setting that nobody reads."""
+    return Error(
+        f"The setting {name} is not one of cachelayers, which reads CACHELAYERS alone: what is in"
+        f" {name} has no effect.",
+        hint=f"{hint} If another package reads it, silence this.",
+        id="cachelayers.E046",
+    )
 
 
 def unknown_setting_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
