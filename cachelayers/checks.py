@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from django.core.management import find_commands, get_commands
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.backends.base import ConfiguredCache, is_number
-from cachelayers.backends.layered import LayeredCache
-from cachelayers.backends.layered.layers import is_local_alias
-from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
+from cachelayers.backends import (
+    WITHOUT_BUS_SECONDS,
+    ConfiguredCache,
+    LayeredCache,
+    is_local_alias,
+    is_number,
+)
 from cachelayers.conf import (
+    EVERYTHING,
     LOG_AS_BUS,
     SETTING_NAMES,
     backend_of,
@@ -34,23 +39,26 @@ from cachelayers.conf import (
     shares_its_file,
     table_database_of,
 )
-from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.log_size import CURE, filled_log
-from cachelayers.invalidation.tags import declaring_models
-from cachelayers.invalidation.tracked import (
-    EVERYTHING,
+from cachelayers.invalidation import (
+    FILLED_LOG_HINT,
+    LOG,
+    TRIGGER_VENDORS,
     UnknownTarget,
+    declaring_models,
+    filled_log,
+    has_triggers,
     models_known_by,
     models_named,
+    read_guard,
     tracked_models,
 )
-from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
 from cachelayers.locations import is_file, place_of
 from cachelayers.models import Entry, Invalidation
 
 # The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
 FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
+CLOSE = 0.85  # of difflib: CACHELAYER is as close as 0.95, CHANNEL_LAYERS as 0.75
 OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
 DOCS = "See docs/database_cache.md."
@@ -289,6 +297,7 @@ def check_package_settings(
             )
         ]
     return [
+        *misspelt_setting_messages(configured),
         *unknown_setting_messages(configured),
         *seconds_messages(configured),
         *flag_messages(configured),
@@ -297,10 +306,40 @@ def check_package_settings(
         *task_queue_messages(configured),
         *alias_messages(configured),
         *statistics_messages(configured),
-        *track_messages(configured.get("TRACK", ())),
+        *track_messages(configured.get("TRACK", EVERYTHING)),
         *tenant_messages(),
         *command_messages(),
     ]
+
+
+def misspelt_setting_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each setting that seems to mean CACHELAYERS, or a key of it.
+
+    Django ignores unknown settings. A project may have CACHELAYERS_TIMEOUT to compute the key with,
+    and CACHE_LAYERS as a list of aliases.
+    """
+    for name in dir(settings):
+        plain = name.replace("_", "")
+        if name == "CACHELAYERS" or not name.isupper():
+            continue
+        if get_close_matches(plain, ["CACHELAYERS"], cutoff=CLOSE):
+            if isinstance(getattr(settings, name), Mapping):
+                yield misspelt(name, "Rename it to CACHELAYERS, or merge it into that.")
+        elif plain.startswith("CACHELAYERS"):
+            wanted = name.replace("CACHE_LAYERS", "CACHELAYERS").removeprefix("CACHELAYERS_")
+            for key in get_close_matches(wanted, SETTING_NAMES, n=1, cutoff=CLOSE):
+                if key not in configured:
+                    yield misspelt(name, f"Set CACHELAYERS[{key!r}] instead.")
+
+
+def misspelt(name: str, hint: str) -> CheckMessage:
+    """Return the error about a setting that nobody reads."""
+    return Error(
+        f"The setting {name} is not one of cachelayers, which reads CACHELAYERS alone: what is in"
+        f" {name} has no effect.",
+        hint=f"{hint} If another package reads it, silence this.",
+        id="cachelayers.E046",
+    )
 
 
 def unknown_setting_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
@@ -430,14 +469,26 @@ def alias_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def track_messages(track: Any) -> Iterator[CheckMessage]:
-    """Yield an error for each name in TRACK that is neither an app nor a model."""
+    """Yield an error for each name in TRACK that is neither an app nor a model.
+
+    An empty list is a choice, with a warning: nothing invalidates then.
+    """
+    if track == EVERYTHING:
+        return
     if isinstance(track, str) or not isinstance(track, (list, tuple, set, frozenset)):
         yield Error(
             f"CACHELAYERS['TRACK'] is {track!r}, which is not a list.",
-            hint="Give a list of app labels and models, such as ['shop', 'pages.Page'] or ['*'].",
+            hint="Give '*', or a list of app labels and models, such as ['shop', 'pages.Page'].",
             id="cachelayers.E010",
         )
         return
+    if not track:
+        yield checks.Warning(
+            "CACHELAYERS['TRACK'] is empty: no change of a table invalidates anything. Values may"
+            " be stale until their timeout, or until invalidate() names one of their tags.",
+            hint="Leave it out to track all models. If you chose this, silence this.",
+            id="cachelayers.W058",
+        )
     for target in track:
         try:
             models_named(target)
@@ -468,7 +519,7 @@ def check_declared_tags(
 def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that changes in the databases can be tracked."""
     configured = getattr(settings, "CACHELAYERS", {})
-    if not isinstance(configured, Mapping) or not configured.get("TRACK"):
+    if not isinstance(configured, Mapping) or not configured.get("TRACK", EVERYTHING):
         return []
     return [
         checks.Warning(
@@ -478,7 +529,7 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
             id="cachelayers.W030",
         )
         for alias in connections
-        if connections[alias].vendor not in {*VENDORS, "unknown"}
+        if connections[alias].vendor not in {*TRIGGER_VENDORS, "unknown"}
     ]
 
 
@@ -528,10 +579,13 @@ def check_logs(
 def log_messages(database: str) -> Iterator[CheckMessage]:
     """Yield a warning if most rows of a long log are about one table."""
     connection = connections[database]
-    if connection.vendor not in VENDORS or LOG not in connection.introspection.table_names():
+    if (
+        connection.vendor not in TRIGGER_VENDORS
+        or LOG not in connection.introspection.table_names()
+    ):
         return
     if filled := filled_log(connection):
-        yield checks.Warning(str(filled), hint=CURE, id="cachelayers.W053")
+        yield checks.Warning(str(filled), hint=FILLED_LOG_HINT, id="cachelayers.W053")
 
 
 def names_of_caches_in(database: str) -> str:
@@ -546,7 +600,7 @@ def names_of_caches_in(database: str) -> str:
 def trigger_messages(database: str) -> Iterator[CheckMessage]:
     """Yield what prevents a database from logging. Before the first migrate it has no log yet."""
     connection = connections[database]
-    if connection.vendor not in VENDORS:
+    if connection.vendor not in TRIGGER_VENDORS:
         return
     tables = set(connection.introspection.table_names())
     if LOG not in tables:

@@ -23,6 +23,8 @@ DAY_SECONDS = 24 * 60 * 60
 
 OWN_TABLES = "cachelayers_"  # how the names of the app's tables begin
 
+EVERYTHING = "*"  # in TRACK: all models, without those that only keep the site's books
+
 LOG_AS_BUS = "log"  # the value of BUS that makes the log of invalidations the bus
 
 
@@ -30,7 +32,7 @@ LOG_AS_BUS = "log"  # the value of BUS that makes the log of invalidations the b
 class PackageSettings:
     """The settings in settings.CACHELAYERS, with defaults."""
 
-    TRACK: tuple[str, ...] = ()  # app labels and models, or "*"
+    TRACK: tuple[str, ...] = (EVERYTHING,)  # app labels and models; none: nothing invalidates
     ALIAS: str = DEFAULT_CACHE_ALIAS
     TIMEOUT: float | None = 300  # seconds
     # MySQL and MariaDB only: how long a transaction may stay open after it has written.
@@ -60,10 +62,10 @@ def package_settings() -> PackageSettings:
     found = getattr(settings, "CACHELAYERS", {})
     if not isinstance(found, Mapping):
         raise ImproperlyConfigured(
-            "CACHELAYERS is not a dictionary. Make it one: {'TRACK': [...]}."
+            "CACHELAYERS is not a dictionary. Make it one: {'TIMEOUT': 600}."
         )
     known = {name: value for name, value in found.items() if name in SETTING_NAMES}
-    track = known.get("TRACK", ())
+    track = known.get("TRACK", EVERYTHING)
     return PackageSettings(
         **{**known, "TRACK": (track,) if isinstance(track, str) else tuple(track)}
     )

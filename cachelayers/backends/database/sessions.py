@@ -44,7 +44,7 @@ _files_assigned: dict[str, str] = {}  # by the path of the site's file
 _folders: list[Path] = []  # the folder of the process that first assigned a file
 
 
-def remember_names() -> None:
+def remember_database_names() -> None:
     """Remember the names and paths in the settings. Called once, after Django's setup."""
     _files_of_site.update(cache_files())
     _names_of_site.update(

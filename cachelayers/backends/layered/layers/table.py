@@ -13,7 +13,7 @@ from django.db import connections, transaction
 
 from cachelayers.backends.database.raising import RaisingTable, TimedValue, milliseconds, seconds
 from cachelayers.backends.layered.layers.base import TOMBSTONE, TOMBSTONE_SECONDS, Layer, LayerEntry
-from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation import transaction_of
 from cachelayers.locations import is_file
 
 TOMBSTONE_VALUE = b"\0cachelayers.detour"
