@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from cachelayers.invalidation.tracked import untracked_tables_in
+from cachelayers.invalidation import untracked_tables_in
 from cachelayers.utils.tracing import Tag, Trace, TracedRecall, name_of, tracing
 
 OUTCOMES = {

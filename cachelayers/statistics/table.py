@@ -252,7 +252,8 @@ def untracked_reads(since_seconds: float = 3600) -> list[UntrackedReads]:
         .annotate(reads=Sum("misses"))
         .order_by("-reads", "layer")
     )
-    return [UntrackedReads(*name.split(":", 1), int(reads)) for name, reads in rows]
+    parts = ((name.partition(":"), reads) for name, reads in rows)
+    return [UntrackedReads(database, table, int(reads)) for (database, _, table), reads in parts]
 
 
 def points_of(
