@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "cachelayers"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-# A folder of independent modules. Each is an interface by itself: one for all would import all.
+# A folder of separate helpers. Each is an interface by itself: one for all would import all.
 WITHOUT_INTERFACE = f"{PACKAGE}.utils"
 # They begin with an underscore, and Django and Python document them.
 DOCUMENTED = {"_asdict", "_base_manager", "_default_manager", "_exit", "_fields", "_meta", "_state"}

@@ -58,12 +58,14 @@ def test_importers_are_found_through_an_interface(structure: Structure) -> None:
 
 
 def test_what_a_lazy_interface_passes_on_is_pulled_in(tmp_path: Path) -> None:
-    lazy = "if TYPE_CHECKING:\n    from cachelayers.lazy.a import A\n    import cachelayers.lazy.b\n"
+    lazy = (
+        "if TYPE_CHECKING:\n    from cachelayers.lazy.a import A\n    import cachelayers.lazy.b\n"
+    )
     for name, text in {
         "__init__": "",
         "lazy/__init__": lazy,
         "lazy/a": "A = 1\n",
-        "lazy/b": "",
+        "lazy/b": "B = 1\n",
         "user": "from cachelayers.lazy import A\n",
     }.items():
         path = tmp_path / "cachelayers" / f"{name}.py"

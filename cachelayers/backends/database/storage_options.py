@@ -7,7 +7,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.db import connections
 
-from cachelayers.conf import database_alias_of, database_caches
+from cachelayers.conf import database_caches, table_database_of
 from cachelayers.models import Entry
 
 # A fifth of each page stays free, so that an overwritten row fits beside its old version and no
@@ -42,6 +42,6 @@ def wants_unlogged(database: str) -> bool:
     wishes = [
         bool(params.get("OPTIONS", {}).get("UNLOGGED"))
         for _, params in database_caches()
-        if database_alias_of(params) == database
+        if table_database_of(params) == database
     ]
     return bool(wishes) and all(wishes)
