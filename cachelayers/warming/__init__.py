@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from cachelayers.warming.background import run_warmer, start_process
     from cachelayers.warming.clients import Client, Server, Site, check_origin, without_logged_pages
+    from cachelayers.warming.django_task import run_in_worker
     from cachelayers.warming.items import Item, PageItem
     from cachelayers.warming.outcomes import Outcome, State, WarmingError
     from cachelayers.warming.pool import PoolOptions
@@ -47,6 +48,7 @@ else:
             "addresses": ["Variant", "make_variants", "own_host", "parse_header", "site_origin"],
             "background": ["run_warmer", "start_process"],
             "clients": ["Client", "Server", "Site", "check_origin", "without_logged_pages"],
+            "django_task": ["run_in_worker"],  # needs the setting TASKS
             "items": ["Item", "PageItem"],
             "outcomes": ["Outcome", "State", "WarmingError"],
             "pool": ["PoolOptions"],
@@ -103,6 +105,7 @@ __all__ = [
     "parse_header",
     "record_queued",
     "registered_warmers",
+    "run_in_worker",
     "run_warmer",
     "site_origin",
     "start_process",
