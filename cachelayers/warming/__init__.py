@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 from cachelayers.warming.registry import RecallTarget, Target, Warmer, registered_warmers, warmer
 
 if TYPE_CHECKING:
-    from cachelayers.warming.addresses import (
+    from cachelayers.warming.clients import (
+        Client,
+        Server,
+        Site,
         Variant,
+        check_origin,
         make_variants,
         own_host,
         parse_header,
         site_origin,
+        without_logged_pages,
     )
-    from cachelayers.warming.background import run_warmer, start_process
-    from cachelayers.warming.clients import Client, Server, Site, check_origin, without_logged_pages
-    from cachelayers.warming.items import Item, PageItem
-    from cachelayers.warming.outcomes import Outcome, State, WarmingError
-    from cachelayers.warming.pool import PoolOptions
+    from cachelayers.warming.items import Item, Outcome, State, WarmingError
+    from cachelayers.warming.plan import Plan
     from cachelayers.warming.run import Job, Run, RunOptions, Shard, Summary
     from cachelayers.warming.runs import (
         AlreadyRunning,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
         last_run_of,
         last_runs,
         record_queued,
+        run_warmer,
+        start_process,
         statuses_of,
         warmer_source,
         warmers_with_runs,
@@ -49,8 +53,7 @@ __all__ = [
     "Kind",
     "LastRun",
     "Outcome",
-    "PageItem",
-    "PoolOptions",
+    "Plan",
     "RecallTarget",
     "Run",
     "RunOptions",
@@ -85,47 +88,11 @@ __all__ = [
     "without_logged_pages",
 ]
 
-_MODULES = {
-    "AlreadyRunning": "cachelayers.warming.runs",
-    "Client": "cachelayers.warming.clients",
-    "Item": "cachelayers.warming.items",
-    "Job": "cachelayers.warming.run",
-    "Kind": "cachelayers.warming.runs",
-    "LastRun": "cachelayers.warming.runs",
-    "PoolOptions": "cachelayers.warming.pool",
-    "Outcome": "cachelayers.warming.outcomes",
-    "PageItem": "cachelayers.warming.items",
-    "Run": "cachelayers.warming.run",
-    "RunOptions": "cachelayers.warming.run",
-    "RunState": "cachelayers.warming.runs",
-    "Server": "cachelayers.warming.clients",
-    "Shard": "cachelayers.warming.run",
-    "Site": "cachelayers.warming.clients",
-    "Source": "cachelayers.warming.runs",
-    "State": "cachelayers.warming.outcomes",
-    "Summary": "cachelayers.warming.run",
-    "Variant": "cachelayers.warming.addresses",
-    "WarmerStatus": "cachelayers.warming.runs",
-    "WarmingError": "cachelayers.warming.outcomes",
-    "check_origin": "cachelayers.warming.clients",
-    "forget_queued": "cachelayers.warming.runs",
-    "last_run_of": "cachelayers.warming.runs",
-    "last_runs": "cachelayers.warming.runs",
-    "make_variants": "cachelayers.warming.addresses",
-    "record_queued": "cachelayers.warming.runs",
-    "own_host": "cachelayers.warming.addresses",
-    "parse_header": "cachelayers.warming.addresses",
-    "run_warmer": "cachelayers.warming.background",
-    "site_origin": "cachelayers.warming.addresses",
-    "start_process": "cachelayers.warming.background",
-    "statuses_of": "cachelayers.warming.runs",
-    "warmer_source": "cachelayers.warming.runs",
-    "warmers_with_runs": "cachelayers.warming.runs",
-    "without_logged_pages": "cachelayers.warming.clients",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    if name in __all__:
+        for each in ("runs", "clients", "run"):  # these import the names of the others
+            module = import_module(f"{__name__}.{each}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
