@@ -14,8 +14,13 @@ from django.db import DatabaseError
 from django.db.models import Model
 
 from cachelayers.fragments import check_name, names_in_templates, tag_of_name
-from cachelayers.invalidation.tags import USER_TAG, known_user_tags, user_tag
-from cachelayers.invalidation.tracked import log_database, tracked_models
+from cachelayers.invalidation import (
+    USER_TAG,
+    known_user_tags,
+    log_database,
+    tracked_models,
+    user_tag,
+)
 from cachelayers.models import Invalidation
 from cachelayers.utils.text import unknown_name
 

@@ -15,10 +15,9 @@ from typing import Any, Final
 from django.db import connections
 from django.utils.translation import gettext as _
 
-from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
+from cachelayers.backends import TOMBSTONE_VALUE
 from cachelayers.entries import Kind, unpack_envelope
-from cachelayers.invalidation.log import log_of
-from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation import log_of, transaction_of
 
 MOST_OPERATIONS = 300_000  # about a second
 MARK: Final = object()

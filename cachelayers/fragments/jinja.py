@@ -40,7 +40,7 @@ from cachelayers.fragments.markup import (
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.fragments.tag_options import check_options, names_of_items, warn_of_missing
 from cachelayers.fragments.variants import requests_of, track_locale, users_of
-from cachelayers.invalidation.dependencies import without_laziness
+from cachelayers.invalidation import without_laziness
 
 MISSING = "there is no such template"
 _codes: WeakKeyDictionary[Environment, str] = WeakKeyDictionary()

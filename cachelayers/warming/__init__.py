@@ -6,9 +6,9 @@ that ``from cachelayers import warmer`` stays cheap in every server process.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cachelayers.utils.lazy_exports import lazy_exports
 from cachelayers.warming.registry import RecallTarget, Target, Warmer, registered_warmers, warmer
 
 if TYPE_CHECKING:
@@ -43,6 +43,44 @@ if TYPE_CHECKING:
         statuses_of,
         warmer_source,
         warmers_with_runs,
+    )
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "clients": [
+                "Client",
+                "Server",
+                "Site",
+                "Variant",
+                "check_origin",
+                "make_variants",
+                "own_host",
+                "parse_header",
+                "site_origin",
+                "without_logged_pages",
+            ],
+            "items": ["Item", "Outcome", "State", "WarmingError"],
+            "plan": ["Plan"],
+            "run": ["Job", "Run", "RunOptions", "Shard", "Summary"],
+            "runs": [
+                "AlreadyRunning",
+                "Kind",
+                "LastRun",
+                "RunState",
+                "Source",
+                "WarmerStatus",
+                "forget_queued",
+                "last_run_of",
+                "last_runs",
+                "record_queued",
+                "run_warmer",
+                "start_process",
+                "statuses_of",
+                "warmer_source",
+                "warmers_with_runs",
+            ],
+        },
     )
 
 __all__ = [
@@ -87,12 +125,3 @@ __all__ = [
     "warmers_with_runs",
     "without_logged_pages",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for each in ("runs", "clients", "run"):  # these import the names of the others
-            module = import_module(f"{__name__}.{each}")
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ from django.db import connections
 
 from cachelayers.conf import package_settings
 from cachelayers.decorators import Handles
-from cachelayers.invalidation.units import unit_of_work
+from cachelayers.invalidation import unit_of_work
 from cachelayers.lookup import is_warm, warm
 from cachelayers.staticfiles import is_shared, share
 from cachelayers.utils.text import without_secrets

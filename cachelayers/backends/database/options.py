@@ -20,8 +20,9 @@ from cachelayers.backends.base import (
     is_whole,
     unmet_bound_demand,
 )
-from cachelayers.conf import database_alias_of, database_caches
+from cachelayers.conf import database_caches, table_database_of
 from cachelayers.entries import COMPRESSION_FLAGS, load_compression, load_serializer
+from cachelayers.locations import Kind, location_of, unusable_path
 from cachelayers.models import Entry
 from cachelayers.utils.text import without_password
 
@@ -50,20 +51,35 @@ def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Itera
 
 
 def find_location_problems(where: str, location: str) -> Iterator[Problem]:
-    """Yield the errors in the database that LOCATION names."""
-    database = database_alias_of({"LOCATION": location})
-    if not isinstance(database, str) or database not in settings.DATABASES:
+    """Yield the errors in the database or file that LOCATION names."""
+    database = table_database_of({"LOCATION": location})
+    found = location_of(location or database)
+    if found is not None and found.kind is Kind.FILE:
+        yield from find_path_problems(where, found.name)
+    elif found is None or found.kind is not Kind.DATABASE:
         shown = without_password(str(database))  # it may be a database URL
         yield Problem(
             "cachelayers.E001",
             f"{where} LOCATION is {shown!r}, which is not in DATABASES.",
-            f"Name one of {', '.join(map(repr, settings.DATABASES))}, or add {shown!r} there.",
+            f"Name one of {', '.join(map(repr, settings.DATABASES))}, or add {shown!r} there, or"
+            " give the path of a file for the cache alone, such as BASE_DIR / 'cache.sqlite3'.",
         )
     elif (vendor := connections[database].vendor) not in SUPPORTED_VENDORS:
         yield Problem(
             "cachelayers.E002",
             f"{where} LOCATION is {database!r}, a database of the vendor {vendor!r}.",
             "DatabaseCache works on SQLite, PostgreSQL, MariaDB and MySQL.",
+        )
+
+
+def find_path_problems(where: str, path: str) -> Iterator[Problem]:
+    """Yield an error if a path cannot be the cache's own file."""
+    if reason := unusable_path(path):
+        yield Problem(
+            "cachelayers.E045",
+            f"{where} LOCATION is {path!r}, which {reason}",
+            "Give the absolute path of a file for the cache alone, such as"
+            " BASE_DIR / 'cache.sqlite3'.",
         )
 
 
@@ -141,6 +157,6 @@ def wants_unlogged(database: str) -> bool:
     wishes = [
         bool(params.get("OPTIONS", {}).get("UNLOGGED"))
         for _, params in database_caches()
-        if database_alias_of(params) == database
+        if table_database_of(params) == database
     ]
     return bool(wishes) and all(wishes)

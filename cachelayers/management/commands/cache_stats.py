@@ -18,8 +18,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, connections
 
 from cachelayers.conf import package_settings, statistics_database
-from cachelayers.invalidation.log_size import CURE, filled_log
-from cachelayers.invalidation.tracked import tracked_databases
+from cachelayers.invalidation import FILLED_LOG_HINT, filled_log, tracked_databases
 from cachelayers.statistics import (
     Advice,
     Figures,
@@ -260,7 +259,7 @@ def log_advice() -> list[str]:
     for database in tracked_databases():
         with suppress(DatabaseError):  # it is down, or has no log
             if filled := filled_log(connections[database]):
-                details.append(f"{filled} {CURE}")
+                details.append(f"{filled} {FILLED_LOG_HINT}")
     return details
 
 
