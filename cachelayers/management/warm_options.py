@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from cachelayers.utils.text import unknown_name
+from cachelayers.utils.suggestions import unknown_name
 from cachelayers.warming import (
     Client,
     Job,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         site_origin,
         without_logged_pages,
     )
+    from cachelayers.warming.django_task import run_in_worker
     from cachelayers.warming.items import Item, Outcome, State, WarmingError
     from cachelayers.warming.plan import Plan
     from cachelayers.warming.run import Job, Run, RunOptions, Shard, Summary
@@ -60,6 +61,7 @@ else:
                 "site_origin",
                 "without_logged_pages",
             ],
+            "django_task": ["run_in_worker"],  # needs the setting TASKS
             "items": ["Item", "Outcome", "State", "WarmingError"],
             "plan": ["Plan"],
             "run": ["Job", "Run", "RunOptions", "Shard", "Summary"],
@@ -116,6 +118,7 @@ __all__ = [
     "parse_header",
     "record_queued",
     "registered_warmers",
+    "run_in_worker",
     "run_warmer",
     "site_origin",
     "start_process",

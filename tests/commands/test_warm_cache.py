@@ -14,7 +14,7 @@ import pytest
 from django.core.cache import cache, caches
 from pytest_django import Settings
 
-from cachelayers.utils.text import MOST_SHOWN, unknown_name
+from cachelayers.utils.suggestions import MOST_SHOWN, unknown_name
 from cachelayers.warming import Target, warmer
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
