@@ -8,7 +8,7 @@ from cachelayers.utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from cachelayers.backends.base import ConfiguredCache, is_number
-    from cachelayers.backends.database import DatabaseCache
+    from cachelayers.backends.database import DatabaseCache, table_cache
     from cachelayers.backends.database.options import apply_storage_options
     from cachelayers.backends.database.sessions import remember_database_names
     from cachelayers.backends.database.table import NEVER_MS, ListedRow
@@ -31,7 +31,7 @@ else:
         __name__,
         {
             "base": ["ConfiguredCache", "is_number"],
-            "database": ["DatabaseCache"],
+            "database": ["DatabaseCache", "table_cache"],
             "database.options": ["apply_storage_options"],
             "database.sessions": ["remember_database_names"],
             "database.table": ["NEVER_MS", "ListedRow"],
@@ -79,4 +79,5 @@ __all__ = [
     "remember_database_names",
     "report_unreadable",
     "report_unreadable_log",
+    "table_cache",
 ]
