@@ -63,7 +63,7 @@ from cachelayers.canonical import (
     path_of_class,
     unwrap_lazy_object,
 )
-from cachelayers.invalidation.dependencies import attributes_of_row, foreign_keys_of
+from cachelayers.invalidation import attributes_of_row, foreign_keys_of
 
 PREFETCHED = "_prefetched_objects_cache"  # rows read by prefetch_related(), by name
 DEEPEST_RELATION = 5  # instances linked by foreign keys; deeper ones take the slow way

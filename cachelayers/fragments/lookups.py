@@ -37,8 +37,7 @@ from cachelayers.fragments.variants import (
     track_locale,
     value_in,
 )
-from cachelayers.invalidation.dependencies import PLAIN, without_laziness
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import PLAIN_TYPES, current_unit, without_laziness
 from cachelayers.lookup import has_form_field
 from cachelayers.request_access import (
     KNOWN_ATTRIBUTES,
@@ -306,7 +305,7 @@ class BlockReads:
         self.dimensions.add(variant)
         kind, _, name = variant.partition(":")
         value = own_attributes(request).get(name) if kind == "request" else None
-        if type(value) not in PLAIN:
+        if type(value) not in PLAIN_TYPES:
             self.objects.append(value)
 
     def _identify_plain_users(self) -> None:

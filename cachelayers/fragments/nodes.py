@@ -64,7 +64,7 @@ from cachelayers.fragments.sources import (
 )
 from cachelayers.fragments.tag_options import Loop, Options
 from cachelayers.fragments.variants import requests_of, track_locale, users_of
-from cachelayers.invalidation.dependencies import without_laziness
+from cachelayers.invalidation import without_laziness
 
 HOLE_COUNT = "_cachelayers_holes"  # of a parser
 # These tags do not change the text inside them. Others, such as {% filter %}, may change it, and a

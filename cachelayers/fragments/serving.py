@@ -55,8 +55,7 @@ from cachelayers.fragments.variants import (
     needs_surroundings,
     surroundings_in,
 )
-from cachelayers.invalidation.dependencies import Capture, current_capture, without_laziness
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import Capture, current_capture, current_unit, without_laziness
 from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
 

@@ -34,8 +34,7 @@ from cachelayers.fragments.canonical import (
     is_bare,
 )
 from cachelayers.fragments.markup import NAME
-from cachelayers.invalidation.dependencies import attributes_of_row
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import attributes_of_row, current_unit
 from cachelayers.request_access import (
     REQUEST_KINDS,
     Reader,
