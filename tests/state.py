@@ -134,6 +134,7 @@ KEPT = {
         "utils.counters._cells_of_caches",
         "utils.counters.counts",
         "utils.counters.heartbeat",
+        "utils.counters.untracked_reads",
     ),
 }
 

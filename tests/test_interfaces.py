@@ -10,7 +10,7 @@ import pytest
 
 import cachelayers
 
-LAZY = ("", ".backends", ".invalidation", ".warming")
+LAZY = ("", ".backends", ".fragments", ".invalidation", ".warming")
 
 
 def declared(path: Path) -> dict[str, str]:

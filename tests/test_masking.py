@@ -13,7 +13,7 @@ from cachelayers.checks import check_caches
 from cachelayers.locations import MASK, without_password
 from cachelayers.lookup.policy import report
 from cachelayers.utils.text import shown_location, without_secrets
-from cachelayers.warming.outcomes import describe_error
+from cachelayers.warming.items import describe_error
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,18 @@ from cachelayers.utils.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from cachelayers.backends.base import ConfiguredCache, is_number
     from cachelayers.backends.database import DatabaseCache, table_cache
-    from cachelayers.backends.database.options import apply_storage_options
     from cachelayers.backends.database.sessions import remember_database_names
+    from cachelayers.backends.database.storage_options import apply_storage_options
     from cachelayers.backends.database.table import NEVER_MS, ListedRow
     from cachelayers.backends.faults import cache_errors, report_unreadable_log
     from cachelayers.backends.kinds import register_layer
-    from cachelayers.backends.layered import LayeredCache
+    from cachelayers.backends.layered import WITHOUT_BUS_SECONDS, LayeredCache, known_breakers
     from cachelayers.backends.layered.bus import ALL_ENTRIES
-    from cachelayers.backends.layered.circuit_breaker import known_breakers
     from cachelayers.backends.layered.layers import is_local_alias, make_layer
     from cachelayers.backends.layered.layers.memory import MemoryLayer
     from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer, escape_pattern
     from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
-    from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
-    from cachelayers.backends.memory import MemoryCache
-    from cachelayers.backends.memory.cache import known_stores
-    from cachelayers.backends.memory.store import MemoryRecord
+    from cachelayers.backends.memory import MemoryCache, known_stores
     from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 else:
     __getattr__ = lazy_exports(
@@ -32,22 +28,18 @@ else:
         {
             "base": ["ConfiguredCache", "is_number"],
             "database": ["DatabaseCache", "table_cache"],
-            "database.options": ["apply_storage_options"],
+            "database.storage_options": ["apply_storage_options"],
             "database.sessions": ["remember_database_names"],
             "database.table": ["NEVER_MS", "ListedRow"],
             "faults": ["cache_errors", "report_unreadable_log"],
             "kinds": ["register_layer"],
-            "layered": ["LayeredCache"],
+            "layered": ["WITHOUT_BUS_SECONDS", "LayeredCache", "known_breakers"],
             "layered.bus": ["ALL_ENTRIES"],
-            "layered.circuit_breaker": ["known_breakers"],
             "layered.layers": ["is_local_alias", "make_layer"],
             "layered.layers.memory": ["MemoryLayer"],
             "layered.layers.redis": ["RedisAccess", "RedisLayer", "escape_pattern"],
             "layered.layers.table": ["TOMBSTONE_VALUE"],
-            "layered.options": ["WITHOUT_BUS_SECONDS"],
-            "memory": ["MemoryCache"],
-            "memory.cache": ["known_stores"],
-            "memory.store": ["MemoryRecord"],
+            "memory": ["MemoryCache", "known_stores"],
             "unreadable": ["raise_if_callers", "report_unreadable"],
         },
     )
@@ -63,7 +55,6 @@ __all__ = [
     "ListedRow",
     "MemoryCache",
     "MemoryLayer",
-    "MemoryRecord",
     "RedisAccess",
     "RedisLayer",
     "apply_storage_options",

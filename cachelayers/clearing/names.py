@@ -22,7 +22,7 @@ from cachelayers.invalidation import (
     user_tag,
 )
 from cachelayers.models import Invalidation
-from cachelayers.utils.text import unknown_name
+from cachelayers.utils.suggestions import unknown_name
 
 # cache_key_prefix of Django's session engines, without importing them.
 HEADS = ("django.contrib.sessions.cache", "django.contrib.sessions.cached_db")

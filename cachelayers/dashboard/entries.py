@@ -19,7 +19,6 @@ from cachelayers.backends import (
     LayeredCache,
     ListedRow,
     MemoryLayer,
-    MemoryRecord,
     RedisAccess,
     RedisLayer,
     escape_pattern,
@@ -199,7 +198,7 @@ class MemoryEntryStore:
         return Opened(listed, stored)
 
     def _listed(self, name: str) -> Listed | None:
-        record: MemoryRecord | None = self.records.get(name)
+        record = self.records.get(name)
         content = None if record is None else record.entry
         if record is None or content is None:
             return None

@@ -50,7 +50,8 @@ from cachelayers.invalidation import (
     write_invalidations,
 )
 from cachelayers.models import Invalidation
-from cachelayers.utils.text import unknown_name, without_secrets
+from cachelayers.utils.suggestions import unknown_name
+from cachelayers.utils.text import without_secrets
 
 Model = type[models.Model]
 

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         tracked_databases,
         tracked_models,
         tracked_tables,
+        untracked_tables_in,
     )
     from cachelayers.invalidation.transactions import transaction_of
     from cachelayers.invalidation.triggers import (
@@ -165,6 +166,7 @@ else:
                 "tracked_databases",
                 "tracked_models",
                 "tracked_tables",
+                "untracked_tables_in",
             ],
             "transactions": ["transaction_of"],
             "triggers": [
@@ -262,6 +264,7 @@ __all__ = [
     "tracked_tables",
     "transaction_of",
     "unit_of_work",
+    "untracked_tables_in",
     "user_tag",
     "user_tags",
     "warn_of_token_once",

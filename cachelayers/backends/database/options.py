@@ -1,7 +1,4 @@
-"""The settings of a DatabaseCache, and the storage options of its table.
-
-Read by the cache, by the system checks and after migrations.
-"""
+"""The settings of a DatabaseCache. Read by the cache and by the system checks."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.db import connections
 
@@ -20,10 +16,9 @@ from cachelayers.backends.base import (
     is_whole,
     unmet_bound_demand,
 )
-from cachelayers.conf import database_caches, table_database_of
+from cachelayers.conf import table_database_of
 from cachelayers.entries import COMPRESSION_FLAGS, load_compression, load_serializer
 from cachelayers.locations import Kind, location_of, unusable_path, without_password
-from cachelayers.models import Entry
 
 SUPPORTED_VENDORS = ("sqlite", "postgresql", "mysql")  # MariaDB's vendor is "mysql" in Django
 
@@ -122,40 +117,3 @@ def unmet_serializer_demand(value: Any) -> str | None:
             f" ({error})."
         )
     return None
-
-
-# A fifth of each page stays free, so that an overwritten row fits beside its old version and no
-# index changes (a HOT update).
-FILLFACTOR = 80
-
-
-def apply_storage_options(sender: AppConfig, using: str, **kwargs: Any) -> None:
-    """Receive post_migrate: set the storage options of one database's table."""
-    connection = connections[using]
-    table = Entry._meta.db_table
-    if connection.vendor != "postgresql" or table not in connection.introspection.table_names():
-        return
-    quoted = connection.ops.quote_name(table)
-    with connection.cursor() as cursor:
-        # EXTERNAL: PostgreSQL's own compression would cost time, and our values are already
-        # compressed.
-        cursor.execute(f"ALTER TABLE {quoted} SET (fillfactor = {FILLFACTOR})")
-        cursor.execute(f"ALTER TABLE {quoted} ALTER COLUMN data SET STORAGE EXTERNAL")
-        cursor.execute(
-            "SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s::regclass", [quoted]
-        )
-        [(is_unlogged,)] = cursor.fetchall()
-        if is_unlogged != wants_unlogged(using):
-            # Rewrites the table; its rows stay.
-            persistence = "UNLOGGED" if wants_unlogged(using) else "LOGGED"
-            cursor.execute(f"ALTER TABLE {quoted} SET {persistence}")
-
-
-def wants_unlogged(database: str) -> bool:
-    """Return whether every cache in this database sets UNLOGGED."""
-    wishes = [
-        bool(params.get("OPTIONS", {}).get("UNLOGGED"))
-        for _, params in database_caches()
-        if table_database_of(params) == database
-    ]
-    return bool(wishes) and all(wishes)
