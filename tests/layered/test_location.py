@@ -269,5 +269,5 @@ def test_caches_of_one_location_have_their_own_entries(tmp_path: Path, settings:
 
     caches["other"].clear()
 
-    assert caches["default"].get("key") == caches["default"].get_shared("key") == 1
+    assert caches["default"].get("key") == 1
     assert caches["other"].get("key") is None
