@@ -158,7 +158,12 @@ def context_value(dictionaries: Sequence[Mapping[str, Any]], name: str) -> Any:
     """Return the value of a name, or of a path in the loop; ABSENT if it is missing."""
     if name == ALL_NAMES:
         return sorted({str(one) for dictionary in dictionaries for one in dictionary})
-    first, *others = name.rstrip(".").split(".") if name.startswith(LOOP) else [name]
+    if not name.startswith(LOOP):
+        for dictionary in reversed(dictionaries):
+            if name in dictionary:
+                return dictionary[name]
+        return ABSENT
+    first, *others = name.rstrip(".").split(".")
     for dictionary in reversed(dictionaries):
         if first in dictionary:
             value: Any = dictionary[first]

@@ -225,12 +225,12 @@ class FragmentNode(Node):
         if not all(arguments):
             self._options.warn_of_missing(context, where)
         texts, known_templates = self._surroundings.texts(context, self.nodelist)
-        first = look_first(tag_options, arguments, texts, self._memory)
-        if isinstance(first, str):
-            return first
         block = DjangoBlock(
             self.nodelist, context, known_templates, self._holes, self._options.argument_names
         )
+        first = look_first(tag_options, arguments, texts, self._memory, block)
+        if isinstance(first, str):
+            return first
         return serve(Fragment(where, tag_options, arguments, texts, block, self._memory, first))
 
 

@@ -194,22 +194,6 @@ class Surroundings(Protocol):
     def requests(self) -> Sequence[Any]: ...
 
 
-class Anywhere:
-    """Surroundings without a request, for keys of active values only."""
-
-    remembered: Mapping[str, str] = {}
-
-    def users(self) -> Iterable[Any]:
-        return ()
-
-    def form_of(self, name: str) -> str:
-        raise Unstable(f"there is no {name!r}")
-
-    def requests(self) -> Sequence[Any]:
-        return ()
-
-
-ANYWHERE = Anywhere()
 Component = Callable[[Surroundings], str]
 # Dimensions whose value is active in the thread or context; they need no surroundings.
 ACTIVE: Mapping[str, Callable[[], str]] = {

@@ -12,19 +12,21 @@ from cachelayers.utils.lazy_exports import lazy_exports
 from cachelayers.warming.registry import RecallTarget, Target, Warmer, registered_warmers, warmer
 
 if TYPE_CHECKING:
-    from cachelayers.warming.addresses import (
+    from cachelayers.warming.clients import (
+        Client,
+        Server,
+        Site,
         Variant,
+        check_origin,
         make_variants,
         own_host,
         parse_header,
         site_origin,
+        without_logged_pages,
     )
-    from cachelayers.warming.background import run_warmer, start_process
-    from cachelayers.warming.clients import Client, Server, Site, check_origin, without_logged_pages
     from cachelayers.warming.django_task import run_in_worker
-    from cachelayers.warming.items import Item, PageItem
-    from cachelayers.warming.outcomes import Outcome, State, WarmingError
-    from cachelayers.warming.pool import PoolOptions
+    from cachelayers.warming.items import Item, Outcome, State, WarmingError
+    from cachelayers.warming.plan import Plan
     from cachelayers.warming.run import Job, Run, RunOptions, Shard, Summary
     from cachelayers.warming.runs import (
         AlreadyRunning,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
         last_run_of,
         last_runs,
         record_queued,
+        run_warmer,
+        start_process,
         statuses_of,
         warmer_source,
         warmers_with_runs,
@@ -45,13 +49,21 @@ else:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "addresses": ["Variant", "make_variants", "own_host", "parse_header", "site_origin"],
-            "background": ["run_warmer", "start_process"],
-            "clients": ["Client", "Server", "Site", "check_origin", "without_logged_pages"],
+            "clients": [
+                "Client",
+                "Server",
+                "Site",
+                "Variant",
+                "check_origin",
+                "make_variants",
+                "own_host",
+                "parse_header",
+                "site_origin",
+                "without_logged_pages",
+            ],
             "django_task": ["run_in_worker"],  # needs the setting TASKS
-            "items": ["Item", "PageItem"],
-            "outcomes": ["Outcome", "State", "WarmingError"],
-            "pool": ["PoolOptions"],
+            "items": ["Item", "Outcome", "State", "WarmingError"],
+            "plan": ["Plan"],
             "run": ["Job", "Run", "RunOptions", "Shard", "Summary"],
             "runs": [
                 "AlreadyRunning",
@@ -64,6 +76,8 @@ else:
                 "last_run_of",
                 "last_runs",
                 "record_queued",
+                "run_warmer",
+                "start_process",
                 "statuses_of",
                 "warmer_source",
                 "warmers_with_runs",
@@ -79,8 +93,7 @@ __all__ = [
     "Kind",
     "LastRun",
     "Outcome",
-    "PageItem",
-    "PoolOptions",
+    "Plan",
     "RecallTarget",
     "Run",
     "RunOptions",

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Mapping, MutableSet
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.guard import FAILED, missing_table_text
 from cachelayers.backends.database.table import NEVER_MS, ListedRow, Row, WholeRow
+from cachelayers.conf import implied_layer, table_alias
 from cachelayers.entries import (
     KIND_MASK,
     LARGEST_INT64,
@@ -310,3 +312,12 @@ class DatabaseCache(TableCache):
                 " key, so its entries cannot be found by prefix. Clear the whole cache instead."
             )
         return made.encode("utf-8", "surrogatepass")
+
+
+def table_cache(alias: str) -> DatabaseCache:
+    """Return the DatabaseCache of an alias in CACHES, or of a layer that LOCATION stands for."""
+    layer = implied_layer(alias)
+    if layer is None:
+        return cast(DatabaseCache, caches[alias])
+    params = {name: value for name, value in layer.params.items() if name != "BACKEND"}
+    return DatabaseCache(params.pop("LOCATION"), params, table_alias(alias))

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from cachelayers.backends.layered.circuit_breaker import breaker_of
+from cachelayers.conf import layer_name
 
 
 class LayerEntry(NamedTuple):
@@ -114,8 +115,8 @@ class Layer(ABC):
         return {**params, "OPTIONS": dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str) -> None:
-        """``alias``: of CACHES."""
-        self.alias = alias
+        """``alias``: of CACHES or LOCATION."""
+        self.alias, self.name = alias, layer_name(alias)
         self.breaker = breaker_of(alias)
 
     @abstractmethod
