@@ -25,8 +25,10 @@ from cachelayers.management.warm_options import (
     makes_no_difference,
     refuse_combinations,
     run_options,
+    warms_static_files_alone,
 )
 from cachelayers.tasks import NoQueue, enqueue, option_arguments
+from cachelayers.utils.switch import is_disabled
 from cachelayers.warming import (
     Item,
     LastRun,
@@ -142,7 +144,12 @@ class Command(BaseCommand):
         refuse_combinations(options)
         if options["list"]:
             self._list(choose_warmers(options), options)
-        elif options["enqueue"]:
+            return
+        if is_disabled() and not warms_static_files_alone(options):
+            raise CommandError(
+                "Caching is disabled (CACHELAYERS['ENABLED'] is False), so nothing would be stored."
+            )
+        if options["enqueue"]:
             self._enqueue(choose_warmers(options), options)
         else:
             self._warm(options)
