@@ -27,6 +27,7 @@ SETTINGS_PAGES = ["../README.md", "coming_from.md", "install.md", "which_layers.
     "page",
     [
         "dependencies.md",
+        "django_redis.md",
         "integrations.md",
         "pages.md",
         "single_flight.md",
