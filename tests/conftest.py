@@ -10,13 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.cache import BaseCache, caches
 from django.core.management import call_command
+from django.core.management.commands import flush
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django.plugin import DjangoDbBlocker
 
+from cachelayers.backends import apply_storage_options
+from cachelayers.invalidation.triggers import receive_post_migrate
 from cachelayers.test_runs import count_own_statements
 from tests import environment
 from tests.servers import SERVERS, MariaDB, Memcached, Postgres, Redis, ServerError
@@ -45,8 +51,29 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if environment.is_owner():
         environment.make_run_folder()
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(environment.run_folder().parent)
     environment.worker_folder().mkdir(exist_ok=True)
     count_own_statements()
+    flush_without_permissions()
+
+
+def flush_without_permissions() -> None:
+    """Have the end of a transactional test keep content types and permissions.
+
+    Making them again, for each app, would take most of its time. They do not change in tests.
+    """
+
+    def sql_flush_of_others(style: Any, connection: BaseDatabaseWrapper, **options: bool) -> Any:
+        tables = connection.introspection.django_table_names(True, include_views=False)
+        kept = {"django_content_type", "auth_permission"}
+        return connection.ops.sql_flush(style, sorted({*tables} - kept), **options)
+
+    def emit_of_the_package(verbosity: int, interactive: bool, db: str) -> None:
+        sender = apps.get_app_config("cachelayers")
+        apply_storage_options(sender, using=db)
+        receive_post_migrate(sender, using=db)
+
+    vars(flush).update(sql_flush=sql_flush_of_others, emit_post_migrate_signal=emit_of_the_package)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

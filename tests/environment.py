@@ -35,6 +35,8 @@ PROJECT = Path(__file__).resolve().parent.parent  # the checkout
 FOLDER = "CACHELAYERS_TEST_FOLDER"
 OWNER = "CACHELAYERS_TEST_OWNER"  # the process id of the run's first process
 REQUIRE_SERVERS = "CACHELAYERS_REQUIRE_SERVERS"
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 6 * 2**30  # far more than a run has ever had at one time
 
 
 def port_variable(server_name: str) -> str:
@@ -51,7 +53,21 @@ def decide_once() -> None:
         if name not in missing:
             os.environ[port_variable(name)] = str(find_free_port())
     os.environ[OWNER] = str(os.getpid())
-    os.environ[FOLDER] = str(reachable_folder() / f"cachelayers-tests-{uuid4().hex[:12]}")
+    os.environ[FOLDER] = str(parent_folder() / f"cachelayers-tests-{uuid4().hex[:12]}")
+
+
+def parent_folder() -> Path:
+    """Return a folder in memory, if there is room: on a disk, each commit of a test waits for it.
+
+    A `TMPDIR` of the environment has its way.
+    """
+    if "TMPDIR" not in os.environ and has_room(MEMORY):
+        return MEMORY
+    return reachable_folder()
+
+
+def has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= MEMORY_BYTES
 
 
 def is_owner() -> bool:

@@ -52,6 +52,32 @@ def test_an_invalid_setting_is_reported_with_a_hint(
     assert message.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "cure"),
+    [
+        ("CACHELAYER", {"TIMEOUT": 60}, "Rename it to CACHELAYERS"),
+        ("CACHE_LAYERS", {"TIMEOUT": 60}, "Rename it to CACHELAYERS"),
+        ("CACHELAYERS_TIMOUT", 60, "Set CACHELAYERS['TIMEOUT']"),
+        ("CACHE_LAYERS_TRACK", ["airports"], "Set CACHELAYERS['TRACK']"),
+        # A list of aliases, the value of a key that is set, and another package's name.
+        ("CACHE_LAYERS", ["memory", "database"], None),
+        ("CACHELAYERS_ALIAS", "default", None),
+        ("CHANNEL_LAYERS", {"default": {}}, None),
+    ],
+)
+def test_a_misspelt_setting_is_reported(
+    settings: Settings, name: str, given: Any, cure: str | None
+) -> None:
+    settings.CACHELAYERS = {"ALIAS": "default"}
+    setattr(settings, name, given)
+
+    found = check_package_settings(None)
+
+    assert [message.id for message in found] == ["cachelayers.E046"] * bool(cure)
+    assert all(str(message.hint).startswith(str(cure)) for message in found)
+    assert all(name in message.msg for message in found)
+
+
 def test_an_untracked_model_that_declares_tags_is_reported(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

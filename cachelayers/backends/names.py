@@ -261,7 +261,7 @@ class NamedCache(ConfiguredCache):
         xx: bool = False,
     ) -> bool | None:
         method: Any = self.set
-        return await self._perform(method, key, value, timeout, version, nx, xx)  # type: ignore[no-any-return]
+        return await self._perform(method, key, value, timeout, version, nx, xx)
 
     def __getattr__(self, name: str) -> Any:
         """Say of what only Redis has that this cache does not have it."""

@@ -5,7 +5,7 @@ Triggers, the SQL analysis, explicit invalidation and the checks use it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -15,13 +15,14 @@ from django.apps import apps
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 
-from cachelayers.conf import package_settings
-from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
+from cachelayers.conf import EVERYTHING, package_settings
+from cachelayers.invalidation.tags import LONGEST_KEY_TEXT, table_tag
 
-EVERYTHING = "*"
 LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # databases that can have a log
-# Django's own tables: a session or a log line changes with every request.
-BOOKKEEPING = frozenset({"admin", "contenttypes", "sessions", "cachelayers"})
+# Apps whose tables are written in many requests and shown in hardly any page.
+BOOKKEEPING = frozenset({"admin", "sessions", "cachelayers"})
+
+TABLE_TAG = table_tag("")  # how the tag of a whole table begins
 
 Model = type[models.Model]
 
@@ -84,12 +85,7 @@ def models_named(target: str) -> list[Model]:
     This includes apps that a test has removed from INSTALLED_APPS: their tables still change.
     """
     if target == EVERYTHING:
-        return [
-            model
-            for label in apps.all_models
-            if label not in BOOKKEEPING
-            for model in models_of_app(label)
-        ]
+        return list(all_but_bookkeeping())
     label, _, name = str(target).partition(".")
     if not name and (label in apps.app_configs or label in apps.all_models):
         return models_of_app(label)
@@ -98,6 +94,18 @@ def models_named(target: str) -> list[Model]:
         raise UnknownTarget(target)
     through = [cast(Any, field.remote_field).through for field in model._meta.local_many_to_many]
     return [model, *(other for other in through if other._meta.auto_created)]
+
+
+def all_but_bookkeeping() -> Iterator[Model]:
+    """Yield the models for which "*" stands. Models of sessions may be the project's own."""
+    # Imported late: abstract models, too, need the list of apps.
+    from django.contrib.sessions.base_session import AbstractBaseSession
+
+    for label in apps.all_models:
+        if label not in BOOKKEEPING:
+            yield from (
+                one for one in models_of_app(label) if not issubclass(one, AbstractBaseSession)
+            )
 
 
 def models_of_app(label: str) -> list[Model]:
@@ -132,6 +140,21 @@ def concrete_models(model: Model) -> Iterator[Model]:
         for parent in concrete._meta.get_parent_list():
             if not parent._meta.proxy:
                 yield parent
+
+
+def untracked_tables_in(database: str, tags: Iterable[str]) -> list[str]:
+    """Return the tables among tags whose changes do not invalidate."""
+    if database not in connections.settings:
+        return []
+    tracked = set(map(table_tag, tracked_tables(database)))
+    found = {tag for tag in tags if tag.startswith(TABLE_TAG)} - tracked
+    return sorted(tag.removeprefix(TABLE_TAG) for tag in found)
+
+
+def label_of(table: str) -> str:
+    """Return the label of the model that has a table, as TRACK names it; "": none has."""
+    of_all = (model for label in apps.all_models for model in models_of_app(label))
+    return next((model._meta.label for model in of_all if model._meta.db_table == table), "")
 
 
 @lru_cache(maxsize=1)

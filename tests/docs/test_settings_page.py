@@ -52,6 +52,8 @@ def default_of(name: str, default: Any) -> str:
     """Return a default as the page writes it."""
     if name == "LAYERS":
         return "required"
+    if isinstance(default, tuple):
+        default = list(default)
     return "64 MiB" if default == 64 * 2**20 else spelled(default)
 
 

@@ -30,11 +30,11 @@ from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.layers.redis import RedisLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
 from cachelayers.backends.layered.state import POLL_SECONDS, own_names, state_of
-from cachelayers.backends.memory.store import MOST_READS, Record, thaw
+from cachelayers.backends.memory.store import MOST_READS, MemoryRecord, thaw
 from cachelayers.backends.names import NAMES_OF_REDIS, NamedCache
 from cachelayers.backends.patterns import Search
 from cachelayers.exceptions import CacheUnavailable, NotSupported
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import current_unit
 from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import arun_flow, run_flow
@@ -71,7 +71,7 @@ class LayeredCache(NamedCache):
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
-        self._records: Mapping[str, Record] = {}  # of the first layer, if it is a MemoryCache
+        self._records: Mapping[str, MemoryRecord] = {}  # of the first layer, if it is a MemoryCache
         self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
 
     @property
