@@ -39,6 +39,7 @@ from cachelayers.conf import (
     shares_its_file,
     table_database_of,
 )
+from cachelayers.implied_layers import complete_options
 from cachelayers.invalidation import (
     FILLED_LOG_HINT,
     LOG,
@@ -94,7 +95,7 @@ def cache_messages() -> Iterator[CheckMessage]:
         if isinstance(options, Mapping) and options.get("UNLOGGED"):
             yield from unlogged_messages(where, table_database_of(params))
         if backend is LayeredCache and isinstance(options, Mapping):
-            yield from bus_messages(where, options)
+            yield from bus_messages(where, complete_options(alias, params))
 
 
 def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:

@@ -120,21 +120,12 @@ async def arecall(
         return await arun_flow(recall_steps(policy, compute, unit))
 
 
-def refresh(
-    key: str,
-    compute: Callable[[], Value],
-    *,
-    timeout: Timeout = UNSET,
-    stale: float = 0,
-    tags: Iterable[str] = (),
-    using: str | None = None,
-    capture: bool = True,
-) -> Value:
+def refresh(key: str, compute: Callable[[], Value], **options: Unpack[Options]) -> Value:
     """Compute and store the value, without reading the cache. The arguments are recall()'s.
 
     It runs in its own unit of work, so that it reads the present data.
     """
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
         value: Value = run_flow(compute_and_store(policy, compute, unit))
         return value
@@ -150,18 +141,9 @@ async def arefresh(
 async def arefresh(key: str, compute: Callable[[], Value], **options: Unpack[Options]) -> Value: ...
 
 
-async def arefresh(
-    key: str,
-    compute: Callable[[], Any],
-    *,
-    timeout: Timeout = UNSET,
-    stale: float = 0,
-    tags: Iterable[str] = (),
-    using: str | None = None,
-    capture: bool = True,
-) -> Any:
+async def arefresh(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> Any:
     """Do refresh() without blocking the event loop. ``compute`` may be async."""
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
         return await arun_flow(compute_and_store(policy, compute, unit))
 

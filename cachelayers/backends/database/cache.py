@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from cachelayers.backends.database.base import (
@@ -24,6 +25,7 @@ from cachelayers.backends.database.lock_rows import LockRow
 from cachelayers.backends.database.table import NEVER_MS, FoundKey, ListedRow, Row, WholeRow
 from cachelayers.backends.locking import Lock
 from cachelayers.backends.patterns import Search
+from cachelayers.conf import implied_layer, table_alias
 from cachelayers.entries import (
     KIND_MASK,
     LARGEST_INT64,
@@ -382,3 +384,12 @@ class DatabaseCache(TableCache):
                 " key, so its entries cannot be found by prefix. Clear the whole cache instead."
             )
         return made.encode("utf-8", "surrogatepass")
+
+
+def table_cache(alias: str) -> DatabaseCache:
+    """Return the DatabaseCache of an alias in CACHES, or of a layer that LOCATION stands for."""
+    layer = implied_layer(alias)
+    if layer is None:
+        return cast(DatabaseCache, caches[alias])
+    params = {name: value for name, value in layer.params.items() if name != "BACKEND"}
+    return DatabaseCache(params.pop("LOCATION"), params, table_alias(alias))

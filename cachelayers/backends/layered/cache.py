@@ -15,7 +15,6 @@ from hashlib import blake2b
 from time import monotonic
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
 from cachelayers.backends.base import Problem, find_odd_character
@@ -33,7 +32,9 @@ from cachelayers.backends.layered.state import POLL_SECONDS, own_names, state_of
 from cachelayers.backends.memory.store import MOST_READS, MemoryRecord, thaw
 from cachelayers.backends.names import NAMES_OF_REDIS, NamedCache
 from cachelayers.backends.patterns import Search
+from cachelayers.conf import cache_settings, layer_name
 from cachelayers.exceptions import CacheUnavailable, NotSupported
+from cachelayers.implied_layers import complete_options
 from cachelayers.invalidation import current_unit
 from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
@@ -56,23 +57,23 @@ class LayeredCache(NamedCache):
     A failing layer is skipped. If no layer can answer, the read is a miss.
     """
 
-    has_layers = True  # for conf, which must not import this class
-
     @classmethod
     def find_problems(
-        cls, where: str, location: str, params: Mapping[str, Any]
+        cls, where: str, location: Any, params: Mapping[str, Any]
     ) -> Iterator[Problem]:
         return find_problems(where, LayeredCache, location, params)
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Set the state that all threads share; layers are made on first use."""
-        self._options = LayeredOptions(**{**options, "LAYERS": tuple(options["LAYERS"])})
+        params = {"LOCATION": location, "KEY_PREFIX": self.key_prefix, "OPTIONS": options}
+        complete = complete_options(self.alias, params)
+        self._options = LayeredOptions(**{**complete, "LAYERS": tuple(complete["LAYERS"])})
         self.state = state_of(self.alias, self.key_prefix, self._options)
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
         self._records: Mapping[str, MemoryRecord] = {}  # of the first layer, if it is a MemoryCache
-        self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
+        self._cell = cell_of(self.alias, layer_name(self._options.LAYERS[0]))  # for hits there
 
     @property
     def flows(self) -> Flows:
@@ -438,7 +439,7 @@ class LayeredCache(NamedCache):
         for layer in layers:
             if not layer.can_be_searched:
                 raise NotSupported(
-                    f"CACHES[{self.alias!r}]: the keys of its layer {layer.alias!r} cannot be"
+                    f"CACHES[{self.alias!r}]: the keys of its layer {layer.name!r} cannot be"
                     " searched."
                 )
 
@@ -464,7 +465,7 @@ class LayeredCache(NamedCache):
             return getattr(layer.cache, name)
         except AttributeError:
             raise AttributeError(
-                f"{name!r} is django-redis's own, and the Redis layer {layer.alias!r} of"
+                f"{name!r} is django-redis's own, and the Redis layer {layer.name!r} of"
                 f" CACHES[{self.alias!r}] is a {type(layer.cache).__module__}."
                 f"{type(layer.cache).__name__}."
             ) from None
@@ -479,11 +480,11 @@ class LayeredCache(NamedCache):
         return self._by_layer(run_flow(self.flows.clear()))
 
     def unsearchable_layers(self) -> list[str]:
-        """Return the aliases of the shared layers whose keys cannot be searched."""
-        return [layer.alias for layer in self.flows.shared if not layer.can_be_searched]
+        """Return the names of the shared layers whose keys cannot be searched."""
+        return [layer.name for layer in self.flows.shared if not layer.can_be_searched]
 
     def _by_layer(self, reached: Mapping[str, bool]) -> dict[str, bool]:
-        return {alias: reached.get(alias, True) for alias in self._options.LAYERS}
+        return {layer_name(alias): reached.get(alias, True) for alias in self._options.LAYERS}
 
     def delete_prefix(self, prefix: str, version: int | None = None) -> dict[str, bool]:
         """Delete the entries whose key begins with ``prefix``.
@@ -502,8 +503,8 @@ class LayeredCache(NamedCache):
         return self._by_layer(run_flow(self.flows.clear_prefix(made)))
 
     def layers_that_track_use(self) -> list[str]:
-        """Return the aliases of the layers that know when an entry was last used."""
-        return [layer.alias for layer in self.flows.shared if layer.tracks_use]
+        """Return the names of the layers that know when an entry was last used."""
+        return [layer.name for layer in self.flows.shared if layer.tracks_use]
 
     def delete_unused(self, seconds: float) -> dict[str, int | None]:
         """Delete the entries unused for so long in each layer that knows.
@@ -523,9 +524,9 @@ class LayeredCache(NamedCache):
             facts = layer.describe()
         except outage_errors() as caught:
             error, facts = f"{type(caught).__name__}: {error_text(caught)}", {}
-        kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
+        kind = cache_settings(layer.alias)["BACKEND"].rpartition(".")[2]
         return {
-            "alias": layer.alias,
+            "alias": layer.name,
             "backend": kind,
             "error": error,
             "is_skipped": layer.breaker.is_open,

@@ -58,7 +58,7 @@ class Flows(Coordination):
             if is_counted:
                 self.count_lookup(layer, len(live), len(missing))
             if live:
-                note_layer(layer.alias)
+                note_layer(layer.name)
             if live and lacking and not layer.is_local:
                 yield from self._fill_from(layer, lacking, heads, began, live)
             lacking.append((layer, [name for name in missing if answer.get(name) is not TOMBSTONE]))
@@ -72,13 +72,13 @@ class Flows(Coordination):
 
     def count_lookup(self, layer: Layer, found: int, asked: int) -> None:
         """Count the hits of a layer among the names it was asked for."""
-        cell = cell_of(self.state.alias, layer.alias)
+        cell = cell_of(self.state.alias, layer.name)
         cell.hits += found
         cell.misses += asked - found
 
     def count_sets(self, layer: Layer | None, number: int) -> None:
         """Count values stored by a layer, or by the cache as a whole."""
-        cell = self.state.cell if layer is None else cell_of(self.state.alias, layer.alias)
+        cell = self.state.cell if layer is None else cell_of(self.state.alias, layer.name)
         cell.sets += number
 
     def _fill_from(
@@ -361,7 +361,7 @@ class Flows(Coordination):
             answer = FAILED
             if head:
                 answer = yield from self.ask_plainly(layer, "delete_unused", head, seconds)
-            removed[layer.alias] = None if answer is FAILED or answer is REFUSED else answer
+            removed[layer.name] = None if answer is FAILED or answer is REFUSED else answer
         return removed
 
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from cachelayers.backends.layered.circuit_breaker import breaker_of
+from cachelayers.conf import layer_name
 from cachelayers.exceptions import NotSupported
 
 
@@ -115,8 +116,8 @@ class Layer(ABC):
         return {**params, "OPTIONS": dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str) -> None:
-        """``alias``: of CACHES."""
-        self.alias = alias
+        """``alias``: of CACHES or LOCATION."""
+        self.alias, self.name = alias, layer_name(alias)
         self.breaker = breaker_of(alias)
 
     @abstractmethod
@@ -192,7 +193,7 @@ class Layer(ABC):
         raise self._cannot("lock()")
 
     def _cannot(self, what: str) -> NotSupported:
-        return NotSupported(f"{what}: the layer {self.alias!r}, a {type(self).__name__}, cannot.")
+        return NotSupported(f"{what}: the layer {self.name!r}, a {type(self).__name__}, cannot.")
 
     def server_id(self) -> str | None:
         """Return an id that changes when the server restarts; None: unknown."""

@@ -15,6 +15,7 @@ from cachelayers.backends.database.base import milliseconds, seconds_since_1970
 from cachelayers.backends.database.raising import RaisingTable, TimedValue
 from cachelayers.backends.layered.layers.base import TOMBSTONE, TOMBSTONE_SECONDS, Layer, LayerEntry
 from cachelayers.backends.locking import Lock
+from cachelayers.conf import table_alias
 from cachelayers.invalidation import transaction_of
 from cachelayers.locations import is_file
 
@@ -34,7 +35,7 @@ class TableLayer(Layer):
         limit_seconds: float,
     ) -> Self:
         """Return the layer over the table that raises; its BUSY_SECONDS are its time limit."""
-        return cls(alias, RaisingTable(location, params, alias))
+        return cls(alias, RaisingTable(location, params, table_alias(alias)))
 
     def __init__(self, alias: str, table: RaisingTable) -> None:
         """``table``: with the layer's own settings."""
