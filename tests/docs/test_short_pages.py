@@ -32,6 +32,7 @@ SETTINGS_PAGES = ["../README.md", "coming_from.md", "install.md", "which_layers.
         "single_flight.md",
         "units_of_work.md",
         "variants.md",
+        "what_it_changes.md",
     ],
 )
 def test_the_example_runs_as_shown(page: str, transactional_db: None) -> None:
