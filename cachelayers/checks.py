@@ -58,7 +58,7 @@ from cachelayers.models import Entry, Invalidation
 
 # The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
-FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
+FLAGS = ("ENABLED", "STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
 CLOSE = 0.85  # of difflib: CACHELAYER is as close as 0.95, CHANNEL_LAYERS as 0.75
 OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"

@@ -35,6 +35,8 @@ class PackageSettings:
     """The settings in settings.CACHELAYERS, with defaults."""
 
     TRACK: tuple[str, ...] = (EVERYTHING,)  # app labels and models; none: nothing invalidates
+    # Whether recall(), @cached and fragments look up and store; if not, everything is computed.
+    ENABLED: bool = True
     ALIAS: str = DEFAULT_CACHE_ALIAS
     TIMEOUT: float | None = 300  # seconds
     # MySQL and MariaDB only: how long a transaction may stay open after it has written.

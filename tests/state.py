@@ -94,6 +94,8 @@ KEPT = {
         "utils.captures._is_own_read",
         "utils.captures.running_captures",
         "utils.single_flight._flights",
+        "utils.switch._blocks",
+        "utils.switch.switches",
         "utils.tracing._recall",
         "utils.tracing._trace",
         "utils.tracing._work",

@@ -41,6 +41,7 @@ from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
 from cachelayers.lookup.steps import Steps
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.single_flight import begin_or_join, complete
+from cachelayers.utils.switch import is_disabled
 
 Value = TypeVar("Value")
 
@@ -165,6 +166,8 @@ def warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bo
     The arguments are recall()'s; ``compute`` may be async. It runs in its own unit of work.
     """
     policy = policy_of(key, compute, options)
+    if is_disabled():
+        return False
     with unit_of_work() as unit:
         steps = warm_steps(policy, compute, unit)
         # An async computation gets its own event loop.
@@ -175,6 +178,8 @@ def warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bo
 def is_warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bool:
     """Return whether recall() with these arguments would find a fresh entry. Computes nothing."""
     policy = policy_of(key, compute, options)
+    if is_disabled():
+        return False
     with unit_of_work() as unit:
         return bool(run_flow(is_warm_steps(policy, unit)))
 

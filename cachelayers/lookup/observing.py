@@ -65,6 +65,12 @@ def note_missed(envelope: Envelope | None) -> None:
         recall.why_missed = "absent" if envelope is None else "expired"
 
 
+def note_disabled() -> None:
+    """Record that the cache was not asked."""
+    if (recall := traced_recall()) is not None:
+        recall.why_missed = "disabled"
+
+
 def note_invalid(policy: Policy, dependency: Dependency) -> None:
     """Record that a dependency of an entry has changed."""
     recall = traced_recall()

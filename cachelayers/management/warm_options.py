@@ -295,6 +295,12 @@ def has_source(options: dict[str, Any]) -> bool:
     return options["sitemap"] is not None or options["urls"] is not None or options["static"]
 
 
+def warms_static_files_alone(options: dict[str, Any]) -> bool:
+    """Tell whether static files are all that is chosen."""
+    others = ("names", "sitemap", "urls", "due", "enqueue", "resume")
+    return bool(options["static"]) and not any(options[name] for name in others)
+
+
 def check_sitemap(url: str, client: Client) -> None:
     """Raise CommandError for a sitemap of another site."""
     try:

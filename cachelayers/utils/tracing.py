@@ -38,7 +38,7 @@ class TracedRecall:
     outcome: str = ""
     layer: str = ""  # alias of the cache or layer that had the entry; "": none
     age_seconds: float | None = None  # of the found entry
-    # Why nothing was found: "absent", "expired" or "invalid"; "": something was.
+    # Why nothing was found: "absent", "expired", "invalid" or "disabled"; "": something was.
     why_missed: str = ""
     culprit: str = ""  # the changed tag, if known
     tags: Sequence[Tag] = ()  # the value's dependencies

@@ -57,6 +57,8 @@ class LayeredCache(NamedCache):
     A failing layer is skipped. If no layer can answer, the read is a miss.
     """
 
+    has_layers = True  # for conf, which must not import this class
+
     @classmethod
     def find_problems(
         cls, where: str, location: Any, params: Mapping[str, Any]
