@@ -26,7 +26,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import IntegrityError, connections
+from django.db import connections
 
 from cachelayers.models import WarmerRun
 from cachelayers.utils.text import without_secrets
@@ -385,10 +385,7 @@ def row_of(source: Source) -> WarmerRun:
         "shard": source.shard,
         "state": RunState.FINISHED.value,
     }
-    try:
-        row, _ = WarmerRun.objects.get_or_create(source=source.key, defaults=values)
-    except IntegrityError:
-        row = WarmerRun.objects.get(source=source.key)
+    row, _ = WarmerRun.objects.get_or_create(source=source.key, defaults=values)
     return row
 
 

@@ -27,6 +27,7 @@ SETTINGS_PAGES = ["../README.md", "coming_from.md", "install.md", "which_layers.
     "page",
     [
         "dependencies.md",
+        "django_redis.md",
         "integrations.md",
         "pages.md",
         "single_flight.md",
@@ -98,12 +99,3 @@ def test_the_examples_of_the_readme_are_valid() -> None:
 
     assert shown["busiest"].key("FR").startswith("airports.queries.busiest:")
     assert Template(template).nodelist
-
-
-def test_on_sqlite_the_cache_gets_a_file_of_its_own() -> None:
-    shown: dict[str, Any] = {"BASE_DIR": Path("/srv")}
-    for block in blocks_of("install.md"):
-        exec(block, shown)
-
-    assert shown["DATABASES"]["cache"]["NAME"] != shown["DATABASES"]["default"]["NAME"]
-    assert shown["DATABASE_ROUTERS"] == ["cachelayers.routers.CacheRouter"]
