@@ -199,10 +199,8 @@ def is_dead(row: WarmerRun) -> bool:
         return False
     try:
         os.kill(row.process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # the process belongs to another user
-        return False
+    except OSError as error:  # any other: the process belongs to another user
+        return isinstance(error, ProcessLookupError)
     return False
 
 
