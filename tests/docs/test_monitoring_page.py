@@ -105,7 +105,9 @@ def _library(
 
 
 @pytest.mark.usefixtures("_library")
-def test_the_examples_of_monitoring_run_as_shown(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_monitoring_run_as_shown(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
     exec(python_block("def titles_by", "cache_stats.md"), QUERIES)
     flush()
 
