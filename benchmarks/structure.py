@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "cachelayers"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# A folder of separate helpers. Each is an interface by itself: one for all would import all.
+WITHOUT_INTERFACE = f"{PACKAGE}.utils"
 # They begin with an underscore, and Django and Python document them.
 DOCUMENTED = {"_asdict", "_base_manager", "_default_manager", "_exit", "_fields", "_meta", "_state"}
 
@@ -106,6 +108,12 @@ class Module:
             elif isinstance(node, ast.ImportFrom) and node.module and is_ours(node.module):
                 yield from (f"{node.module}.{one.name}" for one in node.names)
 
+    def exports(self) -> dict[str, str]:
+        """Return where an interface has each name from, also if only type checkers import it."""
+        if not self.is_package:
+            return {}
+        return {name.rpartition(".")[2]: name for name in self.imported()}
+
     def public_names(self) -> Iterator[str]:
         """Yield the functions, classes, methods and constants without an underscore."""
         for node in ast.walk(self.tree):
@@ -124,6 +132,10 @@ class Module:
 
 def is_ours(name: str) -> bool:
     return name.split(".", maxsplit=1)[0] == PACKAGE
+
+
+def is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
 
 
 def is_private(name: str) -> bool:
@@ -149,15 +161,17 @@ class Structure:
         self.tests = [Module(path, root) for path in sorted((root / "tests").rglob("*.py"))]
         self._by_name = {module.name: module for module in self.modules}
         packages = {module.name for module in self.modules if module.is_package}
-        self._packages = {name for name in packages if name.count(".") == 1}
+        self._packages = {name for name in packages if name.count(".") == 1} - {WITHOUT_INTERFACE}
+        self._exports = {module.name: module.exports() for module in self.modules}
 
     def importers(self) -> dict[str, set[str]]:
-        """Return for each module the modules that import it."""
+        """Return for each module the modules that import it, also through its interface."""
         found: dict[str, set[str]] = defaultdict(set)
         for module in self.modules:
             for name in module.imported():
-                target = self._module_of(name)
-                if target is not None and target.name != module.name:
+                target = self._module_of(self._origin_of(name))
+                is_own = target is not None and is_within(target.name, module.name)
+                if target is not None and not (module.is_package and is_own):
                     found[target.name].add(module.name)
         return found
 
@@ -189,7 +203,7 @@ class Structure:
         found: dict[str, Module] = {}
         waiting = [name]
         while waiting:
-            name = waiting.pop()
+            name = self._origin_of(waiting.pop())
             module = self._module_of(name)
             if module is None or module.name in found:
                 continue
@@ -201,6 +215,13 @@ class Structure:
         """Return the first-level package of a module, or ""."""
         first = ".".join(name.split(".")[:2])
         return first if first in self._packages else ""
+
+    def _origin_of(self, name: str) -> str:
+        """Follow an imported name through the interfaces that only pass it on."""
+        package, _, last = name.rpartition(".")
+        if name in self._by_name or last not in self._exports.get(package, {}):
+            return name
+        return self._origin_of(self._exports[package][last])
 
     def _module_of(self, name: str) -> Module | None:
         """Return the module that an import names, or that contains the imported name."""

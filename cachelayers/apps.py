@@ -25,21 +25,26 @@ class CacheLayersConfig(AppConfig):
 
     def connect_core(self) -> None:
         """Connect what keeps cached values correct: invalidation, and the tables' own options."""
-        from cachelayers.backends.database import options, sessions
-        from cachelayers.invalidation import execute_wrapper, triggers
+        from cachelayers.backends import apply_storage_options, remember_database_names
+        from cachelayers.invalidation import (
+            receive_plain_get,
+            receive_post_migrate,
+            receive_pre_migrate,
+            wrap_all_connections,
+        )
         from cachelayers.utils.captures import listen_to_plain_gets
 
-        sessions.remember_names()
-        execute_wrapper.wrap_all_connections()
-        listen_to_plain_gets(execute_wrapper.receive_plain_get)
+        remember_database_names()
+        wrap_all_connections()
+        listen_to_plain_gets(receive_plain_get)
         post_migrate.connect(
-            options.apply_storage_options,
+            apply_storage_options,
             sender=self,
             dispatch_uid="cachelayers.apply_storage_options",
         )
         pre_migrate.connect(
-            triggers.receive_pre_migrate, sender=self, dispatch_uid="cachelayers.pre_migrate"
+            receive_pre_migrate, sender=self, dispatch_uid="cachelayers.pre_migrate"
         )
         post_migrate.connect(
-            triggers.receive_post_migrate, sender=self, dispatch_uid="cachelayers.post_migrate"
+            receive_post_migrate, sender=self, dispatch_uid="cachelayers.post_migrate"
         )

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from cachelayers import compat
-from cachelayers.invalidation.units import CommandUnit, OwnUnit, Unit, unit_of_work
+from cachelayers.invalidation import CommandUnit, OwnUnit, Unit, unit_of_work
 
 MIDDLEWARE = "cachelayers.middleware.unit_of_work_middleware"
 # They run until they are stopped, and have no unit. Other commands may last too: see CommandUnit.

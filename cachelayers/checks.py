@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,32 +19,40 @@ from django.core.management import find_commands, get_commands
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.backends.base import ConfiguredCache, is_number
-from cachelayers.backends.layered import LayeredCache
-from cachelayers.backends.layered.layers import is_local_alias
-from cachelayers.backends.layered.options import WITHOUT_BUS_SECONDS
+from cachelayers.backends import (
+    WITHOUT_BUS_SECONDS,
+    ConfiguredCache,
+    LayeredCache,
+    is_local_alias,
+    is_number,
+)
 from cachelayers.conf import (
     EVERYTHING,
     LOG_AS_BUS,
     SETTING_NAMES,
     backend_of,
     cache_databases,
-    database_alias_of,
+    cache_files,
     database_caches,
     is_own_database,
     package_settings,
     shares_its_file,
+    table_database_of,
 )
-from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.log_size import CURE, filled_log
-from cachelayers.invalidation.tags import declaring_models
-from cachelayers.invalidation.tracked import (
+from cachelayers.invalidation import (
+    FILLED_LOG_HINT,
+    LOG,
+    TRIGGER_VENDORS,
     UnknownTarget,
+    declaring_models,
+    filled_log,
+    has_triggers,
     models_known_by,
     models_named,
+    read_guard,
     tracked_models,
 )
-from cachelayers.invalidation.triggers import VENDORS, has_triggers, read_guard
+from cachelayers.locations import is_file, place_of
 from cachelayers.models import Entry, Invalidation
 
 # The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
@@ -68,7 +77,7 @@ def register_all() -> None:
 
 def check_caches(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check our caches in CACHES and the databases that hold their tables."""
-    return [*cache_messages(), *database_messages()]
+    return [*cache_messages(), *database_messages(), *file_messages()]
 
 
 def cache_messages() -> Iterator[CheckMessage]:
@@ -83,7 +92,7 @@ def cache_messages() -> Iterator[CheckMessage]:
             yield Error(problem.text, hint=problem.cure, id=problem.id)
         options = others.get("OPTIONS", {})
         if isinstance(options, Mapping) and options.get("UNLOGGED"):
-            yield from unlogged_messages(where, database_alias_of(params))
+            yield from unlogged_messages(where, table_database_of(params))
         if backend is LayeredCache and isinstance(options, Mapping):
             yield from bus_messages(where, options)
 
@@ -122,7 +131,7 @@ def far_bus_messages(where: str, layers: Any) -> Iterator[CheckMessage]:
     The events of an SQLite file are stored in it too, and need no warning.
     """
     for alias, params in database_caches():
-        database = database_alias_of(params)
+        database = table_database_of(params)
         if not isinstance(layers, (list, tuple)) or alias not in layers:
             continue
         if database in settings.DATABASES and is_on_another_server(database):
@@ -152,10 +161,11 @@ def holds_a_table(layers: Any) -> bool:
 
 def unlogged_messages(where: str, database: str) -> Iterator[CheckMessage]:
     """Yield a warning if UNLOGGED has no effect."""
-    known = isinstance(database, str) and database in settings.DATABASES
-    if known and connections[database].vendor != "postgresql":
+    is_known = isinstance(database, str) and database in settings.DATABASES
+    is_postgres = is_known and connections[database].vendor == "postgresql"
+    if (is_known and not is_postgres) or is_file(str(database)):
         yield checks.Warning(
-            f"{where} OPTIONS UNLOGGED is True, and DATABASES[{database!r}] is not PostgreSQL.",
+            f"{where} OPTIONS UNLOGGED is True, and {place_of(database)} is not PostgreSQL.",
             hint="It has no effect there: leave it out.",
             id="cachelayers.W004",
         )
@@ -167,7 +177,7 @@ def database_messages() -> Iterator[CheckMessage]:
         if database not in settings.DATABASES:
             continue  # another check reports it
         if connections[database].vendor == "sqlite":
-            yield from sqlite_messages(database)
+            yield from sqlite_messages()
         if is_own_database(database) and ROUTER not in settings.DATABASE_ROUTERS:
             yield checks.Warning(
                 f"DATABASES[{database!r}] is a cache's own, and DATABASE_ROUTERS does not keep"
@@ -177,7 +187,64 @@ def database_messages() -> Iterator[CheckMessage]:
             )
 
 
-def sqlite_messages(database: str) -> Iterator[CheckMessage]:
+def file_messages() -> Iterator[CheckMessage]:
+    """Yield errors and warnings about the files that LOCATION names."""
+    if cache_files():
+        yield from sqlite_messages()
+    for path in cache_files():
+        if problem := problem_on_disk(path):
+            yield checks.Warning(
+                f"The cache's file {path!r} cannot be used: {problem}. Reads are misses, and writes"
+                " are skipped.",
+                hint="Make its folder, and let the user of the site's processes write to the folder"
+                " and to the file. The cache makes the file by itself.",
+                id="cachelayers.W055",
+            )
+        elif kind := network_file_system(Path(path)):
+            yield checks.Warning(
+                f"The cache's file {path!r} is on a network file system ({kind}), where SQLite's"
+                " locks and its write-ahead log do not work: the file may become corrupt.",
+                hint="Give the path of a file on a local disk. Several hosts share a cache in a"
+                " database of DATABASES, or in a Redis.",
+                id="cachelayers.W056",
+            )
+
+
+def problem_on_disk(path: str) -> str | None:
+    """Return why this process could not use a file, or None."""
+    folder, file = Path(path).parent, Path(path)
+    if not folder.is_dir():
+        return f"there is no folder {str(folder)!r}"
+    if file.exists() and not file.is_file():
+        return "it is no file"
+    # SQLite makes files beside it.
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"this process may not write to the folder {str(folder)!r}"
+    if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+        return "this process may not read or write it"
+    return None
+
+
+MOUNTS = Path("/proc/self/mounts")  # of Linux
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.sshfs", "afs")
+
+
+def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
+    """Return the kind of the network file system that a path is on; None: no such, or unknown."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    folders = {str(folder) for folder in path.resolve().parents}
+    # The last mount of the longest folder hides the others.
+    found = [
+        (len(fields[1]), fields[2]) for line in lines if (fields := line.split())[1] in folders
+    ]
+    kind = max(reversed(found), key=lambda mount: mount[0], default=(0, ""))[1]
+    return kind if kind.startswith(NETWORK_FILE_SYSTEMS) else None
+
+
+def sqlite_messages() -> Iterator[CheckMessage]:
     """Yield an error if SQLite is too old."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         yield Error(
@@ -462,7 +529,7 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
             id="cachelayers.W030",
         )
         for alias in connections
-        if connections[alias].vendor not in {*VENDORS, "unknown"}
+        if connections[alias].vendor not in {*TRIGGER_VENDORS, "unknown"}
     ]
 
 
@@ -512,10 +579,13 @@ def check_logs(
 def log_messages(database: str) -> Iterator[CheckMessage]:
     """Yield a warning if most rows of a long log are about one table."""
     connection = connections[database]
-    if connection.vendor not in VENDORS or LOG not in connection.introspection.table_names():
+    if (
+        connection.vendor not in TRIGGER_VENDORS
+        or LOG not in connection.introspection.table_names()
+    ):
         return
     if filled := filled_log(connection):
-        yield checks.Warning(str(filled), hint=CURE, id="cachelayers.W053")
+        yield checks.Warning(str(filled), hint=FILLED_LOG_HINT, id="cachelayers.W053")
 
 
 def names_of_caches_in(database: str) -> str:
@@ -523,14 +593,14 @@ def names_of_caches_in(database: str) -> str:
     return ", ".join(
         f"CACHES[{alias!r}]"
         for alias, params in database_caches()
-        if database_alias_of(params) == database
+        if table_database_of(params) == database
     )
 
 
 def trigger_messages(database: str) -> Iterator[CheckMessage]:
     """Yield what prevents a database from logging. Before the first migrate it has no log yet."""
     connection = connections[database]
-    if connection.vendor not in VENDORS:
+    if connection.vendor not in TRIGGER_VENDORS:
         return
     tables = set(connection.introspection.table_names())
     if LOG not in tables:

@@ -1,6 +1,6 @@
 """Read the project's settings for its caches, with the defaults.
 
-Every other module may import it; it imports none of them.
+Every other module may import it; it imports only ``locations``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.utils.module_loading import import_string
+
+from cachelayers.locations import Kind, is_file, location_of
 
 DAY_SECONDS = 24 * 60 * 60
 
@@ -95,16 +97,28 @@ def database_caches() -> Iterator[tuple[str, dict[str, Any]]]:
             yield alias, params
 
 
-def database_alias_of(params: Mapping[str, Any]) -> str:
-    """Return the DATABASES alias that a DatabaseCache's settings name."""
-    return params.get("LOCATION") or DEFAULT_DB_ALIAS
+def table_database_of(params: Mapping[str, Any]) -> str:
+    """Return the DATABASES alias that a DatabaseCache's settings name, or the path of its file."""
+    named = params.get("LOCATION") or DEFAULT_DB_ALIAS
+    found = location_of(named)
+    return found.name if found and found.kind is Kind.FILE else named
+
+
+def table_databases() -> list[str]:
+    """Return the aliases and paths that the settings of DatabaseCaches name, without duplicates."""
+    named = (table_database_of(params) for _, params in database_caches())
+    # Other values are an error that a check reports.
+    return list(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def cache_databases() -> list[str]:
     """Return the DATABASES aliases that hold the table of a DatabaseCache, without duplicates."""
-    named = (database_alias_of(params) for _, params in database_caches())
-    # Other values are an error that a check reports.
-    return list(dict.fromkeys(name for name in named if isinstance(name, str)))
+    return [name for name in table_databases() if not is_file(name)]
+
+
+def cache_files() -> list[str]:
+    """Return the paths of the caches' own files that LOCATION names, without duplicates."""
+    return list(filter(is_file, table_databases()))
 
 
 def is_own_database(database: str) -> bool:

@@ -15,10 +15,11 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 
-from cachelayers.fragments import OPTION_NAMES, digest_of
-from cachelayers.fragments.jinja import (
-    Call,
-    Tag,
+from cachelayers.fragments import (
+    OPTION_NAMES,
+    JinjaCall,
+    JinjaTag,
+    digest_of,
     hole_of,
     note_lone_hole,
     show_fragment,
@@ -90,7 +91,7 @@ class CacheLayersExtension(Extension):
         environment.globals.update(FUNCTIONS)
         track_environment(environment)
         self._compiled = threading.local()
-        self._tags: dict[tuple[Any, ...], Tag] = {}
+        self._tags: dict[tuple[Any, ...], JinjaTag] = {}
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Remember the digest of the source to be compiled."""
@@ -182,12 +183,12 @@ class CacheLayersExtension(Extension):
         position: tuple[str | None, int, int, str],
         named: Sequence[str],
         argument_names: Sequence[str],
-    ) -> Tag:
+    ) -> JinjaTag:
         tag = self._tags.get(position)
         if tag is None:
             if len(self._tags) >= MOST_TAGS:
                 self._tags.clear()
-            tag = self._tags[position] = Tag(*position, named, frozenset(argument_names))
+            tag = self._tags[position] = JinjaTag(*position, named, frozenset(argument_names))
         return tag
 
     def _show_fragment(
@@ -238,7 +239,7 @@ class CacheLayersExtension(Extension):
         )
         return nodes.Output([nodes.MarkSafe(shown)], lineno=line)
 
-    def _show_hole(self, source: str, number: int, macro: Call, *item: Any) -> str:
+    def _show_hole(self, source: str, number: int, macro: JinjaCall, *item: Any) -> str:
         return show_hole(hole_of(source, number), macro, *item)
 
     def _note_lone_hole(self, wrapper: str) -> str:

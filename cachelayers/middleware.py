@@ -20,7 +20,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from cachelayers.invalidation.units import AGE_SECONDS, Unit, begin_unit, end_unit, within_unit
+from cachelayers.invalidation import OLD_POSITION_SECONDS, Unit, begin_unit, end_unit, within_unit
 from cachelayers.staticfiles import MARKERS, PARAMETER, current_id
 from cachelayers.utils.tracing import Work, is_sampling, note_view, sampling
 
@@ -125,7 +125,7 @@ class AsyncChunks(AsyncIterator[Any]):
 @contextmanager
 def chunk_within(unit: Unit, no_more: type[Exception]) -> Iterator[None]:
     """Produce a chunk within a unit. In a long stream, each recall reads the log again."""
-    if time.monotonic() - unit.began > AGE_SECONDS:
+    if time.monotonic() - unit.began > OLD_POSITION_SECONDS:
         unit.mark_outdated()
     with within_unit(unit):
         try:

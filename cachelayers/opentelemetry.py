@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 
-from cachelayers.backends.layered.circuit_breaker import known_breakers
-from cachelayers.backends.memory.cache import known_stores
+from cachelayers.backends import known_breakers, known_stores
 from cachelayers.utils.counters import Figures, figures_of_process
 
 COUNTERS = {

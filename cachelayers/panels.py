@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from cachelayers.invalidation import untracked_tables_in
 from cachelayers.utils.tracing import Tag, Trace, TracedRecall, name_of, tracing
 
 OUTCOMES = {
@@ -98,6 +99,7 @@ def line_of(recall: TracedRecall) -> dict[str, Any]:
         "why": reason_of(recall),
         "ms": round(recall.seconds * 1000, 2),
         "tags": sorted({shown(tag) for tag in recall.tags}),
+        "untracked": untracked_in(recall),
     }
 
 
@@ -110,7 +112,16 @@ def reason_of(recall: TracedRecall) -> str:
     return gettext("something it was made from had changed")
 
 
+def untracked_in(recall: TracedRecall) -> list[str]:
+    """Return the tables that a value was made from, and whose changes do not invalidate it."""
+    found = []
+    for database in sorted({database for database, _ in recall.tags}):
+        tags = [tag for place, tag in recall.tags if place == database]
+        found += [shown((database, table)) for table in untracked_tables_in(database, tags)]
+    return found
+
+
 def shown(tag: Tag) -> str:
-    """Return a tag, with its database unless that is the usual one."""
+    """Return a tag or table, with its database unless that is the usual one."""
     database, text = tag
     return text if database == "default" else f"{text} ({database})"

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics_core import Metric
 
-from cachelayers.backends.layered.circuit_breaker import known_breakers
-from cachelayers.backends.memory.cache import known_stores
+from cachelayers.backends import known_breakers, known_stores
 from cachelayers.statistics import writer
 from cachelayers.utils.counters import Figures, Name
 

@@ -154,7 +154,7 @@ def put_on_django_queue(name: str, arguments: list[str]) -> str:
 
     try:
         # Imported here: a task needs its backend when it is defined.
-        from cachelayers.warming.django_task import run_in_worker
+        from cachelayers.warming import run_in_worker
 
         return str(run_in_worker.enqueue(name, arguments).id)
     except (InvalidTask, InvalidTaskBackend) as error:

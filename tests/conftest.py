@@ -21,7 +21,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django.plugin import DjangoDbBlocker
 
-from cachelayers.backends.database.options import apply_storage_options
+from cachelayers.backends import apply_storage_options
 from cachelayers.invalidation.triggers import receive_post_migrate
 from cachelayers.test_runs import count_own_statements
 from tests import environment

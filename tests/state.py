@@ -120,6 +120,8 @@ KEPT = {
         "utils.locks._no_fork",
     ),
     "names the files of this run, which stay open": (
+        "backends.database.sessions._files_assigned",
+        "backends.database.sessions._files_of_site",
         "backends.database.sessions._folders",
         "backends.database.sessions._names_assigned",
         "backends.database.sessions._names_of_site",
@@ -132,6 +134,7 @@ KEPT = {
         "utils.counters._cells_of_caches",
         "utils.counters.counts",
         "utils.counters.heartbeat",
+        "utils.counters.untracked_reads",
     ),
 }
 

@@ -12,7 +12,7 @@ from cachelayers.backends.layered.circuit_breaker import Breaker
 from cachelayers.checks import check_caches
 from cachelayers.lookup.policy import report
 from cachelayers.utils.text import MASK, shown_location, without_password, without_secrets
-from cachelayers.warming.outcomes import describe_error
+from cachelayers.warming.items import describe_error
 
 
 @pytest.mark.parametrize(

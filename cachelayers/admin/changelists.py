@@ -26,7 +26,7 @@ from django.utils.translation import ngettext
 
 from cachelayers.compat import add_admin_action, wrap_change_form
 from cachelayers.dashboard import Choice, Done, Happening, Outcome, carry_out, name_of_row
-from cachelayers.invalidation.tracked import concrete_models, tracked_models
+from cachelayers.invalidation import concrete_models, tracked_models
 from cachelayers.models import Invalidate
 
 # The admin logs an edit after the write, and with another clock than the log.

@@ -45,7 +45,8 @@ from cachelayers.dashboard import (
 from cachelayers.models import LogState
 from cachelayers.statistics import advice
 from cachelayers.tasks import NoQueue, start_in_background
-from cachelayers.utils.text import shown_location, unknown_name, without_secrets
+from cachelayers.utils.suggestions import unknown_name
+from cachelayers.utils.text import shown_location, without_secrets
 from cachelayers.warming import (
     AlreadyRunning,
     Kind,

@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cachelayers.utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from cachelayers.backends.base import ConfiguredCache, is_number
     from cachelayers.backends.database import DatabaseCache
+    from cachelayers.backends.database.sessions import remember_database_names
+    from cachelayers.backends.database.storage_options import apply_storage_options
+    from cachelayers.backends.database.table import NEVER_MS, ListedRow
+    from cachelayers.backends.faults import cache_errors, report_unreadable_log
     from cachelayers.backends.kinds import register_layer
-    from cachelayers.backends.layered import LayeredCache
-    from cachelayers.backends.memory import MemoryCache
+    from cachelayers.backends.layered import WITHOUT_BUS_SECONDS, LayeredCache, known_breakers
+    from cachelayers.backends.layered.bus import ALL_ENTRIES
+    from cachelayers.backends.layered.layers import is_local_alias, make_layer
+    from cachelayers.backends.layered.layers.memory import MemoryLayer
+    from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer, escape_pattern
+    from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
+    from cachelayers.backends.memory import MemoryCache, known_stores
+    from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "base": ["ConfiguredCache", "is_number"],
+            "database": ["DatabaseCache"],
+            "database.storage_options": ["apply_storage_options"],
+            "database.sessions": ["remember_database_names"],
+            "database.table": ["NEVER_MS", "ListedRow"],
+            "faults": ["cache_errors", "report_unreadable_log"],
+            "kinds": ["register_layer"],
+            "layered": ["WITHOUT_BUS_SECONDS", "LayeredCache", "known_breakers"],
+            "layered.bus": ["ALL_ENTRIES"],
+            "layered.layers": ["is_local_alias", "make_layer"],
+            "layered.layers.memory": ["MemoryLayer"],
+            "layered.layers.redis": ["RedisAccess", "RedisLayer", "escape_pattern"],
+            "layered.layers.table": ["TOMBSTONE_VALUE"],
+            "memory": ["MemoryCache", "known_stores"],
+            "unreadable": ["raise_if_callers", "report_unreadable"],
+        },
+    )
 
-__all__ = ["DatabaseCache", "LayeredCache", "MemoryCache", "register_layer"]
-
-# Imported on demand: a MemoryCache alone needs neither a database nor this app's models.
-_MODULES = {
-    "DatabaseCache": "cachelayers.backends.database",
-    "LayeredCache": "cachelayers.backends.layered",
-    "MemoryCache": "cachelayers.backends.memory",
-    "register_layer": "cachelayers.backends.kinds",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__all__ = [
+    "ALL_ENTRIES",
+    "NEVER_MS",
+    "TOMBSTONE_VALUE",
+    "WITHOUT_BUS_SECONDS",
+    "ConfiguredCache",
+    "DatabaseCache",
+    "LayeredCache",
+    "ListedRow",
+    "MemoryCache",
+    "MemoryLayer",
+    "RedisAccess",
+    "RedisLayer",
+    "apply_storage_options",
+    "cache_errors",
+    "escape_pattern",
+    "is_local_alias",
+    "is_number",
+    "known_breakers",
+    "known_stores",
+    "make_layer",
+    "raise_if_callers",
+    "register_layer",
+    "remember_database_names",
+    "report_unreadable",
+    "report_unreadable_log",
+]

@@ -14,10 +14,15 @@ from django.db import DatabaseError
 from django.db.models import Model
 
 from cachelayers.fragments import check_name, names_in_templates, tag_of_name
-from cachelayers.invalidation.tags import USER_TAG, known_user_tags, user_tag
-from cachelayers.invalidation.tracked import log_database, tracked_models
+from cachelayers.invalidation import (
+    USER_TAG,
+    known_user_tags,
+    log_database,
+    tracked_models,
+    user_tag,
+)
 from cachelayers.models import Invalidation
-from cachelayers.utils.text import unknown_name
+from cachelayers.utils.suggestions import unknown_name
 
 # cache_key_prefix of Django's session engines, without importing them.
 HEADS = ("django.contrib.sessions.cache", "django.contrib.sessions.cached_db")

@@ -17,13 +17,16 @@ from django.core.cache import caches
 from django.core.cache.backends.base import default_key_func
 from django.db import connections
 
-from cachelayers.backends import LayeredCache
-from cachelayers.backends.layered.layers import is_local_alias, make_layer
-from cachelayers.backends.layered.layers.redis import RedisLayer, escape_pattern
+from cachelayers.backends import (
+    LayeredCache,
+    RedisLayer,
+    escape_pattern,
+    is_local_alias,
+    make_layer,
+)
 from cachelayers.clearing.names import session_keys
 from cachelayers.conf import backend_of
-from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.incarnations import begin_anew, mirrored_by
+from cachelayers.invalidation import LOG, begin_anew, mirrored_by
 from cachelayers.staticfiles import forget_shared
 from cachelayers.utils.text import shown_location
 

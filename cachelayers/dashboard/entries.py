@@ -15,12 +15,17 @@ from django.conf import settings
 from django.core.cache import caches
 from django.utils.translation import gettext as _
 
-from cachelayers.backends import DatabaseCache, LayeredCache
-from cachelayers.backends.database.table import NEVER_MS, ListedRow
-from cachelayers.backends.layered.layers import make_layer
-from cachelayers.backends.layered.layers.memory import MemoryLayer
-from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer, escape_pattern
-from cachelayers.backends.memory.store import Record
+from cachelayers.backends import (
+    NEVER_MS,
+    DatabaseCache,
+    LayeredCache,
+    ListedRow,
+    MemoryLayer,
+    RedisAccess,
+    RedisLayer,
+    escape_pattern,
+    make_layer,
+)
 from cachelayers.clearing import session_keys
 from cachelayers.conf import backend_of
 from cachelayers.dashboard.stored import Stored, at, read_bytes, read_live, read_row
@@ -195,7 +200,7 @@ class MemoryEntryStore:
         return Opened(listed, stored)
 
     def _listed(self, name: str) -> Listed | None:
-        record: Record | None = self.records.get(name)
+        record = self.records.get(name)
         content = None if record is None else record.entry
         if record is None or content is None:
             return None

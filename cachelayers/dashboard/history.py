@@ -14,13 +14,13 @@ from django.utils.translation import gettext_lazy
 
 from cachelayers.clearing import FRAGMENT, session_heads
 from cachelayers.dashboard.invalidating import Model
-from cachelayers.invalidation.tracked import (
+from cachelayers.invalidation import (
+    guarded_tables,
     log_database,
     tracked_databases,
     tracked_models,
     tracked_tables,
 )
-from cachelayers.invalidation.triggers import guarded_tables
 from cachelayers.models import Invalidation
 
 ROWS_PER_PAGE = 50

@@ -21,8 +21,7 @@ from django.db.models import Model as Row
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from cachelayers.backends import LayeredCache
-from cachelayers.backends.layered.bus import EVERYTHING
+from cachelayers.backends import ALL_ENTRIES, LayeredCache
 from cachelayers.clearing import (
     Clearing,
     ClearingError,
@@ -39,12 +38,20 @@ from cachelayers.clearing import (
 )
 from cachelayers.conf import package_settings
 from cachelayers.fragments import tag_of_name
-from cachelayers.invalidation.invalidate import Target, tags_of, write_invalidations
-from cachelayers.invalidation.log import TAGS_PER_STATEMENT
-from cachelayers.invalidation.tags import key_tag, models_declaring, user_tag
-from cachelayers.invalidation.tracked import log_database, tracked_models
+from cachelayers.invalidation import (
+    TAGS_PER_STATEMENT,
+    Target,
+    key_tag,
+    log_database,
+    models_declaring,
+    tags_of_target,
+    tracked_models,
+    user_tag,
+    write_invalidations,
+)
 from cachelayers.models import Invalidation
-from cachelayers.utils.text import unknown_name, without_secrets
+from cachelayers.utils.suggestions import unknown_name
+from cachelayers.utils.text import without_secrets
 
 Model = type[models.Model]
 
@@ -283,7 +290,7 @@ def invalidate_and_find(targets: list[Target]) -> dict[str, list[int]]:
     """Invalidate, atomically in each database; return the ids of the log's rows."""
     tags: dict[str, list[str]] = {}
     for target in targets:
-        for database, tag in tags_of(target, None):
+        for database, tag in tags_of_target(target, None):
             tags.setdefault(database, []).append(tag)
     with ExitStack() as stack:
         for database in tags:
@@ -305,7 +312,7 @@ def rows_of(database: str, tags: list[str]) -> list[int]:
 def rows_of_bus(alias: str, newest: int) -> list[int]:
     """Return the rows that published the clearing of an alias, if the log is its bus."""
     log = Invalidation.objects.using(log_database())
-    told_all = log.filter(id__gt=newest, tag=key_tag(alias, EVERYTHING))
+    told_all = log.filter(id__gt=newest, tag=key_tag(alias, ALL_ENTRIES))
     return list(told_all.values_list("id", flat=True))
 
 

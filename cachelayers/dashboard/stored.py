@@ -15,10 +15,9 @@ from typing import Any, Final
 from django.db import connections
 from django.utils.translation import gettext as _
 
-from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
+from cachelayers.backends import TOMBSTONE_VALUE
 from cachelayers.entries import Kind, unpack_envelope
-from cachelayers.invalidation.log import log_of
-from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation import log_of, transaction_of, untracked_tables_in
 
 MOST_OPERATIONS = 300_000  # about a second
 MARK: Final = object()
@@ -345,6 +344,11 @@ class Judged:
     tags: list[str]
     changed: list[str]
     is_valid: bool
+
+    @property
+    def untracked(self) -> list[str]:
+        """Return the tables whose changes do not invalidate the value."""
+        return untracked_tables_in(self.database, self.tags)
 
 
 @dataclass(frozen=True)

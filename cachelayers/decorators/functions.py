@@ -15,7 +15,7 @@ from asgiref.sync import iscoroutinefunction
 
 from cachelayers.canonical import find_by_name
 from cachelayers.decorators.storing import Arguments, Storage, Tags
-from cachelayers.invalidation.tags import user_tags
+from cachelayers.invalidation import user_tags
 from cachelayers.lookup import UNSET, Timeout, check_times
 
 P = ParamSpec("P")

@@ -31,14 +31,14 @@ from cachelayers.canonical import (
     find_by_name,
     path_of,
 )
-from cachelayers.invalidation.dependencies import (
-    PLAIN,
+from cachelayers.invalidation import (
+    PLAIN_TYPES,
     add_all_dependencies,
     current_capture,
     listening_captures,
     refuse_draft,
+    remember_tags_of_function,
 )
-from cachelayers.invalidation.tags import remember_tags_of_function
 from cachelayers.lookup import (
     add_rows_of_argument,
     ainvalidate_key,
@@ -275,7 +275,7 @@ class Storage:
                 f"{self.keys.where}(): an argument was changed before its value was computed."
                 " Pass it a copy."
             )
-        objects = [one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN]
+        objects = [one for one in (*arguments, *keywords.values()) if type(one) not in PLAIN_TYPES]
         if self.is_async and objects:
             return self._compute_async(objects, arguments, keywords)
         depend_on_arguments(objects)

@@ -17,7 +17,7 @@ from django.template.loader_tags import BLOCK_CONTEXT_KEY, ExtendsNode, IncludeN
 
 from cachelayers.fragments.lookups import ABSENT, ALL_NAMES, CanonicalName
 from cachelayers.fragments.variants import USER
-from cachelayers.invalidation.dependencies import (
+from cachelayers.invalidation import (
     Capture,
     add_all_dependencies,
     add_instance,

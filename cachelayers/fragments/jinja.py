@@ -40,7 +40,7 @@ from cachelayers.fragments.markup import (
 from cachelayers.fragments.serving import Fragment, Memory, serve
 from cachelayers.fragments.tag_options import check_options, names_of_items, warn_of_missing
 from cachelayers.fragments.variants import requests_of, track_locale, users_of
-from cachelayers.invalidation.dependencies import without_laziness
+from cachelayers.invalidation import without_laziness
 
 MISSING = "there is no such template"
 _codes: WeakKeyDictionary[Environment, str] = WeakKeyDictionary()
@@ -169,13 +169,13 @@ def track_environment(environment: Environment) -> None:
         )
 
 
-Call = Callable[..., str]
+JinjaCall = Callable[..., str]
 NO_NAMES: Mapping[str, Any] = {}
 OF_ENVIRONMENT = CanonicalName("environment")
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
+class JinjaTag:
     """A tag, as compiled."""
 
     template: str | None
@@ -196,11 +196,11 @@ class JinjaBlock:
 
     def __init__(
         self,
-        tag: Tag,
+        tag: JinjaTag,
         context: Context,
         names: Mapping[str, Any],
-        holes: Mapping[int, Call],
-        caller: Call,
+        holes: Mapping[int, JinjaCall],
+        caller: JinjaCall,
         item: Mapping[str, Any] = NO_NAMES,
     ) -> None:
         """``names``: the names written in the block. ``item``: the variables of one item."""
@@ -421,13 +421,13 @@ def is_undefined(value: Any) -> bool:
 
 
 def show_fragment(
-    tag: Tag,
+    tag: JinjaTag,
     context: Context,
     name_and_arguments: Sequence[object],
     options: Mapping[str, Any],
     names: Mapping[str, Any],
-    holes: Mapping[int, Call],
-    caller: Call,
+    holes: Mapping[int, JinjaCall],
+    caller: JinjaCall,
 ) -> str:
     """Return a fragment's text, from the cache or rendered."""
     name, *arguments = name_and_arguments
@@ -437,7 +437,7 @@ def show_fragment(
     return serve(Fragment(tag.where, checked, arguments, block.texts(), block, tag.memory))
 
 
-def note_missing(tag: Tag, arguments: Sequence[object]) -> None:
+def note_missing(tag: JinjaTag, arguments: Sequence[object]) -> None:
     """Warn once about each argument whose name does not exist."""
     for argument in arguments:
         if is_undefined(argument):
@@ -445,13 +445,13 @@ def note_missing(tag: Tag, arguments: Sequence[object]) -> None:
 
 
 def show_fragments(
-    tag: Tag,
+    tag: JinjaTag,
     context: Context,
     name_and_arguments: Sequence[object],
     options: Mapping[str, Any],
     names: Mapping[str, Any],
-    holes: Mapping[int, Call],
-    caller: Call,
+    holes: Mapping[int, JinjaCall],
+    caller: JinjaCall,
     item_names: Sequence[str],
     items: Sequence[Any],
 ) -> str:
@@ -483,7 +483,7 @@ def hole_of(source: str, number: int) -> Hole:
     return Hole(f"{NAMELESS}{source}", number)
 
 
-def show_hole(hole: Hole, macro: Call, *item: Any) -> str:
+def show_hole(hole: Hole, macro: JinjaCall, *item: Any) -> str:
     """Return a mark for the hole, or its text if no fragment is being rendered."""
     rendering = current_rendering()
     return str(macro(*item)) if rendering is None else rendering.leave_hole(hole)

@@ -44,12 +44,14 @@ def digest_of(*texts: str) -> str:
     return blake2b(form.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def make_key(name: str, arguments: Sequence[object], texts: tuple[str, ...]) -> str:
+def make_key(
+    name: str, arguments: Sequence[object], texts: tuple[str, ...], surroundings: str = ""
+) -> str:
     """Return the key of a variant. ``texts``: such as the template's digest.
 
     Raises Unstable if an argument has no canonical form.
     """
-    return finish_key(name, canonical_arguments(arguments), texts)
+    return finish_key(name, canonical_arguments(arguments), texts, surroundings)
 
 
 def finish_key(name: str, form: str, texts: tuple[str, ...], surroundings: str = "") -> str:

@@ -37,8 +37,7 @@ from cachelayers.fragments.variants import (
     track_locale,
     value_in,
 )
-from cachelayers.invalidation.dependencies import PLAIN, without_laziness
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import PLAIN_TYPES, current_unit, without_laziness
 from cachelayers.lookup import has_form_field
 from cachelayers.request_access import (
     KNOWN_ATTRIBUTES,
@@ -159,7 +158,12 @@ def context_value(dictionaries: Sequence[Mapping[str, Any]], name: str) -> Any:
     """Return the value of a name, or of a path in the loop; ABSENT if it is missing."""
     if name == ALL_NAMES:
         return sorted({str(one) for dictionary in dictionaries for one in dictionary})
-    first, *others = name.rstrip(".").split(".") if name.startswith(LOOP) else [name]
+    if not name.startswith(LOOP):
+        for dictionary in reversed(dictionaries):
+            if name in dictionary:
+                return dictionary[name]
+        return ABSENT
+    first, *others = name.rstrip(".").split(".")
     for dictionary in reversed(dictionaries):
         if first in dictionary:
             value: Any = dictionary[first]
@@ -301,7 +305,7 @@ class BlockReads:
         self.dimensions.add(variant)
         kind, _, name = variant.partition(":")
         value = own_attributes(request).get(name) if kind == "request" else None
-        if type(value) not in PLAIN:
+        if type(value) not in PLAIN_TYPES:
             self.objects.append(value)
 
     def _identify_plain_users(self) -> None:

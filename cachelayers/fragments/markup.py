@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, NamedTuple
 
-from cachelayers.invalidation.dependencies import without_laziness
+from cachelayers.invalidation import without_laziness
 from cachelayers.lookup import has_token_of
 from cachelayers.request_access import is_request, own_attributes, real, unobserved
 

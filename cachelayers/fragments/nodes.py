@@ -64,7 +64,7 @@ from cachelayers.fragments.sources import (
 )
 from cachelayers.fragments.tag_options import Loop, Options
 from cachelayers.fragments.variants import requests_of, track_locale, users_of
-from cachelayers.invalidation.dependencies import without_laziness
+from cachelayers.invalidation import without_laziness
 
 HOLE_COUNT = "_cachelayers_holes"  # of a parser
 # These tags do not change the text inside them. Others, such as {% filter %}, may change it, and a
@@ -225,12 +225,12 @@ class FragmentNode(Node):
         if not all(arguments):
             self._options.warn_of_missing(context, where)
         texts, known_templates = self._surroundings.texts(context, self.nodelist)
-        first = look_first(tag_options, arguments, texts, self._memory)
-        if isinstance(first, str):
-            return first
         block = DjangoBlock(
             self.nodelist, context, known_templates, self._holes, self._options.argument_names
         )
+        first = look_first(tag_options, arguments, texts, self._memory, block)
+        if isinstance(first, str):
+            return first
         return serve(Fragment(where, tag_options, arguments, texts, block, self._memory, first))
 
 

@@ -50,14 +50,12 @@ from cachelayers.fragments.markup import (
 )
 from cachelayers.fragments.tag_options import TagOptions
 from cachelayers.fragments.variants import (
-    ANYWHERE,
     USER,
     Surroundings,
     needs_surroundings,
     surroundings_in,
 )
-from cachelayers.invalidation.dependencies import Capture, current_capture, without_laziness
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import Capture, current_capture, current_unit, without_laziness
 from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
 
@@ -138,24 +136,26 @@ class Memory:
 class FirstLook(NamedTuple):
     """The result of the first lookup if it is not a plain text."""
 
+    dimensions: frozenset[str]
     key: str
     packed: Any
     stored: Any
 
 
 def look_first(
-    tag_options: TagOptions, arguments: Sequence[object], texts: tuple[str, ...], memory: Memory
+    tag_options: TagOptions,
+    arguments: Sequence[object],
+    texts: tuple[str, ...],
+    memory: Memory,
+    block: Block,
 ) -> str | FirstLook | None:
-    """Look for the usual fragment: a plain text, the same for all who read one language.
+    """Look for the usual fragment: a plain text. It needs no Fragment.
 
-    It needs no Fragment. Returns None if there was nothing to look up.
+    Returns None if there was nothing to look up.
     """
     dimensions = memory.dimensions
-    if needs_surroundings(dimensions):
-        return None
     try:
-        texts, _ = key_parts(texts, dimensions, ANYWHERE)
-        key = make_key(tag_options.name, arguments, texts)
+        key = make_key(tag_options.name, arguments, *key_parts(texts, dimensions, block))
         if memory.is_uncacheable(key):
             return None
         packed, stored = peek(tag_options.alias, key, is_shown_only=True)
@@ -164,7 +164,7 @@ def look_first(
     # Within another fragment that is being rendered, more than the text is needed.
     if type(packed) is str and current_rendering() is None:
         return packed
-    return FirstLook(key, packed, stored)
+    return FirstLook(dimensions, key, packed, stored)
 
 
 @dataclass(slots=True)
@@ -296,13 +296,13 @@ def follow_variant_markers(
     memory, alias = fragment.memory, fragment.tag_options.alias
     dimensions = memory.dimensions
     for _ in range(ROUNDS):
-        key = fragment.key(dimensions)
-        if memory.is_uncacheable(key):
-            break
         first = fragment.first_look
-        if first is not None and first.key == key:
-            packed, stored = first.packed, first.stored
+        if first is not None and first.dimensions == dimensions:
+            _, key, packed, stored = first
         else:
+            key = fragment.key(dimensions)
+            if memory.is_uncacheable(key):
+                break
             packed, stored = peek(alias, key, is_shown_only=True)
         if type(packed) is str:
             return packed, dimensions

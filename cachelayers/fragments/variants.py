@@ -34,8 +34,7 @@ from cachelayers.fragments.canonical import (
     is_bare,
 )
 from cachelayers.fragments.markup import NAME
-from cachelayers.invalidation.dependencies import attributes_of_row
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import attributes_of_row, current_unit
 from cachelayers.request_access import (
     REQUEST_KINDS,
     Reader,
@@ -195,22 +194,6 @@ class Surroundings(Protocol):
     def requests(self) -> Sequence[Any]: ...
 
 
-class Anywhere:
-    """Surroundings without a request, for keys of active values only."""
-
-    remembered: Mapping[str, str] = {}
-
-    def users(self) -> Iterable[Any]:
-        return ()
-
-    def form_of(self, name: str) -> str:
-        raise Unstable(f"there is no {name!r}")
-
-    def requests(self) -> Sequence[Any]:
-        return ()
-
-
-ANYWHERE = Anywhere()
 Component = Callable[[Surroundings], str]
 # Dimensions whose value is active in the thread or context; they need no surroundings.
 ACTIVE: Mapping[str, Callable[[], str]] = {

@@ -19,7 +19,7 @@ from django.db import DatabaseError
 from django.db.models import Model
 from django.utils.functional import LazyObject, empty
 
-from cachelayers.invalidation.invalidate import tags_of_row
+from cachelayers.invalidation.invalidating import tags_of_row
 from cachelayers.invalidation.log import Dependency, Reading
 from cachelayers.invalidation.reports import warn_of_draft_once, warn_of_old_permissions_once
 from cachelayers.invalidation.tags import CLOCK, table_tag, without_many_rows
@@ -176,7 +176,8 @@ def listening_captures() -> list[Capture]:
 # The attributes in which Django caches a user's permissions, and the table they are read from.
 MEMOS_OF_PERMISSIONS = frozenset({"_perm_cache", "_user_perm_cache", "_group_perm_cache"})
 PERMISSIONS = "auth_permission"
-PLAIN = frozenset({NoneType, bool, int, float, str, bytes})  # they cannot contain a model instance
+# They cannot contain a model instance.
+PLAIN_TYPES = frozenset({NoneType, bool, int, float, str, bytes})
 
 
 def add_all_dependencies(capture: Capture) -> None:
@@ -273,7 +274,7 @@ def rows_in(value: object) -> Iterator[Model]:
     elif isinstance(value, (list, tuple, set, frozenset)):
         parts += value
     for part in parts:
-        if type(part) not in PLAIN:
+        if type(part) not in PLAIN_TYPES:
             yield from rows_in(part)
 
 

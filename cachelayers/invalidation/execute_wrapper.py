@@ -22,7 +22,7 @@ from cachelayers.invalidation.dependencies import Capture, capture_here, listeni
 from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.log import log_of, write_tags
 from cachelayers.invalidation.own_statements import fetch_rows
-from cachelayers.invalidation.reports import warn_of_plain_get_once, warn_once
+from cachelayers.invalidation.reports import note_untracked, warn_of_plain_get_once, warn_once
 from cachelayers.invalidation.sql.analysis import Analysis, Effect, database_of
 from cachelayers.invalidation.sql.tokens import Source
 from cachelayers.invalidation.tags import table_tag
@@ -253,6 +253,9 @@ def note_read_of_captures(
             capture.note_tags(connection.alias, [*tags, *untracked])
     if analysis.is_untracked or analysis.doubt or analysis.asks_clock:
         counts.add(connection.alias, "untracked_reads")
+    if not analysis.doubt and any(capture.collects for capture in captures):
+        for table in analysis.untracked_tables:
+            note_untracked(connection.alias, table)
     if analysis.doubt:
         warn_once(connection, text, f"is not stored: {analysis.doubt}")
     elif analysis.asks_clock:

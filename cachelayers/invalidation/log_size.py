@@ -14,7 +14,7 @@ from cachelayers.test_runs import apart_from_test
 # One change per minute leaves 43,200 rows in the 30 days for which the log is kept by default.
 MOST_ROWS = 50_000
 TABLE = "table:"
-CURE = (
+FILLED_LOG_HINT = (
     "Run `manage.py prune_cache`, best from cron: it deletes what newer rows make redundant. If you"
     " only load this table and cache nothing that is made from it, leave it out of"
     " CACHELAYERS['TRACK'] and run `manage.py migrate`."

@@ -8,6 +8,8 @@ from __future__ import annotations
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.log import logger
+from cachelayers.invalidation.tracked import label_of
+from cachelayers.utils.counters import untracked_reads
 from cachelayers.utils.rate_limit import RateLimit
 from cachelayers.utils.tracing import line_of_project
 
@@ -28,6 +30,24 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
         connection.alias,
         line_of_project() or "an unknown place",
         what,
+    )
+
+
+def note_untracked(database: str, table: str) -> None:
+    """Count that a value is made from a table whose changes do not invalidate, and log it once."""
+    untracked_reads.add(database, table)
+    if not reports.is_due(("untracked", database, table)):
+        return
+    label = label_of(table)
+    logger.warning(
+        "The value computed at %s is made from the table %r of DATABASES[%r], whose changes do not"
+        " invalidate it: it can be stale until its timeout. %s See docs/dependencies.md.",
+        line_of_project() or "an unknown place",
+        table,
+        database,
+        f"To track the table, add {label!r} to CACHELAYERS['TRACK'], and run `migrate`."
+        if label
+        else "No model has this table, so it cannot be tracked.",
     )
 
 

@@ -5,7 +5,7 @@ Triggers, the SQL analysis, explicit invalidation and the checks use it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -16,11 +16,13 @@ from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 
 from cachelayers.conf import EVERYTHING, package_settings
-from cachelayers.invalidation.tags import LONGEST_KEY_TEXT
+from cachelayers.invalidation.tags import LONGEST_KEY_TEXT, table_tag
 
 LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # databases that can have a log
 # Apps whose tables are written in many requests and shown in hardly any page.
 BOOKKEEPING = frozenset({"admin", "sessions", "cachelayers"})
+
+TABLE_TAG = table_tag("")  # how the tag of a whole table begins
 
 Model = type[models.Model]
 
@@ -138,6 +140,21 @@ def concrete_models(model: Model) -> Iterator[Model]:
         for parent in concrete._meta.get_parent_list():
             if not parent._meta.proxy:
                 yield parent
+
+
+def untracked_tables_in(database: str, tags: Iterable[str]) -> list[str]:
+    """Return the tables among tags whose changes do not invalidate."""
+    if database not in connections.settings:
+        return []
+    tracked = set(map(table_tag, tracked_tables(database)))
+    found = {tag for tag in tags if tag.startswith(TABLE_TAG)} - tracked
+    return sorted(tag.removeprefix(TABLE_TAG) for tag in found)
+
+
+def label_of(table: str) -> str:
+    """Return the label of the model that has a table, as TRACK names it; "": none has."""
+    of_all = (model for label in apps.all_models for model in models_of_app(label))
+    return next((model._meta.label for model in of_all if model._meta.db_table == table), "")
 
 
 @lru_cache(maxsize=1)

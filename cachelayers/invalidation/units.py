@@ -22,7 +22,7 @@ from django.utils.asyncio import async_unsafe
 
 from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
 from cachelayers.invalidation.log import NEVER, Dependency, Reading, known_readings, log_of
-from cachelayers.invalidation.prune import prune_occasionally
+from cachelayers.invalidation.pruning import prune_occasionally
 from cachelayers.invalidation.tags import without_many_rows
 from cachelayers.invalidation.transactions import Transaction, transaction_of
 from cachelayers.utils.counters import heartbeat
@@ -32,7 +32,7 @@ UNKNOWN_POSITION = Reading("", NEVER)  # no log can confirm such a read
 MOST_DEPENDENCIES = 500  # so many dependencies, then they are merged
 # Then a unit reads the log again: some units last as long as a process.
 LONGEST_READING_SECONDS = 5.0
-AGE_SECONDS = 1.0  # then the position is too old for a response that is still streamed
+OLD_POSITION_SECONDS = 1.0  # then the position is too old for a response that is still streamed
 
 
 class Moment(NamedTuple):

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from cachelayers.backends.faults import cache_errors
-from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.backends import cache_errors, raise_if_callers, report_unreadable
 from cachelayers.conf import package_settings
 from cachelayers.entries import Envelope, pack_envelope
-from cachelayers.invalidation.units import Unit, current_unit, ensure_unit
+from cachelayers.invalidation import Unit, current_unit, ensure_unit
 from cachelayers.lookup.flow import (
     MISSING,
     Found,

@@ -13,18 +13,20 @@ from django.db.models import Model
 
 from cachelayers.canonical import Unsaved, Unstable, canonical_form
 from cachelayers.conf import package_settings
-from cachelayers.invalidation.dependencies import (
+from cachelayers.invalidation import (
     Capture,
+    Unit,
     add_instance,
+    ensure_unit,
     is_draft,
+    key_tag,
+    log_database,
     refuse_draft,
     rows_in,
+    unit_of_work,
     without_laziness,
+    write_invalidations,
 )
-from cachelayers.invalidation.invalidate import write_invalidations
-from cachelayers.invalidation.tags import key_tag
-from cachelayers.invalidation.tracked import log_database
-from cachelayers.invalidation.units import Unit, ensure_unit, unit_of_work
 from cachelayers.lookup.flow import (
     State,
     compute_and_store,

@@ -19,13 +19,17 @@ from uuid import uuid4
 
 from cachelayers.conf import package_settings
 from cachelayers.entries import Envelope, unpack_envelope
-from cachelayers.invalidation.dependencies import Capture, capturing
-from cachelayers.invalidation.execute_wrapper import has_unrecorded_writes
-from cachelayers.invalidation.log import log_of
-from cachelayers.invalidation.reports import warn_of_token_once
-from cachelayers.invalidation.routes import with_routes
-from cachelayers.invalidation.tags import USER_TAG, remember_user_tags
-from cachelayers.invalidation.units import Unit
+from cachelayers.invalidation import (
+    USER_TAG,
+    Capture,
+    Unit,
+    capturing,
+    has_unrecorded_writes,
+    log_of,
+    remember_user_tags,
+    warn_of_token_once,
+    with_routes,
+)
 from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
 from cachelayers.lookup.peeking import NOT_READ, pass_on_dependencies
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report_failed_refresh

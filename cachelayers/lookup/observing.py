@@ -12,8 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from cachelayers.entries import SECONDS, Envelope
-from cachelayers.invalidation.dependencies import Capture
-from cachelayers.invalidation.log import Dependency, log_of
+from cachelayers.invalidation import Capture, Dependency, log_of
 from cachelayers.lookup.policy import Policy
 from cachelayers.signals import entry_computed, entry_invalidated
 from cachelayers.utils.counters import cell_of_cache

@@ -12,13 +12,18 @@ from typing import Any, Final
 
 from django.db import DatabaseError, connections
 
-from cachelayers.backends.faults import cache_errors
-from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.backends import cache_errors, raise_if_callers, report_unreadable
 from cachelayers.entries import ENVELOPE_TYPES, FORMAT, LENGTH
-from cachelayers.invalidation.dependencies import current_capture, listening_captures
-from cachelayers.invalidation.log import Dependency, log_of
-from cachelayers.invalidation.routes import are_there_routers, database_to_check
-from cachelayers.invalidation.units import Unit, current_unit
+from cachelayers.invalidation import (
+    Dependency,
+    Unit,
+    are_there_routers,
+    current_capture,
+    current_unit,
+    database_to_check,
+    listening_captures,
+    log_of,
+)
 from cachelayers.lookup.observing import note_peeked
 from cachelayers.lookup.policy import report
 from cachelayers.utils.captures import own_read, running_captures

@@ -18,8 +18,14 @@ from django.db import connections, router
 
 from cachelayers.conf import package_settings
 from cachelayers.entries import LEASE_SUFFIX
-from cachelayers.invalidation.tags import key_tag, models_declaring, table_tag, user_tags
-from cachelayers.invalidation.tracked import log_database, tracked_tables
+from cachelayers.invalidation import (
+    key_tag,
+    log_database,
+    models_declaring,
+    table_tag,
+    tracked_tables,
+    user_tags,
+)
 from cachelayers.utils.counters import counts
 from cachelayers.utils.locks import cache_of
 from cachelayers.utils.rate_limit import RateLimit

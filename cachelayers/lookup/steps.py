@@ -23,12 +23,14 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.safestring import SafeString
 
-from cachelayers.backends.faults import cache_errors, report_unreadable_log
-from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
+from cachelayers.backends import (
+    cache_errors,
+    raise_if_callers,
+    report_unreadable,
+    report_unreadable_log,
+)
 from cachelayers.entries import Envelope, pack_envelope, unpack_envelope
-from cachelayers.invalidation.log import Dependency, log_of
-from cachelayers.invalidation.routes import are_there_routers, database_to_check
-from cachelayers.invalidation.units import Unit
+from cachelayers.invalidation import Dependency, Unit, are_there_routers, database_to_check, log_of
 from cachelayers.lookup.policy import Policy, report
 from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import Step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from django.core.management.base import OutputWrapper
 
@@ -18,106 +18,60 @@ SECONDS_PER_MINUTE = 60
 ERASE_LINE = "\r\x1b[2K"
 
 
-class Progress(Protocol):
-    """Shows each finished item."""
+class Progress:
+    """Shows how far a run is: a bar on a terminal, elsewhere a line every few seconds."""
+
+    def __init__(self, stream: OutputWrapper, total: int, *, is_bar: bool) -> None:
+        self._stream = stream
+        self._total = total
+        self._is_bar = is_bar
+        self._done = 0
+        self._began = self._shown_at = time.monotonic()
+        if is_bar:
+            self._show()
 
     def advance(self) -> None:
-        """Called for each finished item."""
+        """Count an item, and show it unless the last time was just before."""
+        self._done += 1
+        pause = DRAW_SECONDS if self._is_bar else LINE_SECONDS
+        if time.monotonic() - self._shown_at >= pause:
+            self._show()
 
     def finish(self) -> None:
-        """Called when the run is over or interrupted; leaves the cursor at the start of a line."""
-
-
-class NoProgress:
-    """Shows nothing, for ``--verbosity 0`` and if each item has its own line."""
-
-    def advance(self) -> None: ...
-
-    def finish(self) -> None: ...
-
-
-class Tally:
-    """Counts items, and computes the rate and the time left."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self._started_at = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Return the seconds since the start."""
-        return time.monotonic() - self._started_at
-
-    def __str__(self) -> str:
-        percent = 100 * self.done // max(1, self.total)
-        return f"{self.done:,}/{self.total:,}  {percent:3}%  {self._pace()}"
-
-    def _pace(self) -> str:
-        if not self.done:
-            return "starting"
-        seconds = max(self.seconds, 1e-6)
-        left = describe_seconds((self.total - self.done) * seconds / self.done)
-        return f"{self.done / seconds:,.1f}/s  {left} left"
-
-
-class ProgressBar:
-    """Redraws one line."""
-
-    def __init__(self, stream: OutputWrapper, total: int) -> None:
-        self._stream = stream
-        self._tally = Tally(total)
-        self._drawn_at = 0.0
-        self._draw()
-
-    def advance(self) -> None:
-        """Draw, but not so often that drawing costs more than the work."""
-        self._tally.done += 1
-        if time.monotonic() - self._drawn_at >= DRAW_SECONDS:
-            self._draw()
-
-    def finish(self) -> None:
-        """Draw the end and go to the next line."""
-        self._draw()
-        self._stream.write("\n", ending="")
-        self._stream.flush()
-
-    def _draw(self) -> None:
-        self._drawn_at = time.monotonic()
-        filled = BAR_CELLS * self._tally.done // max(1, self._tally.total)
-        text = f"[{'#' * filled:.<{BAR_CELLS}}] {self._tally}"
-        # One cell is left free: a full line would wrap and could not be erased.
-        width = shutil.get_terminal_size().columns - 1
-        self._stream.write(ERASE_LINE + text[:width], ending="")
-        self._stream.flush()
-
-
-class PlainProgress:
-    """Writes a line every few seconds, for logs."""
-
-    def __init__(self, stream: OutputWrapper, total: int) -> None:
-        self._stream = stream
-        self._tally = Tally(total)
-        self._written_at = time.monotonic()
-
-    def advance(self) -> None:
-        """Write a line if the last one is some seconds old."""
-        self._tally.done += 1
-        if time.monotonic() - self._written_at >= LINE_SECONDS:
-            self._written_at = time.monotonic()
-            self._stream.write(str(self._tally))
+        """Leave the cursor at the start of a line; the run is over or interrupted."""
+        if self._is_bar:
+            self._show()
+            self._stream.write("\n", ending="")
             self._stream.flush()
 
-    def finish(self) -> None: ...
+    def _show(self) -> None:
+        self._shown_at = time.monotonic()
+        total = max(1, self._total)
+        text = f"{self._done:,}/{self._total:,}  {100 * self._done // total:3}%  {self._pace()}"
+        if self._is_bar:
+            filled = BAR_CELLS * self._done // total
+            # One cell is left free: a full line would wrap and could not be erased.
+            width = shutil.get_terminal_size().columns - 1
+            text = f"[{'#' * filled:.<{BAR_CELLS}}] {text}"[:width]
+            self._stream.write(ERASE_LINE + text, ending="")
+        else:
+            self._stream.write(text)
+        self._stream.flush()
+
+    def _pace(self) -> str:
+        if not self._done:
+            return "starting"
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        left = describe_seconds((self._total - self._done) * seconds / self._done)
+        return f"{self._done / seconds:,.1f}/s  {left} left"
 
 
-def make_progress(stream: OutputWrapper, total: int, *, verbosity: int) -> Progress:
-    """Return the progress display for the stream and the verbosity."""
+def make_progress(stream: OutputWrapper, total: int, *, verbosity: int) -> Progress | None:
+    """Return the progress display, or None if there is none for this verbosity."""
     if verbosity != 1 or not total:
-        return NoProgress()
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return ProgressBar(stream, total)
-    return PlainProgress(stream, total)
+        return None
+    is_bar = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return Progress(stream, total, is_bar=is_bar)
 
 
 def describe_seconds(seconds: float) -> str:

@@ -13,12 +13,12 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from cachelayers.utils.text import unknown_name
+from cachelayers.utils.suggestions import unknown_name
 from cachelayers.warming import (
     Client,
     Job,
     Kind,
-    PoolOptions,
+    Plan,
     RunOptions,
     RunState,
     Server,
@@ -226,12 +226,10 @@ LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
 
 def run_options(options: dict[str, Any]) -> RunOptions:
     return RunOptions(
-        pool=PoolOptions(
-            concurrency=options["concurrency"],
-            only_missing=options["only_missing"],
-            rate=options["rate"],
-            time_limit=options["time_limit"] or None,
-        ),
+        concurrency=options["concurrency"],
+        only_missing=options["only_missing"],
+        rate=options["rate"],
+        time_limit=options["time_limit"] or None,
         variants=variants_of(options),
         shard=options["shard"],
         resume=options["resume"],
@@ -264,17 +262,13 @@ def jobs_of(options: dict[str, Any]) -> list[Job]:
     """Return the jobs for all chosen sources, in order."""
     shard = str(options["shard"] or "")
     wanted = [
-        Job(source=warmer_source(each.name, shard), add_to=partial(add_warmer, each))
+        Job(source=warmer_source(each.name, shard), add_to=partial(Plan.add_warmer, warmer=each))
         for each in choose_warmers(options)
     ]
     wanted += list(other_sources(options, shard))
     if options["resume"]:
         return [each for each in wanted if was_interrupted(each.source)]
     return wanted
-
-
-def add_warmer(warmer: Warmer, plan: Any) -> None:
-    plan.add_warmer(warmer)
 
 
 def other_sources(options: dict[str, Any], shard: str) -> Iterable[Job]:
@@ -294,7 +288,7 @@ def other_sources(options: dict[str, Any], shard: str) -> Iterable[Job]:
     if options["static"]:
         yield Job(
             source=Source(kind=Kind.STATIC, name="", shard=shard),
-            add_to=lambda plan: plan.add_static_files(),
+            add_to=Plan.add_static_files,
         )
 
 

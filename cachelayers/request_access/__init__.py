@@ -6,12 +6,8 @@ an observer, the subclass behaves like the original class.
 """
 
 from cachelayers.request_access.mappings import (
-    ABSENT,
-    NOBODY,
     PRIVATE_NAME,
     REQUEST_KINDS,
-    Nobody,
-    Observer,
     Reader,
     current_observer,
     is_observed,
@@ -26,7 +22,6 @@ from cachelayers.request_access.requests import (
     inner_requests,
     is_lazy,
     is_request,
-    lazily,
     observing_requests,
     own_attributes,
     real,
@@ -34,13 +29,9 @@ from cachelayers.request_access.requests import (
 )
 
 __all__ = [
-    "ABSENT",
     "KNOWN_ATTRIBUTES",
-    "NOBODY",
     "PRIVATE_NAME",
     "REQUEST_KINDS",
-    "Nobody",
-    "Observer",
     "Reader",
     "current_observer",
     "inner_requests",
@@ -49,7 +40,6 @@ __all__ = [
     "is_request",
     "is_silent",
     "kind_of",
-    "lazily",
     "observing",
     "observing_requests",
     "own_attributes",

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from django.http import QueryDict
 from django.http.request import HttpHeaders
 
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import current_unit
 
 
 class Observer(Protocol):

@@ -5,6 +5,8 @@ the table of statistics every few seconds. Commands and the admin read them with
 
     flush() -> bool                     write the counts of this process now; False: it failed
     totals(since_seconds=3600)          -> list[Total]: of each cache, and of each of its layers
+    untracked_reads(since_seconds=3600) -> list[UntrackedReads]: of tables whose changes do not
+                                           invalidate the values that were made from them
     series(since_seconds=3600, step_seconds=60)
                                         -> list[Series]: the same over time, the oldest point
                                            first; one for every step, also for an empty one
@@ -15,6 +17,7 @@ the table of statistics every few seconds. Commands and the admin read them with
 
     Total(cache, layer, figures)        layer "": the cache as a whole
     Series(cache, layer, points)        Point(at, figures); at: aware datetime, begin of the step
+    UntrackedReads(database, table, reads)
     Figures                             hits, misses, sets, evictions, errors: of a layer or a cache
                                         fresh, stale, computed, joined, waited: results of recall(),
                                         of a cache as a whole; saved_seconds, computing_seconds;
@@ -35,9 +38,11 @@ from cachelayers.statistics.table import (
     Point,
     Series,
     Total,
+    UntrackedReads,
     delete_old,
     series,
     totals,
+    untracked_reads,
 )
 from cachelayers.statistics.writing import flush, writer
 from cachelayers.utils.counters import Figures
@@ -52,6 +57,7 @@ __all__ = [
     "Point",
     "Series",
     "Total",
+    "UntrackedReads",
     "advice",
     "delete_old",
     "flush",
@@ -60,5 +66,6 @@ __all__ = [
     "log_states",
     "series",
     "totals",
+    "untracked_reads",
     "writer",
 ]

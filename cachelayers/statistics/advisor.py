@@ -16,8 +16,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
-from cachelayers.invalidation.dialects import LOG, NOW_MS
-from cachelayers.invalidation.tags import table_tag
+from cachelayers.invalidation import LOG, NOW_MS, table_tag
 from cachelayers.statistics.table import HOUR_SECONDS, MICROSECONDS, Cost, Row, read_costs
 from cachelayers.utils.tracing import UNTRACKED, Sample, Table, pending_samples
 

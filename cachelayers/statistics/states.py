@@ -15,7 +15,7 @@ from django.db import DatabaseError, connections
 
 from cachelayers.backends import DatabaseCache, LayeredCache, MemoryCache
 from cachelayers.conf import package_settings
-from cachelayers.invalidation.dialects import LOG, NOW_MS, dialect_for
+from cachelayers.invalidation import LOG, NOW_MS, dialect_for
 from cachelayers.utils.text import without_secrets
 
 LONGEST_ERROR = 200

@@ -17,7 +17,7 @@ from django.db.models import F, Max, Sum
 
 from cachelayers.conf import DAY_SECONDS, package_settings, statistics_database
 from cachelayers.models import Statistic, Timing
-from cachelayers.utils.counters import Figures, Name
+from cachelayers.utils.counters import UNTRACKED_TABLES, Figures, Name
 
 STATISTICS = Statistic._meta.db_table
 TIMINGS = Timing._meta.db_table
@@ -109,6 +109,7 @@ def read_steps(first_minute: int, step_seconds: int) -> dict[int, dict[Name, Fig
     rows = (
         Statistic.objects.using(statistics_database())
         .filter(minute__gte=first_minute)
+        .exclude(cache=UNTRACKED_TABLES)
         .annotate(step=F("minute") - F("minute") % step_seconds)
         .values_list("step", "cache", "layer")
         .annotate(*(Sum(column) for column in COLUMNS))
@@ -231,6 +232,28 @@ def series(since_seconds: float = 3600, step_seconds: int = 60) -> list[Series]:
     }
     names = sorted({name for by_name in steps.values() for name in by_name})
     return [Series(*name, list(points_of(name, steps, first, step_seconds))) for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class UntrackedReads:
+    """How often cached values were made from a table whose changes do not invalidate."""
+
+    database: str
+    table: str
+    reads: int
+
+
+def untracked_reads(since_seconds: float = 3600) -> list[UntrackedReads]:
+    """Return the untracked tables that cached values were made from, the most read first."""
+    rows = (
+        Statistic.objects.using(statistics_database())
+        .filter(minute__gte=first_minute(since_seconds), cache=UNTRACKED_TABLES)
+        .values_list("layer")
+        .annotate(reads=Sum("misses"))
+        .order_by("-reads", "layer")
+    )
+    parts = ((name.partition(":"), reads) for name, reads in rows)
+    return [UntrackedReads(database, table, int(reads)) for (database, _, table), reads in parts]
 
 
 def points_of(

@@ -31,7 +31,13 @@ from cachelayers.statistics.table import (
     delete_old,
     row_of,
 )
-from cachelayers.utils.counters import Figures, Name, figures_of_process, heartbeat
+from cachelayers.utils.counters import (
+    Figures,
+    Name,
+    figures_of_process,
+    figures_to_write,
+    heartbeat,
+)
 from cachelayers.utils.locks import ForkSafeLock
 from cachelayers.utils.rate_limit import RateLimit
 
@@ -126,7 +132,7 @@ class Writer:
                 heartbeat.is_asleep = True
 
     def _has_news(self) -> bool:
-        return bool(self._timings.has_any() or difference(self._written, figures_of_process()))
+        return bool(self._timings.has_any() or difference(self._written, figures_to_write()))
 
     # What
 
@@ -135,7 +141,7 @@ class Writer:
         with self._lock:
             self._tell_listeners()
             if package_settings().STATS_SECONDS is None:
-                self._written = dict(figures_of_process())
+                self._written = dict(figures_to_write())
                 return True
             try:
                 self._add_to_tables()
@@ -159,7 +165,7 @@ class Writer:
 
     def _add_to_tables(self) -> None:
         """Add the new counts. Written rows are remembered at once; the others are tried again."""
-        news = difference(self._written, figures_of_process())
+        news = difference(self._written, figures_to_write())
         if not news and not self._timings.has_any():
             return
         minute = int(time.time()) // MINUTE_SECONDS * MINUTE_SECONDS

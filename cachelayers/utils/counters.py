@@ -18,6 +18,10 @@ from cachelayers.utils.locks import ForkSafeLock
 
 Name = tuple[str, str]  # cache alias, and layer alias or "" for the cache as a whole
 
+# In the table of statistics, stands for a cache if the rest of the name is an untracked table.
+UNTRACKED_TABLES = "?"
+LONGEST_NAME = 100  # of that table's columns
+
 
 class Figures(NamedTuple):
     """The number of each operation, and two times in seconds."""
@@ -103,12 +107,15 @@ class Counts:
         """Return how often ``name`` happened in ``alias``."""
         return self._counts[alias, name]
 
+    def all(self) -> dict[tuple[str, str], int]:
+        """Return all counts, by alias and name."""
+        with self._lock:
+            return dict(self._counts)
+
     def figures(self) -> dict[str, Figures]:
         """Return the counts whose names are fields of Figures, by alias."""
-        with self._lock:
-            found = [(key, amount) for key, amount in self._counts.items()]
         summed: dict[str, Figures] = {}
-        for (alias, name), amount in found:
+        for (alias, name), amount in self.all().items():
             if name in Figures._fields:
                 known = summed.get(alias, Figures())
                 summed[alias] = known._replace(**{name: getattr(known, name) + amount})
@@ -119,6 +126,8 @@ class Counts:
 
 
 counts = Counts()
+# Reads of tables whose changes do not invalidate, by alias of DATABASES and by table.
+untracked_reads = Counts()
 
 
 def figures_of_process() -> Mapping[Name, Figures]:
@@ -134,6 +143,18 @@ def figures_of_process() -> Mapping[Name, Figures]:
     for alias, figures in counts.figures().items():
         found[alias, ""] = found.get((alias, ""), Figures()).plus(figures)
     return found
+
+
+def figures_to_write() -> Mapping[Name, Figures]:
+    """Return all figures of this process for the table of statistics.
+
+    Reads of untracked tables are misses there.
+    """
+    untracked = {
+        (UNTRACKED_TABLES, f"{database}:{table}"[:LONGEST_NAME]): Figures(misses=reads)
+        for (database, table), reads in untracked_reads.all().items()
+    }
+    return {**figures_of_process(), **untracked}
 
 
 class Heartbeat:
@@ -162,6 +183,7 @@ def begin_anew_after_fork() -> None:
     for cell in _cells.values():
         cell.reset()
     counts.reset()
+    untracked_reads.reset()
 
 
 os.register_at_fork(after_in_child=begin_anew_after_fork)

@@ -1,4 +1,4 @@
-"""Text for people: mask passwords, and suggest names similar to a misspelt one.
+"""Text for people without passwords and other secrets.
 
 Messages, logs, commands and the admin use it.
 """
@@ -6,8 +6,7 @@ Messages, logs, commands and the admin use it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -114,24 +113,3 @@ def _forms(secret: str) -> Iterator[str]:
     for form in (secret, unquote(secret)):
         if len(form) >= SHORTEST_SECRET:
             yield form
-
-
-LIKE_ENOUGH = 0.5  # difflib's ratio; its default of 0.6 misses 'pages' for 'country pages'
-MOST_SHOWN = 8
-
-
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """``There is no warmer 'contry'. Did you mean 'country'?``"""
-    names = list(known)
-    return f"There is no {kind} {name!r}. {_advise(name, names)}"
-
-
-def _advise(name: str, known: list[str]) -> str:
-    if not known:
-        return "None exists."
-    near = get_close_matches(name, known, cutoff=LIKE_ENOUGH)
-    near += [other for other in known if name and name in other and other not in near]
-    if near:
-        return f"Did you mean {' or '.join(map(repr, near[:MOST_SHOWN]))}?"
-    rest = " ..." if len(known) > MOST_SHOWN else ""
-    return f"There are: {', '.join(map(repr, known[:MOST_SHOWN]))}{rest}."

@@ -1,33 +1,170 @@
 """Requests pages like a browser: rendered in this process, or over HTTP from a running server.
 
-The items of a run (`items`) and the sitemaps (`plan`) are requested here.
+It also checks that a URL belongs to the site, and lists the variants of a page.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from io import BytesIO
+from itertools import product
 from typing import Any, cast
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.signals import got_request_exception, request_finished, request_started
 from django.db import close_old_connections, connections
-from django.http.request import HttpRequest
+from django.http.request import HttpRequest, split_domain_port, validate_host
 from django.http.response import HttpResponseBase, HttpResponseForbidden
 from django.utils import timezone, translation
+from django.utils.encoding import iri_to_uri
 from django.utils.functional import SimpleLazyObject
 
-from cachelayers.warming.addresses import PLAIN, SCHEMES, Address, Variant, locate
-from cachelayers.warming.outcomes import WarmingError, describe_error
+from cachelayers.warming.items import WarmingError, describe_error
+
+SCHEMES = ("http", "https")
+# Django allows these hosts if DEBUG is on and ALLOWED_HOSTS is empty (django.http.request).
+DEBUG_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+# urlsplit() silently drops tabs and line ends; a URL with one is a mistake.
+BLANKS = re.compile(r"[\x00-\x20\x7f]")
+HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A URL of the site: checked, percent-encoded, without fragment."""
+
+    scheme: str
+    host: str  # with the port, if one was given, like a Host header
+    path: str
+    query: str
+
+    def __str__(self) -> str:
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{self.host}{self.path}{query}"
+
+
+def locate(url: str, *, base: str | None = None, origin: str | None = None) -> Address:
+    """Return the checked address of a path or URL. Raises WarmingError for other sites.
+
+    ``base`` is the URL of the page that contains it; only then it may be relative. ``origin`` is
+    the origin of the server to request, whose host is allowed in addition to ALLOWED_HOSTS.
+    """
+    parts = _split(url, base or origin or site_origin(), may_be_relative=base is not None)
+    if origin is None or parts.netloc.lower() != urlsplit(origin).netloc:
+        _check_host(parts)
+    return Address(
+        scheme=parts.scheme,
+        host=parts.netloc.lower(),
+        path=iri_to_uri(parts.path or "/"),
+        query=iri_to_uri(parts.query),
+    )
+
+
+def site_origin() -> str:
+    """Return scheme and host for URLs that are only a path, from ALLOWED_HOSTS and the settings."""
+    return f"{'https' if settings.SECURE_SSL_REDIRECT else 'http'}://{own_host() or 'localhost'}"
+
+
+def own_host() -> str | None:
+    """Return the first host in ALLOWED_HOSTS; for ``.example.com``, the domain."""
+    names = (pattern.removeprefix(".") for pattern in settings.ALLOWED_HOSTS if pattern != "*")
+    return next(names, None)
+
+
+def _split(url: str, base: str, *, may_be_relative: bool) -> SplitResult:
+    if not url:
+        raise WarmingError("is empty")
+    if BLANKS.search(url):
+        raise WarmingError("contains a blank or a control character; write it percent-encoded")
+    if not may_be_relative and not url.startswith("/") and not HAS_SCHEME.match(url):
+        raise WarmingError("is neither a path that begins with '/' nor an http or https URL")
+    try:
+        # A full URL stays as it is: urljoin() would add the base's host to "http:///page/".
+        parts = urlsplit(url if HAS_SCHEME.match(url) else urljoin(base, url))
+        _ = parts.port  # raises if it is not a number
+    except ValueError as error:
+        raise WarmingError(f"is not a valid URL: {error}") from None
+    if parts.scheme not in SCHEMES:
+        raise WarmingError(f"has the scheme {parts.scheme!r}; only http and https are warmed")
+    if parts.username is not None:
+        raise WarmingError("contains a user name; only public pages are warmed")
+    return parts
+
+
+def _check_host(parts: SplitResult) -> None:
+    allowed = settings.ALLOWED_HOSTS or (DEBUG_HOSTS if settings.DEBUG else [])
+    domain, _ = split_domain_port(parts.netloc.lower())
+    if not domain or not validate_host(domain, allowed):
+        raise WarmingError(f"is on another host: {parts.netloc!r} is not in ALLOWED_HOSTS")
+
+
+ACCEPT_LANGUAGE = "Accept-Language"
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field name in RFC 9110
+PRINTABLE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+# Headers that identify a user: a page made for a user must not get into the cache.
+OF_USERS = frozenset(
+    {
+        *("authorization", "cookie", "proxy-authorization"),
+        *("remote-user", "x-remote-user", "x-forwarded-user", "x-auth-request-user"),
+    }
+)
+# Headers that each request has, or that would change its kind.
+OF_REQUESTS = frozenset(
+    {
+        *("connection", "content-length", "content-type", "expect", "host", "keep-alive"),
+        *("range", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """Extra headers of a request, which select another variant of the page."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in self.headers)
+
+
+PLAIN = Variant()
+
+
+def make_variants(languages: Iterable[str], headers: Iterable[tuple[str, str]]) -> list[Variant]:
+    """Return all combinations of the values of different headers."""
+    values: dict[str, list[str]] = {}
+    for name, value in [*((ACCEPT_LANGUAGE, each) for each in languages), *headers]:
+        known = values.setdefault(name.title(), [])
+        if value not in known:
+            known.append(value)
+    combinations: Iterable[Sequence[str]] = product(*values.values())
+    return [Variant(headers=tuple(zip(values, each, strict=True))) for each in combinations]
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """Return name and value of ``Name: value``. ValueError if the header must not be sent."""
+    name, colon, value = text.partition(":")
+    name, value = name.strip(" "), value.strip(" \t")
+    if not colon or not TOKEN.fullmatch(name) or not PRINTABLE.fullmatch(value):
+        raise ValueError(f"{text!r} is no header. Write it 'Name: value'")
+    if name.lower() in OF_USERS:
+        raise ValueError(f"{name} identifies a user, and pages of users are never warmed")
+    if name.lower() in OF_REQUESTS:
+        raise ValueError(f"{name} is not for you to choose: a page's request has its own")
+    return name, value
+
 
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -44,20 +181,24 @@ class Visit:
 
     variant: Variant = PLAIN
     keep_bytes: int | None = None
-    error: BaseException | None = None
     status: int = 0
     reason: str = ""
     location: str = ""
     came_from_page_cache: bool = False
     body: bytearray = field(default_factory=bytearray)
+    # Of pages that are rendered here: Django's request, the exception of the view, and the user
+    # for whom the page would be rendered.
+    request: HttpRequest | None = None
+    error: BaseException | None = None
+    user: object = None
 
-    def take(self, chunk: bytes, *, size: int) -> None:
-        """Store a part of the response if it is wanted. ``size``: bytes so far."""
-        if self.keep_bytes is None:
-            return
-        if size > self.keep_bytes:
-            raise WarmingError(f"is longer than {self.keep_bytes:,} bytes")
-        self.body += chunk
+    def read(self, chunks: Iterable[bytes]) -> None:
+        """Read a response to its end, and store it if it is wanted."""
+        for chunk in chunks:
+            if self.keep_bytes is not None:
+                self.body += chunk
+                if len(self.body) > self.keep_bytes:
+                    raise WarmingError(f"is longer than {self.keep_bytes:,} bytes")
 
     def headers(self, scheme: str) -> dict[str, str]:
         """Return the request headers: without cookies and credentials."""
@@ -70,13 +211,15 @@ class Visit:
 class Client:
     """An HTTP client without cookies. Threads may share one."""
 
+    origin: str | None = None  # of the server to request
+
     def locate(self, url: str, *, base: str | None = None) -> Address:
         """Return the address of a path or URL. Raises WarmingError for other sites."""
-        raise LookupError  # each subclass has its own
+        return locate(url, base=base, origin=self.origin)
 
     def request(self, address: Address, visit: Visit) -> None:
         """Request one page and read it completely."""
-        raise LookupError
+        raise NotImplementedError  # each subclass has its own
 
     def visit(self, address: Address, variant: Variant = PLAIN) -> Visit:
         """Request a page and read it completely. Raises WarmingError unless it succeeds."""
@@ -93,8 +236,7 @@ class Client:
             visit = Visit(variant=variant, keep_bytes=keep_bytes)
             self.request(address, visit)
             if visit.status not in REDIRECTS:
-                check_success(visit)
-                return visit
+                return check_success(visit)
             address = self._redirect_target(address, visit.location)
         raise WarmingError(f"redirects more than {MAX_REDIRECTS} times")
 
@@ -105,10 +247,10 @@ class Client:
             raise WarmingError(f"redirects to {location!r}, which {error}") from None
 
 
-def check_success(visit: Visit) -> None:
+def check_success(visit: Visit) -> Visit:
     """Raise WarmingError for an error response."""
     if visit.status < HTTPStatus.BAD_REQUEST:
-        return
+        return visit
     if visit.error is not None:
         raise WarmingError(
             f"answered {visit.status}: {describe_error(visit.error)}"
@@ -118,15 +260,6 @@ def check_success(visit: Visit) -> None:
 
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 VISIT = "cachelayers.visit"  # the key of the visit in the WSGI environment
-
-
-@dataclass(kw_only=True)
-class SiteVisit:
-    """A visit and its Django request."""
-
-    visit: Visit
-    request: HttpRequest | None = None
-    user: object = None  # the user for whom the page would be rendered
 
 
 class PageOfUser(Exception):
@@ -150,20 +283,15 @@ class SiteHandler(WSGIHandler):
 
 
 class Site(Client):
-    """Renders the site's pages in this process, without cookies. Threads may share one."""
+    """Renders the site's pages in this process."""
 
     def __init__(self) -> None:
         self._handler = SiteHandler()
         got_request_exception.connect(_note_error, dispatch_uid=VISIT)
 
-    def locate(self, url: str, *, base: str | None = None) -> Address:
-        """Return the address of a path or URL. Raises WarmingError for other sites."""
-        return locate(url, base=base)
-
     def request(self, address: Address, visit: Visit) -> None:
         """Render one page and read it completely."""
-        rendered = SiteVisit(visit=visit)
-        environ = build_environ(address, rendered)
+        environ = build_environ(address, visit)
         # As in a server, a page starts with the default language and time zone, and the next item
         # must not inherit what it activates.
         with (
@@ -173,18 +301,20 @@ class Site(Client):
         ):
             response = self._handler(environ, _start_response)
             try:
-                _take_answer(response, visit)
+                visit.status, visit.reason = response.status_code, response.reason_phrase
+                visit.location = response.headers.get("Location", "")
+                visit.read(cast("Iterable[bytes]", response))
             finally:
                 response.close()  # sends request_finished, which closes the connections
-        if rendered.user is not None:
+        if visit.user is not None:
             raise WarmingError(
-                f"is made for the user {str(rendered.user)!r}, whom a middleware logs in without a"
+                f"is made for the user {str(visit.user)!r}, whom a middleware logs in without a"
                 " cookie; only pages without a user are warmed"
             )
         # FetchFromCacheMiddleware marks a hit with this flag for UpdateCacheMiddleware.
         # get_cache_key() would not do: it needs the language, key prefix and alias that the
         # middleware or cache_page uses.
-        visit.came_from_page_cache = getattr(rendered.request, "_cache_update_cache", None) is False
+        visit.came_from_page_cache = getattr(visit.request, "_cache_update_cache", None) is False
 
 
 @contextmanager
@@ -228,10 +358,10 @@ def refuse_user(request: HttpRequest, user: Any) -> Any:
     return user
 
 
-def build_environ(address: Address, rendered: SiteVisit) -> dict[str, Any]:
+def build_environ(address: Address, visit: Visit) -> dict[str, Any]:
     """Return the WSGI environment (PEP 3333) of a GET request without cookies."""
     parts = urlsplit(str(address))
-    headers = rendered.visit.headers(address.scheme)
+    headers = visit.headers(address.scheme)
     return {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -250,7 +380,7 @@ def build_environ(address: Address, rendered: SiteVisit) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
-        VISIT: rendered,
+        VISIT: visit,
     }
 
 
@@ -267,20 +397,11 @@ def _start_response(*_arguments: object) -> Any:
     """Do nothing: Django's handler returns its response, with status and headers."""
 
 
-def _take_answer(response: HttpResponseBase, visit: Visit) -> None:
-    visit.status, visit.reason = response.status_code, response.reason_phrase
-    visit.location = response.headers.get("Location", "")
-    size = 0
-    for chunk in cast("Any", response):
-        size += len(chunk)
-        visit.take(chunk, size=size)
-
-
 def _note_error(*, request: HttpRequest | None = None, **_kwargs: object) -> None:
     """Store a view's exception, which Django turns into a page with status 500."""
-    rendered = request.META.get(VISIT) if isinstance(request, WSGIRequest) else None
-    if rendered is not None:
-        rendered.visit.error = sys.exception()
+    visit = request.META.get(VISIT) if isinstance(request, WSGIRequest) else None
+    if visit is not None:
+        visit.error = sys.exception()
 
 
 PIECE_BYTES = 64 * 2**10
@@ -293,30 +414,28 @@ class Server(Client):
     def __init__(self, origin: str, *, timeout: float | None = None) -> None:
         """``origin``: as returned by check_origin(); ``timeout``: in seconds."""
         parts = urlsplit(origin)
-        self._origin = origin
-        self._scheme, self._host, self._port = parts.scheme, parts.hostname or "", parts.port
+        self.origin = origin
+        self._host, self._port = parts.hostname or "", parts.port
         self._timeout = timeout or USUAL_TIMEOUT_SECONDS
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-
-    def locate(self, url: str, *, base: str | None = None) -> Address:
-        """Return the address of a path or URL. Raises WarmingError for other sites."""
-        return locate(url, base=base, origin=self._origin)
 
     def request(self, address: Address, visit: Visit) -> None:
         """Request one page and read it completely."""
         with self._answer(address, visit) as response:
             visit.status, visit.reason = response.status, response.reason
             visit.location = response.headers.get("Location", "")
-            size = 0
-            while piece := response.read(PIECE_BYTES):
-                size += len(piece)
-                visit.take(piece, size=size)
+            visit.read(iter(partial(response.read, PIECE_BYTES), b""))
 
     @contextmanager
     def _answer(self, address: Address, visit: Visit) -> Iterator[HTTPResponse]:
         # One connection per page: many servers close it anyway. With a reused connection, a closed
         # one could not be distinguished from a request that was processed and failed.
-        connection = self._connection()
+        if self._tls is None:
+            connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
+        else:
+            connection = HTTPSConnection(
+                self._host, self._port, timeout=self._timeout, context=self._tls
+            )
         path = f"{address.path}?{address.query}" if address.query else address.path
         headers = {"Host": address.host, **visit.headers(address.scheme), "Connection": "close"}
         with closing(connection):
@@ -325,13 +444,8 @@ class Server(Client):
                 yield connection.getresponse()
             except (OSError, HTTPException) as error:
                 raise WarmingError(
-                    f"was not answered by {self._origin}: {describe_error(error)}"
+                    f"was not answered by {self.origin}: {describe_error(error)}"
                 ) from error
-
-    def _connection(self) -> HTTPConnection:
-        if self._tls is not None:
-            return HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
-        return HTTPConnection(self._host, self._port, timeout=self._timeout)
 
 
 def check_origin(url: str) -> str:
@@ -368,18 +482,15 @@ def without_logged_pages() -> Iterator[None]:
 
 
 def _screen_handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    screens = (sys.stdout, sys.stderr)
     while logger is not None:
         for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream in _screens():
+            if isinstance(handler, logging.StreamHandler) and handler.stream in screens:
                 yield handler
         logger = logger.parent if logger.propagate else None
     # If no handler is configured, logging writes to the screen through this one.
     if logging.lastResort is not None:
         yield logging.lastResort
-
-
-def _screens() -> tuple[object, ...]:
-    return sys.stdout, sys.stderr
 
 
 def _is_of_no_warmed_page(record: logging.LogRecord) -> bool:

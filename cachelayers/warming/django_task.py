@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.tasks import task
 
-from cachelayers.warming.background import run_warmer
+from cachelayers.warming.runs import run_warmer
 
 
 @task

@@ -1,6 +1,7 @@
 """The records of runs: the last run of each source and the current one, so that none runs twice.
 
-`run` writes them; the admin and ``warm_cache`` read them.
+`run` writes them; the admin and ``warm_cache`` read them. A warmer that is started in its own
+process is claimed here first.
 """
 
 from __future__ import annotations
@@ -8,21 +9,28 @@ from __future__ import annotations
 import os
 import platform
 import struct
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 from uuid import uuid4
 
-from django.db import IntegrityError
+from django.conf import settings
+from django.core.management import call_command
+from django.db import IntegrityError, connections
 
 from cachelayers.models import WarmerRun
-from cachelayers.warming.outcomes import Outcome, State
+from cachelayers.utils.text import without_secrets
+from cachelayers.warming.items import Outcome, State
 from cachelayers.warming.registry import Warmer, registered_warmers
 
 # cron starts a command slightly later each time; without it every second run would be skipped.
@@ -74,14 +82,6 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """An item that could not be warmed, and the reason."""
-
-    label: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class LastRun:
     """One row, for display. Times are aware, in UTC."""
 
@@ -97,7 +97,7 @@ class LastRun:
     warmed: int
     already_warm: int
     failed: int
-    failures: tuple[Failure, ...]  # the first ones
+    failures: tuple[Outcome, ...]  # the first ones
 
     @property
     def done(self) -> int:
@@ -186,7 +186,7 @@ def describe(row: WarmerRun) -> LastRun:
         warmed=row.warmed,
         already_warm=row.already_warm,
         failed=row.failed,
-        failures=tuple(Failure(**each) for each in row.failures),
+        failures=tuple(Outcome(state=State.FAILED, **each) for each in row.failures),
     )
 
 
@@ -229,8 +229,7 @@ def process_space() -> str:
 
 
 SAVE_SECONDS = 2.0
-# The more items are done, the less often their list (8 bytes each) is written.
-SAVE_DONE_SECONDS = 10.0
+# The more items are done, the less often a row with their list (8 bytes each) is written.
 MOST_SHARE_OF_SAVING = 0.05  # of the time
 GRACE_SECONDS = 60.0  # for clock differences between machines, and a slow database
 SILENCE_WITHOUT_LIMIT_SECONDS = 3600.0
@@ -253,23 +252,18 @@ class AlreadyRunning(Exception):
 class Record:
     """The row of one source, claimed by this run."""
 
-    def __init__(self, row: WarmerRun, silence_seconds: float) -> None:
+    def __init__(self, row: WarmerRun, silence_seconds: float, done: Iterable[int] = ()) -> None:
+        """``done``: the finished items of the interrupted run."""
         self.source_key = row.source
-        self.done: set[int] = set()
         self.token = row.token
+        self.done = set(done)
         self._silence_seconds = silence_seconds
         self._counts: Counter[State] = Counter()
         self._failures: list[dict[str, str]] = []
         self._total = 0
         self._began: float | None = None
         self._planning_seconds = 0.0
-        now = time.monotonic()
-        self._saved_at = self._done_saved_at = now
-        self._done_pause = SAVE_DONE_SECONDS
-
-    def remember_done(self, done: Iterable[int]) -> None:
-        """Take over the finished items of the interrupted run."""
-        self.done.update(done)
+        self._save_at = time.monotonic() + SAVE_SECONDS
 
     def planned(self, total: int, *, seconds: float) -> None:
         """Record the number of items, and how long planning took."""
@@ -278,7 +272,7 @@ class Record:
 
     def count(self, outcome: Outcome, identity: str | None = None) -> None:
         """Count an outcome. It is written within SAVE_SECONDS, or with the next one."""
-        self._begin()
+        self._began = self._began or time.monotonic()
         self._counts[outcome.state] += 1
         if outcome.state is not State.FAILED:
             if identity is not None:
@@ -287,8 +281,7 @@ class Record:
             self._failures.append(
                 {"label": storable(outcome.label), "reason": storable(outcome.reason)}
             )
-        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
-            self._save()
+        self.stay_alive()
 
     @property
     def is_complete(self) -> bool:
@@ -297,37 +290,26 @@ class Record:
 
     def end(self, state: RunState) -> None:
         """Record the end. Finished items are stored only if there is something to resume."""
-        is_finished = state is RunState.FINISHED
         working = 0.0 if self._began is None else time.monotonic() - self._began
         self._write(
             state=state.value,
             ended=milliseconds(),
             seconds=self._planning_seconds + working,
             alive_until=0,
-            done=None if is_finished else pack(self.done),
+            done=None if state is RunState.FINISHED else pack(self.done),
         )
 
     def stay_alive(self) -> None:
-        """Write a heartbeat while other sources of the run are warmed."""
-        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+        """Write a heartbeat, also while other sources of the run are warmed."""
+        if time.monotonic() >= self._save_at:
             self._save()
-
-    def _begin(self) -> None:
-        if self._began is None:
-            self._began = time.monotonic()
 
     def _save(self) -> None:
         began = time.monotonic()
-        more: dict[str, Any] = {}
-        if began - self._done_saved_at >= self._done_pause and self.done:
-            more["done"] = pack(self.done)
-        self._write(alive_until=milliseconds() + int(1000 * self._silence_seconds), **more)
-        self._saved_at = time.monotonic()
-        if more:
-            self._done_saved_at = self._saved_at
-            self._done_pause = max(
-                SAVE_DONE_SECONDS, (self._saved_at - began) / MOST_SHARE_OF_SAVING
-            )
+        alive_until = milliseconds() + int(1000 * self._silence_seconds)
+        self._write(alive_until=alive_until, done=pack(self.done) or None)
+        now = time.monotonic()
+        self._save_at = now + max(SAVE_SECONDS, (now - began) / MOST_SHARE_OF_SAVING)
 
     def _write(self, **values: Any) -> None:
         # By the token: if this run was considered dead, another run has taken the row.
@@ -376,19 +358,7 @@ def claim(
     if not taken:
         raise AlreadyRunning(describe(row_of(source)))
     row.token = mine
-    record = Record(row, silence)
-    record.remember_done(unpack(done))
-    return record
-
-
-def transfer_claim(source: Source, *, process: int, token: str) -> None:
-    """Record that another process now holds a claim of this process."""
-    WarmerRun.objects.filter(source=source.key, token=token).update(process=process)
-
-
-def holds(source: Source, token: str) -> bool:
-    """Tell whether the run with this token still holds a source's row."""
-    return WarmerRun.objects.filter(source=source.key, token=token).exists()
+    return Record(row, silence, unpack(done))
 
 
 def record_queued(source: Source) -> None:
@@ -440,3 +410,92 @@ def pack(done: set[int]) -> bytes:
 
 def unpack(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{len(data) // 8}Q", data)
+
+
+# How long a claim is valid before the started process renews it.
+START_SECONDS = 60.0
+LONGEST_COMPLAINT = 2000
+
+
+def run_warmer(name: str, arguments: Sequence[str] = ()) -> None:
+    """Run one warmer in this process, as ``warm_cache`` does."""
+    call_command("warm_cache", *arguments, "--", name, verbosity=0)
+
+
+def start_process(name: str, arguments: Sequence[str] = ()) -> None:
+    """Run one warmer in its own process, which outlives the request and the server.
+
+    Raises AlreadyRunning, and OSError if no process can be started.
+    """
+    source = warmer_source(name)
+    record = claim(source, time_limit=START_SECONDS)
+    command = ["warm_cache", "--verbosity=0", f"--claimed={record.token}"]
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 - the thread below closes it
+    try:
+        process = subprocess.Popen(
+            [*python(), *command, *arguments, "--", name],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # it must not get the server's signals
+        )
+    except OSError:
+        errors.close()
+        record.end(RunState.INTERRUPTED)
+        raise
+    WarmerRun.objects.filter(source=source.key, token=record.token).update(process=process.pid)
+    Thread(
+        target=wait_for_process,
+        args=(process, source, record.token, errors),
+        name=f"warm_cache-{process.pid}",
+        daemon=True,
+    ).start()
+
+
+def wait_for_process(
+    process: subprocess.Popen[bytes], source: Source, token: str, errors: IO[bytes]
+) -> None:
+    """Wait for a process. If it died before it recorded an error, record that."""
+    try:
+        if process.wait() != 0:
+            errors.seek(0)
+            said = errors.read()[-LONGEST_COMPLAINT:].decode(errors="replace")
+            record_death(source, token, process.returncode, said)
+    finally:
+        errors.close()
+        connections.close_all()
+
+
+def record_death(source: Source, token: str, code: int, said: str) -> None:
+    """Mark a record that is still open as failed."""
+    rows = WarmerRun.objects.filter(source=source.key, token=token, state=RunState.RUNNING.value)
+    if not rows.exists():
+        return  # the process has recorded its end itself
+    last_line = without_secrets((said.strip().splitlines() or ["it said nothing"])[-1])
+    record = claim(source, time_limit=START_SECONDS, token=token)
+    record.planned(1, seconds=0.0)
+    reason = f"its process ended with {code}: {last_line}"
+    record.count(Outcome(label=str(source), state=State.FAILED, reason=reason))
+    record.end(RunState.INTERRUPTED)
+
+
+def python() -> list[str]:
+    """Return the beginning of the command line.
+
+    In uWSGI and other servers that embed Python, sys.executable is the server.
+    """
+    here = Path(sys.executable)
+    if not here.name.startswith("python"):
+        here = Path(sys.exec_prefix) / "bin" / "python"
+    return [str(here), "-m", "django"]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment with which the process finds the same project."""
+    path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
+        "PYTHONPATH": path,
+    }

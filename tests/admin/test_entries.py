@@ -20,7 +20,7 @@ from cachelayers.clearing.names import goes_into_sessions
 from cachelayers.dashboard import entries
 from cachelayers.entries.envelope import Envelope, pack_envelope
 from tests.admin.conftest import SECTION, LogIn, entry_url, said
-from tests.library.models import Author
+from tests.library.models import Author, Untracked
 from tests.settings import database_cache
 
 URL = f"{SECTION}entries/"
@@ -278,6 +278,16 @@ def test_an_envelope_tells_what_it_was_made_of_and_what_has_changed_since(boss: 
     assert "Valid no, it is not served any more" in after
     assert f"{row} changed" in after
     assert "word:homepage unchanged" in after
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_envelope_names_the_tables_whose_changes_do_not_invalidate_it(boss: Client) -> None:
+    with unit_of_work():
+        recall("visits", lambda: Untracked.objects.count() + Author.objects.count())
+
+    text = said(boss.get(entry_url("table", "visits", boss)))
+
+    assert "The table library_untracked is not tracked" in text
 
 
 def test_an_envelope_that_the_log_knows_nothing_of_is_not_valid(boss: Client) -> None:

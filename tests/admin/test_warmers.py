@@ -13,7 +13,7 @@ from cachelayers.admin import screens as screen
 from cachelayers.models import WarmerRun
 from cachelayers.tasks import NoQueue
 from cachelayers.warming import registry
-from cachelayers.warming.outcomes import Outcome, State
+from cachelayers.warming.items import Outcome, State
 from cachelayers.warming.runs import Kind, RunState, Source, claim, warmer_source
 from tests.admin.conftest import SECTION, LogIn, messages_of, said
 

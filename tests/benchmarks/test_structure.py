@@ -16,9 +16,13 @@ FILES = {
     "cachelayers/high/__init__.py": "",
     "cachelayers/high/user.py": (
         "from cachelayers.low import Thing\n"
-        "from cachelayers.low.inner import LIMIT\n\n\n"
+        "from cachelayers.low.inner import LIMIT\n"
+        "from cachelayers.utils.free import free\n\n\n"
         "def late():\n    from cachelayers.late import _hidden\n"
     ),
+    "cachelayers/high/other.py": "from cachelayers.low import Thing\n",
+    "cachelayers/utils/__init__.py": "",
+    "cachelayers/utils/free.py": "def free(): ...\n",
     "cachelayers/late.py": "_hidden = 1\n",
     "tests/test_it.py": (
         "from cachelayers.late import _hidden\n\n\n"
@@ -39,11 +43,39 @@ def structure(tmp_path: Path) -> Structure:
 def test_imports_between_packages_are_told_by_whether_they_name_the_package(
     structure: Structure,
 ) -> None:
-    assert structure.crossings() == (1, 2)
+    assert structure.crossings() == (2, 3)  # `utils` is no package with one interface
 
 
 def test_modules_with_one_importer_are_found(structure: Structure) -> None:
-    assert structure.imported_once() == ["cachelayers.late"]
+    assert structure.imported_once() == ["cachelayers.late", "cachelayers.utils.free"]
+
+
+def test_importers_are_found_through_an_interface(structure: Structure) -> None:
+    assert structure.importers()["cachelayers.low.inner"] == {
+        "cachelayers.high.other",
+        "cachelayers.high.user",
+    }
+
+
+def test_what_a_lazy_interface_passes_on_is_pulled_in(tmp_path: Path) -> None:
+    lazy = (
+        "if TYPE_CHECKING:\n    from cachelayers.lazy.a import A\n    import cachelayers.lazy.b\n"
+    )
+    for name, text in {
+        "__init__": "",
+        "lazy/__init__": lazy,
+        "lazy/a": "A = 1\n",
+        "lazy/b": "B = 1\n",
+        "user": "from cachelayers.lazy import A\n",
+    }.items():
+        path = tmp_path / "cachelayers" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "tests").mkdir()
+
+    found = {module.name for module in Structure(tmp_path).pulled_in_by("cachelayers.user")}
+
+    assert found == {"cachelayers", "cachelayers.user", "cachelayers.lazy", "cachelayers.lazy.a"}
 
 
 def test_what_a_module_pulls_in_leaves_out_what_a_function_imports(structure: Structure) -> None:
@@ -55,6 +87,8 @@ def test_what_a_module_pulls_in_leaves_out_what_a_function_imports(structure: St
         "cachelayers.high.user",
         "cachelayers.low",
         "cachelayers.low.inner",
+        "cachelayers.utils",
+        "cachelayers.utils.free",
     }
 
 

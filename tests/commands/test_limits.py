@@ -14,9 +14,9 @@ import pytest
 from django.core.cache import cache
 
 from cachelayers import warmer
-from cachelayers.warming import Target, plan, pool
-from cachelayers.warming.outcomes import TookTooLong
-from cachelayers.warming.pool import Pace
+from cachelayers.warming import Target, plan
+from cachelayers.warming.items import TookTooLong
+from cachelayers.warming.run import Pace
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 
@@ -52,7 +52,7 @@ def test_an_item_that_hangs_is_given_up_and_the_rest_is_warmed(
 def test_what_hangs_is_left_behind_where_no_signal_can_end_it(
     run: RunCommand, small_site: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "CAN_INTERRUPT", False)
+    monkeypatch.setattr(plan, "CAN_INTERRUPT", False)
     register(partial(small_site.hanging.wait, 30), partial(cache.set, "rest", "warm"))
 
     result = run("warm_cache", "--time-limit=0.2")
@@ -82,7 +82,7 @@ def test_what_was_left_behind_is_not_counted_again_when_it_ends(
         first_ended.set()
 
     first_ended = threading.Event()
-    monkeypatch.setattr(pool, "CAN_INTERRUPT", False)
+    monkeypatch.setattr(plan, "CAN_INTERRUPT", False)
     register(hang, end_the_first)
 
     result = run("warm_cache", "--time-limit=0.5")
@@ -148,7 +148,7 @@ def test_a_warmer_that_never_stops_yielding_is_cut_off(
 def test_the_alarm_of_a_time_limit_is_gone_afterwards() -> None:
     others = signal.setitimer(signal.ITIMER_REAL, 0)  # of the test runner
     try:
-        with pool.time_limit(60):
+        with plan.time_limit(60):
             during, _ = signal.getitimer(signal.ITIMER_REAL)
         after, _ = signal.getitimer(signal.ITIMER_REAL)
     finally:
@@ -164,9 +164,9 @@ def test_the_alarm_of_somebody_else_is_neither_lost_nor_put_off() -> None:
     before = signal.signal(signal.SIGALRM, lambda *_: rung.append(time.monotonic() - began))
     others = signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
-        with pool.time_limit(60):
+        with plan.time_limit(60):
             pass
-        with pool.time_limit(0.1), suppress(TookTooLong):
+        with plan.time_limit(0.1), suppress(TookTooLong):
             pass
         while not rung:
             assert time.monotonic() - began < 30
@@ -183,7 +183,7 @@ def test_the_alarm_of_somebody_else_that_comes_earlier_is_left_alone() -> None:
     before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True))
     others = signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
-        with pool.time_limit(30):
+        with plan.time_limit(30):
             wait_for(rung)
     finally:
         signal.setitimer(signal.ITIMER_REAL, *others)
@@ -193,7 +193,7 @@ def test_the_alarm_of_somebody_else_that_comes_earlier_is_left_alone() -> None:
 def test_the_alarm_of_somebody_else_that_comes_later_comes_no_later_than_it_would() -> None:
     others = signal.setitimer(signal.ITIMER_REAL, 100)
     try:
-        with pool.time_limit(30):
+        with plan.time_limit(30):
             time.sleep(0.05)
         left, _ = signal.getitimer(signal.ITIMER_REAL)
     finally:
@@ -207,7 +207,7 @@ def test_a_run_in_another_thread_than_the_first_has_no_alarm() -> None:
     done: list[bool] = []
 
     def work() -> None:
-        with pool.time_limit(30):
+        with plan.time_limit(30):
             done.append(True)
 
     thread = threading.Thread(target=work)

@@ -6,7 +6,7 @@ import pytest
 from django.core.management.base import OutputWrapper
 
 from cachelayers.management import progress
-from cachelayers.management.progress import PlainProgress, ProgressBar, describe_seconds
+from cachelayers.management.progress import Progress, describe_seconds
 
 
 class Clock:
@@ -28,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_log_gets_a_line_every_five_seconds_and_not_one_per_item(clock: Clock) -> None:
     stream = StringIO()
-    plain = PlainProgress(OutputWrapper(stream), total=100)
+    plain = Progress(OutputWrapper(stream), total=100, is_bar=False)
 
     for _ in range(100):
         clock.now += 0.1
@@ -40,7 +40,7 @@ def test_a_log_gets_a_line_every_five_seconds_and_not_one_per_item(clock: Clock)
 
 def test_a_bar_is_drawn_ten_times_a_second_at_most(clock: Clock) -> None:
     stream = StringIO()
-    bar = ProgressBar(OutputWrapper(stream), total=1000)
+    bar = Progress(OutputWrapper(stream), total=1000, is_bar=True)
 
     for _ in range(1000):
         clock.now += 0.001
@@ -57,7 +57,7 @@ def test_a_bar_is_cut_to_the_width_of_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "20")
     stream = StringIO()
 
-    ProgressBar(OutputWrapper(stream), total=1000)
+    Progress(OutputWrapper(stream), total=1000, is_bar=True)
 
     [drawn] = stream.getvalue().split(progress.ERASE_LINE)[1:]
     assert len(drawn) == 19

@@ -20,7 +20,7 @@ from cachelayers import tasks, warmer
 from cachelayers.checks import check_package_settings
 from cachelayers.models import WarmerRun
 from cachelayers.tasks import NoQueue, enqueue, start_in_background
-from cachelayers.warming import background
+from cachelayers.warming import runs
 from cachelayers.warming.runs import AlreadyRunning, LastRun, RunState, claim, warmer_source
 from tests.commands.recorded import run_of
 from tests.commands.runs import RunCommand
@@ -308,19 +308,19 @@ def test_a_process_that_dies_says_nothing_of_a_run_that_another_one_has_taken_ov
     source = warmer_source("squares")
     claim(source, time_limit=60)
 
-    background.record_death(source, "a token of before", 1, "killed")
+    runs.record_death(source, "a token of before", 1, "killed")
 
     assert run_of("squares").is_running
     assert not run_of("squares").failures
     WarmerRun.objects.all().delete()
-    background.record_death(source, "a token of before", 1, "killed")
+    runs.record_death(source, "a token of before", 1, "killed")
     assert not WarmerRun.objects.exists()
 
 
 def test_a_process_that_cannot_be_started_is_no_run(
     own_site: BaseCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "python", lambda: ["/no/such/python"])
+    monkeypatch.setattr(runs, "python", lambda: ["/no/such/python"])
 
     with pytest.raises(OSError, match="/no/such/python"):
         start_in_background("squares")
@@ -364,4 +364,4 @@ def test_the_interpreter_is_found_where_a_server_holds_it(monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.executable", "/usr/bin/uwsgi")
     monkeypatch.setattr("sys.exec_prefix", "/srv/venv")
 
-    assert background.python() == ["/srv/venv/bin/python", "-m", "django"]
+    assert runs.python() == ["/srv/venv/bin/python", "-m", "django"]

@@ -13,7 +13,7 @@ from django.db.models import Model
 from pytest_django import Settings
 
 from cachelayers.models import WarmerRun
-from cachelayers.warming.outcomes import Outcome, State
+from cachelayers.warming.items import Outcome, State
 from cachelayers.warming.runs import (
     AlreadyRunning,
     RunState,

@@ -10,7 +10,7 @@ from django.db import connection
 from cachelayers import warmer
 from cachelayers.models import WarmerRun
 from cachelayers.warming import runs
-from cachelayers.warming.outcomes import Outcome, State
+from cachelayers.warming.items import Outcome, State
 from cachelayers.warming.runs import RunState, claim, warmer_source, warmers_with_runs
 from tests.commands.recorded import Stop, dead_process, register, run_of, wind_back
 from tests.commands.runs import RunCommand
@@ -93,7 +93,6 @@ def test_what_was_warmed_is_written_now_and_then_for_the_case_that_the_process_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runs, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(runs, "SAVE_DONE_SECONDS", 0.0)
     monkeypatch.setattr(runs, "MOST_SHARE_OF_SAVING", float("inf"))
     record = claim(warmer_source("pages"), time_limit=60)
     record.planned(9, seconds=0)

@@ -14,8 +14,7 @@ from django.core.cache import cache
 from cachelayers.management.progress import NO_WARMERS
 from cachelayers.models import WarmerRun
 from cachelayers.warming import RecallTarget, Target, runs
-from cachelayers.warming.items import describe_callable, recall_item
-from cachelayers.warming.outcomes import Outcome, State
+from cachelayers.warming.items import Outcome, State, describe_callable, recall_item
 from cachelayers.warming.runs import (
     AlreadyRunning,
     Kind,
@@ -94,6 +93,7 @@ def test_progress_is_written_while_it_runs(
     run: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "MOST_SHARE_OF_SAVING", float("inf"))
     seen: list[LastRun] = []
     register("one", *[lambda: seen.append(run_of("one")) for _ in range(4)])
 

@@ -13,7 +13,7 @@ import pytest
 
 from cachelayers import warmer
 from cachelayers.warming.clients import Server
-from cachelayers.warming.outcomes import WarmingError
+from cachelayers.warming.items import WarmingError
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 

@@ -9,9 +9,8 @@ from django.test.utils import override_script_prefix
 from django.utils import timezone, translation
 from pytest_django import Settings
 
-from cachelayers.warming.addresses import locate
-from cachelayers.warming.clients import Site, Visit
-from cachelayers.warming.outcomes import WarmingError
+from cachelayers.warming.clients import Site, Visit, locate
+from cachelayers.warming.items import WarmingError
 from tests.commands.small_site.records import Records
 
 pytestmark = pytest.mark.usefixtures("small_site")

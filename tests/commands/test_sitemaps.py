@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from cachelayers.warming import plan
-from cachelayers.warming.outcomes import WarmingError
+from cachelayers.warming.items import WarmingError
 from cachelayers.warming.plan import parse_sitemap
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records

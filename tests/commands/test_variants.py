@@ -10,7 +10,7 @@ from django.core.cache import cache, caches
 from pytest_django import Settings
 
 from cachelayers import warmer
-from cachelayers.warming.addresses import make_variants
+from cachelayers.warming.clients import make_variants
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
 

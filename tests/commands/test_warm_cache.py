@@ -14,7 +14,7 @@ import pytest
 from django.core.cache import cache, caches
 from pytest_django import Settings
 
-from cachelayers.utils.text import MOST_SHOWN, unknown_name
+from cachelayers.utils.suggestions import MOST_SHOWN, unknown_name
 from cachelayers.warming import Target, warmer
 from tests.commands.runs import RunCommand
 from tests.commands.small_site.records import Records
@@ -523,7 +523,7 @@ def test_every_thread_closes_its_connections_and_caches(
 ) -> None:
     closed_in: set[int] = set()
     monkeypatch.setattr(
-        f"cachelayers.warming.pool.{kind}.close_all", lambda: closed_in.add(get_ident())
+        f"cachelayers.warming.run.{kind}.close_all", lambda: closed_in.add(get_ident())
     )
     meeting = Barrier(3, timeout=30)
     register("meetings", *[partial(meeting.wait) for _ in range(3)])

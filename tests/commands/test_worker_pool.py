@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from cachelayers.warming.items import CallItem
-from cachelayers.warming.outcomes import Outcome
-from cachelayers.warming.pool import PoolOptions, warm_items
+from cachelayers.warming.items import Outcome, call_item
+from cachelayers.warming.run import RunOptions, warm_items
 
 
 @dataclass
@@ -28,7 +27,10 @@ class Gate:
 @pytest.mark.django_db(transaction=True)
 def test_an_interrupted_worker_pool_finishes_its_items_and_begins_no_others() -> None:
     gate = Gate(opened=threading.Event(), passed=[])
-    items = [CallItem(function=gate.first), *[CallItem(function=gate.later) for _ in range(100)]]
+    items = [
+        call_item(function, label="gate", position=str(number))
+        for number, function in enumerate([gate.first, *[gate.later] * 100])
+    ]
     told: list[Outcome] = []
 
     def interrupt(_number: int, outcome: Outcome) -> None:
@@ -38,7 +40,7 @@ def test_an_interrupted_worker_pool_finishes_its_items_and_begins_no_others() ->
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        warm_items(items, PoolOptions(concurrency=2), interrupt)
+        warm_items(items, RunOptions(concurrency=2), interrupt)
 
     assert len(told) == len(gate.passed) <= 3
     assert not [each for each in threading.enumerate() if each.name.startswith("warm_cache")]

@@ -13,7 +13,7 @@ from django.db import connections
 
 from cachelayers.backends import DatabaseCache
 from cachelayers.backends.database.table import EntryTable
-from cachelayers.conf import database_alias_of
+from cachelayers.conf import table_database_of
 from cachelayers.entries.keys import id_range_of
 from tests.concurrency.conftest import SHARED_BY_PROCESSES, StartProgram, go
 from tests.contract.fixtures import Clock, MakeCache
@@ -25,7 +25,7 @@ VALUE_BYTES = 500
 def usage_of(cache: BaseCache) -> tuple[int, int]:
     """Return the number of a cache's rows, and their share of MAX_BYTES."""
     assert isinstance(cache, DatabaseCache)
-    connection = connections[database_alias_of(settings.CACHES[cache.alias])]
+    connection = connections[table_database_of(settings.CACHES[cache.alias])]
     length = "LENGTH" if connection.vendor == "sqlite" else "OCTET_LENGTH"
     own = id_range_of(cache.alias)
     with connection.cursor() as cursor:

@@ -100,7 +100,7 @@ def prune_log(database: str, store: str, end: float, chance: random.Random) -> d
     pruned = 0
     while time.time() < end:
         try:
-            pruned += sum(prune.prune(database))
+            pruned += sum(prune(database))
         except OperationalError:
             continue
         time.sleep(0.05)

@@ -15,7 +15,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import models
 from django.test import override_settings
 
-from cachelayers.conf import database_alias_of
+from cachelayers.conf import table_database_of
 from cachelayers.models import Entry
 from tests.conftest import CACHE_ALIASES
 
@@ -92,7 +92,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def entries(cache: BaseCache, cache_alias: str) -> models.Manager[Entry]:
     """Return the rows of the cache under test, to read and to change them."""
-    return Entry.objects.db_manager(database_alias_of(settings.CACHES[cache_alias]))
+    return Entry.objects.db_manager(table_database_of(settings.CACHES[cache_alias]))
 
 
 @pytest.fixture

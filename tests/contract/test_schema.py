@@ -19,7 +19,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
 
-from cachelayers.conf import database_alias_of
+from cachelayers.conf import table_database_of
 from cachelayers.models import Entry
 from cachelayers.routers import CacheRouter
 from tests.contract.fixtures import MakeCache
@@ -34,7 +34,7 @@ only_postgres = pytest.mark.parametrize(
 
 @pytest.fixture
 def connection(cache: BaseCache, cache_alias: str) -> BaseDatabaseWrapper:
-    return connections[database_alias_of(settings.CACHES[cache_alias])]
+    return connections[table_database_of(settings.CACHES[cache_alias])]
 
 
 def test_the_table_has_no_index_but_its_primary_key(connection: BaseDatabaseWrapper) -> None:

@@ -14,7 +14,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.conf import database_alias_of
+from cachelayers.conf import table_database_of
 from tests.contract.fixtures import Clock, MakeCache
 
 ROWS = 3000  # enough for every planner to prefer an index over the whole table
@@ -56,7 +56,7 @@ class Recorder:
 @pytest.fixture
 def recorder(cache: BaseCache, cache_alias: str, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Return a recorder of the cache's database; connections opened from now on are traced."""
-    recorder = Recorder(connections[database_alias_of(settings.CACHES[cache_alias])])
+    recorder = Recorder(connections[table_database_of(settings.CACHES[cache_alias])])
     connect = sqlite3.connect
 
     def traced_connect(*arguments: Any, **options: Any) -> sqlite3.Connection:

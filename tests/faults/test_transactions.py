@@ -15,7 +15,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import OperationalError, connections, transaction
 
 from cachelayers.backends import DatabaseCache
-from cachelayers.conf import database_alias_of
+from cachelayers.conf import table_database_of
 from tests.contract.fixtures import MakeCache
 from tests.faults.conftest import Reports
 
@@ -33,7 +33,7 @@ on_servers = pytest.mark.parametrize("cache_alias", ON_SERVERS, indirect=True)
 
 @pytest.fixture
 def database(cache_alias: str) -> str:
-    return database_alias_of(settings.CACHES[cache_alias])
+    return table_database_of(settings.CACHES[cache_alias])
 
 
 @pytest.fixture

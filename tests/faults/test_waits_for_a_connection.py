@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 
 from cachelayers.invalidation.own_statements import limited_transaction
-from cachelayers.invalidation.prune import prune_step
+from cachelayers.invalidation.pruning import prune_step
 from tests import environment
 from tests.faults.conftest import OpenCache, seconds_of
 from tests.faults.harness import Proxy

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from cachelayers import checks
 from cachelayers.invalidation import log_size
-from cachelayers.invalidation.prune import prune
+from cachelayers.invalidation.pruning import prune
 from cachelayers.management.commands import cache_stats
 from tests.invalidation.conftest import Site
 from tests.library.models import Author

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from cachelayers import unit_of_work
 from cachelayers.invalidation import log
 from cachelayers.invalidation.log import log_of
-from cachelayers.invalidation.prune import prune
+from cachelayers.invalidation.pruning import prune
 from cachelayers.invalidation.triggers import receive_post_migrate
 from tests.invalidation.conftest import Site
 from tests.invalidation.test_own_writes import one_snapshot

@@ -16,7 +16,7 @@ from django.db import connections, transaction
 
 from cachelayers import invalidate, unit_of_work
 from cachelayers.invalidation.log import begin_anew, log_of
-from cachelayers.invalidation.prune import prune
+from cachelayers.invalidation.pruning import prune
 from tests import environment
 from tests.invalidation import moving
 from tests.invalidation.conftest import Site, await_condition

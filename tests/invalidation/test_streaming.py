@@ -143,7 +143,7 @@ def test_a_long_stream_reads_the_log_for_each_recall(
     next(content)
     [unit] = cast("list[Unit]", seen)
     was_over = unit.is_outdated
-    monkeypatch.setattr(unit, "began", time.monotonic() - units.AGE_SECONDS - 1)
+    monkeypatch.setattr(unit, "began", time.monotonic() - units.OLD_POSITION_SECONDS - 1)
     next(content)
 
     assert not was_over

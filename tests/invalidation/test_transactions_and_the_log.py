@@ -14,7 +14,7 @@ from cachelayers import invalidate, unit_of_work
 from cachelayers.invalidation import units
 from cachelayers.invalidation.dialects import LOG, PostgresDialect
 from cachelayers.invalidation.log import ProcessLog, log_of
-from cachelayers.invalidation.prune import prune
+from cachelayers.invalidation.pruning import prune
 from tests.invalidation import moving
 from tests.invalidation.conftest import Site
 from tests.invalidation.test_units import elsewhere, name_of, rename

@@ -13,9 +13,9 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from cachelayers import invalidate, unit_of_work
-from cachelayers.invalidation import prune as pruning
+from cachelayers.invalidation import pruning
 from cachelayers.invalidation.log import begin_anew, log_of
-from cachelayers.invalidation.prune import prune
+from cachelayers.invalidation.pruning import prune
 from tests.invalidation.conftest import Site
 from tests.library.models import Author, Untracked
 

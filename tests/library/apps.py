@@ -14,6 +14,6 @@ class LibraryConfig(AppConfig):
 
     def ready(self) -> None:
         """Have no log pruned by the way: one unit in some hundreds would take more statements."""
-        from cachelayers.invalidation import prune
+        from cachelayers.invalidation import pruning
 
-        prune.ONE_IN = sys.maxsize
+        pruning.ONE_IN = sys.maxsize

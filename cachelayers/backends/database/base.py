@@ -18,7 +18,7 @@ from cachelayers.backends.database.eviction import Evictor
 from cachelayers.backends.database.guard import FAILED, Guard, Health
 from cachelayers.backends.database.options import DatabaseOptions, find_problems
 from cachelayers.backends.database.table import NEVER_MS, EntryTable, Row
-from cachelayers.conf import database_alias_of
+from cachelayers.conf import table_database_of
 from cachelayers.entries import (
     MAX_KEY_BYTES,
     PackedValue,
@@ -88,7 +88,7 @@ class TableCache(ConfiguredCache):
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Set the shared components as attributes: each operation reads them."""
-        database = database_alias_of({"LOCATION": location})
+        database = table_database_of({"LOCATION": location})
         components = components_of(self.alias, database, DatabaseOptions(**options))
         self._row_key_of = components.row_key_of
         self._packer, self._pack, self._unpack = (

@@ -24,6 +24,7 @@ from cachelayers.entries import (
     Undecodable,
 )
 from cachelayers.exceptions import CacheUnavailable, MissingTable
+from cachelayers.locations import place_of
 from cachelayers.utils.answers import outside_event_loop
 from cachelayers.utils.captures import note_plain_get, running_captures
 
@@ -33,7 +34,7 @@ Answer = TypeVar("Answer")
 
 
 class DatabaseCache(TableCache):
-    """A cache in one table of a database, which LOCATION names by its DATABASES alias.
+    """A cache in one table: of a database, by its DATABASES alias, or of an SQLite file, by path.
 
     Failed reads are misses and failed writes are skipped; both are logged once a minute. The
     methods for operators, at the end, raise CacheUnavailable instead.
@@ -296,7 +297,7 @@ class DatabaseCache(TableCache):
                 said = missing_table_text(self.alias, self._table.database)
                 raise MissingTable(said) from error
             raise CacheUnavailable(
-                f"CACHES[{self.alias!r}] in DATABASES[{self._table.database!r}] failed:"
+                f"CACHES[{self.alias!r}] in {place_of(self._table.database)} failed:"
                 f" {type(error).__name__}: {error}"
             ) from error
 

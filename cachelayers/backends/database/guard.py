@@ -16,9 +16,9 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from cachelayers.backends.database.eviction import Evictor
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
-from cachelayers.backends.database.sqlite_file import replace_file
 from cachelayers.backends.database.table import EntryTable, Row
 from cachelayers.entries import RowKey
+from cachelayers.locations import is_file, place_of
 from cachelayers.models import Entry
 from cachelayers.test_runs import ForbiddenByTest
 from cachelayers.utils.answers import in_a_thread
@@ -116,7 +116,7 @@ class Health:
                 self.writes.begin(seconds)
             self.is_troubled = True
         self.faults.report(
-            f"{operation} failed in DATABASES[{self.database!r}]: {type(error).__name__}: {error}."
+            f"{operation} failed in {place_of(self.database)}: {type(error).__name__}: {error}."
             " Until it works again reads are misses and writes are skipped.",
             error,
         )
@@ -127,10 +127,15 @@ class Health:
 
 def missing_table_text(alias: str, database: str) -> str:
     """Return the message for a missing table or file."""
-    return (
+    text = (
         f"the entries of CACHES[{alias!r}] belong into the table {Entry._meta.db_table!r} of"
-        f" DATABASES[{database!r}], which does not exist. Until then reads are misses and writes"
-        f" are skipped. Create it with: python manage.py migrate cachelayers --database={database}"
+        f" {place_of(database)}, which does not exist."
+    )
+    if is_file(database):
+        return f"{text} The next operation creates it."
+    return (
+        f"{text} Until then reads are misses and writes are skipped."
+        f" Create it with: python manage.py migrate cachelayers --database={database}"
     )
 
 
@@ -238,16 +243,11 @@ class Guard:
 
         After a failure, later operations wait before they try again.
         """
-        fault = fault_of(error)
-        if fault is Fault.NO_FILE and not self.table.is_file_missing():
-            return
-        sessions = self.table.sessions
-        if fault not in {Fault.CORRUPT, Fault.NO_FILE} or not sessions.is_on_own_file():
-            return
-        if time.monotonic() < self._replace_file_at:
+        fault, sessions = fault_of(error), self.table.sessions
+        if not sessions.can_mend(fault) or time.monotonic() < self._replace_file_at:
             return
         try:
-            replace_file(self.table.database, sessions.file_in_use())
+            sessions.mend(fault)
         except BlockingIOError:  # another process is replacing it
             self._replace_file_at = time.monotonic() + CLEANUP_SECONDS / 10
         except Exception:

@@ -1,7 +1,4 @@
-"""The settings of a DatabaseCache, and the storage options of its table.
-
-Read by the cache, by the system checks and after migrations.
-"""
+"""The settings of a DatabaseCache. Read by the cache and by the system checks."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.db import connections
 
@@ -20,9 +16,9 @@ from cachelayers.backends.base import (
     is_whole,
     unmet_bound_demand,
 )
-from cachelayers.conf import database_alias_of, database_caches
+from cachelayers.conf import table_database_of
 from cachelayers.entries import COMPRESSION_FLAGS, load_compression, load_serializer
-from cachelayers.models import Entry
+from cachelayers.locations import Kind, location_of, unusable_path
 from cachelayers.utils.text import without_password
 
 SUPPORTED_VENDORS = ("sqlite", "postgresql", "mysql")  # MariaDB's vendor is "mysql" in Django
@@ -50,20 +46,35 @@ def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Itera
 
 
 def find_location_problems(where: str, location: str) -> Iterator[Problem]:
-    """Yield the errors in the database that LOCATION names."""
-    database = database_alias_of({"LOCATION": location})
-    if not isinstance(database, str) or database not in settings.DATABASES:
+    """Yield the errors in the database or file that LOCATION names."""
+    database = table_database_of({"LOCATION": location})
+    found = location_of(location or database)
+    if found is not None and found.kind is Kind.FILE:
+        yield from find_path_problems(where, found.name)
+    elif found is None or found.kind is not Kind.DATABASE:
         shown = without_password(str(database))  # it may be a database URL
         yield Problem(
             "cachelayers.E001",
             f"{where} LOCATION is {shown!r}, which is not in DATABASES.",
-            f"Name one of {', '.join(map(repr, settings.DATABASES))}, or add {shown!r} there.",
+            f"Name one of {', '.join(map(repr, settings.DATABASES))}, or add {shown!r} there, or"
+            " give the path of a file for the cache alone, such as BASE_DIR / 'cache.sqlite3'.",
         )
     elif (vendor := connections[database].vendor) not in SUPPORTED_VENDORS:
         yield Problem(
             "cachelayers.E002",
             f"{where} LOCATION is {database!r}, a database of the vendor {vendor!r}.",
             "DatabaseCache works on SQLite, PostgreSQL, MariaDB and MySQL.",
+        )
+
+
+def find_path_problems(where: str, path: str) -> Iterator[Problem]:
+    """Yield an error if a path cannot be the cache's own file."""
+    if reason := unusable_path(path):
+        yield Problem(
+            "cachelayers.E045",
+            f"{where} LOCATION is {path!r}, which {reason}",
+            "Give the absolute path of a file for the cache alone, such as"
+            " BASE_DIR / 'cache.sqlite3'.",
         )
 
 
@@ -107,40 +118,3 @@ def unmet_serializer_demand(value: Any) -> str | None:
             f" ({error})."
         )
     return None
-
-
-# A fifth of each page stays free, so that an overwritten row fits beside its old version and no
-# index changes (a HOT update).
-FILLFACTOR = 80
-
-
-def apply_storage_options(sender: AppConfig, using: str, **kwargs: Any) -> None:
-    """Receive post_migrate: set the storage options of one database's table."""
-    connection = connections[using]
-    table = Entry._meta.db_table
-    if connection.vendor != "postgresql" or table not in connection.introspection.table_names():
-        return
-    quoted = connection.ops.quote_name(table)
-    with connection.cursor() as cursor:
-        # EXTERNAL: PostgreSQL's own compression would cost time, and our values are already
-        # compressed.
-        cursor.execute(f"ALTER TABLE {quoted} SET (fillfactor = {FILLFACTOR})")
-        cursor.execute(f"ALTER TABLE {quoted} ALTER COLUMN data SET STORAGE EXTERNAL")
-        cursor.execute(
-            "SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s::regclass", [quoted]
-        )
-        [(is_unlogged,)] = cursor.fetchall()
-        if is_unlogged != wants_unlogged(using):
-            # Rewrites the table; its rows stay.
-            persistence = "UNLOGGED" if wants_unlogged(using) else "LOGGED"
-            cursor.execute(f"ALTER TABLE {quoted} SET {persistence}")
-
-
-def wants_unlogged(database: str) -> bool:
-    """Return whether every cache in this database sets UNLOGGED."""
-    wishes = [
-        bool(params.get("OPTIONS", {}).get("UNLOGGED"))
-        for _, params in database_caches()
-        if database_alias_of(params) == database
-    ]
-    return bool(wishes) and all(wishes)

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from django.db import connections
-
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.guard import FAILED, Failed, Guard
 from cachelayers.backends.database.sessions import FileSession, Session, Sessions
 from cachelayers.backends.database.table import NEVER_MS, Row
-from cachelayers.conf import is_own_database, shares_its_file
 from cachelayers.entries import LARGEST_INT64, SMALLEST_INT64, RowKey
 from cachelayers.exceptions import CacheUnavailable, NotNow
+from cachelayers.locations import place_of
 
 TABLE = "cachelayers_event"
 COLUMNS = "id, cache, process, name"
@@ -197,13 +195,12 @@ class RaisingTable(TableCache):
 
     def events(self) -> Events | None:
         """Return the events in the entries' file; None: it is not the cache's own SQLite file."""
-        is_own_file = is_own_database(self.database) and not shares_its_file(self.database)
-        is_sqlite = connections[self.database].vendor == "sqlite"
-        return Events(self._table.sessions, self._guard) if is_sqlite and is_own_file else None
+        sessions = self._table.sessions
+        return Events(sessions, self._guard) if sessions.have_own_file else None
 
     @property
     def database(self) -> str:
-        """Return the alias of the table's database."""
+        """Return the alias of the table's database, or the path of its file."""
         return self._table.database
 
     def is_in_transaction(self) -> bool:
@@ -218,11 +215,11 @@ class RaisingTable(TableCache):
         return self._row(self._row_key(key, None), timed.value, timed.expires_ms)
 
     def _carry_out(self, name: str, operation: Callable[..., Answer], *arguments: Any) -> Answer:
-        if connections[self._table.database].needs_rollback:
-            raise NotNow(f"{name}: the transaction in DATABASES[{self.database!r}] is broken")
+        if self._table.sessions.are_in_broken_transaction():
+            raise NotNow(f"{name}: the transaction in {place_of(self.database)} is broken")
         answer: Answer | Failed = self._attempt(name, self._within_limits, operation, *arguments)
         if answer is FAILED:
-            raise CacheUnavailable(f"{name} failed in DATABASES[{self._table.database!r}]")
+            raise CacheUnavailable(f"{name} failed in {place_of(self.database)}")
         return answer
 
     def _within_limits(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:

@@ -1,7 +1,8 @@
 """Choose the connection on which the next statement runs.
 
 ``table`` asks it for a session. Both kinds have the same methods: ``django_session`` uses Django's
-connection, ``sqlite_file`` SQLite connections of our own.
+connection, ``sqlite_file`` SQLite connections of our own. A file that LOCATION names is no database
+of Django's: no test runner, router or command of Django's sees it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,19 +21,32 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.backends.database.django_session import DjangoSession, Written
-from cachelayers.backends.database.sqlite_file import FileConnection, FileIdentity
+from cachelayers.backends.database.faults import Fault
+from cachelayers.backends.database.sqlite_file import (
+    FileConnection,
+    FileIdentity,
+    is_missing,
+    make_private_file,
+    make_table,
+    replace_file,
+    set_aside_lost_file,
+)
 from cachelayers.backends.database.statements import Statements, flatten, statements_for
-from cachelayers.conf import is_own_database, shares_its_file
+from cachelayers.conf import cache_files, is_own_database, shares_its_file
+from cachelayers.locations import is_file
 from cachelayers.models import Entry
 from cachelayers.test_runs import is_test_run
 
 _names_of_site: dict[str, str] = {}  # by alias, before any test runner has changed them
 _names_assigned: dict[str, str] = {}  # by alias, also those of the parent process
-_folders: list[Path] = []  # the folder of the process that first called separate_in_tests()
+_files_of_site: set[str] = set()  # that LOCATION names in the settings
+_files_assigned: dict[str, str] = {}  # by the path of the site's file
+_folders: list[Path] = []  # the folder of the process that first assigned a file
 
 
-def remember_names() -> None:
-    """Remember the database names in the settings. Called once, after Django's setup."""
+def remember_database_names() -> None:
+    """Remember the names and paths in the settings. Called once, after Django's setup."""
+    _files_of_site.update(cache_files())
     _names_of_site.update(
         {alias: str(configured["NAME"]) for alias, configured in connections.settings.items()}
     )
@@ -64,18 +79,33 @@ def names_file_of_site(database: str) -> bool:
 
 def assign_file(database: str) -> None:
     """Point an alias at a new file, as Django's test runner does; first close its connection."""
-    if not _folders:
-        folder = Path(tempfile.mkdtemp(prefix="cachelayers-test-"))
-        _folders.append(folder)
-        atexit.register(remove_folder, folder, os.getpid())
-    path = str(_folders[0] / f"{database}-{os.getpid()}.sqlite3")
+    path = new_file_for_tests(database)
     connections[database].close()
     connections.settings[database]["NAME"] = _names_assigned[database] = path
     connections[database].settings_dict["NAME"] = path
 
 
+def new_file_for_tests(name: str) -> str:
+    """Return the path of a file of this process."""
+    if not _folders:
+        folder = Path(tempfile.mkdtemp(prefix="cachelayers-test-"))
+        _folders.append(folder)
+        atexit.register(remove_folder, folder, os.getpid())
+    return str(_folders[0] / f"{name}-{os.getpid()}.sqlite3")
+
+
+def file_for(path: str) -> str:
+    """Return the path itself or, for a file of the site in a test run, one of this process."""
+    if not is_test_run() or path not in _files_of_site:
+        return path
+    if path not in _files_assigned:
+        _files_assigned[path] = new_file_for_tests(f"file-{len(_files_assigned)}")
+    return _files_assigned[path]
+
+
 def assign_files_to_child() -> None:
     """After a fork: give each worker of a test runner its own files."""
+    _files_assigned.clear()
     for database in _names_assigned:
         assign_file(database)
 
@@ -151,12 +181,43 @@ class Sessions:
         self._local.remembered = ThreadSession(connection, configured, name, alone, joined)
         return self.current()
 
-    def is_on_own_file(self) -> bool:
+    @property
+    def have_own_file(self) -> bool:
+        """Whether the database is an SQLite file of the cache's own."""
+        is_own_file = is_own_database(self.database) and not shares_its_file(self.database)
+        return is_own_file and connections[self.database].vendor == "sqlite"
+
+    def is_in_transaction(self) -> bool:
+        """Return whether statements are part of the caller's transaction."""
+        return connections[self.database].in_atomic_block
+
+    def are_in_broken_transaction(self) -> bool:
+        """Return whether the caller's transaction takes no statements any more."""
+        return connections[self.database].needs_rollback
+
+    def can_mend(self, fault: Fault) -> bool:
+        """Return whether a fault ends when the file is replaced."""
+        if fault is Fault.NO_FILE and not self._is_file_missing():
+            return False
+        return fault in {Fault.CORRUPT, Fault.NO_FILE} and self._is_on_own_file()
+
+    def mend(self, fault: Fault) -> None:
+        """Replace the file. Raises BlockingIOError while another process does."""
+        replace_file(self.database, self._file_in_use())
+
+    def _is_file_missing(self) -> bool:
+        """Return whether the database is an SQLite file that does not exist."""
+        connection = connections[self.database]
+        if connection.vendor != "sqlite":
+            return False
+        return is_missing(str(connection.settings_dict["NAME"]))
+
+    def _is_on_own_file(self) -> bool:
         """Return whether this thread uses an SQLite file that holds only entries."""
         session = self.current()
         return isinstance(session, FileSession) and session.is_own_file
 
-    def file_in_use(self) -> FileIdentity | None:
+    def _file_in_use(self) -> FileIdentity | None:
         """Return the SQLite file that this thread opened last; None: none yet."""
         session = self.current()
         return session.identity if isinstance(session, FileSession) else None
@@ -185,3 +246,54 @@ class FileSession(FileConnection):
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write one chunk of rows."""
         self.execute(self.sql.upsert(len(rows)), flatten(rows))
+
+
+class OwnFileSession(FileSession):
+    """A file that LOCATION names, which is made with its table when it is opened."""
+
+    def __init__(self, path: str, busy_seconds: float) -> None:
+        sql = Statements(f'"{Entry._meta.db_table}"', "?")
+        super().__init__(path, busy_seconds, sql, is_own_file=True)
+
+    def _make_missing_file(self) -> None:
+        make_private_file(self.path)
+
+    def _configure(self, connection: sqlite3.Connection) -> None:
+        super()._configure(connection)
+        make_table(connection)
+
+
+class FileSessions(Sessions):
+    """The sessions on a file that LOCATION names. They are part of no transaction."""
+
+    have_own_file = True
+
+    def current(self) -> OwnFileSession:
+        """Return this thread's session."""
+        path = file_for(self.database)
+        session: OwnFileSession | None = getattr(self._local, "session", None)
+        if session is None or session.path is not path:
+            session = self._local.session = OwnFileSession(path, self.busy_seconds)
+        return session
+
+    def is_in_transaction(self) -> bool:
+        return False
+
+    def are_in_broken_transaction(self) -> bool:
+        return False
+
+    def can_mend(self, fault: Fault) -> bool:
+        """Return whether a fault ends when the file is opened anew, or is replaced."""
+        return fault in {Fault.CORRUPT, Fault.MISSING_TABLE}
+
+    def mend(self, fault: Fault) -> None:
+        """Rename a corrupt file. Whoever opens the path next makes a new one."""
+        session = self.current()
+        if fault is Fault.CORRUPT:
+            set_aside_lost_file(session.path, session.identity)
+        session.close()
+
+
+def sessions_on(database: str, busy_seconds: float) -> Sessions:
+    """Return the sessions on a DATABASES alias or a file."""
+    return (FileSessions if is_file(database) else Sessions)(database, busy_seconds)

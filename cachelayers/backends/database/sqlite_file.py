@@ -23,6 +23,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
+from cachelayers.conf import OWN_TABLES
 from cachelayers.models import Entry
 
 # How often a connection checks whether its file is still the one at its path. Other processes may
@@ -119,12 +120,16 @@ class FileConnection:
         if self.identity != identity_of(self.path):
             self.close_locked()
         if self._open_cursor is None:
+            self._make_missing_file()
             # Read before opening: if the file is replaced in between, the next check reopens it.
             # Kept if the file is missing, to know that there was one.
             self.identity = identity_of(self.path) or self.identity
             self._connection = self._connect()
             self._open_cursor = self._connection.cursor()
         return self._open_cursor
+
+    def _make_missing_file(self) -> None:
+        """Do nothing: the guard replaces the file of an alias, with its migrations."""
 
     def _connect(self) -> sqlite3.Connection:
         """Open the file, which must exist: SQLite would create an empty one without our table."""
@@ -247,6 +252,50 @@ def replace_file(database: str, lost: FileIdentity | None) -> None:
             make_new_file(database, path)
             logger.error("%s was created as an empty file.", path)
     check_files_again()
+
+
+def set_aside_lost_file(path: str, lost: FileIdentity | None) -> None:
+    """Rename a corrupt file, unless another thread or process has replaced it already."""
+    with locked(f"{path}.lock"):
+        if lost is not None and identity_of(path) == lost:
+            aside = set_aside(path)
+            logger.error("%s is corrupt. It is renamed to %s, and a new one made.", path, aside)
+    check_files_again()
+
+
+# As the migrations make it.
+TABLE = (
+    'CREATE TABLE IF NOT EXISTS "cachelayers_entry" ("id" integer NOT NULL PRIMARY KEY,'
+    ' "full_key" BLOB NOT NULL, "expires" bigint NOT NULL, "used" bigint NOT NULL,'
+    ' "format" smallint NOT NULL, "number" bigint NULL, "data" BLOB NULL)'
+)
+OWNER_ONLY = 0o600  # whoever writes pickles into it can run code
+
+
+def make_private_file(path: str) -> None:
+    """Make an empty file for this user alone, if there is none. SQLite's side files inherit this.
+
+    Raises a database error on failure, as opening it would.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise sqlite3.OperationalError(str(error)) from error
+
+
+def make_table(connection: sqlite3.Connection) -> None:
+    """Make the table of entries, if it is missing. SQLite lets one of several processes do it.
+
+    Raises a database error if the file is another program's.
+    """
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if Entry._meta.db_table in tables:
+        return
+    if foreign := sorted(name for name in tables if not name.startswith(("sqlite_", OWN_TABLES))):
+        raise sqlite3.OperationalError(f"the file is not a cache's: it has a table {foreign[0]!r}")
+    connection.execute(TABLE).fetchall()
 
 
 @contextmanager

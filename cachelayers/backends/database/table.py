@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
-from django.db import connections
-
-from cachelayers.backends.database.sessions import Sessions
-from cachelayers.backends.database.sqlite_file import is_missing
+from cachelayers.backends.database.sessions import sessions_on
 from cachelayers.entries import LARGEST_INT64, SMALLEST_INT64, IdRange, PackedValue, RowKey
 
 # Bounds of one bulk statement. 7 columns x 128 rows and 512 ids stay below the 999 parameters of
@@ -74,11 +71,11 @@ class EntryTable:
     """The rows of one cache alias in one database."""
 
     def __init__(self, database: str, id_range: IdRange, key_head: bytes, busy_seconds: float):
-        """``database``: a DATABASES alias. Nothing is opened before the first operation."""
+        """``database``: a DATABASES alias, or a path. Nothing is opened before the first use."""
         self.database = database
         self.id_range = id_range
         self.key_head = key_head
-        self.sessions = Sessions(database, busy_seconds)
+        self.sessions = sessions_on(database, busy_seconds)
 
     def read(self, row_key: RowKey, now_ms: int) -> StoredEntry | None:
         """Return key, expiry, format, number and data of a live entry, or None."""
@@ -247,14 +244,7 @@ class EntryTable:
 
     def is_in_transaction(self) -> bool:
         """Return whether operations are part of the caller's transaction."""
-        return connections[self.database].in_atomic_block
-
-    def is_file_missing(self) -> bool:
-        """Return whether the database is an SQLite file that does not exist."""
-        connection = connections[self.database]
-        if connection.vendor != "sqlite":
-            return False
-        return is_missing(str(connection.settings_dict["NAME"]))
+        return self.sessions.is_in_transaction()
 
 
 def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:

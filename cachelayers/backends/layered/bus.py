@@ -35,12 +35,19 @@ from cachelayers.backends.layered.layers.redis import (
 from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.conf import LOG_AS_BUS, database_caches
 from cachelayers.exceptions import NotNow
-from cachelayers.invalidation.incarnations import LogUnreadable, is_in_snapshot
-from cachelayers.invalidation.log import ProcessLog, log_of, write_tags_in_time
-from cachelayers.invalidation.tags import key_tag
-from cachelayers.invalidation.tracked import log_database
-from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.units import Unit, current_unit, is_written_to
+from cachelayers.invalidation import (
+    LogUnreadable,
+    ProcessLog,
+    Unit,
+    current_unit,
+    is_in_snapshot,
+    is_written_to,
+    key_tag,
+    log_database,
+    log_of,
+    transaction_of,
+    write_tags_in_time,
+)
 
 # in one event; for more changes the event means that everything has changed
 MOST_NAMES: Final = 1_000
@@ -136,7 +143,7 @@ def names_of(event: bytes) -> tuple[str, list[str] | None]:
 ROWS_READ_AT_ONCE = 10_000
 ROWS_KEPT = 20_000
 ONE_IN = 500  # of the writes, on average, deletes the surplus rows
-EVERYTHING = "*"
+ALL_ENTRIES = "*"
 
 
 class FileBus(Bus):
@@ -180,12 +187,12 @@ class FileBus(Bus):
         mine = this_process()
         others = [one for one in found if one.cache == self.cache and one.process != mine]
         names = [one.name for one in others if one.name]
-        return Events(names, EVERYTHING in names)
+        return Events(names, ALL_ENTRIES in names)
 
     def append(self, event: bytes) -> bool:
         process, names = names_of(event)
         if names != []:
-            self.table.write([(self.cache, process, name) for name in names or [EVERYTHING]])
+            self.table.write([(self.cache, process, name) for name in names or [ALL_ENTRIES]])
         if not random.randrange(ONE_IN):  # noqa: S311 - not a secret
             self.table.delete_all_but(ROWS_KEPT)
         return True
@@ -247,7 +254,7 @@ class LogBus(Bus):
         if tags is None:
             return Events(everything=True, as_of=as_of)
         names = [tag.removeprefix(self._head) for tag in tags if tag.startswith(self._head)]
-        return Events(names, EVERYTHING in names, as_of)
+        return Events(names, ALL_ENTRIES in names, as_of)
 
     def _refresh(self, log: ProcessLog, unit: Unit | None) -> None:
         if unit is not None:
@@ -259,7 +266,7 @@ class LogBus(Bus):
     def append(self, event: bytes) -> bool:
         """Log a tag for each name; within a transaction they may be rolled back."""
         names = names_of(event)[1]
-        tags = [key_tag(self.cache, name) for name in names or [EVERYTHING]]
+        tags = [key_tag(self.cache, name) for name in names or [ALL_ENTRIES]]
         connection = connections[self.database]
         if not is_in_snapshot(connection):
             write_tags_in_time(connection, tags)

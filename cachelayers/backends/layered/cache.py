@@ -26,9 +26,9 @@ from cachelayers.backends.layered.layers.base import DIGEST_MARK, NEVER, LayerEn
 from cachelayers.backends.layered.layers.memory import MemoryLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
 from cachelayers.backends.layered.state import POLL_SECONDS, state_of
-from cachelayers.backends.memory.store import MOST_READS, Record, thaw
+from cachelayers.backends.memory.store import MOST_READS, MemoryRecord, thaw
 from cachelayers.exceptions import CacheUnavailable
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import current_unit
 from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import arun_flow, run_flow
@@ -60,7 +60,7 @@ class LayeredCache(ConfiguredCache):
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
-        self._records: Mapping[str, Record] = {}  # of the first layer, if it is a MemoryCache
+        self._records: Mapping[str, MemoryRecord] = {}  # of the first layer, if it is a MemoryCache
         self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
 
     @property

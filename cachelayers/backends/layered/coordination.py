@@ -26,7 +26,7 @@ from cachelayers.backends.layered.state import (
     record_of,
 )
 from cachelayers.entries import is_envelope
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import current_unit
 
 
 class Coordination:

@@ -23,7 +23,7 @@ from cachelayers.backends.layered.layers.base import (
 )
 from cachelayers.backends.layered.state import own_names
 from cachelayers.entries import LEASE_SUFFIX, is_envelope
-from cachelayers.invalidation.units import current_unit
+from cachelayers.invalidation import current_unit
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.flows import run_flow
 from cachelayers.utils.tracing import note_layer

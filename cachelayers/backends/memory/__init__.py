@@ -1,3 +1,3 @@
-from cachelayers.backends.memory.cache import MemoryCache
+from cachelayers.backends.memory.cache import MemoryCache, known_stores
 
-__all__ = ["MemoryCache"]
+__all__ = ["MemoryCache", "known_stores"]

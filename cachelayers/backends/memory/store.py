@@ -94,7 +94,7 @@ T = TypeVar("T")
 Change = Callable[[MemoryEntry], tuple[FrozenValue, float] | None]
 
 
-class Record:
+class MemoryRecord:
     """One entry in the queues. Readers get one tuple, so never a half-made change."""
 
     __slots__ = ("bytes", "entry", "is_in_main", "name", "reads")
@@ -112,16 +112,16 @@ class Queue:
     """Records in the order of their arrival, and the bytes and number of the live ones."""
 
     def __init__(self) -> None:
-        self.records: deque[Record] = deque()
+        self.records: deque[MemoryRecord] = deque()
         self.bytes = 0
         self.entries = 0
 
-    def append(self, record: Record) -> None:
+    def append(self, record: MemoryRecord) -> None:
         self.records.append(record)
         self.bytes += record.bytes
         self.entries += 1
 
-    def discount(self, record: Record) -> None:
+    def discount(self, record: MemoryRecord) -> None:
         """Stop counting a record, which may stay in the order for a while."""
         self.bytes -= record.bytes
         self.entries -= 1
@@ -170,7 +170,7 @@ class MemoryStore:
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.max_value_bytes = min(max_bytes, max_value_bytes or max_bytes)
         self._bounds: dict[str, Bounds] = {}
-        self.records: dict[str, Record] = {}  # never replaced: readers keep a reference to it
+        self.records: dict[str, MemoryRecord] = {}  # never replaced: readers keep a reference to it
         self.evictions = 0
         self.small, self.main, self.ghosts = Queue(), Queue(), Ghosts()
         self.deleted = 0
@@ -336,7 +336,7 @@ class MemoryStore:
         self._is_consistent = False
         record = self.records.get(name)
         if record is None:
-            record = Record(name, (value, is_pickled, expires), size, name in self.ghosts)
+            record = MemoryRecord(name, (value, is_pickled, expires), size, name in self.ghosts)
             self.records[name] = record
             (self.main if record.is_in_main else self.small).append(record)
         else:
@@ -350,7 +350,7 @@ class MemoryStore:
         self._is_consistent = True
         return True
 
-    def _queue_of(self, record: Record) -> Queue:
+    def _queue_of(self, record: MemoryRecord) -> Queue:
         return self.main if record.is_in_main else self.small
 
     def _remove(self, name: str) -> None:
@@ -411,7 +411,7 @@ class MemoryStore:
         else:
             self._evict_record(record)
 
-    def _evict_record(self, record: Record) -> None:
+    def _evict_record(self, record: MemoryRecord) -> None:
         del self.records[record.name]
         self._queue_of(record).discount(record)
         record.entry = None

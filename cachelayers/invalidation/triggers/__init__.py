@@ -6,7 +6,7 @@ each migrate.
 
 from cachelayers.invalidation.triggers.definitions import OWN_NAME
 from cachelayers.invalidation.triggers.installing import (
-    VENDORS,
+    TRIGGER_VENDORS,
     Guard,
     follow_schema,
     guarded_tables,
@@ -20,7 +20,7 @@ from cachelayers.invalidation.triggers.installing import (
 
 __all__ = [
     "OWN_NAME",
-    "VENDORS",
+    "TRIGGER_VENDORS",
     "Guard",
     "follow_schema",
     "guarded_tables",

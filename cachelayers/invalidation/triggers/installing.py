@@ -22,7 +22,11 @@ from cachelayers.invalidation.tracked import tracked_tables, without_schema
 from cachelayers.invalidation.triggers import mysql, postgres, sqlite
 from cachelayers.invalidation.triggers.definitions import Found, Trigger
 
-VENDORS: dict[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgres, "mysql": mysql}
+TRIGGER_VENDORS: dict[str, ModuleType] = {
+    "sqlite": sqlite,
+    "postgresql": postgres,
+    "mysql": mysql,
+}
 LOG_MIGRATION = "0002_invalidation_log"
 
 
@@ -59,7 +63,7 @@ def repair_triggers(
     A trigger is correct if its name, table and text are: tables are renamed with their triggers,
     and columns within them.
     """
-    found = list(VENDORS[connection.vendor].existing(connection))
+    found = list(TRIGGER_VENDORS[connection.vendor].existing(connection))
     # A statement may name a table of a schema outside the search path.
     wanted = wanted_triggers(connection, everywhere=names is not None)
     chosen = list(triggers_to_repair(wanted, found, names))
@@ -87,11 +91,11 @@ def repair_triggers(
     repair = Repair({trigger.table for trigger in lacking} | divided | former)
     problems = dict(create(connection, lacking))
     if problems:  # another `migrate` may do it at the same time
-        there = {one.installed for one in VENDORS[connection.vendor].existing(connection)}
+        there = {one.installed for one in TRIGGER_VENDORS[connection.vendor].existing(connection)}
         unmet = {one.location.name for one in lacking if one.installed not in there}
         repair.problems += [text for name, text in problems.items() if name in unmet]
     if names is None:
-        run_statements(connection, VENDORS[connection.vendor].leftovers(connection))
+        run_statements(connection, TRIGGER_VENDORS[connection.vendor].leftovers(connection))
     return repair
 
 
@@ -145,7 +149,7 @@ def one_change(connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
 
 def remove_triggers(connection: BaseDatabaseWrapper) -> None:
     """Drop every trigger that writes to this log, and its functions."""
-    vendor = VENDORS[connection.vendor]
+    vendor = TRIGGER_VENDORS[connection.vendor]
     for found in list(vendor.existing(connection)):
         run_statements(connection, [found.removal])
     run_statements(connection, vendor.leftovers(connection))
@@ -153,7 +157,7 @@ def remove_triggers(connection: BaseDatabaseWrapper) -> None:
 
 def has_triggers(connection: BaseDatabaseWrapper) -> bool:
     """Return whether a database has any of our triggers."""
-    return any(True for _ in VENDORS[connection.vendor].existing(connection))
+    return any(True for _ in TRIGGER_VENDORS[connection.vendor].existing(connection))
 
 
 def guarded_tables(connection: BaseDatabaseWrapper) -> frozenset[str]:
@@ -166,7 +170,7 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
 
     The log must exist: a trigger's definition depends on its schema.
     """
-    found = list(VENDORS[connection.vendor].existing(connection))
+    found = list(TRIGGER_VENDORS[connection.vendor].existing(connection))
     there = {one.installed for one in found}
     wanted = wanted_triggers(connection, everywhere=True)
     lacking = [trigger for trigger in wanted if trigger.installed not in there]
@@ -181,7 +185,7 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
 def wanted_triggers(connection: BaseDatabaseWrapper, *, everywhere: bool = False) -> list[Trigger]:
     """Return the triggers that the existing tracked tables need."""
     tables = tracked_tables(connection.alias).values()
-    vendor = VENDORS[connection.vendor]
+    vendor = TRIGGER_VENDORS[connection.vendor]
     locations = vendor.locations_of(connection, tables, everywhere=everywhere)
     return list(vendor.triggers_for(connection, locations))
 
@@ -224,7 +228,7 @@ def receive_post_migrate(sender: Any, using: str, plan: Any = (), **kwargs: Any)
     gone, the triggers are removed, because SQLite could not write to a table that has one.
     """
     connection = connections[using]
-    if connection.vendor not in VENDORS:
+    if connection.vendor not in TRIGGER_VENDORS:
         return
     if LOG not in connection.introspection.table_names():
         remove_triggers(connection)

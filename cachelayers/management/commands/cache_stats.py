@@ -18,17 +18,18 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, connections
 
 from cachelayers.conf import package_settings, statistics_database
-from cachelayers.invalidation.log_size import CURE, filled_log
-from cachelayers.invalidation.tracked import tracked_databases
+from cachelayers.invalidation import FILLED_LOG_HINT, filled_log, tracked_databases
 from cachelayers.statistics import (
     Advice,
     Figures,
     LayerState,
     LogState,
+    UntrackedReads,
     advice,
     layer_states,
     log_states,
     totals,
+    untracked_reads,
 )
 
 SECONDS_IN = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -90,6 +91,7 @@ RECALL_HEADINGS = (
     "recalls", "fresh", "stale", "joined", "waited", "computed", "saved", "computing"
 )  # fmt: skip
 LOG_HEADINGS = ("log of", "state", "rows", "oldest", "newest", "lag")
+UNTRACKED_HEADINGS = ("untracked table", "database", "reads")
 ADVICE_HEADINGS = ("saving", "spent", "calls", "repeats", "changed")
 
 
@@ -145,7 +147,7 @@ class Command(BaseCommand):
             ) from None
 
     def _show_figures(self, since: float, *, as_json: bool) -> str:
-        figures, error = self._read_totals(since)
+        figures, untracked, error = self._read_totals(since)
         states, logs = layer_states(), log_states()
         if as_json:
             return as_text(
@@ -158,21 +160,28 @@ class Command(BaseCommand):
                         for alias in settings.CACHES
                     ],
                     "logs": [asdict(log) for log in logs],
+                    "untracked": [asdict(one) for one in untracked],
                 }
             )
         if error:
             self.stderr.write(f"No statistics: {error}")
-        tables = [layer_table(states, figures), recall_table(figures), log_table(logs)]
+        tables = [
+            layer_table(states, figures),
+            recall_table(figures),
+            log_table(logs),
+            untracked_table(untracked),
+        ]
         return "\n\n".join(table for table in tables if table)
 
-    def _read_totals(self, since: float) -> tuple[Names, str | None]:
-        """Return the figures, and the reason if they cannot be read."""
+    def _read_totals(self, since: float) -> tuple[Names, list[UntrackedReads], str | None]:
+        """Return the figures, the reads of untracked tables, and why they cannot be read."""
         if package_settings().STATS_SECONDS is None:
-            return {}, "CACHELAYERS['STATS_SECONDS'] is None, so nothing is written."
+            return {}, [], "CACHELAYERS['STATS_SECONDS'] is None, so nothing is written."
         try:
-            return {(one.cache, one.layer): one.figures for one in totals(since)}, None
+            figures = {(one.cache, one.layer): one.figures for one in totals(since)}
+            return figures, untracked_reads(since), None
         except DatabaseError as error:
-            return {}, f"DATABASES[{statistics_database()!r}]: {type(error).__name__}: {error}"
+            return {}, [], f"DATABASES[{statistics_database()!r}]: {type(error).__name__}: {error}"
 
     def _show_advice(self, since: float, *, as_json: bool) -> str:
         try:
@@ -254,13 +263,25 @@ def log_table(logs: list[LogState]) -> str:
     return in_columns(LOG_HEADINGS, rows, texts=2) if rows else ""
 
 
+def untracked_table(untracked: list[UntrackedReads]) -> str:
+    """Return a line for each table whose changes do not invalidate; "" if there is none."""
+    if not untracked:
+        return ""
+    rows = [[one.table, one.database, f"{one.reads:,}"] for one in untracked]
+    return (
+        f"{in_columns(UNTRACKED_HEADINGS, rows, texts=2)}\n"
+        "Cached values were made from these tables, and their changes do not invalidate: see"
+        " docs/dependencies.md."
+    )
+
+
 def log_advice() -> list[str]:
     """Return the advice for logs that bulk writes have filled."""
     details = []
     for database in tracked_databases():
         with suppress(DatabaseError):  # it is down, or has no log
             if filled := filled_log(connections[database]):
-                details.append(f"{filled} {CURE}")
+                details.append(f"{filled} {FILLED_LOG_HINT}")
     return details
 
 

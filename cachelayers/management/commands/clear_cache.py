@@ -34,9 +34,9 @@ from cachelayers.clearing import (
 )
 from cachelayers.conf import package_settings
 from cachelayers.fragments import tag_of_name
-from cachelayers.invalidation.invalidate import invalidate
-from cachelayers.invalidation.tags import remember_user_tags
-from cachelayers.utils.text import unknown_name, without_secrets
+from cachelayers.invalidation import invalidate, remember_user_tags
+from cachelayers.utils.suggestions import unknown_name
+from cachelayers.utils.text import without_secrets
 
 SHORTEST_UNUSED_SECONDS = 60  # longer than a tombstone lives
 EVERYWHERE = "in every cache and layer: nothing is removed, and nothing of it is served any more"

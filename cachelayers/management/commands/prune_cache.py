@@ -9,8 +9,7 @@ from django.db import DatabaseError, connections
 from cachelayers.backends import DatabaseCache
 from cachelayers.conf import database_caches, package_settings, statistics_database
 from cachelayers.exceptions import CacheUnavailable
-from cachelayers.invalidation.dialects import LOG
-from cachelayers.invalidation.prune import is_replica, prune
+from cachelayers.invalidation import LOG, is_replica, prune
 from cachelayers.statistics import STATISTICS, delete_old
 
 

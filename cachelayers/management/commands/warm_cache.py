@@ -19,7 +19,6 @@ from cachelayers.management.progress import (
     NO_WARMERS,
     NOTHING_DUE,
     NOTHING_INTERRUPTED,
-    NoProgress,
     Progress,
     describe_run,
     describe_summary,
@@ -39,7 +38,6 @@ from cachelayers.tasks import NoQueue, enqueue, option_arguments
 from cachelayers.warming import (
     Item,
     Outcome,
-    PageItem,
     Run,
     Summary,
     Warmer,
@@ -124,7 +122,7 @@ class Command(BaseCommand):
         if not wanted:
             self._say_why_nothing(options)
             return
-        self._progress: Progress = NoProgress()
+        self._progress: Progress | None = None
         self._options = options
         run = Run(wanted, client_of(options), run_options(options), self)
         code = None
@@ -159,7 +157,8 @@ class Command(BaseCommand):
         try:
             run.carry_out()
         finally:
-            self._progress.finish()
+            if self._progress is not None:
+                self._progress.finish()
 
     def begin(self, run: Run) -> None:
         options, total = self._options, len(run.items)
@@ -171,7 +170,8 @@ class Command(BaseCommand):
             self._progress = make_progress(self.stdout, total, verbosity=options["verbosity"])
 
     def advance(self, outcome: Outcome) -> None:
-        self._progress.advance()
+        if self._progress is not None:
+            self._progress.advance()
         if self._options["verbosity"] > 1 and is_spoken(self._options):
             self.stdout.write(f"{outcome.state.value}: {outcome.label}")
             self.stdout.flush()
@@ -239,7 +239,7 @@ def seems_warm(item: Item) -> bool:
 
 def is_path(item: Item) -> bool:
     """Tell whether an item is a page that was given without its host."""
-    return isinstance(item, PageItem) and item.url.startswith("/")
+    return item.identity.startswith("page ") and item.label.startswith("/")
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from django.db import connections, transaction
 
 from cachelayers.backends.database.raising import RaisingTable, TimedValue, milliseconds, seconds
 from cachelayers.backends.layered.layers.base import TOMBSTONE, TOMBSTONE_SECONDS, Layer, LayerEntry
-from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation import transaction_of
+from cachelayers.locations import is_file
 
 TOMBSTONE_VALUE = b"\0cachelayers.detour"
 
@@ -90,9 +91,9 @@ class TableLayer(Layer):
 
     def view(self, names: Sequence[str]) -> tuple[float, Sequence[str]]:
         """Return how old a transaction's reads may be, and the names that it has not written."""
-        transaction_now = transaction_of(connections[self.table.database])
         if not self.waits_for_commit():
             return time.monotonic(), names
+        transaction_now = transaction_of(connections[self.table.database])
         if transaction_now.is_dirty:
             return float("-inf"), ()
         foreign = [name for name in names if not transaction_now.has_written_entry(name)]
@@ -109,7 +110,10 @@ class TableLayer(Layer):
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call back after the transaction has committed; at once if there is none."""
-        transaction.on_commit(callback, using=self.table.database, robust=True)
+        if is_file(self.table.database):
+            callback()
+        else:
+            transaction.on_commit(callback, using=self.table.database, robust=True)
 
     def describe(self) -> dict[str, Any]:
         """Count the entries, by reading the alias's range of the table."""

@@ -44,7 +44,7 @@ def invalidate(*targets: Target, using: str | None = None) -> None:
         raise TypeError("invalidate() names nothing. Give tags, instances or models.")
     tags: dict[str, list[str]] = {}
     for target in targets:
-        for database, tag in tags_of(target, using):
+        for database, tag in tags_of_target(target, using):
             tags.setdefault(database, []).append(tag)
     for target in targets:
         if isinstance(target, str):
@@ -67,7 +67,7 @@ def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
             unit.note_write(connection)
 
 
-def tags_of(target: Target, using: str | None) -> Iterable[tuple[str, str]]:
+def tags_of_target(target: Target, using: str | None) -> Iterable[tuple[str, str]]:
     """Return the pairs of database and tag that a target stands for."""
     if isinstance(target, str):
         return [(using or log_database(), user_tag(target))]
