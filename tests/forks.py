@@ -71,19 +71,23 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, given: str = "", timeout: float | None = None) -> tuple[str, str]:
-        """Give it an input, wait for its end, and return its output and its error output."""
+        """Give it an input, wait for its end, return its output and its errors, close the pipes."""
         began = time.monotonic()
         with contextlib.suppress(BrokenPipeError), self.stdin:
             self.stdin.write(given)
         with ThreadPoolExecutor(2) as readers:
             out, err = readers.map(read_to_the_end, (self.stdout, self.stderr))
         self.wait(timeout and max(timeout - time.monotonic() + began, 0))
+        self._close()
         return out, err
 
     def end(self) -> None:
         """Kill it if it runs, and close its pipes."""
         self.kill()
         self.wait()
+        self._close()
+
+    def _close(self) -> None:
         for pipe in (self.stdin, self.stdout, self.stderr, self._status):
             with contextlib.suppress(BrokenPipeError):  # input that it did not live to read
                 pipe.close()

@@ -42,7 +42,7 @@ def run(name: str, database: str, seconds: float, rule: str = "ours") -> Finding
 
 @pytest.mark.parametrize(("name", "database"), RUNS)
 def test_nothing_is_stale_and_nothing_leaks(name: str, database: str) -> None:
-    findings = expect_nothing_stale(lambda seconds: run(name, database, seconds * 0.7))
+    findings = expect_nothing_stale(lambda seconds: run(name, database, seconds))
 
     assert findings.leaked == []
 
