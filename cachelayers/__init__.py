@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cachelayers.invalidation import ainvalidate, invalidate, invalidates, unit_of_work
     from cachelayers.lookup import arecall, recall
     from cachelayers.staticfiles import build_cache_id
+    from cachelayers.utils.switch import disabled
     from cachelayers.warming import warmer
 else:
     # Imported lazily: Django imports this module before the settings and apps that these need.
@@ -21,6 +22,7 @@ else:
             "invalidation": ["ainvalidate", "invalidate", "invalidates", "unit_of_work"],
             "lookup": ["arecall", "recall"],
             "staticfiles": ["build_cache_id"],
+            "utils.switch": ["disabled"],
             "warming": ["warmer"],
         },
     )
@@ -30,6 +32,7 @@ __all__ = [
     "arecall",
     "build_cache_id",
     "cached",
+    "disabled",
     "invalidate",
     "invalidates",
     "recall",

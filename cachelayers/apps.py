@@ -17,11 +17,13 @@ class CacheLayersConfig(AppConfig):
     def ready(self) -> None:
         from cachelayers import auto_units, checks
         from cachelayers.statistics import writer
+        from cachelayers.utils.switch import follow_setting
 
         self.connect_core()
         checks.register_all()
         auto_units.connect_all()
         writer.connect()
+        follow_setting()
 
     def connect_core(self) -> None:
         """Connect what keeps cached values correct: invalidation, and the tables' own options."""

@@ -39,6 +39,7 @@ from cachelayers.conf import (
     shares_its_file,
     table_database_of,
 )
+from cachelayers.implied_layers import complete_options
 from cachelayers.invalidation import (
     FILLED_LOG_HINT,
     LOG,
@@ -57,7 +58,7 @@ from cachelayers.models import Entry, Invalidation
 
 # The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
-FLAGS = ("STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
+FLAGS = ("ENABLED", "STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
 CLOSE = 0.85  # of difflib: CACHELAYER is as close as 0.95, CHANNEL_LAYERS as 0.75
 OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
@@ -94,7 +95,7 @@ def cache_messages() -> Iterator[CheckMessage]:
         if isinstance(options, Mapping) and options.get("UNLOGGED"):
             yield from unlogged_messages(where, table_database_of(params))
         if backend is LayeredCache and isinstance(options, Mapping):
-            yield from bus_messages(where, options)
+            yield from bus_messages(where, complete_options(alias, params))
 
 
 def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
@@ -178,6 +179,8 @@ def database_messages() -> Iterator[CheckMessage]:
             continue  # another check reports it
         if connections[database].vendor == "sqlite":
             yield from sqlite_messages()
+        else:
+            yield from atomic_requests_messages(database)
         if is_own_database(database) and ROUTER not in settings.DATABASE_ROUTERS:
             yield checks.Warning(
                 f"DATABASES[{database!r}] is a cache's own, and DATABASE_ROUTERS does not keep"
@@ -242,6 +245,19 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
     ]
     kind = max(reversed(found), key=lambda mount: mount[0], default=(0, ""))[1]
     return kind if kind.startswith(NETWORK_FILE_SYSTEMS) else None
+
+
+def atomic_requests_messages(database: str) -> Iterator[CheckMessage]:
+    """Yield a warning if a request that fails takes the entries that it has stored with it."""
+    if connections[database].settings_dict.get("ATOMIC_REQUESTS"):
+        yield checks.Warning(
+            f"DATABASES[{database!r}] has ATOMIC_REQUESTS, and {names_of_caches_in(database)} keep"
+            " their entries in it: a request that fails undoes the entries that it has stored, and"
+            " counters and locks too.",
+            hint="Give the cache a DATABASES alias of its own for the same server, without"
+            f" ATOMIC_REQUESTS. If values may be lost, silence this. {DOCS}",
+            id="cachelayers.W059",
+        )
 
 
 def sqlite_messages() -> Iterator[CheckMessage]:

@@ -1,6 +1,7 @@
 """Read the project's settings for its caches, with the defaults.
 
-Every other module may import it; it imports only ``locations``.
+Every other module may import it; it imports only ``locations`` and
+``implied_layers``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.utils.module_loading import import_string
 
+from cachelayers.implied_layers import BUS_OF_TABLE, ImpliedLayer, complete_options, implied_layers
 from cachelayers.locations import Kind, is_file, location_of
 
 DAY_SECONDS = 24 * 60 * 60
@@ -25,7 +27,7 @@ OWN_TABLES = "cachelayers_"  # how the names of the app's tables begin
 
 EVERYTHING = "*"  # in TRACK: all models, without those that only keep the site's books
 
-LOG_AS_BUS = "log"  # the value of BUS that makes the log of invalidations the bus
+LOG_AS_BUS = BUS_OF_TABLE  # the value of BUS that makes the log of invalidations the bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class PackageSettings:
     """The settings in settings.CACHELAYERS, with defaults."""
 
     TRACK: tuple[str, ...] = (EVERYTHING,)  # app labels and models; none: nothing invalidates
+    # Whether recall(), @cached and fragments look up and store; if not, everything is computed.
+    ENABLED: bool = True
     ALIAS: str = DEFAULT_CACHE_ALIAS
     TIMEOUT: float | None = 300  # seconds
     # MySQL and MariaDB only: how long a transaction may stay open after it has written.
@@ -89,9 +93,66 @@ def backend_of(params: Mapping[str, Any]) -> type | None:
     return backend
 
 
-def database_caches() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield alias and settings of every cache in CACHES that stores its entries in our table."""
+def is_layered(params: Mapping[str, Any]) -> bool:
+    """Return whether settings are those of a LayeredCache."""
+    # A flag instead of issubclass(): this module must not import the backends.
+    return bool(getattr(backend_of(params), "has_layers", False))
+
+
+def layers_implied() -> Iterator[ImpliedLayer]:
+    """Yield the layers that the LOCATION of each LayeredCache stands for."""
     for alias, params in settings.CACHES.items():
+        if params.get("LOCATION") and is_layered(params):
+            yield from implied_layers(alias, params)
+
+
+def implied_layer(alias: str) -> ImpliedLayer | None:
+    """Return the layer of an alias that is not in CACHES, or None."""
+    if alias in settings.CACHES:
+        return None
+    return next((layer for layer in layers_implied() if layer.alias == alias), None)
+
+
+def all_caches() -> dict[str, dict[str, Any]]:
+    """Return the settings of the caches in CACHES and of implied layers, by alias."""
+    implied = {layer.alias: layer.params for layer in layers_implied()}
+    return {**settings.CACHES, **implied, **settings.CACHES}
+
+
+def cache_settings(alias: str) -> dict[str, Any]:
+    """Return the settings of an alias of CACHES or of an implied layer; {}: there is none."""
+    layer = implied_layer(alias)
+    found: dict[str, Any] = layer.params if layer else settings.CACHES.get(alias, {})
+    return found
+
+
+def layer_name(alias: str) -> str:
+    """Return the name of a layer for people: its alias, if it is in CACHES."""
+    layer = implied_layer(alias)
+    return layer.name if layer else alias
+
+
+def table_alias(alias: str) -> str:
+    """Return the alias with which the rows of a table begin: of an implied layer, its cache's.
+
+    A file that is moved keeps its entries.
+    """
+    layer = implied_layer(alias)
+    return layer.cache if layer else alias
+
+
+def layers_of(cache: str) -> list[str]:
+    """Return the aliases of the layers of a cache; [] if it is no LayeredCache."""
+    params = settings.CACHES.get(cache, {})
+    if not is_layered(params):
+        return []
+    layers = complete_options(cache, params).get("LAYERS", ())
+    return list(layers) if isinstance(layers, list | tuple) else []
+
+
+def database_caches() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield alias and settings of every cache or layer that stores its entries in our table."""
+    for alias, params in all_caches().items():
         # A flag instead of issubclass(): this module must not import the backends.
         if getattr(backend_of(params), "keeps_entries_in_table", False):
             yield alias, params

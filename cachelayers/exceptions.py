@@ -20,6 +20,18 @@ class NotNow(CacheLayersError):
     """An event cannot be written or read within the caller's transaction, but later."""
 
 
+class NotSupported(CacheLayersError, NotImplementedError):
+    """A cache, or one of its layers, cannot do what was called. The text names it."""
+
+
+class LockError(CacheLayersError, ValueError):
+    """A lock was not acquired in time, or is not held by the caller. Named as in redis-py."""
+
+
+class LockNotOwnedError(LockError):
+    """A lock has expired, and may be held by another caller."""
+
+
 class StaticFileError(CacheLayersError, ValueError):
     """A static file has no id. Callers get it only if CACHELAYERS["STRICT"] is true.
 

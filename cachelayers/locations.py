@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,24 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 FILE_ENDINGS = (".sqlite3", ".db")
+
+MASK = "***"
+# Names of secret values in a URL's query or in options.
+SECRET_NAME = re.compile(r"pass|pwd|secret|token|auth|credential", re.IGNORECASE)
+SECRET_IN_QUERY = re.compile(
+    rf"(?P<name>[?&;#][^=&;#]*(?:{SECRET_NAME.pattern})[^=&;#]*=)(?P<secret>[^&]*)", re.IGNORECASE
+)
+# The separator of two addresses in one text.
+NEXT_ADDRESS = re.compile(r"[;,]\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+PATH = re.compile(r"(?:[a-z]:)?[/\\]", re.IGNORECASE)
+
+
+class Address(NamedTuple):
+    """The parts of an address. ``user``: with the password."""
+
+    scheme: str
+    user: str
+    rest: str
 
 
 class Kind(Enum):
@@ -81,4 +100,23 @@ def unusable_path(path: str) -> str | None:
     return None
 
 
-__all__ = ["Kind", "Location", "is_file", "location_of", "place_of", "unusable_path"]
+def without_password(location: str) -> str:
+    """Return addresses with user, password and secret query values masked."""
+    return ", ".join(masked(address) for address in NEXT_ADDRESS.split(location))
+
+
+def masked(address: str) -> str:
+    """Return one address without its secrets."""
+    scheme, user, rest = parse_address(SECRET_IN_QUERY.sub(rf"\g<name>{MASK}", address))
+    return f"{scheme}{MASK}@{rest}" if user else f"{scheme}{rest}"
+
+
+def parse_address(address: str) -> Address:
+    """Split an address. User and password end at the last @, because a password may contain one.
+
+    urlsplit() does not help: it ends the host at a slash in the password, and raises for some
+    addresses.
+    """
+    head, colon, rest = address.partition("://") if "://" in address else ("", "", address)
+    user = "" if PATH.match(rest) else rest.rpartition("@")[0]
+    return Address(f"{head}{colon}", user, rest[len(user) + 1 :] if user else rest)

@@ -29,6 +29,7 @@ OUTCOMES = {
 REASONS = {
     "absent": gettext_lazy("nothing was stored"),
     "expired": gettext_lazy("it had expired"),
+    "disabled": gettext_lazy("caching is disabled"),
 }
 
 

@@ -23,6 +23,7 @@ FORGOTTEN = (
     "backends.database.django_session._statements",
     "backends.layered.circuit_breaker._breakers",
     "backends.layered.state._states",
+    "backends.locking._held",
     "backends.memory.cache._stores",
     # Of the log and of databases
     "invalidation.incarnations._knows_server",
@@ -50,6 +51,7 @@ FORGOTTEN = (
     "utils.tracing.pending_samples",
     # Caches of functions
     "canonical.canonical_row_prefix",
+    "backends.patterns.pattern_of",
     "conf.package_settings",
     "fragments.canonical.encoder_of_plain_rows",
     "fragments.canonical.fields_of",
@@ -92,6 +94,8 @@ KEPT = {
         "utils.captures._is_own_read",
         "utils.captures.running_captures",
         "utils.single_flight._flights",
+        "utils.switch._blocks",
+        "utils.switch.switches",
         "utils.tracing._recall",
         "utils.tracing._trace",
         "utils.tracing._work",
@@ -128,6 +132,7 @@ KEPT = {
     ),
     "counts on, as others have noted how far it was": (
         "backends.layered.state._local_numbers",
+        "backends.locking._numbers",
         "prometheus.exporters",
         "statistics.writing.writer",
         "utils.counters._cells",

@@ -14,7 +14,6 @@ ABOVE_THE_CORE = (
     "dashboard",
     "fragments",
     "management.commands",  # Django itself imports the package around it
-    "management.progress",
     "management.warm_options",
     "staticfiles",
     "statistics",

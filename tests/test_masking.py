@@ -10,8 +10,9 @@ from pytest_django import Settings
 from cachelayers.backends.database.guard import Report
 from cachelayers.backends.layered.circuit_breaker import Breaker
 from cachelayers.checks import check_caches
+from cachelayers.locations import MASK, without_password
 from cachelayers.lookup.policy import report
-from cachelayers.utils.text import MASK, shown_location, without_password, without_secrets
+from cachelayers.utils.text import shown_location, without_secrets
 from cachelayers.warming.items import describe_error
 
 

@@ -11,6 +11,7 @@ from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.translation import gettext_lazy as _
 
 from cachelayers.clearing import UnknownName, alias_named, goes_into_sessions, model_named
+from cachelayers.conf import cache_settings
 from cachelayers.dashboard import (
     KINDS,
     Choice,
@@ -221,12 +222,13 @@ class EntriesForm(forms.Form):
         widget.choices = [(alias, described(alias)) for alias in entry_stores()]
 
     def clean_alias(self) -> str:
-        return str(_found(alias_named, self.cleaned_data["alias"]))
+        alias = str(self.cleaned_data["alias"])
+        return alias if alias in entry_stores() else str(_found(alias_named, alias))
 
 
 def described(alias: str) -> str:
     """Return an alias with its backend's class."""
-    backend = str(settings.CACHES[alias].get("BACKEND", "")).rpartition(".")[2]
+    backend = str(cache_settings(alias).get("BACKEND", "")).rpartition(".")[2]
     return f"{alias} ({backend})"
 
 

@@ -8,7 +8,7 @@ from cachelayers.utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from cachelayers.backends.base import ConfiguredCache, is_number
-    from cachelayers.backends.database import DatabaseCache
+    from cachelayers.backends.database import DatabaseCache, table_cache
     from cachelayers.backends.database.sessions import remember_database_names
     from cachelayers.backends.database.storage_options import apply_storage_options
     from cachelayers.backends.database.table import NEVER_MS, ListedRow
@@ -27,7 +27,7 @@ else:
         __name__,
         {
             "base": ["ConfiguredCache", "is_number"],
-            "database": ["DatabaseCache"],
+            "database": ["DatabaseCache", "table_cache"],
             "database.storage_options": ["apply_storage_options"],
             "database.sessions": ["remember_database_names"],
             "database.table": ["NEVER_MS", "ListedRow"],
@@ -70,4 +70,5 @@ __all__ = [
     "remember_database_names",
     "report_unreadable",
     "report_unreadable_log",
+    "table_cache",
 ]

@@ -27,6 +27,7 @@ from django.core.cache.backends.base import (
 from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.conf import aliases_configured_as, package_settings
+from cachelayers.utils.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.utils.single_flight import Flight, begin_or_join, complete
 
 FRAMES_TO_THE_HANDLER = 6  # one or two __init__ methods of subclasses may stand in between
@@ -81,11 +82,11 @@ def find_common_problems(
             f"Known are {', '.join(sorted(SETTINGS_KEYS))}; a cache's own options go into OPTIONS.",
         )
     timeout = params.get("TIMEOUT")
-    if timeout is not None and not is_number(as_number(timeout)):
+    if timeout is not None and not is_number(as_seconds(as_number(timeout))):
         yield Problem(
             "cachelayers.E004",
             f"{where} TIMEOUT is {timeout!r}.",
-            "Give seconds as a number, or None for entries that never expire.",
+            f"{HOW_TO_WRITE}, or None for entries that never expire.",
         )
     yield from find_key_problems(where, params)
     options = params.get("OPTIONS", {})
@@ -250,11 +251,6 @@ class AsyncTwins(BaseCache):
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         return await self._perform(self.get, key, default, version)
 
-    async def aset(
-        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
-    ) -> None:
-        await self._perform(self.set, key, value, timeout, version)
-
     async def atouch(
         self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
@@ -307,8 +303,10 @@ MEMCACHED_KEY_LENGTH = 250
 
 
 def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a cache's settings with texts from environment variables as numbers."""
+    """Return a cache's settings with durations and texts from the environment as numbers."""
     given = {name: as_number(params[name]) for name in ("TIMEOUT", "VERSION") if name in params}
+    if "TIMEOUT" in given:
+        given["TIMEOUT"] = as_seconds(given["TIMEOUT"])
     return {**params, **given}
 
 
@@ -380,7 +378,9 @@ class ConfiguredCache(AsyncTwins, SingleFlight):
             return seconds
         if hasattr(seconds, "__float__") and math.isfinite(seconds):
             return float(seconds)  # a number of numpy's, or a Decimal
+        if is_number(found := as_seconds(seconds)):
+            return float(found)
         raise TypeError(
-            f"CACHES[{self.alias!r}]: the timeout {seconds!r} is not a number of seconds."
-            " Give seconds, or None for an entry that never expires."
+            f"CACHES[{self.alias!r}]: the timeout {seconds!r} is not a duration."
+            f" {HOW_TO_WRITE}, or None for an entry that never expires."
         )

@@ -23,9 +23,10 @@ from cachelayers.backends import (
     escape_pattern,
     is_local_alias,
     make_layer,
+    table_cache,
 )
 from cachelayers.clearing.names import session_keys
-from cachelayers.conf import backend_of
+from cachelayers.conf import database_caches, layers_of
 from cachelayers.invalidation import LOG, begin_anew, mirrored_by
 from cachelayers.staticfiles import forget_shared
 from cachelayers.utils.text import shown_location
@@ -216,7 +217,17 @@ def plan_expired(alias: str) -> Clearing:
     if hasattr(cache, "delete_expired"):
         what = _count(cache, expired_only=True, kind="expired ")
         return _clearing(alias, what, cache.delete_expired)
+    if tables := [table_cache(layer) for layer in implied_tables(alias)]:
+        count = sum(table.count_entries(expired_only=True) for table in tables)
+        what = describe_count(count, kind="expired ")
+        return _clearing(alias, what, lambda: sum(table.delete_expired() for table in tables))
     raise ClearingError("it removes its expired entries by itself")
+
+
+def implied_tables(alias: str) -> list[str]:
+    """Return the table layers that the LOCATION of a LayeredCache stands for."""
+    tables = [layer for layer, _ in database_caches() if layer not in settings.CACHES]
+    return [layer for layer in layers_of(alias) if layer in tables]
 
 
 def plan_unused(alias: str, seconds: float) -> Clearing:
@@ -304,9 +315,7 @@ def keeps_sessions(alias: str) -> bool:
 
 def is_layer_of(alias: str, whole: str) -> bool:
     """Tell whether an alias is a layer of another one."""
-    config = settings.CACHES.get(whole, {})
-    is_layered = backend_of(config) is LayeredCache
-    return is_layered and alias in config.get("OPTIONS", {}).get("LAYERS", ())
+    return alias in layers_of(whole)
 
 
 def describe_count(count: int, *, kind: str = "") -> str:

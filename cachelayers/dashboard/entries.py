@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from django.conf import settings
-from django.core.cache import caches
 from django.utils.translation import gettext as _
 
 from cachelayers.backends import (
@@ -25,9 +23,10 @@ from cachelayers.backends import (
     RedisLayer,
     escape_pattern,
     make_layer,
+    table_cache,
 )
 from cachelayers.clearing import session_keys
-from cachelayers.conf import backend_of
+from cachelayers.conf import all_caches, backend_of, cache_settings, database_caches
 from cachelayers.dashboard.stored import Stored, at, read_bytes, read_live, read_row
 from cachelayers.entries import KIND_MASK, SIGNED, ZLIB, ZSTD, Kind, Undecodable
 
@@ -89,22 +88,21 @@ def entry_stores() -> dict[str, str]:
     """Return the aliases whose entries can be listed, with a description."""
     return {
         alias: str(config.get("BACKEND", "")).rpartition(".")[2]
-        for alias, config in settings.CACHES.items()
+        for alias, config in all_caches().items()
         if backend_of(config) is not None and not is_layered(alias)
     }
 
 
 def is_layered(alias: str) -> bool:
     """Tell whether the entries of a cache are in its layers."""
-    backend = backend_of(settings.CACHES[alias])
+    backend = backend_of(cache_settings(alias))
     return backend is not None and issubclass(backend, LayeredCache)
 
 
 def entry_store_of(alias: str) -> EntryStore:
     """Return the entry store of an alias. Raises Unsearchable."""
-    cache = caches[alias]
-    if isinstance(cache, DatabaseCache):
-        return TableEntryStore(cache)
+    if alias in dict(database_caches()):
+        return TableEntryStore(table_cache(alias))
     layer = make_layer(alias, LIMIT_SECONDS)
     if isinstance(layer, MemoryLayer):
         return MemoryEntryStore(layer)

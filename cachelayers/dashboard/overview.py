@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from cachelayers.conf import layer_name, layers_of
 from cachelayers.dashboard.history import databases_with_log
 from cachelayers.statistics import (
     Figures,
@@ -198,8 +199,7 @@ def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> 
 def sort_key(cache: str, layer: str) -> tuple[int, str, int, str]:
     """Return the sort key of a cache or layer: in the order of CACHES, the fastest layer first."""
     aliases = list(settings.CACHES)
-    options = settings.CACHES.get(cache, {}).get("OPTIONS") or {}
-    layers = ["", *options.get("LAYERS", ())]
+    layers = ["", *map(layer_name, layers_of(cache))]
     return (
         aliases.index(cache) if cache in aliases else len(aliases),
         cache,

@@ -66,7 +66,11 @@ def read_pickle(data: bytes) -> Any:
 
 
 class Machine:
-    """The stack and the memo of one pickle."""
+    """The stack and the memo of one pickle.
+
+    Not a pickle.Unpickler that finds harmless classes: it hashes keys, and Python crashes for the
+    hash of a tuple that is nested very deeply.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -78,81 +82,57 @@ class Machine:
             self.stack.append(argument)
         elif name in CONSTANTS:
             self.stack.append(CONSTANTS[name]())
-        elif name in OPERATIONS:
-            OPERATIONS[name](self, argument)
-        elif name in {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER"}:
+        elif name in RESULTS:
+            count, make = RESULTS[name]
+            self.stack.append(make(self.pop(count)))
+        elif name in CHANGES:
+            count, change = CHANGES[name]
+            items = self.pop(count)
+            change(self.stack[-1], items)
+        elif name in OTHERS:
+            OTHERS[name](self, argument)
+        elif name in OUTSIDE:
             self.stack.append(Construction(name.lower(), argument))
         elif name not in WITHOUT_EFFECT:
             raise ValueError(f"{name} is not known")
 
-    def pop(self, count: int) -> list[Any]:
-        """Remove the last ones from the stack."""
-        if len(self.stack) < count:
-            raise IndexError("the stack is empty")
-        taken = self.stack[len(self.stack) - count :]
-        del self.stack[len(self.stack) - count :]
+    def pop(self, count: int | None) -> list[Any]:
+        """Remove the last ones from the stack; None: everything down to the last mark, with it."""
+        index = len(self.stack) - 1
+        if count is None:
+            while self.stack[index] is not MARK:  # IndexError if there is none
+                index -= 1
+            first = index + 1
+        else:
+            index = first = len(self.stack) - count
+            if index < 0:
+                raise IndexError("the stack is empty")
+        taken = self.stack[first:]
+        del self.stack[index:]
         return taken
 
-    def pop_to_mark(self) -> list[Any]:
-        """Remove everything from the stack down to the last mark, with the mark."""
-        for index in range(len(self.stack) - 1, -1, -1):
-            if self.stack[index] is MARK:
-                taken = self.stack[index + 1 :]
-                del self.stack[index:]
-                return taken
-        raise IndexError("there is no mark")
+
+def construct(items: list[Any]) -> Construction:
+    """Return the call of the first one, which the last one may give keywords, with arguments."""
+    made, arguments, *_keywords = items
+    return Construction(made.name if isinstance(made, Construction) else "?", arguments)
 
 
-def _make(count: int, make: Callable[..., Any]) -> Callable[[Machine, Any], None]:
-    def perform(machine: Machine, argument: Any) -> None:
-        machine.stack.append(make(*machine.pop(count)))
-
-    return perform
-
-
-def _make_marked(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
-    def perform(machine: Machine, argument: Any) -> None:
-        machine.stack.append(make(machine.pop_to_mark()))
-
-    return perform
-
-
-def _add_marked(add: Callable[[Any, list[Any]], Any]) -> Callable[[Machine, Any], None]:
-    def perform(machine: Machine, argument: Any) -> None:
-        items = machine.pop_to_mark()
-        add(machine.stack[-1], items)
-
-    return perform
-
-
-def _add(count: int, add: Callable[[Any, list[Any]], Any]) -> Callable[[Machine, Any], None]:
-    def perform(machine: Machine, argument: Any) -> None:
-        items = machine.pop(count)
-        add(machine.stack[-1], items)
-
-    return perform
-
-
-def _extend(target: Any, items: list[Any]) -> None:
-    (target if isinstance(target, list) else target.items).extend(items)
-
-
-def _set_items(target: Any, items: list[Any]) -> None:
-    pairs = paired(items)
+def set_items(target: Any, items: Sequence[Any]) -> None:
     if isinstance(target, Construction):  # such as an OrderedDict, created empty and then filled
         target.state = target.state or Pairs()
         target = target.state
-    target.items.extend(pairs)
+    target.items.extend(paired(items))
 
 
-def _append(target: Any, items: list[Any]) -> None:
+def append(target: Any, items: list[Any]) -> None:
     if isinstance(target, Construction):
         target.state = target.state or []
         target = target.state
     target.extend(items)  # in place: copies would take minutes for many small steps
 
 
-def _set_state(target: Any, items: list[Any]) -> None:
+def set_state(target: Any, items: list[Any]) -> None:
     if isinstance(target, Construction):
         target.state = items[0]
 
@@ -162,9 +142,12 @@ def paired(items: Sequence[Any]) -> list[tuple[Any, Any]]:
     return list(zip(items[::2], items[1::2], strict=True))
 
 
-def name_of(made: Any) -> str:
-    """Return the name of a class or function."""
-    return made.name if isinstance(made, Construction) else "?"
+def remember(machine: Machine, argument: Any) -> None:
+    machine.memo[len(machine.memo) if argument is None else argument] = machine.stack[-1]
+
+
+def recollect(machine: Machine, argument: Any) -> None:
+    machine.stack.append(machine.memo[argument])
 
 
 INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
@@ -184,52 +167,46 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_SET": lambda: Several("set"),
     "MARK": lambda: MARK,
 }
-WITHOUT_EFFECT = frozenset({"PROTO", "FRAME", "STOP", "READONLY_BUFFER"})
-
-
-def _remember(machine: Machine, argument: Any) -> None:
-    machine.memo[len(machine.memo) if argument is None else argument] = machine.stack[-1]
-
-
-OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
-    "LIST": _make_marked(list),
-    "TUPLE": _make_marked(tuple),
-    "DICT": _make_marked(lambda items: Pairs(paired(items))),
-    "FROZENSET": _make_marked(lambda items: Several("frozenset", items)),
+# How many values an operation takes from the stack (None: down to the mark), and what it makes.
+RESULTS: dict[str, tuple[int | None, Callable[[list[Any]], Any]]] = {
+    "LIST": (None, list),
+    "TUPLE": (None, tuple),
+    "DICT": (None, lambda items: Pairs(paired(items))),
+    "FROZENSET": (None, lambda items: Several("frozenset", items)),
+    "OBJ": (None, lambda items: construct([items[0], tuple(items[1:])])),
+    "TUPLE1": (1, tuple),
+    "TUPLE2": (2, tuple),
+    "TUPLE3": (3, tuple),
+    "REDUCE": (2, construct),
+    "NEWOBJ": (2, construct),
+    "NEWOBJ_EX": (3, construct),
+    "STACK_GLOBAL": (2, lambda items: Construction(f"{items[0]}.{items[1]}")),
+    "BINPERSID": (1, lambda items: Construction("persid", tuple(items))),
+}
+# The same for those that change the value that is the last one then.
+CHANGES: dict[str, tuple[int | None, Callable[[Any, list[Any]], None]]] = {
+    "APPEND": (1, append),
+    "APPENDS": (None, append),
+    "ADDITEMS": (None, lambda target, items: target.items.extend(items)),
+    "SETITEM": (2, set_items),
+    "SETITEMS": (None, set_items),
+    "BUILD": (1, set_state),
+}
+OTHERS: dict[str, Callable[[Machine, Any], Any]] = {
     "INST": lambda machine, argument: machine.stack.append(
-        Construction(argument.replace(" ", "."), tuple(machine.pop_to_mark()))
+        Construction(argument.replace(" ", "."), tuple(machine.pop(None)))
     ),
-    "OBJ": _make_marked(lambda items: Construction(name_of(items[0]), tuple(items[1:]))),
-    "TUPLE1": _make(1, lambda *items: items),
-    "TUPLE2": _make(2, lambda *items: items),
-    "TUPLE3": _make(3, lambda *items: items),
-    "REDUCE": _make(2, lambda made, arguments: Construction(name_of(made), arguments)),
-    "NEWOBJ": _make(2, lambda made, arguments: Construction(name_of(made), arguments)),
-    "NEWOBJ_EX": _make(
-        3, lambda made, arguments, _keywords: Construction(name_of(made), arguments)
-    ),
-    "STACK_GLOBAL": _make(2, lambda module, name: Construction(f"{module}.{name}")),
     "GLOBAL": lambda machine, argument: machine.stack.append(
         Construction(argument.replace(" ", "."))
     ),
-    "BINPERSID": _make(1, lambda key: Construction("persid", (key,))),
-    "APPEND": _add(1, _append),
-    "APPENDS": _add_marked(_append),
-    "ADDITEMS": _add_marked(_extend),
-    "SETITEM": _add(2, _set_items),
-    "SETITEMS": _add_marked(_set_items),
-    "BUILD": _add(1, _set_state),
-    "POP": lambda machine, argument: machine.pop(1).clear(),
-    "POP_MARK": lambda machine, argument: machine.pop_to_mark().clear(),
+    "POP": lambda machine, argument: machine.pop(1),
+    "POP_MARK": lambda machine, argument: machine.pop(None),
     "DUP": lambda machine, argument: machine.stack.append(machine.stack[-1]),
-    "PUT": _remember,
-    "BINPUT": _remember,
-    "LONG_BINPUT": _remember,
-    "MEMOIZE": _remember,
-    "GET": lambda machine, argument: machine.stack.append(machine.memo[argument]),
-    "BINGET": lambda machine, argument: machine.stack.append(machine.memo[argument]),
-    "LONG_BINGET": lambda machine, argument: machine.stack.append(machine.memo[argument]),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), remember),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), recollect),
 }
+OUTSIDE = frozenset({"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER"})  # values from elsewhere
+WITHOUT_EFFECT = frozenset({"PROTO", "FRAME", "STOP", "READONLY_BUFFER"})
 
 
 MOST_CHARACTERS = 20_000

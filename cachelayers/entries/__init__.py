@@ -16,6 +16,7 @@ from cachelayers.entries.envelope import (
 )
 from cachelayers.entries.keys import (
     LEASE_SUFFIX,
+    LOCK_SUFFIX,
     MAX_KEY_BYTES,
     IdRange,
     RowKey,
@@ -47,6 +48,7 @@ __all__ = [
     "LARGEST_INT64",
     "LEASE_SUFFIX",
     "LENGTH",
+    "LOCK_SUFFIX",
     "MAX_KEY_BYTES",
     "SECONDS",
     "SIGNED",

@@ -22,6 +22,9 @@ MAX_KEY_BYTES = 2_000
 # memory or publishes it.
 LEASE_SUFFIX = ":lease"
 
+# The end of the key of a lock in the table.
+LOCK_SUFFIX = ":cachelayers.lock"
+
 
 class RowKey(NamedTuple):
     """The id of an entry's row, and the full key, which distinguishes a collision from a hit."""

@@ -58,6 +58,7 @@ from cachelayers.fragments.variants import (
 from cachelayers.invalidation import Capture, current_capture, current_unit, without_laziness
 from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
+from cachelayers.utils.switch import is_disabled, switches
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -245,6 +246,8 @@ class RenderedFragment:
 
 def serve(fragment: Fragment) -> str:
     """Return the fragment's text. Exceptions raised while rendering it are not caught."""
+    if switches and is_disabled():
+        return fragment.block.render_without_tag()
     rendered: list[RenderedFragment] = []
     try:
         packed, dimensions = follow_variant_markers(fragment, rendered)

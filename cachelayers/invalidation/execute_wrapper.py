@@ -7,7 +7,6 @@ a write that no trigger logs.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
@@ -32,7 +31,7 @@ from cachelayers.invalidation.units import active_unit, is_written_to, running_u
 from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
 from cachelayers.utils.execute_wrappers import mark_as_own
-from cachelayers.utils.tracing import UNTRACKED, Work, current_work, note_query
+from cachelayers.utils.tracing import read_hook
 
 # Triggers log the rows, whichever way they were written.
 OWN_ROWS = (
@@ -165,16 +164,11 @@ def wrap_execute(
         return execute(sql, params, many, context)
     if analysis.effect is Effect.READ:
         note_read(connection, analysis, text, params)
-        if (work := current_work()) is not None:
-            return time_read(
-                work,
-                connection,
-                analysis,
-                text,
-                params,
-                lambda: execute(sql, params, many, context),
-            )
-        return execute(sql, params, many, context)
+        if (hook := read_hook()) is None:
+            return execute(sql, params, many, context)
+        tables = [(connection.alias, table.name) for table in analysis.tables]
+        with hook.reading(text, params, tables, is_untracked=analysis.is_untracked):
+            return execute(sql, params, many, context)
     if analysis.effect is Effect.BEGIN:
         note_begin(connection)
         return execute(sql, params, many, context)
@@ -187,25 +181,6 @@ def wrap_execute(
 
 # The statements of the cache and of the log go past it.
 mark_as_own(wrap_execute, own_changes=logged_changes)
-
-
-def time_read(
-    work: Work,
-    connection: BaseDatabaseWrapper,
-    analysis: Analysis,
-    text: str,
-    params: Any,
-    execute: Callable[[], Any],
-) -> Any:
-    """Run a read of a sampled request, and time it."""
-    at, began = time.time(), time.perf_counter()
-    try:
-        return execute()
-    finally:
-        tables = {(connection.alias, table.name) for table in analysis.tables}
-        if analysis.is_untracked:
-            tables.add(UNTRACKED)
-        note_query(work, text, params, tables, at, time.perf_counter() - began)
 
 
 def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:

@@ -22,7 +22,6 @@ CLOCK = "clock:"
 ROUTE = "home:"
 # The meaning of the names in a database: which tables a view reads, what a trigger writes.
 SCHEMA_TAG = "schema:"
-LONGEST_TAG = 255
 LONGEST_USER_TAG = 200
 LONGEST_KEY_TEXT = 100  # of a row; rows with longer keys have no tag of their own
 MOST_ROW_TAGS = 100  # of one database; with more, an entry depends on the whole tables
@@ -178,11 +177,6 @@ def warn_of_misspelt_tag(tag: str) -> None:
             tag,
             " or ".join(map(repr, near)),
         )
-
-
-def forget_doubts() -> None:
-    """Warn of every tag again; for tests."""
-    _doubted_tags.clear()
 
 
 def declaring_models() -> list[type[Model]]:

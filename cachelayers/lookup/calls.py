@@ -41,6 +41,7 @@ from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
 from cachelayers.lookup.steps import Steps
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.single_flight import begin_or_join, complete
+from cachelayers.utils.switch import is_disabled
 
 Value = TypeVar("Value")
 
@@ -120,21 +121,12 @@ async def arecall(
         return await arun_flow(recall_steps(policy, compute, unit))
 
 
-def refresh(
-    key: str,
-    compute: Callable[[], Value],
-    *,
-    timeout: Timeout = UNSET,
-    stale: float = 0,
-    tags: Iterable[str] = (),
-    using: str | None = None,
-    capture: bool = True,
-) -> Value:
+def refresh(key: str, compute: Callable[[], Value], **options: Unpack[Options]) -> Value:
     """Compute and store the value, without reading the cache. The arguments are recall()'s.
 
     It runs in its own unit of work, so that it reads the present data.
     """
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
         value: Value = run_flow(compute_and_store(policy, compute, unit))
         return value
@@ -150,18 +142,9 @@ async def arefresh(
 async def arefresh(key: str, compute: Callable[[], Value], **options: Unpack[Options]) -> Value: ...
 
 
-async def arefresh(
-    key: str,
-    compute: Callable[[], Any],
-    *,
-    timeout: Timeout = UNSET,
-    stale: float = 0,
-    tags: Iterable[str] = (),
-    using: str | None = None,
-    capture: bool = True,
-) -> Any:
+async def arefresh(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> Any:
     """Do refresh() without blocking the event loop. ``compute`` may be async."""
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    policy = policy_of(key, compute, options)
     with unit_of_work() as unit:
         return await arun_flow(compute_and_store(policy, compute, unit))
 
@@ -183,6 +166,8 @@ def warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bo
     The arguments are recall()'s; ``compute`` may be async. It runs in its own unit of work.
     """
     policy = policy_of(key, compute, options)
+    if is_disabled():
+        return False
     with unit_of_work() as unit:
         steps = warm_steps(policy, compute, unit)
         # An async computation gets its own event loop.
@@ -193,6 +178,8 @@ def warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bo
 def is_warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bool:
     """Return whether recall() with these arguments would find a fresh entry. Computes nothing."""
     policy = policy_of(key, compute, options)
+    if is_disabled():
+        return False
     with unit_of_work() as unit:
         return bool(run_flow(is_warm_steps(policy, unit)))
 

@@ -25,12 +25,19 @@ from cachelayers.invalidation import (
     Unit,
     capturing,
     has_unrecorded_writes,
+    listening_captures,
     log_of,
     remember_user_tags,
     warn_of_token_once,
     with_routes,
 )
-from cachelayers.lookup.observing import note_computed, note_found, note_invalid, note_missed
+from cachelayers.lookup.observing import (
+    note_computed,
+    note_disabled,
+    note_found,
+    note_invalid,
+    note_missed,
+)
 from cachelayers.lookup.peeking import NOT_READ, pass_on_dependencies
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.steps import (
@@ -51,6 +58,7 @@ from cachelayers.lookup.steps import (
 )
 from cachelayers.lookup.tokens import shows_token
 from cachelayers.utils.single_flight import Flight, begin_or_join, complete
+from cachelayers.utils.switch import is_disabled
 from cachelayers.utils.tracing import active_traces, pop_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two polls for an entry that another process computes
@@ -109,6 +117,8 @@ def traced(policy: Policy, steps: Steps) -> Steps:
 
 def recall_value(policy: Policy, compute: Callable[[], Any], unit: Unit, stored: Any) -> Steps:
     """Get the value from the cache, or compute it."""
+    if is_disabled():
+        return (yield from compute_alone(policy, compute, unit))
     if unit.is_dirty():
         # Others must not see what this transaction has written, and it must not read their entries.
         return (yield from compute_untracked(policy, compute, unit))
@@ -252,6 +262,23 @@ def release_lease(policy: Policy, lease: Lease) -> Steps:
         yield DropLease(policy)
 
 
+def compute_alone(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
+    """Compute without the cache and without the log, because caching is disabled here.
+
+    A recall around this one may be enabled: it sees the reads itself, and gets the tags.
+    """
+    for capture in listening_captures():
+        for database, tags in policy.dependencies():
+            capture.note_tags(database, tags)
+    note_disabled()
+    began = time.perf_counter()
+    value = yield Compute(compute)
+    refuse_response(f"recall({policy.key!r})", value)
+    nothing = Capture(unit, collects=False)
+    note_computed(policy, nothing, time.perf_counter() - began, is_storable=False)
+    return value
+
+
 def compute_untracked(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Compute without storing. Recalls around this one get the same dependencies."""
     capture = Capture(unit, collects=policy.collects)
@@ -267,6 +294,8 @@ def compute_and_store(
     policy: Policy, compute: Callable[[], Any], unit: Unit, flight: Flight | None = None
 ) -> Steps:
     """Compute the value, and store it with its dependencies."""
+    if is_disabled():
+        return (yield from compute_alone(policy, compute, unit))
     value, envelope = yield from make_entry(policy, compute, unit)
     if envelope is not None:
         is_stored = yield StoreEntry(policy, envelope)

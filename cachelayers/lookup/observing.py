@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.conf import settings
-
+from cachelayers.conf import layer_name, layers_of
 from cachelayers.entries import SECONDS, Envelope
 from cachelayers.invalidation import Capture, Dependency, log_of
 from cachelayers.lookup.policy import Policy
@@ -66,6 +65,12 @@ def note_missed(envelope: Envelope | None) -> None:
         recall.why_missed = "absent" if envelope is None else "expired"
 
 
+def note_disabled() -> None:
+    """Record that the cache was not asked."""
+    if (recall := traced_recall()) is not None:
+        recall.why_missed = "disabled"
+
+
 def note_invalid(policy: Policy, dependency: Dependency) -> None:
     """Record that a dependency of an entry has changed."""
     recall = traced_recall()
@@ -119,6 +124,5 @@ def tags_in(dependencies: Iterable[Dependency]) -> Sequence[Tag]:
 
 def first_layer(alias: str) -> str:
     """Return the first layer, whose hits are not traced, or the alias itself."""
-    options = settings.CACHES.get(alias, {}).get("OPTIONS", {})
-    layers = options.get("LAYERS", ()) if isinstance(options, dict) else ()
-    return str(layers[0]) if layers else alias
+    layers = layers_of(alias)
+    return layer_name(layers[0]) if layers else alias

@@ -27,6 +27,7 @@ from cachelayers.invalidation import (
 from cachelayers.lookup.observing import note_peeked
 from cachelayers.lookup.policy import report
 from cachelayers.utils.captures import own_read, running_captures
+from cachelayers.utils.switch import is_disabled, switches
 from cachelayers.utils.tracing import active_traces, pop_layer
 
 
@@ -47,7 +48,7 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
     stored that depends on the value, except by captures that get its tags.
     """
     unit = current_unit()
-    if unit is None or unit.is_outdated or unit.is_dirty():
+    if unit is None or unit.is_outdated or unit.is_dirty() or (switches and is_disabled()):
         return MISS, NOT_READ
     if active_traces:
         pop_layer()  # of an earlier read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,116 +43,78 @@ TIME_LIMIT_SECONDS = 300.0
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="Warmers to run.")
-    add_sources(parser)
-    add_pace(parser)
-    add_variants(parser)
-    add_results(parser)
-    # For the process that a server starts: the run that the server has claimed for it.
-    parser.add_argument("--claimed", default="", help=SUPPRESS)
-
-
-def add_sources(parser: ArgumentParser) -> None:
-    """Declare the sources of items."""
-    parser.add_argument("--list", action="store_true", help="List the warmers, and stop.")
-    parser.add_argument(
+    add, add_flag = parser.add_argument, partial(parser.add_argument, action="store_true")
+    add("names", nargs="*", metavar="NAME", help="Warmers to run.")
+    add_flag("--list", help="List the warmers, and stop.")
+    add(
         "--sitemap",
         metavar="URL",
         help="Render every page of this sitemap of the site, such as /sitemap.xml.",
     )
-    parser.add_argument(
+    add(
         "--urls",
         metavar="FILE",
         help="Render every URL of this file, one a line; - is the standard input.",
     )
-    parser.add_argument(
-        "--static",
-        action="store_true",
-        help="Hash every static file, so that each process finds the ids in the cache.",
+    add_flag(
+        "--static", help="Hash every static file, so that each process finds the ids in the cache."
     )
-    parser.add_argument(
-        "--due",
-        action="store_true",
-        help="Of the warmers with every=, only those whose last run is that old: for cron.",
+    add_flag(
+        "--due", help="Of the warmers with every=, only those whose last run is that old: for cron."
     )
-    parser.add_argument(
+    add_flag(
         "--enqueue",
-        action="store_true",
         help="Put the warmers on the task queue (Django's tasks, or Celery), and stop.",
     )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="Go on with what was interrupted, without what it has warmed.",
-    )
-
-
-def add_pace(parser: ArgumentParser) -> None:
-    """Declare concurrency and rate."""
-    parser.add_argument(
+    add_flag("--resume", help="Go on with what was interrupted, without what it has warmed.")
+    add(
         "--concurrency",
         type=parse_concurrency,
         default=1,
         metavar="N",
         help="How many items to warm at once, in threads (default: 1).",
     )
-    parser.add_argument(
-        "--rate", type=parse_rate, metavar="N", help="At most N items a second, such as 5 or 0.5."
-    )
-    parser.add_argument(
+    add("--rate", type=parse_rate, metavar="N", help="At most N items a second, such as 5 or 0.5.")
+    add(
         "--time-limit",
         type=parse_time_limit,
         default=TIME_LIMIT_SECONDS,
         metavar="SECONDS",
         help="Give up an item, or a warmer, after so long (default: %(default)g; 0: never).",
     )
-    parser.add_argument(
+    add(
         "--shard",
         type=parse_shard,
         metavar="I/N",
         help="Only the I-th of N parts, for N machines that share the work.",
     )
-    parser.add_argument(
-        "--only-missing",
-        action="store_true",
-        help="Leave alone what is known to be in the cache.",
-    )
-
-
-def add_variants(parser: ArgumentParser) -> None:
-    """Declare how pages are requested."""
-    parser.add_argument(
+    add_flag("--only-missing", help="Leave alone what is known to be in the cache.")
+    add(
         "--base-url",
-        type=parse_base_url,
+        type=parsed_by(check_origin),
         metavar="URL",
         help="Ask this server for the pages over HTTP, such as http://127.0.0.1:8000.",
     )
-    parser.add_argument(
+    add(
         "--language",
         action="append",
         default=[],
         metavar="CODE",
         help="Each page in this language, by Accept-Language; can be repeated.",
     )
-    parser.add_argument(
+    add(
         "--header",
         action="append",
-        type=parse_header_option,
+        type=parsed_by(parse_header),
         default=[],
         metavar="'NAME: VALUE'",
         help="Each page with this header; repeated with another value, once for each.",
     )
-
-
-def add_results(parser: ArgumentParser) -> None:
-    """Declare the output."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="List what would be warmed, and stop."
-    )
-    parser.add_argument("--json", action="store_true", help="Tell the result as JSON.")
-    parser.add_argument(
-        "--fail-on-error", action="store_true", help="Exit with 1 if an item failed."
-    )
+    add_flag("--dry-run", help="List what would be warmed, and stop.")
+    add_flag("--json", help="Tell the result as JSON.")
+    add_flag("--fail-on-error", help="Exit with 1 if an item failed.")
+    # For the process that a server starts: the run that the server has claimed for it.
+    add("--claimed", default="", help=SUPPRESS)
 
 
 # Single values, for argparse
@@ -199,20 +161,16 @@ def parse_shard(text: str) -> Shard:
     return Shard(number=int(number), of=int(of))
 
 
-def parse_header_option(text: str) -> tuple[str, str]:
-    """Parse ``Name: value``."""
-    try:
-        return parse_header(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
+def parsed_by(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a parser whose ValueErrors argparse shows with their reason."""
 
+    def parse_option(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
 
-def parse_base_url(text: str) -> str:
-    """Parse scheme, host and port."""
-    try:
-        return check_origin(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
+    return parse_option
 
 
 def is_whole(text: str) -> bool:
@@ -335,6 +293,12 @@ CURE = "If the table was never made, run manage.py migrate"
 def has_source(options: dict[str, Any]) -> bool:
     """Tell whether a sitemap, a file or the static files are chosen."""
     return options["sitemap"] is not None or options["urls"] is not None or options["static"]
+
+
+def warms_static_files_alone(options: dict[str, Any]) -> bool:
+    """Tell whether static files are all that is chosen."""
+    others = ("names", "sitemap", "urls", "due", "enqueue", "resume")
+    return bool(options["static"]) and not any(options[name] for name in others)
 
 
 def check_sitemap(url: str, client: Client) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from operator import add, sub
 from typing import NamedTuple, Self
 
+from cachelayers.conf import implied_layer
 from cachelayers.utils.locks import ForkSafeLock
 
 Name = tuple[str, str]  # cache alias, and layer alias or "" for the cache as a whole
@@ -141,7 +142,9 @@ def figures_of_process() -> Mapping[Name, Figures]:
             whole = found.get((cache, ""), Figures())
             found[cache, ""] = whole._replace(hits=whole.hits + figures.hits)
     for alias, figures in counts.figures().items():
-        found[alias, ""] = found.get((alias, ""), Figures()).plus(figures)
+        implied = implied_layer(alias)
+        name = (implied.cache, implied.name) if implied else (alias, "")
+        found[name] = found.get(name, Figures()).plus(figures)
     return found
 
 

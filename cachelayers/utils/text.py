@@ -7,32 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from django.conf import settings
 
-MASK = "***"
-SHORTEST_SECRET = 3  # shorter ones occur in any text
-# Names of secret values in a URL's query or in options.
-SECRET_NAME = re.compile(r"pass|pwd|secret|token|auth|credential", re.IGNORECASE)
-SECRET_IN_QUERY = re.compile(
-    rf"(?P<name>[?&;#][^=&;#]*(?:{SECRET_NAME.pattern})[^=&;#]*=)(?P<secret>[^&]*)", re.IGNORECASE
+from cachelayers.locations import (
+    MASK,
+    NEXT_ADDRESS,
+    SECRET_IN_QUERY,
+    SECRET_NAME,
+    parse_address,
+    without_password,
 )
-# The separator of two addresses in one text.
-NEXT_ADDRESS = re.compile(r"[;,]\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
-PATH = re.compile(r"(?:[a-z]:)?[/\\]", re.IGNORECASE)
+
+SHORTEST_SECRET = 3  # shorter ones occur in any text
 # Clients may take these characters for the end of the host, although the password goes on.
 ENDS_OF_HOST = re.compile(r"[/?#@]")
 USER_OF_ANY_URL = re.compile(r"(?<=://)[^\s/@]+(?=@)")
-
-
-class Address(NamedTuple):
-    """The parts of an address. ``user``: with the password."""
-
-    scheme: str
-    user: str
-    rest: str
 
 
 def shown_location(alias: str) -> str:
@@ -45,28 +37,6 @@ def locations_of(alias: str) -> list[str]:
     location = settings.CACHES[alias].get("LOCATION", "")
     locations = location if isinstance(location, list | tuple | set) else [location]
     return [address for each in locations for address in NEXT_ADDRESS.split(str(each))]
-
-
-def without_password(location: str) -> str:
-    """Return addresses with user, password and secret query values masked."""
-    return ", ".join(masked(address) for address in NEXT_ADDRESS.split(location))
-
-
-def masked(address: str) -> str:
-    """Return one address without its secrets."""
-    scheme, user, rest = parse_address(SECRET_IN_QUERY.sub(rf"\g<name>{MASK}", address))
-    return f"{scheme}{MASK}@{rest}" if user else f"{scheme}{rest}"
-
-
-def parse_address(address: str) -> Address:
-    """Split an address. User and password end at the last @, because a password may contain one.
-
-    urlsplit() does not help: it ends the host at a slash in the password, and raises for some
-    addresses.
-    """
-    head, colon, rest = address.partition("://") if "://" in address else ("", "", address)
-    user = "" if PATH.match(rest) else rest.rpartition("@")[0]
-    return Address(f"{head}{colon}", user, rest[len(user) + 1 :] if user else rest)
 
 
 def without_secrets(text: str) -> str:

@@ -38,7 +38,7 @@ class TracedRecall:
     outcome: str = ""
     layer: str = ""  # alias of the cache or layer that had the entry; "": none
     age_seconds: float | None = None  # of the found entry
-    # Why nothing was found: "absent", "expired" or "invalid"; "": something was.
+    # Why nothing was found: "absent", "expired", "invalid" or "disabled"; "": something was.
     why_missed: str = ""
     culprit: str = ""  # the changed tag, if known
     tags: Sequence[Tag] = ()  # the value's dependencies
@@ -181,11 +181,29 @@ class Work:
         recalled = (tables_of(recall) for recall in self.trace.recalls if not recall.depth)
         return frozenset[Table]().union(*read, *recalled)
 
+    @contextmanager
+    def reading(
+        self, text: str, params: object, tables: Iterable[Table], *, is_untracked: bool
+    ) -> Iterator[None]:
+        """Time the query of the block, unless it is on this package's tables."""
+        at, began = time.time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            if OWN_TABLES not in text:  # no cache helps them
+                name = shortened(LIST_OF_PARAMETERS.sub("%s, ...", text))
+                place = function_of_project(sys._getframe(1))
+                read = frozenset([*tables, UNTRACKED] if is_untracked else tables)
+                arguments = hash((text, repr(params)))
+                self.queries.append(Query(name, place, arguments, seconds, read, at))
+
 
 _work: ContextVar[Work | None] = ContextVar("cachelayers_work", default=None)
 pending_samples: deque[Sample] = deque(maxlen=MOST_WAITING)
-# The sampled request, if there is one. The method itself, because every query calls it.
-current_work = _work.get
+# What the execute wrapper calls for a read: the sampled request, if there is one. It is the method
+# itself, because every query calls it.
+read_hook = _work.get
 
 
 def is_sampling() -> bool:
@@ -204,19 +222,6 @@ def sampling() -> Iterator[Work]:
             _work.reset(token)
             note_queries(begun)
             note_recalls(begun)
-
-
-def note_query(
-    begun: Work, text: str, params: object, tables: Iterable[Table], at: float, seconds: float
-) -> None:
-    """Remember a query of a sampled block, unless it is on this package's tables."""
-    if OWN_TABLES in text:  # no cache helps them
-        return
-    name = shortened(LIST_OF_PARAMETERS.sub("%s, ...", text))
-    place = function_of_project(sys._getframe(1))
-    begun.queries.append(
-        Query(name, place, hash((text, repr(params))), seconds, frozenset(tables), at)
-    )
 
 
 def note_view(begun: Work, name: str, arguments: int) -> None:

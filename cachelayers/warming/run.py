@@ -149,7 +149,7 @@ class Workers:
 
     def give_up_overdue(self) -> None:
         limit = self._options.time_limit or float("inf")
-        for number, (thread, began) in list(self._current.items()):
+        for number, (thread, began) in self._current.copy().items():
             overdue = time.monotonic() - began >= limit
             if overdue and self._current.pop(number, None) is not None:
                 label = self._items[number].label
@@ -263,7 +263,6 @@ class Run:
         self, jobs: Sequence[Job], site: Client, options: RunOptions, reporter: Reporter
     ) -> None:
         self.summary = Summary()
-        self.refused: list[AlreadyRunning] = []
         self._wanted = jobs
         self._jobs: list[Job] = []  # without those that other processes are warming
         self._options = options
@@ -272,7 +271,7 @@ class Run:
         self._keeps_records = True
 
     @property
-    def is_empty(self) -> bool:
+    def is_refused(self) -> bool:
         """Tell whether other processes are warming all of the sources."""
         return not self._jobs
 
@@ -300,7 +299,6 @@ class Run:
                 job.record = self._claim(job.source)
                 self._jobs.append(job)
             except AlreadyRunning as error:
-                self.refused.append(error)
                 self.summary.add(failure(str(job.source), WarmingError(str(error))))
         for job in self._jobs:
             self._plan_job(job)

@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from django.core.management.base import OutputWrapper
 
-from cachelayers.management import progress
-from cachelayers.management.progress import Progress, describe_seconds
+from cachelayers.management.commands import warm_cache
+from cachelayers.management.commands.warm_cache import Progress, describe_seconds
 
 
 class Clock:
@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(warm_cache, "time", clock)
     return clock
 
 
@@ -59,7 +59,7 @@ def test_a_bar_is_cut_to_the_width_of_a_narrow_terminal(
 
     Progress(OutputWrapper(stream), total=1000, is_bar=True)
 
-    [drawn] = stream.getvalue().split(progress.ERASE_LINE)[1:]
+    [drawn] = stream.getvalue().split(warm_cache.ERASE_LINE)[1:]
     assert len(drawn) == 19
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from cachelayers.management.progress import NO_WARMERS
+from cachelayers.management.commands.warm_cache import NO_WARMERS
 from cachelayers.models import WarmerRun
 from cachelayers.warming import RecallTarget, Target, runs
 from cachelayers.warming.items import Outcome, State, describe_callable, recall_item

@@ -46,7 +46,14 @@ KINDS = [
     pytest.param("memory_memcached", marks=pytest.mark.memcached),
     pytest.param("redis_table", marks=pytest.mark.redis),
 ]
+SEARCHABLE = [
+    *TABLES,
+    "memory",
+    "memory_table",
+    pytest.param("redis_table", marks=pytest.mark.redis),
+]
 each_kind = pytest.mark.parametrize("cache_alias", KINDS, indirect=True)
+each_searchable = pytest.mark.parametrize("cache_alias", SEARCHABLE, indirect=True)
 each_table = pytest.mark.parametrize("cache_alias", TABLES, indirect=True)
 UNUSED_NUMBERS = itertools.count()
 

@@ -25,14 +25,14 @@ from tests.layered.cluster import ClusterFactory
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_running_example_runs_as_shown(settings: Settings) -> None:
-    first, use, more, _, disk, *_ = blocks_of("layered_cache.md")
-    shown: dict[str, Any] = {"__name__": "example"}
+def test_the_running_example_runs_as_shown(tmp_path: Path, settings: Settings) -> None:
+    first, use, located, listed, _, disk, *_ = blocks_of("layered_cache.md")
+    shown: dict[str, Any] = {"__name__": "example", "BASE_DIR": tmp_path}
     exec(first, shown)
     settings.CACHES = shown["CACHES"]
 
     exec(use, shown)
-    for changed in (more, disk):
+    for changed in (located, listed, disk):
         exec(changed, shown)
         settings.CACHES = shown["CACHES"]
         messages: list[CheckMessage] = list(cache_messages())
@@ -81,7 +81,7 @@ def test_a_kind_of_layer_of_ones_own_works_as_shown(
 
 
 def test_the_cluster_factory_is_the_one_that_is_tested() -> None:
-    block = blocks_of("layered_cache.md")[3]
+    block = blocks_of("layered_cache.md")[4]
     shown = "".join(block.split("class ")[1].split("redis_options")[0].split())
 
     tested = inspect.getsource(ClusterFactory).split("class ", 1)[1]

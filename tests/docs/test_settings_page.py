@@ -51,7 +51,7 @@ def type_of(annotation: str) -> str:
 def default_of(name: str, default: Any) -> str:
     """Return a default as the page writes it."""
     if name == "LAYERS":
-        return "required"
+        return "those of `LOCATION`"
     if isinstance(default, tuple):
         default = list(default)
     return "64 MiB" if default == 64 * 2**20 else spelled(default)

@@ -27,11 +27,13 @@ SETTINGS_PAGES = ["../README.md", "coming_from.md", "install.md", "which_layers.
     "page",
     [
         "dependencies.md",
+        "django_redis.md",
         "integrations.md",
         "pages.md",
         "single_flight.md",
         "units_of_work.md",
         "variants.md",
+        "what_it_changes.md",
     ],
 )
 def test_the_example_runs_as_shown(page: str, transactional_db: None) -> None:
@@ -97,12 +99,3 @@ def test_the_examples_of_the_readme_are_valid() -> None:
 
     assert shown["busiest"].key("FR").startswith("airports.queries.busiest:")
     assert Template(template).nodelist
-
-
-def test_on_sqlite_the_cache_gets_a_file_of_its_own() -> None:
-    shown: dict[str, Any] = {"BASE_DIR": Path("/srv")}
-    for block in blocks_of("install.md"):
-        exec(block, shown)
-
-    assert shown["DATABASES"]["cache"]["NAME"] != shown["DATABASES"]["default"]["NAME"]
-    assert shown["DATABASE_ROUTERS"] == ["cachelayers.routers.CacheRouter"]

@@ -147,3 +147,20 @@ def test_values_are_computed_where_cache_and_log_are_missing(
     found = [recall("country:FR", lambda: "France", using="bare", tags=["a"]) for _ in range(2)]
 
     assert found == ["France", "France"]
+
+
+def test_searches_and_locks_raise_an_error_that_names_the_command(bare_file: BaseCache) -> None:
+    cache: Any = bare_file
+
+    assert (cache.ttl("key"), cache.persist("key"), cache.set("key", 1, xx=True)) == (
+        0,
+        False,
+        False,
+    )
+    for call in (
+        lambda: cache.keys("*"),
+        lambda: cache.delete_pattern("*"),
+        cache.lock("door").acquire,
+    ):
+        with pytest.raises(MissingTable, match=COMMAND):
+            call()

@@ -11,6 +11,7 @@ from django.template import TemplateSyntaxError
 from jinja2 import TemplateSyntaxError as JinjaSyntaxError
 from pytest_django import Settings
 
+from cachelayers import disabled
 from cachelayers.fragments.keys import make_key
 from tests.fragments.conftest import Counter, plain
 from tests.fragments.engines import JinjaTemplates, Templates
@@ -25,6 +26,20 @@ def test_a_fragment_is_rendered_once(templates: Templates, tick: Counter) -> Non
 
     assert shown == ["<b>kept</b>"] * 3
     assert tick.since() == 1
+
+
+def test_where_caching_is_disabled_it_is_rendered_each_time(
+    templates: Templates, tick: Counter
+) -> None:
+    body = f"<b>{templates.show('tick')}kept</b>"
+    templates.write(page=templates.fragment(body, "card"))
+
+    with disabled():
+        shown = [templates.render("page", tick=tick) for _ in range(2)]
+    templates.render("page", tick=tick)
+
+    assert shown == ["<b>kept</b>"] * 2
+    assert tick.since() == 3
 
 
 def test_what_is_kept_is_escaped_once(templates: Templates) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cachelayers import cached, invalidate, recall, unit_of_work
-from cachelayers.invalidation.tags import forget_doubts
+from tests.state import reset
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -19,9 +19,9 @@ def ferries() -> str:
 
 @pytest.fixture(autouse=True)
 def _doubts() -> Iterator[None]:
-    forget_doubts()
+    reset("invalidation.tags._doubted_tags")
     yield
-    forget_doubts()
+    reset("invalidation.tags._doubted_tags")
 
 
 def test_a_misspelt_tag_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -49,7 +49,8 @@ GOOD = ["memory", "files"]
             "E004",
             "MEMORY_TIMEOUT is '5'",
         ),
-        ({"LOCATION": "here", "OPTIONS": {"LAYERS": GOOD, "BUS": "log"}}, "E003", "has none"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "log", "MAX_BYTES": 1}}, "E003", "that layer's own"),
+        ({"OPTIONS": {"LAYERS": GOOD, "BUS": "log", "MEMORY_MAX_BYTES": 1}}, "E003", "one layer"),
         ({"OPTIONS": 7}, "E004", "must be a dictionary"),
     ],
 )

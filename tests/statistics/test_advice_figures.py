@@ -253,7 +253,7 @@ def test_a_query_is_named_by_its_text_and_its_place_is_a_whole_function() -> Non
     assert query.place.startswith(f"{__name__}.test_a_query_is_named")
     assert "<locals>" not in query.place
     assert not tracing.is_of_project(tracing.__file__)
-    assert tracing.current_work() is None
+    assert tracing.read_hook() is None
 
 
 # From the advice to the command's lines

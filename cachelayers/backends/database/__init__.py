@@ -1,3 +1,3 @@
-from cachelayers.backends.database.cache import DatabaseCache
+from cachelayers.backends.database.cache import DatabaseCache, table_cache
 
-__all__ = ["DatabaseCache"]
+__all__ = ["DatabaseCache", "table_cache"]

@@ -13,11 +13,12 @@ from typing import Any, Final, NamedTuple
 
 from django.core.cache.backends.base import InvalidCacheKey
 
-from cachelayers.backends.base import ConfiguredCache, Problem
+from cachelayers.backends.base import Problem
 from cachelayers.backends.database.eviction import Evictor
 from cachelayers.backends.database.guard import FAILED, Guard, Health
 from cachelayers.backends.database.options import DatabaseOptions, find_problems
 from cachelayers.backends.database.table import NEVER_MS, EntryTable, Row
+from cachelayers.backends.names import NamedCache
 from cachelayers.conf import table_database_of
 from cachelayers.entries import (
     MAX_KEY_BYTES,
@@ -79,7 +80,7 @@ READS_PER_NOTED_READ = 16  # a sample is enough to tell used entries from unused
 LONGEST_CHARACTER = 4  # in UTF-8
 
 
-class TableCache(ConfiguredCache):
+class TableCache(NamedCache):
     """A cache of one alias in one table."""
 
     @staticmethod
@@ -206,3 +207,13 @@ def now_ms() -> int:
     """Return the current time in milliseconds since 1970."""
     # Through the module: Django's own tests patch time.time.
     return int(time.time() * 1000)
+
+
+def milliseconds(expires: float) -> int:
+    """Convert seconds since 1970 to the table's milliseconds."""
+    return int(min(expires * 1000, NEVER_MS))
+
+
+def seconds_since_1970(expires_ms: int) -> float:
+    """Convert the table's milliseconds."""
+    return math.inf if expires_ms == NEVER_MS else expires_ms / 1000

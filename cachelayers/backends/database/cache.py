@@ -6,15 +6,26 @@ Each operation runs through ``guard``, which handles faults, on ``table``, which
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping, MutableSet
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet
+from typing import Any, TypeVar, cast
 
+from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
-from cachelayers.backends.database.base import MISS, TableCache, now_ms
+from cachelayers.backends.database.base import (
+    MISS,
+    TableCache,
+    milliseconds,
+    now_ms,
+    seconds_since_1970,
+)
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.guard import FAILED, missing_table_text
-from cachelayers.backends.database.table import NEVER_MS, ListedRow, Row, WholeRow
+from cachelayers.backends.database.lock_rows import LockRow
+from cachelayers.backends.database.table import NEVER_MS, FoundKey, ListedRow, Row, WholeRow
+from cachelayers.backends.locking import Lock
+from cachelayers.backends.patterns import Search
+from cachelayers.conf import implied_layer, table_alias
 from cachelayers.entries import (
     KIND_MASK,
     LARGEST_INT64,
@@ -113,14 +124,22 @@ class DatabaseCache(TableCache):
 
     # Writing
 
-    def set(
+    def set(  # type: ignore[override] # Django's has no result
         self,
         key: str,
         value: Any,
-        timeout: float | None = DEFAULT_TIMEOUT,
+        timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
-    ) -> None:
-        """Store a value. Raises only serializer errors."""
+        nx: bool = False,
+        xx: bool = False,
+    ) -> bool | None:
+        """Store a value. Raises only serializer errors.
+
+        ``nx``: only if there is no live entry. ``xx``: only if there is one. With one of them,
+        return whether it was stored.
+        """
+        if nx or xx:
+            return self._set_if(key, value, timeout, version, nx=nx, xx=xx)
         row_key = self._row_key(key, version)
         row = self._row(row_key, value, self._expiry(timeout))
         if row.expires == 0:
@@ -130,6 +149,7 @@ class DatabaseCache(TableCache):
         else:
             self._cell.sets += 1
             self._guard.after_write([row])
+        return None
 
     def set_many(
         self,
@@ -232,6 +252,60 @@ class DatabaseCache(TableCache):
             self._health.distrust([row_key.id])
         return deleted is True
 
+    # For the names of django-redis
+
+    def _expires_at(self, key: str, version: int | None) -> float | None:
+        row_key = self._row_key(key, version)
+        found = self._attempt("has_key", self._table.expiry, row_key, now_ms())
+        if found is FAILED or found is None or self._is_distrusted(row_key):
+            return None
+        return seconds_since_1970(found)
+
+    def _expire_at(self, key: str, expires: float, version: int | None) -> bool:
+        row_key = self._row_key(key, version)
+        if self._is_distrusted(row_key):
+            return False
+        until = milliseconds(expires)
+        return self._attempt("touch", self._touch_row, row_key, until) is True
+
+    def _overwrite(self, key: str, value: Any, timeout: Any, version: int | None) -> bool:
+        row_key = self._row_key(key, version)
+        if self._is_distrusted(row_key):
+            return False
+        row = self._row(row_key, value, self._expiry(timeout))
+        is_stored = self._attempt("set", self._table.overwrite, row, row.used)
+        if is_stored is FAILED:
+            self._guard.drop_older([row_key])
+        elif is_stored:
+            self._cell.sets += 1
+            self._guard.after_write([row])
+        return is_stored is True
+
+    def _pages(self, search: Search, size: int) -> Iterator[list[str]]:
+        """Yield the keys found; raises CacheUnavailable."""
+        for found in self._found_rows(search, size):
+            yield [key for _, key in found]
+
+    def _delete_found(self, search: Search, size: int) -> int:
+        """Delete the entries found; raises CacheUnavailable."""
+        return sum(
+            self._carry_out(self._table.delete_ids, [row.id for row, _ in found])
+            for found in self._found_rows(search, size)
+        )
+
+    def _found_rows(self, search: Search, size: int) -> Iterator[list[tuple[FoundKey, str]]]:
+        """Yield the rows found and their keys, one short statement after the other."""
+        at: int | None = self._table.id_range.first
+        start = search.start.encode("utf-8", "surrogatepass")
+        while at is not None:
+            rows, at = self._carry_out(self._table.live_keys, start, at, size, now_ms())
+            keys = ((row, search.key_in(row.key.decode("utf-8", "surrogatepass"))) for row in rows)
+            yield [(row, key) for row, key in keys if key is not None]
+
+    def _make_lock(self, key: str, **options: Any) -> Lock:
+        """Return a lock in the table. Its methods raise CacheUnavailable if the table fails."""
+        return Lock(LockRow(self, key, self._carry_out), key, **options)
+
     # For operators: these methods raise CacheUnavailable.
 
     def clear_entries(self) -> int:
@@ -310,3 +384,12 @@ class DatabaseCache(TableCache):
                 " key, so its entries cannot be found by prefix. Clear the whole cache instead."
             )
         return made.encode("utf-8", "surrogatepass")
+
+
+def table_cache(alias: str) -> DatabaseCache:
+    """Return the DatabaseCache of an alias in CACHES, or of a layer that LOCATION stands for."""
+    layer = implied_layer(alias)
+    if layer is None:
+        return cast(DatabaseCache, caches[alias])
+    params = {name: value for name, value in layer.params.items() if name != "BACKEND"}
+    return DatabaseCache(params.pop("LOCATION"), params, table_alias(alias))

@@ -18,8 +18,7 @@ from cachelayers.backends.base import (
 )
 from cachelayers.conf import table_database_of
 from cachelayers.entries import COMPRESSION_FLAGS, load_compression, load_serializer
-from cachelayers.locations import Kind, location_of, unusable_path
-from cachelayers.utils.text import without_password
+from cachelayers.locations import Kind, location_of, unusable_path, without_password
 
 SUPPORTED_VENDORS = ("sqlite", "postgresql", "mysql")  # MariaDB's vendor is "mysql" in Django
 

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
 from cachelayers.backends.database.faults import DATABASE_ERRORS, Fault, fault_of
 from cachelayers.backends.database.guard import FAILED, Failed, Guard
+from cachelayers.backends.database.lock_rows import LockRow
 from cachelayers.backends.database.sessions import FileSession, Session, Sessions
 from cachelayers.backends.database.table import NEVER_MS, Row
+from cachelayers.backends.locking import Lock
 from cachelayers.entries import LARGEST_INT64, SMALLEST_INT64, RowKey
 from cachelayers.exceptions import CacheUnavailable, NotNow
 from cachelayers.locations import place_of
@@ -182,6 +185,25 @@ class RaisingTable(TableCache):
             raise CacheUnavailable(f"CACHES[{self.alias!r}]: others kept replacing a number.")
         return total
 
+    def overwrite_entry(self, key: str, timed: TimedValue) -> bool:
+        """Write an entry if there is a live one."""
+        row = self._row_of_timed_value(key, timed)
+        is_stored = self._carry_out("set", self._table.overwrite, row, row.used)
+        if is_stored:
+            self._guard.after_write([row])
+        return is_stored
+
+    def find_keys(self, start: str, size: int) -> Iterator[list[tuple[str, int]]]:
+        """Yield pages of the live keys that begin with ``start``, and when they expire."""
+        made = self.make_key(start).encode("utf-8", "surrogatepass")
+        at: int | None = self._table.id_range.first
+        while at is not None:
+            rows, at = self._carry_out("get_many", self._table.live_keys, made, at, size, now_ms())
+            yield [(start + row.key[len(made) :].decode(), row.expires) for row in rows]
+
+    def _make_lock(self, key: str, **options: Any) -> Lock:
+        return Lock(LockRow(self, key, partial(self._carry_out, "set")), key, **options)
+
     def delete_prefix(self, prefix: str) -> None:
         """Delete the entries whose key begins with ``prefix``."""
         made = self.make_key(prefix).encode("utf-8", "surrogatepass")
@@ -230,13 +252,3 @@ class RaisingTable(TableCache):
             if self.is_in_transaction() and fault_of(error) is Fault.READ_ONLY:
                 raise NotNow("The transaction is read-only.") from error
             raise
-
-
-def milliseconds(expires: float) -> int:
-    """Convert seconds since 1970 to the table's milliseconds."""
-    return int(min(expires * 1000, NEVER_MS))
-
-
-def seconds(expires_ms: int) -> float:
-    """Convert the table's milliseconds to seconds since 1970."""
-    return float("inf") if expires_ms == NEVER_MS else expires_ms / 1000

@@ -33,7 +33,7 @@ class Statements:
         between = f"id BETWEEN {mark} AND {mark}"
         alive = f"id = {mark} AND expires > {mark}"
         self.read = f"SELECT full_key, expires, format, number, data FROM {table} WHERE {alive}"
-        self.exists = f"SELECT full_key FROM {table} WHERE {alive}"
+        self.expiry = f"SELECT full_key, expires FROM {table} WHERE {alive}"
         self.upsert_one = self.upsert(1)
         # The number of times that ``add`` takes the current time, after the row.
         self.nows_in_add = 1
@@ -49,6 +49,12 @@ class Statements:
             f"UPDATE {table} SET used = {mark}, format = {mark}, number = {mark}, data = {mark}"
             f" WHERE {here_and_alive} AND format = {mark} AND (number = {mark} OR data = {mark})"
         )
+        written = ", ".join(f"{column} = {mark}" for column in WRITTEN[1:])
+        self.overwrite = f"UPDATE {table} SET {written} WHERE {here_and_alive}"
+        self.exchange = (
+            f"UPDATE {table} SET {written} WHERE {here}"
+            f" AND format = {mark} AND (number = {mark} OR data = {mark})"
+        )
         # SUBSTR, not LIKE: wildcards, case and bytes in LIKE differ between the vendors.
         in_range = (
             f"{between} AND expires <= {mark} AND used <= {mark}"
@@ -59,6 +65,13 @@ class Statements:
         self.search = (
             f"SELECT id, full_key, expires, used, format, {self.size()} FROM {table}"
             f" WHERE {between} AND {self.contains()} ORDER BY id LIMIT {mark}"
+        )
+        self.last_id_of_page = (
+            f"SELECT id FROM {table} WHERE {between} ORDER BY id LIMIT 1 OFFSET {mark}"
+        )
+        self.keys_in_page = (
+            f"SELECT id, full_key, expires FROM {table} WHERE {between} AND expires > {mark}"
+            f" AND SUBSTR(full_key, 1, {mark}) = {mark} ORDER BY id"
         )
         self.read_row = (
             f"SELECT full_key, expires, used, format, number, data FROM {table} WHERE id = {mark}"

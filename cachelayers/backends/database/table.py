@@ -56,6 +56,14 @@ class ListedRow(NamedTuple):
     bytes: int
 
 
+class FoundKey(NamedTuple):
+    """The columns of a row that a search reads. ``expires`` in milliseconds."""
+
+    id: int
+    key: bytes
+    expires: int
+
+
 class WholeRow(NamedTuple):
     """A row as it is stored. Times in milliseconds."""
 
@@ -96,11 +104,15 @@ class EntryTable:
                 if row[0] == keys[row_id]:
                     yield cast(StoredEntry, row)
 
+    def expiry(self, row_key: RowKey, now_ms: int) -> int | None:
+        """Return when a live entry expires, or None."""
+        session = self.sessions.current()
+        rows = session.fetch(session.sql.expiry, (row_key.id, now_ms))
+        return next((expires for key, expires in rows if key == row_key.key), None)
+
     def exists(self, row_key: RowKey, now_ms: int) -> bool:
         """Return whether there is a live entry."""
-        session = self.sessions.current()
-        rows = session.fetch(session.sql.exists, (row_key.id, now_ms))
-        return any(key == row_key.key for (key,) in rows)
+        return self.expiry(row_key, now_ms) is not None
 
     def write(self, row: Row) -> None:
         """Write a row; an existing one is overwritten."""
@@ -125,6 +137,18 @@ class EntryTable:
         done = session.write(session.sql.add, (*row, *(now_ms,) * session.sql.nows_in_add))
         return done.rows > 0 and done.insert_id == 0
 
+    def overwrite(self, row: Row, now_ms: int) -> bool:
+        """Write a row if its key has a live entry; return whether it was written."""
+        session = self.sessions.current()
+        id_, key, *written = row
+        return session.write(session.sql.overwrite, (*written, id_, key, now_ms)).rows > 0
+
+    def exchange(self, row: Row, old: PackedValue) -> bool:
+        """Write a row, with its times, if the existing one still has the old value."""
+        session = self.sessions.current()
+        id_, key, *written = row
+        return session.write(session.sql.exchange, (*written, id_, key, *old)).rows > 0
+
     def touch(self, row_key: RowKey, expires: int, now_ms: int) -> bool:
         """Give a live entry a new expiry; return whether there was one."""
         session = self.sessions.current()
@@ -143,11 +167,13 @@ class EntryTable:
         session = self.sessions.current()
         return session.write(session.sql.delete, row_key).rows > 0
 
-    def delete_ids(self, ids: Iterable[int]) -> None:
-        """Delete rows by their ids, sorted as in ``write_many``."""
+    def delete_ids(self, ids: Iterable[int]) -> int:
+        """Delete rows by their ids, sorted as in ``write_many``; return how many."""
         session = self.sessions.current()
-        for chunk in chunks(sorted(set(ids)), IDS_PER_STATEMENT):
-            session.write(*session.sql.delete_many(chunk))
+        return sum(
+            session.write(*session.sql.delete_many(chunk)).rows
+            for chunk in chunks(sorted(set(ids)), IDS_PER_STATEMENT)
+        )
 
     def increment(self, row_key: RowKey, delta: int, now_ms: int) -> int | None:
         """Add to a live integer and return the sum.
@@ -219,6 +245,24 @@ class EntryTable:
         parameters = (max(first_id, self.id_range.first), self.id_range.last, *contained, rows)
         found = session.fetch(session.sql.search, parameters, in_bulk=True)
         return [ListedRow(*row) for row in found if row[1].startswith(self.key_head)]
+
+    def live_keys(
+        self, start: bytes, first_id: int, rows: int, now_ms: int
+    ) -> tuple[list[FoundKey], int | None]:
+        """Look at up to ``rows`` rows from ``first_id`` on.
+
+        Return the live ones whose key without alias begins with ``start``, and the id at which to
+        go on; None: these were the last rows.
+        """
+        session = self.sessions.current()
+        first, last = max(first_id, self.id_range.first), self.id_range.last
+        ends = session.fetch(session.sql.last_id_of_page, (first, last, rows - 1))
+        end = ends[0][0] if ends else last
+        prefix = self.key_head + start
+        found = session.fetch(session.sql.keys_in_page, (first, end, now_ms, len(prefix), prefix))
+        head = len(self.key_head)
+        keys = [FoundKey(id_, key[head:], expires) for id_, key, expires in found]
+        return keys, end + 1 if ends and end < last else None
 
     def read_row(self, row_id: int) -> WholeRow | None:
         """Return the row of an id, expired or not; None: it is missing, or another alias's."""

@@ -6,28 +6,35 @@ Hits in memory are answered here; everything else runs as a flow of ``flows``.
 from __future__ import annotations
 
 import pickle
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from time import monotonic
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
-from cachelayers.backends.base import ConfiguredCache, Problem, find_odd_character
+from cachelayers.backends.base import Problem, find_odd_character
 from cachelayers.backends.faults import error_text, outage_errors
 from cachelayers.backends.layered.bus import connect_bus
-from cachelayers.backends.layered.calls import Flow
+from cachelayers.backends.layered.calls import FAILED, Flow
+from cachelayers.backends.layered.circuit_breaker import logger
 from cachelayers.backends.layered.flows import Flows
 from cachelayers.backends.layered.layers import Layer, make_layer
 from cachelayers.backends.layered.layers.base import DIGEST_MARK, NEVER, LayerEntry
 from cachelayers.backends.layered.layers.memory import MemoryLayer
+from cachelayers.backends.layered.layers.redis import RedisLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
-from cachelayers.backends.layered.state import POLL_SECONDS, state_of
+from cachelayers.backends.layered.state import POLL_SECONDS, own_names, state_of
 from cachelayers.backends.memory.store import MOST_READS, MemoryRecord, thaw
-from cachelayers.exceptions import CacheUnavailable
+from cachelayers.backends.names import NAMES_OF_REDIS, NamedCache
+from cachelayers.backends.patterns import Search
+from cachelayers.conf import cache_settings, layer_name
+from cachelayers.exceptions import CacheUnavailable, NotSupported
+from cachelayers.implied_layers import complete_options
 from cachelayers.invalidation import current_unit
 from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
@@ -36,10 +43,15 @@ from cachelayers.utils.locks import fork_count
 
 LONGEST_NAME = 160  # with the heads that layers add, within memcached's 250
 ENTRY_OF_LONG_NAME = 100
+DIGEST_NAME = re.compile(f"{DIGEST_MARK}(.*)~[0-9a-f]{{48}}")  # see _name()
+DIGESTS_LEFT_OUT = (
+    "CACHES[%r]: keys() leaves out keys of more than %d characters, and those with spaces or"
+    " letters that are not ASCII: the layers have digests of them."
+)
 MISS: Final = object()
 
 
-class LayeredCache(ConfiguredCache):
+class LayeredCache(NamedCache):
     """Several caches as one: reads use the fastest layer that has the entry, writes go to all.
 
     A failing layer is skipped. If no layer can answer, the read is a miss.
@@ -49,19 +61,21 @@ class LayeredCache(ConfiguredCache):
 
     @classmethod
     def find_problems(
-        cls, where: str, location: str, params: Mapping[str, Any]
+        cls, where: str, location: Any, params: Mapping[str, Any]
     ) -> Iterator[Problem]:
         return find_problems(where, LayeredCache, location, params)
 
     def _assemble(self, location: str, options: Mapping[str, Any]) -> None:
         """Set the state that all threads share; layers are made on first use."""
-        self._options = LayeredOptions(**{**options, "LAYERS": tuple(options["LAYERS"])})
+        params = {"LOCATION": location, "KEY_PREFIX": self.key_prefix, "OPTIONS": options}
+        complete = complete_options(self.alias, params)
+        self._options = LayeredOptions(**{**complete, "LAYERS": tuple(complete["LAYERS"])})
         self.state = state_of(self.alias, self.key_prefix, self._options)
         self._flows_made: Flows | None = None
         self._forks = -1
         self._has_plain_keys = self._has_plain_keys and self.key_func is default_key_func
         self._records: Mapping[str, MemoryRecord] = {}  # of the first layer, if it is a MemoryCache
-        self._cell = cell_of(self.alias, self._options.LAYERS[0])  # for hits there
+        self._cell = cell_of(self.alias, layer_name(self._options.LAYERS[0]))  # for hits there
 
     @property
     def flows(self) -> Flows:
@@ -207,24 +221,38 @@ class LayeredCache(ConfiguredCache):
 
     # Writing
 
-    def set(
+    def set(  # type: ignore[override] # Django's has no result
         self,
         key: str,
         value: Any,
-        timeout: float | None = DEFAULT_TIMEOUT,
+        timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
-    ) -> None:
-        """Store a value. Raises only serializer errors."""
-        run_flow(self._set(key, value, timeout, version))
+        nx: bool = False,
+        xx: bool = False,
+    ) -> bool | None:
+        """Store a value. Raises only serializer errors.
 
-    async def aset(
+        ``nx``: only if there is no live entry. ``xx``: only if there is one. With one of them, one
+        layer decides; return whether it was stored.
+        """
+        if nx or xx:
+            return self._set_if(key, value, timeout, version, nx=nx, xx=xx)
+        run_flow(self._set(key, value, timeout, version))
+        return None
+
+    async def aset(  # type: ignore[override] # Django's has no result
         self,
         key: str,
         value: Any,
-        timeout: float | None = DEFAULT_TIMEOUT,
+        timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
-    ) -> None:
+        nx: bool = False,
+        xx: bool = False,
+    ) -> bool | None:
+        if nx or xx:
+            return await super().aset(key, value, timeout, version, nx, xx)
         await arun_flow(self._set(key, value, timeout, version))
+        return None
 
     def _set(self, key: str, value: Any, timeout: Any, version: int | None) -> Flow:
         name = self._name(key, version)
@@ -351,6 +379,99 @@ class LayeredCache(ConfiguredCache):
     async def aclear(self) -> None:
         await arun_flow(self.flows.clear())
 
+    # For the names of django-redis
+
+    def _expires_at(self, key: str, version: int | None) -> float | None:
+        expires: float | None = run_flow(self.flows.expiry(self._name(key, version)))
+        return expires
+
+    def _expire_at(self, key: str, expires: float, version: int | None) -> bool:
+        return bool(run_flow(self.flows.touch(self._name(key, version), expires)))
+
+    def _overwrite(self, key: str, value: Any, timeout: Any, version: int | None) -> bool:
+        entry = LayerEntry(value, self._expiry(timeout))
+        return bool(run_flow(self.flows.overwrite(self._name(key, version), entry)))
+
+    def _pages(self, search: Search, size: int) -> Iterator[list[str]]:
+        """Yield the keys that the lowest layer has, because every entry is written there.
+
+        A key whose name is a digest cannot be told; a warning says so.
+        """
+        run_flow(self.flows.begin_search())
+        layer = next(self.flows.deciders(), self.flows.layers[-1])
+        self._require_searchable([layer])
+        for names in self._found_in(layer, partial(may_match, search), size):
+            if any(DIGEST_NAME.fullmatch(name) for name in names) and self.state.digests.is_due(
+                self.alias
+            ):
+                logger.warning(
+                    "CACHES[%r]: keys() leaves out keys of more than %d characters, and those with"
+                    " spaces or letters that are not ASCII: the layers have digests of them.",
+                    self.alias,
+                    LONGEST_NAME,
+                )
+            yield [key for name in names if (key := search.key_in(name)) is not None]
+
+    def _delete_found(self, search: Search, size: int) -> int:
+        """Delete in every layer, and empty the memory of every process."""
+        run_flow(self.flows.begin_search())
+        layers = [*reversed(self.flows.shared)] or self.flows.locals
+        self._require_searchable(layers)
+        count = 0
+        for layer in layers:
+            for names in self._found_in(layer, partial(may_match, search), size):
+                run_flow(self.flows.delete_found(names))
+                count += len(names)
+        run_flow(self.flows.drop_from_memories())
+        return count
+
+    def _found_in(
+        self, layer: Layer, is_wanted: Callable[[str], bool], size: int
+    ) -> Iterator[Sequence[str]]:
+        """Yield pages of names that one layer has. One that fails is not read any more."""
+        flows = self.flows
+        pages = flows.pages_of(layer, is_wanted, size)
+        while (page := run_flow(flows.next_page(layer, pages))) is not None:
+            if page is FAILED:
+                run_flow(flows.forgo(layer))
+                return
+            yield page
+
+    def _require_searchable(self, layers: Sequence[Layer]) -> None:
+        for layer in layers:
+            if not layer.can_be_searched:
+                raise NotSupported(
+                    f"CACHES[{self.alias!r}]: the keys of its layer {layer.name!r} cannot be"
+                    " searched."
+                )
+
+    def _make_lock(self, key: str, **options: Any) -> Any:
+        """Return Redis's lock if there is a Redis, else one of the lowest layer."""
+        layer = self._redis_layer() or self.flows.layers[-1]
+        return layer.lock(f"{own_names(self.alias)}lock:{key}", **options)
+
+    def _lock_key(self, key: str, version: int | None) -> str:
+        return self._name(key, version)
+
+    def _redis_layer(self) -> RedisLayer | None:
+        return next((one for one in self.flows.shared if isinstance(one, RedisLayer)), None)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what only Redis has, from the cache that is the Redis layer."""
+        if name not in NAMES_OF_REDIS or self.__dict__.get("_problem") is not None:
+            return super().__getattr__(name)
+        layer = self._redis_layer()
+        if layer is None:
+            return super().__getattr__(name)
+        try:
+            return getattr(layer.cache, name)
+        except AttributeError:
+            raise AttributeError(
+                f"{name!r} is django-redis's own, and the Redis layer {layer.name!r} of"
+                f" CACHES[{self.alias!r}] is a {type(layer.cache).__module__}."
+                f"{type(layer.cache).__name__}."
+            ) from None
+
     # For operators
 
     def clear_by_layer(self) -> dict[str, bool]:
@@ -361,11 +482,11 @@ class LayeredCache(ConfiguredCache):
         return self._by_layer(run_flow(self.flows.clear()))
 
     def unsearchable_layers(self) -> list[str]:
-        """Return the aliases of the shared layers whose keys cannot be searched."""
-        return [layer.alias for layer in self.flows.shared if not layer.can_be_searched]
+        """Return the names of the shared layers whose keys cannot be searched."""
+        return [layer.name for layer in self.flows.shared if not layer.can_be_searched]
 
     def _by_layer(self, reached: Mapping[str, bool]) -> dict[str, bool]:
-        return {alias: reached.get(alias, True) for alias in self._options.LAYERS}
+        return {layer_name(alias): reached.get(alias, True) for alias in self._options.LAYERS}
 
     def delete_prefix(self, prefix: str, version: int | None = None) -> dict[str, bool]:
         """Delete the entries whose key begins with ``prefix``.
@@ -384,8 +505,8 @@ class LayeredCache(ConfiguredCache):
         return self._by_layer(run_flow(self.flows.clear_prefix(made)))
 
     def layers_that_track_use(self) -> list[str]:
-        """Return the aliases of the layers that know when an entry was last used."""
-        return [layer.alias for layer in self.flows.shared if layer.tracks_use]
+        """Return the names of the layers that know when an entry was last used."""
+        return [layer.name for layer in self.flows.shared if layer.tracks_use]
 
     def delete_unused(self, seconds: float) -> dict[str, int | None]:
         """Delete the entries unused for so long in each layer that knows.
@@ -405,9 +526,9 @@ class LayeredCache(ConfiguredCache):
             facts = layer.describe()
         except outage_errors() as caught:
             error, facts = f"{type(caught).__name__}: {error_text(caught)}", {}
-        kind = settings.CACHES[layer.alias]["BACKEND"].rpartition(".")[2]
+        kind = cache_settings(layer.alias)["BACKEND"].rpartition(".")[2]
         return {
-            "alias": layer.alias,
+            "alias": layer.name,
             "backend": kind,
             "error": error,
             "is_skipped": layer.breaker.is_open,
@@ -439,3 +560,12 @@ class LayeredCache(ConfiguredCache):
         if seconds is None:
             return NEVER
         return time.time() + seconds if seconds > 0 else 0.0
+
+
+def may_match(search: Search, name: str) -> bool:
+    """Return whether a name is that of a key searched for. Of a digest, it may be."""
+    digest = DIGEST_NAME.fullmatch(name)
+    if digest is None:
+        return search.key_in(name) is not None
+    known = digest[1]
+    return search.may_match(known, is_whole=len(known) < ENTRY_OF_LONG_NAME)

@@ -7,7 +7,7 @@ epoch that nobody reads any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -58,7 +58,7 @@ class Flows(Coordination):
             if is_counted:
                 self.count_lookup(layer, len(live), len(missing))
             if live:
-                note_layer(layer.alias)
+                note_layer(layer.name)
             if live and lacking and not layer.is_local:
                 yield from self._fill_from(layer, lacking, heads, began, live)
             lacking.append((layer, [name for name in missing if answer.get(name) is not TOMBSTONE]))
@@ -72,13 +72,13 @@ class Flows(Coordination):
 
     def count_lookup(self, layer: Layer, found: int, asked: int) -> None:
         """Count the hits of a layer among the names it was asked for."""
-        cell = cell_of(self.state.alias, layer.alias)
+        cell = cell_of(self.state.alias, layer.name)
         cell.hits += found
         cell.misses += asked - found
 
     def count_sets(self, layer: Layer | None, number: int) -> None:
         """Count values stored by a layer, or by the cache as a whole."""
-        cell = self.state.cell if layer is None else cell_of(self.state.alias, layer.alias)
+        cell = self.state.cell if layer is None else cell_of(self.state.alias, layer.name)
         cell.sets += number
 
     def _fill_from(
@@ -193,10 +193,22 @@ class Flows(Coordination):
     def delete(self, names: Sequence[str]) -> Flow:
         """Delete, the lowest layer first; return whether any entry was known to exist."""
         yield from self.poll()
+        found, is_published, refused_by = yield from self._delete_from_shared(names)
+        if not is_published:
+            yield from self.publish(without_leases(names))
+        yield from self._may_roll_back(names, refused_by)
+        return self.state.drop(self.locals, names) or found
+
+    def _delete_from_shared(self, names: Sequence[str], *, has_event: bool = True) -> Flow:
+        """Delete in the shared layers.
+
+        Return whether any entry was known to exist, whether the event was published, and the layers
+        that refused.
+        """
         refused_by: list[Layer] = []
         is_published = found = False
         for layer in reversed(self.shared):
-            event = self.event_for(layer, names)
+            event = self.event_for(layer, names) if has_event else None
             # Nothing fills the lowest layer, so it needs no tombstone.
             operation = "delete_many" if layer is self.shared[-1] else "write_tombstones"
             answer = yield from self.write(layer, operation, names, event)
@@ -204,10 +216,52 @@ class Flows(Coordination):
             if answer is REFUSED:
                 refused_by.append(layer)
             is_published = event is not None and answer is not FAILED and answer is not REFUSED
-        if not is_published:
-            yield from self.publish(without_leases(names))
+        return found, is_published, refused_by
+
+    def delete_found(self, names: Sequence[str]) -> Flow:
+        """Delete one page of a search, which ends with drop_from_memories()."""
+        _, _, refused_by = yield from self._delete_from_shared(names, has_event=False)
         yield from self._may_roll_back(names, refused_by)
-        return self.state.drop(self.locals, names) or found
+        self.state.drop(self.locals, names)
+
+    def drop_from_memories(self) -> Flow:
+        """Empty the memory of each process: it may have entries that no shared layer has now."""
+        yield from self.publish(None)
+        self.state.drop_everything(self.locals)
+
+    def begin_search(self) -> Flow:
+        """Take other processes' changes into account, the epochs too."""
+        yield from self.poll()
+
+    def pages_of(
+        self, layer: Layer, is_wanted: Callable[[str], bool], size: int
+    ) -> Iterator[Sequence[str]]:
+        """Return the pages of a search in one layer, for next_page()."""
+        if layer.is_local:
+            return layer.find_names(self.state.local_head, is_wanted, size)
+        head = self.state.heads.get(layer.alias)
+        return iter(()) if head is None else layer.find_names(head, is_wanted, size)
+
+    def next_page(self, layer: Layer, pages: Iterator[Sequence[str]]) -> Flow:
+        """Return the next page, None at the end, or FAILED."""
+        if layer.is_local:
+            return layer.next_page(pages)
+        answer = yield from self.ask_plainly(layer, "next_page", pages)
+        return FAILED if answer is REFUSED else answer
+
+    def forgo(self, layer: Layer) -> Flow:
+        """Have nobody read the present entries of a layer that could not be searched."""
+        yield from self._note_missed(layer)
+
+    def expiry(self, name: str) -> Flow:
+        """Return when a live entry expires, or None. Memory may hold it for a shorter time."""
+        yield from self.poll()
+        entry = yield from self._read_from([*self.shared, *self.locals], name)
+        return None if entry is None else entry.expires
+
+    def overwrite(self, name: str, entry: LayerEntry) -> Flow:
+        """Write if there is a live entry; one layer decides. Return whether there is one."""
+        return bool((yield from self._decide(name, "overwrite", entry)))
 
     def _may_roll_back(self, names: Sequence[str], refused_by: Sequence[Layer] = ()) -> Flow:
         """Return whether a write may be rolled back; if so, publish it again after the commit.
@@ -307,7 +361,7 @@ class Flows(Coordination):
             answer = FAILED
             if head:
                 answer = yield from self.ask_plainly(layer, "delete_unused", head, seconds)
-            removed[layer.alias] = None if answer is FAILED or answer is REFUSED else answer
+            removed[layer.name] = None if answer is FAILED or answer is REFUSED else answer
         return removed
 
     def _decide(self, name: str, operation: str, argument: Any) -> Flow:
@@ -325,6 +379,8 @@ class Flows(Coordination):
             return answer
         if operation == "touch":
             argument = self.state.bounded(LayerEntry(None, argument)).expires
+        elif operation == "overwrite":
+            argument = self.state.bounded(argument)
         return self._change_locally(
             lambda layer, own: getattr(layer, operation)(own, argument), name
         )

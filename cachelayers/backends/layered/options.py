@@ -11,11 +11,14 @@ from typing import Any
 
 from django.conf import settings
 
-from cachelayers.backends.base import Problem, find_common_problems, is_number
+from cachelayers.backends.base import Problem, find_common_problems, is_number, is_whole
+from cachelayers.backends.database.options import find_location_problems as find_table_problems
+from cachelayers.backends.database.options import unmet_demand as unmet_table_demand
 from cachelayers.backends.kinds import layer_class_of
 from cachelayers.backends.layered.layers.redis import RedisLayer
 from cachelayers.conf import LOG_AS_BUS, backend_of
-from cachelayers.utils.text import without_password
+from cachelayers.implied_layers import TABLE_OPTIONS, locations_in, missing_client, name_of
+from cachelayers.locations import Kind, location_of, without_password
 
 WITHOUT_BUS_SECONDS = 5.0
 WITH_BUS_SECONDS = 60.0
@@ -32,6 +35,7 @@ class LayeredOptions:
     MEMORY_TIMEOUT: float | None = None
     # seconds for one call of a layer; also sets it on clients without limits
     TIME_LIMIT: float = 0.5
+    MEMORY_MAX_BYTES: int | None = None  # of the memory above a LOCATION; None: MemoryCache's
 
     @property
     def memory_seconds(self) -> float:
@@ -42,25 +46,86 @@ class LayeredOptions:
 
 
 def find_problems(
-    where: str, backend: type, location: str, params: Mapping[str, Any]
+    where: str, backend: type, location: Any, params: Mapping[str, Any]
 ) -> Iterator[Problem]:
     """Yield the errors in the settings of one cache. ``where`` names the cache in messages.
 
     ``backend``: the class of LayeredCache, which must not be its own layer.
     """
-    if location:
-        shown = without_password(str(location))
-        yield Problem(
-            "cachelayers.E003",
-            f"{where} LOCATION is {shown!r}, and a LayeredCache has none.",
-            "Leave it out: its layers have theirs.",
-        )
-    known = LayeredOptions.__dataclass_fields__
-    yield from find_common_problems(where, params, known, unmet_demand)
     options = params.get("OPTIONS", {})
+    misplaced: list[str] = []
     if isinstance(options, Mapping):
+        misplaced = [name for name in options if is_misplaced(name, location)]
+        yield from find_misplaced_options(where, location, misplaced)
+        params = {**params, "OPTIONS": {k: v for k, v in options.items() if k not in misplaced}}
+    known = {**LayeredOptions.__dataclass_fields__, **dict.fromkeys(TABLE_OPTIONS)}
+    known = {name: field for name, field in known.items() if name not in misplaced}
+    yield from find_common_problems(where, params, known, unmet_demand)
+    if locations_in(location):
+        yield from find_location_problems(where, locations_in(location))
+    elif isinstance(options, Mapping):
         yield from find_layer_problems(where, backend, options.get("LAYERS", ()))
+    if isinstance(options, Mapping):
         yield from find_bus_problems(where, options.get("BUS"))
+
+
+def is_misplaced(name: Any, location: Any) -> bool:
+    """Return whether no layer of this cache can have a known option."""
+    if name == "LAYERS":
+        return bool(locations_in(location))
+    if name == "MEMORY_MAX_BYTES":
+        return not locations_in(location)
+    return name in TABLE_OPTIONS and not has_table(location)
+
+
+def has_table(location: Any) -> bool:
+    """Return whether any part of a LOCATION is a table."""
+    found = (location_of(value) for value in locations_in(location))
+    return any(one is not None and one.kind in {Kind.FILE, Kind.DATABASE} for one in found)
+
+
+def find_misplaced_options(
+    where: str, location: Any, misplaced: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield an error for each option that belongs elsewhere."""
+    for name in misplaced:
+        if name == "LAYERS":
+            yield Problem(
+                "cachelayers.E003",
+                f"{where} LOCATION is {without_password(str(location))!r}, and OPTIONS has LAYERS.",
+                "Give one of them: LOCATION stands for layers of its own.",
+            )
+            continue
+        place = "a table, and LOCATION names none" if locations_in(location) else "one layer"
+        cure = "Put it into the OPTIONS of that layer's own alias in CACHES."
+        if locations_in(location):
+            cure = "Leave it out. MEMORY_MAX_BYTES limits the memory; a server has its own limit."
+        yield Problem("cachelayers.E003", f"{where} OPTIONS {name} is an option of {place}.", cure)
+
+
+def find_location_problems(where: str, locations: Sequence[Any]) -> Iterator[Problem]:
+    """Yield the errors in the parts of LOCATION."""
+    found = [location_of(value) for value in locations]
+    for number, (value, location) in enumerate(zip(locations, found, strict=True)):
+        shown = without_password(str(value))
+        if location is None:
+            yield Problem(
+                "cachelayers.E047",
+                f"{where} LOCATION names {shown!r}, which is no place for a layer.",
+                f"Give {', '.join(kind.value for kind in Kind)}, or a list of these.",
+            )
+        elif name_of(location) in map(name_of, filter(None, found[:number])):
+            yield Problem(
+                "cachelayers.E047", f"{where} LOCATION names {shown!r} twice.", "Remove one."
+            )
+        elif extra := missing_client(location.kind):
+            yield Problem(
+                "cachelayers.E047",
+                f"{where} LOCATION names {shown!r}, and no client for it is installed.",
+                f"Install one with: pip install 'django-cachelayers[{extra}]'.",
+            )
+        elif location.kind in {Kind.FILE, Kind.DATABASE}:
+            yield from find_table_problems(where, value)
 
 
 def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Problem]:
@@ -77,7 +142,8 @@ def find_layer_problems(where: str, backend: type, layers: Any) -> Iterator[Prob
         yield Problem(
             "cachelayers.E012",
             f"{label} is {list(layers)!r}.",
-            "Name two aliases of CACHES or more; for one, use that cache itself.",
+            "Name two aliases of CACHES or more; for one, use that cache itself. Or leave LAYERS"
+            " out and give a LOCATION, such as BASE_DIR / 'cache.sqlite3'.",
         )
     for number, layer in enumerate(layers):
         if not isinstance(layer, str) or layer not in settings.CACHES:
@@ -159,4 +225,9 @@ def unmet_demand(name: str, value: Any) -> str | None:
     if name in {"MEMORY_TIMEOUT", "TIME_LIMIT"}:
         met = is_number(value) and value > 0
         return None if met else "Give a number of seconds above 0."
+    if name == "MEMORY_MAX_BYTES":
+        met = value is None or (is_whole(value) and value > 0)
+        return None if met else "Give a whole number above 0: memory has to have a bound."
+    if name in TABLE_OPTIONS:
+        return unmet_table_demand(name, value)
     return None  # LAYERS and BUS are validated above

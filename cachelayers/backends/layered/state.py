@@ -20,6 +20,7 @@ from cachelayers.backends.layered.options import LayeredOptions
 from cachelayers.entries import is_envelope
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.locks import ForkSafeLock, fork_count
+from cachelayers.utils.rate_limit import RateLimit
 
 MOST_NAMES = 20_000
 
@@ -127,6 +128,7 @@ class State:
         self.local_head = next_local_head()
         self.has_shared = True  # layers, from which a value can be read again
         self.servers: dict[str, str] = {}  # by layer: the server's id at the last check
+        self.digests = RateLimit()  # of a warning that keys cannot be told
         self._forks = fork_count()
         self._recent = Recent()
         self._lock = ForkSafeLock()

@@ -16,13 +16,13 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 
 from cachelayers.backends.base import (
     Answer,
-    ConfiguredCache,
     Parameters,
     Problem,
     find_common_problems,
     is_whole,
     unmet_bound_demand,
 )
+from cachelayers.backends.locking import Lock, ProcessLocks
 from cachelayers.backends.memory.store import (
     MOST_READS,
     Bounds,
@@ -32,6 +32,8 @@ from cachelayers.backends.memory.store import (
     freeze,
     thaw,
 )
+from cachelayers.backends.names import NamedCache
+from cachelayers.backends.patterns import Search
 from cachelayers.backends.unreadable import decoded, report_unreadable
 from cachelayers.entries import LEASE_SUFFIX
 from cachelayers.utils.captures import note_plain_get, running_captures
@@ -70,7 +72,7 @@ MISS: Final = object()
 NEVER: Final = math.inf
 
 
-class MemoryCache(ConfiguredCache):
+class MemoryCache(NamedCache):
     """A cache in this process's memory, bounded in bytes; it ends with the process.
 
     Caches with the same LOCATION share their entries and the smallest of their bounds. Without a
@@ -88,6 +90,7 @@ class MemoryCache(ConfiguredCache):
         self.store = store_of(location, self.alias, MemoryOptions(**options))
         self._records = self.store.records
         self._cell = cell_of(self.alias)
+        self._location = location or self.alias
 
     # Reading
 
@@ -137,20 +140,29 @@ class MemoryCache(ConfiguredCache):
 
     # Writing
 
-    def set(
+    def set(  # type: ignore[override] # Django's has no result
         self,
         key: str,
         value: Any,
-        timeout: float | None = DEFAULT_TIMEOUT,
+        timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
-    ) -> None:
-        """Store a value. Raises pickle's errors for one that has no pickle."""
+        nx: bool = False,
+        xx: bool = False,
+    ) -> bool | None:
+        """Store a value. Raises pickle's errors for one that has no pickle.
+
+        ``nx``: only if there is no live entry. ``xx``: only if there is one. With one of them,
+        return whether it was stored.
+        """
+        if nx or xx:
+            return self._set_if(key, value, timeout, version, nx=nx, xx=xx)
         name = self._full_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if expires:
             self._cell.sets += self.store.put(name, frozen, expires)
         else:
             self.store.delete([name], 0)
+        return None
 
     def set_many(
         self,
@@ -221,6 +233,36 @@ class MemoryCache(ConfiguredCache):
             raise ValueError(f"Key '{key}' not found")
         total, is_pickled, _ = frozen
         return pickle.loads(total) if is_pickled else total  # type: ignore[no-any-return] # noqa: S301
+
+    # For the names of django-redis
+
+    def _expires_at(self, key: str, version: int | None) -> float | None:
+        entry = self.store.live(self._full_key(key, version), time.time())
+        return None if entry is None else entry[2]
+
+    def _expire_at(self, key: str, expires: float, version: int | None) -> bool:
+        return self.store.touch(self._full_key(key, version), expires, time.time())
+
+    def _overwrite(self, key: str, value: Any, timeout: Any, version: int | None) -> bool:
+        changed = freeze(value), self._expiry(timeout)
+        name = self._full_key(key, version)
+        is_stored = self.store.change(name, time.time(), lambda _: changed) is not None
+        self._cell.sets += is_stored
+        return is_stored
+
+    def _pages(self, search: Search, size: int) -> Iterator[list[str]]:
+        """Yield the keys found in one page: names are in memory, and values are not copied."""
+        now = time.time()
+        names = [name for name in list(self._records) if self.store.live(name, now) is not None]
+        yield [key for name in names if (key := search.key_in(name)) is not None]
+
+    def _delete_found(self, search: Search, size: int) -> int:
+        names = [name for name in list(self._records) if search.key_in(name) is not None]
+        return self.store.delete(names, time.time())
+
+    def _make_lock(self, key: str, **options: Any) -> Lock:
+        """Return a lock of this process. It is not an entry, which could be evicted."""
+        return Lock(ProcessLocks((self._location, key)), key, **options)
 
     def close(self, **kwargs: Any) -> None:
         """Do nothing: the entries belong to the process, not to the request that ends."""

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from django.core.cache import caches
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
-from cachelayers.backends import DatabaseCache
+from cachelayers.backends import table_cache
 from cachelayers.conf import database_caches, package_settings, statistics_database
 from cachelayers.exceptions import CacheUnavailable
 from cachelayers.invalidation import LOG, is_replica, prune
@@ -50,11 +49,8 @@ class Command(BaseCommand):
     def _prune_entries(self) -> list[str]:
         failures = []
         for alias, _ in database_caches():
-            cache = caches[alias]
-            if not isinstance(cache, DatabaseCache):
-                continue
             try:
-                count = cache.delete_expired()
+                count = table_cache(alias).delete_expired()
             except (CacheUnavailable, DatabaseError) as error:
                 failures.append(f"{alias}: its entries were not pruned: {error}")
                 continue

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
-
 from cachelayers.backends.kinds import layer_class_of
 from cachelayers.backends.layered.layers.base import (
     TOMBSTONE,
@@ -18,12 +16,12 @@ from cachelayers.backends.layered.layers.base import (
     wrap,
 )
 from cachelayers.backends.layered.layers.plain import PlainLayer
-from cachelayers.conf import backend_of
+from cachelayers.conf import backend_of, cache_settings
 
 
 def make_layer(alias: str, limit_seconds: float) -> Layer:
-    """Return the layer of an alias of CACHES, with a cache object of its own."""
-    params = dict(settings.CACHES[alias])
+    """Return the layer of an alias of CACHES or of LOCATION, with a cache object of its own."""
+    params = dict(cache_settings(alias))
     backend = backend_of(params)
     if backend is None:
         # As Django's handler, which raises for a backend that cannot be imported.
@@ -36,7 +34,7 @@ def make_layer(alias: str, limit_seconds: float) -> Layer:
 
 def is_local_alias(alias: Any) -> bool:
     """Return whether an alias of CACHES stores its entries in the process's memory."""
-    backend = backend_of(settings.CACHES.get(alias, {})) if isinstance(alias, str) else None
+    backend = backend_of(cache_settings(alias)) if isinstance(alias, str) else None
     return backend is not None and bool(layer_class_of(backend).is_local)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from cachelayers.backends.layered.circuit_breaker import breaker_of
+from cachelayers.conf import layer_name
+from cachelayers.exceptions import NotSupported
 
 
 class LayerEntry(NamedTuple):
@@ -114,8 +116,8 @@ class Layer(ABC):
         return {**params, "OPTIONS": dict(params.get("OPTIONS") or {})}
 
     def __init__(self, alias: str) -> None:
-        """``alias``: of CACHES."""
-        self.alias = alias
+        """``alias``: of CACHES or LOCATION."""
+        self.alias, self.name = alias, layer_name(alias)
         self.breaker = breaker_of(alias)
 
     @abstractmethod
@@ -168,6 +170,31 @@ class Layer(ABC):
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
         """Give a live entry another expiry, atomically; return whether there was one."""
 
+    def overwrite(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
+        """Replace a live entry, atomically; return whether there was one."""
+        raise self._cannot("set(xx=True)")
+
+    def find_names(
+        self, head: str, is_wanted: Callable[[str], bool], size: int
+    ) -> Iterator[Sequence[str]]:
+        """Yield pages of the names of live entries that begin with ``head``, without it.
+
+        Only those that are wanted. Each page looks at about ``size`` entries. Called only if
+        ``can_be_searched``.
+        """
+        raise self._cannot("keys() and delete_pattern()")
+
+    def next_page(self, pages: Iterator[Sequence[str]]) -> Sequence[str] | None:
+        """Return the next page of find_names(), or None."""
+        return next(pages, None)
+
+    def lock(self, name: str, **options: Any) -> Any:
+        """Return a lock for all processes, with the methods and options of ``locking.Lock``."""
+        raise self._cannot("lock()")
+
+    def _cannot(self, what: str) -> NotSupported:
+        return NotSupported(f"{what}: the layer {self.name!r}, a {type(self).__name__}, cannot.")
+
     def server_id(self) -> str | None:
         """Return an id that changes when the server restarts; None: unknown."""
         return None
@@ -214,6 +241,9 @@ class ChangingLayer(Layer):
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
         entry = self.change(name, lambda entry: entry._replace(value=entry.value + delta), event)
         return None if entry is None else entry.value
+
+    def overwrite(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
+        return self.change(name, lambda _: entry, event) is not None
 
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
         return self.change(name, lambda entry: entry._replace(expires=expires), event) is not None

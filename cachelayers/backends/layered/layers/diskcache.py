@@ -6,8 +6,9 @@ the shard raise an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Self, cast
 
 from cachelayers.backends.faults import cache_errors
@@ -108,6 +109,20 @@ class DiskcacheLayer(ChangingLayer):
             changed = change(entry)
             self._write(shard, key, changed)
             return changed
+
+    def find_names(
+        self, head: str, is_wanted: Callable[[str], bool], size: int
+    ) -> Iterator[Sequence[str]]:
+        """Yield pages of each shard's keys."""
+        first = self.cache.make_key(head)
+        for shard in self._shards:
+            keys = iter(shard)
+            while page := list(islice(keys, size)):
+                texts = [key for key in page if isinstance(key, str) and key.startswith(first)]
+                names = [name for text in texts if is_wanted(name := text[len(first) :])]
+                found = self.read_many([f"{head}{name}" for name in names])
+                live = {name for name, entry in found.items() if entry.is_live()}
+                yield [name for name in names if f"{head}{name}" in live]
 
     def clear_names(self, head: str) -> None:
         """Search the keys of every shard, and delete the matching ones."""

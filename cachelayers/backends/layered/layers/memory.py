@@ -6,11 +6,12 @@ Made by ``make_layer``; LayeredCache reads the store's records directly where it
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
 from cachelayers.backends.layered.layers.base import Change, ChangingLayer, LayerEntry
 from cachelayers.backends.layered.layers.plain import perform_here
+from cachelayers.backends.locking import Lock, ProcessLocks
 from cachelayers.backends.memory.cache import MemoryCache
 from cachelayers.backends.memory.store import FrozenValue, MemoryEntry, freeze, thaw
 from cachelayers.backends.unreadable import decoded
@@ -82,6 +83,19 @@ class MemoryLayer(ChangingLayer):
 
     def clear_names(self, head: str) -> None:
         self.store.delete([name for name in list(self.store.records) if name.startswith(head)], 0)
+
+    def find_names(
+        self, head: str, is_wanted: Callable[[str], bool], size: int
+    ) -> Iterator[Sequence[str]]:
+        """Yield all names in one page: they are in memory."""
+        now, length = time.time(), len(head)
+        names = [name for name in list(self.store.records) if name.startswith(head)]
+        live = (name[length:] for name in names if self.store.live(name, now) is not None)
+        yield [name for name in live if is_wanted(name)]
+
+    def lock(self, name: str, **options: Any) -> Lock:
+        """Return a lock of this process."""
+        return Lock(ProcessLocks((self.alias, name)), name, **options)
 
     def own_async(self, operation: str, arguments: Iterable[Any]) -> Awaitable[Any]:
         """Run here: a thread would take longer."""

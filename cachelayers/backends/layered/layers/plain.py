@@ -24,6 +24,7 @@ from cachelayers.backends.layered.layers.base import (
     unwrap,
     wrap,
 )
+from cachelayers.backends.locking import Lock, ProcessLocks
 from cachelayers.backends.unreadable import report_unreadable
 from cachelayers.utils.locks import ForkSafeLock
 
@@ -164,6 +165,10 @@ class LocalLayer(PlainLayer):
     """A cache in this process's memory."""
 
     is_local = True
+
+    def lock(self, name: str, **options: Any) -> Lock:
+        """Return a lock of this process."""
+        return Lock(ProcessLocks((self.alias, name)), name, **options)
 
 
 class PylibmcLayer(PlainLayer):

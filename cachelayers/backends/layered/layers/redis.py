@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.cache.backends.base import BaseCache
 
 from cachelayers.backends.layered.layers.base import (
+    TOMBSTONE_SECONDS,
     Change,
     ChangingLayer,
     Errors,
@@ -258,6 +259,52 @@ class RedisLayer(ChangingLayer):
                 self._unlink(batch)
                 batch = []
         self._unlink(batch)
+
+    def find_names(
+        self, head: str, is_wanted: Callable[[str], bool], size: int
+    ) -> Iterator[Sequence[str]]:
+        """Scan the keys of the Redis, and keep those of live entries."""
+        made = str(self.access.key(head))
+        for batch in self._scan(escape_pattern(made) + "*", size):
+            texts = (key if isinstance(key, str) else key.decode() for key in batch)
+            found = [name for text in texts if is_wanted(name := text[len(made) :])]
+            yield self._live_among(head, found)
+
+    def _scan(self, pattern: str, size: int) -> Iterator[Sequence[Any]]:
+        """Yield batches of matching keys; a scan may return a key twice."""
+        client = self.access.client()
+        if self.access.is_cluster:
+            keys = client.scan_iter(match=pattern, count=size)
+            while batch := list(islice(keys, size)):
+                yield batch
+            return
+        cursor = None
+        while cursor != 0:
+            cursor, batch = client.scan(cursor or 0, match=pattern, count=size)
+            yield batch
+
+    def _live_among(self, head: str, names: Sequence[str]) -> list[str]:
+        """Return the names of live entries. Only what Redis drops soon has to be read."""
+        if not names:
+            return []
+        pipeline = self.access.client().pipeline(transaction=False)
+        for name in names:
+            pipeline.pttl(self.access.key(f"{head}{name}"))
+        left = dict(zip(names, pipeline.execute(), strict=True))
+        # native_seconds() adds a second; so does this, for the time that the answers took
+        soon = (TOMBSTONE_SECONDS + 2) * 1000
+        doubtful = [name for name in names if -1 != left[name] <= soon]
+        found = self.read_many([f"{head}{name}" for name in doubtful]) if doubtful else {}
+        dead = {
+            name
+            for name in doubtful
+            if (entry := found.get(f"{head}{name}")) is None or not entry.is_live()
+        }
+        return [name for name in names if name not in dead]
+
+    def lock(self, name: str, **options: Any) -> Any:
+        """Return redis-py's own lock."""
+        return self.access.client().lock(str(self.access.key(name)), **options)
 
     def delete_unused(self, head: str, seconds: float) -> int:
         """Ask the Redis for the idle time of each key, a thousand at a time.

@@ -6,13 +6,16 @@ Made by ``make_layer``, on a RaisingTable.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from django.db import connections, transaction
 
-from cachelayers.backends.database.raising import RaisingTable, TimedValue, milliseconds, seconds
+from cachelayers.backends.database.base import milliseconds, seconds_since_1970
+from cachelayers.backends.database.raising import RaisingTable, TimedValue
 from cachelayers.backends.layered.layers.base import TOMBSTONE, TOMBSTONE_SECONDS, Layer, LayerEntry
+from cachelayers.backends.locking import Lock
+from cachelayers.conf import table_alias
 from cachelayers.invalidation import transaction_of
 from cachelayers.locations import is_file
 
@@ -32,7 +35,7 @@ class TableLayer(Layer):
         limit_seconds: float,
     ) -> Self:
         """Return the layer over the table that raises; its BUSY_SECONDS are its time limit."""
-        return cls(alias, RaisingTable(location, params, alias))
+        return cls(alias, RaisingTable(location, params, table_alias(alias)))
 
     def __init__(self, alias: str, table: RaisingTable) -> None:
         """``table``: with the layer's own settings."""
@@ -81,6 +84,26 @@ class TableLayer(Layer):
 
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
         return self.table.touch_entry(name, milliseconds(expires))
+
+    def overwrite(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
+        """Overwrite in one statement. The caller has seen that there is no tombstone."""
+        return self.table.overwrite_entry(name, timed_value_of(entry))
+
+    def find_names(
+        self, head: str, is_wanted: Callable[[str], bool], size: int
+    ) -> Iterator[Sequence[str]]:
+        """Yield pages; only what expires soon may be a tombstone, and is read."""
+        for page in self.table.find_keys(head, size):
+            soon = milliseconds(time.time() + TOMBSTONE_SECONDS)
+            wanted = {name: expires for name, expires in page if is_wanted(name[len(head) :])}
+            doubtful = [name for name, expires in wanted.items() if expires <= soon]
+            found = self.read_many(doubtful) if doubtful else {}
+            dead = {name for name in doubtful if found.get(name, TOMBSTONE) is TOMBSTONE}
+            yield [name[len(head) :] for name in wanted if name not in dead]
+
+    def lock(self, name: str, **options: Any) -> Lock:
+        """Return a lock in the table."""
+        return self.table.lock(name, **options)  # type: ignore[no-any-return]
 
     def clear_names(self, head: str) -> None:
         self.table.delete_prefix(head)
@@ -131,4 +154,4 @@ def layer_entry_of(timed: TimedValue) -> LayerEntry:
     """Return an entry of the table as a LayerEntry."""
     if type(timed.value) is bytes and timed.value == TOMBSTONE_VALUE:
         return TOMBSTONE
-    return LayerEntry(timed.value, seconds(timed.expires_ms))
+    return LayerEntry(timed.value, seconds_since_1970(timed.expires_ms))

@@ -1,0 +1,90 @@
+"""Whether recall(), @cached and fragments use their caches: the setting ENABLED, and disabled().
+
+`lookup`, `fragments` and `warm_cache` ask. The plain methods of the caches, such as get(), work all
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import wraps
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.core.signals import setting_changed
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+BY_SETTING = object()
+# What disables caching now: blocks of any thread or task, and the setting. It is almost always
+# empty, so hits check that first.
+switches: set[object] = set()
+_blocks: ContextVar[tuple[object, ...]] = ContextVar("cachelayers_disabled_blocks", default=())
+
+
+def is_disabled() -> bool:
+    """Return whether caching is disabled here. Frequent callers check ``switches`` first."""
+    if not switches:
+        return False
+    # A thread may have a copy of the context of a block that has ended.
+    return BY_SETTING in switches or not switches.isdisjoint(_blocks.get())
+
+
+class Disabling:
+    """What disabled() returns: a context manager and decorator. One may be used several times."""
+
+    def __enter__(self) -> None:
+        block = object()
+        switches.add(block)
+        _blocks.set((*_blocks.get(), block))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        *outer, block = _blocks.get()
+        _blocks.set(tuple(outer))
+        switches.discard(block)
+
+    def __call__(self, function: Function) -> Function:
+        if iscoroutinefunction(function):
+
+            @wraps(function)
+            async def call_async(*args: Any, **kwargs: Any) -> Any:
+                with disabled():
+                    return await function(*args, **kwargs)
+
+            return cast(Function, call_async)
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with disabled():
+                return function(*args, **kwargs)
+
+        return cast(Function, call)
+
+
+def disabled() -> Disabling:
+    """Compute everything in a block: recall(), @cached and fragments neither look up nor store.
+
+    Use ``with disabled():`` in sync and async code, or ``@disabled()`` on a function. Invalidations
+    are recorded all the same. It holds for this thread or task, and for those that it starts with
+    its context.
+    """
+    return Disabling()
+
+
+def follow_setting(*, setting: str = "CACHELAYERS", **kwargs: Any) -> None:
+    """Receive setting_changed, which tests send; also called once when the app is ready."""
+    if setting == "CACHELAYERS":
+        configured = getattr(settings, "CACHELAYERS", {})
+        is_enabled = not isinstance(configured, Mapping) or configured.get("ENABLED", True)
+        (switches.discard if is_enabled else switches.add)(BY_SETTING)
+
+
+setting_changed.connect(follow_setting, dispatch_uid="cachelayers.utils.follow_setting")
