@@ -158,14 +158,13 @@ READS: dict[str, Callable[[BaseCache, list[str]], object]] = {
 
 @pytest.mark.parametrize("read", READS)
 def test_entries_read_often_outlive_others(make_cache: MakeCache, clock: Clock, read: str) -> None:
-    cache = make_cache(options={"MAX_ENTRIES": 500})
+    cache = make_cache(options={"MAX_ENTRIES": 1000})
     loved = [f"loved-{number}" for number in range(40)]
     cache.set_many(dict.fromkeys(loved, 1), timeout=None)
 
-    for first in range(0, 1000, 20):
+    for first in range(0, 2000, 20):
         fill(cache, first, 20)
-        for _ in range(3):
-            READS[read](cache, loved)
+        READS[read](cache, loved)
         clock.advance(60)
 
     assert len(cache.get_many(loved)) >= 36
