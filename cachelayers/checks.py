@@ -179,6 +179,8 @@ def database_messages() -> Iterator[CheckMessage]:
             continue  # another check reports it
         if connections[database].vendor == "sqlite":
             yield from sqlite_messages()
+        else:
+            yield from atomic_requests_messages(database)
         if is_own_database(database) and ROUTER not in settings.DATABASE_ROUTERS:
             yield checks.Warning(
                 f"DATABASES[{database!r}] is a cache's own, and DATABASE_ROUTERS does not keep"
@@ -243,6 +245,19 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
     ]
     kind = max(reversed(found), key=lambda mount: mount[0], default=(0, ""))[1]
     return kind if kind.startswith(NETWORK_FILE_SYSTEMS) else None
+
+
+def atomic_requests_messages(database: str) -> Iterator[CheckMessage]:
+    """Yield a warning if a request that fails takes the entries that it has stored with it."""
+    if connections[database].settings_dict.get("ATOMIC_REQUESTS"):
+        yield checks.Warning(
+            f"DATABASES[{database!r}] has ATOMIC_REQUESTS, and {names_of_caches_in(database)} keep"
+            " their entries in it: a request that fails undoes the entries that it has stored, and"
+            " counters and locks too.",
+            hint="Give the cache a DATABASES alias of its own for the same server, without"
+            f" ATOMIC_REQUESTS. If values may be lost, silence this. {DOCS}",
+            id="cachelayers.W059",
+        )
 
 
 def sqlite_messages() -> Iterator[CheckMessage]:

@@ -25,7 +25,7 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
     shown = " ".join(text.split())
     logger.warning(
         "A value that depends on the statement %r of DATABASES[%r], run at %s, %s."
-        " See docs/limits.md.",
+        " See docs/not_cached.md.",
         shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}...",
         connection.alias,
         line_of_project() or "an unknown place",
@@ -41,7 +41,7 @@ def note_untracked(database: str, table: str) -> None:
     label = label_of(table)
     logger.warning(
         "The value computed at %s is made from the table %r of DATABASES[%r], whose changes do not"
-        " invalidate it: it can be stale until its timeout. %s See docs/dependencies.md.",
+        " invalidate it: it can be stale until its timeout. %s See docs/not_cached.md.",
         line_of_project() or "an unknown place",
         table,
         database,
@@ -57,7 +57,8 @@ def warn_of_plain_get_once(cache: str) -> None:
     if reports.is_due((cache, place)):
         logger.warning(
             "A value that depends on a plain get() from CACHES[%r], run at %s, is stored only until"
-            " its timeout: the dependencies of the cached value are unknown. See docs/limits.md.",
+            " its timeout: the dependencies of the cached value are unknown. See"
+            " docs/not_cached.md.",
             cache,
             place,
         )
@@ -69,7 +70,7 @@ def warn_of_draft_once() -> None:
     if reports.is_due(("drafts", place)):
         logger.warning(
             "The value computed at %s is not stored: it depends on a model instance that was not"
-            " read from a database, such as a draft. See docs/recall.md.",
+            " read from a database, such as a draft. See docs/not_cached.md.",
             place,
         )
 
@@ -80,7 +81,7 @@ def warn_of_old_permissions_once() -> None:
     if reports.is_due(("permissions", place)):
         logger.warning(
             "The value computed at %s is not stored: its user's cached permissions are older than"
-            " this unit of work. Fetch the user again. See docs/limits.md.",
+            " this unit of work. Fetch the user again. See docs/not_cached.md.",
             place,
         )
 
@@ -92,7 +93,7 @@ def warn_of_token_once() -> None:
         logger.warning(
             "The value computed at %s is not stored: it contains a CSRF token, which belongs to one"
             " visitor. Put that part of the template into a hole of a {%% fragment %%}. See"
-            " docs/recall.md.",
+            " docs/not_cached.md.",
             place,
         )
 
@@ -103,7 +104,8 @@ def warn_of_other_route_once(table: str, first_chosen: str, chosen: str) -> None
         logger.warning(
             "A value made from the table %r of DATABASES[%r] was requested where the routers choose"
             " DATABASES[%r]. It is computed again whenever the choice changes. Pass the name of the"
-            " database, or of the tenant, as an argument to what is cached. See docs/limits.md.",
+            " database, or of the tenant, as an argument to what is cached. See"
+            " docs/not_cached.md.",
             table,
             first_chosen,
             chosen,
