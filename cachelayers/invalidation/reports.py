@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.conf import package_settings
 from cachelayers.invalidation.log import logger
 from cachelayers.invalidation.tracked import label_of
 from cachelayers.utils.counters import untracked_reads
@@ -45,7 +46,8 @@ def note_untracked(database: str, table: str) -> None:
         line_of_project() or "an unknown place",
         table,
         database,
-        f"To track the table, add {label!r} to CACHELAYERS['TRACK'], and run `migrate`."
+        "To track the table, set CACHELAYERS['TRACK'] to"
+        f" {[*package_settings().TRACK, label]!r}, and run `migrate`."
         if label
         else "No model has this table, so it cannot be tracked.",
     )
