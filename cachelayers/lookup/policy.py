@@ -54,6 +54,8 @@ class Policy:
     collects: bool
     # Whether the caller can use a valid value; None: always.
     accepts: Callable[[Any], bool] | None = None
+    # Whether a value only leads to another entry, which holds what was computed; None: none does.
+    is_marker: Callable[[Any], bool] | None = None
 
     @property
     def cache(self) -> BaseCache:
