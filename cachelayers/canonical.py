@@ -10,7 +10,7 @@ import inspect
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -50,97 +50,18 @@ def canonical_str(value: str) -> str:
     return f"s{len(value)}:{value}"
 
 
-def canonical_int(value: int) -> str:
-    return f"i{value:x};"  # hexadecimal: Python refuses to write more than 4,300 decimal digits
-
-
 def canonical_float(value: float) -> str:
     return f"f{struct.pack('>d', value).hex()}"  # bits: NaN is NaN, and -0.0 is not 0.0
-
-
-def canonical_complex(value: complex) -> str:
-    return f"j{canonical_float(value.real)}{canonical_float(value.imag)}"
-
-
-def canonical_decimal(value: Decimal) -> str:
-    return f"d{Decimal.__str__(value).upper()};"  # the context may ask for a small e
-
-
-def canonical_bytes(value: bytes) -> str:
-    return f"b{len(value)}:{value.decode('latin-1')}"
-
-
-def canonical_bytearray(value: bytearray) -> str:
-    return f"B{len(value)}:{value.decode('latin-1')}"
-
-
-def canonical_tuple(values: Iterable[object]) -> str:
-    return canonical_all("t", [canonical_form(value) for value in values])
-
-
-def canonical_list(values: Iterable[object]) -> str:
-    return canonical_all("l", [canonical_form(value) for value in values])
-
-
-# Sorted: the order of a set differs between processes, and {"a": 1, "b": 2} is {"b": 2, "a": 1}.
-def canonical_set(values: Iterable[object]) -> str:
-    return canonical_all("e", sorted(canonical_form(value) for value in values))
-
-
-def canonical_frozenset(values: Iterable[object]) -> str:
-    return canonical_all("E", sorted(canonical_form(value) for value in values))
-
-
-def canonical_dict(values: Mapping[Any, object]) -> str:
-    return canonical_all(
-        "m", sorted(canonical_form(key) + canonical_form(value) for key, value in values.items())
-    )
 
 
 def canonical_all(kind: str, forms: list[str]) -> str:
     return f"{kind}{len(forms)}:{''.join(forms)}"
 
 
-def canonical_date(value: date) -> str:
-    return f"D{date.isoformat(value)};"
-
-
-def canonical_datetime(value: datetime) -> str:
-    return f"T{datetime.isoformat(value)};{value.fold}{canonical_form(value.tzinfo)}"
-
-
-def canonical_time(value: time) -> str:
-    return f"h{time.isoformat(value)};{value.fold}{canonical_form(value.tzinfo)}"
-
-
-def canonical_timedelta(value: timedelta) -> str:
-    return f"p{value.days},{value.seconds},{value.microseconds};"
-
-
-def canonical_timezone(value: timezone) -> str:
-    return f"z{canonical_form(value.utcoffset(None))}{canonical_form(value.tzname(None))}"
-
-
 def canonical_zoneinfo(value: ZoneInfo) -> str:
     if value.key is None:
         raise Unstable("a ZoneInfo that was read from a file has no name")
     return f"Z{canonical_str(value.key)}"
-
-
-def canonical_uuid(value: UUID) -> str:
-    return f"u{value.int:x};"
-
-
-def canonical_fraction(value: Fraction) -> str:
-    return f"q{value.numerator:x}/{value.denominator:x};"
-
-
-def canonical_range(value: range) -> str:
-    return f"r{value.start:x},{value.stop:x},{value.step:x};"
-
-
-def canonical_slice(value: slice) -> str:
-    return f"S{canonical_form(value.start)}{canonical_form(value.stop)}{canonical_form(value.step)}"
 
 
 def canonical_path(value: Any) -> str:
@@ -172,27 +93,37 @@ ENCODERS: dict[type, Callable[[Any], str]] = {
     EllipsisType: lambda value: "X",
     bool: lambda value: "y" if value else "n",
     str: canonical_str,
-    int: canonical_int,
+    int: lambda value: f"i{value:x};",  # Python refuses to write more than 4,300 decimal digits
     float: canonical_float,
-    complex: canonical_complex,
-    Decimal: canonical_decimal,
-    Fraction: canonical_fraction,
-    bytes: canonical_bytes,
-    bytearray: canonical_bytearray,
-    tuple: canonical_tuple,
-    list: canonical_list,
-    set: canonical_set,
-    frozenset: canonical_frozenset,
-    dict: canonical_dict,
-    date: canonical_date,
-    datetime: canonical_datetime,
-    time: canonical_time,
-    timedelta: canonical_timedelta,
-    timezone: canonical_timezone,
+    complex: lambda value: f"j{canonical_float(value.real)}{canonical_float(value.imag)}",
+    # The context may ask for a small e.
+    Decimal: lambda value: f"d{Decimal.__str__(value).upper()};",
+    Fraction: lambda value: f"q{value.numerator:x}/{value.denominator:x};",
+    bytes: lambda value: f"b{len(value)}:{value.decode('latin-1')}",
+    bytearray: lambda value: f"B{len(value)}:{value.decode('latin-1')}",
+    tuple: lambda values: canonical_all("t", [canonical_form(value) for value in values]),
+    list: lambda values: canonical_all("l", [canonical_form(value) for value in values]),
+    # Sorted: the order of a set differs between processes, and {1: 2, 3: 4} is {3: 4, 1: 2}.
+    set: lambda values: canonical_all("e", sorted(map(canonical_form, values))),
+    frozenset: lambda values: canonical_all("E", sorted(map(canonical_form, values))),
+    dict: lambda values: canonical_all(
+        "m", sorted(canonical_form(key) + canonical_form(value) for key, value in values.items())
+    ),
+    date: lambda value: f"D{date.isoformat(value)};",
+    datetime: lambda value: (
+        f"T{datetime.isoformat(value)};{value.fold}{canonical_form(value.tzinfo)}"
+    ),
+    time: lambda value: f"h{time.isoformat(value)};{value.fold}{canonical_form(value.tzinfo)}",
+    timedelta: lambda value: f"p{value.days},{value.seconds},{value.microseconds};",
+    timezone: lambda value: (
+        f"z{canonical_form(value.utcoffset(None))}{canonical_form(value.tzname(None))}"
+    ),
     ZoneInfo: canonical_zoneinfo,
-    UUID: canonical_uuid,
-    range: canonical_range,
-    slice: canonical_slice,
+    UUID: lambda value: f"u{value.int:x};",
+    range: lambda value: f"r{value.start:x},{value.stop:x},{value.step:x};",
+    slice: lambda value: (
+        f"S{canonical_form(value.start)}{canonical_form(value.stop)}{canonical_form(value.step)}"
+    ),
     PosixPath: canonical_path,
     PurePosixPath: canonical_path,
     WindowsPath: canonical_path,

@@ -39,6 +39,7 @@ from cachelayers.conf import (
     shares_its_file,
     table_database_of,
 )
+from cachelayers.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.implied_layers import complete_options
 from cachelayers.invalidation import (
     FILLED_LOG_HINT,
@@ -116,7 +117,7 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
         return
     local = [alias for alias in layers if is_local_alias(alias)]
     if local and len(local) < len(layers):
-        seconds = options.get("MEMORY_TIMEOUT") or WITHOUT_BUS_SECONDS
+        seconds = as_seconds(options.get("MEMORY_TIMEOUT")) or WITHOUT_BUS_SECONDS
         yield checks.Warning(
             f"{where} has no BUS: what one process writes or deletes, others may still read from"
             f" their memory for {seconds} seconds.",
@@ -179,6 +180,8 @@ def database_messages() -> Iterator[CheckMessage]:
             continue  # another check reports it
         if connections[database].vendor == "sqlite":
             yield from sqlite_messages()
+        else:
+            yield from atomic_requests_messages(database)
         if is_own_database(database) and ROUTER not in settings.DATABASE_ROUTERS:
             yield checks.Warning(
                 f"DATABASES[{database!r}] is a cache's own, and DATABASE_ROUTERS does not keep"
@@ -243,6 +246,19 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
     ]
     kind = max(reversed(found), key=lambda mount: mount[0], default=(0, ""))[1]
     return kind if kind.startswith(NETWORK_FILE_SYSTEMS) else None
+
+
+def atomic_requests_messages(database: str) -> Iterator[CheckMessage]:
+    """Yield a warning if a request that fails takes the entries that it has stored with it."""
+    if connections[database].settings_dict.get("ATOMIC_REQUESTS"):
+        yield checks.Warning(
+            f"DATABASES[{database!r}] has ATOMIC_REQUESTS, and {names_of_caches_in(database)} keep"
+            " their entries in it: a request that fails undoes the entries that it has stored, and"
+            " counters and locks too.",
+            hint="Give the cache a DATABASES alias of its own for the same server, without"
+            f" ATOMIC_REQUESTS. If values may be lost, silence this. {DOCS}",
+            id="cachelayers.W059",
+        )
 
 
 def sqlite_messages() -> Iterator[CheckMessage]:
@@ -359,10 +375,11 @@ def seconds_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
         value = configured.get(name, 1)
         if value is None and name == "TIMEOUT":
             continue
-        if not is_number(value) or value < 0 or (value == 0 and name != "TIMEOUT"):
+        seconds = as_seconds(value)
+        if not is_number(seconds) or seconds < 0 or (seconds == 0 and name != "TIMEOUT"):
             yield Error(
                 f"CACHELAYERS[{name!r}] is {value!r}.",
-                hint="Give a number of seconds above zero"
+                hint=f"{HOW_TO_WRITE}, above zero"
                 + (", 0, or None for no end." if name == "TIMEOUT" else "."),
                 id="cachelayers.E008",
             )
@@ -385,7 +402,8 @@ def flag_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error if STATIC_RECHECK_SECONDS is not a number of seconds."""
     value = configured.get("STATIC_RECHECK_SECONDS")
-    if value is not None and not (is_number(value) and value >= 0):
+    seconds = as_seconds(value)
+    if value is not None and not (is_number(seconds) and seconds >= 0):
         yield Error(
             f"CACHELAYERS['STATIC_RECHECK_SECONDS'] is {value!r}.",
             hint="Give a number of seconds, 0 to look at each use, or None to look once.",
@@ -395,7 +413,8 @@ def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 def statistics_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield errors and warnings about the settings of statistics and samples."""
-    seconds, days = configured.get("STATS_SECONDS", 1), configured.get("STATS_DAYS", 1)
+    seconds = as_seconds(configured.get("STATS_SECONDS", 1))
+    days = configured.get("STATS_DAYS", 1)
     part = configured.get("ADVISE_SAMPLE", 0)
     if seconds is not None and not is_positive(seconds):
         yield Error(

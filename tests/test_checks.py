@@ -134,6 +134,20 @@ def test_a_database_of_another_vendor_is_reported(
     assert "'oracle'" in error.msg
 
 
+def test_a_table_whose_entries_a_failed_request_undoes_is_reported(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CACHES = {"default": database_cache("default")}
+    monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
+    assert [message.id for message in check_caches(None)] == []
+
+    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
+    [warning] = check_caches(None)
+
+    assert warning.id == "cachelayers.W059"
+    assert "CACHES['default']" in warning.msg
+
+
 def test_a_log_for_each_tenant_is_reported(settings: Settings) -> None:
     settings.TENANT_APPS = ["cachelayers.apps.CacheLayersConfig"]
 

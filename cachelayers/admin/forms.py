@@ -101,7 +101,7 @@ class InvalidateForm(forms.Form):
         ),
     )
     unknown_too = forms.BooleanField(
-        label=_("Tags and fragments that nothing is known of, too"),
+        label=_("Also unknown tags and fragments"),
         required=False,
         help_text=_("Entries that only other processes have stored may have them."),
     )

@@ -15,8 +15,9 @@ from asgiref.sync import iscoroutinefunction
 
 from cachelayers.canonical import find_by_name
 from cachelayers.decorators.storing import Arguments, Storage, Tags
+from cachelayers.durations import as_seconds
 from cachelayers.invalidation import user_tags
-from cachelayers.lookup import UNSET, Timeout, check_times
+from cachelayers.lookup import UNSET, Duration, Timeout, check_times, timing_of
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -228,26 +229,31 @@ def cached(function: Callable[P, R], /) -> CachedFunction[P, R]: ...
 def cached(
     *,
     timeout: Timeout = UNSET,
-    stale: float = 0,
+    stale: Duration = 0,
     tags: Tags = (),
     using: str | None = None,
     capture: bool = True,
     key: Callable[..., str] | None = None,
+    jitter: float = 0.0,
+    refresh_ahead: float = 0.0,
 ) -> Decorator: ...
 def cached(
     function: Any = None,
     /,
     *,
     timeout: Timeout = UNSET,
-    stale: float = 0,
+    stale: Duration = 0,
     tags: Tags = (),
     using: str | None = None,
     capture: bool = True,
     key: Callable[..., str] | None = None,
+    jitter: float = 0.0,
+    refresh_ahead: float = 0.0,
 ) -> Any:
     """Cache what a function, method or ``async def`` returns, by its arguments.
 
-    ``timeout``, ``stale``, ``using`` and ``capture`` are recall()'s. ``tags``: tags, or a function
+    ``timeout``, ``stale``, ``using``, ``capture``, ``jitter`` and ``refresh_ahead`` are recall()'s.
+    ``tags``: tags, or a function
     that gets the call's arguments and returns tags. ``key``: a function that returns a str which
     identifies the call, for arguments that have no stable key themselves; it gets the call's
     arguments by position, with defaults filled in.
@@ -260,12 +266,14 @@ def cached(
     or ValueError for invalid options, and for a function that no name identifies.
     """
     options: dict[str, Any] = {
-        "timeout": timeout,
-        "stale": stale,
+        "timeout": as_seconds(timeout),
+        "stale": as_seconds(stale),
         "tags": tuple(tags) if isinstance(tags, Iterator) else tags,  # readable once
         "using": using,
         "capture": capture,
         "key": key,
+        "jitter": jitter,
+        "refresh_ahead": refresh_ahead,
     }
 
     def decorate(function: Any) -> Any:
@@ -356,11 +364,21 @@ def free_variables(function: Any) -> tuple[str, ...]:
 
 
 def check_options(
-    where: str, *, timeout: Any, stale: Any, tags: Any, using: Any, capture: Any, key: Any
+    where: str,
+    *,
+    timeout: Any,
+    stale: Any,
+    tags: Any,
+    using: Any,
+    capture: Any,
+    key: Any,
+    jitter: Any,
+    refresh_ahead: Any,
 ) -> None:
     """Raise TypeError or ValueError for invalid options when the module is imported."""
     # The setting TIMEOUT is checked by each recall: it may not be known yet.
-    check_times(where, 0 if timeout is UNSET else timeout, stale)
+    check_times(where, 0 if timeout is UNSET or callable(timeout) else timeout, stale)
+    timing_of(where, timeout, jitter, refresh_ahead)
     if using is not None and not isinstance(using, str):
         raise TypeError(f"{where}: using is {using!r}. Give an alias of CACHES.")
     if not isinstance(capture, bool):

@@ -178,7 +178,7 @@ class Storage:
         *,
         tags: Tags,
         key: Callable[..., str] | None,
-        **options: Any,  # recall()'s timeout, stale, using and capture
+        **options: Any,  # recall()'s others
     ) -> None:
         self.function = function
         self.keys = ArgumentKeys(path_of(function), inspect.signature(function))

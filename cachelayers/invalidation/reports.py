@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.conf import package_settings
 from cachelayers.invalidation.log import logger
 from cachelayers.invalidation.tracked import label_of
 from cachelayers.utils.counters import untracked_reads
@@ -25,7 +26,7 @@ def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
     shown = " ".join(text.split())
     logger.warning(
         "A value that depends on the statement %r of DATABASES[%r], run at %s, %s."
-        " See docs/limits.md.",
+        " See docs/not_cached.md.",
         shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}...",
         connection.alias,
         line_of_project() or "an unknown place",
@@ -41,11 +42,12 @@ def note_untracked(database: str, table: str) -> None:
     label = label_of(table)
     logger.warning(
         "The value computed at %s is made from the table %r of DATABASES[%r], whose changes do not"
-        " invalidate it: it can be stale until its timeout. %s See docs/dependencies.md.",
+        " invalidate it: it can be stale until its timeout. %s See docs/not_cached.md.",
         line_of_project() or "an unknown place",
         table,
         database,
-        f"To track the table, add {label!r} to CACHELAYERS['TRACK'], and run `migrate`."
+        "To track the table, set CACHELAYERS['TRACK'] to"
+        f" {[*package_settings().TRACK, label]!r}, and run `migrate`."
         if label
         else "No model has this table, so it cannot be tracked.",
     )
@@ -57,7 +59,8 @@ def warn_of_plain_get_once(cache: str) -> None:
     if reports.is_due((cache, place)):
         logger.warning(
             "A value that depends on a plain get() from CACHES[%r], run at %s, is stored only until"
-            " its timeout: the dependencies of the cached value are unknown. See docs/limits.md.",
+            " its timeout: the dependencies of the cached value are unknown. See"
+            " docs/not_cached.md.",
             cache,
             place,
         )
@@ -69,7 +72,7 @@ def warn_of_draft_once() -> None:
     if reports.is_due(("drafts", place)):
         logger.warning(
             "The value computed at %s is not stored: it depends on a model instance that was not"
-            " read from a database, such as a draft. See docs/recall.md.",
+            " read from a database, such as a draft. See docs/not_cached.md.",
             place,
         )
 
@@ -80,7 +83,7 @@ def warn_of_old_permissions_once() -> None:
     if reports.is_due(("permissions", place)):
         logger.warning(
             "The value computed at %s is not stored: its user's cached permissions are older than"
-            " this unit of work. Fetch the user again. See docs/limits.md.",
+            " this unit of work. Fetch the user again. See docs/not_cached.md.",
             place,
         )
 
@@ -92,7 +95,7 @@ def warn_of_token_once() -> None:
         logger.warning(
             "The value computed at %s is not stored: it contains a CSRF token, which belongs to one"
             " visitor. Put that part of the template into a hole of a {%% fragment %%}. See"
-            " docs/recall.md.",
+            " docs/not_cached.md.",
             place,
         )
 
@@ -103,7 +106,8 @@ def warn_of_other_route_once(table: str, first_chosen: str, chosen: str) -> None
         logger.warning(
             "A value made from the table %r of DATABASES[%r] was requested where the routers choose"
             " DATABASES[%r]. It is computed again whenever the choice changes. Pass the name of the"
-            " database, or of the tenant, as an argument to what is cached. See docs/limits.md.",
+            " database, or of the tenant, as an argument to what is cached. See"
+            " docs/not_cached.md.",
             table,
             first_chosen,
             chosen,

@@ -32,7 +32,7 @@ def why_missed_in(unit: Unit, policy: Policy) -> str | None:
     if envelope is None:
         return "there is no entry. It was not computed, was removed, or could not be stored"
     if not envelope.is_fresh(now):
-        return "its entry has expired"
+        return "its entry is no longer fresh"
     dependencies = dependencies_of(envelope)
     if dependencies is None:
         return "its entry cannot be read"

@@ -322,6 +322,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
             warn_of_token_once()
     seconds = time.perf_counter() - clock
     envelope = None
+    policy = policy.of_value(value)
     if is_worth_storing(policy, capture, unit):
         if policy.user_tags:
             remember_user_tags(tag.removeprefix(USER_TAG) for tag in policy.user_tags)
@@ -346,7 +347,6 @@ def make_envelope(
     policy: Policy, value: Any, capture: Capture, began: float, seconds: float
 ) -> Envelope:
     """Return the entry. Its timeout counts from the start of the computation."""
-    fresh_until = None if policy.timeout is None else began + policy.timeout
-    dead_until = None if fresh_until is None else fresh_until + policy.stale
+    fresh_until, dead_until = policy.times_of(began)
     dependencies = with_routes(capture.dependencies())
     return Envelope(value, fresh_until, dead_until, dependencies, began, seconds)

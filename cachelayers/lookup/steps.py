@@ -176,7 +176,11 @@ class StoreEntry(CacheStep):
     when_down = False
 
     def __init__(self, policy: Policy, envelope: Envelope) -> None:
-        super().__init__(policy, policy.key, pack_envelope(envelope), timeout=policy.lifetime())
+        lifetime = policy.lifetime()
+        if policy.timing.timeout_of is not None:
+            dead_until = envelope.dead_until
+            lifetime = None if dead_until is None else dead_until - envelope.created
+        super().__init__(policy, policy.key, pack_envelope(envelope), timeout=lifetime)
 
     def convert_answer(self, answer: Any) -> bool:
         return True

@@ -149,7 +149,7 @@ class Workers:
 
     def give_up_overdue(self) -> None:
         limit = self._options.time_limit or float("inf")
-        for number, (thread, began) in list(self._current.items()):
+        for number, (thread, began) in self._current.copy().items():
             overdue = time.monotonic() - began >= limit
             if overdue and self._current.pop(number, None) is not None:
                 label = self._items[number].label

@@ -26,7 +26,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import IntegrityError, connections
+from django.db import connections
 
 from cachelayers.models import WarmerRun
 from cachelayers.utils.text import without_secrets
@@ -199,10 +199,8 @@ def is_dead(row: WarmerRun) -> bool:
         return False
     try:
         os.kill(row.process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # the process belongs to another user
-        return False
+    except OSError as error:  # any other: the process belongs to another user
+        return isinstance(error, ProcessLookupError)
     return False
 
 
@@ -385,10 +383,7 @@ def row_of(source: Source) -> WarmerRun:
         "shard": source.shard,
         "state": RunState.FINISHED.value,
     }
-    try:
-        row, _ = WarmerRun.objects.get_or_create(source=source.key, defaults=values)
-    except IntegrityError:
-        row = WarmerRun.objects.get(source=source.key)
+    row, _ = WarmerRun.objects.get_or_create(source=source.key, defaults=values)
     return row
 
 

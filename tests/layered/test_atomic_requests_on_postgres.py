@@ -84,6 +84,19 @@ def test_a_visit_in_a_transaction_takes_about_as_many_statements_as_without(cach
     assert within <= without + 2
 
 
+@pytest.mark.parametrize("cache", ["log"], indirect=True)  # without a bus, memory asks the table
+def test_the_second_visit_of_each_process_takes_at_most_two_statements(cache: Any) -> None:
+    Author.objects.using(DATABASE).create(name="Homer")
+    page = Page()
+    first = [statements_of(page, atomic=True) for _ in range(2)]
+    caches["joined-memory"].clear()
+    forget_processes()
+    other = [statements_of(page, atomic=True) for _ in range(2)]
+
+    assert max(first[1], other[1]) <= 2
+    assert page.computed == NUMBER
+
+
 def test_the_cache_s_own_rows_do_not_prevent_storing(cache: Any) -> None:
     Author.objects.using(DATABASE).create(name="Homer")
     page = Page()

@@ -188,7 +188,14 @@ def test_type_checkers_know_parameters_and_results() -> None:
 
 def test_the_options_reach_recall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storing, "recall", returned)
-    options: dict[str, Any] = {"timeout": 60, "stale": 5, "using": "other", "capture": False}
+    options: dict[str, Any] = {
+        "timeout": 60,
+        "stale": 5,
+        "using": "other",
+        "capture": False,
+        "jitter": 0.1,
+        "refresh_ahead": 0.2,
+    }
     words = (word for word in ["homepage"])  # can be read only once
     decorate = cached(**options, tags=words)
     first, second = decorate(no_arguments), decorate(plain.__wrapped__)
@@ -202,7 +209,15 @@ def test_the_defaults_are_those_of_recall(monkeypatch: pytest.MonkeyPatch) -> No
 
     result: Any = cached(no_arguments)()
 
-    assert result[1] == {"timeout": UNSET, "stale": 0, "using": None, "capture": True, "tags": ()}
+    assert result[1] == {
+        "timeout": UNSET,
+        "stale": 0,
+        "using": None,
+        "capture": True,
+        "tags": (),
+        "jitter": 0.0,
+        "refresh_ahead": 0.0,
+    }
 
 
 def test_the_alias_is_that_of_the_option_in_an_invalidation(

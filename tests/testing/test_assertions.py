@@ -145,7 +145,7 @@ def test_a_stale_value_is_not_fresh() -> None:
         later = time.time() + 11
         with (
             mock.patch("time.time", return_value=later),
-            pytest.raises(AssertionError, match=r"recall\('weather'\) .*expired"),
+            pytest.raises(AssertionError, match=r"recall\('weather'\) .*no longer fresh"),
         ):
             assert_cached("weather")
 

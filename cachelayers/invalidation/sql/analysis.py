@@ -399,13 +399,13 @@ class Database:
         if names := sorted(temporary):
             yield f"{names[0]} is a temporary table"
         if names := sorted(unknown - temporary):
-            yield f"{names[0]} is no table or view that the catalogue shows"
+            yield f"the catalogue shows no table or view {names[0]}"
         if names := sorted((statement.names & secured) | (behind_views & details.secured)):
-            yield f"who may see which rows of {names[0]} is decided by row-level security"
+            yield f"row-level security decides who may see which rows of {names[0]}"
         if names := sorted(statement.names & details.unread):
-            yield f"what is in the view {names[0]} could not be read: a table was locked"
+            yield f"the definition of the view {names[0]} could not be read: a table was locked"
         if names := sorted(impure) or bodiless:
-            yield f"what the function {names[0]}() reads is not known"
+            yield f"it calls {names[0]}(), whose reads are unknown"
 
     def _has_trigger_for(self, vendor: str, statement: Statement, table: TrackedTable) -> bool:
         """Return whether a trigger logs what this statement does to a table."""

@@ -319,7 +319,7 @@ def doubt_of(
     for part in parts:
         first = next((token.word for token in part if token.sort is Sort.WORD), "")
         if first in SHOWING_WORDS:
-            return f"{first.upper()} shows what is no row of a table"
+            return f"{first.upper()} returns something that is not in a table"
         if first and first not in KIND_OF_FIRST_WORD.keys() | UNDERSTOOD_WRITES:
             return f"{first.upper()} does not say what it reads"
         if vendor == "postgresql" and has_unicode_name(part):
