@@ -39,6 +39,7 @@ from cachelayers.conf import (
     shares_its_file,
     table_database_of,
 )
+from cachelayers.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.implied_layers import complete_options
 from cachelayers.invalidation import (
     FILLED_LOG_HINT,
@@ -116,7 +117,7 @@ def bus_messages(where: str, options: Mapping[str, Any]) -> Iterator[CheckMessag
         return
     local = [alias for alias in layers if is_local_alias(alias)]
     if local and len(local) < len(layers):
-        seconds = options.get("MEMORY_TIMEOUT") or WITHOUT_BUS_SECONDS
+        seconds = as_seconds(options.get("MEMORY_TIMEOUT")) or WITHOUT_BUS_SECONDS
         yield checks.Warning(
             f"{where} has no BUS: what one process writes or deletes, others may still read from"
             f" their memory for {seconds} seconds.",
@@ -295,7 +296,8 @@ def shared_file_messages(database: str) -> Iterator[CheckMessage]:
             f"DATABASES[{database!r}] is an SQLite file that holds the application's tables and a"
             " DatabaseCache. SQLite lets one connection write at a time, so pages and cache wait"
             " for each other.",
-            hint=f"Give the cache a DATABASES alias with a file of its own. {DOCS}",
+            hint="Give the path of a file for the cache alone as LOCATION, such as"
+            f" BASE_DIR / 'cache.sqlite3'. {DOCS}",
             id="cachelayers.W001",
         )
 
@@ -374,10 +376,11 @@ def seconds_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
         value = configured.get(name, 1)
         if value is None and name == "TIMEOUT":
             continue
-        if not is_number(value) or value < 0 or (value == 0 and name != "TIMEOUT"):
+        seconds = as_seconds(value)
+        if not is_number(seconds) or seconds < 0 or (seconds == 0 and name != "TIMEOUT"):
             yield Error(
                 f"CACHELAYERS[{name!r}] is {value!r}.",
-                hint="Give a number of seconds above zero"
+                hint=f"{HOW_TO_WRITE}, above zero"
                 + (", 0, or None for no end." if name == "TIMEOUT" else "."),
                 id="cachelayers.E008",
             )
@@ -400,7 +403,8 @@ def flag_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield an error if STATIC_RECHECK_SECONDS is not a number of seconds."""
     value = configured.get("STATIC_RECHECK_SECONDS")
-    if value is not None and not (is_number(value) and value >= 0):
+    seconds = as_seconds(value)
+    if value is not None and not (is_number(seconds) and seconds >= 0):
         yield Error(
             f"CACHELAYERS['STATIC_RECHECK_SECONDS'] is {value!r}.",
             hint="Give a number of seconds, 0 to look at each use, or None to look once.",
@@ -410,7 +414,8 @@ def recheck_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 def statistics_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Yield errors and warnings about the settings of statistics and samples."""
-    seconds, days = configured.get("STATS_SECONDS", 1), configured.get("STATS_DAYS", 1)
+    seconds = as_seconds(configured.get("STATS_SECONDS", 1))
+    days = configured.get("STATS_DAYS", 1)
     part = configured.get("ADVISE_SAMPLE", 0)
     if seconds is not None and not is_positive(seconds):
         yield Error(

@@ -18,6 +18,7 @@ from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.utils.module_loading import import_string
 
+from cachelayers.durations import as_seconds
 from cachelayers.implied_layers import BUS_OF_TABLE, ImpliedLayer, complete_options, implied_layers
 from cachelayers.locations import Kind, is_file, location_of
 
@@ -58,6 +59,7 @@ class PackageSettings:
 
 
 SETTING_NAMES = tuple(field.name for field in fields(PackageSettings))
+TIMES = {"TIMEOUT", "LONGEST_TIMEOUT", *(one for one in SETTING_NAMES if one.endswith("_SECONDS"))}
 
 
 @lru_cache(maxsize=1)
@@ -70,8 +72,9 @@ def package_settings() -> PackageSettings:
         )
     known = {name: value for name, value in found.items() if name in SETTING_NAMES}
     track = known.get("TRACK", EVERYTHING)
+    given = {name: as_seconds(known[name]) for name in TIMES & known.keys()}
     return PackageSettings(
-        **{**known, "TRACK": (track,) if isinstance(track, str) else tuple(track)}
+        **{**known, **given, "TRACK": (track,) if isinstance(track, str) else tuple(track)}
     )
 
 

@@ -27,7 +27,7 @@ from django.core.cache.backends.base import (
 from django.core.exceptions import ImproperlyConfigured
 
 from cachelayers.conf import aliases_configured_as, package_settings
-from cachelayers.utils.durations import HOW_TO_WRITE, as_seconds
+from cachelayers.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.utils.single_flight import Flight, begin_or_join, complete
 
 FRAMES_TO_THE_HANDLER = 6  # one or two __init__ methods of subclasses may stand in between

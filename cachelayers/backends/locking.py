@@ -15,8 +15,8 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 from uuid import uuid4
 
+from cachelayers.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.exceptions import LockError, LockNotOwnedError
-from cachelayers.utils.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.utils.locks import ForkSafeLock
 
 

@@ -15,8 +15,9 @@ from asgiref.sync import iscoroutinefunction
 
 from cachelayers.canonical import find_by_name
 from cachelayers.decorators.storing import Arguments, Storage, Tags
+from cachelayers.durations import as_seconds
 from cachelayers.invalidation import user_tags
-from cachelayers.lookup import UNSET, Timeout, check_times
+from cachelayers.lookup import UNSET, Duration, Timeout, check_times, timing_of
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -30,6 +31,7 @@ class Handles(Generic[P, R]):
     """What a cached function offers beside being called. Each method takes a call's arguments."""
 
     _storage: Storage
+    invalidation_tag: str  # that of all entries, for invalidate()
 
     def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of the call's entry."""
@@ -42,6 +44,17 @@ class Handles(Generic[P, R]):
     async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Do invalidate() in async code."""
         await self._storage.ainvalidate(self._all_arguments(args), kwargs)
+
+    def invalidate_all(self) -> None:
+        """Make the entries of all calls invalid, in the caller's transaction.
+
+        Those of a method, for all objects and classes.
+        """
+        self._storage.invalidate_all()
+
+    async def ainvalidate_all(self) -> None:
+        """Do invalidate_all() in async code."""
+        await self._storage.ainvalidate_all()
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute and store the call's value without reading the cache, and return it.
@@ -76,6 +89,11 @@ class Handles(Generic[P, R]):
         raise TypeError(f"{type(self).__name__} does not say what its function gets")
 
 
+def entry_of_call(call: Handles[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[str, str]:
+    """Return the alias of CACHES and the key of a call's entry."""
+    return call._storage.alias, call.key(*args, **kwargs)
+
+
 class CachedFunction(Handles[P, R]):
     """A function whose results are cached."""
 
@@ -92,6 +110,7 @@ class CachedFunction(Handles[P, R]):
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
         self._storage = storage
+        self.invalidation_tag = storage.tag
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the call's value, from the cache or computed."""
@@ -158,6 +177,7 @@ class CachedMethod(Handles[P, R]):
     def __init__(self, function: CachedFunction[..., R], instance: object) -> None:
         """The arguments are those of types.MethodType, which weakref.WeakMethod expects."""
         self._storage = function._storage
+        self.invalidation_tag = function._storage.tag
         self.__func__ = function
         self.__self__ = instance
         # Set here, because the class has both too, so __getattr__ would not be called.
@@ -223,26 +243,31 @@ def cached(function: Callable[P, R], /) -> CachedFunction[P, R]: ...
 def cached(
     *,
     timeout: Timeout = UNSET,
-    stale: float = 0,
+    stale: Duration = 0,
     tags: Tags = (),
     using: str | None = None,
     capture: bool = True,
     key: Callable[..., str] | None = None,
+    jitter: float = 0.0,
+    refresh_ahead: float = 0.0,
 ) -> Decorator: ...
 def cached(
     function: Any = None,
     /,
     *,
     timeout: Timeout = UNSET,
-    stale: float = 0,
+    stale: Duration = 0,
     tags: Tags = (),
     using: str | None = None,
     capture: bool = True,
     key: Callable[..., str] | None = None,
+    jitter: float = 0.0,
+    refresh_ahead: float = 0.0,
 ) -> Any:
     """Cache what a function, method or ``async def`` returns, by its arguments.
 
-    ``timeout``, ``stale``, ``using`` and ``capture`` are recall()'s. ``tags``: tags, or a function
+    ``timeout``, ``stale``, ``using``, ``capture``, ``jitter`` and ``refresh_ahead`` are recall()'s.
+    ``tags``: tags, or a function
     that gets the call's arguments and returns tags. ``key``: a function that returns a str which
     identifies the call, for arguments that have no stable key themselves; it gets the call's
     arguments by position, with defaults filled in.
@@ -251,16 +276,19 @@ def cached(
     is identified by its model, database and primary key.
 
     The result has ``key(...)``, ``invalidate(...)``, ``refresh(...)``, ``uncached(...)``,
-    ``ainvalidate(...)`` and ``arefresh(...)``, which take the arguments of a call. Raises TypeError
-    or ValueError for invalid options, and for a function that no name identifies.
+    ``ainvalidate(...)`` and ``arefresh(...)``, which take the arguments of a call; and
+    ``invalidate_all()`` and ``ainvalidate_all()``, for all calls. Raises TypeError or ValueError
+    for invalid options, and for a function that no name identifies.
     """
     options: dict[str, Any] = {
-        "timeout": timeout,
-        "stale": stale,
+        "timeout": as_seconds(timeout),
+        "stale": as_seconds(stale),
         "tags": tuple(tags) if isinstance(tags, Iterator) else tags,  # readable once
         "using": using,
         "capture": capture,
         "key": key,
+        "jitter": jitter,
+        "refresh_ahead": refresh_ahead,
     }
 
     def decorate(function: Any) -> Any:
@@ -351,11 +379,21 @@ def free_variables(function: Any) -> tuple[str, ...]:
 
 
 def check_options(
-    where: str, *, timeout: Any, stale: Any, tags: Any, using: Any, capture: Any, key: Any
+    where: str,
+    *,
+    timeout: Any,
+    stale: Any,
+    tags: Any,
+    using: Any,
+    capture: Any,
+    key: Any,
+    jitter: Any,
+    refresh_ahead: Any,
 ) -> None:
     """Raise TypeError or ValueError for invalid options when the module is imported."""
     # The setting TIMEOUT is checked by each recall: it may not be known yet.
-    check_times(where, 0 if timeout is UNSET else timeout, stale)
+    check_times(where, 0 if timeout is UNSET or callable(timeout) else timeout, stale)
+    timing_of(where, timeout, jitter, refresh_ahead)
     if using is not None and not isinstance(using, str):
         raise TypeError(f"{where}: using is {using!r}. Give an alias of CACHES.")
     if not isinstance(capture, bool):

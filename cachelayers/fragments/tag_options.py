@@ -15,6 +15,7 @@ from django.conf import settings
 from django.template import Context, TemplateSyntaxError
 from django.template.base import FilterExpression, Parser
 
+from cachelayers import durations
 from cachelayers.conf import package_settings
 from cachelayers.fragments.keys import check_name
 from cachelayers.lookup import UNSET, cached_user_tags, cap_timeout
@@ -146,13 +147,14 @@ def check_options(where: str, name: object, options: Mapping[str, Any]) -> TagOp
 
 
 def as_seconds(value: Any) -> Any:
-    """Return a number for a numeric text, because Django's {% cache %} tag takes both."""
-    if not isinstance(value, str):
-        return value
+    """Return seconds; a text may be a number, because Django's {% cache %} tag takes both."""
+    seconds = durations.as_seconds(value)
+    if not isinstance(seconds, str):
+        return seconds
     try:
-        return float(value)
+        return float(seconds)
     except ValueError:
-        raise ValueError(f"{value!r} is no number of seconds.") from None
+        raise ValueError(f"{value!r} is no number of seconds. {durations.HOW_TO_WRITE}.") from None
 
 
 def tags_in(tags: object) -> tuple[str, ...]:

@@ -19,15 +19,18 @@ from cachelayers.lookup.calls import (
     refresh,
     warm,
 )
+from cachelayers.lookup.explaining import why_missed
 from cachelayers.lookup.peeking import MISS, NOT_READ, peek
 from cachelayers.lookup.policy import (
     UNSET,
+    Duration,
     Policy,
     Timeout,
     cached_user_tags,
     cap_timeout,
     check_times,
     report,
+    timing_of,
 )
 from cachelayers.lookup.tokens import has_form_field, has_token_of
 
@@ -35,6 +38,7 @@ __all__ = [
     "MISS",
     "NOT_READ",
     "UNSET",
+    "Duration",
     "Options",
     "Policy",
     "Requested",
@@ -59,5 +63,7 @@ __all__ = [
     "recall_many_after_peeking",
     "refresh",
     "report",
+    "timing_of",
     "warm",
+    "why_missed",
 ]

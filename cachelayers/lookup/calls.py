@@ -37,7 +37,7 @@ from cachelayers.lookup.flow import (
     take_lease,
 )
 from cachelayers.lookup.peeking import MISS, peek
-from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
+from cachelayers.lookup.policy import UNSET, Duration, Policy, Timeout, make_policy
 from cachelayers.lookup.steps import Steps
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.single_flight import begin_or_join, complete
@@ -50,10 +50,12 @@ class Options(TypedDict, total=False):
     """The options of every recall, for type checkers."""
 
     timeout: Timeout
-    stale: float
+    stale: Duration
     tags: Iterable[str]
     using: str | None
     capture: bool
+    jitter: float
+    refresh_ahead: float
 
 
 def recall(
@@ -61,22 +63,28 @@ def recall(
     compute: Callable[[], Value],
     *,
     timeout: Timeout = UNSET,
-    stale: float = 0,
+    stale: Duration = 0,
     tags: Iterable[str] = (),
     using: str | None = None,
     capture: bool = True,
+    jitter: float = 0.0,
+    refresh_ahead: float = 0.0,
 ) -> Value:
     """Return the value under ``key``, or compute and store it.
 
-    ``timeout``: seconds for which it is fresh; None: until something that it depends on changes.
-    ``stale``: seconds after that during which other callers still get it, while one caller computes
+    ``timeout``: how long it is fresh, in seconds, as a timedelta, as "2h30m", or a function of the
+    value that returns that; None: until something that it depends on changes. ``stale``: how long
+    after that during which other callers still get it, while one caller computes
     it again. ``tags``: tags that invalidate() may name. ``using``: an alias of CACHES. With
-    ``capture=False``, only its tags and its key invalidate it.
+    ``capture=False``, only its tags and its key invalidate it. ``jitter``: the part of the timeout
+    by which it is shortened at random, so that entries do not end together. ``refresh_ahead``: the
+    last part of the timeout, in which one caller computes it again and the others still get it.
 
     Exceptions of ``compute`` are raised, and nothing is stored. Raises TypeError or ValueError for
     invalid arguments.
     """
-    return recall_by(make_policy(key, compute, timeout, stale, tags, using, capture), compute)
+    policy = make_policy(key, compute, timeout, stale, tags, using, capture, jitter, refresh_ahead)
+    return recall_by(policy, compute)
 
 
 def recall_by(policy: Policy, compute: Callable[[], Value]) -> Value:
@@ -110,13 +118,15 @@ async def arecall(
     compute: Callable[[], Any],
     *,
     timeout: Timeout = UNSET,
-    stale: float = 0,
+    stale: Duration = 0,
     tags: Iterable[str] = (),
     using: str | None = None,
     capture: bool = True,
+    jitter: float = 0.0,
+    refresh_ahead: float = 0.0,
 ) -> Any:
     """Do recall() without blocking the event loop. ``compute`` may be async."""
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture)
+    policy = make_policy(key, compute, timeout, stale, tags, using, capture, jitter, refresh_ahead)
     with ensure_unit() as unit:
         return await arun_flow(recall_steps(policy, compute, unit))
 
@@ -194,6 +204,8 @@ def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
         options.get("tags", ()),
         options.get("using"),
         options.get("capture", True),
+        options.get("jitter", 0.0),
+        options.get("refresh_ahead", 0.0),
     )
 
 

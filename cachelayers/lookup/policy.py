@@ -6,17 +6,21 @@ Every recall makes one; the flow and its steps read it.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import django.db
+from asgiref.sync import iscoroutinefunction
 from django.core.cache.backends.base import BaseCache
 from django.db import connections, router
 
 from cachelayers.conf import package_settings
+from cachelayers.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.entries import LEASE_SUFFIX
 from cachelayers.invalidation import (
     key_tag,
@@ -39,7 +43,20 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET  # "not passed", where None means "no end"
-Timeout = float | None | Unset
+Duration = float | timedelta | str  # see cachelayers.durations
+# A duration, None, or a function that gets the value and returns one of them.
+Timeout = Duration | Callable[[Any], Duration | None] | None | Unset
+
+
+class Timing(NamedTuple):
+    """What few recalls have: the parts of the timeout by which it varies and is refreshed early."""
+
+    jitter: float = 0.0
+    refresh_ahead: float = 0.0
+    timeout_of: Callable[[Any], Duration | None] | None = None  # of a value
+
+
+USUAL_TIMING: Final = Timing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +71,9 @@ class Policy:
     collects: bool
     # Whether the caller can use a valid value; None: always.
     accepts: Callable[[Any], bool] | None = None
+    timing: Timing = USUAL_TIMING
+    # Whether a value only leads to another entry, which holds what was computed; None: none does.
+    is_marker: Callable[[Any], bool] | None = None
 
     @property
     def cache(self) -> BaseCache:
@@ -84,15 +104,39 @@ class Policy:
         """Return for how many seconds the cache keeps the entry."""
         return None if self.timeout is None else self.timeout + self.stale
 
+    def of_value(self, value: Any) -> Policy:
+        """Return the policy with the timeout of a value. Raises as make_policy() does."""
+        timeout_of = self.timing.timeout_of
+        if timeout_of is None:
+            return self
+        timeout = cap_timeout(f"recall({self.key!r})", timeout_of(value), self.stale)
+        return replace(self, timeout=timeout, timing=self.timing._replace(timeout_of=None))
+
+    def times_of(self, began: float) -> tuple[float | None, float | None]:
+        """Return until when an entry is fresh, and until when it may be served.
+
+        An entry that is refreshed early becomes stale then: one caller refreshes it, and the others
+        get it as it is.
+        """
+        if self.timeout is None:
+            return None, None
+        timeout = self.timeout
+        if self.timing is not USUAL_TIMING:
+            timeout *= 1 - random.random() * self.timing.jitter  # noqa: S311 - not a secret
+        fresh = timeout * (1 - self.timing.refresh_ahead)
+        return began + fresh, began + timeout + self.stale
+
 
 def make_policy(
     key: str,
     compute: Callable[[], Any],
     timeout: Timeout,
-    stale: float,
+    stale: Duration,
     tags: Iterable[str],
     using: str | None,
     capture: bool,
+    jitter: float = 0.0,
+    refresh_ahead: float = 0.0,
 ) -> Policy:
     """Check the arguments of recall(). TypeErrors and ValueErrors name the key."""
     if not isinstance(key, str) or not key:
@@ -102,20 +146,47 @@ def make_policy(
             f"recall({key!r}): compute is {compute!r}, which cannot be called. Pass a function"
             " without arguments, such as a lambda."
         )
+    timing = USUAL_TIMING
+    if jitter or refresh_ahead or callable(timeout):
+        timing = timing_of(f"recall({key!r})", timeout, jitter, refresh_ahead)
+        timeout = UNSET if callable(timeout) else timeout
+    seconds = stale if type(stale) is int else as_seconds(stale)
     return Policy(
         package_settings().ALIAS if using is None else using,
         key,
-        cap_timeout(f"recall({key!r})", timeout, stale),
-        stale,
+        cap_timeout(f"recall({key!r})", timeout, seconds),
+        seconds,
         cached_user_tags(tags) if isinstance(tags, tuple) else tuple(user_tags(tags)),
         capture,
+        None,
+        timing,
     )
+
+
+def timing_of(where: str, timeout: object, jitter: object, refresh_ahead: object) -> Timing:
+    """Check options that few recalls have. ``where`` begins an error's message."""
+    for name, part in (("jitter", jitter), ("refresh_ahead", refresh_ahead)):
+        if isinstance(part, bool) or not isinstance(part, (int, float)):
+            raise TypeError(f"{where}: {name} is {part!r}. Give a part of the timeout, as 0.1.")
+        if not 0 <= part < 1:
+            raise ValueError(f"{where}: {name} is {part!r}. Give 0 or more, and less than 1.")
+        if part and timeout is None:
+            raise ValueError(
+                f"{where}: {name} is {part!r}, and the timeout None, of which there is no part."
+                f" Give a timeout, or leave {name} out."
+            )
+    if iscoroutinefunction(timeout):
+        raise TypeError(f"{where}: timeout is an async function. Give a plain one.")
+    timeout_of = timeout if callable(timeout) else None
+    return Timing(cast(float, jitter), cast(float, refresh_ahead), timeout_of)
 
 
 def cap_timeout(where: str, timeout: Timeout, stale: float) -> float | None:
     """Return how long an entry is fresh. ``where`` begins an error's message."""
     settings = package_settings()
-    chosen = settings.TIMEOUT if timeout is UNSET else timeout
+    chosen: Any = settings.TIMEOUT if timeout is UNSET else timeout
+    if type(chosen) is not int:
+        chosen = as_seconds(chosen)
     check_times(where, chosen, stale)
     return min(chosen, settings.LONGEST_TIMEOUT) if chosen is not None else None
 
@@ -132,7 +203,7 @@ def check_times(where: str, timeout: float | None, stale: float) -> None:
         if seconds is None and name == "timeout":
             continue
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise TypeError(f"{where}: {name} is {seconds!r}. Give a number of seconds.")
+            raise TypeError(f"{where}: {name} is {seconds!r}. {HOW_TO_WRITE}.")
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"{where}: {name} is {seconds!r}. Give 0 seconds or more.")
     if stale and timeout is None:

@@ -17,6 +17,7 @@ from cachelayers.backends.base import (
     unmet_bound_demand,
 )
 from cachelayers.conf import table_database_of
+from cachelayers.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.entries import COMPRESSION_FLAGS, load_compression, load_serializer
 from cachelayers.locations import Kind, location_of, unusable_path, without_password
 
@@ -35,6 +36,10 @@ class DatabaseOptions:
     SIGNED: bool = False
     UNLOGGED: bool = False  # PostgreSQL: no write-ahead log; the table is empty after a crash
     BUSY_SECONDS: float = 5.0  # how long one operation may wait for a lock
+
+    def __post_init__(self) -> None:
+        """Convert a duration to seconds."""
+        object.__setattr__(self, "BUSY_SECONDS", as_seconds(self.BUSY_SECONDS))
 
 
 def find_problems(where: str, location: str, params: Mapping[str, Any]) -> Iterator[Problem]:
@@ -85,8 +90,9 @@ def unmet_demand(name: str, value: Any) -> str | None:
         met = is_whole(value) and value >= 0
         return None if met else "Give a whole number of bytes, 0 or more."
     if name == "BUSY_SECONDS":
-        met = is_number(value) and 0 < value <= 60
-        return None if met else "Give seconds above 0 and up to 60."
+        seconds = as_seconds(value)
+        met = is_number(seconds) and 0 < seconds <= 60
+        return None if met else f"{HOW_TO_WRITE}, above 0 and up to 60."
     if name in {"SIGNED", "UNLOGGED"}:
         return None if isinstance(value, bool) else "Give True or False."
     if name == "COMPRESSION":

@@ -17,6 +17,7 @@ from cachelayers.backends.database.options import unmet_demand as unmet_table_de
 from cachelayers.backends.kinds import layer_class_of
 from cachelayers.backends.layered.layers.redis import RedisLayer
 from cachelayers.conf import LOG_AS_BUS, backend_of
+from cachelayers.durations import HOW_TO_WRITE, as_seconds
 from cachelayers.implied_layers import TABLE_OPTIONS, locations_in, missing_client, name_of
 from cachelayers.locations import Kind, location_of, without_password
 
@@ -36,6 +37,11 @@ class LayeredOptions:
     # seconds for one call of a layer; also sets it on clients without limits
     TIME_LIMIT: float = 0.5
     MEMORY_MAX_BYTES: int | None = None  # of the memory above a LOCATION; None: MemoryCache's
+
+    def __post_init__(self) -> None:
+        """Convert durations to seconds."""
+        for name in ("MEMORY_TIMEOUT", "TIME_LIMIT"):
+            object.__setattr__(self, name, as_seconds(getattr(self, name)))
 
     @property
     def memory_seconds(self) -> float:
@@ -223,8 +229,9 @@ def unmet_demand(name: str, value: Any) -> str | None:
     if name == "MEMORY_TIMEOUT" and value is None:
         return None
     if name in {"MEMORY_TIMEOUT", "TIME_LIMIT"}:
-        met = is_number(value) and value > 0
-        return None if met else "Give a number of seconds above 0."
+        seconds = as_seconds(value)
+        met = is_number(seconds) and seconds > 0
+        return None if met else f"{HOW_TO_WRITE}, above 0."
     if name == "MEMORY_MAX_BYTES":
         met = value is None or (is_whole(value) and value > 0)
         return None if met else "Give a whole number above 0: memory has to have a bound."
