@@ -209,15 +209,7 @@ def test_the_defaults_are_those_of_recall(monkeypatch: pytest.MonkeyPatch) -> No
 
     result: Any = cached(no_arguments)()
 
-    assert result[1] == {
-        "timeout": UNSET,
-        "stale": 0,
-        "using": None,
-        "capture": True,
-        "tags": (),
-        "jitter": 0.0,
-        "refresh_ahead": 0.0,
-    }
+    assert result[1] == {"timeout": UNSET, "stale": 0, "using": None, "capture": True, "tags": ()}
 
 
 def test_the_alias_is_that_of_the_option_in_an_invalidation(

@@ -447,7 +447,8 @@ class LayeredCache(NamedCache):
 
     def _make_lock(self, key: str, **options: Any) -> Any:
         """Return Redis's lock if there is a Redis, else one of the lowest layer."""
-        layer = self._redis_layer() or self.flows.layers[-1]
+        lowest = (self.flows.shared or self.flows.layers)[-1]
+        layer = self._redis_layer() or lowest
         return layer.lock(f"{own_names(self.alias)}lock:{key}", **options)
 
     def _lock_key(self, key: str, version: int | None) -> str:
