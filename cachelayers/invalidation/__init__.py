@@ -51,11 +51,12 @@ if TYPE_CHECKING:
     )
     from cachelayers.invalidation.log_size import FILLED_LOG_HINT, filled_log
     from cachelayers.invalidation.pruning import is_replica, prune
-    from cachelayers.invalidation.reports import warn_of_token_once
+    from cachelayers.invalidation.reports import warn_of_token_once, warn_of_unpicklable_once
     from cachelayers.invalidation.routes import are_there_routers, database_to_check, with_routes
     from cachelayers.invalidation.tags import (
         USER_TAG,
         declaring_models,
+        function_tag,
         invalidates,
         key_tag,
         known_user_tags,
@@ -142,11 +143,12 @@ else:
             ],
             "log_size": ["FILLED_LOG_HINT", "filled_log"],
             "pruning": ["is_replica", "prune"],
-            "reports": ["warn_of_token_once"],
+            "reports": ["warn_of_token_once", "warn_of_unpicklable_once"],
             "routes": ["are_there_routers", "database_to_check", "with_routes"],
             "tags": [
                 "USER_TAG",
                 "declaring_models",
+                "function_tag",
                 "invalidates",
                 "key_tag",
                 "known_user_tags",
@@ -229,6 +231,7 @@ __all__ = [
     "ensure_unit",
     "filled_log",
     "foreign_keys_of",
+    "function_tag",
     "guarded_tables",
     "has_triggers",
     "has_unrecorded_writes",
@@ -268,6 +271,7 @@ __all__ = [
     "user_tag",
     "user_tags",
     "warn_of_token_once",
+    "warn_of_unpicklable_once",
     "with_routes",
     "within_unit",
     "without_laziness",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from cachelayers.conf import package_settings
 from cachelayers.invalidation.log import logger
 from cachelayers.invalidation.tracked import label_of
 from cachelayers.utils.counters import untracked_reads
@@ -45,7 +46,8 @@ def note_untracked(database: str, table: str) -> None:
         line_of_project() or "an unknown place",
         table,
         database,
-        f"To track the table, add {label!r} to CACHELAYERS['TRACK'], and run `migrate`."
+        "To track the table, set CACHELAYERS['TRACK'] to"
+        f" {[*package_settings().TRACK, label]!r}, and run `migrate`."
         if label
         else "No model has this table, so it cannot be tracked.",
     )
@@ -95,6 +97,21 @@ def warn_of_token_once() -> None:
             " visitor. Put that part of the template into a hole of a {%% fragment %%}. See"
             " docs/not_cached.md.",
             place,
+        )
+
+
+def warn_of_unpicklable_once(key: str, error: Exception) -> None:
+    """Log that a value cannot be stored. The key of a cached function begins with its name."""
+    place = line_of_project() or "an unknown place"
+    if reports.is_due(("pickles", place)):
+        logger.warning(
+            "The value of %r, computed at %s, is not stored: it cannot be pickled (%s: %.200s)."
+            " Return data: text, numbers, model instances, or lists and dicts of them; not"
+            " functions, locks, files or connections. See docs/not_cached.md.",
+            key,
+            place,
+            type(error).__name__,
+            error,
         )
 
 

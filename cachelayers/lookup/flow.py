@@ -29,6 +29,7 @@ from cachelayers.invalidation import (
     log_of,
     remember_user_tags,
     warn_of_token_once,
+    warn_of_unpicklable_once,
     with_routes,
 )
 from cachelayers.lookup.observing import (
@@ -315,7 +316,10 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     began, clock = time.time(), time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
-        yield EvaluateLazyQuerysets(policy, value)
+        unpicklable = yield EvaluateLazyQuerysets(policy, value)
+        if unpicklable is not None:
+            capture.is_unstorable = True
+            warn_of_unpicklable_once(policy.key, unpicklable)
         # A fragment searches for all kinds of secrets itself.
         if policy.accepts is None and shows_token(value, unit.request):
             capture.is_unstorable = True

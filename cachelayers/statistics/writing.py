@@ -45,6 +45,9 @@ logger = logging.getLogger("cachelayers.statistics")
 
 LONGEST_WAIT_SECONDS = 1.0  # for the thread to end before a fork
 TEST_RUNNERS = frozenset({"django.test.runner", "_pytest"})  # modules that only test runners load
+# Before the first write after a quiet time, so that a developer sees the counts of a page at once.
+# Each further pause is twice as long, up to STATS_SECONDS.
+FIRST_PAUSE_SECONDS = 1.0
 LISTENING_SECONDS = 10.0  # between two notifications, if nothing is written
 
 News = Mapping[Name, Figures]
@@ -120,13 +123,15 @@ class Writer:
 
     def _run(self, stop: threading.Event) -> None:
         """Write again and again until nothing is new. This is the body of the thread."""
+        pause = FIRST_PAUSE_SECONDS
         try:
             while (seconds := self._pause_seconds()) is not None:
-                if stop.wait(seconds):
+                if stop.wait(min(pause, seconds)):
                     return
                 if not self._has_news():
                     return
                 self.write()
+                pause *= 2
         finally:
             if self._stop is stop:
                 heartbeat.is_asleep = True

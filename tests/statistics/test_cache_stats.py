@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -50,7 +51,7 @@ def site(statistics_table: str) -> Iterator[str]:
 
 
 def test_what_was_counted_stands_beside_each_layer(site: str) -> None:
-    lines = [line.split() for line in output_of().splitlines()]
+    lines = [line.split() for line in output_of().split("\n\n")[1].splitlines()]
 
     assert lines[0] == [
         "cache", "layer", "backend", "state", "entries", "bytes", "hits", "misses", "found",
@@ -62,8 +63,26 @@ def test_what_was_counted_stands_beside_each_layer(site: str) -> None:
     assert counted["default", "table"] == ["0", "1", "0.0%", "1", "0", "0"]
 
 
+def test_the_first_lines_say_what_was_saved(site: str) -> None:
+    first, second = output_of().splitlines()[:2]
+
+    assert first == (
+        "In the last hour, 2 of 3 cached values came from the cache (67%), and 1 was computed."
+    )
+    assert re.fullmatch(r"This saved \d+.* m?s\. Computing took \d+.* m?s\.", second)
+
+
+def test_the_first_lines_say_why_there_is_nothing(
+    statistics_table: str, settings: Settings
+) -> None:
+    assert output_of("--since", "90s").startswith("In the last 90.0 s, no process has counted")
+
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "ENABLED": False}
+    assert output_of().startswith("Caching is disabled: CACHELAYERS['ENABLED'] is False.\n\n")
+
+
 def test_what_recalls_got_and_saved_is_reported(site: str) -> None:
-    table = output_of().split("\n\n")[1].splitlines()
+    table = output_of().split("\n\n")[2].splitlines()
 
     assert table[0].split()[:6] == ["recalls", "fresh", "stale", "joined", "waited", "computed"]
     assert table[1].split()[:6] == ["default", "2", "0", "0", "0", "1"]
@@ -71,7 +90,7 @@ def test_what_recalls_got_and_saved_is_reported(site: str) -> None:
 
 
 def test_each_log_is_reported_with_its_lag(site: str) -> None:
-    table = output_of().split("\n\n")[2].splitlines()
+    table = output_of().split("\n\n")[3].splitlines()
 
     assert table[0].split() == ["log", "of", "state", "rows", "oldest", "newest", "lag"]
     assert any(line.split()[:2] == ["default", "works"] for line in table[1:])

@@ -45,7 +45,8 @@ def test_the_log_names_it_once_with_the_place_and_the_cure(
     assert (record.levelno, record.name) == (logging.WARNING, "cachelayers.invalidation")
     assert "test_untracked_tables.py:" in message
     assert "'library_untracked' of DATABASES['default']" in message
-    assert "add 'library.Untracked' to CACHELAYERS['TRACK']" in message
+    assert "set CACHELAYERS['TRACK'] to ['airports', 'pages'," in message
+    assert "'library.Untracked'], and run `migrate`" in message
 
 
 def test_who_wants_no_dependencies_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -238,6 +238,19 @@ print(json.dumps([before, during]))
 
 
 @pytest.mark.usefixtures("statistics_table")
+def test_the_first_counts_are_written_long_before_the_usual_pause_is_over(
+    run_python: RunPython,
+) -> None:
+    code = """
+with unit_of_work():
+    caches["memory"].get("key")
+await_truth(lambda: hits() == 1)
+"""
+
+    result_of(run_python, code, seconds=600)
+
+
+@pytest.mark.usefixtures("statistics_table")
 def test_what_is_left_is_written_when_the_process_ends(run_python: RunPython) -> None:
     code = """
 with unit_of_work():

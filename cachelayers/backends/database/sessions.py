@@ -14,6 +14,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -133,6 +134,9 @@ class Session(Protocol):
 
     def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
         """Run a statement and return its result. ``in_bulk``: as in fetch()."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Commit the statements of a block together, if the session's driver commits them alone."""
 
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write one chunk of rows in one statement; existing rows are overwritten."""

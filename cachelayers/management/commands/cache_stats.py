@@ -31,6 +31,7 @@ from cachelayers.statistics import (
     totals,
     untracked_reads,
 )
+from cachelayers.utils.switch import is_disabled
 
 SECONDS_IN = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
@@ -76,6 +77,7 @@ def ago(moment: datetime | None) -> str:
     return f"{in_words(max((datetime.now(UTC) - moment).total_seconds(), 0.0))} ago"
 
 
+PERIODS: dict[float, str] = {60: "minute", 3600: "hour", 86_400: "day"}
 WATCH_SECONDS = 2.0
 MOST_ADVICE = 20
 LONGEST_NAME = 72
@@ -166,6 +168,7 @@ class Command(BaseCommand):
         if error:
             self.stderr.write(f"No statistics: {error}")
         tables = [
+            "" if error else summary(figures, since),
             layer_table(states, figures),
             recall_table(figures),
             log_table(logs),
@@ -207,6 +210,31 @@ def figures_of(state: LayerState, figures: Names) -> dict[str, Any]:
     return {
         name: getattr(found, name) for name in ("hits", "misses", "sets", "evictions", "errors")
     }
+
+
+def summary(figures: Names, since: float) -> str:
+    """Return what the caches have saved, in two sentences."""
+    if is_disabled():
+        return "Caching is disabled: CACHELAYERS['ENABLED'] is False."
+    recalls = Figures()
+    for (_, layer), one in figures.items():
+        recalls = recalls if layer else recalls.plus(one)
+    found = recalls.fresh + recalls.stale + recalls.joined + recalls.waited
+    total = found + recalls.computed
+    period = PERIODS.get(since) or in_words(since)
+    if not total:
+        return (
+            f"In the last {period}, no process has counted a recall(), @cached or fragment.\n"
+            "Counts are written a second after a request or task, or a few seconds later. See"
+            " docs/not_cached.md."
+        )
+    return (
+        f"In the last {period}, {found:,} of {total:,} cached values came from the cache"
+        f" ({found / total:.0%}), and {recalls.computed:,}"
+        f" {'was' if recalls.computed == 1 else 'were'} computed.\n"
+        f"This saved {in_words(recalls.saved_seconds)}. Computing took"
+        f" {in_words(recalls.computing_seconds)}."
+    )
 
 
 def layer_table(states: list[LayerState], figures: Names) -> str:
