@@ -534,6 +534,8 @@ class LayeredCache(NamedCache):
             "backend": kind,
             "error": error,
             "is_skipped": layer.breaker.is_open,
+            "skipped_since": layer.breaker.open_since,
+            "failures": layer.breaker.failures,
             **facts,
         }
 
