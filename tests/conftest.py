@@ -25,6 +25,7 @@ from cachelayers.backends import apply_storage_options
 from cachelayers.invalidation.triggers import receive_post_migrate
 from cachelayers.test_runs import count_own_statements
 from tests import environment
+from tests.forks import Forked, fork
 from tests.servers import SERVERS, MariaDB, Memcached, Postgres, Redis, ServerError
 
 CACHE_ALIASES = [
@@ -39,6 +40,7 @@ OWN_DATABASES = {"sqlite_cache", "sqlite_memory"}
 MISSING = "is missing"  # the words by which the summary finds the tests concerned
 
 RunPython = Callable[..., subprocess.Popen[str]]
+ForkPython = Callable[..., Forked]
 
 
 # The run
@@ -258,6 +260,19 @@ def run_python() -> Iterator[RunPython]:
     yield run
     for process in processes:
         end_process(process)
+
+
+@pytest.fixture
+def fork_python() -> Iterator[ForkPython]:
+    """Return `fork`, which starts a process in a moment; each is killed at the end of the test."""
+    with contextlib.ExitStack() as processes:
+
+        def start(module_or_code: str, *arguments: object, **options: str) -> Forked:
+            process = fork(module_or_code, *arguments, **options)
+            processes.callback(process.end)
+            return process
+
+        yield start
 
 
 def end_process(process: subprocess.Popen[str]) -> None:

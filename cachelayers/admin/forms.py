@@ -100,15 +100,10 @@ class InvalidateForm(forms.Form):
             " chosen or else in all that know. A table with a bound notes one read in sixteen."
         ),
     )
-    unknown_too = forms.BooleanField(
-        label=_("Tags and fragments that nothing is known of, too"),
-        required=False,
-        help_text=_("Entries that only other processes have stored may have them."),
-    )
 
     # The permission for each field.
     NEEDS = {
-        "invalidate_entries": ("words", "fragments", "models", "rows", "unknown_too"),
+        "invalidate_entries": ("words", "fragments", "models", "rows"),
         "clear_caches": ("aliases", "key_prefix", "unused_for"),
     }
 
@@ -128,11 +123,11 @@ class InvalidateForm(forms.Form):
 
     def clean_words(self) -> list[str]:
         words: list[str] = self.cleaned_data["words"]
-        return list(_found(checked_tags, words, unknown_too=self._unknown_too()))
+        return list(_found(checked_tags, words))
 
     def clean_fragments(self) -> list[str]:
         names: list[str] = self.cleaned_data["fragments"]
-        return list(_found(checked_fragments, names, unknown_too=self._unknown_too()))
+        return list(_found(checked_fragments, names))
 
     def clean_rows(self) -> list[Any]:
         return [_found(row_named, text) for text in self.cleaned_data["rows"]]
@@ -149,8 +144,7 @@ class InvalidateForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Check that anything was chosen."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        chosen = (name for name in self.fields if name != "unknown_too")
-        if not self.errors and not any(cleaned.get(name) for name in chosen):
+        if not self.errors and not any(cleaned.get(name) for name in self.fields):
             raise forms.ValidationError(_("Nothing was chosen. Name at least one target."))
         if cleaned.get("key_prefix") and cleaned.get("unused_for"):
             raise forms.ValidationError(_("Give a prefix or a time, not both."))
@@ -174,9 +168,6 @@ class InvalidateForm(forms.Form):
         for name in self.fields:
             for value in self.data.getlist(name):  # type: ignore[attr-defined] # a QueryDict
                 yield name, value
-
-    def _unknown_too(self) -> bool:
-        return bool(self.data.get("unknown_too"))
 
     def _choices(self, name: str, choices: Iterable[tuple[str, Any]]) -> None:
         field = self.fields[name]

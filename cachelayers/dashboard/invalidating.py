@@ -78,26 +78,20 @@ def row_named(text: str) -> models.Model:
     return row
 
 
-def checked_tags(tags: Iterable[str], *, unknown_too: bool) -> list[str]:
-    """Return the valid tags; without ``unknown_too``, unknown ones are an error."""
-    return _checked(tags, known_tags(), "tag", unknown_too=unknown_too)
-
-
-def checked_fragments(names: Iterable[str], *, unknown_too: bool) -> list[str]:
-    """Return the valid names of fragments, in the same way."""
-    return _checked(names, known_fragments(), "fragment", unknown_too=unknown_too)
-
-
-def _checked(given: Iterable[str], known: set[str], kind: str, *, unknown_too: bool) -> list[str]:
-    names = list(dict.fromkeys(given))
+def checked_tags(tags: Iterable[str]) -> list[str]:
+    """Return the tags. Raise UnknownName for one that no tag can be; others may be unknown."""
+    names = list(dict.fromkeys(tags))
     for name in names:
-        if kind == "fragment":
-            check_fragment_syntax(name)
-        else:
-            check_tag_syntax(name)
-        if not unknown_too and name not in known:
-            raise UnknownName(unknown_name(kind, name, sorted(known)))
+        check_tag_syntax(name)
     return names
+
+
+def checked_fragments(names: Iterable[str]) -> list[str]:
+    """Return the names of fragments, in the same way."""
+    found = list(dict.fromkeys(names))
+    for name in found:
+        check_fragment_syntax(name)
+    return found
 
 
 MOST_CHARACTERS = 300  # of an error message
@@ -185,11 +179,8 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
     ``may_view`` tells whether the user may see a row's name.
     """
     return [
-        *(Touched(_("tag"), tag, *preview_of_tag(tag)) for tag in choice.tags),
-        *(
-            Touched(_("fragment"), name, _("Every fragment of this name, whatever it was made of."))
-            for name in choice.fragments
-        ),
+        *preview_of_tags(choice.tags),
+        *preview_of_fragments(choice.fragments),
         *(Touched(_("model"), model._meta.label, of_model(model)) for model in choice.models),
         *(
             Touched(_("row"), name_of_row(row), of_row(row, is_named=may_view(row)))
@@ -199,12 +190,44 @@ def preview(choice: Choice, may_view: Callable[[Row], bool]) -> list[Touched]:
     ]
 
 
-def preview_of_tag(tag: str) -> tuple[str, list[str]]:
+def preview_of_tags(tags: Iterable[str]) -> list[Touched]:
+    """Return which entries have the tags, with a warning for each unknown one."""
+    known = known_tags() if tags else set()
+    return [
+        Touched(_("tag"), tag, entries_with(tag), warnings_of_unknown("tag", tag, known))
+        for tag in tags
+    ]
+
+
+def entries_with(tag: str) -> str:
     """Return which entries have a tag."""
     declaring = ", ".join(model._meta.label for model in models_declaring(user_tag(tag)))
     if declaring:
-        return _("Every entry with this tag, as each write to %s does.") % declaring, []
-    return _("Every entry with this tag."), []
+        return _("Every entry with this tag, as each write to %s does.") % declaring
+    return _("Every entry with this tag.")
+
+
+def preview_of_fragments(names: Iterable[str]) -> list[Touched]:
+    """Return what becomes of fragments, with a warning for each unknown one."""
+    known = known_fragments() if names else set()
+    what = _("Every fragment of this name, whatever it was made of.")
+    return [
+        Touched(_("fragment"), name, what, warnings_of_unknown("fragment", name, known))
+        for name in names
+    ]
+
+
+def warnings_of_unknown(kind: str, name: str, known: set[str]) -> list[str]:
+    """Return a warning with similar names, if a name is unknown.
+
+    No error: only other processes may have stored entries with it, and an incident cannot wait.
+    """
+    if name in known:
+        return []
+    return [
+        _("%s It is invalidated anyway: entries of other processes may have it.")
+        % unknown_name(kind, name, sorted(known))
+    ]
 
 
 def of_model(model: Model) -> str:

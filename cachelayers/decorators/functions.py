@@ -31,6 +31,7 @@ class Handles(Generic[P, R]):
     """What a cached function offers beside being called. Each method takes a call's arguments."""
 
     _storage: Storage
+    invalidation_tag: str  # that of all entries, for invalidate()
 
     def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of the call's entry."""
@@ -43,6 +44,17 @@ class Handles(Generic[P, R]):
     async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Do invalidate() in async code."""
         await self._storage.ainvalidate(self._all_arguments(args), kwargs)
+
+    def invalidate_all(self) -> None:
+        """Make the entries of all calls invalid, in the caller's transaction.
+
+        Those of a method, for all objects and classes.
+        """
+        self._storage.invalidate_all()
+
+    async def ainvalidate_all(self) -> None:
+        """Do invalidate_all() in async code."""
+        await self._storage.ainvalidate_all()
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute and store the call's value without reading the cache, and return it.
@@ -77,6 +89,11 @@ class Handles(Generic[P, R]):
         raise TypeError(f"{type(self).__name__} does not say what its function gets")
 
 
+def entry_of_call(call: Handles[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[str, str]:
+    """Return the alias of CACHES and the key of a call's entry."""
+    return call._storage.alias, call.key(*args, **kwargs)
+
+
 class CachedFunction(Handles[P, R]):
     """A function whose results are cached."""
 
@@ -93,6 +110,7 @@ class CachedFunction(Handles[P, R]):
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
         self._storage = storage
+        self.invalidation_tag = storage.tag
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the call's value, from the cache or computed."""
@@ -159,6 +177,7 @@ class CachedMethod(Handles[P, R]):
     def __init__(self, function: CachedFunction[..., R], instance: object) -> None:
         """The arguments are those of types.MethodType, which weakref.WeakMethod expects."""
         self._storage = function._storage
+        self.invalidation_tag = function._storage.tag
         self.__func__ = function
         self.__self__ = instance
         # Set here, because the class has both too, so __getattr__ would not be called.
@@ -257,8 +276,9 @@ def cached(
     is identified by its model, database and primary key.
 
     The result has ``key(...)``, ``invalidate(...)``, ``refresh(...)``, ``uncached(...)``,
-    ``ainvalidate(...)`` and ``arefresh(...)``, which take the arguments of a call. Raises TypeError
-    or ValueError for invalid options, and for a function that no name identifies.
+    ``ainvalidate(...)`` and ``arefresh(...)``, which take the arguments of a call; and
+    ``invalidate_all()`` and ``ainvalidate_all()``, for all calls. Raises TypeError or ValueError
+    for invalid options, and for a function that no name identifies.
     """
     options: dict[str, Any] = {
         "timeout": as_seconds(timeout),

@@ -31,10 +31,14 @@ from cachelayers.canonical import (
     find_by_name,
     path_of,
 )
+from cachelayers.conf import package_settings
 from cachelayers.invalidation import (
     PLAIN_TYPES,
     add_all_dependencies,
+    ainvalidate,
     current_capture,
+    function_tag,
+    invalidate,
     listening_captures,
     refuse_draft,
     remember_tags_of_function,
@@ -186,8 +190,15 @@ class Storage:
         self._options = options
         self._make_text = key
         self._make_tags = tags if callable(tags) else None
-        self._tags = () if callable(tags) else tuple(tags)
+        self.tag = function_tag(self.keys.where)
+        self._tags = (self.tag,) if callable(tags) else (self.tag, *tags)
         remember_tags_of_function(self._tags)
+
+    @property
+    def alias(self) -> str:
+        """Return the alias of CACHES."""
+        using: str | None = self._options["using"]
+        return package_settings().ALIAS if using is None else using
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
         """Return the key of the entry of a call."""
@@ -252,6 +263,14 @@ class Storage:
         """Return an awaitable that invalidates."""
         return ainvalidate_key(self.key(arguments, keywords), using=self._options["using"])
 
+    def invalidate_all(self) -> None:
+        """Make the entries of all calls invalid, in the caller's transaction."""
+        invalidate(self.tag)
+
+    async def ainvalidate_all(self) -> None:
+        """Do invalidate_all() in async code."""
+        await ainvalidate(self.tag)
+
     def _call_with_key(
         self,
         get: Callable[..., Any],
@@ -265,7 +284,9 @@ class Storage:
             compute = adapt(compute)
         tags = self._tags
         if self._make_tags is not None:
-            tags = self._call_option(self._make_tags, arguments, keywords)
+            user_tags = self._call_option(self._make_tags, arguments, keywords)
+            is_readable = isinstance(user_tags, Iterable) and not isinstance(user_tags, str)
+            tags = (*tags, *user_tags) if is_readable else user_tags  # recall() refuses others
         return get(key, compute, tags=tags, **self._options)
 
     def _compute(self, key: str, arguments: Arguments, keywords: Keywords) -> Any:

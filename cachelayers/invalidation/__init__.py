@@ -50,12 +50,14 @@ if TYPE_CHECKING:
         write_tags_in_time,
     )
     from cachelayers.invalidation.log_size import FILLED_LOG_HINT, filled_log
+    from cachelayers.invalidation.logs_in_tests import counted_as_committed
     from cachelayers.invalidation.pruning import is_replica, prune
-    from cachelayers.invalidation.reports import warn_of_token_once
+    from cachelayers.invalidation.reports import warn_of_token_once, warn_of_unpicklable_once
     from cachelayers.invalidation.routes import are_there_routers, database_to_check, with_routes
     from cachelayers.invalidation.tags import (
         USER_TAG,
         declaring_models,
+        function_tag,
         invalidates,
         key_tag,
         known_user_tags,
@@ -140,13 +142,15 @@ else:
                 "log_of",
                 "write_tags_in_time",
             ],
+            "logs_in_tests": ["counted_as_committed"],
             "log_size": ["FILLED_LOG_HINT", "filled_log"],
             "pruning": ["is_replica", "prune"],
-            "reports": ["warn_of_token_once"],
+            "reports": ["warn_of_token_once", "warn_of_unpicklable_once"],
             "routes": ["are_there_routers", "database_to_check", "with_routes"],
             "tags": [
                 "USER_TAG",
                 "declaring_models",
+                "function_tag",
                 "invalidates",
                 "key_tag",
                 "known_user_tags",
@@ -220,6 +224,7 @@ __all__ = [
     "begin_unit",
     "capturing",
     "concrete_models",
+    "counted_as_committed",
     "current_capture",
     "current_unit",
     "database_to_check",
@@ -229,6 +234,7 @@ __all__ = [
     "ensure_unit",
     "filled_log",
     "foreign_keys_of",
+    "function_tag",
     "guarded_tables",
     "has_triggers",
     "has_unrecorded_writes",
@@ -268,6 +274,7 @@ __all__ = [
     "user_tag",
     "user_tags",
     "warn_of_token_once",
+    "warn_of_unpicklable_once",
     "with_routes",
     "within_unit",
     "without_laziness",

@@ -1,4 +1,4 @@
-"""Invalidate explicitly: user tags, rows and whole tables.
+"""Invalidate explicitly: user tags, rows, whole tables and cached functions.
 
 The tags are written to the log in the caller's transaction.
 """
@@ -6,12 +6,13 @@ The tags are written to the log in the caller's transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from asgiref.sync import sync_to_async
 from django.db import connections, router
 from django.db.models import Model
 
-from cachelayers.invalidation.log import write_tags
+from cachelayers.invalidation.log import log_of, write_tags
 from cachelayers.invalidation.sql.analysis import database_of, key_text
 from cachelayers.invalidation.tags import (
     SCHEMA_TAG,
@@ -31,18 +32,29 @@ from cachelayers.invalidation.tracked import (
 from cachelayers.invalidation.transactions import transaction_of
 from cachelayers.invalidation.units import active_unit
 
-Target = str | Model | type[Model]
+
+class Tagged(Protocol):
+    """A cached function: all its entries have one tag."""
+
+    invalidation_tag: str
+
+
+Target = str | Model | type[Model] | Tagged
 
 
 def invalidate(*targets: Target, using: str | None = None) -> None:
-    """Invalidate the entries that depend on tags, instances' rows, or models' tables.
+    """Invalidate the entries that depend on tags, instances' rows or models' tables.
+
+    A cached function stands for all its entries.
 
     Takes effect when the caller's transaction commits, or at once if there is none. ``using``: an
     alias of DATABASES, instead of the one that the router or the instance names. Raises TypeError
     or ValueError for other targets and for untracked models, and then invalidates nothing.
     """
     if not targets:
-        raise TypeError("invalidate() names nothing. Give tags, instances or models.")
+        raise TypeError(
+            "invalidate() names nothing. Give tags, instances, models or cached functions."
+        )
     tags: dict[str, list[str]] = {}
     for target in targets:
         for database, tag in tags_of_target(target, using):
@@ -61,8 +73,10 @@ async def ainvalidate(*targets: Target, using: str | None = None) -> None:
 def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
     """Log tags in each database. The unit of work reads the log again before its next recall."""
     for database, some in tags.items():
-        connection = connections[database]
-        write_tags(connection, list(dict.fromkeys(some)))
+        connection, unique = connections[database], list(dict.fromkeys(some))
+        if log_of(database).takes(unique):
+            continue
+        write_tags(connection, unique)
         transaction_of(connection).mark_dirty()
         if unit := active_unit():
             unit.note_write(connection)
@@ -81,8 +95,12 @@ def tags_of_target(target: Target, using: str | None) -> Iterable[tuple[str, str
             for table in tables_of(target, database)
             for make in (table_tag, all_rows_tag)
         ]
+    tag = getattr(target, "invalidation_tag", None)
+    if isinstance(tag, str):
+        return [(using or log_database(), user_tag(tag))]
     raise TypeError(
-        f"invalidate() was given {target!r}. Give a tag, an instance of a model, or a model."
+        f"invalidate() was given {target!r}. Give a tag, an instance of a model, a model, or a"
+        " cached function."
     )
 
 

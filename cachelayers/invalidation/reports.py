@@ -98,6 +98,21 @@ def warn_of_token_once() -> None:
         )
 
 
+def warn_of_unpicklable_once(key: str, error: Exception) -> None:
+    """Log that a value cannot be stored. The key of a cached function begins with its name."""
+    place = line_of_project() or "an unknown place"
+    if reports.is_due(("pickles", place)):
+        logger.warning(
+            "The value of %r, computed at %s, is not stored: it cannot be pickled (%s: %.200s)."
+            " Return data: text, numbers, model instances, or lists and dicts of them; not"
+            " functions, locks, files or connections. See docs/not_cached.md.",
+            key,
+            place,
+            type(error).__name__,
+            error,
+        )
+
+
 def warn_of_other_route_once(table: str, first_chosen: str, chosen: str) -> None:
     """Log that a router's choice of the database differs, and that the key does not contain it."""
     if reports.is_due(("routers", table)):

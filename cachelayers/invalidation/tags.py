@@ -74,6 +74,11 @@ def key_tag(alias: str, key: str) -> str:
     return f"key:{fit(f'{alias}:{key}', 250)}"
 
 
+def function_tag(name: str) -> str:
+    """Return the user tag of all entries of a cached function: ``function:<module>.<name>``."""
+    return f"function:{fit(name, LONGEST_USER_TAG - len('function:'))}"
+
+
 def fit(text: str, length: int) -> str:
     """Return the text, or if it is too long, its beginning and a digest of the whole text."""
     if len(text) <= length:
@@ -158,7 +163,7 @@ def user_tags_in_code() -> set[str]:
 
 
 def warn_of_misspelt_tag(tag: str) -> None:
-    """Log that no code declares a tag, but a similar one; once for each.
+    """Log once that no code declares a tag, but a similar one, or that it looks like a pattern.
 
     This is no error: other processes may have stored entries with it. Tags that were built at run
     time resemble each other, so they are not compared.
@@ -171,6 +176,13 @@ def warn_of_misspelt_tag(tag: str) -> None:
     ):
         return
     _doubted_tags.add(tag)
+    if "*" in tag:
+        logger.warning(
+            "invalidate(%r): this is one tag, not a pattern, and nothing in this process has it."
+            " Give the entries a tag in common, as in tags=['menu', f'menu:{pk}'], and name that.",
+            tag,
+        )
+        return
     if near := get_close_matches(tag, declared, cutoff=NEAR):
         logger.warning(
             "invalidate(%r): nothing in this process has this tag. Did you mean %s?",

@@ -76,23 +76,25 @@ def response_error(where: str, name: str) -> TypeError:
     )
 
 
-def evaluate(where: str, value: object) -> None:
+def evaluate(where: str, value: object) -> Exception | None:
     """Run the queries in a value and evaluate its lazy objects, which then keep the result.
 
-    Database errors are raised, and TypeError for a response or request in the value; ``where``
-    begins its message. The value is pickled to do so, because that visits what a cache will store:
-    a walk through attributes would reach the managers of models, and through them the whole site.
+    Return the error of a value that has no pickle. Database errors are raised, and TypeError for a
+    response or request in the value; ``where`` begins its message. The value is pickled to do so,
+    because that visits what a cache will store: a walk through attributes would reach the managers
+    of models, and through them the whole site.
     """
     if type(value) in WITH_NOTHING_TO_READ:
-        return
+        return None
     try:
         Evaluator(DiscardedFile(), pickle.HIGHEST_PROTOCOL).dump(value)
     except (DatabaseError, SynchronousOnlyOperation):
         raise
     except ResponseFound as found:
         raise response_error(where, str(found)) from None
-    except Exception:  # noqa: BLE001, S110 - the cache will report it
-        pass
+    except Exception as error:  # noqa: BLE001 - a class's own pickling may raise anything
+        return error
+    return None
 
 
 FIRST_LOOK_SECONDS = 0.002  # an async caller polls whether a flight has completed
@@ -298,19 +300,22 @@ class Compute:
 
 
 class EvaluateLazyQuerysets:
-    """Evaluate what a value would read later. Refuse values that must not be cached."""
+    """Evaluate what a value would read later. Refuse values that must not be cached.
+
+    The answer is the error of a value that has no pickle, or None.
+    """
 
     def __init__(self, policy: Policy, value: object) -> None:
         self.where, self.value = f"recall({policy.key!r})", value
 
-    def run(self) -> None:
-        evaluate(self.where, self.value)
+    def run(self) -> Exception | None:
+        return evaluate(self.where, self.value)
 
-    async def arun(self) -> None:
+    async def arun(self) -> Exception | None:
         try:
-            evaluate(self.where, self.value)
+            return evaluate(self.where, self.value)
         except SynchronousOnlyOperation:  # a query has to be run, which is rare
-            await sync_to_async(evaluate)(self.where, self.value)
+            return await sync_to_async(evaluate)(self.where, self.value)
 
 
 class AwaitFlight:

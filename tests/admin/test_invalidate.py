@@ -245,7 +245,7 @@ def test_a_result_stays_where_it_is_for_who_may_see_the_screen(
 
 
 def test_nothing_chosen_is_an_error(boss: Client) -> None:
-    response = boss.post(URL, {"words": " \n ", "unknown_too": "on", "confirm": "1"})
+    response = boss.post(URL, {"words": " \n ", "confirm": "1"})
 
     assert errors_of(response) == ["Nothing was chosen. Name at least one target."]
 
@@ -253,8 +253,6 @@ def test_nothing_chosen_is_an_error(boss: Client) -> None:
 @pytest.mark.parametrize(
     ("field", "typed", "message"),
     [
-        ("words", "new boks", "There is no tag 'new boks'. Did you mean 'new books'?"),
-        ("fragments", "crd", "There is no fragment 'crd'. Did you mean 'card'?"),
         (
             "models",
             "library.Athor",
@@ -290,11 +288,23 @@ def test_what_does_not_exist_is_a_form_error_with_similar_names(
     assert Invalidation.objects.count() == before
 
 
-def test_a_tag_that_only_other_processes_know_can_be_insisted_on(boss: Client) -> None:
-    response = boss.post(URL, {"words": "theirs", "unknown_too": "on", "confirm": "1"}, follow=True)
+def test_an_unknown_tag_or_fragment_is_invalidated_after_a_warning(boss: Client) -> None:
+    invalidate("fragment:card")
+    chosen = {"words": "new boks", "fragments": "crd"}
 
-    assert "tag theirs" in said(response)
-    assert Invalidation.objects.filter(tag="word:theirs").exists()
+    shown = said(boss.post(URL, chosen))
+    done = boss.post(URL, {**chosen, "confirm": "1"}, follow=True)
+
+    assert "There is no tag 'new boks'. Did you mean 'new books'?" in shown
+    assert "There is no fragment 'crd'. Did you mean 'card'?" in shown
+    assert "It is invalidated anyway" in shown
+    assert "tag new boks" in said(done)
+    assert Invalidation.objects.filter(tag="word:new boks").exists()
+    assert Invalidation.objects.filter(tag="word:fragment:crd").exists()
+
+
+def test_a_known_tag_has_no_warning(boss: Client) -> None:
+    assert "It is invalidated anyway" not in said(boss.post(URL, {"words": "new books"}))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -310,8 +320,8 @@ def test_what_is_typed_is_shown_as_text(boss: Client) -> None:
     evil = "<script>alert(1)</script>"
 
     wrong = boss.post(URL, {"words": evil, "rows": evil, "aliases": evil})
-    right = boss.post(URL, {"words": evil, "unknown_too": "on"})
-    done = boss.post(URL, {"words": evil, "unknown_too": "on", "confirm": "1"}, follow=True)
+    right = boss.post(URL, {"words": evil})
+    done = boss.post(URL, {"words": evil, "confirm": "1"}, follow=True)
 
     for response in (wrong, right, done, boss.get(f"{SECTION}log/"), boss.get("/admin/")):
         assert response.status_code == 200

@@ -127,7 +127,7 @@ def test_what_the_admin_has_invalidated_names_who_did_it_and_leads_to_the_result
 ) -> None:
     Invalidation.objects.all().delete()
     invalidate("by code")
-    sent = {"words": "by hand", "aliases": "default", "unknown_too": "on", "confirm": "1"}
+    sent = {"words": "by hand", "aliases": "default", "confirm": "1"}
     result = boss.post(f"{SECTION}invalidate/", sent)["Location"]
 
     rows = boss.get(URL).context["rows"]

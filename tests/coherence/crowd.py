@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 
 from tests import environment
 from tests.coherence.stacks import Stack
+from tests.forks import Forked, fork
 
 PROCESSES = 4
 BYTES_PER_KEY = 8
@@ -57,32 +55,26 @@ def run_crowd(stack: Stack, seconds: float, disturb: Callable[[], None] = lambda
         return findings
     finally:
         for process in running:
-            process.kill()
-            process.communicate()
+            process.end()
 
 
-def start(stack: Stack, number: int, path: Path, seconds: float) -> subprocess.Popen[str]:
+def start(stack: Stack, number: int, path: Path, seconds: float) -> Forked:
     arguments = [number, PROCESSES, path, seconds, random.randrange(10**9)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.coherence.program", *map(str, arguments)],
-        cwd=environment.PROJECT,
-        env={**os.environ, "CACHELAYERS_COHERENCE_CACHES": json.dumps(stack.caches)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    return fork(
+        "tests.coherence.program",
+        *arguments,
+        settings="tests.coherence.settings",
+        CACHELAYERS_COHERENCE_CACHES=json.dumps(stack.caches),
     )
 
 
-def read_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
+def read_line(process: Forked) -> str:
     line = process.stdout.readline()
     if not line:
         raise AssertionError(process.communicate()[1])
     return line
 
 
-def tell(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
+def tell(process: Forked) -> None:
     process.stdin.write("go\n")
     process.stdin.flush()

@@ -8,4 +8,4 @@ import os
 from tests.settings import *  # noqa: F403
 from tests.settings import CACHES
 
-CACHES.update(json.loads(os.environ["CACHELAYERS_COHERENCE_CACHES"]))
+CACHES.update(json.loads(os.environ.get("CACHELAYERS_COHERENCE_CACHES", "{}")))

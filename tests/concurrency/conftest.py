@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -14,8 +13,9 @@ from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
 from tests.concurrency.program import PROGRAM
-from tests.conftest import RunPython
+from tests.conftest import ForkPython
 from tests.contract.fixtures import add_alias, clock, make_cache
+from tests.forks import Forked
 
 __all__ = ["clock", "make_cache"]
 
@@ -31,24 +31,20 @@ SHARED_BY_PROCESSES = [
     pytest.param("mariadb", marks=pytest.mark.mariadb),
 ]
 
-Process = subprocess.Popen[str]
-
 
 class StartProgram(Protocol):
     """Start a program of ``tests.concurrency.program``; it waits for `go`."""
 
     def __call__(
         self, name: str, *arguments: object, options: Mapping[str, object] | None = ...
-    ) -> Process: ...
+    ) -> Forked: ...
 
 
 @pytest.fixture
-def start_program(cache_alias: str, run_python: RunPython) -> StartProgram:
-    def start(
-        name: str, *arguments: object, options: Mapping[str, object] | None = None
-    ) -> Process:
+def start_program(cache_alias: str, fork_python: ForkPython) -> StartProgram:
+    def start(name: str, *arguments: object, options: Mapping[str, object] | None = None) -> Forked:
         told = json.dumps({**PATIENT, **(options or {})})
-        return run_python(PROGRAM, name, cache_alias, told, *arguments)
+        return fork_python(PROGRAM, name, cache_alias, told, *arguments)
 
     return start
 
@@ -62,30 +58,28 @@ def cache(cache_alias: str) -> Iterator[BaseCache]:
         caches[cache_alias].clear()
 
 
-def go(*processes: Process) -> list[Any]:
+def go(*processes: Forked) -> list[Any]:
     """Let the processes begin together, and return their answers."""
     begin(*processes)
     return [answer_of(process) for process in processes]
 
 
-def begin(*processes: Process) -> None:
+def begin(*processes: Forked) -> None:
     for process in processes:
         expect_line(process, "ready")
     for process in processes:
-        assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
 
 
-def expect_line(process: Process, line: str) -> None:
-    assert process.stdout is not None
+def expect_line(process: Forked, line: str) -> None:
     said = process.stdout.readline().strip()
     if said != line:
         _, errors = process.communicate(timeout=SECONDS)
         raise AssertionError(f"The process said {said!r} instead of {line!r}.\n{errors}")
 
 
-def answer_of(process: Process) -> Any:
+def answer_of(process: Forked) -> Any:
     output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, errors
     return json.loads(output.splitlines()[-1])

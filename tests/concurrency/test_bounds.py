@@ -15,7 +15,7 @@ from cachelayers.backends import DatabaseCache
 from cachelayers.backends.database.table import EntryTable
 from cachelayers.conf import table_database_of
 from cachelayers.entries.keys import id_range_of
-from tests.concurrency.conftest import SHARED_BY_PROCESSES, StartProgram, go
+from tests.concurrency.conftest import StartProgram, go
 from tests.contract.fixtures import Clock, MakeCache
 
 ROW_BYTES = 64  # a row's share of the bound beside its key and value
@@ -44,26 +44,26 @@ def fill(cache: BaseCache, first: int, rows: int) -> None:
 
 
 def test_max_entries_holds_under_a_steady_load(make_cache: MakeCache) -> None:
-    cache = make_cache(options={"MAX_ENTRIES": 1000})
-    fill(cache, 0, 1500)
+    cache = make_cache(options={"MAX_ENTRIES": 500})
+    fill(cache, 0, 750)
     most = 0
 
-    for first in range(1500, 4500, 250):
-        fill(cache, first, 250)
+    for first in range(750, 1750, 125):
+        fill(cache, first, 125)
         most = max(most, usage_of(cache)[0])
 
-    assert most <= 1100
-    assert usage_of(cache)[0] >= 800
+    assert most <= 550
+    assert usage_of(cache)[0] >= 400
 
 
 def test_max_bytes_holds_under_a_steady_load(make_cache: MakeCache) -> None:
-    max_bytes = 600_000
+    max_bytes = 300_000
     cache = make_cache(options={"MAX_BYTES": max_bytes})
-    fill(cache, 0, 1500)
+    fill(cache, 0, 750)
     most = 0
 
-    for first in range(1500, 4500, 250):
-        fill(cache, first, 250)
+    for first in range(750, 1750, 125):
+        fill(cache, first, 125)
         most = max(most, usage_of(cache)[1])
 
     assert most <= 1.1 * max_bytes
@@ -74,7 +74,7 @@ def test_bounds_hold_for_bulk_writes(make_cache: MakeCache) -> None:
     cache = make_cache(options={"MAX_ENTRIES": 1000})
     most = 0
 
-    for first in range(0, 6000, 200):
+    for first in range(0, 4000, 200):
         cache.set_many({f"key-{n}": "x" * 50 for n in range(first, first + 200)}, timeout=None)
         if first >= 2000:
             most = max(most, usage_of(cache)[0])
@@ -84,22 +84,28 @@ def test_bounds_hold_for_bulk_writes(make_cache: MakeCache) -> None:
 
 
 def test_bounds_hold_for_values_of_very_different_sizes(make_cache: MakeCache) -> None:
-    max_bytes = 4_000_000
+    max_bytes = 2_000_000
     cache = make_cache(options={"MAX_BYTES": max_bytes})
     most = 0
 
-    for number in range(2500):
-        size_bytes = 50_000 if number % 25 == 0 else 1000
+    for number in range(1250):
+        size_bytes = 25_000 if number % 25 == 0 else 1000
         cache.set(f"key-{number}", b"x" * size_bytes, timeout=None)
-        if number >= 1500 and number % 100 == 0:
+        if number >= 900 and number % 50 == 0:
             most = max(most, usage_of(cache)[1])
 
     assert most <= 1.1 * max_bytes
 
 
-@pytest.mark.parametrize("cache_alias", SHARED_BY_PROCESSES, indirect=True)
 @pytest.mark.parametrize(
-    ("options", "column"), [({"MAX_ENTRIES": 1000}, 0), ({"MAX_BYTES": 600_000}, 1)], ids=str
+    ("cache_alias", "options", "column"),
+    [
+        ("sqlite", {"MAX_ENTRIES": 500}, 0),
+        ("sqlite_shared", {"MAX_BYTES": 300_000}, 1),
+        pytest.param("postgres", {"MAX_BYTES": 300_000}, 1, marks=pytest.mark.postgres),
+        pytest.param("mariadb", {"MAX_ENTRIES": 500}, 0, marks=pytest.mark.mariadb),
+    ],
+    indirect=["cache_alias"],
 )
 def test_four_processes_hold_the_bounds_together(
     cache: BaseCache,
@@ -111,7 +117,7 @@ def test_four_processes_hold_the_bounds_together(
     (bound,) = options.values()
 
     complaints = go(
-        *(start_program("fill", f"p{n}", 1000, VALUE_BYTES, options=options) for n in range(4))
+        *(start_program("fill", f"p{n}", 400, VALUE_BYTES, options=options) for n in range(4))
     )
 
     assert complaints == [[], [], [], []]
@@ -135,13 +141,13 @@ def test_expired_rows_disappear_under_writes(
     make_cache: MakeCache, clock: Clock, options: Mapping[str, int]
 ) -> None:
     cache = make_cache(options=options)
-    cache.set_many({f"old-{number}": number for number in range(1000)}, timeout=10)
+    cache.set_many({f"old-{number}": number for number in range(500)}, timeout=10)
     clock.advance(11)
 
-    fill(cache, 0, 1500)
+    fill(cache, 0, 750)
 
     rows, _ = usage_of(cache)
-    assert rows <= 1550
+    assert rows <= 775
 
 
 READS: dict[str, Callable[[BaseCache, list[str]], object]] = {
@@ -194,7 +200,7 @@ def test_a_row_refreshed_while_it_is_being_trimmed_survives(
 def test_the_value_just_written_is_there(make_cache: MakeCache) -> None:
     cache = make_cache(options={"MAX_ENTRIES": 100})
 
-    for number in range(600):
+    for number in range(300):
         cache.set(f"key-{number}", number, timeout=None)
         assert cache.get(f"key-{number}") == number
     values = {f"many-{number}": number for number in range(50)}

@@ -34,7 +34,7 @@ def test_exactly_one_of_four_processes_adds(cache: BaseCache, start_program: Sta
 def test_four_processes_lose_no_write_and_meet_no_error(
     cache: BaseCache, start_program: StartProgram
 ) -> None:
-    wrong = go(*(start_program("live", f"process-{number}", 300) for number in FOUR))
+    wrong = go(*(start_program("live", f"process-{number}", 120) for number in FOUR))
 
     assert wrong == [[], [], [], []]
 
@@ -44,7 +44,7 @@ def test_bulk_writes_in_any_order_never_deadlock_and_lose_nothing(
 ) -> None:
     deadlocks_before = deadlocks_in(cache_alias)
 
-    wrong = go(*(start_program("write_in_bulk", f"process-{number}", 25) for number in FOUR))
+    wrong = go(*(start_program("write_in_bulk", f"process-{number}", 10) for number in FOUR))
 
     assert wrong == [[], [], [], []]
     assert deadlocks_in(cache_alias) == deadlocks_before
@@ -79,7 +79,7 @@ def test_a_fork_during_work_breaks_neither_process(
 def test_a_process_killed_during_writes_leaves_a_working_cache(
     cache: BaseCache, cache_alias: str, start_program: StartProgram
 ) -> None:
-    for round_number in range(3):
+    for round_number in range(2):
         process = start_program("write_for_ever", f"victim-{round_number}")
         begin(process)
         expect_line(process, "under way")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import RunPython
+from tests.conftest import ForkPython
 
 HANDLER = """
 import random, signal, sys, time
@@ -102,9 +102,9 @@ assert not hung, f"a child hung at fork {number}"
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize("store", ["memory", "sqlite", "memory_table"])
 def test_a_signal_handler_uses_the_cache_that_it_interrupts(
-    run_python: RunPython, store: str
+    fork_python: ForkPython, store: str
 ) -> None:
-    process = run_python(HANDLER, store)
+    process = fork_python(HANDLER, store)
 
     _, errors = process.communicate(timeout=60)
 
@@ -113,8 +113,8 @@ def test_a_signal_handler_uses_the_cache_that_it_interrupts(
 
 @pytest.mark.usefixtures("django_db_setup")
 @pytest.mark.parametrize("store", ["memory", "sqlite", "memory_table"])
-def test_a_fork_while_threads_recall_does_not_hang(run_python: RunPython, store: str) -> None:
-    process = run_python(FORKS, store)
+def test_a_fork_while_threads_recall_does_not_hang(fork_python: ForkPython, store: str) -> None:
+    process = fork_python(FORKS, store)
 
     _, errors = process.communicate(timeout=60)
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from tests import environment
 from tests.consistency.kinds import Kind
+from tests.forks import Forked, fork
 
 PROGRAM = "tests.consistency.program"
-Process = subprocess.Popen[str]
+SETTINGS = "tests.consistency.settings"
 
 
 @dataclass
@@ -77,12 +74,12 @@ class Checker:
         pause: float = 0.3,
     ) -> None:
         self.database, self.store, self.seconds, self.rule = database, store, seconds, rule
-        self.environment = {**os.environ, "CACHELAYERS_CHECKER_REDIS": redis}
+        self.environment = {"CACHELAYERS_CHECKER_REDIS": redis}
         self.environment["CACHELAYERS_CHECKER_PAUSE"] = str(pause)
         # A naive rule stores wrong values, which other runs must not use.
         self.environment["CACHELAYERS_CHECKER_STORE"] = store
         self.environment["CACHELAYERS_CHECKER_PREFIX"] = uuid4().hex[:8]
-        self.running: list[tuple[str, Process]] = []
+        self.running: list[tuple[str, Forked]] = []
         self.findings = Findings()
         self.end = 0.0
         self.kind = Kind("read", "late")
@@ -109,8 +106,7 @@ class Checker:
                 self.findings.add(answer_of(process))
         finally:
             for _, process in self.running:
-                process.kill()
-                process.communicate()
+                process.end()
             self.one(self.kind.clean, 0)
         return self.findings
 
@@ -127,8 +123,7 @@ class Checker:
             [index for index, (role, _) in enumerate(self.running) if role not in self.kind.others]
         )
         role, process = self.running[index]
-        process.kill()
-        process.communicate()
+        process.end()
         self.findings.killed += 1
         del self.running[index]
         if left > 0:
@@ -142,20 +137,13 @@ class Checker:
         """Run one process to its end, by our rules, as later runs use its rows too."""
         answer_of(self.open(role, seconds, "ours"))
 
-    def open(self, role: str, seconds: float, rule: str = "") -> Process:
+    def open(self, role: str, seconds: float, rule: str = "") -> Forked:
         rule = rule or self.rule
         arguments = [role, self.database, self.store, seconds, random.randrange(10**9), rule]
-        return subprocess.Popen(
-            [sys.executable, "-m", PROGRAM, *map(str, arguments)],
-            cwd=environment.PROJECT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return fork(PROGRAM, *arguments, settings=SETTINGS, **self.environment)
 
 
-def answer_of(process: Process) -> dict[str, Any]:
+def answer_of(process: Forked) -> dict[str, Any]:
     """Wait for a process; return its findings, or raise its error output."""
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, f"{process.args!r} ended with {process.returncode}: {errors}"

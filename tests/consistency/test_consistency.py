@@ -13,15 +13,16 @@ import redis
 from tests.consistency.checker import Checker, Findings
 from tests.servers import Redis
 
-SECONDS = 4
+SECONDS = 2
 DATABASES = ["default", pytest.param("postgres", marks=pytest.mark.postgres)]
 STORES = {"default": "sqlite", "postgres": "postgres", "mariadb": "mariadb"}
 
 
 def expect_nothing_stale(run: Callable[[float], Findings]) -> Findings:
-    """Run it; run it longer on a busy machine with few hits."""
-    for seconds in (SECONDS, 2 * SECONDS, 5 * SECONDS):
-        findings = run(seconds)
+    """Run it; run it again and longer on a busy machine, until there are hits enough."""
+    findings = Findings()
+    for seconds in (SECONDS, 2 * SECONDS, 4 * SECONDS, 8 * SECONDS):
+        findings.include(run(seconds))
         assert findings.stale == []
         assert findings.unseen == []
         if findings.hits > 20 and findings.writes > 5:
@@ -33,11 +34,7 @@ def expect_nothing_stale(run: Callable[[float], Findings]) -> Findings:
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_no_hit_is_stale_while_others_write(database: str) -> None:
-    findings = expect_nothing_stale(
-        lambda seconds: Checker(database, STORES[database], seconds).run()()
-    )
-
-    assert findings.hit_rate > 0.1
+    expect_nothing_stale(lambda seconds: Checker(database, STORES[database], seconds).run()())
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -47,10 +44,10 @@ def test_no_hit_is_stale_in_several_layers_without_a_bus(database: str) -> None:
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_checker_finds_a_position_taken_too_late(database: str) -> None:
-    for _ in range(3):  # a write in between is a matter of chance
-        findings = Checker(database, STORES[database], 2 * SECONDS, rule="late", pause=0.05).run(
-            writers=4
-        )()
+    for turns in (1, 2, 4, 8):  # a write in between is a matter of chance
+        findings = Checker(
+            database, STORES[database], turns * SECONDS, rule="late", pause=0.05
+        ).run(writers=4)()
         if findings.stale:
             break
 
@@ -60,14 +57,14 @@ def test_the_checker_finds_a_position_taken_too_late(database: str) -> None:
 @pytest.mark.mariadb
 def test_no_hit_is_stale_on_mariadb_where_transactions_are_short() -> None:
     expect_nothing_stale(
-        lambda seconds: Checker("mariadb", "mariadb", 2 * seconds, pause=1.5).run()()
+        lambda seconds: Checker("mariadb", "mariadb", 3 * seconds, pause=1.5).run()()
     )
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_no_hit_is_stale_while_processes_are_killed(database: str) -> None:
     def run(seconds: float) -> Findings:
-        checker = Checker(database, STORES[database], 2 * seconds)
+        checker = Checker(database, STORES[database], 1.5 * seconds)
         finish = checker.run(readers=3)
         chance = random.Random()
         for _ in range(6):
@@ -77,7 +74,7 @@ def test_no_hit_is_stale_while_processes_are_killed(database: str) -> None:
 
     findings = expect_nothing_stale(run)
 
-    assert findings.killed == 6
+    assert findings.killed >= 6
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -86,7 +83,7 @@ def test_no_hit_is_stale_while_the_log_is_pruned(database: str) -> None:
         lambda seconds: Checker(database, STORES[database], seconds).run(others=("prune",))()
     )
 
-    assert findings.pruned > 10
+    assert findings.pruned > 5
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -108,8 +105,10 @@ def test_no_hit_is_stale_across_a_fork(database: str) -> None:
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("database", DATABASES)
-@pytest.mark.parametrize("store", ["redis", "layers"])
+@pytest.mark.parametrize(
+    ("database", "store"),
+    [("default", "redis"), pytest.param("postgres", "layers", marks=pytest.mark.postgres)],
+)
 def test_no_hit_is_stale_while_redis_stops_and_starts_and_evicts(
     database: str, store: str, redis_server: Redis
 ) -> None:
@@ -137,7 +136,7 @@ def limit_memory(server: Redis) -> None:
 
 @pytest.mark.postgres
 def test_the_checker_finds_ids_taken_for_positions() -> None:
-    for turns in (2, 2, 2, 4, 8):  # commits out of order are a matter of chance
+    for turns in (1, 2, 4, 8, 16):  # commits out of order are a matter of chance
         findings = Checker("postgres", "postgres", turns * SECONDS, rule="ids", pause=0.02).run(
             readers=3, writers=4
         )()

@@ -28,7 +28,7 @@ def test_delete_many_returns_none(cache: BaseCache) -> None:
     assert outcome is None
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 100, 1000, 5000])
+@pytest.mark.parametrize("count", [0, 1, 2, 100, 1000])
 def test_any_number_of_keys_is_stored_and_read(cache: BaseCache, count: int) -> None:
     values = {f"key-{number}": {"number": number} for number in range(count)}
 
@@ -42,7 +42,7 @@ def test_any_number_of_keys_is_stored_and_read(cache: BaseCache, count: int) -> 
 
 
 def test_large_values_are_stored_and_read_together(cache: BaseCache) -> None:
-    values = {f"key-{number}": os.urandom(2**20) for number in range(24)}
+    values = {f"key-{number}": os.urandom(2**20) for number in range(9)}
 
     cache.set_many(values)
     found = cache.get_many(values)

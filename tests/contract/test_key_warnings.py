@@ -13,13 +13,13 @@ from tests.contract.fixtures import SINGLE
 pytestmark = pytest.mark.parametrize("cache_alias", [*SINGLE, "memory_table"], indirect=True)
 
 
-@pytest.mark.parametrize("key", ["a b", "null\x00", "tab\t", "x" * 251])
 @pytest.mark.parametrize("operation", ["get", "set", "add", "touch", "delete", "has_key", "incr"])
-def test_an_unportable_key_warns_as_in_django(cache: BaseCache, operation: str, key: str) -> None:
+def test_an_unportable_key_warns_as_in_django(cache: BaseCache, operation: str) -> None:
     arguments = {"set": (1,), "add": (1,)}.get(operation, ())
 
-    with pytest.warns(CacheKeyWarning, match="memcached"), allowed_errors(operation):
-        getattr(cache, operation)(key, *arguments)
+    for key in ["a b", "null\x00", "tab\t", "x" * 251]:
+        with pytest.warns(CacheKeyWarning, match="memcached"), allowed_errors(operation):
+            getattr(cache, operation)(key, *arguments)
 
 
 def allowed_errors(operation: str) -> AbstractContextManager[object]:

@@ -121,19 +121,17 @@ def test_bulk_operations_take_every_key(cache: BaseCache) -> None:
 
 
 @ignores_portability
-@pytest.mark.parametrize(
-    ("written", "asked"),
-    [*itertools.permutations(["key", "KEY", "key ", "key\x00", "kéy"], 2)],
-)
-def test_only_the_exact_key_finds_an_entry(cache: BaseCache, written: str, asked: str) -> None:
-    cache.set(written, 1)
+def test_only_the_exact_key_finds_an_entry(cache: BaseCache) -> None:
+    for written, asked in itertools.permutations(["key", "KEY", "key ", "key\x00", "kéy"], 2):
+        cache.set(written, 1)
 
-    assert cache.get(asked) is None
-    assert cache.has_key(asked) is False
-    assert cache.touch(asked) is False
-    assert cache.delete(asked) is False
-    assert cache.add(asked, 2) is True
-    assert cache.get(written) == 1
+        assert cache.get(asked) is None
+        assert cache.has_key(asked) is False
+        assert cache.touch(asked) is False
+        assert cache.delete(asked) is False
+        assert cache.add(asked, 2) is True
+        assert cache.get(written) == 1
+        cache.delete_many([written, asked])
 
 
 def made_number(key: str, key_prefix: str, version: int) -> int:

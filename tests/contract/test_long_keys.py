@@ -21,20 +21,20 @@ def test_a_key_of_2000_bytes_is_the_longest(cache: BaseCache) -> None:
 
 
 @ignores_portability
-@pytest.mark.parametrize("letter", ["x", "ü", "🗝"])
 @pytest.mark.parametrize("operation", ["get", "set", "add", "touch", "delete", "has_key", "incr"])
 def test_a_longer_key_is_an_error_that_names_it_and_the_limit(
-    cache: BaseCache, operation: str, letter: str
+    cache: BaseCache, operation: str
 ) -> None:
-    too_long = letter * (2000 // len(letter.encode()) + 1)
     arguments = {"set": (1,), "add": (1,)}.get(operation, ())
 
-    with pytest.raises(InvalidCacheKey) as caught:
-        getattr(cache, operation)(too_long, *arguments)
+    for letter in ["x", "ü", "🗝"]:
+        too_long = letter * (2000 // len(letter.encode()) + 1)
+        with pytest.raises(InvalidCacheKey) as caught:
+            getattr(cache, operation)(too_long, *arguments)
 
-    assert "2000 bytes" in str(caught.value)
-    assert repr(cache.make_key(too_long)[:20])[:-1] in str(caught.value)
-    assert len(str(caught.value)) < 1000  # the message quotes only a part of the key
+        assert "2000 bytes" in str(caught.value)
+        assert repr(cache.make_key(too_long)[:20])[:-1] in str(caught.value)
+        assert len(str(caught.value)) < 1000  # the message quotes only a part of the key
 
 
 @ignores_portability

@@ -13,8 +13,10 @@ from django.core.checks import CheckMessage, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from tests.contract.fixtures import MakeCache, add_alias
+from tests.contract.fixtures import MakeCache, add_alias, each_table
 
+# They are checked without a database.
+on_one = pytest.mark.parametrize("cache_alias", ["sqlite"], indirect=True)
 BAD_OPTIONS: list[tuple[str, Any]] = [
     ("MAX_BYTE", 1000),
     ("max_bytes", 1000),
@@ -80,6 +82,7 @@ def errors_of(place: str) -> list[CheckMessage]:
     ]
 
 
+@on_one
 @pytest.mark.parametrize(("name", "value"), BAD_OPTIONS, ids=map(repr, BAD_OPTIONS))
 def test_an_invalid_option_is_refused_with_its_path_and_value(
     cache: BaseCache, cache_alias: str, name: str, value: object
@@ -93,6 +96,7 @@ def test_an_invalid_option_is_refused_with_its_path_and_value(
         assert repr(value) in str(caught.value)
 
 
+@on_one
 @pytest.mark.parametrize(("name", "value"), BAD_OPTIONS, ids=map(repr, BAD_OPTIONS))
 def test_a_bad_option_is_one_error_of_the_system_checks(
     cache: BaseCache, cache_alias: str, name: str, value: object
@@ -105,6 +109,7 @@ def test_a_bad_option_is_one_error_of_the_system_checks(
     assert errors[0].hint
 
 
+@each_table
 @pytest.mark.parametrize(("name", "value"), GOOD_OPTIONS, ids=map(repr, GOOD_OPTIONS))
 def test_a_good_option_is_taken(make_cache: MakeCache, name: str, value: object) -> None:
     cache = make_cache("taken", options={name: value})

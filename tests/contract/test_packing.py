@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from cachelayers.models import Entry
 from tests.contract.fixtures import MakeCache, each_table, unused_name
-from tests.contract.values import VALUES, Point, each_value
+from tests.contract.values import VALUES, Point
 
 pytestmark = each_table
 
@@ -290,15 +290,15 @@ def test_a_row_of_nonsense_is_a_reported_miss(
 # Signatures
 
 
-@each_value
-def test_a_signed_value_comes_back_with_its_type(make_cache: MakeCache, value: Any) -> None:
+def test_signed_values_come_back_with_their_types(make_cache: MakeCache) -> None:
     cache = make_cache(options={"SIGNED": True, "COMPRESSION": "zlib", "COMPRESSION_MIN_BYTES": 1})
 
-    cache.set("value", value)
+    for name, value in VALUES.items():
+        cache.set("value", value)
 
-    stored = cache.get("value", "missing")
-    assert stored == value
-    assert type(stored) is type(value)
+        stored = cache.get("value", "missing")
+        assert stored == value, name
+        assert type(stored) is type(value), name
 
 
 def test_a_signed_counter_counts(make_cache: MakeCache) -> None:
@@ -310,27 +310,28 @@ def test_a_signed_counter_counts(make_cache: MakeCache) -> None:
     assert cache.get("counter") == -8
 
 
-@pytest.mark.parametrize("position", [0, 16, 31, 32, -1])
 @pytest.mark.parametrize("value", ["text " * 10, b"bytes", [1, 2], 42], ids=repr)
 def test_one_flipped_bit_is_a_reported_miss(
     make_cache: MakeCache,
     entries: models.Manager[Entry],
     value: object,
-    position: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache = make_cache(options={"SIGNED": True})
-    cache.set("signed", value)
-    row = the_row(entries, cache, "signed")
-    data = bytearray(row.data or b"")
-    data[position] ^= 1
-    rewrite(entries, row, data=bytes(data))
+    for position in (0, 16, 31, 32, -1):
+        cache = make_cache(options={"SIGNED": True})
+        cache.set("signed", value)
+        row = the_row(entries, cache, "signed")
+        data = bytearray(row.data or b"")
+        data[position] ^= 1
+        rewrite(entries, row, data=bytes(data))
+        caplog.clear()
 
-    found = cache.get("signed", "missing")
+        found = cache.get("signed", "missing")
 
-    assert found == "missing"
-    assert cache.get_many(["signed"]) == {}
-    assert "signed" in caplog.text
+        assert found == "missing"
+        assert cache.get_many(["signed"]) == {}
+        assert "signed" in caplog.text
+        cache.clear()
 
 
 def test_a_format_that_was_tampered_with_is_a_miss(

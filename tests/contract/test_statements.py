@@ -15,7 +15,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import table_database_of
-from tests.contract.fixtures import Clock, MakeCache
+from tests.contract.fixtures import Clock, MakeCache, each_table
 
 ROWS = 3000  # enough for every planner to prefer an index over the whole table
 
@@ -115,6 +115,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+@each_table
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_one_statement(
     fresh_cache: BaseCache, recorder: Recorder, name: str
@@ -167,6 +168,13 @@ def test_bulk_operations_cost_one_statement_per_hundreds_of_keys(
     assert deletes <= 5
 
 
+def test_thousands_of_keys_are_stored_and_read(fresh_cache: BaseCache) -> None:
+    values = {f"many-{number}": {"number": number} for number in range(5000)}
+
+    assert fresh_cache.set_many(values) == []
+    assert fresh_cache.get_many(values) == values
+
+
 def test_bulk_writes_are_bounded_in_bytes(fresh_cache: BaseCache, recorder: Recorder) -> None:
     values = {f"large-{number}": b"x" * 2**20 for number in range(16)}
 
@@ -194,6 +202,7 @@ def ids_of(statement: Statement) -> list[int]:
     return [int(row.split(",")[0]) for row in statement.text.partition("VALUES (")[2].split("), (")]
 
 
+@each_table
 @pytest.mark.parametrize("options", [{}, {"MAX_ENTRIES": 2500}, {"MAX_BYTES": 300_000}], ids=str)
 def test_no_statement_counts_or_reads_the_whole_table(
     recorder: Recorder, make_cache: MakeCache, clock: Clock, options: dict[str, int]

@@ -11,7 +11,6 @@ import zoneinfo
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from django.utils.safestring import mark_safe
 
 
@@ -112,5 +111,3 @@ VALUES: dict[str, Any] = {
     "function": len,
     "exception": ValueError,
 }
-
-each_value = pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())

@@ -44,7 +44,7 @@ def test_every_screen_is_on_the_page() -> None:
 def test_every_field_that_a_link_may_choose_is_one() -> None:
     names = re.findall(r"`\?(\w+)=", PAGE)
 
-    assert set(names) == set(InvalidateForm.base_fields) - {"unknown_too"}
+    assert set(names) == set(InvalidateForm.base_fields)
 
 
 def test_the_figures_on_the_page_are_those_of_the_code() -> None:

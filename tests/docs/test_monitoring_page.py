@@ -105,10 +105,11 @@ def _library(
 
 
 @pytest.mark.usefixtures("_library")
-def test_the_example_runs_as_shown(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(python_block("def titles_by"), QUERIES)
+def test_the_examples_of_monitoring_run_as_shown(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(python_block("def titles_by", "cache_stats.md"), QUERIES)
     flush()
-    check_console("cache_stats")
 
     exec(python_block("import flush"), {})
     assert "default memory 4 0.8\n" in capsys.readouterr().out

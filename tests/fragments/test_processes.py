@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import RunPython, empty_cache
+from tests.conftest import ForkPython, empty_cache
 from tests.library.models import Author, Book
 
+PROGRAM, SETTINGS = "tests.fragments.program", "tests.consistency.settings"
 ROWS = 6
 LEASE_SECONDS = 1  # of the program
-SECONDS = 1.5
+SECONDS = 0.8
 LEAST_PAGES = LEAST_EDITS = 6  # within these seconds, or more
 
 Start = Callable[[], "Process"]
@@ -23,16 +24,14 @@ Start = Callable[[], "Process"]
 class Process:
     """A process that runs commands."""
 
-    def __init__(self, run_python: RunPython, *arguments: str) -> None:
-        self.popen = run_python("tests.fragments.program", *arguments)
+    def __init__(self, fork_python: ForkPython, *arguments: str) -> None:
+        self.popen = fork_python(PROGRAM, *arguments, settings=SETTINGS)
 
     def tell(self, *order: object) -> None:
-        assert self.popen.stdin is not None
         self.popen.stdin.write(" ".join(map(str, order)) + "\n")
         self.popen.stdin.flush()
 
     def hear(self) -> Any:
-        assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         if not line:
             raise AssertionError(self.popen.communicate()[1])
@@ -72,8 +71,8 @@ def books(place: tuple[str, str, str]) -> Iterator[list[Book]]:
 
 
 @pytest.fixture
-def start(run_python: RunPython, place: tuple[str, str, str], books: list[Book]) -> Start:
-    return lambda: Process(run_python, *place)
+def start(fork_python: ForkPython, place: tuple[str, str, str], books: list[Book]) -> Start:
+    return lambda: Process(fork_python, *place)
 
 
 def start_all(start: Start, count: int) -> list[Process]:

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from cachelayers.invalidation.triggers import guarded_tables, receive_post_migrate
-from tests.conftest import RunPython
+from tests.conftest import ForkPython
 from tests.invalidation.conftest import Site
 from tests.library.models import Author
 
@@ -48,11 +48,11 @@ def name_of(site: Site) -> str:
 
 
 def test_a_process_that_dies_right_after_its_commit_has_invalidated(
-    site: Site, run_python: RunPython
+    site: Site, fork_python: ForkPython
 ) -> None:
     site.visit("author", lambda: name_of(site))
 
-    process = run_python(WRITE_AND_DIE, site.database)
+    process = fork_python(WRITE_AND_DIE, site.database)
     process.communicate(timeout=60)
 
     assert process.returncode == 9
@@ -60,13 +60,13 @@ def test_a_process_that_dies_right_after_its_commit_has_invalidated(
 
 
 def test_another_process_reads_what_this_one_has_stored_and_not_what_is_old(
-    site: Site, run_python: RunPython
+    site: Site, fork_python: ForkPython
 ) -> None:
     site.visit("author", lambda: "stored by this process " + name_of(site))
 
-    first = run_python(FIND_NAME, site.database).communicate(timeout=60)
+    first = fork_python(FIND_NAME, site.database).communicate(timeout=60)
     Author.objects.using(site.database).filter(pk=1).update(name="Anna")
-    second = run_python(FIND_NAME, site.database).communicate(timeout=60)
+    second = fork_python(FIND_NAME, site.database).communicate(timeout=60)
 
     assert first[0] == "stored by this process Ann\n", first[1]
     assert second[0] == "Anna\n", second[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +13,9 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers.backends.layered import circuit_breaker
 from cachelayers.backends.layered.layers.base import TOMBSTONE_SECONDS
-from tests.conftest import RunPython, empty_cache
+from tests.conftest import ForkPython, empty_cache
 from tests.contract.fixtures import STACKS, Clock
+from tests.forks import Forked
 from tests.layered.conftest import Stack
 from tests.state import reset
 
@@ -59,26 +59,24 @@ def shared_alias(
 
 @atomic_stacks
 def test_processes_lose_no_count_and_one_of_them_adds(
-    shared_alias: str, run_python: RunPython
+    shared_alias: str, fork_python: ForkPython
 ) -> None:
     cache = caches[shared_alias]
     cache.set("counter", 0)
 
-    processes = [run_python(COUNT_UP, shared_alias, number, TIMES) for number in range(PROCESSES)]
+    processes = [fork_python(COUNT_UP, shared_alias, number, TIMES) for number in range(PROCESSES)]
     won = together(processes)
 
     assert cache.incr("counter") == PROCESSES * TIMES + 1
     assert sum(won) == 50
 
 
-def together(processes: list[subprocess.Popen[str]]) -> list[int]:
+def together(processes: list[Forked]) -> list[int]:
     """Start all processes at once, and return their answers."""
     for process in processes:
-        assert process.stdout is not None
         line = process.stdout.readline()
         assert line == "ready\n", process.communicate()[1]
     for process in processes:
-        assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
     answers = [process.communicate(timeout=60) for process in processes]

@@ -192,7 +192,7 @@ class LayeredMachine(RuleBasedStateMachine):
 
 TestLayeredCacheBesideADictionary = LayeredMachine.TestCase
 TestLayeredCacheBesideADictionary.settings = hypothesis_settings(
-    max_examples=200,
+    max_examples=80,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

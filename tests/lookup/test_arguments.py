@@ -417,7 +417,7 @@ def same_in_any_order(ones: list[Any], others: list[Any]) -> bool:
 
 @given(LISTS, LISTS)
 @example(["a", "bc"], ["ab", "c"])
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_two_lists_share_a_key_just_if_they_are_the_same(
     ones: list[Any], others: list[Any]
 ) -> None:
@@ -425,7 +425,7 @@ def test_two_lists_share_a_key_just_if_they_are_the_same(
 
 
 @given(LISTS, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_one_change_anywhere_changes_the_key(values: list[Any], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(values)))
     changed = [*values]

@@ -200,21 +200,23 @@ def test_the_options_reach_recall(monkeypatch: pytest.MonkeyPatch) -> None:
     decorate = cached(**options, tags=words)
     first, second = decorate(no_arguments), decorate(plain.__wrapped__)
 
-    assert first() == ((first.key(), ANY), {**options, "tags": ("homepage",)})
-    assert second("FR") == ((second.key("FR"), ANY), {**options, "tags": ("homepage",)})
+    for function, arguments in ((first, ()), (second, ("FR",))):
+        given = {**options, "tags": (function.invalidation_tag, "homepage")}
+        assert function(*arguments) == ((function.key(*arguments), ANY), given)
 
 
 def test_the_defaults_are_those_of_recall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storing, "recall", returned)
 
-    result: Any = cached(no_arguments)()
+    function = cached(no_arguments)
+    result: Any = function()
 
     assert result[1] == {
         "timeout": UNSET,
         "stale": 0,
         "using": None,
         "capture": True,
-        "tags": (),
+        "tags": (function.invalidation_tag,),
         "jitter": 0.0,
         "refresh_ahead": 0.0,
     }

@@ -17,7 +17,9 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from cachelayers import arecall, recall, unit_of_work
 from cachelayers.lookup import refresh
-from tests.conftest import RunPython, empty_cache
+from tests.conftest import ForkPython, empty_cache
+
+SETTINGS = "tests.consistency.settings"
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +149,7 @@ def test_a_refresh_that_fails_leaves_the_stale_value_and_is_not_tried_at_once(
     ],
 )
 def test_64_callers_in_four_processes_compute_once(
-    run_python: RunPython,
+    fork_python: ForkPython,
     store_name: str,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -157,9 +159,12 @@ def test_64_callers_in_four_processes_compute_once(
     if store_name == "memcached":
         address = request.getfixturevalue("memcached_address")
         monkeypatch.setenv("CACHELAYERS_CHECKER_MEMCACHED", address)
-    key, begin = f"cold-{uuid4().hex}", time.time() + 4
+    key, begin = f"cold-{uuid4().hex}", time.time() + 1
 
-    processes = [run_python("tests.lookup.program", store_name, key, begin) for _ in range(4)]
+    processes = [
+        fork_python("tests.lookup.program", store_name, key, begin, settings=SETTINGS)
+        for _ in range(4)
+    ]
     ended = [process.communicate(timeout=60) for process in processes]
 
     answers = [

@@ -34,15 +34,13 @@ def test_the_real_data_is_loaded_once_and_repaired_later(client: Client) -> None
         time_zone="Europe/Paris",
     )
 
-    second = load()
     Airport.objects.filter(icao="LFPG").update(name="Wrong", elevation_feet=-1)
     client.get("/airport/LFPG/")
-    third = load()
+    second = load()
 
     assert count > 28_000
     assert f"{count:,} added, 0 changed, 0 unchanged" in first
-    assert f"0 added, 0 changed, {count:,} unchanged" in second
-    assert f"0 added, 1 changed, {count - 1:,} unchanged" in third
+    assert f"0 added, 1 changed, {count - 1:,} unchanged" in second
     assert "Charles de Gaulle" in client.get("/airport/LFPG/").content.decode()
     assert Airport.objects.filter(pk=own.pk).exists()
     # Codes change between releases of the data: an airport may wait for its new one.
