@@ -89,6 +89,11 @@ class Handles(Generic[P, R]):
         raise TypeError(f"{type(self).__name__} does not say what its function gets")
 
 
+def entry_of_call(call: Handles[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[str, str]:
+    """Return the alias of CACHES and the key of a call's entry."""
+    return call._storage.alias, call.key(*args, **kwargs)
+
+
 class CachedFunction(Handles[P, R]):
     """A function whose results are cached."""
 

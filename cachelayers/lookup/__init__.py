@@ -19,6 +19,7 @@ from cachelayers.lookup.calls import (
     refresh,
     warm,
 )
+from cachelayers.lookup.explaining import why_missed
 from cachelayers.lookup.peeking import MISS, NOT_READ, peek
 from cachelayers.lookup.policy import (
     UNSET,
@@ -64,4 +65,5 @@ __all__ = [
     "report",
     "timing_of",
     "warm",
+    "why_missed",
 ]

@@ -303,6 +303,12 @@ def store_of(location: str, alias: str, options: MemoryOptions) -> MemoryStore:
     return store
 
 
+def drop_store(location: str) -> None:
+    """Forget the entries of a location. Caches that are there keep them."""
+    with _stores_lock:
+        _stores.pop((location, None), None)
+
+
 def known_stores() -> dict[str, MemoryStore]:
     """Return the stores of this process, by location."""
     return {location: store for (location, _), store in list(_stores.items())}
