@@ -296,7 +296,8 @@ def shared_file_messages(database: str) -> Iterator[CheckMessage]:
             f"DATABASES[{database!r}] is an SQLite file that holds the application's tables and a"
             " DatabaseCache. SQLite lets one connection write at a time, so pages and cache wait"
             " for each other.",
-            hint=f"Give the cache a DATABASES alias with a file of its own. {DOCS}",
+            hint="Give the path of a file for the cache alone as LOCATION, such as"
+            f" BASE_DIR / 'cache.sqlite3'. {DOCS}",
             id="cachelayers.W001",
         )
 

@@ -1,7 +1,8 @@
 """Signals for operators.
 
 A recall sends ``entry_computed`` when it has computed a value, with ``alias`` (of CACHES), ``key``,
-``seconds``, ``tags`` (the dependencies, as pairs of database and tag) and ``is_storable``. A recall
+``seconds``, ``tags`` (the dependencies, as pairs of database and tag), ``is_storable`` and
+``is_marker`` (the value only leads to the variant of a fragment, which is an entry too). A recall
 sends ``entry_invalidated`` when it finds an entry invalid, with ``alias``, ``key``, ``database``
 and ``tag``: the one that has changed, or None if that is no longer known. A write logs its tags
 without knowing which entries depend on them.

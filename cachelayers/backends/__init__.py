@@ -9,7 +9,7 @@ from cachelayers.utils.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from cachelayers.backends.base import ConfiguredCache, is_number
     from cachelayers.backends.database import DatabaseCache, table_cache
-    from cachelayers.backends.database.sessions import remember_database_names
+    from cachelayers.backends.database.sessions import remember_database_names, renew_files_of_tests
     from cachelayers.backends.database.storage_options import apply_storage_options
     from cachelayers.backends.database.table import NEVER_MS, ListedRow
     from cachelayers.backends.faults import cache_errors, report_unreadable_log
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cachelayers.backends.layered.layers.memory import MemoryLayer
     from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer, escape_pattern
     from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
-    from cachelayers.backends.memory import MemoryCache, known_stores
+    from cachelayers.backends.memory import MemoryCache, drop_store, known_stores
     from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 else:
     __getattr__ = lazy_exports(
@@ -29,7 +29,7 @@ else:
             "base": ["ConfiguredCache", "is_number"],
             "database": ["DatabaseCache", "table_cache"],
             "database.storage_options": ["apply_storage_options"],
-            "database.sessions": ["remember_database_names"],
+            "database.sessions": ["remember_database_names", "renew_files_of_tests"],
             "database.table": ["NEVER_MS", "ListedRow"],
             "faults": ["cache_errors", "report_unreadable_log"],
             "kinds": ["register_layer"],
@@ -39,7 +39,7 @@ else:
             "layered.layers.memory": ["MemoryLayer"],
             "layered.layers.redis": ["RedisAccess", "RedisLayer", "escape_pattern"],
             "layered.layers.table": ["TOMBSTONE_VALUE"],
-            "memory": ["MemoryCache", "known_stores"],
+            "memory": ["MemoryCache", "drop_store", "known_stores"],
             "unreadable": ["raise_if_callers", "report_unreadable"],
         },
     )
@@ -59,6 +59,7 @@ __all__ = [
     "RedisLayer",
     "apply_storage_options",
     "cache_errors",
+    "drop_store",
     "escape_pattern",
     "is_local_alias",
     "is_number",
@@ -68,6 +69,7 @@ __all__ = [
     "raise_if_callers",
     "register_layer",
     "remember_database_names",
+    "renew_files_of_tests",
     "report_unreadable",
     "report_unreadable_log",
     "table_cache",

@@ -1,6 +1,12 @@
 """`@cached`: cache what a function returns, by its arguments. It is built on recall()."""
 
-from cachelayers.decorators.functions import CachedFunction, CachedMethod, Handles, cached
+from cachelayers.decorators.functions import (
+    CachedFunction,
+    CachedMethod,
+    Handles,
+    cached,
+    entry_of_call,
+)
 from cachelayers.decorators.many import CachedMany, cached_many
 
 __all__ = [
@@ -10,4 +16,5 @@ __all__ = [
     "Handles",
     "cached",
     "cached_many",
+    "entry_of_call",
 ]

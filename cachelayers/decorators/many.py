@@ -25,6 +25,7 @@ from cachelayers.lookup import (
     arecall_many,
     invalidate_keys,
     recall_many,
+    timing_of,
 )
 
 P = ParamSpec("P")
@@ -228,15 +229,15 @@ def cached_many(
         "using": using,
         "capture": capture,
         "key": None,
-        "jitter": jitter,
-        "refresh_ahead": refresh_ahead,
     }
 
     def decorate(function: Any) -> Any:
         where = check_function(function, has_key=False)
         check_parameters(where, function)
         check_options(where, **options)
-        return CachedMany(Storage(function, **options))
+        timing_of(where, timeout, jitter, refresh_ahead)
+        storage = Storage(function, **options, jitter=jitter, refresh_ahead=refresh_ahead)
+        return CachedMany(storage)
 
     return decorate if function is None else decorate(function)
 

@@ -31,6 +31,7 @@ from cachelayers.canonical import (
     find_by_name,
     path_of,
 )
+from cachelayers.conf import package_settings
 from cachelayers.invalidation import (
     PLAIN_TYPES,
     add_all_dependencies,
@@ -192,6 +193,12 @@ class Storage:
         self.tag = function_tag(self.keys.where)
         self._tags = (self.tag,) if callable(tags) else (self.tag, *tags)
         remember_tags_of_function(self._tags)
+
+    @property
+    def alias(self) -> str:
+        """Return the alias of CACHES."""
+        using: str | None = self.options["using"]
+        return package_settings().ALIAS if using is None else using
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
         """Return the key of the entry of a call."""

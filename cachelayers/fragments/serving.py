@@ -199,6 +199,7 @@ class Fragment:
             (*cached_user_tags((tag_of_name(tag_options.name),)), *tag_options.tags),
             collects=True,
             accepts=self.accepts,
+            is_marker=is_variant_marker,
         )
 
     def accepts(self, packed: Any) -> bool:
@@ -216,6 +217,10 @@ class Fragment:
             self.memory.warned.add(reason)
             name = self.tag_options.name
             logger.warning("%s: the fragment %r is not cached: %s.", self.where, name, reason)
+
+
+def is_variant_marker(packed: Any) -> bool:
+    return unpack_variant_marker(packed) is not None
 
 
 def key_parts(

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         write_tags_in_time,
     )
     from cachelayers.invalidation.log_size import FILLED_LOG_HINT, filled_log
+    from cachelayers.invalidation.logs_in_tests import counted_as_committed
     from cachelayers.invalidation.pruning import is_replica, prune
     from cachelayers.invalidation.reports import warn_of_token_once, warn_of_unpicklable_once
     from cachelayers.invalidation.routes import are_there_routers, database_to_check, with_routes
@@ -141,6 +142,7 @@ else:
                 "log_of",
                 "write_tags_in_time",
             ],
+            "logs_in_tests": ["counted_as_committed"],
             "log_size": ["FILLED_LOG_HINT", "filled_log"],
             "pruning": ["is_replica", "prune"],
             "reports": ["warn_of_token_once", "warn_of_unpicklable_once"],
@@ -222,6 +224,7 @@ __all__ = [
     "begin_unit",
     "capturing",
     "concrete_models",
+    "counted_as_committed",
     "current_capture",
     "current_unit",
     "database_to_check",

@@ -46,8 +46,11 @@ def has_unrecorded_writes(databases: Iterable[str]) -> bool:
 
 def has_written(connection: BaseDatabaseWrapper) -> bool:
     """Return whether a connection's open transaction has written, as far as the vendor tells."""
-    if not transaction_of(connection).is_open():
+    transaction = transaction_of(connection)
+    if not transaction.is_open():
         return False
+    if transaction.is_of_test:
+        return log_of(connection.alias).peek() != []
     if connection.vendor == "sqlite":
         return changes_of(connection) != recorded_of(connection) and has_logged(connection)
     if connection.vendor == "postgresql":

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, router
 from django.db.models import Model
 
-from cachelayers.invalidation.log import write_tags
+from cachelayers.invalidation.log import log_of, write_tags
 from cachelayers.invalidation.sql.analysis import database_of, key_text
 from cachelayers.invalidation.tags import (
     SCHEMA_TAG,
@@ -26,6 +26,7 @@ from cachelayers.invalidation.tracked import (
     TrackedTable,
     concrete_models,
     log_database,
+    track_with,
     tracked_tables,
 )
 from cachelayers.invalidation.transactions import transaction_of
@@ -72,8 +73,10 @@ async def ainvalidate(*targets: Target, using: str | None = None) -> None:
 def write_invalidations(tags: Mapping[str, Iterable[str]]) -> None:
     """Log tags in each database. The unit of work reads the log again before its next recall."""
     for database, some in tags.items():
-        connection = connections[database]
-        write_tags(connection, list(dict.fromkeys(some)))
+        connection, unique = connections[database], list(dict.fromkeys(some))
+        if log_of(database).takes(unique):
+            continue
+        write_tags(connection, unique)
         transaction_of(connection).mark_dirty()
         if unit := active_unit():
             unit.note_write(connection)
@@ -128,8 +131,8 @@ def table_of(model: type[Model], database: str) -> TrackedTable:
     table = tracked_tables(database).get(model._meta.db_table)
     if table is None:
         raise ValueError(
-            f"{model._meta.label} is not tracked in DATABASES[{database!r}]. Add"
-            f" {model._meta.label!r} or {model._meta.app_label!r} to CACHELAYERS['TRACK']."
+            f"{model._meta.label} is not tracked in DATABASES[{database!r}]. To track"
+            f" it, {track_with(model._meta.label)}"
         )
     return table
 

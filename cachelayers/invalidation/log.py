@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -177,6 +178,8 @@ class Known:
 class ProcessLog:
     """The last position of each tag, as far as this process has read the log."""
 
+    may_be_pruned = True
+
     def __init__(self, database: str) -> None:
         self.database = database
         self.known: Known | None = None
@@ -230,6 +233,10 @@ class ProcessLog:
         if not rows or any(row.incarnation != known.incarnation for row in rows):
             return None
         return [row.tag for row in rows if row.position and invisible.holds(row.position)]
+
+    def takes(self, tags: Sequence[str]) -> bool:
+        """Return whether the tags of an invalidation are remembered here instead of written."""
+        return False
 
     def follow(self) -> TagFollower:
         """Return a follower that collects new tags from now on."""
@@ -497,6 +504,20 @@ def log_of(database: str) -> ProcessLog:
     if log is None:
         log = _logs.setdefault(database, ProcessLog(database))
     return log
+
+
+@contextmanager
+def logs_replaced(replacements: Mapping[str, ProcessLog]) -> Iterator[None]:
+    """Have the block use other logs, such as those of a test."""
+    usual = {database: _logs.get(database) for database in replacements}
+    _logs.update(replacements)
+    try:
+        yield
+    finally:
+        for database, log in usual.items():
+            _logs.pop(database, None)
+            if log is not None:
+                _logs[database] = log
 
 
 def known_readings() -> dict[str, Reading]:

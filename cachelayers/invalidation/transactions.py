@@ -7,13 +7,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.compat import call_after_transactions
 
 BEGUN = frozenset({1, 2, 3})  # libpq's states: active, in a transaction, in a failed one
+
+
+class TransactionOfTest(NamedTuple):
+    """The open transaction of a test, which counts as committed up to a depth of atomic blocks."""
+
+    connection: BaseDatabaseWrapper
+    number: int
+    depth: int
+
+    def inner_block(self) -> object:
+        """Return what identifies the outermost atomic block within it; None: there is none."""
+        blocks = self.connection.savepoint_ids
+        return (blocks[self.depth] or WITHOUT_SAVEPOINT) if len(blocks) > self.depth else None
+
+
+WITHOUT_SAVEPOINT = object()
+# By database, within a block of cachelayers.testing. Almost always empty, which is cheap to check.
+test_transactions: dict[str, TransactionOfTest] = {}
 
 
 class Transaction:
@@ -23,6 +41,7 @@ class Transaction:
         self._connection = connection
         self.number = 0
         self._dirty_number = -1
+        self._dirty_block: object = None  # in a test: the atomic block that has written
         self._closed_at = float("-inf")  # by time.monotonic(): when none was open last
         self._entries: set[str] = set()
         self.is_open()
@@ -63,11 +82,37 @@ class Transaction:
     @property
     def is_dirty(self) -> bool:
         """Return whether the open transaction has written to tracked tables."""
+        if test_transactions and (test := test_transactions.get(self._connection.alias)):
+            return self._is_dirty_in_test(test)
         return self._dirty_number == self.number and self.is_open()
+
+    def _is_dirty_in_test(self, test: TransactionOfTest) -> bool:
+        """Return whether an atomic block within the test's transaction is open and has written.
+
+        Other threads' connections do not see what the test has written, so they must not use its
+        entries.
+        """
+        if not self.is_of_test:
+            return True
+        block = test.inner_block()
+        return block is not None and block == self._dirty_block
+
+    @property
+    def is_of_test(self) -> bool:
+        """Return whether the open transaction is a test's that counts as committed."""
+        test = test_transactions.get(self._connection.alias) if test_transactions else None
+        return (
+            test is not None
+            and test.connection is self._connection
+            and self.is_still(test.number)
+            and len(self._connection.savepoint_ids) >= test.depth
+        )
 
     def mark_dirty(self) -> None:
         """Remember that the open transaction has written to tracked tables."""
         self._dirty_number = self.number
+        if test := test_transactions.get(self._connection.alias):
+            self._dirty_block = test.inner_block()
 
     def end(self) -> None:
         self.number += 1

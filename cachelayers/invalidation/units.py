@@ -87,9 +87,11 @@ class Unit:
             if transaction.is_open():
                 # Its reads may be older than the known position.
                 self._began_with.pop(connection.alias, None)
-                self._transactions_before[connection.alias] = transaction.number
-            if transaction.is_dirty:
-                self._dirty_transactions[connection.alias] = Moment(transaction, transaction.number)
+                if not transaction.is_of_test:
+                    self._transactions_before[connection.alias] = transaction.number
+                if transaction.is_dirty:
+                    moment = Moment(transaction, transaction.number)
+                    self._dirty_transactions[connection.alias] = moment
 
     def cache(self, alias: str) -> BaseCache:
         """Return this thread's cache object of an alias.
@@ -142,8 +144,9 @@ class Unit:
     def _read_log(self, database: str) -> None:
         connection = connections[database]
         self._refuse_again(connection)
+        log = log_of(database)
         try:
-            reading = log_of(database).refresh()
+            reading = log.refresh()
         except LogUnreadable as error:
             if is_in_snapshot(connection):
                 transaction = transaction_of(connection)
@@ -153,7 +156,8 @@ class Unit:
             reading = self._position_of_earlier_reads(database, reading)
         self._positions.setdefault(database, reading)
         self.refreshed.add(database)
-        prune_occasionally(database)
+        if log.may_be_pruned:
+            prune_occasionally(database)
 
     def _refuse_again(self, connection: BaseDatabaseWrapper) -> None:
         """Raise LogUnreadable again, without a statement, in a transaction that has raised it."""
@@ -291,7 +295,7 @@ class Unit:
         if not self._dirty_transactions:  # as almost always
             return False
         for database, moment in list(self._dirty_transactions.items()):
-            if moment.is_gone():
+            if moment.is_gone() or not moment.transaction.is_dirty:
                 self._dirty_transactions.pop(database, None)
         return bool(self._dirty_transactions)
 
@@ -408,6 +412,22 @@ def end_unit(unit: Unit) -> None:
         unit.end()
         if heartbeat.is_asleep:
             heartbeat.beat()
+
+
+@contextmanager
+def outside_units() -> Iterator[None]:
+    """Run the block as if no unit of this thread or task had begun."""
+    unit, hidden = _unit.get(), []
+    token = _unit.set(None)
+    while unit is not None:
+        if _running.pop(id(unit), None) is not None:
+            hidden.append(unit)
+        unit = unit.parent
+    try:
+        yield
+    finally:
+        _running.update((id(one), one) for one in hidden)
+        _unit.reset(token)
 
 
 @contextmanager

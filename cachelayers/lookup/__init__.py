@@ -21,6 +21,7 @@ from cachelayers.lookup.calls import (
     refresh,
     warm,
 )
+from cachelayers.lookup.explaining import why_missed
 from cachelayers.lookup.many import ManyOptions, arecall_many, recall_many
 from cachelayers.lookup.peeking import MISS, NOT_READ, peek
 from cachelayers.lookup.policy import (
@@ -72,4 +73,5 @@ __all__ = [
     "report",
     "timing_of",
     "warm",
+    "why_missed",
 ]

@@ -276,7 +276,7 @@ def compute_alone(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Ste
     value = yield Compute(compute)
     refuse_response(f"recall({policy.key!r})", value)
     nothing = Capture(unit, collects=False)
-    note_computed(policy, nothing, time.perf_counter() - began, is_storable=False)
+    note_computed(policy, value, nothing, time.perf_counter() - began, is_storable=False)
     return value
 
 
@@ -287,7 +287,7 @@ def compute_untracked(policy: Policy, compute: Callable[[], Any], unit: Unit) ->
     with capturing(capture):
         value = yield Compute(compute)
     refuse_response(f"recall({policy.key!r})", value)  # most tests come this way too
-    note_computed(policy, capture, time.perf_counter() - began, is_storable=False)
+    note_computed(policy, value, capture, time.perf_counter() - began, is_storable=False)
     return value
 
 
@@ -330,7 +330,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
         if policy.user_tags:
             remember_user_tags(tag.removeprefix(USER_TAG) for tag in policy.user_tags)
         envelope = make_envelope(policy, value, capture, began, seconds)
-    note_computed(policy, capture, seconds, is_storable=envelope is not None)
+    note_computed(policy, value, capture, seconds, is_storable=envelope is not None)
     return value, envelope
 
 

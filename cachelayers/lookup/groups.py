@@ -118,7 +118,7 @@ def entry_of(policy: Policy, value: Any, capture: Capture, began: float, seconds
     if is_worth_storing(policy, capture, capture.unit):
         remember_user_tags(tag.removeprefix(USER_TAG) for tag in policy.user_tags)
         envelope = make_envelope(policy, value, capture, began, seconds)
-    note_computed(policy, capture, seconds, is_storable=envelope is not None)
+    note_computed(policy, value, capture, seconds, is_storable=envelope is not None)
     return Made(value, envelope, policy)
 
 
@@ -162,8 +162,8 @@ def compute_uncached(
         with capturing(capture):
             values = yield from compute_values(policies, compute)
     seconds = (time.perf_counter() - clock) / len(policies)
-    for policy in policies:
-        note_computed(policy, capture, seconds, is_storable=False)
+    for policy, value in zip(policies, values, strict=True):
+        note_computed(policy, value, capture, seconds, is_storable=False)
     return values
 
 

@@ -84,7 +84,9 @@ def note_invalid(policy: Policy, dependency: Dependency) -> None:
     )
 
 
-def note_computed(policy: Policy, capture: Capture, seconds: float, *, is_storable: bool) -> None:
+def note_computed(
+    policy: Policy, value: Any, capture: Capture, seconds: float, *, is_storable: bool
+) -> None:
     """Record that a value was computed. ``is_storable``: it is stored next."""
     cell = cell_of_cache(policy.alias)
     cell.computed += 1
@@ -102,6 +104,7 @@ def note_computed(policy: Policy, capture: Capture, seconds: float, *, is_storab
         seconds=seconds,
         tags=tags,
         is_storable=is_storable,
+        is_marker=policy.is_marker is not None and policy.is_marker(value),
     )
 
 

@@ -72,6 +72,8 @@ class Policy:
     # Whether the caller can use a valid value; None: always.
     accepts: Callable[[Any], bool] | None = None
     timing: Timing = USUAL_TIMING
+    # Whether a value only leads to another entry, which holds what was computed; None: none does.
+    is_marker: Callable[[Any], bool] | None = None
 
     @property
     def cache(self) -> BaseCache:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any
 
-from django.core.cache import caches
+from django.core.cache import CacheHandler, caches
 from django.core.cache.backends.base import BaseCache
 
 _Lock: Any = type(threading.RLock())
@@ -115,7 +116,20 @@ def cache_of(alias: str) -> BaseCache:
     Django's handler holds a lock of its own while it creates one.
     """
     with _no_fork:
-        return caches[alias]
+        return (_handlers[-1] if _handlers else caches)[alias]
+
+
+_handlers: list[CacheHandler] = []
+
+
+@contextmanager
+def caches_replaced(handler: CacheHandler) -> Iterator[None]:
+    """Have ``cache_of`` take the caches of another handler in the block."""
+    _handlers.append(handler)
+    try:
+        yield
+    finally:
+        _handlers.remove(handler)
 
 
 _forks = 0

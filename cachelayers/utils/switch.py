@@ -6,7 +6,8 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from types import TracebackType
@@ -77,6 +78,18 @@ def disabled() -> Disabling:
     its context.
     """
     return Disabling()
+
+
+@contextmanager
+def enabled_despite_setting() -> Iterator[None]:
+    """Ignore the setting ENABLED in the block, in all threads."""
+    is_off = BY_SETTING in switches
+    switches.discard(BY_SETTING)
+    try:
+        yield
+    finally:
+        if is_off:
+            switches.add(BY_SETTING)
 
 
 def follow_setting(*, setting: str = "CACHELAYERS", **kwargs: Any) -> None:

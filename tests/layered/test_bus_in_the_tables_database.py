@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from django.core.cache import caches
 from django.db import connections
 from django.test import override_settings
 
-from cachelayers import unit_of_work
-from cachelayers.backends.database.raising import Events
+from cachelayers import recall, unit_of_work
+from cachelayers.backends.database import raising
+from cachelayers.backends.database.sqlite_file import FileConnection
 from cachelayers.backends.layered import bus, circuit_breaker
 from cachelayers.checks import cache_messages
 from cachelayers.invalidation.dialects import LOG
@@ -82,16 +84,17 @@ def test_a_write_does_not_wait_for_the_site_s_writers(cache: Any) -> None:
 def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers are not locked out: a successful read is no sign that the file takes writes again."""
     tries: list[float] = []
-    perform = Events._perform
+    execute = FileConnection.execute
 
-    def count(table: Events, operation: Any) -> Any:
+    def count(session: FileConnection, statement: str, parameters: Any) -> Any:
         try:
-            return perform(table, operation)
-        except sqlite3.OperationalError:
-            tries.append(time.monotonic())
+            return execute(session, statement, parameters)
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                tries.append(time.monotonic())
             raise
 
-    monkeypatch.setattr(Events, "_perform", count)
+    monkeypatch.setattr(FileConnection, "execute", count)
     configured = {
         "locked": layered_cache("locked-memory", "locked-table", bus="log"),
         "locked-memory": memory_cache(),
@@ -121,8 +124,8 @@ def test_a_file_that_takes_no_writes_is_waited_for_once(monkeypatch: pytest.Monk
 def test_events_are_bounded_and_a_replaced_file_empties_memory(
     cache: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "ONE_IN", 1)
-    monkeypatch.setattr(bus, "ROWS_KEPT", 5)
+    monkeypatch.setattr(raising, "ONE_IN", 1)
+    monkeypatch.setattr(raising, "ROWS_KEPT", 5)
     for number in range(20):
         cache.set(f"key-{number}", number)
     table = cache.flows.bus.table
@@ -131,7 +134,9 @@ def test_events_are_bounded_and_a_replaced_file_empties_memory(
     with unit_of_work():
         assert cache.get("key-1") == 1
     newest = table.newest()
-    table._write("DELETE FROM cachelayers_event WHERE id >= %s", [newest.id])
+    with closing(sqlite3.connect(connections["sqlite_cache"].settings_dict["NAME"])) as file:
+        file.execute("DELETE FROM cachelayers_event WHERE id >= ?", [newest.id])
+        file.commit()
 
     with unit_of_work():
         assert cache.get("key-1") == 1
@@ -173,3 +178,59 @@ def test_without_a_table_layer_a_check_names_the_database_of_the_events() -> Non
     }
     with override_settings(CACHES=configured):
         assert [one.id for one in cache_messages()] == ["cachelayers.W051"]
+
+
+def test_an_entry_and_its_event_are_one_transaction(
+    cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed between them would leave old values in other processes' memory."""
+    cache.set("key", "old")
+    newest = cache.flows.bus.table.newest()
+
+    def fail(session: Any, rows: Any) -> None:
+        raise sqlite3.OperationalError("disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(raising, "write_events", fail)
+        cache.set("key", "new")
+
+    assert cache.flows.bus.table.newest() == newest
+    with closing(sqlite3.connect(connections["sqlite_cache"].settings_dict["NAME"])) as file:
+        held = file.execute("SELECT data FROM cachelayers_entry WHERE data LIKE '%new%'").fetchall()
+    assert held == []
+
+
+@pytest.mark.parametrize(
+    ("change", "events"),
+    [
+        (lambda cache: cache.set("number", 2), 1),
+        (lambda cache: cache.set_many({"a": 1, "b": 2}), 2),
+        (lambda cache: cache.incr("number"), 1),
+        (lambda cache: cache.decr("number"), 1),  # the sum is 0, and still a change
+        (lambda cache: cache.touch("number", 9), 1),
+        (lambda cache: cache.add("new", 1), 1),
+        (lambda cache: cache.delete("number"), 1),
+        (lambda cache: cache.delete("absent"), 1),  # it may be in another process's memory
+        (lambda cache: cache.add("number", 1), 0),
+        (lambda cache: cache.touch("absent", 9), 0),
+        (lambda cache: cache.set("number", 3, nx=True), 0),
+    ],
+)
+def test_each_change_is_published_once(cache: Any, change: Any, events: int) -> None:
+    cache.set("number", 1)
+    table = cache.flows.bus.table
+    before = table.newest().id
+
+    change(cache)
+
+    assert table.newest().id - before == events
+
+
+def test_a_recalled_value_needs_no_event(cache: Any) -> None:
+    cache.set("key", 1)
+    before = cache.flows.bus.table.newest()
+
+    with unit_of_work():
+        recall("recalled", lambda: 1, using="apart")
+
+    assert cache.flows.bus.table.newest() == before

@@ -120,6 +120,11 @@ class DjangoSession:
 
         return self._attempt(perform, in_bulk=in_bulk)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Do nothing: statements are part of the caller's transaction, if there is one."""
+        yield
+
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write one chunk of rows; existing rows are overwritten."""
         if has_psycopg3(self.connection) and self._is_quiet():

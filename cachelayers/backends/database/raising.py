@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from random import randrange
 from typing import Any, NamedTuple, TypeVar
 
 from cachelayers.backends.database.base import MISS, TableCache, now_ms
@@ -26,7 +27,13 @@ CREATION = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} (id INTEGER PRIMARY KEY AUTOINCREMENT,"
     " cache TEXT NOT NULL, process TEXT NOT NULL, name TEXT NOT NULL)"
 )
+INSERTION = f"INSERT INTO {TABLE} (cache, process, name) VALUES "
+DELETION = f"DELETE FROM {TABLE} WHERE id <= (SELECT MAX(id) FROM {TABLE}) - %s"
+ROWS_KEPT = 20_000
+ONE_IN = 500  # of the writes, on average, deletes the surplus rows
 ROWS_PER_STATEMENT = 300  # of three columns, within the 999 parameters of older builds
+
+EventRows = Sequence[tuple[str, str, str]]  # cache, process and name of each event
 
 Answer = TypeVar("Answer")
 
@@ -46,6 +53,7 @@ class Events:
     def __init__(self, sessions: Sessions, guard: Guard) -> None:
         """``sessions`` and ``guard`` are those of the entries, which all threads share."""
         self._sessions, self._guard = sessions, guard
+        self.database = sessions.database
 
     def read(self, first: int, most: int) -> list[Event]:
         """Return up to ``most`` events from an id on."""
@@ -59,50 +67,48 @@ class Events:
         rows = self._run(lambda session: session.fetch(statement, []))
         return Event(*rows[0]) if rows else None
 
-    def write(self, rows: Sequence[tuple[str, str, str]]) -> None:
-        """Write events: the cache, process and name of each."""
-        for start in range(0, len(rows), ROWS_PER_STATEMENT):
-            part = rows[start : start + ROWS_PER_STATEMENT]
-            self._write(
-                f"INSERT INTO {TABLE} (cache, process, name) VALUES "
-                + ", ".join(["(%s, %s, %s)"] * len(part)),
-                [one for row in part for one in row],
-            )
-
-    def delete_all_but(self, number: int) -> None:
-        """Delete all events but the newest ``number``."""
-        self._write(f"DELETE FROM {TABLE} WHERE id <= (SELECT MAX(id) FROM {TABLE}) - %s", [number])
-
-    def _write(self, statement: str, parameters: Sequence[Any]) -> None:
-        """Write, unless a write to this file has just timed out."""
-
-        def write(session: Session) -> None:
-            session.write(with_marks(session, statement), parameters)
-
-        if self._guard.attempt("publish", self._perform, write) is FAILED:
+    def write(self, rows: EventRows) -> None:
+        """Write events, unless a write to this file has just timed out."""
+        if self._guard.attempt("publish", write_events, self._sessions.current(), rows) is FAILED:
             raise CacheUnavailable("An event could not be written to the cache's file")
 
     def _run(self, operation: Callable[[Session], Answer]) -> Answer:
         try:
-            return self._perform(operation)
+            return with_table(self._sessions.current(), operation)
         except DATABASE_ERRORS as error:
             raise CacheUnavailable(f"The events in the cache's file failed: {error}") from error
 
-    def _perform(self, operation: Callable[[Session], Answer]) -> Answer:
-        """Run an operation; first make a missing table."""
-        session = self._sessions.current()
-        try:
-            return operation(session)
-        except DATABASE_ERRORS as error:
-            if fault_of(error) is not Fault.MISSING_TABLE:
-                raise
-            session.write(CREATION, [])
-            return operation(session)
+
+def with_table(session: Session, operation: Callable[[Session], Answer]) -> Answer:
+    """Run an operation on the events; first make a missing table."""
+    try:
+        return operation(session)
+    except DATABASE_ERRORS as error:
+        if fault_of(error) is not Fault.MISSING_TABLE:
+            raise
+        session.write(CREATION, [])
+        return operation(session)
+
+
+def write_events(session: Session, rows: EventRows) -> None:
+    """Write events, and sometimes delete the oldest."""
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        part = rows[start : start + ROWS_PER_STATEMENT]
+        statement = with_marks(session, INSERTION + ", ".join(["(%s, %s, %s)"] * len(part)))
+        values = [one for row in part for one in row]
+        with_table(session, lambda session: session.write(statement, values))  # noqa: B023
+    if not randrange(ONE_IN):  # noqa: S311 - not a secret
+        session.write(with_marks(session, DELETION), [ROWS_KEPT])
 
 
 def with_marks(session: Session, statement: str) -> str:
     """Return a statement with the placeholders of a session's driver."""
     return statement.replace("%s", "?") if isinstance(session, FileSession) else statement
+
+
+# Others have changed nothing if they return one of UNDONE.
+ALWAYS_PUBLISHED = frozenset({"delete", "delete_many", "set_many"})
+UNDONE: tuple[Any, ...] = (None, False, FAILED)
 
 
 class TimedValue(NamedTuple):
@@ -113,7 +119,10 @@ class TimedValue(NamedTuple):
 
 
 class RaisingTable(TableCache):
-    """The entries of one alias. Every method raises CacheUnavailable if it fails."""
+    """The entries of one alias. Every method raises CacheUnavailable if it fails.
+
+    ``events``: rows that are committed together with a change.
+    """
 
     def read_entries(self, keys: Sequence[str]) -> dict[str, TimedValue]:
         """Return the live entries."""
@@ -132,10 +141,10 @@ class RaisingTable(TableCache):
                 found[row[0]] = TimedValue(value, row[1])
         return found
 
-    def write_entries(self, entries: Mapping[str, TimedValue]) -> None:
+    def write_entries(self, entries: Mapping[str, TimedValue], events: EventRows = ()) -> None:
         """Write entries; existing ones are overwritten."""
         rows = [self._row_of_timed_value(key, timed) for key, timed in entries.items()]
-        self._carry_out("set_many", self._write_rows, rows)
+        self._carry_out("set_many", self._write_rows, rows, events=events)
 
     def _write_rows(self, rows: list[Row]) -> None:
         if len(rows) == 1:
@@ -145,10 +154,10 @@ class RaisingTable(TableCache):
         for chunk in self._table.write_many(rows):
             self._guard.after_write(chunk)
 
-    def add_entry(self, key: str, timed: TimedValue) -> bool:
+    def add_entry(self, key: str, timed: TimedValue, events: EventRows = ()) -> bool:
         """Write an entry if there is no live one."""
         row = self._row_of_timed_value(key, timed)
-        is_added = self._carry_out("add", self._table.add, row, row.used)
+        is_added = self._carry_out("add", self._table.add, row, row.used, events=events)
         if is_added:
             self._guard.after_write([row])
         return is_added
@@ -159,36 +168,40 @@ class RaisingTable(TableCache):
         packed = [self._pack(row_key.key, value, old.expires_ms) for value in (old.value, new)]
         return self._carry_out("set", self._table.replace, row_key, *packed, now_ms())
 
-    def touch_entry(self, key: str, expires_ms: int) -> bool:
+    def touch_entry(self, key: str, expires_ms: int, events: EventRows = ()) -> bool:
         """Give a live entry another expiry."""
         row_key = self._row_key(key, None)
-        return bool(self._carry_out("touch", self._touch_row, row_key, expires_ms))
+        return bool(self._carry_out("touch", self._touch_row, row_key, expires_ms, events=events))
 
-    def delete_entry(self, key: str) -> bool:
+    def delete_entry(self, key: str, events: EventRows = ()) -> bool:
         """Delete an entry; return whether there was one."""
-        return self._carry_out("delete", self._table.delete, self._row_key(key, None))
+        row_key = self._row_key(key, None)
+        return self._carry_out("delete", self._table.delete, row_key, events=events)
 
-    def delete_entries(self, keys: Sequence[str]) -> None:
+    def delete_entries(self, keys: Sequence[str], events: EventRows = ()) -> None:
         ids = [self._row_key(key, None).id for key in keys]
-        self._carry_out("delete_many", self._table.delete_ids, ids)
+        self._carry_out("delete_many", self._table.delete_ids, ids, events=events)
 
-    def increment(self, key: str, delta: Any) -> Any:
+    def increment(self, key: str, delta: Any, events: EventRows = ()) -> Any:
         """Add to a live number and return the sum; None: there is no such entry."""
         row_key = self._row_key(key, None)
         total = None
         is_plain = type(delta) is int and SMALLEST_INT64 < delta <= LARGEST_INT64
         if is_plain and not self._packer.signed:
-            total = self._carry_out("incr", self._table.increment, row_key, delta, now_ms())
+            parameters = (row_key, delta, now_ms())
+            total = self._carry_out("incr", self._table.increment, *parameters, events=events)
         if total is None:
-            total = self._carry_out("incr", self._increment_by_replacing, row_key, delta)
+            replace = self._increment_by_replacing
+            total = self._carry_out("incr", replace, row_key, delta, events=events)
         if total is FAILED:
             raise CacheUnavailable(f"CACHES[{self.alias!r}]: others kept replacing a number.")
         return total
 
-    def overwrite_entry(self, key: str, timed: TimedValue) -> bool:
+    def overwrite_entry(self, key: str, timed: TimedValue, events: EventRows = ()) -> bool:
         """Write an entry if there is a live one."""
         row = self._row_of_timed_value(key, timed)
-        is_stored = self._carry_out("set", self._table.overwrite, row, row.used)
+        overwrite = self._table.overwrite
+        is_stored = self._carry_out("set", overwrite, row, row.used, events=events)
         if is_stored:
             self._guard.after_write([row])
         return is_stored
@@ -229,20 +242,40 @@ class RaisingTable(TableCache):
         """Return whether operations are part of the caller's transaction."""
         return self._table.is_in_transaction()
 
-    def count_entries(self) -> int:
-        """Count the alias's entries, expired ones too."""
-        return self._carry_out("get_many", self._table.count, b"")
+    def describe(self) -> dict[str, int]:
+        """Return the number of entries, expired ones too; with MAX_BYTES, also their bytes."""
+        return self._carry_out("get_many", self._table.describe, self._evictor.max_bytes)
 
     def _row_of_timed_value(self, key: str, timed: TimedValue) -> Row:
         return self._row(self._row_key(key, None), timed.value, timed.expires_ms)
 
-    def _carry_out(self, name: str, operation: Callable[..., Answer], *arguments: Any) -> Answer:
+    def _carry_out(
+        self,
+        name: str,
+        operation: Callable[..., Answer],
+        *arguments: Any,
+        events: EventRows = (),
+    ) -> Answer:
+        if events:
+            operation, arguments = self._with_events, (name, events, operation, *arguments)
         if self._table.sessions.are_in_broken_transaction():
             raise NotNow(f"{name}: the transaction in {place_of(self.database)} is broken")
         answer: Answer | Failed = self._attempt(name, self._within_limits, operation, *arguments)
         if answer is FAILED:
             raise CacheUnavailable(f"{name} failed in {place_of(self.database)}")
         return answer
+
+    def _with_events(
+        self, name: str, events: EventRows, operation: Callable[..., Answer], *arguments: Any
+    ) -> Answer:
+        """Run an operation and write events, in one transaction. A needless event is left out."""
+        session = self._table.sessions.current()
+        with session.together():
+            answer = operation(*arguments)
+            is_undone = any(answer is one for one in UNDONE)  # by identity: 0 is a sum
+            if name in ALWAYS_PUBLISHED or not is_undone:
+                write_events(session, events)
+            return answer
 
     def _within_limits(self, operation: Callable[..., Answer], *arguments: Any) -> Answer:
         """Run an operation; a read-only transaction does not count as an outage of the table."""

@@ -14,6 +14,8 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -41,6 +43,7 @@ _names_of_site: dict[str, str] = {}  # by alias, before any test runner has chan
 _names_assigned: dict[str, str] = {}  # by alias, also those of the parent process
 _files_of_site: set[str] = set()  # that LOCATION names in the settings
 _files_assigned: dict[str, str] = {}  # by the path of the site's file
+_numbers_of_files = count()
 _folders: list[Path] = []  # the folder of the process that first assigned a file
 
 
@@ -99,8 +102,18 @@ def file_for(path: str) -> str:
     if not is_test_run() or path not in _files_of_site:
         return path
     if path not in _files_assigned:
-        _files_assigned[path] = new_file_for_tests(f"file-{len(_files_assigned)}")
+        _files_assigned[path] = new_file_for_tests(f"file-{next(_numbers_of_files)}")
     return _files_assigned[path]
+
+
+def renew_files_of_tests() -> None:
+    """In a test run, have each file that LOCATION names begin empty. Asks no database."""
+    for path, assigned in list(_files_assigned.items()):
+        number = next(_numbers_of_files)
+        _files_assigned[path] = new_file_for_tests(f"file-{number}")
+        for ending in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{assigned}{ending}")
 
 
 def assign_files_to_child() -> None:
@@ -133,6 +146,9 @@ class Session(Protocol):
 
     def write(self, statement: str, parameters: Sequence[Any], *, in_bulk: bool = False) -> Written:
         """Run a statement and return its result. ``in_bulk``: as in fetch()."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Commit the statements of a block together, if the session's driver commits them alone."""
 
     def write_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write one chunk of rows in one statement; existing rows are overwritten."""

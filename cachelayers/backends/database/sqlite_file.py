@@ -50,7 +50,7 @@ class FileConnection:
         self.path = path
         # Reentrant: a signal handler uses the connection that it interrupts.
         self.lock = threading.RLock()
-        self._is_busy = False
+        self._is_busy = self._is_together = False
         self._busy_seconds = busy_seconds
         self.is_own_file = is_own_file
         self._connection: sqlite3.Connection | None = None
@@ -90,6 +90,28 @@ class FileConnection:
                 return cursor.execute(statement, parameters).rowcount
             finally:
                 self._is_busy = False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit the block's statements together, or none of them.
+
+        A signal handler's statements within the block are part of it.
+        """
+        with self.lock:
+            if self._is_together:
+                yield
+                return
+            self._is_together = True
+            try:
+                self.execute("BEGIN IMMEDIATE", ())
+                yield
+                self.execute("COMMIT", ())
+            except BaseException:
+                with suppress(sqlite3.Error):  # it has ended already, or the file is lost
+                    self.execute("ROLLBACK", ())
+                raise
+            finally:
+                self._is_together = False
 
     def close(self) -> None:
         """Close; the next use reopens the file."""

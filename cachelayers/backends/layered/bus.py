@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ import django.db
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, transaction
 
-from cachelayers.backends.database.raising import Event
+from cachelayers.backends.database.raising import Event, EventRows
 from cachelayers.backends.database.raising import Events as EventTable
 from cachelayers.backends.faults import raise_if_never_made
 from cachelayers.backends.layered.circuit_breaker import breaker_of
@@ -141,8 +140,6 @@ def names_of(event: bytes) -> tuple[str, list[str] | None]:
 
 
 ROWS_READ_AT_ONCE = 10_000
-ROWS_KEPT = 20_000
-ONE_IN = 500  # of the writes, on average, deletes the surplus rows
 ALL_ENTRIES = "*"
 
 
@@ -190,12 +187,16 @@ class FileBus(Bus):
         return Events(names, ALL_ENTRIES in names)
 
     def append(self, event: bytes) -> bool:
-        process, names = names_of(event)
-        if names != []:
-            self.table.write([(self.cache, process, name) for name in names or [ALL_ENTRIES]])
-        if not random.randrange(ONE_IN):  # noqa: S311 - not a secret
-            self.table.delete_all_but(ROWS_KEPT)
+        if rows := self.rows_of(event):
+            self.table.write(rows)
         return True
+
+    def rows_of(self, event: bytes) -> EventRows:
+        """Return an event in the table's form."""
+        process, names = names_of(event)
+        if names == []:
+            return []
+        return [(self.cache, process, name) for name in names or [ALL_ENTRIES]]
 
 
 class LogBus(Bus):
@@ -388,7 +389,14 @@ def events_beside(layers: Sequence[str]) -> EventTable | None:
 def connect_bus(
     bus: Bus | StreamPosition, cache: str, layers: Sequence[Layer], limit_seconds: float
 ) -> Bus:
-    """Return the bus with one thread's connections: those of a layer, if the bus is a layer too."""
+    """Return the bus with one thread's connections: those of a layer, if the bus is a layer too.
+
+    A layer on which the bus is writes events in the same step as the entries.
+    """
+    if isinstance(bus, FileBus):
+        for table in layers:
+            if isinstance(table, TableLayer) and table.table.database == bus.table.database:
+                table.rows_of_event = bus.rows_of
     if isinstance(bus, Bus):
         return bus
     layer = next((one for one in layers if one.alias == bus.alias), None)

@@ -144,8 +144,9 @@ class Flows(Coordination):
         refused = set(names)
         refused_by: list[Layer] = []
         is_published = has_decider = False
+        needs_no_bus = self._need_no_bus(entries)
         for layer in reversed(self.shared):
-            event = self.event_for(layer, names)
+            event = None if needs_no_bus else self.event_for(layer, names)
             written = without_numbers(entries) if has_decider else entries
             try:
                 answer = yield from self.write(layer, "write_many", written, event)
@@ -163,7 +164,7 @@ class Flows(Coordination):
                 # The lower layer has it: the tombstone keeps older entries from being filled in
                 # here.
                 yield from self.write(layer, "write_tombstones", answer)
-        if not is_published and not self._need_no_bus(entries):
+        if not is_published and not needs_no_bus:
             yield from self.publish(without_leases(names))
         survives_rollback = self._survive_rollback(entries)
         if not survives_rollback and (yield from self._may_roll_back(names, refused_by)):

@@ -1,3 +1,3 @@
-from cachelayers.backends.memory.cache import MemoryCache, known_stores
+from cachelayers.backends.memory.cache import MemoryCache, drop_store, known_stores
 
-__all__ = ["MemoryCache", "known_stores"]
+__all__ = ["MemoryCache", "drop_store", "known_stores"]

@@ -12,7 +12,7 @@ from typing import Any, Self
 from django.db import connections, transaction
 
 from cachelayers.backends.database.base import milliseconds, seconds_since_1970
-from cachelayers.backends.database.raising import RaisingTable, TimedValue
+from cachelayers.backends.database.raising import EventRows, RaisingTable, TimedValue
 from cachelayers.backends.layered.layers.base import TOMBSTONE, TOMBSTONE_SECONDS, Layer, LayerEntry
 from cachelayers.backends.locking import Lock
 from cachelayers.conf import table_alias
@@ -42,6 +42,13 @@ class TableLayer(Layer):
         super().__init__(alias)
         self.table = table
         self.tracks_use = table.tracks_use
+        # of the bus, if its events are in the same file
+        self.rows_of_event: Callable[[bytes], EventRows] | None = None
+
+    @property
+    def carries_events(self) -> bool:
+        """Return whether a write and its event are one step."""
+        return self.rows_of_event is not None
 
     def read_many(self, names: Sequence[str]) -> dict[str, LayerEntry]:
         """Return the live entries, in one statement."""
@@ -52,42 +59,44 @@ class TableLayer(Layer):
     def write_many(
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
-        self.table.write_entries({name: timed_value_of(entry) for name, entry in entries.items()})
+        timed = {name: timed_value_of(entry) for name, entry in entries.items()}
+        self.table.write_entries(timed, self._rows(event))
         return []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
         """Delete; for several names it is unknown whether there were entries."""
         if len(names) == 1:
-            return self.table.delete_entry(names[0])
-        self.table.delete_entries(names)
+            return self.table.delete_entry(names[0], self._rows(event))
+        self.table.delete_entries(names, self._rows(event))
         return False
 
     def add(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Write if there is no live entry; a tombstone does not count as one."""
-        if self.table.add_entry(name, timed_value_of(entry)):
+        rows = self._rows(event)
+        if self.table.add_entry(name, timed_value_of(entry), rows):
             return True
         found = self.table.read_entries([name]).get(name)
         if found is None:
-            return self.table.add_entry(name, timed_value_of(entry))
+            return self.table.add_entry(name, timed_value_of(entry), rows)
         if layer_entry_of(found) is not TOMBSTONE:
             return False
         # Of several callers that see the tombstone, one replaces it.
         is_mine = self.table.replace_value(name, found, entry.value)
-        return is_mine and self.table.touch_entry(name, milliseconds(entry.expires))
+        return is_mine and self.table.touch_entry(name, milliseconds(entry.expires), rows)
 
     def add_to_empty(self, name: str, entry: LayerEntry) -> bool:
         """Write if there is neither a live entry nor a tombstone."""
         return self.table.add_entry(name, timed_value_of(entry))
 
     def increment(self, name: str, delta: Any, event: bytes | None = None) -> Any:
-        return self.table.increment(name, delta)
+        return self.table.increment(name, delta, self._rows(event))
 
     def touch(self, name: str, expires: float, event: bytes | None = None) -> bool:
-        return self.table.touch_entry(name, milliseconds(expires))
+        return self.table.touch_entry(name, milliseconds(expires), self._rows(event))
 
     def overwrite(self, name: str, entry: LayerEntry, event: bytes | None = None) -> bool:
         """Overwrite in one statement. The caller has seen that there is no tombstone."""
-        return self.table.overwrite_entry(name, timed_value_of(entry))
+        return self.table.overwrite_entry(name, timed_value_of(entry), self._rows(event))
 
     def find_names(
         self, head: str, is_wanted: Callable[[str], bool], size: int
@@ -104,6 +113,9 @@ class TableLayer(Layer):
     def lock(self, name: str, **options: Any) -> Lock:
         """Return a lock in the table."""
         return self.table.lock(name, **options)  # type: ignore[no-any-return]
+
+    def _rows(self, event: bytes | None) -> EventRows:
+        return [] if event is None or self.rows_of_event is None else self.rows_of_event(event)
 
     def clear_names(self, head: str) -> None:
         self.table.delete_prefix(head)
@@ -139,8 +151,8 @@ class TableLayer(Layer):
             transaction.on_commit(callback, using=self.table.database, robust=True)
 
     def describe(self) -> dict[str, Any]:
-        """Count the entries, by reading the alias's range of the table."""
-        return {"entries": self.table.count_entries()}
+        """Count the entries, and their bytes if they have a bound, in the alias's range."""
+        return self.table.describe()
 
 
 def timed_value_of(entry: LayerEntry) -> TimedValue:
