@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer
     from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
     from cachelayers.backends.memory import MemoryCache, drop_store, known_stores
+    from cachelayers.backends.patterns import escape_pattern
     from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 else:
     __getattr__ = lazy_exports(
@@ -44,7 +45,6 @@ else:
             "unreadable": ["raise_if_callers", "report_unreadable"],
         },
     )
-    from cachelayers.backends.patterns import escape_pattern
 
 __all__ = [
     "ALL_ENTRIES",
