@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from cachelayers.utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from cachelayers.decorators import cached
+    from cachelayers.decorators import cached, cached_many
     from cachelayers.invalidation import ainvalidate, invalidate, invalidates, unit_of_work
-    from cachelayers.lookup import arecall, recall
+    from cachelayers.lookup import arecall, arecall_many, recall, recall_many
     from cachelayers.staticfiles import build_cache_id
     from cachelayers.utils.switch import disabled
     from cachelayers.warming import warmer
@@ -18,9 +18,9 @@ else:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "decorators": ["cached"],
+            "decorators": ["cached", "cached_many"],
             "invalidation": ["ainvalidate", "invalidate", "invalidates", "unit_of_work"],
-            "lookup": ["arecall", "recall"],
+            "lookup": ["arecall", "arecall_many", "recall", "recall_many"],
             "staticfiles": ["build_cache_id"],
             "utils.switch": ["disabled"],
             "warming": ["warmer"],
@@ -30,12 +30,15 @@ else:
 __all__ = [
     "ainvalidate",
     "arecall",
+    "arecall_many",
     "build_cache_id",
     "cached",
+    "cached_many",
     "disabled",
     "invalidate",
     "invalidates",
     "recall",
+    "recall_many",
     "unit_of_work",
     "warmer",
 ]

@@ -96,7 +96,7 @@ the tests of its module:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -266,6 +266,30 @@ def add_admin_action(model_admin: Any, action: Any, permission: str, may: Any) -
     if actions is not None and action.__name__ not in names:
         setattr(model_admin, f"has_{permission}_permission", may)
         model_admin.actions = [*actions, action]
+
+
+def sort_section(site: Any, label: str, names: Sequence[str]) -> None:
+    """Have an app's section of the admin's menu list its models in an order.
+
+    Patches: ``AdminSite.get_app_list``
+    Reason: Django sorts models by their names, which would put the overview last.
+    If it fails: the section is sorted by name.
+    Test: tests/admin/test_screens.py
+    Avoidable: no. Django has no option for it.
+    """
+    order = {name: number for number, name in enumerate(names)}
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        def get_app_list(*given: Any, **options: Any) -> Any:
+            found = method(*given, **options)
+            for app in found:
+                if app.get("app_label") == label:
+                    app["models"].sort(key=lambda one: order.get(one["object_name"], len(order)))
+            return found
+
+        return get_app_list
+
+    wrap_once(site, "get_app_list", wrap)
 
 
 def wrap_change_form(model_admin: Any, wrap: Wrap) -> None:

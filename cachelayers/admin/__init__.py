@@ -17,6 +17,7 @@ from cachelayers.admin.screens import (
     Screen,
     WarmersScreen,
 )
+from cachelayers.compat import sort_section
 
 SCREENS: dict[type[models.LogState], type[Screen]] = {
     models.Overview: OverviewScreen,
@@ -32,6 +33,7 @@ def register_screens(site: admin.AdminSite) -> None:
     """Add the Cache section to an AdminSite. Django's default site has it already."""
     for model, screen in SCREENS.items():
         site.register(model, screen)
+    sort_section(site, "cachelayers", [model.__name__ for model in SCREENS])
 
 
 register_screens(admin.site)

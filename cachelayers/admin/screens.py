@@ -228,6 +228,7 @@ class OverviewScreen(Screen):
         except DatabaseError as error:  # before the first migrate, or if the database is down
             context["problem"] = without_secrets(f"{type(error).__name__}: {error}")
         context["is_counting"] = package_settings().STATS_SECONDS is not None
+        context["part"] = package_settings().ADVISE_SAMPLE
         return self.render(request, **context)
 
 

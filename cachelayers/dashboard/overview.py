@@ -10,17 +10,21 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.conf import settings
+from django.utils.formats import number_format
 from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from cachelayers.conf import layer_name, layers_of
 from cachelayers.dashboard.history import databases_with_log
 from cachelayers.statistics import (
+    KEPT_KINDS,
     Figures,
     LayerState,
     LogState,
     Point,
     Series,
+    advice,
     layer_states,
     log_state,
     series,
@@ -51,15 +55,24 @@ class Step:
     at: datetime
     figures: Figures
 
+    @property
+    def percent(self) -> int | None:
+        """Return the hit ratio in percent; None without lookups."""
+        return percent_of(self.figures)
+
 
 @dataclass(frozen=True)
 class Plot:
-    """The plot of one cache or layer. ``most``: lookups in the busiest step."""
+    """The plot of one cache or layer. ``most``: lookups in the busiest step.
+
+    ``ratio``: the points of the hit ratio's lines; steps without lookups interrupt them.
+    """
 
     cache: str
     layer: str
     hits: list[Bar]
     misses: list[Bar]
+    ratio: list[str]
     most: int
     total: Figures
     begins: datetime
@@ -80,6 +93,7 @@ def plot(series: Series, step_seconds: int) -> Plot:
         series.layer,
         [bar for at, point in enumerate(points) for bar in hits_bar(at, point, points, most)],
         [bar for at, point in enumerate(points) for bar in misses_bar(at, point, points, most)],
+        ratio_lines(points),
         most,
         total,
         points[0].at,
@@ -103,6 +117,26 @@ def misses_bar(at: int, point: Point, points: list[Point], most: int) -> list[Ba
     """Return the bar of a step's misses, on top of its hits."""
     below = height_of(point.figures.hits, most)
     return bar_on(at, len(points), below, height_of(point.figures.misses, most))
+
+
+def ratio_lines(points: list[Point]) -> list[str]:
+    """Return the hit ratio over time, as the points of lines: level within a step."""
+    step = WIDTH / len(points)
+    lines: list[list[str]] = [[]]
+    for at, point in enumerate(points):
+        ratio = point.figures.hit_ratio
+        if ratio is None:
+            lines.append([])
+        else:
+            top = LOWEST + (1 - ratio) * (HEIGHT - 2 * LOWEST)
+            lines[-1] += [f"{x:.2f},{top:.2f}" for x in (at * step, (at + 1) * step)]
+    return [" ".join(line) for line in lines if line]
+
+
+def percent_of(figures: Figures) -> int | None:
+    """Return a hit ratio in percent; None without lookups."""
+    ratio = figures.hit_ratio
+    return None if ratio is None else round(100 * ratio)
 
 
 def height_of(count: int, most: int) -> float:
@@ -129,9 +163,9 @@ class Span(NamedTuple):
 
 
 SPANS = {
-    "hour": Span(_("last hour"), 3_600, 60),
-    "day": Span(_("last day"), 86_400, 1_800),
-    "week": Span(_("last week"), 7 * 86_400, 3 * 3_600),
+    "hour": Span(gettext_lazy("last hour"), 3_600, 60),
+    "day": Span(gettext_lazy("last day"), 86_400, 1_800),
+    "week": Span(gettext_lazy("last week"), 7 * 86_400, 3 * 3_600),
 }
 
 
@@ -145,12 +179,56 @@ class Line:
     state: LayerState | None  # None: its layers have states
     error: str
     location: str
+    # The steps of the time span in which it failed: the beginnings of the first and the last.
+    failed_first: datetime | None = None
+    failed_last: datetime | None = None
 
     @property
     def percent(self) -> int | None:
         """Return the hit ratio in percent; None without lookups."""
-        ratio = self.figures.hit_ratio
-        return None if ratio is None else round(100 * ratio)
+        return percent_of(self.figures)
+
+    @property
+    def size(self) -> str:
+        """Return the bytes, and their bound if there is one; "" if they are unknown."""
+        if self.state is None or self.state.bytes is None:
+            return ""
+        return size_of(self.state.bytes, self.state.max_bytes)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The sampled use of one function or fragment, scaled up to all calls."""
+
+    kind: str
+    name: str
+    figures: Figures  # hits, misses, and the times
+
+    @property
+    def percent(self) -> int | None:
+        """Return the hit ratio in percent; None without lookups."""
+        return percent_of(self.figures)
+
+
+DAY_SECONDS = 86_400
+MOST_USAGES = 50
+
+
+def read_usages() -> list[Usage]:
+    """Return what was cached by function and fragment in the last day, the most saved first."""
+    return [
+        Usage(
+            one.kind,
+            one.name,
+            Figures(
+                hits=one.repeats,
+                misses=max(one.calls - one.repeats, 0),
+                saved_seconds=one.saving_seconds,
+                computing_seconds=one.seconds,
+            ),
+        )
+        for one in advice(DAY_SECONDS, MOST_USAGES, KEPT_KINDS)
+    ]
 
 
 @dataclass(frozen=True)
@@ -158,8 +236,34 @@ class Overview:
     """The data of the overview."""
 
     lines: list[Line]
+    usages: list[Usage]
     plots: list[Plot]
     logs: list[LogState]
+
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size_of(count: int, bound: int | None) -> str:
+    """Return a size such as "174 of 256 MiB", in the unit that fits the bound."""
+    power, largest = 0, count if bound is None else bound
+    while largest >= 1024 and power < len(UNITS) - 1:
+        power, largest = power + 1, largest // 1024
+    shown = amount(count, power)
+    if bound is None:
+        return f"{shown} {UNITS[power]}"
+    return _("%(size)s of %(bound)s %(unit)s") % {
+        "size": shown,
+        "bound": amount(bound, power),
+        "unit": UNITS[power],
+    }
+
+
+def amount(count: int, power: int) -> str:
+    """Return a number of bytes in a unit: whole if it is large, else with one digit."""
+    number = count / 1024**power
+    is_whole = number >= 10 or number == int(number)
+    return number_format(round(number) if is_whole else number, None if is_whole else 1)
 
 
 def read_overview(span: Span) -> Overview:
@@ -172,8 +276,19 @@ def read_overview(span: Span) -> Overview:
         key=lambda name: sort_key(*name),
     )
     found = series(span.seconds, span.step_seconds)
+    failed = {(one.cache, one.layer): failed_steps(one) for one in found}
     return Overview(
-        [line(*name, figures.get(name, Figures()), states.get(name)) for name in names],
+        [
+            line(
+                name,
+                figures.get(name, Figures()),
+                states.get(name),
+                # A layer's errors are counted by its own alias.
+                failed.get((name[1] or name[0], ""), []),
+            )
+            for name in names
+        ],
+        read_usages(),
         [
             plot(one, span.step_seconds)
             for one in sorted(found, key=lambda one: sort_key(one.cache, one.layer))
@@ -184,7 +299,16 @@ def read_overview(span: Span) -> Overview:
     )
 
 
-def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> Line:
+def failed_steps(series: Series) -> list[datetime]:
+    """Return the beginnings of the steps in which there were errors."""
+    return [point.at for point in series.points if point.figures.errors]
+
+
+def line(
+    name: tuple[str, str], figures: Figures, state: LayerState | None, failed: list[datetime]
+) -> Line:
+    """Return the row of a cache or layer. ``failed``: the times at which it failed."""
+    cache, layer = name
     alias = layer or cache
     return Line(
         cache,
@@ -193,6 +317,8 @@ def line(cache: str, layer: str, figures: Figures, state: LayerState | None) -> 
         state,
         without_secrets(state.error) if state and state.error else "",
         shown_location(alias) if alias in settings.CACHES else "",
+        failed[0] if failed else None,
+        failed[-1] if failed else None,
     )
 
 

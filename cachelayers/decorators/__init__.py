@@ -7,11 +7,14 @@ from cachelayers.decorators.functions import (
     cached,
     entry_of_call,
 )
+from cachelayers.decorators.many import CachedMany, cached_many
 
 __all__ = [
     "CachedFunction",
+    "CachedMany",
     "CachedMethod",
     "Handles",
     "cached",
+    "cached_many",
     "entry_of_call",
 ]

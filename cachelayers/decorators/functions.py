@@ -287,9 +287,10 @@ def cached(
         "using": using,
         "capture": capture,
         "key": key,
-        "jitter": jitter,
-        "refresh_ahead": refresh_ahead,
     }
+    timing = {"jitter": jitter, "refresh_ahead": refresh_ahead}
+    # Few functions have these, and each call passes its options on.
+    given = {**options, **{name: part for name, part in timing.items() if part}}
 
     def decorate(function: Any) -> Any:
         if (bound := bound_method(function)) is not None:
@@ -297,7 +298,8 @@ def cached(
         kind, plain = unwrap_method(function)
         where = check_function(plain, has_key=key is not None)
         check_options(where, **options)
-        return kind(Storage(plain, **options))
+        timing_of(where, timeout, jitter, refresh_ahead)
+        return kind(Storage(plain, **given))
 
     return decorate if function is None else decorate(function)
 
@@ -387,13 +389,10 @@ def check_options(
     using: Any,
     capture: Any,
     key: Any,
-    jitter: Any,
-    refresh_ahead: Any,
 ) -> None:
     """Raise TypeError or ValueError for invalid options when the module is imported."""
     # The setting TIMEOUT is checked by each recall: it may not be known yet.
     check_times(where, 0 if timeout is UNSET or callable(timeout) else timeout, stale)
-    timing_of(where, timeout, jitter, refresh_ahead)
     if using is not None and not isinstance(using, str):
         raise TypeError(f"{where}: using is {using!r}. Give an alias of CACHES.")
     if not isinstance(capture, bool):

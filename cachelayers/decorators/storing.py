@@ -187,7 +187,7 @@ class Storage:
         self.keys = ArgumentKeys(path_of(function), inspect.signature(function))
         self._is_distinguished = False
         self.is_async = iscoroutinefunction(function)
-        self._options = options
+        self.options = options
         self._make_text = key
         self._make_tags = tags if callable(tags) else None
         self.tag = function_tag(self.keys.where)
@@ -197,7 +197,7 @@ class Storage:
     @property
     def alias(self) -> str:
         """Return the alias of CACHES."""
-        using: str | None = self._options["using"]
+        using: str | None = self.options["using"]
         return package_settings().ALIAS if using is None else using
 
     def key(self, arguments: Arguments, keywords: Keywords) -> str:
@@ -257,11 +257,11 @@ class Storage:
 
     def invalidate(self, arguments: Arguments, keywords: Keywords) -> None:
         """Make the entry of a call invalid, in the caller's transaction."""
-        invalidate_key(self.key(arguments, keywords), using=self._options["using"])
+        invalidate_key(self.key(arguments, keywords), using=self.options["using"])
 
     def ainvalidate(self, arguments: Arguments, keywords: Keywords) -> Awaitable[None]:
         """Return an awaitable that invalidates."""
-        return ainvalidate_key(self.key(arguments, keywords), using=self._options["using"])
+        return ainvalidate_key(self.key(arguments, keywords), using=self.options["using"])
 
     def invalidate_all(self) -> None:
         """Make the entries of all calls invalid, in the caller's transaction."""
@@ -282,12 +282,15 @@ class Storage:
         compute: Callable[[], Any] = partial(self._compute, key, arguments, keywords)
         if adapt is not None:
             compute = adapt(compute)
-        tags = self._tags
-        if self._make_tags is not None:
-            user_tags = self._call_option(self._make_tags, arguments, keywords)
-            is_readable = isinstance(user_tags, Iterable) and not isinstance(user_tags, str)
-            tags = (*tags, *user_tags) if is_readable else user_tags  # recall() refuses others
-        return get(key, compute, tags=tags, **self._options)
+        return get(key, compute, tags=self.tags_of(arguments, keywords), **self.options)
+
+    def tags_of(self, arguments: Arguments, keywords: Keywords) -> Any:
+        """Return the tags of the entry of a call."""
+        if self._make_tags is None:
+            return self._tags
+        tags = self._call_option(self._make_tags, arguments, keywords)
+        is_readable = isinstance(tags, Iterable) and not isinstance(tags, str)
+        return (*self._tags, *tags) if is_readable else tags  # recall() refuses others
 
     def _compute(self, key: str, arguments: Arguments, keywords: Keywords) -> Any:
         # A refresh runs after the call: the caller may have changed an argument meanwhile.

@@ -26,6 +26,7 @@ from cachelayers.invalidation.tracked import (
     TrackedTable,
     concrete_models,
     log_database,
+    track_with,
     tracked_tables,
 )
 from cachelayers.invalidation.transactions import transaction_of
@@ -130,8 +131,8 @@ def table_of(model: type[Model], database: str) -> TrackedTable:
     table = tracked_tables(database).get(model._meta.db_table)
     if table is None:
         raise ValueError(
-            f"{model._meta.label} is not tracked in DATABASES[{database!r}]. Add"
-            f" {model._meta.label!r} or {model._meta.app_label!r} to CACHELAYERS['TRACK']."
+            f"{model._meta.label} is not tracked in DATABASES[{database!r}]. To track"
+            f" it, {track_with(model._meta.label)}"
         )
     return table
 

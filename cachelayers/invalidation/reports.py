@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayers.conf import package_settings
 from cachelayers.invalidation.log import logger
-from cachelayers.invalidation.tracked import label_of
+from cachelayers.invalidation.tracked import label_of, track_with
 from cachelayers.utils.counters import untracked_reads
 from cachelayers.utils.rate_limit import RateLimit
 from cachelayers.utils.tracing import line_of_project
@@ -46,8 +45,7 @@ def note_untracked(database: str, table: str) -> None:
         line_of_project() or "an unknown place",
         table,
         database,
-        "To track the table, set CACHELAYERS['TRACK'] to"
-        f" {[*package_settings().TRACK, label]!r}, and run `migrate`."
+        f"To track the table, {track_with(label)}"
         if label
         else "No model has this table, so it cannot be tracked.",
     )

@@ -151,6 +151,12 @@ def untracked_tables_in(database: str, tags: Iterable[str]) -> list[str]:
     return sorted(tag.removeprefix(TABLE_TAG) for tag in found)
 
 
+def track_with(label: str) -> str:
+    """Return what to do so that a model is tracked too: "*" must not be lost."""
+    track = [*package_settings().TRACK, label]
+    return f"set CACHELAYERS['TRACK'] to {track!r}, and run `migrate`."
+
+
 def label_of(table: str) -> str:
     """Return the label of the model that has a table, as TRACK names it; "": none has."""
     of_all = (model for label in apps.all_models for model in models_of_app(label))

@@ -1,7 +1,7 @@
 """Recall many entries at once, with one bulk read and one bulk write.
 
-Lists of fragments use it. For other callers the batch is one computation: one caller computes all
-missing entries, under a single lease.
+Lists of fragments and recall_many() use it. For other callers the batch is one computation: one
+caller computes all missing entries, under a single lease.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import groupby
+from math import inf
 from typing import Any
+
+from asgiref.sync import sync_to_async
 
 from cachelayers.backends import cache_errors, raise_if_callers, report_unreadable
 from cachelayers.conf import package_settings
@@ -27,6 +31,7 @@ from cachelayers.lookup.flow import (
     take_lease,
     wait_for_lease,
 )
+from cachelayers.lookup.groups import ComputeMany, Made, compute_uncached, make_entries
 from cachelayers.lookup.observing import note_found, note_peeked
 from cachelayers.lookup.peeking import MISS, NOT_READ, valid_value
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
@@ -35,6 +40,7 @@ from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import run_flow
 from cachelayers.utils.locks import cache_of
 from cachelayers.utils.single_flight import begin_or_join, complete
+from cachelayers.utils.switch import is_disabled
 from cachelayers.utils.tracing import (
     TracedRecall,
     active_traces,
@@ -50,12 +56,16 @@ class Requested:
     """One entry of a batch. All entries of a batch have the same cache and the same timeout."""
 
     policy: Policy
-    compute: Callable[[], Any]
+    compute: Callable[..., Any]
     stored: Any = NOT_READ  # what an earlier read returned
     traced: TracedRecall | None = None  # if it is traced
+    # Whether all missing values of the batch are computed by one call, which gets their keys.
+    together: bool = False
 
 
-def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
+def peek_many(
+    alias: str, keys: Sequence[str], *, is_shown_only: bool = True
+) -> list[tuple[Any, Any]]:
     """Do peek() for many keys, in one bulk read."""
     unit = current_unit()
     if unit is None or unit.is_outdated or unit.is_dirty():
@@ -65,7 +75,7 @@ def peek_many(alias: str, keys: Sequence[str]) -> list[tuple[Any, Any]]:
     found = []
     for key in keys:
         one = stored.get(key)
-        value = valid_value(unit, one, is_shown_only=True)
+        value = valid_value(unit, one, is_shown_only=is_shown_only)
         if value is not MISS:
             note_layer(layer)
             note_peeked(alias, key, one)
@@ -86,6 +96,8 @@ def recall_steps(requested: Sequence[Requested], unit: Unit) -> Steps:
         requested = [
             replace(one, traced=begin_recall(one.policy.alias, one.policy.key)) for one in requested
         ]
+    if requested[0].together and (unit.is_dirty() or is_disabled()):
+        return (yield from compute_uncached(*group_of(requested), unit, is_disabled=is_disabled()))
     if unit.is_dirty():
         values = []
         for one in requested:
@@ -107,7 +119,7 @@ def recall_steps(requested: Sequence[Requested], unit: Unit) -> Steps:
 def find_many(requested: Sequence[Requested], unit: Unit) -> Steps:
     """Find valid entries among those read before, and read the others in bulk."""
     unread = [one.policy.key for one in requested if one.stored is NOT_READ]
-    stored = read_many(requested[0].policy.alias, unread) if unread else {}
+    stored = (yield ReadMany(requested[0].policy.alias, unread)) if unread else {}
     found = []
     for one in requested:
         entry = stored.get(one.policy.key) if one.stored is NOT_READ else one.stored
@@ -189,9 +201,8 @@ def policy_of_batch(requested: Sequence[Requested]) -> Policy:
 
 def find_again(requested: Sequence[Requested], found: Sequence[Found], unit: Unit) -> Steps:
     """Read again what others may have stored meanwhile, past the process's own memory."""
-    stored = read_many(
-        requested[0].policy.alias, [one.policy.key for one in requested], shared=True
-    )
+    keys = [one.policy.key for one in requested]
+    stored = yield ReadMany(requested[0].policy.alias, keys, shared=True)
     now = []
     for one, before in zip(requested, found, strict=True):
         later = yield from traced_as(one, find(one.policy, unit, stored=stored.get(one.policy.key)))
@@ -220,6 +231,8 @@ def compute_and_store(
 
     ``failures`` collects the exceptions of entries that are served stale instead.
     """
+    if requested[0].together:
+        return (yield from compute_together(requested, found, unit, failures))
     values: list[Any] = []
     entries: dict[str, Envelope] = {}
     try:
@@ -247,6 +260,49 @@ def compute_and_store(
     return values
 
 
+def compute_together(
+    requested: Sequence[Requested], found: Sequence[Found], unit: Unit, failures: list[Exception]
+) -> Steps:
+    """Compute by one call what is not fresh, and store it."""
+    values = [one.value for one in found]
+    numbers = [number for number, one in enumerate(found) if one.state is not State.FRESH]
+    fresh = [one if one.state is State.FRESH else MISSING for one in found]
+    note_served(requested, fresh, "waited")
+    if not numbers:
+        return values
+    open_ones = [requested[number] for number in numbers]
+    policies, compute = group_of(open_ones)
+    try:
+        made = yield from make_entries(policies, compute, unit)
+    except Exception as error:
+        is_needed = any(found[number].state is State.MISSING for number in numbers)
+        if is_needed or has_lost_transaction(error):
+            raise
+        report_failed_refresh(policies[0], error)
+        failures.append(error)
+        note_served(open_ones, [found[number] for number in numbers], "stale")
+        return values
+    for number, one in zip(numbers, made, strict=True):
+        values[number] = one.value
+    storable = [one for one in made if one.envelope is not None]
+    # With a timeout that depends on the value, entries have different lifetimes.
+    for _, some in groupby(sorted(storable, key=lifetime_of), key=lifetime_of):
+        stored = list(some)
+        yield StoreMany(stored[0].policy, {one.policy.key: one.envelope for one in stored})
+    return values
+
+
+def lifetime_of(made: Made) -> float:
+    """Return for how long a cache keeps an entry."""
+    lifetime = made.policy.lifetime()
+    return inf if lifetime is None else lifetime
+
+
+def group_of(requested: Sequence[Requested]) -> tuple[list[Policy], ComputeMany]:
+    """Return the policies of a batch that is computed together, and its function."""
+    return [one.policy for one in requested], requested[0].compute
+
+
 class StoreMany(CacheStep):
     """Store envelopes under their keys."""
 
@@ -255,6 +311,26 @@ class StoreMany(CacheStep):
     def __init__(self, policy: Policy, entries: dict[str, Envelope]) -> None:
         sealed = {key: pack_envelope(envelope) for key, envelope in entries.items()}
         super().__init__(policy, sealed, timeout=policy.lifetime())
+
+
+class ReadMany:
+    """Read what is stored under keys. ``shared``: past the memory of this process."""
+
+    def __init__(self, alias: str, keys: Sequence[str], *, shared: bool = False) -> None:
+        self.alias, self.keys, self.shared = alias, keys, shared
+
+    def run(self) -> dict[str, Any]:
+        return read_many(self.alias, self.keys, shared=self.shared)
+
+    async def arun(self) -> dict[str, Any]:
+        if self.shared:  # such reads follow a miss, and have no async form
+            return await sync_to_async(self.run)()
+        try:
+            with own_read():
+                found: dict[str, Any] = await cache_of(self.alias).aget_many(self.keys)
+        except Exception:  # noqa: BLE001 - as in read_many(), which reports it
+            return await sync_to_async(self.run)()
+        return found
 
 
 def read_many(alias: str, keys: Sequence[str], *, shared: bool = False) -> dict[str, Any]:

@@ -161,13 +161,23 @@ async def arefresh(key: str, compute: Callable[[], Any], **options: Unpack[Optio
 
 def invalidate_key(key: str, using: str | None = None) -> None:
     """Make the entry under ``key`` invalid, in the caller's transaction."""
-    alias = package_settings().ALIAS if using is None else using
-    write_invalidations({log_database(): [key_tag(alias, key)]})
+    invalidate_keys([key], using)
 
 
 async def ainvalidate_key(key: str, using: str | None = None) -> None:
     """Do invalidate_key() in async code."""
     await sync_to_async(invalidate_key)(key, using)
+
+
+def invalidate_keys(keys: Iterable[str], using: str | None = None) -> None:
+    """Make the entries under keys invalid, in the caller's transaction."""
+    alias = package_settings().ALIAS if using is None else using
+    write_invalidations({log_database(): [key_tag(alias, key) for key in keys]})
+
+
+async def ainvalidate_keys(keys: Iterable[str], using: str | None = None) -> None:
+    """Do invalidate_keys() in async code."""
+    await sync_to_async(invalidate_keys)(keys, using)
 
 
 def warm(key: str, compute: Callable[[], Any], **options: Unpack[Options]) -> bool:

@@ -317,8 +317,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     with capturing(capture):
         value = yield Compute(compute)
         unpicklable = yield EvaluateLazyQuerysets(policy, value)
-        if unpicklable is not None:
-            capture.is_unstorable = True
+        if unpicklable is not None:  # a value made of it may be storable
             warn_of_unpicklable_once(policy.key, unpicklable)
         # A fragment searches for all kinds of secrets itself.
         if policy.accepts is None and shows_token(value, unit.request):
@@ -327,7 +326,7 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     seconds = time.perf_counter() - clock
     envelope = None
     policy = policy.of_value(value)
-    if is_worth_storing(policy, capture, unit):
+    if unpicklable is None and is_worth_storing(policy, capture, unit):
         if policy.user_tags:
             remember_user_tags(tag.removeprefix(USER_TAG) for tag in policy.user_tags)
         envelope = make_envelope(policy, value, capture, began, seconds)

@@ -129,7 +129,7 @@ class Policy:
 
 def make_policy(
     key: str,
-    compute: Callable[[], Any],
+    compute: Callable[..., Any],
     timeout: Timeout,
     stale: Duration,
     tags: Iterable[str],

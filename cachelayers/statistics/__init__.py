@@ -22,7 +22,8 @@ the table of statistics every few seconds. Commands and the admin read them with
                                         fresh, stale, computed, joined, waited: results of recall(),
                                         of a cache as a whole; saved_seconds, computing_seconds;
                                         .hit_ratio (0..1, or None without lookups)
-    LayerState(cache, layer, backend, error, is_skipped, entries, bytes)
+    LayerState(cache, layer, backend, error, is_skipped, entries, bytes, max_bytes, failures,
+               skipped_since)
                                         error: None if it works; is_skipped: by its circuit breaker
     LogState(database, rows, oldest_at, newest_at, lag_seconds, error)
     Advice(kind, name, place, calls, seconds, repeats, changed, saving_seconds, is_kept, tables,
@@ -31,7 +32,7 @@ the table of statistics every few seconds. Commands and the admin read them with
 The functions that read the tables raise the database's errors, and cache nothing.
 """
 
-from cachelayers.statistics.advisor import Advice, Change, advice
+from cachelayers.statistics.advisor import KEPT_KINDS, Advice, Change, advice
 from cachelayers.statistics.states import LayerState, LogState, layer_states, log_state, log_states
 from cachelayers.statistics.table import (
     STATISTICS,
@@ -48,6 +49,7 @@ from cachelayers.statistics.writing import flush, writer
 from cachelayers.utils.counters import Figures
 
 __all__ = [
+    "KEPT_KINDS",
     "STATISTICS",
     "Advice",
     "Change",

@@ -32,6 +32,10 @@ class LayerState:
     is_skipped: bool  # by the circuit breaker of this process, until it works again
     entries: int | None  # None: unknown. For a memory cache, of this process.
     bytes: int | None
+    max_bytes: int | None = None  # None: no bound, or unknown
+    # Failures of this process's calls since it began, and since when the layer is skipped.
+    failures: int = 0
+    skipped_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,9 @@ def states_of(alias: str) -> list[LayerState]:
                     found["is_skipped"],
                     found.get("entries"),
                     found.get("bytes"),
+                    found.get("max_bytes"),
+                    found["failures"],
+                    time_at(found["skipped_since"]),
                 )
                 for found in cache.describe_layers()
             ]
@@ -77,14 +84,16 @@ def states_of(alias: str) -> list[LayerState]:
     # A wrong LOCATION raises errors of the client's library; the operator needs to see which.
     except Exception as caught:  # noqa: BLE001
         error = without_secrets(f"{type(caught).__name__}: {caught}")[:LONGEST_ERROR]
-    return [LayerState(alias, "", backend, error, False, facts.get("entries"), facts.get("bytes"))]
+    entries, size, bound = (facts.get(name) for name in ("entries", "bytes", "max_bytes"))
+    return [LayerState(alias, "", backend, error, False, entries, size, bound)]
 
 
 def describe(cache: Any) -> dict[str, int]:
     """Return the size of a cache that is not a layer."""
     if isinstance(cache, MemoryCache):
-        return {"entries": len(cache.store.records), "bytes": cache.store.bytes}
-    return {"entries": cache.count_entries()} if isinstance(cache, DatabaseCache) else {}
+        store = cache.store
+        return {"entries": len(store.records), "bytes": store.bytes, "max_bytes": store.max_bytes}
+    return cache.describe() if isinstance(cache, DatabaseCache) else {}
 
 
 def log_states() -> list[LogState]:
@@ -113,4 +122,9 @@ def log_state(database: str) -> LogState | None:
 
 def time_of(milliseconds: int | None) -> datetime | None:
     """Return a time from the log."""
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return None if milliseconds is None else time_at(milliseconds / 1000)
+
+
+def time_at(seconds: float | None) -> datetime | None:
+    """Return a time from time.time()."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

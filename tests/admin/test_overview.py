@@ -13,10 +13,12 @@ from django.test import Client
 from pytest_django import Settings
 
 from cachelayers import invalidate
-from cachelayers.dashboard.overview import HEIGHT, WIDTH, plot
-from cachelayers.models import Statistic
+from cachelayers.backends.layered.circuit_breaker import breaker_of
+from cachelayers.dashboard.overview import HEIGHT, WIDTH, plot, size_of
+from cachelayers.models import Statistic, Timing
 from cachelayers.statistics import Figures, Point, Series, flush
 from tests.admin.conftest import SECTION, said
+from tests.settings import database_cache
 
 URL = f"{SECTION}overview/"
 
@@ -81,6 +83,41 @@ def test_each_layer_shows_its_size_and_state(boss: Client) -> None:
     assert lines["default", "table"].error == ""
 
 
+def test_a_bound_stands_beside_the_size(boss: Client, settings: Settings) -> None:
+    bounded = database_cache("default")
+    bounded["OPTIONS"] = {**bounded.get("OPTIONS", {}), "MAX_BYTES": 3 * 2**20}
+    settings.CACHES = {**settings.CACHES, "table": bounded}
+    caches["table"].set("long", "x" * 2**20)
+
+    lines = lines_of(boss)
+
+    assert lines["table", ""].size == "1.0 of 3 MiB"
+    assert lines["default", "table"].size == "1.0 of 3 MiB"
+    assert lines["memory", ""].size.endswith(" MiB")
+    assert size_of(174 * 2**20, 256 * 2**20) == "174 of 256 MiB"
+    assert [size_of(n, None) for n in (0, 1023, 1536)] == ["0 B", "1023 B", "1.5 KiB"]
+
+
+def test_since_when_and_how_often_a_layer_has_failed_is_shown(boss: Client) -> None:
+    now = int(time.time()) // 60 * 60
+    for minute in (now - 600, now - 120):
+        Statistic.objects.create(minute=minute, cache="table", layer="", errors=3)
+    breaker = breaker_of("table")
+    breaker.fail("get", OSError("is gone"))
+    try:
+        line = lines_of(boss)["default", "table"]
+        text = said(boss.get(URL))
+    finally:
+        breaker.close()
+
+    first, last = (datetime.fromtimestamp(at, UTC) for at in (now - 600, now - 120))
+    assert (line.failed_first, line.failed_last, line.state.failures) == (first, last, 1)
+    assert re.search(
+        r"skipped since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d 1 failure in this process", text
+    )
+    assert "failed first about " in text
+
+
 def test_a_layer_that_fails_is_reported_with_its_error(boss: Client, settings: Settings) -> None:
     down = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/"}
     settings.CACHES = {**settings.CACHES, "down": down}
@@ -139,6 +176,28 @@ def test_where_nothing_is_counted_it_says_so(boss: Client, settings: Settings) -
     assert "Nothing was looked up in this time." in said(boss.get(URL))
 
 
+def test_the_use_of_functions_and_fragments_is_listed(boss: Client, settings: Settings) -> None:
+    settings.CACHELAYERS = {**settings.CACHELAYERS, "ADVISE_SAMPLE": 0.5}
+    hour = int(time.time()) // 3600 * 3600
+    for kind, name, hits in (("recall", "shop.top<b>", 30), ("fragment", "card", 0)):
+        Timing.objects.create(
+            hour=hour, kind=kind, name=name, calls=40, total_us=2_000_000,
+            repeats=hits, repeated_us=9_000_000 * bool(hits), tables="",
+        )  # fmt: skip
+    Timing.objects.create(hour=hour, kind="view", name="home", calls=9, tables="")
+
+    response = boss.get(URL)
+
+    top, card = response.context["overview"].usages
+    assert (top.name, top.figures.hits, top.figures.misses, top.percent) == (
+        "shop.top<b>", 30, 10, 75,
+    )  # fmt: skip
+    assert (top.figures.computing_seconds, top.figures.saved_seconds) == (2, 9)
+    assert (card.name, card.percent) == ("card", 0)
+    assert "shop.top&lt;b&gt;" in response.content.decode()
+    assert "Measured on a part of 0.5" in said(response)
+
+
 # The geometry
 
 
@@ -158,6 +217,16 @@ def test_bars_stand_on_each_other_and_fill_the_height_in_the_busiest_step() -> N
     assert float(above.y) == pytest.approx(1.0)
     assert float(low.height) == pytest.approx(float(tall.height) / 3, abs=0.01)
     assert drawn.most == 8
+
+
+def test_the_hit_ratio_is_a_line_that_ends_where_nothing_is_looked_up() -> None:
+    drawn = bars_of(Figures(hits=1), Figures(hits=1, misses=1), Figures(), Figures(misses=1))
+
+    assert drawn.ratio == [
+        "0.00,1.00 250.00,1.00 250.00,50.00 500.00,50.00",
+        "750.00,99.00 1000.00,99.00",
+    ]
+    assert [step.percent for step in drawn.steps] == [100, 50, 0]
 
 
 def test_bars_stay_within_the_plot_and_a_single_miss_can_be_seen() -> None:

@@ -95,7 +95,7 @@ def test_the_index_lists_what_the_user_may_see_and_no_more(log_in: LogIn) -> Non
     [section] = client.get("/admin/").context["app_list"]
 
     assert section["name"] == "Cache"
-    assert [model["name"] for model in section["models"]] == ["Log", "Overview"]
+    assert [model["name"] for model in section["models"]] == ["Overview", "Log"]
     assert all(model["admin_url"] for model in section["models"])
 
 

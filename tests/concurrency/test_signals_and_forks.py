@@ -33,7 +33,7 @@ signal.signal(signal.SIGALRM, handle)
 handle(0, None)
 deadline = time.monotonic() + 1.2
 number = 0
-while time.monotonic() < deadline:
+while time.monotonic() < deadline or handled[0] < 6:  # a busy machine has few signals
     number += 1
     if number % 3 == 0:  # once, and never in the middle of itself
         signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.003))
@@ -45,7 +45,6 @@ while time.monotonic() < deadline:
     with unit_of_work():
         assert recall(f"recalled-{number % 9}", lambda: "made", using=store) == "made"
 signal.setitimer(signal.ITIMER_REAL, 0)
-assert handled[0] > 5, handled
 """
 
 FORKS = """

@@ -68,6 +68,18 @@ def test_a_lock_is_extended_only_by_its_holder(named: Any, clock: Clock) -> None
 
 
 @each_own
+def test_clear_ends_locks_as_in_redis(named: Any) -> None:
+    lock = named.lock("door")
+    assert lock.acquire()
+
+    named.clear()
+
+    assert named.lock("door").acquire(blocking=False)
+    with pytest.raises(LockNotOwnedError):
+        lock.release()
+
+
+@each_own
 def test_the_fencing_number_grows(named: Any, clock: Clock) -> None:
     numbers: list[int] = []
     for seconds in (0, 100, -3_600):  # a clock that goes back too

@@ -92,7 +92,9 @@ def test_with_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_with_the_site_s_postgresql(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> None:
+def test_with_the_site_s_postgresql(
+    tmp_path: Path, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> None:
     site = {**DATABASES["postgres"], "OPTIONS": {"options": f"-c search_path={SCHEMA}"}}
     databases = {"default": site}
     with django_db_blocker.unblock(), connections["postgres"].cursor() as cursor:

@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from cachelayers import unit_of_work
 from cachelayers.backends.layered import bus
-from cachelayers.exceptions import NotSupported
+from cachelayers.exceptions import CacheUnavailable, NotSupported
 from tests.contract.fixtures import Clock
 from tests.layered.conftest import MakeStack, Stack, forget_processes
 from tests.layered.helpers import elsewhere, forget_entries
@@ -108,9 +108,25 @@ def test_a_layer_that_cannot_be_searched_now_is_not_read_again(
         patched.setattr(layer, "next_page", fail)
         assert cache.delete_pattern("car:*") == 1
 
-    reset("backends.layered.circuit_breaker")
+    layer.breaker.close()
     forget_entries(cache)
     assert cache.get("car:1") is None
+
+
+@each_bus
+def test_a_search_that_fails_raises_and_the_layer_stays_in_use(
+    cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set("car:1", 1)
+    layer = cache.flows.shared[-1]
+    with monkeypatch.context() as patched:
+        patched.setattr(layer, "next_page", fail)
+        with pytest.raises(CacheUnavailable, match=layer.name):
+            cache.keys("*")
+
+    layer.breaker.close()
+    forget_entries(cache)
+    assert cache.get("car:1") == 1
 
 
 @each_bus

@@ -172,6 +172,14 @@ def test_a_value_that_cannot_be_pickled_is_returned_and_reported_once(
     assert "Return data" in record.getMessage()
 
 
+def test_a_value_that_is_made_of_it_is_stored() -> None:
+    def first() -> Any:
+        return unpicklable("FR")[0]
+
+    assert recall("outer", first) == recall("outer", first) == "FR"
+    assert len(calls) == 1
+
+
 def test_so_is_that_of_an_async_function(caplog: pytest.LogCaptureFixture) -> None:
     assert async_to_sync(asynchronously_unpicklable)() is not None
 

@@ -217,8 +217,6 @@ def test_the_defaults_are_those_of_recall(monkeypatch: pytest.MonkeyPatch) -> No
         "using": None,
         "capture": True,
         "tags": (function.invalidation_tag,),
-        "jitter": 0.0,
-        "refresh_ahead": 0.0,
     }
 
 

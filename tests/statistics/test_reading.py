@@ -109,7 +109,14 @@ def test_the_state_of_each_layer_is_reported() -> None:
     assert broken.is_skipped
     memory = found["stack", "stack-memory"]
     assert (memory.error, memory.is_skipped, memory.entries) == (None, False, 1)
-    assert found["default", ""] == LayerState("default", "", "MemoryCache", None, False, 0, 0)
+    assert (broken.failures, memory.failures) == (1, 0)
+    assert broken.skipped_since is not None
+    assert abs((datetime.now(UTC) - broken.skipped_since).total_seconds()) < 60
+    bound = found["default", ""].max_bytes
+    assert bound
+    assert found["default", ""] == LayerState(
+        "default", "", "MemoryCache", None, False, 0, 0, bound
+    )
 
 
 @pytest.mark.django_db(transaction=True)

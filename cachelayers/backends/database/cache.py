@@ -336,6 +336,10 @@ class DatabaseCache(TableCache):
         made = b"" if prefix is None else self._full_prefix(prefix, version)
         return self._carry_out(self._table.count, made, now_ms() if expired_only else NEVER_MS)
 
+    def describe(self) -> dict[str, int]:
+        """Return the number of entries; with MAX_BYTES, also their bytes and that bound."""
+        return self._carry_out(self._table.describe, self._evictor.max_bytes)
+
     def search_entries(self, text: str, first_id: int, rows: int) -> list[ListedRow]:
         """Return up to ``rows`` entries from ``first_id`` on with ``text`` in the full key."""
         return self._carry_out(

@@ -242,9 +242,9 @@ class RaisingTable(TableCache):
         """Return whether operations are part of the caller's transaction."""
         return self._table.is_in_transaction()
 
-    def count_entries(self) -> int:
-        """Count the alias's entries, expired ones too."""
-        return self._carry_out("get_many", self._table.count, b"")
+    def describe(self) -> dict[str, int]:
+        """Return the number of entries, expired ones too; with MAX_BYTES, also their bytes."""
+        return self._carry_out("get_many", self._table.describe, self._evictor.max_bytes)
 
     def _row_of_timed_value(self, key: str, timed: TimedValue) -> Row:
         return self._row(self._row_key(key, None), timed.value, timed.expires_ms)

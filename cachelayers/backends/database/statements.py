@@ -62,6 +62,7 @@ class Statements:
         )
         self.delete_range = f"DELETE FROM {table} WHERE {in_range}"
         self.count_range = f"SELECT COUNT(*) FROM {table} WHERE {in_range}"
+        self.measure_range = f"SELECT COUNT(*), SUM({self.size()}) FROM {table} WHERE {in_range}"
         self.search = (
             f"SELECT id, full_key, expires, used, format, {self.size()} FROM {table}"
             f" WHERE {between} AND {self.contains()} ORDER BY id LIMIT {mark}"

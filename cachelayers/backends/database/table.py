@@ -216,6 +216,15 @@ class EntryTable:
         [(number,)] = session.fetch(session.sql.count_range, parameters, in_bulk=True)
         return int(number)
 
+    def describe(self, max_bytes: int | None) -> dict[str, int]:
+        """Return the number of the alias's rows; with a bound, also their share of it."""
+        if max_bytes is None:
+            return {"entries": self.count(b"")}
+        session = self.sessions.current()
+        parameters = self.range_parameters(b"", NEVER_MS, NEVER_MS)
+        [(rows, size)] = session.fetch(session.sql.measure_range, parameters, in_bulk=True)
+        return {"entries": int(rows), "bytes": int(size or 0), "max_bytes": max_bytes}
+
     def range_parameters(
         self, key_prefix: bytes, expired_at_ms: int, used_until_ms: int
     ) -> tuple[Any, ...]:

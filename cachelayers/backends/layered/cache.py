@@ -401,15 +401,13 @@ class LayeredCache(NamedCache):
         layer = next(self.flows.deciders(), self.flows.layers[-1])
         self._require_searchable([layer])
         for names in self._found_in(layer, partial(may_match, search), size):
-            if any(DIGEST_NAME.fullmatch(name) for name in names) and self.state.digests.is_due(
-                self.alias
-            ):
-                logger.warning(
-                    "CACHES[%r]: keys() leaves out keys of more than %d characters, and those with"
-                    " spaces or letters that are not ASCII: the layers have digests of them.",
-                    self.alias,
-                    LONGEST_NAME,
+            if names is None:
+                raise CacheUnavailable(
+                    f"CACHES[{self.alias!r}]: the search for keys failed in the layer"
+                    f" {layer.name!r}."
                 )
+            if any(map(DIGEST_NAME.fullmatch, names)) and self.state.digests.is_due(self.alias):
+                logger.warning(DIGESTS_LEFT_OUT, self.alias, LONGEST_NAME)
             yield [key for name in names if (key := search.key_in(name)) is not None]
 
     def _delete_found(self, search: Search, size: int) -> int:
@@ -420,20 +418,23 @@ class LayeredCache(NamedCache):
         count = 0
         for layer in layers:
             for names in self._found_in(layer, partial(may_match, search), size):
-                run_flow(self.flows.delete_found(names))
-                count += len(names)
+                if names is None:  # nobody reads its present entries any more
+                    run_flow(self.flows.forgo(layer))
+                else:
+                    run_flow(self.flows.delete_found(names))
+                    count += len(names)
         run_flow(self.flows.drop_from_memories())
         return count
 
     def _found_in(
         self, layer: Layer, is_wanted: Callable[[str], bool], size: int
-    ) -> Iterator[Sequence[str]]:
-        """Yield pages of names that one layer has. One that fails is not read any more."""
+    ) -> Iterator[Sequence[str] | None]:
+        """Yield pages of names that one layer has; None and no more if it fails."""
         flows = self.flows
         pages = flows.pages_of(layer, is_wanted, size)
         while (page := run_flow(flows.next_page(layer, pages))) is not None:
             if page is FAILED:
-                run_flow(flows.forgo(layer))
+                yield None
                 return
             yield page
 
@@ -447,7 +448,8 @@ class LayeredCache(NamedCache):
 
     def _make_lock(self, key: str, **options: Any) -> Any:
         """Return Redis's lock if there is a Redis, else one of the lowest layer."""
-        layer = self._redis_layer() or self.flows.layers[-1]
+        lowest = (self.flows.shared or self.flows.layers)[-1]
+        layer = self._redis_layer() or lowest
         return layer.lock(f"{own_names(self.alias)}lock:{key}", **options)
 
     def _lock_key(self, key: str, version: int | None) -> str:
@@ -532,6 +534,8 @@ class LayeredCache(NamedCache):
             "backend": kind,
             "error": error,
             "is_skipped": layer.breaker.is_open,
+            "skipped_since": layer.breaker.open_since,
+            "failures": layer.breaker.failures,
             **facts,
         }
 

@@ -32,6 +32,7 @@ class Breaker:
         self.alias = alias
         self.is_open = False
         self.failures = 0  # since the process began
+        self.open_since: float | None = None  # of time.time()
         self._slow_calls = 0
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self.try_at = 0.0  # of time.monotonic()
@@ -59,6 +60,7 @@ class Breaker:
         with self._lock:
             was_open, self.is_open = self.is_open, True
             self.failures += 1
+            self.open_since = self.open_since or time.time()
             pause = self._pause_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             self._waited_seconds = waited_seconds
             self.try_at = time.monotonic() + max(pause, 2 * waited_seconds)
@@ -89,7 +91,7 @@ class Breaker:
     def close(self) -> None:
         """Use the layer again after a successful probe."""
         with self._lock:
-            was_open, self.is_open = self.is_open, False
+            was_open, self.is_open, self.open_since = self.is_open, False, None
             self._pause_seconds = FIRST_PAUSE_SECONDS
         if was_open:
             logger.warning("CACHES[%r] works again.", self.alias)

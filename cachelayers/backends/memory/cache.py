@@ -22,7 +22,7 @@ from cachelayers.backends.base import (
     is_whole,
     unmet_bound_demand,
 )
-from cachelayers.backends.locking import Lock, ProcessLocks
+from cachelayers.backends.locking import Lock, ProcessLocks, end_locks
 from cachelayers.backends.memory.store import (
     MOST_READS,
     Bounds,
@@ -215,8 +215,9 @@ class MemoryCache(NamedCache):
         self.store.delete([self._full_key(key, version) for key in keys], 0)
 
     def clear(self) -> None:
-        """Delete every entry of this location, in this process."""
+        """Delete every entry of this location, in this process, and end its locks."""
         self.store.clear()
+        end_locks(self._location)
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Add to a number atomically and return the sum; the expiry stays.

@@ -105,6 +105,7 @@ class MemoryLayer(ChangingLayer):
         return {
             "entries": len(self.store.records),
             "bytes": self.store.bytes,
+            "max_bytes": self.store.max_bytes,
             "evictions": self.store.evictions,
         }
 

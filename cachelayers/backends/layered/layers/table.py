@@ -151,8 +151,8 @@ class TableLayer(Layer):
             transaction.on_commit(callback, using=self.table.database, robust=True)
 
     def describe(self) -> dict[str, Any]:
-        """Count the entries, by reading the alias's range of the table."""
-        return {"entries": self.table.count_entries()}
+        """Count the entries, and their bytes if they have a bound, in the alias's range."""
+        return self.table.describe()
 
 
 def timed_value_of(entry: LayerEntry) -> TimedValue:
