@@ -21,7 +21,7 @@ from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.checks import cache_messages, file_messages
 from cachelayers.conf import layers_of
 from cachelayers.dashboard import overview
-from cachelayers.dashboard.entries import entry_store_of, entry_stores
+from cachelayers.dashboard.entries import Wanted, entry_store_of, entry_stores
 from cachelayers.dashboard.overview import SPANS, read_overview
 from cachelayers.management.commands import prune_cache
 from cachelayers.statistics import layer_states
@@ -218,7 +218,7 @@ def test_each_place_for_operators_shows_the_layers(
     assert not EntriesForm({"alias": "default: absent"}).is_valid()
     [listed] = [
         one
-        for one in entry_store_of(f"default: {path}").search("key", "").entries
+        for one in entry_store_of(f"default: {path}").search(Wanted("key"), "").entries
         if one.name.endswith(":key")
     ]
     assert listed.kind == "text"
