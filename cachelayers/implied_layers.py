@@ -48,6 +48,12 @@ def locations_in(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+def options_in(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the OPTIONS; a check reports others than a dictionary."""
+    options = params.get("OPTIONS")
+    return options if isinstance(options, Mapping) else {}
+
+
 def implied_layers(cache: str, params: Mapping[str, Any]) -> list[ImpliedLayer]:
     """Return the layers of a LayeredCache with a LOCATION, the fastest first; else none.
 
@@ -57,8 +63,7 @@ def implied_layers(cache: str, params: Mapping[str, Any]) -> list[ImpliedLayer]:
     found = [location for location in locations if location is not None]
     if not found:
         return []
-    options = params.get("OPTIONS")
-    options = options if isinstance(options, Mapping) else {}
+    options = options_in(params)
     prefix = params.get("KEY_PREFIX", "")
     layers = [made(cache, MEMORY_NAME, None, memory_settings(options))]
     for location in found:
@@ -123,9 +128,9 @@ def missing_client(kind: Kind) -> str | None:
 
 def complete_options(cache: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the OPTIONS of a LayeredCache with LAYERS and BUS, also if LOCATION implies them."""
-    options: Mapping[str, Any] = params.get("OPTIONS") or {}
+    options = options_in(params)
     layers = implied_layers(cache, params)
-    if not layers or not isinstance(options, Mapping):
+    if not layers:
         return options
     own = {name: value for name, value in options.items() if name not in TABLE_OPTIONS}
     aliases = [layer.alias for layer in layers]

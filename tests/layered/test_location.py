@@ -15,12 +15,13 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from cachelayers import implied_layers, recall, unit_of_work
+from cachelayers.admin.forms import EntriesForm
 from cachelayers.backends.database.options import DatabaseOptions
 from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.checks import cache_messages, file_messages
 from cachelayers.conf import layers_of
 from cachelayers.dashboard import overview
-from cachelayers.dashboard.entries import entry_store_of, entry_stores
+from cachelayers.dashboard.entries import Wanted, entry_store_of, entry_stores
 from cachelayers.dashboard.overview import SPANS, read_overview
 from cachelayers.management.commands import prune_cache
 from cachelayers.statistics import layer_states
@@ -38,8 +39,9 @@ def configure(settings: Settings, location: Any, **params: Any) -> Any:
     return caches["default"]
 
 
-def problems(settings: Settings, location: Any, **options: Any) -> list[Any]:
-    settings.CACHES = {"default": {"BACKEND": BACKEND, "LOCATION": location, "OPTIONS": options}}
+def problems(settings: Settings, location: Any, options: Any = None) -> list[Any]:
+    located = {"BACKEND": BACKEND, "LOCATION": location}
+    settings.CACHES = {"default": located if options is None else {**located, "OPTIONS": options}}
     return [*cache_messages(), *file_messages()]
 
 
@@ -142,6 +144,7 @@ def test_every_option_of_a_table_is_passed_on() -> None:
         (Path("cache.sqlite3"), {}, "E045", "relative path"),
         ("default", {"LAYERS": ["a", "b"]}, "E003", "and OPTIONS has LAYERS"),
         ("default", {"MAX_BYTES": 0}, "E004", "MAX_BYTES is 0"),
+        ("default", 7, "E004", "must be a dictionary"),
         ("default", {"MEMORY_MAX_BYTES": None, "TIME_LIMIT": 0}, "E004", "TIME_LIMIT is 0"),
         ("default", {"MEMORY_MAX_BYTES": 0}, "E004", "memory has to have a bound"),
         ("default", {"MAX_BITES": 1}, "E003", "unknown key 'MAX_BITES'"),
@@ -150,13 +153,14 @@ def test_every_option_of_a_table_is_passed_on() -> None:
     ],
 )
 def test_wrong_settings_are_named_with_their_cure(
-    location: Any, options: dict[str, Any], number: str, words: str, settings: Settings
+    location: Any, options: Any, number: str, words: str, settings: Settings
 ) -> None:
-    [error] = problems(settings, location, **options)
+    [error] = problems(settings, location, options)
 
     assert error.id == f"cachelayers.{number}"
     assert words in f"{error.msg} {error.hint}"
     assert "secret" not in f"{error.msg} {error.hint}"
+    assert isinstance(layers_of("default"), list)  # what others ask still has an answer
     with pytest.raises(ImproperlyConfigured):
         caches["default"].get("key")
 
@@ -210,9 +214,11 @@ def test_each_place_for_operators_shows_the_layers(
         "default: memory": "MemoryCache",
         f"default: {path}": "DatabaseCache",
     }
+    assert EntriesForm({"alias": f"default: {path}"}).is_valid()
+    assert not EntriesForm({"alias": "default: absent"}).is_valid()
     [listed] = [
         one
-        for one in entry_store_of(f"default: {path}").search("key", "").entries
+        for one in entry_store_of(f"default: {path}").search(Wanted("key"), "").entries
         if one.name.endswith(":key")
     ]
     assert listed.kind == "text"

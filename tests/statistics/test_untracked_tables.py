@@ -17,14 +17,16 @@ from cachelayers.panels import line_of
 from cachelayers.statistics import UntrackedReads, flush, totals, untracked_reads
 from cachelayers.utils.tracing import tracing
 from tests.library.models import Untracked
+from tests.settings import database_cache
 from tests.state import reset
 
 
 @pytest.fixture
-def reports(statistics_table: str) -> None:
+def reports(statistics_table: str, settings: Settings) -> None:
     """Begin without reports, entries and statistics; databases may be used."""
+    settings.CACHES = {"default": database_cache(statistics_table)}
     reset("invalidation.reports.reports")
-    caches["sqlite"].clear()
+    caches["default"].clear()
 
 
 pytestmark = pytest.mark.usefixtures("reports")
@@ -38,7 +40,7 @@ def test_the_log_names_it_once_with_the_place_and_the_cure(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for number in range(3):
-        recall(f"untracked:{number}", count_rows, using="sqlite")
+        recall(f"untracked:{number}", count_rows)
 
     [record] = caplog.records
     message = record.getMessage()
@@ -50,15 +52,15 @@ def test_the_log_names_it_once_with_the_place_and_the_cure(
 
 
 def test_who_wants_no_dependencies_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    recall("untracked:wanted", count_rows, using="sqlite", capture=False)
+    recall("untracked:wanted", count_rows, capture=False)
 
     assert caplog.records == []
 
 
-def test_the_statistics_of_all_processes_name_it(settings: Settings) -> None:
+def test_the_statistics_of_all_processes_name_it() -> None:
     for number in range(2):
-        recall(f"untracked:{number}", count_rows, using="sqlite")
-        recall(f"untracked:{number}", count_rows, using="sqlite")
+        recall(f"untracked:{number}", count_rows)
+        recall(f"untracked:{number}", count_rows)
     assert flush()
 
     assert untracked_reads() == [UntrackedReads("default", "library_untracked", 2)]
@@ -77,8 +79,8 @@ def test_the_statistics_of_all_processes_name_it(settings: Settings) -> None:
 
 def test_the_toolbar_names_it_for_each_value() -> None:
     with tracing() as trace:
-        recall("untracked:shown", count_rows, using="sqlite")
-        recall("untracked:shown", count_rows, using="sqlite")
+        recall("untracked:shown", count_rows)
+        recall("untracked:shown", count_rows)
 
     lines = [line_of(one) for one in trace.recalls]
 
