@@ -113,6 +113,19 @@ def warn_of_unpicklable_once(key: str, error: Exception) -> None:
         )
 
 
+def warn_of_unstable_query_once(label: str, error: Exception) -> None:
+    """Log that the rows of a recalled queryset have no key."""
+    place = line_of_project() or "an unknown place"
+    if reports.is_due(("querysets", place)):
+        logger.warning(
+            "The rows of %s, read at %s, are not stored: the queryset makes no key: %.200s. Pass"
+            " plain values to its filters, or leave out recalled(). See docs/not_cached.md.",
+            label,
+            place,
+            error,
+        )
+
+
 def warn_of_other_route_once(table: str, first_chosen: str, chosen: str) -> None:
     """Log that a router's choice of the database differs, and that the key does not contain it."""
     if reports.is_due(("routers", table)):

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from cachelayers import implied_layers, recall, unit_of_work
+from cachelayers.admin.forms import EntriesForm
 from cachelayers.backends.database.options import DatabaseOptions
 from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.checks import cache_messages, file_messages
@@ -213,6 +214,8 @@ def test_each_place_for_operators_shows_the_layers(
         "default: memory": "MemoryCache",
         f"default: {path}": "DatabaseCache",
     }
+    assert EntriesForm({"alias": f"default: {path}"}).is_valid()
+    assert not EntriesForm({"alias": "default: absent"}).is_valid()
     [listed] = [
         one
         for one in entry_store_of(f"default: {path}").search(Wanted("key"), "").entries
