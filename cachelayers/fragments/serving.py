@@ -59,6 +59,7 @@ from cachelayers.invalidation import Capture, current_capture, current_unit, wit
 from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
 from cachelayers.utils.switch import is_disabled, switches
+from cachelayers.utils.tracing import note_unkept
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -213,6 +214,7 @@ class Fragment:
 
     def warn_once(self, reason: str) -> None:
         """Log, once per process, why the fragment is rendered for each request."""
+        note_unkept(reason, self.tag_options.name)
         if reason not in self.memory.warned:
             self.memory.warned.add(reason)
             name = self.tag_options.name
