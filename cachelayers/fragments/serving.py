@@ -212,6 +212,11 @@ class Fragment:
             return unpack_variant_marker(packed) is not None
         return self.block.are_unchanged(markup.templates)
 
+    def trace_reasons(self) -> None:
+        """Trace why the fragment is not stored, as known from earlier renderings."""
+        for reason in sorted(self.memory.warned):
+            note_unkept(reason, self.tag_options.name)
+
     def warn_once(self, reason: str) -> None:
         """Log, once per process, why the fragment is rendered for each request."""
         note_unkept(reason, self.tag_options.name)
@@ -312,6 +317,7 @@ def follow_variant_markers(
         else:
             key = fragment.key(dimensions)
             if memory.is_uncacheable(key):
+                fragment.trace_reasons()
                 break
             packed, stored = peek(alias, key, is_shown_only=True)
         if type(packed) is str:
