@@ -179,6 +179,7 @@ def parts_of_query(rows: QuerySet[Any]) -> list[Any]:
         list(parameters),
         [path_of_class(type(query)), path_of_class(query._iterable_class)],
         query._fields,
+        path_of_class(type(getattr(query, "_fetch_mode", None))),  # from Django 6.1 on
         query._sticky_filter,
         [parts_of_lookup(one) for one in query._prefetch_related_lookups],
         {name: one for name, one in vars(query).items() if name not in OF_EACH_QUERYSET},

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Count, F, Prefetch
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils.module_loading import import_string
 
 from cachelayers import invalidate, unit_of_work
 from cachelayers.managers import RecalledManager, RecalledQuerySet
@@ -241,6 +242,15 @@ def test_named_tuples_and_values_without_a_key(
     [record] = caplog.records
     assert "The rows of library.Book" in record.getMessage()
     assert "makes no key" in record.getMessage()
+
+
+def test_rows_that_fetch_deferred_fields_otherwise_are_other_rows(books: Any) -> None:
+    rows = books.recalled().defer("title").order_by("pk")
+    assert rows.first().title == "Harbours"
+    if hasattr(rows, "fetch_mode"):  # from Django 6.1 on
+        blocked = rows.fetch_mode(import_string("django.db.models.FETCH_RAISE")).first()
+        with pytest.raises(Exception, match="Fetching of"):
+            assert blocked.title
 
 
 def test_in_async_code(books: Any) -> None:
