@@ -21,6 +21,7 @@ from cachelayers.fragments.nodes import (
 )
 from cachelayers.fragments.sources import names_in_templates
 from cachelayers.fragments.tag_options import OPTION_NAMES, compile_loop, compile_options
+from cachelayers.fragments.variants import current_locale, identity_of
 from cachelayers.utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ __all__ = [
     "check_name",
     "compile_loop",
     "compile_options",
+    "current_locale",
     "digest_of",
     "hole_of",
+    "identity_of",
     "name_hole",
     "names_in_templates",
     "note_lone_hole",
