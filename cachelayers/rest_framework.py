@@ -180,6 +180,8 @@ class CachedListRetrieveMixin:
             computed.append(reads.of(respond))
             self._learn(action, reads)
             stored = data_of(computed[0])
+            if stored is None and computed[0].status_code == 200:
+                self._warn_once(action, "its response is more than plain data")
             if capture is not None:
                 self._add_what_was_read_before(capture, variants, own)
                 capture.is_unstorable |= bool(reads.private or reads.unknown or stored is None)
