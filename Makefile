@@ -93,6 +93,7 @@ bench:
 	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
 	@$(python) -m benchmarks.warming
+	@$(python) -m benchmarks.http
 
 consistency:
 	@.ci/get-servers

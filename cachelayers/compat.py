@@ -87,7 +87,8 @@ the tests of its module:
 
 - Django: ``_result_cache``, ``_iterable_class``, ``_prefetch_related_lookups``, ``_sticky_filter``,
   ``_known_related_objects``, ``_setup``, ``_registry``, ``_func_path``, ``_missing_key``,
-  ``_cache_update_cache``, ``_TestState``, ``_cache``, ``_servers``, ``_serializer``, ``_storage``
+  ``_cache_update_cache``, ``_TestState``, ``_cache``, ``_servers``, ``_serializer``, ``_storage``,
+  ``_chain``, ``_for_write``, ``_fetch_mode``
 - Jinja2: ``_tag_stack``, ``_func``, ``_body_stream``, ``_depth``, ``_undefined_name``
 - diskcache: ``_shards``, ``_hash``, ``_count`` of a ``FanoutCache``
 - Python: ``_slotnames``, ``_at_fork_reinit``, ``_is_owned``, ``_name_``, ``_value_``

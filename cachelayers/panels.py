@@ -33,6 +33,16 @@ REASONS = {
 }
 
 
+# By the names that `lookup` gives them. All other reasons are those of the log, in English.
+UNKEPT = {
+    "unstorable": gettext_lazy("it was made from what must not be shared"),
+    "timeout": gettext_lazy("its timeout is 0"),
+    "written": gettext_lazy("the transaction has written"),
+    "clock": gettext_lazy("it depends on the time or on chance, and has no timeout"),
+    "changed": gettext_lazy("what it was made from changed while it was computed"),
+}
+
+
 class RecallsPanel(Panel):
     """For DEBUG_TOOLBAR_PANELS: ``"cachelayers.panels.RecallsPanel"``."""
 
@@ -75,8 +85,19 @@ class RecallsPanel(Panel):
                 "computing_ms": milliseconds_of(recalls, {"computed"}),
                 "saved_ms": milliseconds_of(recalls, {"fresh", "stale"}),
                 "recalls": [line_of(recall) for recall in recalls],
+                "unkept": unkept_of(self._trace) if self._trace is not None else [],
             }
         )
+
+
+def unkept_of(trace: Trace) -> list[dict[str, str]]:
+    """Return what was not stored, each with its reasons; the general one only if it is alone."""
+    named = {name for name, reason in trace.unkept if reason not in UNKEPT}
+    return [
+        {"name": name, "reason": str(UNKEPT.get(reason, reason))}
+        for name, reason in trace.unkept
+        if reason != "unstorable" or name not in named
+    ]
 
 
 def milliseconds_of(recalls: Sequence[TracedRecall], outcomes: set[str]) -> float:

@@ -29,18 +29,18 @@ def shop(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
 
 
 def test_the_tests_of_a_new_project_pass(shop: Project) -> None:
-    assert "Ran 9 tests" in shop.manage("test")
+    assert "Ran 12 tests" in shop.manage("test")
 
 
 def test_they_pass_in_parallel(shop: Project) -> None:
     if "backends.mysql" in shop.settings() and shutil.which("mysqldump") is None:
         refuse("mysqldump is missing, with which Django clones a database (mariadb-client)")
-    assert "Ran 9 tests" in shop.manage("test", "--parallel", "2", "--shuffle")
+    assert "Ran 12 tests" in shop.manage("test", "--parallel", "2", "--shuffle")
 
 
 def test_they_pass_with_pytest(shop: Project) -> None:
-    assert passed_by(shop.python(*PYTEST, "--create-db", "--reuse-db")) == 5
-    assert passed_by(shop.python(*PYTEST, "--reuse-db", "-n", "2")) == 5
+    assert passed_by(shop.python(*PYTEST, "--create-db", "--reuse-db")) == 10
+    assert passed_by(shop.python(*PYTEST, "--reuse-db", "-n", "2")) == 10
 
 
 def passed_by(output: str) -> int:

@@ -25,7 +25,17 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from cachelayers.compat import add_admin_action, wrap_change_form
-from cachelayers.dashboard import Choice, Done, Happening, Outcome, carry_out, name_of_row
+from cachelayers.dashboard import (
+    Choice,
+    Done,
+    Happening,
+    Outcome,
+    carry_out,
+    count_made_from,
+    entry_stores,
+    name_of_row,
+    row_tags,
+)
 from cachelayers.invalidation import concrete_models, tracked_models
 from cachelayers.models import Invalidate
 
@@ -137,6 +147,8 @@ def own_type() -> ContentType:
 
 ACTION = "invalidate_cached_entries"
 PERMISSION = "cachelayers.invalidate_entries"
+VIEW_PERMISSION = "cachelayers.view_entry"
+COUNTING_SECONDS = 0.1  # the page of a row waits for it
 MOST_ROWS = 500  # for more, one row for the whole table is cheaper than a row each
 TEMPLATE = "admin/cachelayers/change_form.html"
 
@@ -207,25 +219,29 @@ def with_button(site_name: str, render: Callable[..., HttpResponse]) -> Callable
 
     def render_with_button(request: HttpRequest, *given: Any, **options: Any) -> HttpResponse:
         response = render(request, *given, **options)
-        if isinstance(response, TemplateResponse) and may_invalidate(request):
-            extend(response, site_name)
+        if isinstance(response, TemplateResponse):
+            extend(response, site_name, request)
         return response
 
     return render_with_button
 
 
-def extend(response: TemplateResponse, site_name: str) -> None:
-    """Render a page with a template that extends its usual one."""
+def extend(response: TemplateResponse, site_name: str, request: HttpRequest) -> None:
+    """Render a page with a template that extends its usual one, with what the user may use."""
     context = response.context_data or {}
     row = context.get("original")
     usual = response.resolve_template(response.template_name)
     # A template of another engine cannot be extended.
     if row is None or not hasattr(usual, "template"):
         return
-    screen = reverse("admin:cachelayers_invalidate_changelist", current_app=site_name)
-    response.context_data = {
-        **context,
-        "usual_template": usual,
-        "invalidate_url": f"{screen}?{urlencode({'rows': name_of_row(row)})}",
-    }
-    response.template_name = TEMPLATE
+    links: dict[str, Any] = {}
+    if may_invalidate(request):
+        screen = reverse("admin:cachelayers_invalidate_changelist", current_app=site_name)
+        links["invalidate_url"] = f"{screen}?{urlencode({'rows': name_of_row(row)})}"
+    if request.user.has_perm(VIEW_PERMISSION) and (alias := next(iter(entry_stores()), "")):
+        screen = reverse("admin:cachelayers_entries_changelist", current_app=site_name)
+        links["entries_url"] = f"{screen}?{urlencode({'alias': alias, 'row': name_of_row(row)})}"
+        links["made_from_it"] = count_made_from(row_tags(row), COUNTING_SECONDS)
+    if links:
+        response.context_data = {**context, "usual_template": usual, **links}
+        response.template_name = TEMPLATE

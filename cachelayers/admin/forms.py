@@ -15,12 +15,15 @@ from cachelayers.conf import cache_settings
 from cachelayers.dashboard import (
     KINDS,
     Choice,
+    Wanted,
     checked_fragments,
     checked_tags,
     entry_stores,
     labels_of_tracked,
     row_named,
+    row_tags,
 )
+from cachelayers.invalidation import USER_TAG
 
 MOST_LINES = 1_000  # each needs a database query
 
@@ -202,6 +205,19 @@ class EntriesForm(forms.Form):
 
     alias = forms.CharField(label=_("Cache"), widget=forms.Select)
     text = forms.CharField(label=_("Part of the key"), required=False, max_length=200, strip=False)
+    row = forms.CharField(
+        label=_("Made from the row"),
+        required=False,
+        max_length=500,
+        help_text=_("Model and primary key, such as: shop.Product 42."),
+    )
+    tag = forms.CharField(
+        label=_("Made from the tag"),
+        required=False,
+        max_length=255,
+        help_text=_("As given in tags=[...], or as in the log."),
+    )
+    min_bytes = forms.IntegerField(label=_("At least so many bytes"), required=False, min_value=0)
     after = forms.CharField(required=False, max_length=2_000, widget=forms.HiddenInput)
     entry = forms.CharField(required=False, max_length=8_000, widget=forms.HiddenInput)
 
@@ -215,6 +231,25 @@ class EntriesForm(forms.Form):
     def clean_alias(self) -> str:
         alias = str(self.cleaned_data["alias"])
         return alias if alias in entry_stores() else str(_found(alias_named, alias))
+
+    def clean_row(self) -> Any:
+        """Return the row, or "" if none is given."""
+        text = self.cleaned_data["row"]
+        return _found(row_named, text) if text else ""
+
+    def wanted(self) -> Wanted:
+        """Return what to search for. Call it on a valid form."""
+        cleaned = self.cleaned_data
+        row, tag = cleaned["row"], cleaned["tag"]
+        tags = row_tags(row) if row else frozenset()
+        if tag:
+            tags |= {tag, f"{USER_TAG}{tag}"}
+        return Wanted(cleaned["text"], tags, cleaned["min_bytes"] or 0)
+
+    def asked(self) -> dict[str, str]:
+        """Return what was typed, for links. Call it on a valid form."""
+        names = ("alias", "text", "row", "tag", "min_bytes")
+        return {name: self.data.get(name, "") for name in names if self.data.get(name)}
 
 
 def described(alias: str) -> str:

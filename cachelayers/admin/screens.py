@@ -38,10 +38,12 @@ from cachelayers.dashboard import (
     databases_with_log,
     entry_store_of,
     entry_stores,
+    key_of,
     preview,
     read_log,
     read_overview,
 )
+from cachelayers.invalidation import USER_TAG
 from cachelayers.models import LogState
 from cachelayers.statistics import advice
 from cachelayers.tasks import NoQueue, start_in_background
@@ -183,7 +185,8 @@ class EntriesScreen(Screen):
         self, request: HttpRequest, form: EntriesForm, entry_store: EntryStore
     ) -> HttpResponse:
         """Show one entry, or the result of a search."""
-        asked = {name: form.cleaned_data[name] for name in ("alias", "text")}
+        asked = form.asked()
+        alias = asked["alias"]
         if reference := form.cleaned_data["entry"]:
             opened = entry_store.open(reference)
             if opened is None:
@@ -193,22 +196,46 @@ class EntriesScreen(Screen):
                 "entry.html",
                 title=gettext("Entry"),
                 opened=opened,
-                alias=asked["alias"],
+                alias=alias,
+                invalidate=self.invalidate_entry(request, alias, opened.listed.name),
                 may_see_value=self.may(request, "view_values"),
                 back=f"?{urlencode(asked)}",
             )
-        listing = entry_store.search(asked["text"], form.cleaned_data["after"])
+        listing = entry_store.search(form.wanted(), form.cleaned_data["after"])
         return self.render(
             request,
             form=form,
-            location=shown_location(asked["alias"]),
+            location=shown_location(alias),
             listing=listing,
             rows=[
-                (entry, f"?{urlencode({**asked, 'entry': entry.reference})}")
+                (
+                    entry,
+                    f"?{urlencode({**asked, 'entry': entry.reference})}",
+                    self.invalidate_entry(request, alias, entry.name),
+                )
                 for entry in listing.entries
             ],
+            invalidate_all=self.invalidate_all(request, asked),
             more=f"?{urlencode({**asked, 'after': listing.after})}" if listing.after else "",
         )
+
+    def invalidate_entry(self, request: HttpRequest, alias: str, name: str) -> str:
+        """Return the URL of the preview for one entry; "" if the user may not, or it has no key."""
+        found = key_of(alias, name) if self.may(request, "clear_caches") else None
+        return self.preview_url({"aliases": found[0], "key_prefix": found[1]}) if found else ""
+
+    def invalidate_all(self, request: HttpRequest, asked: dict[str, str]) -> str:
+        """Return the URL of the preview for the row or tag that was searched for, or ""."""
+        tag = asked.get("tag", "").removeprefix(USER_TAG)
+        chosen = {"rows": asked.get("row"), "words": tag, "unknown_too": tag and "on"}
+        chosen = {name: value for name, value in chosen.items() if value}
+        may = self.may(request, "invalidate_entries")
+        return self.preview_url(chosen) if chosen and may else ""
+
+    def preview_url(self, chosen: dict[str, Any]) -> str:
+        """Return the URL that fills in the form for invalidating, and opens its preview."""
+        name = "admin:cachelayers_invalidate_changelist"
+        return f"{reverse(name, current_app=self.admin_site.name)}?{urlencode(chosen)}"
 
 
 class OverviewScreen(Screen):

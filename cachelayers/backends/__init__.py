@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from cachelayers.backends.layered.bus import ALL_ENTRIES
     from cachelayers.backends.layered.layers import is_local_alias, make_layer
     from cachelayers.backends.layered.layers.memory import MemoryLayer
-    from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer, escape_pattern
+    from cachelayers.backends.layered.layers.redis import RedisAccess, RedisLayer
     from cachelayers.backends.layered.layers.table import TOMBSTONE_VALUE
     from cachelayers.backends.memory import MemoryCache, drop_store, known_stores
+    from cachelayers.backends.patterns import escape_pattern
     from cachelayers.backends.unreadable import raise_if_callers, report_unreadable
 else:
     __getattr__ = lazy_exports(
@@ -39,7 +40,8 @@ else:
             "layered.bus": ["ALL_ENTRIES"],
             "layered.layers": ["is_local_alias", "make_layer"],
             "layered.layers.memory": ["MemoryLayer"],
-            "layered.layers.redis": ["RedisAccess", "RedisLayer", "escape_pattern"],
+            "layered.layers.redis": ["RedisAccess", "RedisLayer"],
+            "patterns": ["escape_pattern"],
             "layered.layers.table": ["TOMBSTONE_VALUE"],
             "memory": ["MemoryCache", "drop_store", "known_stores"],
             "unreadable": ["raise_if_callers", "report_unreadable"],

@@ -148,13 +148,13 @@ class Search(NamedTuple):
 
     def may_match(self, start: str, *, is_whole: bool) -> bool:
         """Return whether a full key that begins so may be one; see Pattern.may_match()."""
-        whole = f"{escape(self.head)}{self.pattern.text}{escape(self.tail)}"
+        whole = f"{escape_pattern(self.head)}{self.pattern.text}{escape_pattern(self.tail)}"
         return pattern_of(whole).may_match(start, is_whole=is_whole)
 
 
-def escape(text: str) -> str:
+def escape_pattern(text: str) -> str:
     """Return a pattern that matches a text literally."""
-    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
+    return "".join(f"\\{letter}" if letter in "\\*?[]^-" else letter for letter in text)
 
 
 @lru_cache(maxsize=16)

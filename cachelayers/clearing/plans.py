@@ -19,6 +19,7 @@ from django.db import connections
 
 from cachelayers.backends import (
     LayeredCache,
+    MemoryCache,
     RedisLayer,
     escape_pattern,
     is_local_alias,
@@ -204,6 +205,8 @@ def plan_prefix(alias: str, prefix: str) -> Clearing:
     if hasattr(cache, "delete_prefix"):
         what = f"{_count(cache, prefix)} whose key begins with {prefix!r}"
         return _clearing(alias, what, lambda: cache.delete_prefix(prefix))
+    if is_local_alias(alias) and isinstance(cache, MemoryCache):
+        raise ClearingError("each process has its own memory, which no other process can search")
     if hasattr(cache, "delete_pattern"):
         pattern = f"{escape_pattern(prefix)}*"
         what = f"the entries whose key begins with {prefix!r}"

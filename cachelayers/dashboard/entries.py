@@ -6,11 +6,17 @@ Session entries are left out: with the key of a session one is logged in.
 from __future__ import annotations
 
 import heapq
+import re
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
+from urllib.parse import unquote
 
+from django.conf import settings
+from django.core.cache import caches
 from django.utils.translation import gettext as _
 
 from cachelayers.backends import (
@@ -18,6 +24,7 @@ from cachelayers.backends import (
     DatabaseCache,
     LayeredCache,
     ListedRow,
+    MemoryCache,
     MemoryLayer,
     RedisAccess,
     RedisLayer,
@@ -26,9 +33,18 @@ from cachelayers.backends import (
     table_cache,
 )
 from cachelayers.clearing import session_keys
-from cachelayers.conf import all_caches, backend_of, cache_settings, database_caches
-from cachelayers.dashboard.stored import Stored, at, read_bytes, read_live, read_row
+from cachelayers.conf import all_caches, backend_of, cache_settings, database_caches, layers_of
+from cachelayers.dashboard.stored import (
+    Stored,
+    at,
+    read_bytes,
+    read_live,
+    read_row,
+    tags_of_bytes,
+    tags_of_live,
+)
 from cachelayers.entries import KIND_MASK, SIGNED, ZLIB, ZSTD, Kind, Undecodable
+from cachelayers.exceptions import CacheUnavailable
 
 PER_PAGE = 50
 LIMIT_SECONDS = 2.0  # for one response of a server
@@ -66,11 +82,26 @@ class Opened:
     stored: Stored
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a search looks for: entries that fulfil all of it."""
+
+    text: str = ""  # in the name
+    tags: frozenset[str] = frozenset()  # the entry depends on one of them; empty: on anything
+    min_bytes: int = 0
+
+    def takes(self, listed: Listed, tags: Callable[[], set[str]]) -> bool:
+        """Tell whether an entry fulfils it. ``tags`` reads the tags of its dependencies."""
+        if self.min_bytes and (listed.bytes or 0) < self.min_bytes:
+            return False
+        return not self.tags or not self.tags.isdisjoint(tags())
+
+
 class EntryStore(Protocol):
     """The entries of one alias."""
 
-    def search(self, text: str, after: str) -> Listing:
-        """List the entries whose name contains a text."""
+    def search(self, wanted: Wanted, after: str, seconds: float = SCAN_SECONDS) -> Listing:
+        """List entries. After so many seconds, return those found so far."""
 
     def open(self, reference: str) -> Opened | None:
         """Return one entry; None if it is gone."""
@@ -118,16 +149,35 @@ class TableEntryStore:
         """It uses the cache's own connection."""
         self.cache = cache
 
-    def search(self, text: str, after: str) -> Listing:
+    def search(self, wanted: Wanted, after: str, seconds: float = SCAN_SECONDS) -> Listing:
         """Read the alias's rows in the order of their ids."""
         first = number_of(after) + 1 if after else self.cache.first_id
-        rows = self.cache.search_entries(text, first, PER_PAGE + 1)
-        shown, secret = rows[:PER_PAGE], session_keys()
-        entries = [listed_row(row) for row in shown]
-        return Listing(
-            [entry for entry in entries if not secret.search(entry.name)],
-            str(shown[-1].id) if len(rows) > PER_PAGE else "",
-        )
+        found: list[Listed] = []
+        secret, deadline = session_keys(), time.monotonic() + seconds
+        while rows := self.cache.search_entries(wanted.text, first, PER_PAGE + 1):
+            for number, row in enumerate(rows[:PER_PAGE]):
+                is_late = number and time.monotonic() > deadline  # one at least, to get on
+                if is_late or len(found) == PER_PAGE:
+                    return Listing(found, str(row.id - 1))
+                listed = listed_row(row)
+                if not secret.search(listed.name) and wanted.takes(
+                    listed, partial(self._tags, row.id)
+                ):
+                    found.append(listed)
+            if len(rows) <= PER_PAGE:
+                break
+            first = rows[PER_PAGE].id
+        return Listing(found)
+
+    def _tags(self, number: int) -> set[str]:
+        row = self.cache.read_stored_entry(number)
+        if row is None or row.data is None:
+            return set()
+        try:
+            kind, data = self.cache.plain_data(row)
+        except Undecodable:
+            return set()
+        return tags_of_bytes(data) if kind in {Kind.PICKLE, Kind.JSON} else set()
 
     def open(self, reference: str) -> Opened | None:
         number = number_of(reference)
@@ -177,15 +227,31 @@ class MemoryEntryStore:
     def __init__(self, layer: MemoryLayer) -> None:
         self.records = layer.store.records
 
-    def search(self, text: str, after: str) -> Listing:
+    def search(self, wanted: Wanted, after: str, seconds: float = SCAN_SECONDS) -> Listing:
         """Sort the names after the last one of the previous page."""
-        secret = session_keys()
+        secret, deadline = session_keys(), time.monotonic() + seconds
         # Into a list first, because other threads continue to write.
-        found_names = (name for name in list(self.records) if text in name and name > after)
-        names = (name for name in found_names if not secret.search(name))
-        found = heapq.nsmallest(PER_PAGE + 1, names)
-        entries = [entry for name in found[:PER_PAGE] if (entry := self._listed(name))]
-        return Listing(entries, found[PER_PAGE - 1] if len(found) > PER_PAGE else "")
+        names = [name for name in list(self.records) if wanted.text in name and name > after]
+        found: list[Listed] = []
+        heapq.heapify(names)
+        last = after
+        while names:
+            is_late = last != after and time.monotonic() > deadline  # one at least, to get on
+            if is_late or len(found) == PER_PAGE:
+                return Listing(found, last)
+            last = heapq.heappop(names)
+            listed = None if secret.search(last) else self._listed(last)
+            if listed is not None and wanted.takes(listed, partial(self._tags, last)):
+                found.append(listed)
+        return Listing(found)
+
+    def _tags(self, name: str) -> set[str]:
+        record = self.records.get(name)
+        content = None if record is None else record.entry
+        if content is None:
+            return set()
+        value, is_pickled, _expires = content
+        return tags_of_bytes(value) if is_pickled else tags_of_live(value)
 
     def open(self, reference: str) -> Opened | None:
         record, listed = self.records.get(reference), self._listed(reference)
@@ -219,17 +285,32 @@ class RedisEntryStore:
         self.access = access
         self.client = access.client()
 
-    def search(self, text: str, after: str) -> Listing:
+    def search(self, wanted: Wanted, after: str, seconds: float = SCAN_SECONDS) -> Listing:
         """Scan the server's keys for a short time; they have no order."""
-        pattern = f"{escape_pattern(str(self.access.key('')))}*{escape_pattern(text)}*"
+        pattern = f"{escape_pattern(str(self.access.key('')))}*{escape_pattern(wanted.text)}*"
         cursor, keys, secret = number_of(after or "0"), [], session_keys()
-        deadline = time.monotonic() + SCAN_SECONDS
+        deadline = time.monotonic() + seconds
         while True:
             cursor, some = self.client.scan(cursor=cursor, match=pattern, count=SCAN_COUNT)
-            keys += [key for key in some if not secret.search(name_of(key))]
+            shown = (key for key in some if not secret.search(name_of(key)))
+            keys += [key for key in shown if self._is_wanted(key, wanted)]
             if not cursor or len(keys) >= PER_PAGE or time.monotonic() > deadline:
                 break
         return Listing([self._listed(key) for key in keys], str(cursor) if cursor else "")
+
+    def _is_wanted(self, key: bytes, wanted: Wanted) -> bool:
+        """Tell whether a key is wanted; its size and value are asked for only if they matter."""
+        if not wanted.tags and not wanted.min_bytes:
+            return True
+        if self.client.type(key) not in {b"string", "string"}:
+            return False
+        size = self.client.strlen(key)
+        listed = Listed(reference="", name="", bytes=size)
+        return wanted.takes(listed, partial(self._tags, key, size))
+
+    def _tags(self, key: bytes, size: int) -> set[str]:
+        data = self.client.get(key) if size <= MOST_SHOWN_BYTES else None
+        return set() if data is None else tags_of_bytes(bytes(data))
 
     def open(self, reference: str) -> Opened | None:
         """Fetch one value, unless it is very long."""
@@ -261,6 +342,58 @@ class RedisEntryStore:
 
 def name_of(key: bytes) -> str:
     return bytes(key).decode("utf-8", "backslashreplace")
+
+
+# The beginning of a name in a layer: of this process's memory, or with the alias and the epoch.
+LAYER_HEAD = re.compile(r".*?~(?:\d+:|([^:]+):[0-9a-z]+:)", re.DOTALL)
+
+
+def key_of(alias: str, name: str) -> tuple[str, str] | None:
+    """Return the cache of an entry and the key as given to it; None if it cannot be known."""
+    head = LAYER_HEAD.match(name)
+    owners = [unquote(head[1])] if head and head[1] else []
+    if not owners:
+        owners = [each for each in settings.CACHES if alias in layers_of(each)] if head else [alias]
+    rest = name[head.end() :] if head else name
+    for owner in owners:
+        start = caches[owner].make_key("") if owner in settings.CACHES else ""
+        key = rest.removeprefix(start)
+        if start and key != rest and key and caches[owner].make_key(key) == rest:
+            return owner, key
+    return None
+
+
+@dataclass(frozen=True)
+class Count:
+    """The number of entries found; without ``is_whole``, there may be more."""
+
+    entries: int
+    is_whole: bool
+
+
+def count_made_from(tags: Iterable[str], seconds: float) -> Count:
+    """Count the entries that depend on one of the tags, in tables and this process's memory.
+
+    It takes about so many seconds at most. An entry in several layers counts once.
+    """
+    wanted, deadline = Wanted(tags=frozenset(tags)), time.monotonic() + seconds
+    names: set[str] = set()
+    is_whole = True
+    for alias in entry_stores():
+        layer = None if alias in dict(database_caches()) else backend_of(all_caches()[alias])
+        if layer is not None and not issubclass(layer, MemoryCache):
+            continue
+        after = "-"
+        try:
+            store = entry_store_of(alias)
+            while after and (left := deadline - time.monotonic()) > 0:
+                listing = store.search(wanted, "" if after == "-" else after, left)
+                names |= {LAYER_HEAD.sub("", entry.name, count=1) for entry in listing.entries}
+                after = listing.after
+        except CacheUnavailable:
+            continue
+        is_whole &= not after
+    return Count(len(names), is_whole)
 
 
 def number_of(text: str) -> int:

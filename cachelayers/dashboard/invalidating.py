@@ -37,6 +37,7 @@ from cachelayers.clearing import (
     warnings_for,
 )
 from cachelayers.conf import package_settings
+from cachelayers.dashboard.entries import Count, count_made_from
 from cachelayers.fragments import tag_of_name
 from cachelayers.invalidation import (
     TAGS_PER_STATEMENT,
@@ -76,6 +77,11 @@ def row_named(text: str) -> models.Model:
     if row is None:
         raise UnknownName(f"There is no {model._meta.label} with the primary key {key.strip()!r}.")
     return row
+
+
+def row_tags(row: models.Model) -> frozenset[str]:
+    """Return the tags of entries that were made from a row itself, not from queries."""
+    return frozenset(tag for _, tag in tags_of_target(row, None) if not tag.startswith("table:"))
 
 
 def checked_tags(tags: Iterable[str]) -> list[str]:
@@ -290,17 +296,39 @@ def carry_out(choice: Choice) -> Outcome:
     rows: dict[str, list[int]] = {}
     if targets := choice.targets():
         try:
+            counted = count_dependents(targets)
             rows = invalidate_and_find(targets)
         except django.db.Error as error:
             done.append(Done(_("the log"), "", error_text(error), False))
         else:
             done += [in_log(database, found) for database, found in rows.items()]
+            done.append(Done(_("entries"), "", ended(counted), True))
             done += untouched_layers()
     newest = newest_row()
     for alias in aliases_of(choice):
         done += clear_alias(choice, alias)
         rows.setdefault(log_database(), []).extend(rows_of_bus(alias, newest))
     return Outcome(done, rows)
+
+
+COUNTING_SECONDS = 1.0
+
+
+def count_dependents(targets: list[Target]) -> Count:
+    """Count the entries that depend on the targets, as far as can be seen in a short time."""
+    tags = {tag for target in targets for _, tag in tags_of_target(target, None)}
+    return count_made_from(tags, COUNTING_SECONDS)
+
+
+def ended(count: Count) -> str:
+    """Return how many entries were ended."""
+    text = ngettext(
+        "%d entry in the tables and in the memory of this process was made from it.",
+        "%d entries in the tables and in the memory of this process were made from it.",
+        count.entries,
+    )
+    more = "" if count.is_whole else _(" There may be more: the search was ended after a second.")
+    return text % count.entries + more
 
 
 def newest_row() -> int:

@@ -241,22 +241,29 @@ class Overview:
     logs: list[LogState]
 
 
+SMALL_PART = 100
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def size_of(count: int, bound: int | None) -> str:
-    """Return a size such as "174 of 256 MiB", in the unit that fits the bound."""
-    power, largest = 0, count if bound is None else bound
-    while largest >= 1024 and power < len(UNITS) - 1:
-        power, largest = power + 1, largest // 1024
-    shown = amount(count, power)
+    """Return a size such as "174 of 256 MiB"; a small part of its bound has its own unit."""
     if bound is None:
-        return f"{shown} {UNITS[power]}"
-    return _("%(size)s of %(bound)s %(unit)s") % {
-        "size": shown,
-        "bound": amount(bound, power),
-        "unit": UNITS[power],
-    }
+        return with_unit(count)
+    power = power_of(bound)
+    small = count and count < bound / SMALL_PART
+    shown = with_unit(count) if small else amount(count, power)
+    return _("%(size)s of %(bound)s") % {"size": shown, "bound": with_unit(bound)}
+
+
+def power_of(count: int) -> int:
+    """Return the index of the unit in which a number of bytes is shown."""
+    return min((max(count, 1).bit_length() - 1) // 10, len(UNITS) - 1)
+
+
+def with_unit(count: int) -> str:
+    """Return a number of bytes with its unit."""
+    power = power_of(count)
+    return f"{amount(count, power)} {UNITS[power]}"
 
 
 def amount(count: int, power: int) -> str:

@@ -16,7 +16,7 @@ from django.db import connections
 from django.utils.translation import gettext as _
 
 from cachelayers.backends import TOMBSTONE_VALUE
-from cachelayers.entries import Kind, unpack_envelope
+from cachelayers.entries import Envelope, Kind, unpack_envelope
 from cachelayers.invalidation import log_of, transaction_of, untracked_tables_in
 
 MOST_OPERATIONS = 300_000  # about a second
@@ -384,13 +384,7 @@ def read_json(data: bytes) -> Stored:
 
 def read_live(found: Any) -> Stored:
     """Return the contents, with the envelope separated if there is one."""
-    if (
-        isinstance(found, list | tuple)
-        and len(found) == 2
-        and unpack_envelope(found[0]) is not None
-    ):
-        found = found[0]  # the format of a layer that cannot return the remaining lifetime
-    envelope = unpack_envelope(found)
+    envelope = envelope_of(found)
     if envelope is None:
         return Stored(written(found))
     return Stored(
@@ -402,6 +396,35 @@ def read_live(found: Any) -> Stored:
         seconds=envelope.seconds if isinstance(envelope.seconds, int | float) else None,
         dependencies=[judge(*one) for one in well_formed(envelope.dependencies)],
     )
+
+
+def envelope_of(found: Any) -> Envelope | None:
+    """Return the envelope in a stored value; None if there is none."""
+    if (
+        isinstance(found, list | tuple)
+        and len(found) == 2
+        and unpack_envelope(found[0]) is not None
+    ):
+        found = found[0]  # the format of a layer that cannot return the remaining lifetime
+    return unpack_envelope(found)
+
+
+def tags_of_bytes(data: bytes) -> set[str]:
+    """Return the tags of the dependencies of a pickled or JSON entry; empty if it has none."""
+    if len(data) > MOST_BYTES_READ:
+        return set()
+    try:
+        return tags_of_live(read_pickle(data) if data[:1] == PICKLE_HEAD else json.loads(data))
+    except (Unreadable, ValueError, RecursionError):
+        return set()
+
+
+def tags_of_live(found: Any) -> set[str]:
+    """Return the tags of the dependencies of a value; empty if it is no envelope."""
+    envelope = envelope_of(found)
+    if envelope is None:
+        return set()
+    return {tag for *_, tags in well_formed(envelope.dependencies) for tag in tags}
 
 
 def well_formed(dependencies: Any) -> list[tuple[str, str, int, list[str]]]:

@@ -197,6 +197,7 @@ def recall_round(
             continue
         fragment = listing.fragment(number)
         if listing.memory.is_uncacheable(key):
+            fragment.trace_reasons()
             continue
         if value is not MISS and fragment.accepts(value):
             values[number] = value

@@ -59,6 +59,7 @@ from cachelayers.invalidation import Capture, current_capture, current_unit, wit
 from cachelayers.lookup import MISS, NOT_READ, Policy, cached_user_tags, peek, recall_after_peeking
 from cachelayers.request_access import is_lazy, unobserved
 from cachelayers.utils.switch import is_disabled, switches
+from cachelayers.utils.tracing import note_unkept
 
 logger = logging.getLogger("cachelayers.fragments")
 
@@ -211,8 +212,14 @@ class Fragment:
             return unpack_variant_marker(packed) is not None
         return self.block.are_unchanged(markup.templates)
 
+    def trace_reasons(self) -> None:
+        """Trace why the fragment is not stored, as known from earlier renderings."""
+        for reason in sorted(self.memory.warned):
+            note_unkept(reason, self.tag_options.name)
+
     def warn_once(self, reason: str) -> None:
         """Log, once per process, why the fragment is rendered for each request."""
+        note_unkept(reason, self.tag_options.name)
         if reason not in self.memory.warned:
             self.memory.warned.add(reason)
             name = self.tag_options.name
@@ -310,6 +317,7 @@ def follow_variant_markers(
         else:
             key = fragment.key(dimensions)
             if memory.is_uncacheable(key):
+                fragment.trace_reasons()
                 break
             packed, stored = peek(alias, key, is_shown_only=True)
         if type(packed) is str:

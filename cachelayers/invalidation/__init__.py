@@ -52,7 +52,11 @@ if TYPE_CHECKING:
     from cachelayers.invalidation.log_size import FILLED_LOG_HINT, filled_log
     from cachelayers.invalidation.logs_in_tests import counted_as_committed
     from cachelayers.invalidation.pruning import is_replica, prune
-    from cachelayers.invalidation.reports import warn_of_token_once, warn_of_unpicklable_once
+    from cachelayers.invalidation.reports import (
+        warn_of_token_once,
+        warn_of_unpicklable_once,
+        warn_of_unstable_query_once,
+    )
     from cachelayers.invalidation.routes import are_there_routers, database_to_check, with_routes
     from cachelayers.invalidation.tags import (
         USER_TAG,
@@ -145,7 +149,11 @@ else:
             "logs_in_tests": ["counted_as_committed"],
             "log_size": ["FILLED_LOG_HINT", "filled_log"],
             "pruning": ["is_replica", "prune"],
-            "reports": ["warn_of_token_once", "warn_of_unpicklable_once"],
+            "reports": [
+                "warn_of_token_once",
+                "warn_of_unpicklable_once",
+                "warn_of_unstable_query_once",
+            ],
             "routes": ["are_there_routers", "database_to_check", "with_routes"],
             "tags": [
                 "USER_TAG",
@@ -275,6 +283,7 @@ __all__ = [
     "user_tags",
     "warn_of_token_once",
     "warn_of_unpicklable_once",
+    "warn_of_unstable_query_once",
     "with_routes",
     "within_unit",
     "without_laziness",

@@ -11,7 +11,7 @@ from cachelayers.invalidation.log import logger
 from cachelayers.invalidation.tracked import label_of, track_with
 from cachelayers.utils.counters import untracked_reads
 from cachelayers.utils.rate_limit import RateLimit
-from cachelayers.utils.tracing import line_of_project
+from cachelayers.utils.tracing import active_traces, line_of_project, note_unkept
 
 LONGEST_SHOWN = 120  # characters of a statement
 
@@ -20,17 +20,24 @@ reports = RateLimit(float("inf"))
 
 def warn_once(connection: BaseDatabaseWrapper, text: str, what: str) -> None:
     """Log why a value that depends on a statement is not stored, or only until its timeout."""
+    if active_traces:  # before the text is made, which few requests need
+        note_unkept(f"{shown_statement(text)}: {what}")
     if not reports.is_due((connection.alias, text)):
         return
-    shown = " ".join(text.split())
     logger.warning(
         "A value that depends on the statement %r of DATABASES[%r], run at %s, %s."
         " See docs/not_cached.md.",
-        shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}...",
+        shown_statement(text),
         connection.alias,
         line_of_project() or "an unknown place",
         what,
     )
+
+
+def shown_statement(text: str) -> str:
+    """Return the beginning of a statement in one line."""
+    shown = " ".join(text.split())
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
 
 
 def note_untracked(database: str, table: str) -> None:
@@ -66,6 +73,7 @@ def warn_of_plain_get_once(cache: str) -> None:
 
 def warn_of_draft_once() -> None:
     """Log that a value depends on an instance that was not read from a database."""
+    note_unkept("it depends on a model instance that was not read from a database, such as a draft")
     place = line_of_project() or "an unknown place"
     if reports.is_due(("drafts", place)):
         logger.warning(
@@ -77,6 +85,7 @@ def warn_of_draft_once() -> None:
 
 def warn_of_old_permissions_once() -> None:
     """Log that a value depends on a user whose cached permissions are too old."""
+    note_unkept("its user's cached permissions are older than this unit of work")
     place = line_of_project() or "an unknown place"
     if reports.is_due(("permissions", place)):
         logger.warning(
@@ -88,6 +97,7 @@ def warn_of_old_permissions_once() -> None:
 
 def warn_of_token_once() -> None:
     """Log that a value contains a CSRF token."""
+    note_unkept("it contains a CSRF token, which belongs to one visitor")
     place = line_of_project() or "an unknown place"
     if reports.is_due(("tokens", place)):
         logger.warning(
@@ -100,6 +110,7 @@ def warn_of_token_once() -> None:
 
 def warn_of_unpicklable_once(key: str, error: Exception) -> None:
     """Log that a value cannot be stored. The key of a cached function begins with its name."""
+    note_unkept(f"it cannot be pickled ({type(error).__name__})")
     place = line_of_project() or "an unknown place"
     if reports.is_due(("pickles", place)):
         logger.warning(
@@ -109,6 +120,19 @@ def warn_of_unpicklable_once(key: str, error: Exception) -> None:
             key,
             place,
             type(error).__name__,
+            error,
+        )
+
+
+def warn_of_unstable_query_once(label: str, error: Exception) -> None:
+    """Log that the rows of a recalled queryset have no key."""
+    place = line_of_project() or "an unknown place"
+    if reports.is_due(("querysets", place)):
+        logger.warning(
+            "The rows of %s, read at %s, are not stored: the queryset makes no key: %.200s. Pass"
+            " plain values to its filters, or leave out recalled(). See docs/not_cached.md.",
+            label,
+            place,
             error,
         )
 

@@ -51,7 +51,7 @@ from cachelayers.utils.tracing import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Requested:
     """One entry of a batch. All entries of a batch have the same cache and the same timeout."""
 

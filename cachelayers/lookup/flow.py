@@ -60,7 +60,7 @@ from cachelayers.lookup.steps import (
 from cachelayers.lookup.tokens import shows_token
 from cachelayers.utils.single_flight import Flight, begin_or_join, complete
 from cachelayers.utils.switch import is_disabled
-from cachelayers.utils.tracing import active_traces, pop_layer, tracing_recall
+from cachelayers.utils.tracing import active_traces, note_unkept, pop_layer, tracing_recall
 
 FIRST_PAUSE_SECONDS = 0.005  # between two polls for an entry that another process computes
 LONGEST_PAUSE_SECONDS = 0.05
@@ -283,6 +283,7 @@ def compute_alone(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Ste
 def compute_untracked(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Compute without storing. Recalls around this one get the same dependencies."""
     capture = Capture(unit, collects=policy.collects)
+    note_unkept("written")
     began = time.perf_counter()
     with capturing(capture):
         value = yield Compute(compute)
@@ -336,14 +337,25 @@ def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
 
 def is_worth_storing(policy: Policy, capture: Capture, unit: Unit) -> bool:
     """Return whether the computed value may be shared and can be found again."""
-    if capture.is_unstorable or policy.timeout == 0 or unit.is_dirty():
-        return False
+    if reason := reason_against_storing(policy, capture, unit):
+        note_unkept(reason)
+    return not reason
+
+
+def reason_against_storing(policy: Policy, capture: Capture, unit: Unit) -> str:
+    """Return why the computed value must not be stored, as the panel knows it; "": it may be."""
+    if capture.is_unstorable:
+        return "unstorable"
+    if policy.timeout == 0:
+        return "timeout"
+    if unit.is_dirty():
+        return "written"
     if capture.asks_clock and policy.timeout is None:
-        return False
+        return "clock"
     dependencies = capture.dependencies()
     if any(log_of(one.database).is_invalidated(one) for one in dependencies):
-        return False
-    return not has_unrecorded_writes(one.database for one in dependencies)
+        return "changed"
+    return "written" if has_unrecorded_writes(one.database for one in dependencies) else ""
 
 
 def make_envelope(

@@ -51,6 +51,8 @@ class Trace:
 
     recalls: list[TracedRecall] = field(default_factory=list)
     layer: str = ""  # the layer that answered last
+    # The name of what was not stored, or is stored until its timeout only, and the reason.
+    unkept: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
 _trace: ContextVar[Trace | None] = ContextVar("cachelayers_trace", default=None)
@@ -110,6 +112,13 @@ def within_recall(recall: TracedRecall | None) -> Iterator[None]:
 def traced_recall() -> TracedRecall | None:
     """Return the running recall, if it is traced."""
     return _recall.get() if active_traces else None
+
+
+def note_unkept(reason: str, name: str = "") -> None:
+    """Trace why something is not stored. ``name``: of a fragment; "": of the running recall."""
+    if active_traces and (trace := _trace.get()) is not None:
+        recall = _recall.get()
+        trace.unkept[name or (name_of(recall.key)[1] if recall else ""), reason] = None
 
 
 def note_layer(alias: str) -> None:

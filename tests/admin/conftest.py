@@ -96,5 +96,5 @@ def messages_of(response: Any) -> list[str]:
 def entry_url(alias: str, name: str, client: Client) -> str:
     """Return the URL of an entry in the screen's list."""
     response = client.get(f"{SECTION}entries/", {"alias": alias, "text": name})
-    [(_, url)] = response.context["rows"]
+    [(_, url, _)] = response.context["rows"]
     return f"{SECTION}entries/{url}"

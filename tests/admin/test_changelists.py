@@ -228,3 +228,18 @@ def test_a_key_that_is_odd_in_an_address_survives_the_button(boss: Client) -> No
     url = boss.get(f"{LIST}_26_23/change/").context["invalidate_url"]
 
     assert "this row (Nowhere)" in boss.get(url).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rows_page_tells_how_many_entries_are_made_from_it(
+    boss: Client, countries: list[Country], log_in: LogIn
+) -> None:
+    name_of("FR", [])
+
+    france, fiji = (boss.get(f"{LIST}{code}/change/") for code in ("FR", "FJ"))
+    editor = log_in("airports.view_country", "cachelayers.invalidate_entries")
+
+    assert "1 entry is made from it" in france.content.decode()
+    assert "entries/?alias=memory&amp;row=airports.Country+FR" in france.content.decode()
+    assert "0 entries are made from it" in fiji.content.decode()
+    assert "made from it" not in editor.get(f"{LIST}FR/change/").content.decode()

@@ -48,7 +48,7 @@ def sealed(value: object, fresh_until: Any, dead_until: Any, made: list[Any]) ->
 
 def listed(client: Client, alias: str, text: str = "", **asked: str) -> list[str]:
     response = client.get(URL, {"alias": alias, "text": text, **asked})
-    return [entry.name for entry, _ in response.context["rows"]]
+    return [entry.name for entry, *_ in response.context["rows"]]
 
 
 def recalled(tags: list[str]) -> Author:
@@ -60,6 +60,50 @@ def recalled(tags: list[str]) -> Author:
 
 
 # Search
+
+
+@pytest.mark.django_db(transaction=True)
+def test_entries_are_found_by_the_row_and_the_tag_that_they_are_made_from(boss: Client) -> None:
+    author = recalled(["homepage"])
+    other = Author.objects.create(name="Bob")
+    caches["table"].set("plain", 1)
+    row = {"row": f"library.Author {author.pk}"}
+
+    for alias in ("table", "memory"):
+        assert len(listed(boss, alias, **row)) == 1
+        assert len(listed(boss, alias, tag="homepage")) == 1
+        assert len(listed(boss, alias, tag="table:library_author")) <= 1
+        assert listed(boss, alias, row=f"library.Author {other.pk}") == []
+        assert listed(boss, alias, tag="nothing") == []
+    unknown = boss.get(URL, {"alias": "table", "row": "library.Author 999999"})
+    assert "There is no library.Author" in unknown.context["form"].errors["row"][0]
+
+
+def test_entries_are_found_by_their_size(boss: Client) -> None:
+    caches["table"].set_many({"long": "x" * 5000, "short": "x"})
+
+    assert listed(boss, "table", min_bytes="5000") == [":1:long"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("alias", ["table", "memory"])
+def test_a_found_entry_can_be_invalidated(boss: Client, log_in: LogIn, alias: str) -> None:
+    author = recalled(["homepage"])
+    asked = {"alias": alias, "row": f"library.Author {author.pk}"}
+
+    response = boss.get(URL, asked)
+    [(_, _, url)] = response.context["rows"]
+    reader = log_in("cachelayers.view_entry").get(URL, asked)
+
+    assert url == "/admin/cachelayers/invalidate/?aliases=default&key_prefix=busiest"
+    assert "What this will touch" in boss.get(url).content.decode()
+    assert f"rows=library.Author+{author.pk}" in response.context["invalidate_all"]
+    assert "Invalidate this" not in said(reader)
+    assert not reader.context["invalidate_all"]
+    done = boss.post(
+        "/admin/cachelayers/invalidate/", {"rows": asked["row"], "confirm": "1"}, follow=True
+    )
+    assert "1 entry in the tables and in the memory of this process was made from it." in said(done)
 
 
 def test_entries_are_found_by_any_part_of_their_key(boss: Client) -> None:
@@ -96,7 +140,7 @@ def test_many_entries_are_on_several_pages(
 
     while url:
         response = boss.get(url)
-        found += [entry.name for entry, _ in response.context["rows"]]
+        found += [entry.name for entry, *_ in response.context["rows"]]
         url = URL + response.context["more"] if response.context["more"] else ""
 
     assert sorted(found) == [f":1:key{number}" for number in range(5)]
@@ -156,12 +200,15 @@ def test_the_keys_of_an_engine_of_the_projects_own_are_known_too(
 
     settings.SESSION_ENGINE = "project.sessions"
 
-    assert entries.entry_store_of("table").search("logged", "").entries[0].name == ":1:logged"
-    assert len(entries.entry_store_of("table").search("logged", "").entries) == 1
+    assert (
+        entries.entry_store_of("table").search(entries.Wanted("logged"), "").entries[0].name
+        == ":1:logged"
+    )
+    assert len(entries.entry_store_of("table").search(entries.Wanted("logged"), "").entries) == 1
     assert goes_into_sessions("logged-in:a")
     assert not goes_into_sessions("logged-in:")
     settings.SESSION_ENGINE = "no.such.engine"
-    assert len(entries.entry_store_of("table").search("logged", "").entries) == 2
+    assert len(entries.entry_store_of("table").search(entries.Wanted("logged"), "").entries) == 2
 
 
 def references_of(alias: str) -> dict[str, str]:

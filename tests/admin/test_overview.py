@@ -93,8 +93,10 @@ def test_a_bound_stands_beside_the_size(boss: Client, settings: Settings) -> Non
 
     assert lines["table", ""].size == "1.0 of 3 MiB"
     assert lines["default", "table"].size == "1.0 of 3 MiB"
-    assert lines["memory", ""].size.endswith(" MiB")
+    assert lines["memory", ""].size.endswith(" of 64 MiB")
     assert size_of(174 * 2**20, 256 * 2**20) == "174 of 256 MiB"
+    assert size_of(20 * 2**10, 64 * 2**20) == "20 KiB of 64 MiB"
+    assert size_of(0, 64 * 2**20) == "0 of 64 MiB"
     assert [size_of(n, None) for n in (0, 1023, 1536)] == ["0 B", "1023 B", "1.5 KiB"]
 
 

@@ -27,6 +27,7 @@ SCREENS = [
     f"{SECTION}advice/",
     "/admin/airports/country/FR/change/",
     "/admin/airports/country/",
+    f"{SECTION}entries/?alias=database&row=airports.Country+FR",
 ]
 # Our parts of Django's own pages.
 PARTS = {

@@ -177,6 +177,16 @@ def test_a_prefix_for_an_alias_that_cannot_be_searched_is_an_error(
     assert keys_left("default") == ALL_KEYS
 
 
+def test_a_prefix_is_not_searched_for_in_the_memory_of_the_command(
+    clear: RunCommand, settings: Settings
+) -> None:
+    settings.CACHES = {"default": memory_cache()}
+
+    result = clear("--prefix=country:", "--cache=default")
+
+    assert "no other process can search" in result.message
+
+
 def test_a_prefix_that_no_alias_can_search_is_an_error(
     clear: RunCommand, settings: Settings
 ) -> None:

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from cachelayers.backends import DatabaseCache
-from cachelayers.dashboard.entries import TableEntryStore, entry_store_of
+from cachelayers.dashboard.entries import TableEntryStore, Wanted, entry_store_of
 from cachelayers.models import Entry
 
 
@@ -24,9 +24,9 @@ def test_every_database_finds_and_opens_them(cache_alias: str) -> None:
         cache_alias: [],
         "": [":1:country:FR", ":1:country:fr", ":1:100%", ":1:ключ"],
     }.items():
-        found = shelf.search(text, "").entries
+        found = shelf.search(Wanted(text), "").entries
         assert sorted(entry.name for entry in found) == sorted(names), text
-    [entry] = shelf.search("FR", "").entries
+    [entry] = shelf.search(Wanted("FR"), "").entries
     opened = shelf.open(entry.reference)
     assert opened is not None
     assert opened.stored.value == "['France']"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.db import connection, models
 
 from cachelayers import cached, invalidate, recall, unit_of_work
 from cachelayers.conf import PackageSettings
+from cachelayers.managers import RecalledQuerySet
 from tests.environment import PROJECT
 from tests.library.models import Author, Book
 
@@ -35,6 +37,8 @@ def shown(transactional_db: None) -> dict[str, Any]:
         "jobs": [1, 2],
         "models": models,
         "recall": recall,
+        # A model needs a table. Like the manager, a queryset has the methods that the page shows.
+        "Section": SimpleNamespace(objects=RecalledQuerySet(Book)),
         "unit_of_work": unit_of_work,
     }
 

@@ -20,6 +20,7 @@ from cachelayers import unit_of_work
 from cachelayers.fragments import serving
 from cachelayers.lookup.steps import TakeLease
 from cachelayers.request_access import real
+from cachelayers.utils.tracing import tracing
 from tests.fragments.conftest import Counter, NewRequest, respond
 from tests.fragments.engines import DjangoTemplates, JinjaTemplates, Templates
 from tests.fragments.views import counted
@@ -70,8 +71,13 @@ def test_a_block_whose_code_uses_a_secret_is_not_kept_and_says_so_once(
         def use(request: HttpRequest = request) -> str:
             return SECRETS[secret](request)
 
-        shown.append(templates.render("page", request, use=use, tick=tick).strip())
+        with tracing() as trace:
+            shown.append(templates.render("page", request, use=use, tick=tick).strip())
 
+    # The log says it once, the trace of each request again.
+    assert any(
+        name == "card" and reason.startswith(f"it uses {secret}") for name, reason in trace.unkept
+    )
     assert len(set(shown)) == 3
     assert tick.since() == 3
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]

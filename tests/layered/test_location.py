@@ -15,6 +15,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from cachelayers import implied_layers, recall, unit_of_work
+from cachelayers.admin.forms import EntriesForm
 from cachelayers.backends.database.options import DatabaseOptions
 from cachelayers.backends.database.sqlite_file import check_files_again
 from cachelayers.backends.layered.bus import Events, FileBus, event_of
@@ -22,7 +23,7 @@ from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.checks import cache_messages, file_messages
 from cachelayers.conf import layers_of
 from cachelayers.dashboard import overview
-from cachelayers.dashboard.entries import entry_store_of, entry_stores
+from cachelayers.dashboard.entries import Wanted, entry_store_of, entry_stores
 from cachelayers.dashboard.overview import SPANS, read_overview
 from cachelayers.management.commands import prune_cache
 from cachelayers.statistics import layer_states
@@ -215,9 +216,11 @@ def test_each_place_for_operators_shows_the_layers(
         "default: memory": "MemoryCache",
         f"default: {path}": "DatabaseCache",
     }
+    assert EntriesForm({"alias": f"default: {path}"}).is_valid()
+    assert not EntriesForm({"alias": "default: absent"}).is_valid()
     [listed] = [
         one
-        for one in entry_store_of(f"default: {path}").search("key", "").entries
+        for one in entry_store_of(f"default: {path}").search(Wanted("key"), "").entries
         if one.name.endswith(":key")
     ]
     assert listed.kind == "text"

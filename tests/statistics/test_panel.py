@@ -57,9 +57,9 @@ def kept_recalls() -> list[dict[str, Any]]:
     return recalls
 
 
-def shown(client: Client) -> tuple[list[dict[str, Any]], str]:
+def shown(client: Client, path: str = "/page/") -> tuple[list[dict[str, Any]], str]:
     """Return the panel's data of a request, and its HTML."""
-    assert client.get("/page/").status_code == 200
+    assert client.get(path).status_code == 200
     query = urlencode({"request_id": last_request(), "panel_id": "RecallsPanel"})
     answer = client.get(f"/toolbar/render_panel/?{query}")
     html: str = json.loads(answer.content)["content"]
@@ -118,6 +118,23 @@ def test_a_miss_of_an_expired_entry_says_so(client: Client, settings: Settings) 
 
     assert (outer["outcome"], outer["why"]) == ("computed", "it had expired")
     assert inner["outcome"] == "fresh"
+
+
+def test_what_was_not_stored_is_listed_with_its_reason(client: Client) -> None:
+    recalls, html = shown(client, "/unkept-page/")
+
+    from debug_toolbar.store import get_store
+
+    unkept = get_store().panel(last_request(), "RecallsPanel")["unkept"]
+    reasons = {(one["name"], one["reason"]) for one in unkept}
+    assert len(recalls) == 3
+    assert ("brief<b>", "its timeout is 0") in reasons
+    assert ("random", "it depends on the time or on chance, and has no timeout") in reasons
+    assert any("ORDER BY RAND" in reason.upper() for name, reason in reasons if name == "random")
+    assert "kept" not in {name for name, _ in reasons}
+    assert "brief&lt;b&gt;" in html
+    assert "its timeout is 0" in html
+    assert "Not stored" not in shown(client)[1]
 
 
 def test_async_views_are_followed_too() -> None:

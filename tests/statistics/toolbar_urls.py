@@ -29,7 +29,15 @@ async def async_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"<html><body>{value}</body></html>")
 
 
+def unkept_page(request: HttpRequest) -> HttpResponse:
+    recall("brief<b>:1", names, timeout=0, using=ALIAS)
+    recall("kept:1", names, using=ALIAS)
+    recall("random:1", lambda: list(Author.objects.order_by("?")), timeout=None, using=ALIAS)
+    return HttpResponse("<html><body></body></html>")
+
+
 urlpatterns = [
+    path("unkept-page/", unkept_page),
     path("page/", page),
     path("async-page/", async_page),
     path("toolbar/", include("debug_toolbar.urls")),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 from django.db import connections, transaction
@@ -154,6 +156,24 @@ def test_the_log_keeps_what_it_had(database: str) -> None:
         names(database)
     assert before
     assert tags() == before
+
+
+def test_a_value_that_another_thread_has_read_is_not_stored(database: str) -> None:
+    def read_and_close() -> list[str]:
+        try:
+            return read_names(database)
+        finally:
+            connections.close_all()
+
+    def read_in_thread() -> list[str]:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(copy_context().run, read_and_close).result()
+
+    with caching(), unit_of_work():
+        assert names(database) == ["Ann"]
+        assert "Ann" not in recall("threaded", read_in_thread, timeout=None)
+        with pytest.raises(AssertionError, match="there is no entry"):
+            assert_cached("threaded")
 
 
 def test_another_thread_gets_nothing_of_the_test(database: str) -> None:

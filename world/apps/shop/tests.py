@@ -6,7 +6,10 @@ from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from shop.cached_functions import computed, product_names, square
+from shop.factories import make_order, make_product
 from shop.models import Order, Product
+
+from cachelayers.testing import assert_cached, assert_computes, assert_invalidated_by, caching
 
 
 class FunctionTests(TestCase):
@@ -25,6 +28,39 @@ class FunctionTests(TestCase):
 
     def test_nothing_of_another_test_is_left(self):
         self.assertEqual(product_names(), ["tea"])
+
+
+class CachingTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.tea = make_product(name="tea")
+
+    def setUp(self):
+        self.enterContext(caching())
+
+    def test_a_value_is_kept_until_its_row_changes(self):
+        with assert_computes(1), self.assertNumQueries(1):
+            self.assertEqual([product_names(), product_names()], [["tea"]] * 2)
+        assert_cached(product_names)
+        make_order()
+        with assert_invalidated_by(product_names):
+            make_product(name="cake")
+        self.assertEqual([product_names(), product_names()], [["cake", "tea"]] * 2)
+
+    def test_a_page_is_made_of_values_that_are_kept(self):
+        with self.assertNumQueries(1):
+            for _ in range(3):
+                self.assertContains(self.client.get("/shop/names/"), "tea")
+        with assert_invalidated_by(product_names):
+            Product.objects.update(name="green tea")
+        with assert_computes(1):
+            for _ in range(3):
+                self.assertContains(self.client.get("/shop/names/"), "green tea")
+
+    def test_each_test_begins_without_values(self):
+        with assert_computes(2):
+            product_names()
+            square(7)
 
 
 class PageTests(TestCase):
@@ -88,3 +124,5 @@ class CommittedTests(TransactionTestCase):
 class PureTests(SimpleTestCase):
     def test_a_function_that_reads_no_database_needs_none(self):
         self.assertEqual([square(7), square(7)], [49, 49])
+        with caching(), assert_computes(1):
+            self.assertEqual([square(7), square(7)], [49, 49])

@@ -26,6 +26,7 @@ from cachelayers.backends.layered.layers.base import (
     wrap,
 )
 from cachelayers.backends.layered.layers.plain import PlainLayer
+from cachelayers.backends.patterns import escape_pattern
 from cachelayers.backends.unreadable import decoded
 
 CHANGE_SECONDS = 5.0  # of retries to replace an entry that others keep replacing
@@ -408,8 +409,3 @@ def milliseconds(entry: LayerEntry) -> int | None:
     """Return the time to live for Redis."""
     seconds = native_seconds(entry)
     return None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MILLISECONDS)
-
-
-def escape_pattern(text: str) -> str:
-    """Return a pattern that matches a text literally."""
-    return "".join(f"\\{letter}" if letter in "\\*?[]^-" else letter for letter in text)

@@ -1,0 +1,1 @@
+"""Requests to a new site, with the cache as README installs it."""
