@@ -25,6 +25,7 @@ from cachelayers.backends import (
     LayeredCache,
     is_local_alias,
     is_number,
+    may_be_sqlite,
 )
 from cachelayers.conf import (
     EVERYTHING,
@@ -201,7 +202,7 @@ def file_messages() -> Iterator[CheckMessage]:
                 f"The cache's file {path!r} cannot be used: {problem}. Reads are misses, and writes"
                 " are skipped.",
                 hint="Make its folder, and let the user of the site's processes write to the folder"
-                " and to the file. The cache makes the file by itself.",
+                " and to the file. The cache makes the file by itself, for itself alone.",
                 id="cachelayers.W055",
             )
         elif kind := network_file_system(Path(path)):
@@ -226,6 +227,8 @@ def problem_on_disk(path: str) -> str | None:
         return f"this process may not write to the folder {str(folder)!r}"
     if file.exists() and not os.access(file, os.R_OK | os.W_OK):
         return "this process may not read or write it"
+    if file.exists() and not may_be_sqlite(path):
+        return "it is not an SQLite file, so it is not the cache's"
     return None
 
 

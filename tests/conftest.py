@@ -21,8 +21,6 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django.plugin import DjangoDbBlocker
 
-from cachelayers.backends import apply_storage_options
-from cachelayers.invalidation.triggers import receive_post_migrate
 from cachelayers.test_runs import count_own_statements
 from tests import environment
 from tests.forks import Forked, fork
@@ -71,6 +69,10 @@ def flush_without_permissions() -> None:
         return connection.ops.sql_flush(style, sorted({*tables} - kept), **options)
 
     def emit_of_the_package(verbosity: int, interactive: bool, db: str) -> None:
+        # They need the apps, which a folder without our settings does not have.
+        from cachelayers.backends import apply_storage_options
+        from cachelayers.invalidation.triggers import receive_post_migrate
+
         sender = apps.get_app_config("cachelayers")
         apply_storage_options(sender, using=db)
         receive_post_migrate(sender, using=db)

@@ -134,6 +134,7 @@ KEPT = {
         "backends.database.sessions._numbers_of_files",
     ),
     "counts on, as others have noted how far it was": (
+        "backends.layered.bus._numbers",
         "backends.layered.state._local_numbers",
         "backends.locking._numbers",
         "prometheus.exporters",

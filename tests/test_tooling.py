@@ -189,7 +189,7 @@ def checkout(tmp_path: Path) -> Path:
     """Return a folder with the suite's foundation and one test, and nothing of Django's apps."""
     tests = tmp_path / "tests"
     tests.mkdir()
-    for name in ("__init__", "conftest", "environment"):
+    for name in ("__init__", "conftest", "environment", "forks"):
         shutil.copy(Path(__file__).with_name(f"{name}.py"), tests)
     shutil.copytree(Path(__file__).with_name("servers"), tests / "servers")
     (tests / "settings.py").write_text(

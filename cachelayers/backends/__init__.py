@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cachelayers.backends.base import ConfiguredCache, is_number
     from cachelayers.backends.database import DatabaseCache, table_cache
     from cachelayers.backends.database.sessions import remember_database_names, renew_files_of_tests
+    from cachelayers.backends.database.sqlite_file import may_be_sqlite
     from cachelayers.backends.database.storage_options import apply_storage_options
     from cachelayers.backends.database.table import NEVER_MS, ListedRow
     from cachelayers.backends.faults import cache_errors, report_unreadable_log
@@ -31,6 +32,7 @@ else:
             "database": ["DatabaseCache", "table_cache"],
             "database.storage_options": ["apply_storage_options"],
             "database.sessions": ["remember_database_names", "renew_files_of_tests"],
+            "database.sqlite_file": ["may_be_sqlite"],
             "database.table": ["NEVER_MS", "ListedRow"],
             "faults": ["cache_errors", "report_unreadable_log"],
             "kinds": ["register_layer"],
@@ -68,6 +70,7 @@ __all__ = [
     "known_breakers",
     "known_stores",
     "make_layer",
+    "may_be_sqlite",
     "raise_if_callers",
     "register_layer",
     "remember_database_names",

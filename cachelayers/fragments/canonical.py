@@ -177,9 +177,9 @@ class Canonicalizer:
         """Return the form of a mapping in its own order, because a loop shows it."""
         return self.canonical_all(kind, [part for item in values.items() for part in item])
 
-    def canonical_set(self, values: Iterable[object]) -> str:
+    def canonical_set(self, kind: str, values: Iterable[object]) -> str:
         """Return the form of a set, sorted, because its order differs between processes."""
-        return canonical_all("e", sorted(self.canonical_form(value) for value in values))
+        return canonical_all(kind, sorted(self.canonical_form(value) for value in values))
 
     def canonical_attributes(self, values: Mapping[str, Any]) -> str:
         parts = []
@@ -297,7 +297,7 @@ class Canonicalizer:
         if not self._is_named or rows._result_cache is not None:
             kind = "" if type(rows) is QuerySet else canonical_str(path_of_class(type(rows)))
             return (
-                self.canonical_all("l", list(rows))
+                self.canonical_all("lq", list(rows))
                 + kind
                 + self.canonical_extras(rows, OF_EACH_QUERY)
             )
@@ -458,7 +458,7 @@ class Canonicalizer:
         if base is dict:
             return self.canonical_items("m", plain)
         if base in (set, frozenset):
-            return self.canonical_set(plain)
+            return self.canonical_set("e", plain)
         return self.canonical_all("l", plain) if base in (tuple, list) else ENCODERS[base](plain)
 
     def _canonical_class(self, cls: Any) -> str:
@@ -560,8 +560,8 @@ KINDS: list[Kind] = [
 EXACT_KINDS: Mapping[type, Callable[[Canonicalizer, Any], str]] = {
     list: lambda canonicalizer, value: canonicalizer.canonical_all("l", value),
     tuple: lambda canonicalizer, value: canonicalizer.canonical_all("t", value),
-    set: lambda canonicalizer, value: canonicalizer.canonical_set(value),
-    frozenset: lambda canonicalizer, value: canonicalizer.canonical_set(value),
+    set: lambda canonicalizer, value: canonicalizer.canonical_set("e", value),
+    frozenset: lambda canonicalizer, value: canonicalizer.canonical_set("E", value),
     dict: lambda canonicalizer, value: canonicalizer.canonical_items("m", value),
     OrderedDict: lambda canonicalizer, value: canonicalizer.canonical_items("mo", value),
     MappingProxyType: lambda canonicalizer, value: canonicalizer.canonical_items("mp", value),

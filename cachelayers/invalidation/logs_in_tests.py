@@ -7,6 +7,7 @@ block, positions are counted here instead, and mean nothing outside of it.
 
 from __future__ import annotations
 
+import re
 import time
 from asyncio import _get_running_loop
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ from cachelayers.invalidation.units import outside_units
 from cachelayers.test_runs import ForbiddenByTest
 from cachelayers.utils.execute_wrappers import mark_as_own
 
+# Comments, which a wrapper may have added to a statement of Django's.
+BEFORE_VERB = re.compile(r"\A(?:\s+|/\*.*?\*/|--[^\n]*)*", re.DOTALL)
 OWN = "pg_current_xact_id_if_assigned()::text::bigint"
 
 
@@ -121,7 +124,8 @@ class LogOfTransaction(LogOfBlock):
         try:
             return execute(sql, params, many, context)
         finally:
-            words = text_of(sql, self.test.connection).split(maxsplit=4)
+            text = text_of(sql, self.test.connection)
+            words = BEFORE_VERB.sub("", text, count=1).split(maxsplit=4)
             verb = words[0].upper() if words else ""
             if verb == "SAVEPOINT":
                 self._savepoints[words[-1]] = self._watermark()

@@ -246,8 +246,9 @@ class FixPosition(DatabaseStep):
 
     def read_log(self) -> bool:
         self.unit.refresh(self.database)
-        self.unit.position(self.database)
-        return True
+        # Without a log's incarnation the position is unknown: its transaction has written. An event
+        # loop has other connections, and must not ask for it again.
+        return bool(self.unit.position(self.database).incarnation)
 
     def is_known(self) -> bool:
         return not self.unit.needs_refresh(self.database)

@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from pytest_django import Settings
 
 from cachelayers.backends.database import sessions, sqlite_file
-from cachelayers.checks import cache_messages, file_messages, network_file_system
+from cachelayers.checks import cache_messages, file_messages, network_file_system, problem_on_disk
 from cachelayers.utils.counters import counts
 from tests.settings import database_cache
 
@@ -113,13 +113,24 @@ def test_a_dropped_table_is_made_again(cache: Any, path: Path) -> None:
 
 
 def test_a_corrupt_file_is_renamed_and_made_again(cache: Any, path: Path) -> None:
-    path.write_bytes(b"no database" * 1000)
+    path.write_bytes(b"SQLite format 3\0" + b"no database" * 1000)
 
     cache.set("key", "lost")
     cache.set("key", "value")
 
     assert cache.get("key") == "value"
     assert list(path.parent.glob("cache.sqlite3.corrupt-*"))
+
+
+def test_a_file_that_is_not_sqlite_s_is_left_alone(cache: Any, path: Path) -> None:
+    path.write_bytes(b"#!/usr/bin/env python\n" * 100)
+
+    cache.set("key", "value")
+
+    assert cache.get("key") is None
+    assert path.read_bytes() == b"#!/usr/bin/env python\n" * 100
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert problem_on_disk(str(path)) == "it is not an SQLite file, so it is not the cache's"
 
 
 def test_another_program_s_file_is_left_alone(cache: Any, path: Path) -> None:

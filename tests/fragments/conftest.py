@@ -71,12 +71,17 @@ def plain(function: Callable[[], Any]) -> Callable[[], Any]:
 def store(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker, settings: Settings
 ) -> Iterator[BaseCache]:
-    """Return the empty cache of fragments; the library has no books."""
+    """Return the empty cache of fragments; the library has no books, before and after."""
     settings.CACHELAYERS = {**settings.CACHELAYERS, "ALIAS": "memory_table"}
     with django_db_blocker.unblock():
-        for model in (Book, Author, Subject):
-            model._default_manager.all().delete()
+        empty_library()
         yield empty_cache("memory_table")
+        empty_library()
+
+
+def empty_library() -> None:
+    for model in (Book, Author, Subject):
+        model._default_manager.all().delete()
 
 
 @pytest.fixture(params=sorted(ENGINES))

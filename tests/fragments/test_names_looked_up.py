@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.paginator import Paginator
 from django.db import connection
-from django.db.models import Value
+from django.db.models import QuerySet, Value
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
@@ -52,6 +52,12 @@ def row(title: str) -> Book:
     return Book.objects.get(title=title)
 
 
+def read(rows: QuerySet[Book]) -> QuerySet[Book]:
+    """Return a queryset that a view has run."""
+    len(rows)
+    return rows
+
+
 def altered(title: str) -> Book:
     """Return a row that a view has changed and not saved."""
     found = Book.objects.order_by("pk")[0]
@@ -77,6 +83,10 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
         "{% for one in given %}{{ one.title }}{% endfor %}",
         lambda title: Book.objects.filter(title=title),
     ),
+    "a query or a list of its rows": (
+        "{{ given }}",
+        lambda title: list(Book.objects.all()) if title == "One" else read(Book.objects.all()),
+    ),
     "a query of values": (
         "{% for one in given %}{{ one }}{% endfor %}",
         lambda title: Book.objects.filter(title=title).values_list("title", flat=True),
@@ -94,6 +104,10 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "a dictionary in another order": (
         "{% for key in given %}{{ key }}{% endfor %}",
         lambda title: dict.fromkeys(sorted("ab", reverse=title == "Two")),
+    ),
+    "a set that may change or not": (
+        "{{ given }}",
+        lambda title: {1} if title == "One" else frozenset([1]),
     ),
     "a namespace": ("{{ given.title }}", lambda title: SimpleNamespace(title=title)),
     "a hidden field": ("{{ given.total }}", lambda title: Basket(len(title) + (title == "Two"))),

@@ -17,6 +17,8 @@ from pytest_django import Settings
 from cachelayers import implied_layers, recall, unit_of_work
 from cachelayers.admin.forms import EntriesForm
 from cachelayers.backends.database.options import DatabaseOptions
+from cachelayers.backends.database.sqlite_file import check_files_again
+from cachelayers.backends.layered.bus import Events, FileBus, event_of
 from cachelayers.backends.layered.layers.table import TableLayer
 from cachelayers.checks import cache_messages, file_messages
 from cachelayers.conf import layers_of
@@ -264,6 +266,24 @@ def test_another_process_sees_a_write_and_a_moved_file_keeps_its_entries(
 
     with unit_of_work():
         assert cache.get("key") == "new"
+
+
+def test_memory_is_emptied_if_a_new_file_has_equal_events(
+    tmp_path: Path, settings: Settings
+) -> None:
+    path = tmp_path / "cache.sqlite3"
+    bus = configure(settings, path).flows.bus
+    reader = FileBus("default", bus.table)
+    found: list[Events] = []
+    for _ in range(2):
+        bus._newest()
+        bus.append(event_of(["key"]))
+        reader.read(found.append)
+        for file in tmp_path.iterdir():
+            file.unlink()
+        check_files_again()
+
+    assert [one.everything for one in found] == [True, True]
 
 
 def test_caches_of_one_location_have_their_own_entries(tmp_path: Path, settings: Settings) -> None:

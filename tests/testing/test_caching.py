@@ -110,6 +110,10 @@ def test_an_explicit_savepoint_that_is_rolled_back_leaves_no_entry(database: str
         assert names(database) == ["Ann", "Eve"]
         execute(database, "ROLLBACK TO SAVEPOINT mine")
         assert names(database) == ["Ann"]
+        Author.objects.using(database).create(name="Bob")
+        assert names(database) == ["Ann", "Bob"]
+        execute(database, "/* a comment */ ROLLBACK TO SAVEPOINT mine")
+        assert names(database) == ["Ann"]
 
 
 def test_a_write_and_a_rollback_and_the_same_write(database: str) -> None:

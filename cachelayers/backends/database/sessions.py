@@ -30,6 +30,7 @@ from cachelayers.backends.database.sqlite_file import (
     is_missing,
     make_private_file,
     make_table,
+    may_be_sqlite,
     replace_file,
     set_aside_lost_file,
 )
@@ -299,8 +300,13 @@ class FileSessions(Sessions):
         return False
 
     def can_mend(self, fault: Fault) -> bool:
-        """Return whether a fault ends when the file is opened anew, or is replaced."""
-        return fault in {Fault.CORRUPT, Fault.MISSING_TABLE}
+        """Return whether a fault ends when the file is opened anew, or is replaced.
+
+        A file that is not SQLite's is somebody else's: LOCATION may name it by mistake.
+        """
+        if fault is Fault.CORRUPT:
+            return may_be_sqlite(self.current().path)
+        return fault is Fault.MISSING_TABLE
 
     def mend(self, fault: Fault) -> None:
         """Rename a corrupt file. Whoever opens the path next makes a new one."""

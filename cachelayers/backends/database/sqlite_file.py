@@ -252,6 +252,7 @@ os.register_at_fork(
 
 logger = logging.getLogger("cachelayers.backends.database")
 
+HEADER = b"SQLite format 3\0"
 SIDE_FILES = ("-wal", "-shm")  # a new file must not be used with the old one's write-ahead log
 
 
@@ -274,6 +275,16 @@ def replace_file(database: str, lost: FileIdentity | None) -> None:
             make_new_file(database, path)
             logger.error("%s was created as an empty file.", path)
     check_files_again()
+
+
+def may_be_sqlite(path: str) -> bool:
+    """Return whether a file begins as SQLite's do. It is empty or zeroed after a power cut."""
+    try:
+        with Path(path).open("rb") as file:
+            beginning = file.read(len(HEADER))
+    except OSError:
+        return True  # nobody can tell
+    return beginning == HEADER or not beginning.strip(b"\0")
 
 
 def set_aside_lost_file(path: str, lost: FileIdentity | None) -> None:

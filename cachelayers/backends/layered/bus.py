@@ -6,6 +6,7 @@ Redis stream, or none.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -140,6 +141,7 @@ def names_of(event: bytes) -> tuple[str, list[str] | None]:
 
 
 ROWS_READ_AT_ONCE = 10_000
+_numbers = itertools.count()
 ALL_ENTRIES = "*"
 
 
@@ -174,7 +176,7 @@ class FileBus(Bus):
         """Return the newest event; write one if there is none."""
         newest = self.table.newest()
         if newest is None:
-            self.table.write([(self.cache, this_process(), "")])
+            self.table.write([(self.cache, numbered(this_process()), "")])
             newest = self.table.newest()
         if newest is None:
             raise LookupError("An event that was just written is missing.")
@@ -182,7 +184,11 @@ class FileBus(Bus):
 
     def _events(self, found: Sequence[Event]) -> Events:
         mine = this_process()
-        others = [one for one in found if one.cache == self.cache and one.process != mine]
+        others = [
+            one
+            for one in found
+            if one.cache == self.cache and one.process.rpartition(":")[0] != mine
+        ]
         names = [one.name for one in others if one.name]
         return Events(names, ALL_ENTRIES in names)
 
@@ -196,7 +202,17 @@ class FileBus(Bus):
         process, names = names_of(event)
         if names == []:
             return []
+        process = numbered(process)
         return [(self.cache, process, name) for name in names or [ALL_ENTRIES]]
+
+
+def numbered(process: str) -> str:
+    """Return a process with a number that it uses once.
+
+    In a file that replaces another one, the ids of events begin again. Without the number, an event
+    could be equal to the last one that was read from the old file.
+    """
+    return f"{process}:{next(_numbers)}"
 
 
 class LogBus(Bus):
