@@ -142,7 +142,7 @@ class CachedListRetrieveMixin:
         the data is not stored.
         """
         unit = current_unit()
-        if unit is not None and request.method in ("GET", "HEAD"):
+        if unit is not None and request.method in ("GET", "HEAD") and not is_disabled():
             with suppress(DatabaseError):  # the recall reports it
                 unit.refresh(log_database())
         parent: Any = super()
