@@ -38,12 +38,12 @@ from cachelayers.dashboard import (
     databases_with_log,
     entry_store_of,
     entry_stores,
+    fields_for,
     key_of,
     preview,
     read_log,
     read_overview,
 )
-from cachelayers.invalidation import USER_TAG
 from cachelayers.models import LogState
 from cachelayers.statistics import advice
 from cachelayers.tasks import NoQueue, start_in_background
@@ -226,9 +226,8 @@ class EntriesScreen(Screen):
 
     def invalidate_all(self, request: HttpRequest, asked: dict[str, str]) -> str:
         """Return the URL of the preview for the row or tag that was searched for, or ""."""
-        tag = asked.get("tag", "").removeprefix(USER_TAG)
-        chosen = {"rows": asked.get("row"), "words": tag, "unknown_too": tag and "on"}
-        chosen = {name: value for name, value in chosen.items() if value}
+        row, tag = asked.get("row"), asked.get("tag")
+        chosen = {**(fields_for(tag) if tag else {}), **({"rows": row} if row else {})}
         may = self.may(request, "invalidate_entries")
         return self.preview_url(chosen) if chosen and may else ""
 
@@ -251,12 +250,22 @@ class OverviewScreen(Screen):
         chosen = chosen if chosen in SPANS else next(iter(SPANS))
         context: dict[str, Any] = {"spans": SPANS, "chosen": chosen, "span": SPANS[chosen]}
         try:
-            context["overview"] = read_overview(SPANS[chosen])
+            context["overview"] = read_overview(
+                SPANS[chosen], with_tags=self.may(request, LogScreen.permissions[0])
+            )
         except DatabaseError as error:  # before the first migrate, or if the database is down
             context["problem"] = without_secrets(f"{type(error).__name__}: {error}")
+        if self.may(request, EntriesScreen.permissions[0]):
+            context["entries_url"] = self.entries_url()
         context["is_counting"] = package_settings().STATS_SECONDS is not None
         context["part"] = package_settings().ADVISE_SAMPLE
         return self.render(request, **context)
+
+    def entries_url(self) -> str:
+        """Return the beginning of the URL of a search for entries."""
+        name = "admin:cachelayers_entries_changelist"
+        alias = urlencode({"alias": next(iter(entry_stores()), "")})
+        return f"{reverse(name, current_app=self.admin_site.name)}?{alias}&"
 
 
 WAITING = (RunState.QUEUED, RunState.RUNNING)

@@ -15,6 +15,7 @@ from cachelayers.dashboard.entries import (
     key_of,
 )
 from cachelayers.dashboard.history import KINDS, Happening, databases_with_log, read_log
+from cachelayers.dashboard.hot import fields_for
 from cachelayers.dashboard.invalidating import (
     Choice,
     Done,
@@ -49,6 +50,7 @@ __all__ = [
     "databases_with_log",
     "entry_store_of",
     "entry_stores",
+    "fields_for",
     "key_of",
     "labels_of_tracked",
     "name_of_row",

@@ -34,6 +34,8 @@ KINDS = {
     "key": ("key:", gettext_lazy("keys")),
 }
 
+TABLE_KINDS = {"row", "rows", "table"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Happening:
@@ -82,6 +84,33 @@ def read_log(database: str, *, kind: str = "", text: str = "", before: int | Non
     )
 
 
+@dataclass(frozen=True)
+class Named:
+    """What a tag names. ``model`` and ``key``: if it is of a tracked model, and of one row."""
+
+    kind: str
+    table: str
+    key: str
+    model: Model | None
+    what: str
+
+    @classmethod
+    def by(cls, tag: str, models: dict[str, Model]) -> Named:
+        """Take a tag apart; ``models`` by their tables."""
+        kind, _colon, rest = tag.partition(":")
+        table, _colon, key = rest.partition(":") if kind == "row" else (rest, "", "")
+        model = models.get(table) if kind in TABLE_KINDS else None
+        return cls(kind, table, key, model, describe(kind, rest, model, key))
+
+
+def models_by_table(database: str) -> dict[str, Model]:
+    """Return the tracked models with a table in a database, by the table."""
+    tables = tracked_tables(database)
+    return {
+        model._meta.db_table: model for model in tracked_models() if model._meta.db_table in tables
+    }
+
+
 class Reader:
     """Explains the tags in one database's log."""
 
@@ -89,30 +118,24 @@ class Reader:
         """It finds out once which tables have triggers."""
         self.database = database
         self.guarded = guarded_tables(connections[database])
-        self.models: dict[str, Model] = {
-            model._meta.db_table: model
-            for model in tracked_models()
-            if model._meta.db_table in tracked_tables(database)
-        }
+        self.models = models_by_table(database)
 
     def explain(self, row: Invalidation) -> Happening:
-        kind, _colon, rest = row.tag.partition(":")
-        table, _colon, key = rest.partition(":") if kind == "row" else (rest, "", "")
-        model = self.models.get(table) if kind in {"row", "rows", "table"} else None
+        named = Named.by(row.tag, self.models)
         return Happening(
             id=row.pk,
             database=self.database,
             at=datetime.fromtimestamp(row.at / 1000, UTC),
             tag=row.tag,
-            what=describe(kind, rest, model, key),
-            cause=self.cause(kind, table),
-            model=model,
-            key=key,
+            what=named.what,
+            cause=self.cause(named.kind, named.table),
+            model=named.model,
+            key=named.key,
         )
 
     def cause(self, kind: str, table: str) -> str:
         """Return what logged it, as far as the log shows."""
-        if kind in {"row", "rows", "table"}:
+        if kind in TABLE_KINDS:
             if table in self.guarded:
                 return _("a write to %s, by this site or another program") % table
             return _("a write to %s by this site") % table

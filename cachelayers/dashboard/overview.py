@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from cachelayers.conf import layer_name, layers_of
 from cachelayers.dashboard.history import databases_with_log
+from cachelayers.dashboard.hot import HotList, read_hot
 from cachelayers.statistics import (
     KEPT_KINDS,
     Figures,
@@ -239,6 +240,7 @@ class Overview:
     usages: list[Usage]
     plots: list[Plot]
     logs: list[LogState]
+    hot: list[HotList]
 
 
 SMALL_PART = 100
@@ -273,8 +275,11 @@ def amount(count: int, power: int) -> str:
     return number_format(round(number) if is_whole else number, None if is_whole else 1)
 
 
-def read_overview(span: Span) -> Overview:
-    """Get the state of every layer, and read the figures of all processes."""
+def read_overview(span: Span, *, with_tags: bool = False) -> Overview:
+    """Get the state of every layer, and read the figures of all processes.
+
+    ``with_tags``: also read which tags were invalidated most. They contain primary keys.
+    """
     figures = {(total.cache, total.layer): total.figures for total in totals(span.seconds)}
     states = {(state.cache, state.layer): state for state in layer_states()}
     layered = {cache for cache, layer in states if layer}
@@ -282,6 +287,8 @@ def read_overview(span: Span) -> Overview:
         {*states, *((cache, "") for cache in layered), *(name for name in figures)},
         key=lambda name: sort_key(*name),
     )
+    logs = [state for database in databases_with_log() if (state := log_state(database))]
+    readable = [log.database for log in logs if with_tags and not log.error]
     found = series(span.seconds, span.step_seconds)
     failed = {(one.cache, one.layer): failed_steps(one) for one in found}
     return Overview(
@@ -302,7 +309,8 @@ def read_overview(span: Span) -> Overview:
             if one.points
             and any(point.figures.hits or point.figures.misses for point in one.points)
         ],
-        [state for database in databases_with_log() if (state := log_state(database))],
+        logs,
+        list(read_hot(readable, span.seconds)),
     )
 
 

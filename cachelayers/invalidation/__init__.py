@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from cachelayers.invalidation.log_size import FILLED_LOG_HINT, filled_log
     from cachelayers.invalidation.logs_in_tests import counted_as_committed
+    from cachelayers.invalidation.own_statements import fetch_without_pause
     from cachelayers.invalidation.pruning import is_replica, prune
     from cachelayers.invalidation.reports import (
         warn_of_token_once,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     )
     from cachelayers.invalidation.routes import are_there_routers, database_to_check, with_routes
     from cachelayers.invalidation.tags import (
+        KEY_TAG,
         USER_TAG,
         declaring_models,
         function_tag,
@@ -148,6 +150,7 @@ else:
             ],
             "logs_in_tests": ["counted_as_committed"],
             "log_size": ["FILLED_LOG_HINT", "filled_log"],
+            "own_statements": ["fetch_without_pause"],
             "pruning": ["is_replica", "prune"],
             "reports": [
                 "warn_of_token_once",
@@ -156,6 +159,7 @@ else:
             ],
             "routes": ["are_there_routers", "database_to_check", "with_routes"],
             "tags": [
+                "KEY_TAG",
                 "USER_TAG",
                 "declaring_models",
                 "function_tag",
@@ -207,6 +211,7 @@ else:
 
 __all__ = [
     "FILLED_LOG_HINT",
+    "KEY_TAG",
     "LOG",
     "NOW_MS",
     "OLD_POSITION_SECONDS",
@@ -240,6 +245,7 @@ __all__ = [
     "dialect_for",
     "end_unit",
     "ensure_unit",
+    "fetch_without_pause",
     "filled_log",
     "foreign_keys_of",
     "function_tag",

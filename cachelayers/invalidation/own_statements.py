@@ -67,6 +67,11 @@ def fetch_in_time(database: str, statement: str, parameters: Sequence[Any]) -> l
         return outside_event_loop(_run, database, statement, parameters, has_rows=True)
 
 
+def fetch_without_pause(database: str, statement: str, parameters: Sequence[Any]) -> list[Any]:
+    """Run a statement within the same limit, without effect on other readers if it is slow."""
+    return outside_event_loop(_run, database, statement, parameters, has_rows=True)
+
+
 def execute_in_time(database: str, statement: str, parameters: Sequence[Any]) -> None:
     """Run a statement on the log that returns no rows."""
     with paused_after_slow_failure(database):

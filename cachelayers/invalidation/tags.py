@@ -16,6 +16,7 @@ from django.db.models import Model
 from cachelayers.invalidation.log import logger
 
 USER_TAG = "word:"
+KEY_TAG = "key:"
 # A value that depends on the time or on chance. This tag is never logged.
 CLOCK = "clock:"
 # The database that a router has chosen for a table. Never logged either.
@@ -71,7 +72,7 @@ def user_tags(tags: object) -> list[str]:
 
 def key_tag(alias: str, key: str) -> str:
     """Return the tag of the entry under a key of a cache."""
-    return f"key:{fit(f'{alias}:{key}', 250)}"
+    return f"{KEY_TAG}{fit(f'{alias}:{key}', 250)}"
 
 
 def function_tag(name: str) -> str:

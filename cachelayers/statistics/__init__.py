@@ -12,6 +12,8 @@ the table of statistics every few seconds. Commands and the admin read them with
                                            first; one for every step, also for an empty one
     layer_states()                      -> list[LayerState]: as this process finds them now
     log_states()                        -> list[LogState]: one for each log of invalidations
+    hot_tags(database, since_seconds, most=10)
+                                        -> HotTags: the tags with the most rows in a log
     advice(since_seconds=86400, most=20, kinds=None)
                                         -> list[Advice]: what should be cached, the best first
 
@@ -26,6 +28,8 @@ the table of statistics every few seconds. Commands and the admin read them with
                skipped_since)
                                         error: None if it works; is_skipped: by its circuit breaker
     LogState(database, rows, oldest_at, newest_at, lag_seconds, error)
+    HotTags(database, tags, oldest_at, repeated_at, error)
+    HotTag(tag, rows, last_at)
     Advice(kind, name, place, calls, seconds, repeats, changed, saving_seconds, is_kept, tables,
            is_untracked, changes)       kind: "view", "function", "query", "fragment" or "recall"
 
@@ -33,6 +37,7 @@ The functions that read the tables raise the database's errors, and cache nothin
 """
 
 from cachelayers.statistics.advisor import KEPT_KINDS, Advice, Change, advice
+from cachelayers.statistics.log_counts import HotTag, HotTags, hot_tags
 from cachelayers.statistics.states import LayerState, LogState, layer_states, log_state, log_states
 from cachelayers.statistics.table import (
     STATISTICS,
@@ -54,6 +59,8 @@ __all__ = [
     "Advice",
     "Change",
     "Figures",
+    "HotTag",
+    "HotTags",
     "LayerState",
     "LogState",
     "Point",
@@ -63,6 +70,7 @@ __all__ = [
     "advice",
     "delete_old",
     "flush",
+    "hot_tags",
     "layer_states",
     "log_state",
     "log_states",

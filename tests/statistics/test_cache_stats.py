@@ -109,6 +109,8 @@ def test_json_says_the_same(site: str) -> None:
     assert (whole["fresh"], whole["computed"]) == (2, 1)
     assert 0.02 <= whole["saved_seconds"] < 5
     assert "default" in {log["database"] for log in found["logs"]}
+    [hot] = [one for one in found["hot_tags"] if one["database"] == "default"]
+    assert set(hot) == {"database", "tags", "oldest_at", "repeated_at", "error"}
 
 
 def test_without_statistics_the_layers_are_told_all_the_same(

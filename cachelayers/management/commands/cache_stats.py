@@ -26,6 +26,7 @@ from cachelayers.statistics import (
     LogState,
     UntrackedReads,
     advice,
+    hot_tags,
     layer_states,
     log_states,
     totals,
@@ -162,6 +163,9 @@ class Command(BaseCommand):
                         for alias in settings.CACHES
                     ],
                     "logs": [asdict(log) for log in logs],
+                    "hot_tags": [
+                        asdict(hot_tags(log.database, since)) for log in logs if not log.error
+                    ],
                     "untracked": [asdict(one) for one in untracked],
                 }
             )
