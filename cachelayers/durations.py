@@ -27,5 +27,7 @@ def as_seconds(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, str) and len(value) <= LONGEST_TEXT and WHOLE.fullmatch(value.strip()):
-        return sum(float(number) * SECONDS_IN[unit] for number, unit in PART.findall(value))
+        parts = PART.findall(value)
+        if len({unit for _, unit in parts}) == len(parts):  # "1h1h" is a slip: refused
+            return sum(float(number) * SECONDS_IN[unit] for number, unit in parts)
     return value

@@ -33,6 +33,7 @@ from cachelayers.durations import as_seconds
         ("soon", "soon"),
         ("-1h", "-1h"),
         ("1h ago", "1h ago"),
+        ("1h1h", "1h1h"),
         ("1s" * 1_000, "1s" * 1_000),
     ],
 )
