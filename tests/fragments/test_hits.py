@@ -113,12 +113,17 @@ def test_a_query_as_an_argument_is_identified_by_its_rows(
     templates.render("page", books=[], tick=tick)  # this process has read the log since
 
     rendered = []
-    for books in (Book.objects.order_by("pk"), Book.objects.filter(pk=first.pk), [first, second]):
+    for books in (
+        Book.objects.order_by("pk"),
+        Book.objects.filter(pk=first.pk),
+        Book.objects.filter(pk__in=[first.pk, second.pk]).order_by("title"),
+        [first, second],  # a block may ask for its count, which a list has not
+    ):
         tick.since()
         templates.render("page", books=books, tick=tick)
         rendered.append(tick.since())
 
-    assert rendered == [1, 1, 0]
+    assert rendered == [1, 1, 0, 1]
 
 
 class Speaking:
