@@ -6,10 +6,13 @@ import ast
 from importlib import import_module
 from pathlib import Path
 
+import django
 import pytest
 
 import cachelayers
 
+# Names whose module needs a newer Django than this one.
+TOO_NEW = frozenset({"run_in_worker"} if django.VERSION < (6, 0) else ())
 LAZY = ("", ".backends", ".fragments", ".invalidation", ".warming")
 
 
@@ -30,7 +33,8 @@ def test_a_lazy_name_is_the_one_that_type_checkers_see(name: str) -> None:
     modules = declared(Path(str(package.__file__)))
 
     assert sorted(package.__all__) == sorted(modules)
-    for exported, module in modules.items():
+    for exported in modules.keys() - TOO_NEW:
+        module = modules[exported]
         assert getattr(package, exported) is getattr(import_module(module), exported)
 
 
