@@ -267,10 +267,9 @@ def cached(
     """Cache what a function, method or ``async def`` returns, by its arguments.
 
     ``timeout``, ``stale``, ``using``, ``capture``, ``jitter`` and ``refresh_ahead`` are recall()'s.
-    ``tags``: tags, or a function
-    that gets the call's arguments and returns tags. ``key``: a function that returns a str which
-    identifies the call, for arguments that have no stable key themselves; it gets the call's
-    arguments by position, with defaults filled in.
+    ``tags``: tags, or a function that gets the call's arguments and returns tags. ``key``: a
+    function that returns a str which identifies the call, for arguments that have no stable key
+    themselves; it gets the call's arguments by position, with defaults filled in.
 
     Different arguments never share an entry; 1, "1", True and 1.0 are different. A model instance
     is identified by its model, database and primary key.

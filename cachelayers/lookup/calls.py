@@ -73,9 +73,9 @@ def recall(
     """Return the value under ``key``, or compute and store it.
 
     ``timeout``: how long it is fresh, in seconds, as a timedelta, as "2h30m", or a function of the
-    value that returns that; None: until something that it depends on changes. ``stale``: how long
-    after that during which other callers still get it, while one caller computes
-    it again. ``tags``: tags that invalidate() may name. ``using``: an alias of CACHES. With
+    value that returns one of these; None: until something that it depends on changes. ``stale``:
+    the time after that in which other callers still get it, while one caller computes it again.
+    ``tags``: tags that invalidate() may name. ``using``: an alias of CACHES. With
     ``capture=False``, only its tags and its key invalidate it. ``jitter``: the part of the timeout
     by which it is shortened at random, so that entries do not end together. ``refresh_ahead``: the
     last part of the timeout, in which one caller computes it again and the others still get it.

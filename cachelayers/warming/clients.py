@@ -9,6 +9,7 @@ import logging
 import re
 import ssl
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -208,7 +209,7 @@ class Visit:
         return {**usual, **own}
 
 
-class Client:
+class Client(ABC):
     """An HTTP client without cookies. Threads may share one."""
 
     origin: str | None = None  # of the server to request
@@ -217,9 +218,9 @@ class Client:
         """Return the address of a path or URL. Raises WarmingError for other sites."""
         return locate(url, base=base, origin=self.origin)
 
+    @abstractmethod
     def request(self, address: Address, visit: Visit) -> None:
         """Request one page and read it completely."""
-        raise NotImplementedError  # each subclass has its own
 
     def visit(self, address: Address, variant: Variant = PLAIN) -> Visit:
         """Request a page and read it completely. Raises WarmingError unless it succeeds."""

@@ -145,9 +145,9 @@ class Layer(ABC):
     def delete_unused(self, head: str, seconds: float) -> int:
         """Delete the entries whose name begins so and that were unused for so long; count them.
 
-        Called only if ``tracks_use``.
+        Called only if ``tracks_use``, so a layer that sets it has this method.
         """
-        raise NotImplementedError
+        raise self._cannot("delete_unused")
 
     def fill(self, entries: Mapping[str, LayerEntry]) -> None:
         """Write each entry whose name has no entry and no tombstone."""
