@@ -25,10 +25,8 @@ from tests.layered.conftest import NUMBERS
 from tests.settings import layered_cache, memory_cache
 
 # diskcache leaves connections and generators open where its own code was interrupted or failed.
-# Nobody can catch the errors of their collection.
-leaves_something_to_collect = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+# Nobody can catch the errors of their collection, which may come in the test after that.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture
@@ -119,7 +117,6 @@ def test_a_folder_that_cannot_be_opened_is_a_miss(alias: str, tmp_path: Path) ->
     assert breaker_of(f"{alias}-disk").is_open
 
 
-@leaves_something_to_collect
 def test_a_broken_file_is_a_miss(alias: str, tmp_path: Path) -> None:
     caches[f"{alias}-disk"].close()
     for path in (tmp_path / "disk").glob("*/cache.db"):
@@ -150,7 +147,6 @@ def test_entries_are_found_by_the_beginning_of_their_keys(alias: str) -> None:
     assert cache.get_many(["car:1", "car:2", "bus:1"]) == {"bus:1": 3}
 
 
-@leaves_something_to_collect
 def test_an_interrupted_change_leaves_no_transaction_open(alias: str, tmp_path: Path) -> None:
     layer = make_layer(f"{alias}-disk", 0.05)
     other = make_layer(f"{alias}-disk", 0.05)
