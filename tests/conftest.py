@@ -97,12 +97,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def needed_servers(item: pytest.Item) -> list[str]:
-    """Return the names of the servers that a test is marked with or has a private one of."""
+    """Return the names of the servers that a test is marked with, has a database or its own of."""
     fixtures = getattr(item, "fixturenames", ())
+    django_db = item.get_closest_marker("django_db")
+    databases = (django_db.kwargs.get("databases") or ()) if django_db else ()
     return [
         name
         for name in SERVERS
-        if item.get_closest_marker(name) is not None or f"{name}_server" in fixtures
+        if item.get_closest_marker(name) is not None
+        or f"{name}_server" in fixtures
+        or name in databases
     ]
 
 

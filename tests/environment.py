@@ -34,6 +34,7 @@ from tests.servers.keeper import wait_for_process
 PROJECT = Path(__file__).resolve().parent.parent  # the checkout
 FOLDER = "CACHELAYERS_TEST_FOLDER"
 OWNER = "CACHELAYERS_TEST_OWNER"  # the process id of the run's first process
+WORKER = "CACHELAYERS_TEST_WORKER"  # whose database servers the ports are
 REQUIRE_SERVERS = "CACHELAYERS_REQUIRE_SERVERS"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 6 * 2**30  # far more than a run has ever had at one time
@@ -44,10 +45,20 @@ def port_variable(server_name: str) -> str:
 
 
 def decide_once() -> None:
-    """Name the run's folder and the port of each server that can be had, if nobody has yet."""
+    """Name the run's folder and the port of each server that can be had, if nobody has yet.
+
+    Each worker has database servers of its own: a transaction that is open in one worker's database
+    would hold up what a test of another waits for.
+    """
     if FOLDER in os.environ:
+        if os.environ[WORKER] != worker_name():
+            os.environ[WORKER] = worker_name()
+            for name, kind in SERVERS.items():
+                if issubclass(kind, DatabaseServer) and server_port(name) is not None:
+                    os.environ[port_variable(name)] = str(find_free_port())
         return
     missing = find_missing()
+    os.environ[WORKER] = worker_name()
     for name in SERVERS:
         os.environ.pop(port_variable(name), None)
         if name not in missing:
@@ -155,16 +166,22 @@ def wait_for_keeper(pid: int) -> None:
 # The run's servers
 
 
-def start_shared_server(name: str) -> Server:
-    """Start the run's server of this name, unless another worker has, and return it."""
+def shared_server(name: str) -> Server:
+    """Return the worker's or the run's server of this name, which may not have been started."""
     port = server_port(name)
     if port is None:
         raise ServerError(f"{name}: {find_missing().get(name, 'it was not found')}.")
-    folder = run_folder() / name
-    server = SERVERS[name](folder, port=port, owner_pid=int(os.environ[OWNER]))
-    with only_one_process(run_folder() / f"{name}.lock"):
+    kind = SERVERS[name]
+    folder = worker_folder() if issubclass(kind, DatabaseServer) else run_folder()
+    return kind(folder / name, port=port, owner_pid=int(os.environ[OWNER]))
+
+
+def start_shared_server(name: str) -> Server:
+    """Start the worker's or the run's server of this name, unless it runs, and return it."""
+    server = shared_server(name)
+    with only_one_process(server.folder.with_suffix(".lock")):
         if not server.answers():
-            start_or_tell_the_others(server, run_folder() / f"{name}.failed")
+            start_or_tell_the_others(server, server.folder.with_suffix(".failed"))
     return server
 
 

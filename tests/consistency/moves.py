@@ -138,7 +138,8 @@ def move_sqlite(database: str, store: str, end: float, chance: random.Random) ->
 
 
 def tool(location: dict[str, Any], name: str, *arguments: str) -> str:
-    server = Postgres(environment.run_folder() / "postgres", port=int(location["PORT"]))
+    server = environment.shared_server("postgres")
+    assert isinstance(server, Postgres)
     options = ["-h", "127.0.0.1", "-p", str(location["PORT"]), "-U", "postgres"]
     return server.run_tool(server.program_path(name), *options, *arguments)
 

@@ -84,7 +84,9 @@ def name_in(site: Site) -> str:
 
 @pytest.fixture
 def shared() -> Postgres:
-    return Postgres(environment.run_folder() / "postgres", port=environment.server_port("postgres"))
+    server = environment.shared_server("postgres")
+    assert isinstance(server, Postgres)
+    return server
 
 
 @ON_POSTGRES

@@ -20,10 +20,7 @@ from tests.state import reset
 
 DATABASE = "postgres"
 NUMBER = 20
-pytestmark = [
-    pytest.mark.postgres,
-    pytest.mark.django_db(transaction=True, databases=["default", DATABASE]),
-]
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", DATABASE])
 
 
 @pytest.fixture(params=["log", None])

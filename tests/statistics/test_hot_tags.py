@@ -18,10 +18,13 @@ from cachelayers.statistics import HotTags, hot_tags, log_counts
 
 HOUR = 3600
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
+DATABASES = [
+    pytest.param(name, marks=pytest.mark.django_db(transaction=True, databases={"default", name}))
+    for name in ("default", "postgres")
+]
 
 
-@pytest.fixture(params=["default", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=DATABASES)
 def log(request: pytest.FixtureRequest) -> str:
     """Return the alias of a database whose log is empty."""
     alias: str = request.param
@@ -101,7 +104,7 @@ def test_only_the_newest_rows_are_read(log: str, monkeypatch: pytest.MonkeyPatch
     assert counts_of(hot_tags(log, HOUR)) == [("word:b", 2), ("word:c", 1)]
 
 
-@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
 def test_a_log_that_does_not_answer_is_an_error_and_pauses_no_reader(settings: Settings) -> None:
     settings.CACHELAYERS = {**settings.CACHELAYERS, "LOG_SECONDS": 0.1}
     other = connections.create_connection("postgres")

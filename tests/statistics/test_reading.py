@@ -132,7 +132,6 @@ def test_the_size_of_the_log_is_reported() -> None:
     assert (after.lag_seconds, after.error) == (0, None)
 
 
-@pytest.mark.postgres
 @pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
 def test_the_log_lags_while_an_older_transaction_is_open() -> None:
     other = connections.create_connection("postgres")
