@@ -5,7 +5,7 @@ SHELL = /bin/sh
 PORT = 8000
 SERVE = yes
 REDIS = no
-PYTEST_ARGUMENTS =
+PYTEST_ARGUMENTS ?=
 export PYTHON PORT
 
 python = .venv/bin/python
