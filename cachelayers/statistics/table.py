@@ -165,9 +165,9 @@ def read_costs(first_hour: int) -> list[Cost]:
             int(repeats),
             int(repeated_us) / MICROSECONDS,
             int(changed),
-            int(stored),
+            int(size),
         )
-        for kind, name, place, tables, calls, total_us, repeats, repeated_us, changed, stored in rows
+        for kind, name, place, tables, calls, total_us, repeats, repeated_us, changed, size in rows
     ]
 
 
