@@ -95,7 +95,7 @@ RECALL_HEADINGS = (
 )  # fmt: skip
 LOG_HEADINGS = ("log of", "state", "rows", "oldest", "newest", "lag")
 UNTRACKED_HEADINGS = ("untracked table", "database", "reads")
-ADVICE_HEADINGS = ("saving", "spent", "calls", "repeats", "changed")
+ADVICE_HEADINGS = ("saving", "spent", "calls", "repeats", "changed", "bytes")
 
 
 class Command(BaseCommand):
@@ -342,6 +342,7 @@ def advice_row(one: Advice) -> list[str]:
         in_words(one.saving_seconds),
         in_words(one.seconds),
         *(f"{number:,}" for number in counted),
+        f"{one.stored_bytes:,}" if one.stored_bytes else "",
     ]
 
 
