@@ -118,8 +118,9 @@ def tags_of_instance(instance: Model, using: str | None) -> Iterable[tuple[str, 
         text = key_text_of(instance, part, table, database)
         if text is None:
             found.append((database, all_rows_tag(table.name)))
-        else:  # its other slices, also of values that it had
-            found.append((database, row_tag(table.name, text)))
+            continue
+        found.append((database, row_tag(table.name, text)))
+        if table.columns:  # an instance shows neither its former values nor deferred ones
             found.append((database, slices_tag(table.name)))
     return found
 
