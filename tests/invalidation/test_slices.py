@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from cachelayers import invalidate
@@ -32,6 +32,11 @@ def raw(database: str, statement: str, *parameters: object) -> list[Any]:
     with connections[database].cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
+
+
+def run(database: str, statement: str) -> None:
+    with connections[database].cursor() as cursor:
+        cursor.execute(statement)
 
 
 def titles(rows: Iterable[Book]) -> list[str]:
@@ -77,10 +82,7 @@ ENDING: dict[str, Act] = {
     "one that comes": lambda db: books(db).filter(pk=2).update(author_id=1, shelf=9),
     "a deleted one": lambda db: books(db).filter(pk=1).delete(),
     "a write of many rows": lambda db: books(db).update(title="All", shelf=9),
-    "raw SQL": lambda db: raw(db, "DELETE FROM library_book_subjects WHERE book_id = 1")
-    or raw(db, "DELETE FROM library_book WHERE id = 1")
-    if connections[db].vendor != "mysql"
-    else books(db).filter(pk=1).delete(),
+    "raw SQL": lambda db: run(db, "UPDATE library_book SET shelf = 9, title = 'x' WHERE id = 1"),
 }
 SPARING: dict[str, Act] = {
     "another's new row": lambda db: books(db).create(pk=10, title="New", author_id=2),
@@ -113,8 +115,6 @@ def is_answer_kept(site: Site, read: Act, write: Act) -> bool:
 @pytest.mark.parametrize("name", OF_ANN)
 def test_writes_to_its_rows_end_a_value(site: Site, name: str) -> None:
     for ending, write in ENDING.items():
-        with transaction.atomic(site.database):
-            pass
         is_kept = is_answer_kept(site, OF_ANN[name], write)
         assert not is_kept or "exists" in name, ending
         undo(site)
@@ -181,6 +181,7 @@ def test_an_explicit_invalidation_of_a_row_ends_the_slices_of_its_table(site: Si
 def test_a_key_in_two_spellings_is_one(site: Site) -> None:
     card = Card.objects.using(site.database).create(holder="Ann")
     other = Card.objects.using(site.database).create(holder="Bob")
+    site.settle()
 
     def read(database: str) -> str:
         return Card.objects.using(database).get(pk=str(card.pk).upper()).holder
