@@ -153,9 +153,10 @@ def create(chance: Chance) -> str:
 
 
 def upsert(model: str, key: str, given: str) -> str:
+    unique, updated = [KEY_NAMES.get(model, "id")], list(FIELDS[model])[-2:]
     return (
         f"on({model}).bulk_create([{model}(pk={key}, {given})], update_conflicts=True,"
-        f" unique_fields=['{KEY_NAMES.get(model, 'id')}'], update_fields={list(FIELDS[model])[-2:]})"
+        f" unique_fields={unique}, update_fields={updated})"
     )
 
 
