@@ -86,12 +86,13 @@ bench:
 	@.ci/get-servers
 	@.ci/make-env test
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
-	@$(python) -m benchmarks.hit_ratio
+	@$(python) -m benchmarks.eviction
 	@$(python) -m benchmarks.static_urls
 	@$(python) -m benchmarks.fragments
 	@$(python) -m benchmarks.outage
 	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
+	@$(python) -m benchmarks.hit_rate $(HIT_RATE_ARGUMENTS)
 	@$(python) -m benchmarks.warming
 	@$(python) -m benchmarks.http
 

@@ -246,6 +246,10 @@ class Timing(models.Model):
     changed = models.BigIntegerField(
         _("changed"), default=0, help_text=_("Made again, after what it reads had changed.")
     )
+    # The database's default, for processes of an older release that are still running.
+    stored_bytes = models.BigIntegerField(
+        _("bytes stored"), default=0, db_default=0, help_text=_("For cached values.")
+    )
     tables = models.TextField(_("tables"), help_text=_("What it reads, separated by spaces."))
 
     dumped = NothingToDump()

@@ -97,6 +97,8 @@ KEPT = {
         "utils.captures.running_captures",
         "utils.locks._handlers",
         "utils.single_flight._flights",
+        "utils.sizes._sizes",
+        "utils.sizes.running_measurements",
         "utils.switch._blocks",
         "utils.switch.switches",
         "utils.tracing._recall",

@@ -204,11 +204,17 @@ class Usage:
     kind: str
     name: str
     figures: Figures  # hits, misses, and the times
+    stored_bytes: int = 0  # of all values that were stored; 0: unknown
 
     @property
     def percent(self) -> int | None:
         """Return the hit ratio in percent; None without lookups."""
         return percent_of(self.figures)
+
+    @property
+    def size(self) -> str:
+        """Return the bytes that were stored; "" if they are unknown."""
+        return with_unit(self.stored_bytes) if self.stored_bytes else ""
 
 
 DAY_SECONDS = 86_400
@@ -227,6 +233,7 @@ def read_usages() -> list[Usage]:
                 saved_seconds=one.saving_seconds,
                 computing_seconds=one.seconds,
             ),
+            one.stored_bytes,
         )
         for one in advice(DAY_SECONDS, MOST_USAGES, KEPT_KINDS)
     ]

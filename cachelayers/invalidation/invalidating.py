@@ -18,6 +18,7 @@ from cachelayers.invalidation.tags import (
     SCHEMA_TAG,
     all_rows_tag,
     row_tag,
+    slices_tag,
     table_tag,
     user_tag,
     warn_of_misspelt_tag,
@@ -115,9 +116,12 @@ def tags_of_instance(instance: Model, using: str | None) -> Iterable[tuple[str, 
         table = table_of(part, database)
         found.append((database, table_tag(table.name)))
         text = key_text_of(instance, part, table, database)
-        found.append(
-            (database, all_rows_tag(table.name) if text is None else row_tag(table.name, text))
-        )
+        if text is None:
+            found.append((database, all_rows_tag(table.name)))
+            continue
+        found.append((database, row_tag(table.name, text)))
+        if table.columns:  # an instance shows neither its former values nor deferred ones
+            found.append((database, slices_tag(table.name)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The tags of dependencies: tables, rows, keys, and the tags that users name.
+"""The tags of dependencies: tables, rows, slices, keys, and the tags that users name.
 
 The execute wrapper, triggers and invalidate() write them to the log; entries store them.
 """
@@ -25,6 +25,9 @@ ROUTE = "home:"
 SCHEMA_TAG = "schema:"
 LONGEST_USER_TAG = 200
 LONGEST_KEY_TEXT = 100  # of a row; rows with longer keys have no tag of their own
+# A table with a longer name, and a column with one, have no slices.
+LONGEST_SLICED_TABLE = 100
+LONGEST_COLUMN = 40
 MOST_ROW_TAGS = 100  # of one database; with more, an entry depends on the whole tables
 
 
@@ -41,6 +44,16 @@ def row_tag(table: str, key_text: str) -> str:
 def all_rows_tag(table: str) -> str:
     """Return the tag of all rows of a table. An entry with a row's tag has this one too."""
     return f"rows:{fit(table, 150)}"
+
+
+def slice_tag(table: str, column: str, text: str) -> str:
+    """Return the tag of a slice: the rows of a table whose column has the value with this text."""
+    return f"slice:{fit(table, LONGEST_SLICED_TABLE)}:{fit(column, LONGEST_COLUMN)}:{text}"
+
+
+def slices_tag(table: str) -> str:
+    """Return the tag of slices that are not known. An entry with a slice's tag has this one too."""
+    return f"slices:{fit(table, 150)}"
 
 
 def route_tag(table: str, database: str) -> str:
@@ -89,18 +102,18 @@ def fit(text: str, length: int) -> str:
 
 
 def without_many_rows(tags: Sequence[str]) -> Sequence[str]:
-    """Return the tags. If there are too many, tables replace rows."""
+    """Return the tags. If there are too many, tables replace rows and slices."""
     if len(tags) <= MOST_ROW_TAGS:
         return tags
     return list(dict.fromkeys(table_instead_of_row(tag) for tag in tags))
 
 
 def table_instead_of_row(tag: str) -> str:
-    """Return the tag of the row's table, and every other tag unchanged."""
+    """Return the tag of the table of a row or slice, and every other tag unchanged."""
     kind, _, rest = tag.partition(":")
-    if kind == "rows":
+    if kind in {"rows", "slices"}:
         return f"table:{rest}"
-    return f"table:{rest.partition(':')[0]}" if kind == "row" else tag
+    return f"table:{rest.partition(':')[0]}" if kind in {"row", "slice"} else tag
 
 
 MOST_DOUBTED_TAGS = 100  # comparing each tag takes a while

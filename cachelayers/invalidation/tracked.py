@@ -6,7 +6,7 @@ Triggers, the SQL analysis, explicit invalidation and the checks use it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any, cast
@@ -16,11 +16,18 @@ from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 
 from cachelayers.conf import EVERYTHING, package_settings
-from cachelayers.invalidation.tags import LONGEST_KEY_TEXT, table_tag
+from cachelayers.invalidation.tags import (
+    LONGEST_COLUMN,
+    LONGEST_KEY_TEXT,
+    LONGEST_SLICED_TABLE,
+    table_tag,
+)
 
 LOGGED_VENDORS = frozenset({"sqlite", "postgresql", "mysql"})  # databases that can have a log
 # Apps whose tables are written in many requests and shown in hardly any page.
 BOOKKEEPING = frozenset({"admin", "sessions", "cachelayers"})
+
+TEXT_FIELDS = frozenset({"CharField", "SlugField"})
 
 TABLE_TAG = table_tag("")  # how the tag of a whole table begins
 
@@ -28,11 +35,19 @@ Model = type[models.Model]
 
 
 class KeyKind(Enum):
-    """How the tag of a row writes its primary key."""
+    """How the tag of a row or slice writes its value."""
 
     INTEGER = "integer"  # decimal
     TEXT = "text"  # as it is
     UUID = "uuid"  # 32 lower-case hexadecimal digits
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedColumn:
+    """A column whose values have tags: each stands for the slice of rows that have it."""
+
+    name: str
+    kind: KeyKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,7 @@ class TrackedTable:
     name: str
     key_column: str | None
     key_kind: KeyKind | None
+    columns: tuple[KeyedColumn, ...] = ()  # beside the key, by name; none without a key
 
 
 class UnknownTarget(LookupError):
@@ -177,19 +193,69 @@ def _tracked_tables(track: tuple[str, ...], database: str) -> Mapping[str, Track
     vendor = connections[database].vendor
     if vendor not in LOGGED_VENDORS:
         return NO_TABLES
-    return {
-        model._meta.db_table: tracked_table_of(model, vendor)
-        for model in sorted(_tracked_models(track), key=lambda model: model._meta.db_table)
-    }
+    found: dict[str, TrackedTable] = {}
+    for model in sorted(_tracked_models(track), key=lambda model: model._meta.label):
+        table = tracked_table_of(model, vendor)
+        known = found.get(table.name)
+        found[table.name] = table if known is None else shared_table(known, table)
+    return dict(sorted(found.items()))
 
 
 def tracked_table_of(model: Model, vendor: str) -> TrackedTable:
-    """Return a model's table. Two models may share one, and then have the same key."""
-    key = model._meta.pk
+    """Return a model's table."""
+    name, key = model._meta.db_table, model._meta.pk
     kind = kind_of(key, vendor) if key is not None else None
-    return TrackedTable(
-        model._meta.db_table, key.column if key is not None and kind else None, kind
-    )
+    if key is None or kind is None:
+        return TrackedTable(name, None, None)
+    return TrackedTable(name, key.column, kind, tuple(keyed_columns(model, vendor)))
+
+
+def keyed_columns(model: Model, vendor: str) -> list[KeyedColumn]:
+    """Return the columns by whose values rows are asked for: indexed ones, foreign keys, slugs.
+
+    A tag is taken apart at its colons.
+    """
+    options = model._meta
+    if len(options.db_table) > LONGEST_SLICED_TABLE or ":" in options.db_table:
+        return []
+    indexed = names_in_indexes(model)
+    chosen = {
+        str(one.column): kind
+        for one in options.local_concrete_fields
+        if not one.primary_key and (one.name in indexed or is_asked_for(one))
+        if len(str(one.column)) <= LONGEST_COLUMN and ":" not in str(one.column)
+        if (kind := kind_of(one, vendor)) is not None
+    }
+    return [KeyedColumn(name, kind) for name, kind in sorted(chosen.items())]
+
+
+def is_asked_for(one: models.Field[Any, Any]) -> bool:
+    """Return whether a field itself says that rows are asked for by its values."""
+    is_reference = isinstance(one, (models.ForeignKey, models.SlugField))
+    return is_reference or one.unique or bool(cast(Any, one).db_index)
+
+
+def names_in_indexes(model: Model) -> set[str]:
+    """Return the names of the fields in a model's indexes and unique constraints."""
+    options = model._meta
+    constraints = [one for one in options.constraints if isinstance(one, models.UniqueConstraint)]
+    together = [*options.unique_together, *getattr(options, "index_together", ())]
+    return {
+        *(name for index in options.indexes for name, _ in index.fields_orders),
+        *(name for constraint in constraints for name in constraint.fields),
+        *(name for names in together for name in names),
+    }
+
+
+def shared_table(one: TrackedTable, other: TrackedTable) -> TrackedTable:
+    """Return the table of two models. Without the same key in both, its rows have no tags."""
+    if (one.key_column, one.key_kind) != (other.key_column, other.key_kind):
+        return TrackedTable(one.name, None, None)
+    kinds: dict[str, set[KeyKind]] = {}
+    for column in (*one.columns, *other.columns):
+        kinds.setdefault(column.name, set()).add(column.kind)
+    agreed = [KeyedColumn(name, *some) for name, some in sorted(kinds.items()) if len(some) == 1]
+    return replace(one, columns=tuple(agreed))
 
 
 def without_schema(table: str) -> str:
@@ -202,7 +268,7 @@ def without_schema(table: str) -> str:
 
 
 def kind_of(key: models.Field[Any, Any], vendor: str) -> KeyKind | None:
-    """Return how tags write a key, or None if several texts may stand for the same key.
+    """Return how tags write a column, or None if several texts may stand for the same value.
 
     MySQL, and some collations, compare text without case and trailing spaces.
     """
@@ -213,7 +279,7 @@ def kind_of(key: models.Field[Any, Any], vendor: str) -> KeyKind | None:
     if isinstance(key, models.IntegerField):
         return KeyKind.INTEGER
     is_short = key.max_length is not None and key.max_length <= LONGEST_KEY_TEXT
-    is_text = isinstance(key, models.CharField) and key.get_internal_type() == "CharField"
+    is_text = isinstance(key, models.CharField) and key.get_internal_type() in TEXT_FIELDS
     if is_text and is_short and vendor != "mysql" and not cast(Any, key).db_collation:
         return KeyKind.TEXT
     return None

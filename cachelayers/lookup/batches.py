@@ -31,11 +31,17 @@ from cachelayers.lookup.flow import (
     take_lease,
     wait_for_lease,
 )
-from cachelayers.lookup.groups import ComputeMany, Made, compute_uncached, make_entries
+from cachelayers.lookup.groups import (
+    ComputeMany,
+    Made,
+    Recalls,
+    compute_uncached,
+    make_entries,
+)
 from cachelayers.lookup.observing import note_found, note_peeked
 from cachelayers.lookup.peeking import MISS, NOT_READ, freshness_here, valid_value
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
-from cachelayers.lookup.steps import AwaitFlight, CacheStep, Steps
+from cachelayers.lookup.steps import AwaitFlight, Steps, StoreStep
 from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import run_flow
 from cachelayers.utils.freshness import knowledge_may_be_old
@@ -100,7 +106,9 @@ def recall_steps(requested: Sequence[Requested], unit: Unit) -> Steps:
             replace(one, traced=begin_recall(one.policy.alias, one.policy.key)) for one in requested
         ]
     if requested[0].together and (unit.is_dirty() or is_disabled()):
-        return (yield from compute_uncached(*group_of(requested), unit, is_disabled=is_disabled()))
+        policies, compute, recalls = group_of(requested)
+        off = is_disabled()
+        return (yield from compute_uncached(policies, compute, unit, recalls, is_disabled=off))
     if unit.is_dirty():
         values = []
         for one in requested:
@@ -261,7 +269,7 @@ def compute_and_store(
                 entries[one.policy.key] = envelope
     finally:  # entries computed before a failure are valid
         if entries:
-            yield StoreMany(requested[0].policy, entries)
+            yield StoreMany(requested[0].policy, entries, requested)
     return values
 
 
@@ -276,9 +284,9 @@ def compute_together(
     if not numbers:
         return values
     open_ones = [requested[number] for number in numbers]
-    policies, compute = group_of(open_ones)
+    policies, compute, recalls = group_of(open_ones)
     try:
-        made = yield from make_entries(policies, compute, unit)
+        made = yield from make_entries(policies, compute, unit, recalls)
     except Exception as error:
         is_needed = any(found[number].state is State.MISSING for number in numbers)
         if is_needed or has_lost_transaction(error):
@@ -293,7 +301,8 @@ def compute_together(
     # With a timeout that depends on the value, entries have different lifetimes.
     for _, some in groupby(sorted(storable, key=lifetime_of), key=lifetime_of):
         stored = list(some)
-        yield StoreMany(stored[0].policy, {one.policy.key: one.envelope for one in stored})
+        entries = {one.policy.key: one.envelope for one in stored}
+        yield StoreMany(stored[0].policy, entries, open_ones)
     return values
 
 
@@ -303,19 +312,28 @@ def lifetime_of(made: Made) -> float:
     return inf if lifetime is None else lifetime
 
 
-def group_of(requested: Sequence[Requested]) -> tuple[list[Policy], ComputeMany]:
-    """Return the policies of a batch that is computed together, and its function."""
-    return [one.policy for one in requested], requested[0].compute
+def group_of(requested: Sequence[Requested]) -> tuple[list[Policy], ComputeMany, Recalls]:
+    """Return the policies of a batch that is computed together, its function and its traces."""
+    policies = [one.policy for one in requested]
+    return policies, requested[0].compute, [one.traced for one in requested]
 
 
-class StoreMany(CacheStep):
-    """Store envelopes under their keys."""
+class StoreMany(StoreStep):
+    """Store envelopes under their keys. ``requested``: at least those of these keys."""
 
     operation = "set_many"
 
-    def __init__(self, policy: Policy, entries: dict[str, Envelope]) -> None:
-        sealed = {key: pack_envelope(envelope) for key, envelope in entries.items()}
-        super().__init__(policy, sealed, timeout=policy.lifetime())
+    def __init__(
+        self, policy: Policy, entries: dict[str, Envelope], requested: Sequence[Requested]
+    ) -> None:
+        packed = {key: pack_envelope(envelope) for key, envelope in entries.items()}
+        super().__init__(policy, packed, timeout=policy.lifetime())
+        if active_traces:
+            self.traced = {
+                id(packed[one.policy.key]): one.traced
+                for one in requested
+                if one.traced is not None and one.policy.key in packed
+            }
 
 
 class ReadMany:

@@ -34,6 +34,7 @@ from cachelayers.lookup.steps import (
     refuse_response,
 )
 from cachelayers.lookup.tokens import shows_token
+from cachelayers.utils.tracing import TracedRecall, within_recall
 
 # Gets keys and returns the value of each, or of some.
 ComputeMany = Callable[[list[str]], Any]
@@ -56,7 +57,12 @@ class Made(NamedTuple):
     policy: Policy
 
 
-def make_entries(policies: Sequence[Policy], compute: ComputeMany, unit: Unit) -> Steps:
+Recalls = Sequence[TracedRecall | None]  # of each policy, if it is traced
+
+
+def make_entries(
+    policies: Sequence[Policy], compute: ComputeMany, unit: Unit, recalls: Recalls
+) -> Steps:
     """Compute the values of all policies together. Return a list of Made."""
     captures: list[Capture] = []
     for policy in policies:
@@ -78,13 +84,14 @@ def make_entries(policies: Sequence[Policy], compute: ComputeMany, unit: Unit) -
                 together.add(one.database, unit.position(one.database), one.tags)
     seconds = (time.perf_counter() - clock) / len(policies)
     made = []
-    for policy, capture, value, is_storable in zip(
-        policies, captures, values, can_store, strict=True
+    for policy, capture, value, is_storable, recall in zip(
+        policies, captures, values, can_store, recalls, strict=True
     ):
         capture.is_unstorable |= together.is_unstorable or not is_storable
         for one in read:
             capture.add_dependency(one)
-        made.append(entry_of(policy, value, capture, began, seconds))
+        with within_recall(recall):
+            made.append(entry_of(policy, value, capture, began, seconds))
     return made
 
 
@@ -151,13 +158,16 @@ def name_of(compute: Any) -> str:
 
 
 def compute_uncached(
-    policies: Sequence[Policy], compute: ComputeMany, unit: Unit, *, is_disabled: bool
+    policies: Sequence[Policy],
+    compute: ComputeMany,
+    unit: Unit,
+    recalls: Recalls,
+    *,
+    is_disabled: bool,
 ) -> Steps:
     """Compute without storing. Recalls around this one get the dependencies."""
     capture = Capture(unit, collects=policies[0].collects and not is_disabled)
     note_tags_of(policies, listening_captures() if is_disabled else ())
-    if is_disabled:
-        note_disabled()
     clock = time.perf_counter()
     if is_disabled:  # recalls around this one may be enabled: they see the reads themselves
         values = yield from compute_values(policies, compute)
@@ -165,8 +175,11 @@ def compute_uncached(
         with capturing(capture):
             values = yield from compute_values(policies, compute)
     seconds = (time.perf_counter() - clock) / len(policies)
-    for policy, value in zip(policies, values, strict=True):
-        note_computed(policy, value, capture, seconds, is_storable=False)
+    for policy, value, recall in zip(policies, values, recalls, strict=True):
+        with within_recall(recall):
+            if is_disabled:
+                note_disabled()
+            note_computed(policy, value, capture, seconds, is_storable=False)
     return values
 
 

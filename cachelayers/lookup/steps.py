@@ -9,7 +9,8 @@ import asyncio
 import inspect
 import pickle
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import NoneType
 from typing import Any
 
@@ -36,6 +37,8 @@ from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import Step
 from cachelayers.utils.freshness import knowledge_may_be_old
 from cachelayers.utils.single_flight import Flight
+from cachelayers.utils.sizes import measuring
+from cachelayers.utils.tracing import TracedRecall, traced_recall
 
 # Most values, and all fragments without holes.
 WITH_NOTHING_TO_READ = frozenset({NoneType, bool, int, float, str, bytes, SafeString})
@@ -175,7 +178,32 @@ class ReadEntry(CacheStep):
         report_unreadable(self.policy.alias, error)
 
 
-class StoreEntry(CacheStep):
+class StoreStep(CacheStep):
+    """A write of values, whose sizes are traced. ``traced``: by the ``id()`` of each value."""
+
+    traced: Mapping[int, TracedRecall] | None = None
+
+    def run(self) -> Any:
+        if not self.traced:
+            return super().run()
+        with self._measuring():
+            return super().run()
+
+    async def arun(self) -> Any:
+        if not self.traced:
+            return await super().arun()
+        with self._measuring():
+            return await super().arun()
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        with measuring() as sizes:
+            yield
+        for number, recall in (self.traced or {}).items():
+            recall.stored_bytes = sizes.get(number, 0)
+
+
+class StoreEntry(StoreStep):
     """Store an envelope under the key. The answer is whether the cache took the call."""
 
     operation = "set"
@@ -186,7 +214,10 @@ class StoreEntry(CacheStep):
         if policy.timing.timeout_of is not None:
             dead_until = envelope.dead_until
             lifetime = None if dead_until is None else dead_until - envelope.created
-        super().__init__(policy, policy.key, pack_envelope(envelope), timeout=lifetime)
+        packed = pack_envelope(envelope)
+        super().__init__(policy, policy.key, packed, timeout=lifetime)
+        if (recall := traced_recall()) is not None:
+            self.traced = {id(packed): recall}
 
     def convert_answer(self, answer: Any) -> bool:
         return True

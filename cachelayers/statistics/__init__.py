@@ -31,7 +31,8 @@ the table of statistics every few seconds. Commands and the admin read them with
     HotTags(database, tags, oldest_at, repeated_at, error)
     HotTag(tag, rows, last_at)
     Advice(kind, name, place, calls, seconds, repeats, changed, saving_seconds, is_kept, tables,
-           is_untracked, changes)       kind: "view", "function", "query", "fragment" or "recall"
+           is_untracked, changes, stored_bytes)
+                                        kind: "view", "function", "query", "fragment" or "recall"
 
 The functions that read the tables raise the database's errors, and cache nothing.
 """

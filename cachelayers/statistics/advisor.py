@@ -41,6 +41,7 @@ class Sum:
     repeats: float = 0
     repeated_seconds: float = 0.0
     changed: float = 0
+    stored_bytes: float = 0
 
     def row(self, key: Key) -> Row:
         """Return the row to add to the table."""
@@ -53,6 +54,7 @@ class Sum:
             round(self.repeats),
             round(self.repeated_seconds * MICROSECONDS),
             round(self.changed),
+            round(self.stored_bytes),
         )
 
 
@@ -91,6 +93,7 @@ class Timings:
         total = self._sums.setdefault(key, Sum(sample.place, ""))
         total.place, total.tables = sample.place, text_of(sample.tables) or total.tables
         total.calls += stands_for
+        total.stored_bytes += stands_for * sample.stored_bytes
         if sample.is_kept:
             total.repeats += stands_for
             total.repeated_seconds += stands_for * sample.seconds
@@ -212,6 +215,7 @@ class Advice:
     tables: list[str]  # the tracked tables that it reads
     is_untracked: bool  # it also reads data whose changes are not tracked
     changes: list[Change]
+    stored_bytes: int = 0  # for cached values: of all that were stored; 0: unknown
 
 
 def advice(
@@ -244,6 +248,7 @@ def advice_on(cost: Cost, changes: dict[Table, Change]) -> Advice:
         [name for _, name in tables],
         len(cost.tables.split()) > len(tables),
         [changes[table] for table in tables if table in changes],
+        cost.stored_bytes,
     )
 
 

@@ -68,7 +68,7 @@ TIMINGS_TABLE = Table(
     TIMINGS,
     ("hour", "kind", "name"),
     ("place", "tables"),
-    ("calls", "total_us", "repeats", "repeated_us", "changed"),
+    ("calls", "total_us", "repeats", "repeated_us", "changed", "stored_bytes"),
 )
 
 Row = tuple[Any, ...]
@@ -142,6 +142,7 @@ class Cost:
     repeats: int
     repeated_seconds: float
     changed: int
+    stored_bytes: int
 
 
 def read_costs(first_hour: int) -> list[Cost]:
@@ -164,8 +165,9 @@ def read_costs(first_hour: int) -> list[Cost]:
             int(repeats),
             int(repeated_us) / MICROSECONDS,
             int(changed),
+            int(size),
         )
-        for kind, name, place, tables, calls, total_us, repeats, repeated_us, changed in rows
+        for kind, name, place, tables, calls, total_us, repeats, repeated_us, changed, size in rows
     ]
 
 

@@ -43,6 +43,7 @@ class TracedRecall:
     culprit: str = ""  # the changed tag, if known
     tags: Sequence[Tag] = ()  # the value's dependencies
     seconds: float = 0.0  # of the value's computation, now or when it was stored
+    stored_bytes: int = 0  # of the largest copy that a layer has stored; 0: none, or unknown
 
 
 @dataclass(slots=True)
@@ -159,6 +160,7 @@ class Sample(NamedTuple):
     # Recalls only: whether an entry was found, so that ``seconds`` were saved.
     is_kept: bool = False
     was_invalid: bool = False
+    stored_bytes: int = 0
 
 
 class Query(NamedTuple):
@@ -268,6 +270,7 @@ def note_recalls(begun: Work) -> None:
                     begun.at,
                     is_kept=recall.outcome != "computed",
                     was_invalid=recall.why_missed == "invalid",
+                    stored_bytes=recall.stored_bytes,
                 )
             )
 

@@ -185,6 +185,7 @@ def test_the_use_of_functions_and_fragments_is_listed(boss: Client, settings: Se
         Timing.objects.create(
             hour=hour, kind=kind, name=name, calls=40, total_us=2_000_000,
             repeats=hits, repeated_us=9_000_000 * bool(hits), tables="",
+            stored_bytes=1_300_000 * bool(hits),
         )  # fmt: skip
     Timing.objects.create(hour=hour, kind="view", name="home", calls=9, tables="")
 
@@ -196,6 +197,8 @@ def test_the_use_of_functions_and_fragments_is_listed(boss: Client, settings: Se
     )  # fmt: skip
     assert (top.figures.computing_seconds, top.figures.saved_seconds) == (2, 9)
     assert (card.name, card.percent) == ("card", 0)
+    assert (top.size, card.size) == ("1.2 MiB", "")
+    assert "1.2 MiB" in said(response)
     assert "shop.top&lt;b&gt;" in response.content.decode()
     assert "Measured on a part of 0.5" in said(response)
 

@@ -114,6 +114,12 @@ def test_the_examples_of_monitoring_run_as_shown(
     exec(python_block("import flush"), {})
     assert "default memory 4 0.8\n" in capsys.readouterr().out
 
+    caches["default"].clear()
+    with tracing.sampling():
+        QUERIES["titles_by"]("Ann")
+    for one in list(tracing.pending_samples):
+        if one.kind != "recall":  # the query ran once: the page lists what ran again
+            tracing.pending_samples.remove(one)
     for _ in range(3):
         client.get("/shelf/")
     flush()

@@ -15,7 +15,7 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from pytest_django import Settings
 
-from cachelayers.statistics import flush, totals, writing
+from cachelayers.statistics import advice, flush, totals, writing
 from cachelayers.statistics.table import STATISTICS_TABLE, add_rows, row_of
 from cachelayers.statistics.writing import Writer, own_connection, writer
 from cachelayers.utils.counters import Figures, cell_of, heartbeat
@@ -142,6 +142,20 @@ def test_a_part_that_was_written_before_a_failure_is_not_written_twice(
     assert flush()
 
     assert [one.figures.hits for one in totals() if one.cache.startswith("made-")] == [1] * 5
+
+
+def test_processes_of_the_release_before_stored_bytes_go_on_writing(database: str) -> None:
+    hour = int(time.time()) // 3600 * 3600
+    with connections[database].cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO cachelayers_timing (hour, kind, name, place, tables, calls, total_us,"
+            " repeats, repeated_us, changed) VALUES (%s, 'recall', 'old', '', '', 7, 1, 5, 1, 0)",
+            [hour],
+        )
+
+    [found] = advice(kinds=["recall"])
+
+    assert (found.name, found.calls, found.stored_bytes) == ("old", 7, 0)
 
 
 def test_old_statistics_are_deleted_by_the_way(statistics_table: str, settings: Settings) -> None:

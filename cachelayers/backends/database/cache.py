@@ -38,6 +38,7 @@ from cachelayers.exceptions import CacheUnavailable, MissingTable
 from cachelayers.locations import place_of
 from cachelayers.utils.answers import outside_event_loop
 from cachelayers.utils.captures import note_plain_get, running_captures
+from cachelayers.utils.sizes import note_size, running_measurements
 
 MOST_SHOWN_BYTES = 2**20  # of a value shown to an operator
 
@@ -149,6 +150,8 @@ class DatabaseCache(TableCache):
         else:
             self._cell.sets += 1
             self._guard.after_write([row])
+            if running_measurements:
+                note_size(value, row.value_bytes)
         return None
 
     def set_many(
@@ -169,6 +172,10 @@ class DatabaseCache(TableCache):
         failed = [key for key, row_key in row_keys.items() if row_key.id not in written]
         if failed:
             self._guard.drop_older([row_keys[key] for key in failed])
+        if running_measurements:
+            for key, row in zip(row_keys, rows, strict=True):
+                if row.id in written:
+                    note_size(data[key], row.value_bytes)
         return failed
 
     def _write_many(self, rows: list[Row], written: MutableSet[int]) -> None:
@@ -224,11 +231,21 @@ class DatabaseCache(TableCache):
         if self._attempt("clear", self._table.delete_all, b"") is FAILED:
             self._health.distrust_everything()
 
-    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+    def incr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
         """Add to a number atomically and return the sum; the expiry stays.
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
+        ``ignore_key_check``: count from 0 if there is no live entry.
         """
+        if ignore_key_check:
+            return self._incr_or_add(key, delta, version)
         row_key = self._row_key(key, version)
         total: Any = None
         if not self._is_distrusted(row_key):

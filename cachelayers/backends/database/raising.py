@@ -20,6 +20,7 @@ from cachelayers.backends.locking import Lock
 from cachelayers.entries import LARGEST_INT64, SMALLEST_INT64, RowKey
 from cachelayers.exceptions import CacheUnavailable, NotNow
 from cachelayers.locations import place_of
+from cachelayers.utils.sizes import note_size, running_measurements
 
 TABLE = "cachelayers_event"
 COLUMNS = "id, cache, process, name"
@@ -145,6 +146,9 @@ class RaisingTable(TableCache):
         """Write entries; existing ones are overwritten."""
         rows = [self._row_of_timed_value(key, timed) for key, timed in entries.items()]
         self._carry_out("set_many", self._write_rows, rows, events=events)
+        if running_measurements:
+            for timed, row in zip(entries.values(), rows, strict=True):
+                note_size(timed.value, row.value_bytes)
 
     def _write_rows(self, rows: list[Row]) -> None:
         if len(rows) == 1:

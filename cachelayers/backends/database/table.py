@@ -21,6 +21,8 @@ BYTES_PER_STATEMENT = 2**20
 # the expiry of an entry without one; a number, so that no condition needs NULL
 NEVER_MS = 2**63 - 1
 
+NUMBER_BYTES = 8
+
 StoredEntry = tuple[bytes, int, int, int | None, bytes | None]  # key, expires, format ...
 
 
@@ -34,6 +36,11 @@ class Row(NamedTuple):
     format: int
     number: int | None
     data: bytes | None
+
+    @property
+    def value_bytes(self) -> int:
+        """Return how many bytes the value takes."""
+        return NUMBER_BYTES if self.data is None else len(self.data)
 
 
 class SampledRow(NamedTuple):

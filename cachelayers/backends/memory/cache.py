@@ -39,6 +39,7 @@ from cachelayers.entries import LEASE_SUFFIX
 from cachelayers.utils.captures import note_plain_get, running_captures
 from cachelayers.utils.counters import cell_of
 from cachelayers.utils.locks import ForkSafeLock
+from cachelayers.utils.sizes import note_size, running_measurements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,10 @@ class MemoryCache(NamedCache):
         name = self._full_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if expires:
-            self._cell.sets += self.store.put(name, frozen, expires)
+            is_stored = self.store.put(name, frozen, expires)
+            self._cell.sets += is_stored
+            if running_measurements and is_stored:
+                note_size(value, frozen[2])
         else:
             self.store.delete([name], 0)
         return None
@@ -179,6 +183,10 @@ class MemoryCache(NamedCache):
             return []
         refused = [names[name] for name in self.store.put_many(frozen, expires)]
         self._cell.sets += len(names) - len(refused)
+        if running_measurements:
+            for name, key in names.items():
+                if key not in refused:
+                    note_size(data[key], frozen[name][2])
         return refused
 
     def add(
@@ -219,11 +227,21 @@ class MemoryCache(NamedCache):
         self.store.clear()
         end_locks(self._location)
 
-    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+    def incr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
         """Add to a number atomically and return the sum; the expiry stays.
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
+        ``ignore_key_check``: count from 0 if there is no live entry.
         """
+        if ignore_key_check:
+            return self._incr_or_add(key, delta, version)
 
         def add_up(entry: MemoryEntry) -> tuple[FrozenValue, float] | None:
             found = decoded(self.alias, lambda: [thaw(entry)])

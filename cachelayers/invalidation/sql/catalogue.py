@@ -38,6 +38,7 @@ class Details:
     secured_now: frozenset[str] = frozenset()  # those where it applies to the current role
     # Tracked tables whose key column does not compare values by their text.
     odd_keys: frozenset[str] = frozenset()
+    odd_columns: frozenset[tuple[str, str]] = frozenset()  # the same of keyed columns
 
 
 def load_details(connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]) -> Details:

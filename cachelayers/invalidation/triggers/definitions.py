@@ -85,8 +85,8 @@ def fit_key(table: TrackedTable, key_columns: Collection[str]) -> TrackedTable:
     code's rows.
     """
     if table.key_column in key_columns:
-        return table
-    return replace(table, key_column=None, key_kind=None)
+        return replace(table, columns=())
+    return replace(table, key_column=None, key_kind=None, columns=())
 
 
 def literal(text: str) -> str:

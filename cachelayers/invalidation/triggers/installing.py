@@ -5,7 +5,7 @@ The migrate signals and the execute wrapper's schema changes call it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -48,6 +48,8 @@ class Guard:
     # All tables with one of our triggers, in lower case and without a schema.
     locations: frozenset[str]
     keyless: frozenset[str]  # tracked tables whose key in the code is not the database's
+    # By table of `tables`: the columns, beside the key, whose slices are logged in each location.
+    columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def install_triggers(connection: BaseDatabaseWrapper) -> list[str]:
@@ -174,11 +176,18 @@ def read_guard(connection: BaseDatabaseWrapper) -> Guard:
     there = {one.installed for one in found}
     wanted = wanted_triggers(connection, everywhere=True)
     lacking = [trigger for trigger in wanted if trigger.installed not in there]
+    guarded = {trigger.table for trigger in wanted} - {trigger.table for trigger in lacking}
+    columns: dict[str, frozenset[str]] = {}
+    for one in wanted:
+        if one.table in guarded:
+            logged = frozenset(column.name for column in one.location.table.columns)
+            columns[one.table] = columns.get(one.table, logged) & logged
     return Guard(
-        frozenset({trigger.table for trigger in wanted} - {trigger.table for trigger in lacking}),
+        frozenset(guarded),
         frozenset(trigger.installed.location for trigger in lacking),
         frozenset(one.bare_location for one in found),
         frozenset(one.table for one in wanted if one.location.table.key_column is None),
+        columns,
     )
 
 

@@ -15,6 +15,7 @@ from cachelayers.backends.locking import Lock, ProcessLocks
 from cachelayers.backends.memory.cache import MemoryCache
 from cachelayers.backends.memory.store import FrozenValue, MemoryEntry, freeze, thaw
 from cachelayers.backends.unreadable import decoded
+from cachelayers.utils.sizes import note_size, running_measurements
 
 
 class MemoryLayer(ChangingLayer):
@@ -51,11 +52,14 @@ class MemoryLayer(ChangingLayer):
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
         """Write; return the names of entries larger than the store."""
-        return [
-            name
-            for name, entry in entries.items()
-            if not self.store.put(name, freeze(entry.value), entry.expires)
-        ]
+        refused = []
+        for name, entry in entries.items():
+            frozen = freeze(entry.value)
+            if not self.store.put(name, frozen, entry.expires):
+                refused.append(name)
+            elif running_measurements:
+                note_size(entry.value, frozen[2])
+        return refused
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
         """Delete; return whether any entry existed."""

@@ -28,6 +28,7 @@ from cachelayers.backends.layered.layers.base import (
 from cachelayers.backends.layered.layers.plain import PlainLayer
 from cachelayers.backends.patterns import escape_pattern
 from cachelayers.backends.unreadable import decoded
+from cachelayers.utils.sizes import note_size, running_measurements
 
 CHANGE_SECONDS = 5.0  # of retries to replace an entry that others keep replacing
 SCAN_COUNT = 1_000
@@ -184,14 +185,16 @@ class RedisLayer(ChangingLayer):
         self, entries: Mapping[str, LayerEntry], event: bytes | None = None
     ) -> Sequence[str]:
         """Write in one round trip, with the event."""
+        encoded = {name: self.access.encode(wrap(entry)) for name, entry in entries.items()}
 
         def fill_in(pipeline: Any) -> None:
             for name, entry in entries.items():
-                pipeline.set(
-                    self.access.key(name), self.access.encode(wrap(entry)), px=milliseconds(entry)
-                )
+                pipeline.set(self.access.key(name), encoded[name], px=milliseconds(entry))
 
         self._send(fill_in, event)
+        if running_measurements:
+            for name, entry in entries.items():
+                note_size(entry.value, len(encoded[name]))
         return []
 
     def delete_many(self, names: Sequence[str], event: bytes | None = None) -> bool:
