@@ -101,6 +101,7 @@ consistency:
 	@.ci/make-env test
 	@$(python) -m tests.consistency $(CONSISTENCY_ARGUMENTS)
 	@$(python) -m tests.coherence $(COHERENCE_ARGUMENTS)
+	@$(python) -m tests.programs $(PROGRAMS_ARGUMENTS)
 
 clean:
 	rm -rf .venv .ci/venvs var build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
