@@ -146,10 +146,12 @@ def triggers_of(
     """Yield the triggers of one table."""
     table = location.table
     for event, rows in ROWS_OF_EVENT.items():
-        when = is_unlogged(table)
-        if event == "update" and location.is_changed:
-            when = f"({location.is_changed}) AND {when}"
-        moment = f"AFTER {event.upper()} ON {location.sql} FOR EACH ROW WHEN {when}"
+        conditions = (
+            [f"({location.is_changed})"] if event == "update" and location.is_changed else []
+        )
+        conditions += [is_unlogged(table)] if table.columns else []
+        when = f" WHEN {' AND '.join(conditions)}" if conditions else ""
+        moment = f"AFTER {event.upper()} ON {location.sql} FOR EACH ROW{when}"
         yield trigger(event, moment, log_row(table, rows), location)
     yield from triggers_on_replacing(location, uniques)
 
@@ -189,25 +191,28 @@ def is_unlogged(table: TrackedTable) -> str:
 
     Then they are the log's last row. A statement runs within one moment of its clock.
     """
-    last = f"FROM {LOG} ORDER BY id DESC LIMIT 1"
     return (
-        f"CASE (SELECT tag {last}) WHEN {literal(all_rows_tag(table.name))}"
-        f" THEN (SELECT at = {NOW} AND id > {ID_BEFORE} {last}) IS NOT 1 ELSE 1 END"
+        f"NOT EXISTS (SELECT 1 FROM {LOG} WHERE id = (SELECT MAX(id) FROM {LOG})"
+        f" AND tag = {literal(all_rows_tag(table.name))} AND at = {NOW} AND id > {ID_BEFORE})"
     )
 
 
 def log_row(table: TrackedTable, rows: Sequence[str]) -> str:
-    """Return the statement that logs the change of one row, or in bulk, of all. NULL logs nothing.
+    """Return the statement that logs the change of one row. NULL logs nothing.
 
-    After each tag stands the one that is logged instead in bulk.
+    A table with slices has many tags. In bulk it logs all rows instead: each tag stands in a pair
+    with what is logged then.
     """
-    tags, whole = tags_of(table, rows), [table_tag(table.name), all_rows_tag(table.name)]
-    instead = [*map(literal, whole), *["NULL"] * (len(tags) - len(whole))]
-    pairs = ", ".join(f"({tag}, {other})" for tag, other in zip(tags, instead, strict=True))
-    chosen = f"CASE WHEN ({IS_BULK}) IS 1 THEN column2 ELSE column1 END"
+    tags = tags_of(table, rows)
+    chosen, values = "column1", [f"({tag})" for tag in tags]
+    if table.columns:
+        whole = [literal(table_tag(table.name)), literal(all_rows_tag(table.name))]
+        instead = [*whole, *["NULL"] * (len(tags) - len(whole))]
+        chosen = f"CASE WHEN {IS_BULK} THEN column2 ELSE column1 END"
+        values = [f"({tag}, {other})" for tag, other in zip(tags, instead, strict=True)]
     return (
-        f"INSERT INTO {LOG} (tag, at) SELECT {chosen}, {NOW} FROM (VALUES {pairs})"
-        f" WHERE {chosen} IS NOT NULL;"
+        f"INSERT INTO {LOG} (tag, at) SELECT t, {NOW}"
+        f" FROM (SELECT {chosen} AS t FROM (VALUES {', '.join(values)})) WHERE t IS NOT NULL;"
     )
 
 
