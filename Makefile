@@ -86,12 +86,13 @@ bench:
 	@.ci/get-servers
 	@.ci/make-env test
 	@$(python) -m benchmarks $(BENCH_ARGUMENTS)
-	@$(python) -m benchmarks.hit_ratio
+	@$(python) -m benchmarks.eviction
 	@$(python) -m benchmarks.static_urls
 	@$(python) -m benchmarks.fragments
 	@$(python) -m benchmarks.outage
 	@$(python) -m benchmarks.counting
 	@$(python) -m benchmarks.freshness $(FRESHNESS_ARGUMENTS)
+	@$(python) -m benchmarks.hit_rate $(HIT_RATE_ARGUMENTS)
 	@$(python) -m benchmarks.warming
 	@$(python) -m benchmarks.http
 
@@ -100,6 +101,7 @@ consistency:
 	@.ci/make-env test
 	@$(python) -m tests.consistency $(CONSISTENCY_ARGUMENTS)
 	@$(python) -m tests.coherence $(COHERENCE_ARGUMENTS)
+	@$(python) -m tests.programs $(PROGRAMS_ARGUMENTS)
 
 clean:
 	rm -rf .venv .ci/venvs var build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

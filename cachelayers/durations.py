@@ -5,9 +5,12 @@ Backends, recalls, settings and commands use it wherever they take a time.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Any, Final
+
+Duration = float | timedelta | str
 
 SECONDS_IN: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|[smhdw]) ?")
@@ -31,3 +34,14 @@ def as_seconds(value: Any) -> Any:
         if len({unit for _, unit in parts}) == len(parts):  # "1h1h" is a slip: refused
             return sum(float(number) * SECONDS_IN[unit] for number, unit in parts)
     return value
+
+
+def seconds_of_option(value: Any) -> float:
+    """Return the seconds of a command's option, where a number may be a text: it is typed.
+
+    NaN, which no bounds accept, for anything else.
+    """
+    try:
+        return float(as_seconds(value))
+    except (TypeError, ValueError):
+        return math.nan

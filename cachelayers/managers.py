@@ -16,8 +16,9 @@ from django.db.models import Manager, Model, Prefetch, QuerySet
 from django.db.models.query import NamedValuesListIterable
 
 from cachelayers.canonical import Unstable, canonical_form
+from cachelayers.durations import Duration
 from cachelayers.invalidation import warn_of_unstable_query_once
-from cachelayers.lookup import UNSET, Duration, Options, Timeout, recall, recall_many
+from cachelayers.lookup import UNSET, Options, Timeout, recall, recall_many
 
 Row = TypeVar("Row", bound=Model)
 Result = TypeVar("Result")

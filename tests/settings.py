@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "testproject.airports",
     "testproject.pages",
     "tests.library",
+    "tests.programs",
 ]
 
 MIDDLEWARE = [
@@ -174,7 +175,7 @@ CACHES = {
 CACHELAYERS: dict[str, Any] = {
     "LOG_SECONDS": 10,  # a busy machine is no reason to do without the log
     "TRACK": [
-        *("airports", "pages"),
+        *("airports", "pages", "programs"),
         *(
             "library.Author",
             "library.Book",

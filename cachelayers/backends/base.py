@@ -276,14 +276,6 @@ class AsyncTwins(BaseCache):
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
         return await self._perform(self.has_key, key, version)
 
-    async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Run ``incr``, as one operation."""
-        return await self._perform(self.incr, key, delta, version)
-
-    async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Run ``decr``, as one operation."""
-        return await self._perform(self.decr, key, delta, version)
-
     async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         return await self._perform(self.incr_version, key, delta, version)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from cachelayers.entries import LEASE_SUFFIX
 from cachelayers.exceptions import NotSupported
 
 KEYS_AT_ONCE: Final = 1_000  # looked at in one step of a search
+TRIES_TO_COUNT: Final = 5
 PROBE = "cachelayers-probe"
 
 # What only Redis can do, by django-redis's names.
@@ -250,6 +252,54 @@ class NamedCache(ConfiguredCache):
         if seconds is not None and seconds <= 0:
             return self.delete(key, version)
         return self._overwrite(key, value, timeout, version)
+
+    # Counting
+
+    def decr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
+        """Run ``incr`` with ``-delta``."""
+        method: Any = self.incr
+        total: int = method(key, -delta, version, ignore_key_check=ignore_key_check)
+        return total
+
+    async def aincr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
+        method: Any = self.incr
+        total: int = await self._perform(
+            method, key, delta, version, ignore_key_check=ignore_key_check
+        )
+        return total
+
+    async def adecr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
+        return await self.aincr(key, -delta, version, ignore_key_check=ignore_key_check)
+
+    def _incr_or_add(self, key: str, delta: int, version: int | None) -> int:
+        """Count from 0 if there is no live entry; the new one does not expire, as in Redis."""
+        for _ in range(TRIES_TO_COUNT):  # others may add it, and it may expire, in between
+            with suppress(ValueError):
+                return self.incr(key, delta, version)
+            if self.add(key, delta, None, version):
+                return delta
+        return self.incr(key, delta, version)
 
     async def aset(  # type: ignore[override] # Django's has no result
         self,

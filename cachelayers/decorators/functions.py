@@ -15,9 +15,9 @@ from asgiref.sync import iscoroutinefunction
 
 from cachelayers.canonical import find_by_name
 from cachelayers.decorators.storing import Arguments, Storage, Tags
-from cachelayers.durations import as_seconds
+from cachelayers.durations import Duration, as_seconds
 from cachelayers.invalidation import user_tags
-from cachelayers.lookup import UNSET, Duration, Timeout, check_times, timing_of
+from cachelayers.lookup import UNSET, Timeout, check_times, timing_of
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

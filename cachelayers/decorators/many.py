@@ -15,11 +15,10 @@ from asgiref.sync import sync_to_async
 from cachelayers.canonical import DraftArgument
 from cachelayers.decorators.functions import FUNCTION_ATTRIBUTES, check_function, check_options
 from cachelayers.decorators.storing import Storage, Tags, depend_on_arguments
-from cachelayers.durations import as_seconds
+from cachelayers.durations import Duration, as_seconds
 from cachelayers.invalidation import PLAIN_TYPES, listening_captures, refuse_draft
 from cachelayers.lookup import (
     UNSET,
-    Duration,
     Timeout,
     ainvalidate_keys,
     arecall_many,

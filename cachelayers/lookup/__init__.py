@@ -26,7 +26,6 @@ from cachelayers.lookup.many import ManyOptions, arecall_many, recall_many
 from cachelayers.lookup.peeking import MISS, NOT_READ, peek
 from cachelayers.lookup.policy import (
     UNSET,
-    Duration,
     Policy,
     Timeout,
     cached_user_tags,
@@ -41,7 +40,6 @@ __all__ = [
     "MISS",
     "NOT_READ",
     "UNSET",
-    "Duration",
     "ManyOptions",
     "Options",
     "Policy",

@@ -13,6 +13,7 @@ from django.db.models import Model
 
 from cachelayers.canonical import Unsaved, Unstable, canonical_form
 from cachelayers.conf import package_settings
+from cachelayers.durations import Duration
 from cachelayers.invalidation import (
     Capture,
     Unit,
@@ -37,7 +38,7 @@ from cachelayers.lookup.flow import (
     take_lease,
 )
 from cachelayers.lookup.peeking import MISS, peek
-from cachelayers.lookup.policy import UNSET, Duration, Policy, Timeout, make_policy
+from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
 from cachelayers.lookup.steps import Steps
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.single_flight import begin_or_join, complete

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
+from cachelayers.durations import Duration
 from cachelayers.invalidation import ensure_unit
 from cachelayers.lookup.batches import Requested, peek_many, recall_steps
 from cachelayers.lookup.groups import ABSENT, ComputeMany
 from cachelayers.lookup.peeking import MISS, NOT_READ
-from cachelayers.lookup.policy import UNSET, Duration, Policy, Timeout, make_policy
+from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.switch import is_disabled
 

@@ -9,7 +9,6 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
@@ -20,7 +19,7 @@ from django.core.cache.backends.base import BaseCache
 from django.db import connections, router
 
 from cachelayers.conf import package_settings
-from cachelayers.durations import HOW_TO_WRITE, as_seconds
+from cachelayers.durations import HOW_TO_WRITE, Duration, as_seconds
 from cachelayers.entries import LEASE_SUFFIX
 from cachelayers.invalidation import (
     key_tag,
@@ -43,7 +42,6 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET  # "not passed", where None means "no end"
-Duration = float | timedelta | str  # see cachelayers.durations
 # A duration, None, or a function that gets the value and returns one of them.
 Timeout = Duration | Callable[[Any], Duration | None] | None | Unset
 

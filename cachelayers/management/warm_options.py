@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
+from cachelayers.durations import seconds_of_option
 from cachelayers.utils.suggestions import unknown_name
 from cachelayers.warming import (
     Client,
@@ -79,8 +80,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--time-limit",
         type=parse_time_limit,
         default=TIME_LIMIT_SECONDS,
-        metavar="SECONDS",
-        help="Give up an item, or a warmer, after so long (default: %(default)g; 0: never).",
+        metavar="TIME",
+        help="Give up an item, or a warmer, after so long, as in 90, 90s or 5m (default:"
+        " %(default)g; 0: never).",
     )
     add(
         "--shard",
@@ -135,12 +137,22 @@ def parse_rate(text: str) -> float:
     return number
 
 
-def parse_time_limit(text: str) -> float:
+def parse_time_limit(given: Any) -> float:
     """Return seconds, 0 for none."""
-    number = parse_number(text)
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is no number of seconds; 0 is no limit")
-    return number
+    seconds = seconds_of_option(given)
+    if not 0 <= seconds < float("inf"):
+        raise ArgumentTypeError(
+            f"{given!r} is no number of seconds; 0 is no limit, and '5m' is a text with a unit"
+        )
+    return seconds
+
+
+def read_time_limit(options: dict[str, Any]) -> None:
+    """Convert the time limit, which `call_command` passes as it is given."""
+    try:
+        options["time_limit"] = parse_time_limit(options["time_limit"])
+    except ArgumentTypeError as error:
+        raise CommandError(f"--time-limit: {error}") from error
 
 
 def parse_number(text: str) -> float:

@@ -6,10 +6,11 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from inspect import isasyncgenfunction, isgeneratorfunction
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -53,29 +54,92 @@ class Disabling:
         switches.discard(block)
 
     def __call__(self, function: Function) -> Function:
-        if iscoroutinefunction(function):
+        return cast(Function, decorator_for(function)(function))
 
-            @wraps(function)
-            async def call_async(*args: Any, **kwargs: Any) -> Any:
-                with disabled():
-                    return await function(*args, **kwargs)
 
-            return cast(Function, call_async)
+def decorator_for(function: Callable[..., Any]) -> Callable[[Any], Callable[..., Any]]:
+    """Return the decorator that disables caching in the body of a function of this kind."""
+    if isgeneratorfunction(function):
+        return in_generator
+    if isasyncgenfunction(function):
+        return in_async_generator
+    return in_coroutine if iscoroutinefunction(function) else in_call
 
-        @wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+
+def in_call(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with disabled():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def in_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        with disabled():
+            return await function(*args, **kwargs)
+
+    return call
+
+
+def in_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Each step of the generator is a block of its own: between them, its caller's code runs."""
+
+    @wraps(function)
+    def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        resume, argument = generator.send, None
+        while True:
             with disabled():
-                return function(*args, **kwargs)
+                try:
+                    value = resume(argument)
+                except StopIteration as end:
+                    return end.value
+            try:
+                resume, argument = generator.send, (yield value)
+            except GeneratorExit:
+                with disabled():
+                    generator.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - the body may handle it
+                resume, argument = generator.throw, error
 
-        return cast(Function, call)
+    return generate
+
+
+def in_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Do the same as in_generator()."""
+
+    @wraps(function)
+    async def generate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator = function(*args, **kwargs)
+        resume, argument = generator.asend, None
+        while True:
+            with disabled():
+                try:
+                    value = await resume(argument)
+                except StopAsyncIteration:
+                    return
+            try:
+                resume, argument = generator.asend, (yield value)
+            except GeneratorExit:
+                with disabled():
+                    await generator.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - the body may handle it
+                resume, argument = generator.athrow, error
+
+    return generate
 
 
 def disabled() -> Disabling:
     """Compute everything in a block: recall(), @cached and fragments neither look up nor store.
 
-    Use ``with disabled():`` in sync and async code, or ``@disabled()`` on a function. Invalidations
-    are recorded all the same. It holds for this thread or task, and for those that it starts with
-    its context.
+    Use ``with disabled():`` in sync and async code, or ``@disabled()`` on a function of any kind:
+    on a generator function, it holds for the generator's body. Invalidations are recorded all the
+    same. It holds for this thread or task, and for those that it starts with its context.
     """
     return Disabling()
 

@@ -16,6 +16,7 @@ from django.db import connections
 
 from cachelayers.conf import package_settings
 from cachelayers.decorators import Handles
+from cachelayers.durations import as_seconds
 from cachelayers.invalidation import unit_of_work
 from cachelayers.lookup import is_warm, warm
 from cachelayers.staticfiles import is_shared, share
@@ -115,7 +116,7 @@ def target_item(target: Target) -> Item:
     def store() -> State:
         value = _call(target.compute)
         # Django's backends accept the DEFAULT_TIMEOUT object, but their type stubs do not.
-        timeout = cast("float | None", target.timeout)
+        timeout = cast("float | None", as_seconds(target.timeout))
         caches[target.using].set(target.key, value, timeout=timeout)
         _check_kept(
             is_fresh,

@@ -11,6 +11,8 @@ from django.core.cache import DEFAULT_CACHE_ALIAS
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.utils.module_loading import autodiscover_modules
 
+from cachelayers.durations import HOW_TO_WRITE, Duration, as_seconds
+
 if TYPE_CHECKING:
     from cachelayers.lookup import Options
 
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
 class Target:
     """A cache key and the function that computes its value, for ``cache.get``.
 
-    ``timeout`` is in seconds; ``None`` means no expiry, the default is the alias's own.
+    ``timeout`` is a duration; ``None`` means no expiry, the default is the alias's own.
     """
 
     key: str
     compute: Callable[[], object]
     # `object`: Django marks "the alias's own timeout" by a bare object().
-    timeout: float | object | None = DEFAULT_TIMEOUT
+    timeout: Duration | object | None = DEFAULT_TIMEOUT
     using: str = DEFAULT_CACHE_ALIAS
 
 
@@ -71,17 +73,17 @@ class Warmer:
 _warmers: dict[str, Warmer] = {}
 
 
-def warmer(name: str, *, every: float | None = None) -> Callable[[Function], Function]:
+def warmer(name: str, *, every: Duration | None = None) -> Callable[[Function], Function]:
     """Register a function without arguments that returns or yields what to warm.
 
-    It yields callables, URLs (strings) and ``Target`` objects. ``every`` is in seconds.
+    It yields callables, URLs (strings) and ``Target`` objects. ``every``: the interval.
     """
     _check_name(name)
-    _check_every(name, every)
+    every_seconds = _seconds_of(name, every)
 
     def register(function: Function) -> Function:
         _check_function(name, function)
-        _add(Warmer(name=name, function=function, every_seconds=every))
+        _add(Warmer(name=name, function=function, every_seconds=every_seconds))
         return function
 
     return register
@@ -115,13 +117,15 @@ def _check_name(name: object) -> None:
         raise TypeError(f'@warmer was given {name!r}. Give it a name: @warmer("country pages").')
 
 
-def _check_every(name: str, every: object) -> None:
-    if every is None:
-        return
-    if isinstance(every, bool) or not isinstance(every, (int, float)):
-        raise TypeError(f"@warmer({name!r}) every={every!r} is no number. Give it in seconds.")
-    if not every > 0:
-        raise ValueError(f"@warmer({name!r}) every={every!r} must be above 0. Give it in seconds.")
+def _seconds_of(name: str, every: object) -> float | None:
+    seconds = as_seconds(every)
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"@warmer({name!r}) every={every!r} is no duration. {HOW_TO_WRITE}.")
+    if not seconds > 0:
+        raise ValueError(f"@warmer({name!r}) every={every!r} must be above 0. {HOW_TO_WRITE}.")
+    return seconds
 
 
 def _check_function(name: str, function: object) -> None:

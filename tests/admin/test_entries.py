@@ -79,10 +79,60 @@ def test_entries_are_found_by_the_row_and_the_tag_that_they_are_made_from(boss: 
     assert "There is no library.Author" in unknown.context["form"].errors["row"][0]
 
 
-def test_entries_are_found_by_their_size(boss: Client) -> None:
-    caches["table"].set_many({"long": "x" * 5000, "short": "x"})
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    "backend", ["django_redis.cache.RedisCache", "django.core.cache.backends.redis.RedisCache"]
+)
+def test_so_are_those_of_a_layer_in_a_redis(
+    boss: Client, settings: Settings, redis_url: str, backend: str
+) -> None:
+    layered = {
+        "BACKEND": "cachelayers.backends.LayeredCache",
+        "OPTIONS": {"LAYERS": ["memory", "redis"], "BUS": "redis", "TIME_LIMIT": 10},
+    }
+    redis = {"BACKEND": backend, "LOCATION": f"{redis_url}/0", "KEY_PREFIX": "entries-made-from"}
+    settings.CACHES = {**settings.CACHES, "default": layered, "redis": redis}
+    author = recalled(["homepage"])
+    other = Author.objects.create(name="Bob")
+    with unit_of_work():
+        recall("bob", lambda: Author.objects.get(pk=other.pk).name, tags=["bob"])
+        recall("long", lambda: "x" * 5000)
+    caches["default"].set("plain", 1)
 
-    assert listed(boss, "table", min_bytes="5000") == [":1:long"]
+    def found(**asked: str) -> list[str]:
+        """Return the ends of the names, which begin with the layer's own mark."""
+        return [name.rpartition(":1:")[2] for name in listed(boss, "redis", **asked)]
+
+    assert found(row=f"library.Author {author.pk}") == ["busiest"]
+    assert found(row=f"library.Author {other.pk}") == ["bob"]
+    assert found(tag="homepage") == ["busiest"]
+    assert found(tag="nothing") == []
+    assert found(tag="homepage", min_bytes="5000") == []
+    assert found(min_bytes="5000") == ["long"]
+    assert found(text="long", tag="homepage") == []
+    cache.clear()
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        "default",
+        pytest.param("postgres", marks=pytest.mark.django_db(databases=["default", "postgres"])),
+        pytest.param("mariadb", marks=pytest.mark.django_db(databases=["default", "mariadb"])),
+    ],
+)
+def test_entries_are_found_by_their_size(boss: Client, settings: Settings, database: str) -> None:
+    settings.CACHES = {**settings.CACHES, "table": database_cache(database)}
+    cache.clear()
+    caches["table"].set_many({"long": "x" * 5000, "short": "x", "number": 7})
+    own_bytes = 5000 + len("table\0:1:long")
+
+    for at_least in (5000, own_bytes):
+        assert listed(boss, "table", min_bytes=str(at_least)) == [":1:long"]
+    assert listed(boss, "table", min_bytes=str(own_bytes + 200)) == []
+    assert len(listed(boss, "table", min_bytes="1")) >= 3
+    assert listed(boss, "table", "short", min_bytes="5000") == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from django.core.cache import cache
 
 from cachelayers import warmer
+from cachelayers.management.warm_options import read_time_limit
 from cachelayers.warming import Target, plan
 from cachelayers.warming.items import TookTooLong
 from cachelayers.warming.run import Pace
@@ -55,7 +57,7 @@ def test_what_hangs_is_left_behind_where_no_signal_can_end_it(
     monkeypatch.setattr(plan, "CAN_INTERRUPT", False)
     register(partial(small_site.hanging.wait, 30), partial(cache.set, "rest", "warm"))
 
-    result = run("warm_cache", "--time-limit=0.2")
+    result = run("warm_cache", "--time-limit=200ms")
 
     assert GIVEN_UP in result.err
     assert cache.get("rest") == "warm"
@@ -224,11 +226,22 @@ def wait_for(rung: list[bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("text", ["-1", "soon", "inf", "nan"])
+@pytest.mark.parametrize("text", ["-1", "soon", "inf", "nan", "1h1h"])
 def test_a_time_limit_that_is_none_is_an_error(run: RunCommand, text: str) -> None:
-    result = run("warm_cache", f"--time-limit={text}")
+    typed = run("warm_cache", f"--time-limit={text}")
+    called = run("warm_cache", time_limit=text)
 
-    assert "is no number of seconds; 0 is no limit" in result.message
+    assert "is no number of seconds; 0 is no limit" in typed.message
+    assert "is no number of seconds; 0 is no limit" in called.message
+
+
+@pytest.mark.parametrize("given", ["200ms", "0.2", 0.2, timedelta(milliseconds=200)])
+def test_a_time_limit_is_a_duration(given: Any) -> None:
+    options = {"time_limit": given}
+
+    read_time_limit(options)
+
+    assert options == {"time_limit": 0.2}
 
 
 # --rate

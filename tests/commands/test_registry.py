@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -46,6 +47,15 @@ def test_a_function_may_be_registered_again_as_a_reloaded_module_does() -> None:
 
 
 @pytest.mark.parametrize(
+    ("every", "seconds"), [("2h30m", 9_000), (timedelta(minutes=5), 300), (0.5, 0.5), (None, None)]
+)
+def test_an_interval_is_a_duration(every: Any, seconds: float | None) -> None:
+    warmer("front page", every=every)(make_warmer())
+
+    assert registered_warmers()["front page"].every_seconds == seconds
+
+
+@pytest.mark.parametrize(
     ("name", "every", "error", "message"),
     [
         ("", None, TypeError, "Give it a name"),
@@ -53,8 +63,10 @@ def test_a_function_may_be_registered_again_as_a_reloaded_module_does() -> None:
         ("pages", 0, ValueError, "must be above 0"),
         ("pages", -5, ValueError, "must be above 0"),
         ("pages", float("nan"), ValueError, "must be above 0"),
-        ("pages", "daily", TypeError, "'daily' is no number"),
-        ("pages", True, TypeError, "True is no number"),
+        ("pages", "daily", TypeError, "every='daily' is no duration. Give a number of seconds, a"),
+        ("pages", "60", TypeError, "every='60' is no duration"),
+        ("pages", True, TypeError, "every=True is no duration"),
+        ("pages", timedelta(0), ValueError, "must be above 0"),
     ],
 )
 def test_a_bad_name_or_interval_is_refused(

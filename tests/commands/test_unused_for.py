@@ -78,7 +78,7 @@ def test_what_is_neither_written_nor_read_goes(
     assert "local: left alone, it does not know when an entry was last used" in tried.out
     assert cache.has_key("left")
 
-    result = clear("--unused-for=60")
+    result = clear("--unused-for=1m")
     assert "bounded: removed 1 entry" in result.out
     assert cache.get_many(["read", "left", "rewritten"]) == {"read": 1, "rewritten": 4}
 
@@ -141,6 +141,8 @@ def test_a_redis_knows_when_its_keys_were_used() -> None:
     [
         (["--unused-for=59"], "a number of 60 or more"),
         (["--unused-for=nan"], "a number of 60 or more"),
+        (["--unused-for=59s"], "a number of 60 or more, or a text such as '12h' or '7d'"),
+        (["--unused-for=a week"], "a number of 60 or more"),
         (["--unused-for=60", "--prefix=a"], "cannot be combined with --prefix or --expired"),
         (["--unused-for=60", "--expired"], "cannot be combined with --prefix or --expired"),
         (["--unused-for=60", "--static"], "--static cannot be combined"),

@@ -240,6 +240,58 @@ def test_xx_stores_only_over_what_is_there(named: Any, clock: Clock) -> None:
         named.set("answer", 3, nx=True, xx=True)
 
 
+# Counting
+
+
+@each_kind
+def test_incr_and_decr_count_from_zero_if_asked_to(named: Any, clock: Clock) -> None:
+    with pytest.raises(ValueError, match="'visits' not found"):
+        named.incr("visits")
+    assert named.incr("visits", 5, ignore_key_check=True) == 5
+    assert named.incr("visits", ignore_key_check=True) == 6
+    assert named.get("visits") == 6
+    assert named.ttl("visits") is None
+    assert named.decr("debts", 3, ignore_key_check=True) == -3
+    assert named.decr("debts") == -4
+    assert named.incr("visits", version=2, ignore_key_check=True) == 1
+
+    named.set("ending", 7, 10)
+    assert named.incr("ending", ignore_key_check=True) == 8
+    assert named.ttl("ending") == 10
+    clock.advance(11)
+    assert named.incr("ending", ignore_key_check=True) == 1
+
+    named.set("text", "seven")
+    with pytest.raises(TypeError):
+        named.incr("text", ignore_key_check=True)
+
+
+@each_kind
+def test_of_two_that_count_first_none_is_lost(named: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def after_another(method: Any) -> Any:
+        def add(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            named.incr("visits", 10, ignore_key_check=True)
+            return method(*arguments)
+
+        return add
+
+    monkeypatch.setattr(named, "add", after_another(named.add))
+    assert named.incr("visits", 5, ignore_key_check=True) == 15
+
+
+@each_kind
+def test_async_code_counts_from_zero_too(named: Any) -> None:
+    async def steps() -> list[int]:
+        return [
+            await named.aincr("visits", 5, ignore_key_check=True),
+            await named.adecr("visits", ignore_key_check=True),
+            await named.adecr("debts", 2, ignore_key_check=True),
+        ]
+
+    assert run(steps) == [5, 4, -2]
+
+
 # Locks
 
 

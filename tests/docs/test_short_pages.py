@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.template import Template
+from django.test import TestCase
 from pytest_django import Settings
 
 from cachelayers import unit_of_work
@@ -68,15 +69,47 @@ def test_the_tests_of_the_page_on_tests_pass(
 ) -> None:
     monkeypatch.setattr(OwnStatements, "are_counted", False)  # as in a user's tests
     shown: dict[str, Any] = {"__name__": "example", "Author": Author, "Book": Book}
+    with_clock = [block for block in blocks_of("testing.md") if "time_machine" in block]
     for block in blocks_of("testing.md"):
-        exec(block, shown)
+        if block not in with_clock:
+            exec(block, shown)
     result = unittest.TestResult()
 
     unittest.defaultTestLoader.loadTestsFromTestCase(shown["TitleTests"]).run(result)
     with caching():
         shown["test_the_second_call_computes_nothing"](None)
-
     assert (result.testsRun, result.errors, result.failures) == (2, [], [])
+
+    for block in with_clock:
+        exec(block, shown)
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(shown["ExpiryTests"]).run(result)
+    assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+
+
+LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+
+
+@pytest.mark.parametrize("configured", [memory_cache(), LOCMEM], ids=["ours", "django's"])
+def test_the_line_of_the_page_on_tests_empties_the_cache(
+    transactional_db: None, settings: Settings, configured: dict[str, Any]
+) -> None:
+    settings.CACHES = {"default": configured}
+    shown: dict[str, Any] = {"TestCase": TestCase, "__name__": "example"}
+    [block] = [block for block in blocks_of("testing.md") if "cache.clear()" in block]
+    exec(block, shown)
+
+    class Earlier(TestCase):
+        def test_somebody_is_greeted(self) -> None:
+            cache.set("greeted", "Ann")
+
+    with_line = shown["GreetingTests"]
+    without = type("WithoutTheLine", (with_line,), {"setUp": lambda self: None})
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    for case, failures in ((without, 1), (with_line, 0)):
+        result = unittest.TestResult()
+        unittest.TestSuite([load(Earlier), load(case)]).run(result)
+        assert (result.testsRun, result.errors, len(result.failures)) == (2, [], failures)
 
 
 @pytest.mark.parametrize("page", SETTINGS_PAGES)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextvars import copy_context
 from typing import Any
 
@@ -78,6 +80,90 @@ def test_in_async_code_too_and_as_a_decorator() -> None:
     assert [once(), once()] == [4, 5]
     assert (once.__name__, once.__doc__) == ("once", "Count.")
     assert not switches
+
+
+def test_a_decorated_generator_is_disabled_in_its_body_and_nowhere_else() -> None:
+    seen: list[object] = []
+
+    @disabled()
+    def generate(first: str) -> Generator[bool, str, str]:
+        """Yield."""
+        seen.append(first)
+        try:
+            seen.append((yield is_disabled()))
+            yield is_disabled()
+        except KeyError:
+            yield is_disabled()
+        finally:
+            seen.append(is_disabled())
+        return "the end"
+
+    generator = generate("begun")
+    assert seen == []  # nothing has run yet
+    assert (next(generator), is_disabled()) == (True, False)
+    assert (generator.send("sent"), is_disabled()) == (True, False)
+    assert (generator.throw(KeyError("thrown")), is_disabled()) == (True, False)
+    with pytest.raises(StopIteration, match="the end"):
+        next(generator)
+    assert seen == ["begun", "sent", True]
+
+    left = generate("again")
+    next(left)
+    left.close()
+    assert seen == ["begun", "sent", True, "again", True]
+    with pytest.raises(ValueError, match="unhandled"):
+        generate("failing").throw(ValueError("unhandled"))
+    assert inspect.isgeneratorfunction(generate)
+    assert (generate.__name__, generate.__doc__) == ("generate", "Yield.")
+    assert not switches
+
+
+def test_a_decorated_async_generator_too() -> None:
+    seen: list[object] = []
+
+    @disabled()
+    async def generate() -> AsyncGenerator[int, str]:
+        try:
+            seen.append((yield await arecall("key", compute)))
+            await asyncio.sleep(0)
+            yield await arecall("key", compute)
+        except KeyError:
+            yield await arecall("key", compute)
+        finally:
+            await asyncio.sleep(0)
+            seen.append(is_disabled())
+
+    async def steps() -> None:
+        generator = generate()
+        assert (await anext(generator), is_disabled()) == (1, False)
+        assert (await generator.asend("sent"), is_disabled()) == (2, False)
+        assert (await generator.athrow(KeyError("thrown")), is_disabled()) == (3, False)
+        with pytest.raises(StopAsyncIteration):
+            await anext(generator)
+        assert seen == ["sent", True]
+
+        left = generate()
+        await anext(left)
+        await left.aclose()
+        assert seen == ["sent", True, True]
+        assert [number async for number in generate()] == [5, 6]
+
+    asyncio.run(steps())
+    assert inspect.isasyncgenfunction(generate)
+    assert not switches
+
+
+def test_what_a_view_streams_is_computed_within_a_decorated_generator() -> None:
+    @disabled()
+    def rows() -> Iterator[int]:
+        for _ in range(2):
+            yield recall("key", compute)
+
+    with unit_of_work():
+        served = [(number, recall("other", compute)) for number in rows()]
+
+    assert served == [(1, 2), (3, 2)]  # the view's own recalls are cached
+    assert keys() == []
 
 
 def test_the_setting_disables_all_of_it(settings: Settings) -> None:

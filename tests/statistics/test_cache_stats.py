@@ -22,7 +22,7 @@ from pytest_django import Settings
 
 from cachelayers import invalidate, recall
 from cachelayers.management.commands import cache_stats
-from cachelayers.management.commands.cache_stats import in_columns, in_words, seconds_in
+from cachelayers.management.commands.cache_stats import in_columns, in_words, since_seconds
 from cachelayers.statistics import Figures, LayerState, LogState, flush
 from tests.environment import PROJECT
 from tests.settings import database_cache, layered_cache, memory_cache
@@ -139,19 +139,22 @@ def test_statistics_that_are_switched_off_are_named(
     assert "CACHELAYERS['STATS_SECONDS'] is None" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["", "soon", "5 x", "0", "-1h", "1h30m"])
+@pytest.mark.parametrize("text", ["", "soon", "5 x", "0", "-1h", "1h1h", "nan", "inf"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(CommandError) as refusal:
         output_of(f"--since={text}")
 
-    assert str(refusal.value) == (f"--since is {text!r}. Give a time, such as 90s, 15m, 1h or 2d.")
+    assert str(refusal.value) == (
+        f"--since is {text!r}. Give a time, such as 90s, 15m, 1h30m or 2d."
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86_400)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5m", 90), ("1h30m", 5400), (timedelta(days=1), 86_400)],
 )
-def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
-    assert seconds_in(text) == seconds
+def test_times_are_read_as_they_are_written(text: Any, seconds: float) -> None:
+    assert since_seconds(text) == seconds
 
 
 @pytest.mark.parametrize(

@@ -231,11 +231,21 @@ class DatabaseCache(TableCache):
         if self._attempt("clear", self._table.delete_all, b"") is FAILED:
             self._health.distrust_everything()
 
-    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+    def incr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
         """Add to a number atomically and return the sum; the expiry stays.
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
+        ``ignore_key_check``: count from 0 if there is no live entry.
         """
+        if ignore_key_check:
+            return self._incr_or_add(key, delta, version)
         row_key = self._row_key(key, version)
         total: Any = None
         if not self._is_distrusted(row_key):

@@ -30,7 +30,7 @@ from cachelayers.backends.layered.layers.redis import RedisLayer
 from cachelayers.backends.layered.options import LayeredOptions, find_problems
 from cachelayers.backends.layered.state import POLL_SECONDS, own_names, state_of
 from cachelayers.backends.memory.store import MOST_READS, MemoryRecord, thaw
-from cachelayers.backends.names import NAMES_OF_REDIS, NamedCache
+from cachelayers.backends.names import NAMES_OF_REDIS, TRIES_TO_COUNT, NamedCache
 from cachelayers.backends.patterns import Search
 from cachelayers.conf import cache_settings, layer_name
 from cachelayers.exceptions import CacheUnavailable, NotSupported
@@ -352,14 +352,36 @@ class LayeredCache(NamedCache):
         if names:
             yield from self.flows.delete(names)
 
-    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+    def incr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
         """Add to a number atomically and return the sum; the expiry stays.
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
+        ``ignore_key_check``: count from 0 if there is no live entry.
         """
+        if ignore_key_check:
+            return self._incr_or_add(key, delta, version)
         return self._sum(key, run_flow(self.flows.increment(self._name(key, version), delta)))
 
-    async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+    async def aincr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
+        for _ in range(TRIES_TO_COUNT if ignore_key_check else 0):
+            with suppress(ValueError):
+                return await self.aincr(key, delta, version)
+            if await self.aadd(key, delta, None, version):
+                return delta
         return self._sum(
             key, await arun_flow(self.flows.increment(self._name(key, version), delta))
         )
@@ -368,9 +390,6 @@ class LayeredCache(NamedCache):
         if total is None:
             raise ValueError(f"Key '{key}' not found")
         return total  # type: ignore[no-any-return]
-
-    async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        return await self.aincr(key, -delta, version)
 
     def clear(self) -> None:
         """Delete this cache's entries in every layer; other caches keep theirs."""

@@ -227,11 +227,21 @@ class MemoryCache(NamedCache):
         self.store.clear()
         end_locks(self._location)
 
-    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+    def incr(
+        self,
+        key: str,
+        delta: int = 1,
+        version: int | None = None,
+        *,
+        ignore_key_check: bool = False,
+    ) -> int:
         """Add to a number atomically and return the sum; the expiry stays.
 
         Raises ValueError if there is no live entry, and TypeError if its value is not a number.
+        ``ignore_key_check``: count from 0 if there is no live entry.
         """
+        if ignore_key_check:
+            return self._incr_or_add(key, delta, version)
 
         def add_up(entry: MemoryEntry) -> tuple[FrozenValue, float] | None:
             found = decoded(self.alias, lambda: [thaw(entry)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import math
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, connections
 
 from cachelayers.conf import package_settings, statistics_database
+from cachelayers.durations import Duration, seconds_of_option
 from cachelayers.invalidation import FILLED_LOG_HINT, filled_log, tracked_databases
 from cachelayers.statistics import (
     Advice,
@@ -33,9 +34,6 @@ from cachelayers.statistics import (
     untracked_reads,
 )
 from cachelayers.utils.switch import is_disabled
-
-SECONDS_IN = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
 def in_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
@@ -53,14 +51,6 @@ def in_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts:
         ).rstrip()
         for line in lines
     )
-
-
-def seconds_in(text: str) -> float:
-    """Return the seconds of ``90``, ``15m``, ``1h`` or ``2d``. Raises ValueError."""
-    match = DURATION.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError(text)
-    return float(match[1]) * SECONDS_IN[match[2] or "s"]
 
 
 def in_words(seconds: float) -> str:
@@ -129,7 +119,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Show it once, or repeatedly."""
         usual = "1d" if options["advise"] else "1h"
-        since = self._seconds(usual if options["since"] is None else options["since"])
+        since = since_seconds(usual if options["since"] is None else options["since"])
         try:
             while True:
                 show = self._show_advice if options["advise"] else self._show_figures
@@ -140,14 +130,6 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             if not options["watch"]:
                 raise
-
-    def _seconds(self, text: str) -> float:
-        try:
-            return seconds_in(text)
-        except ValueError:
-            raise CommandError(
-                f"--since is {text!r}. Give a time, such as 90s, 15m, 1h or 2d."
-            ) from None
 
     def _show_figures(self, since: float, *, as_json: bool) -> str:
         figures, untracked, error = self._read_totals(since)
@@ -203,6 +185,14 @@ class Command(BaseCommand):
                 " queries and pages to be timed, such as 0.1, and let the site work for a while."
             )
         return "\n\n".join([advice_text(found), *log_advice()])
+
+
+def since_seconds(given: Duration) -> float:
+    """Return the seconds of ``--since``; raise CommandError if it is no time."""
+    seconds = seconds_of_option(given)
+    if not 0 < seconds < math.inf:
+        raise CommandError(f"--since is {given!r}. Give a time, such as 90s, 15m, 1h30m or 2d.")
+    return seconds
 
 
 def as_text(found: Any) -> str:

@@ -33,6 +33,7 @@ from cachelayers.clearing import (
     warnings_for,
 )
 from cachelayers.conf import package_settings
+from cachelayers.durations import seconds_of_option
 from cachelayers.fragments import tag_of_name
 from cachelayers.invalidation import invalidate, remember_user_tags
 from cachelayers.utils.suggestions import unknown_name
@@ -172,12 +173,11 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--unused-for",
-            type=float,
-            metavar="SECONDS",
-            help="Only entries that were not written for so long, and not seen to be read, in the"
-            " aliases chosen or else in all that know. Redis knows exactly. A DatabaseCache with a"
-            " bound notes one read in sixteen, and stores that after some of its writes; without a"
-            " bound it does not know. At least 60.",
+            metavar="TIME",
+            help="Only entries that were not written for so long, as in 3600, 12h or 7d, and not"
+            " seen to be read, in the aliases chosen or else in all that know. Redis knows exactly."
+            " A DatabaseCache with a bound notes one read in sixteen, and stores that after some of"
+            " its writes; without a bound it does not know. At least 60 seconds.",
         )
         parser.add_argument(
             "--static",
@@ -335,12 +335,13 @@ def add_names(parser: ArgumentParser, option: str, metavar: str, text: str) -> N
 
 def check_choice(options: dict[str, Any]) -> Choice:
     """Return the options, checked against each other and against CACHES."""
+    unused_for = options["unused_for"]
     choice = Choice(
         aliases=list(dict.fromkeys(options["cache"])),
         everything=options["all"],
         prefix=options["prefix"],
         expired=options["expired"],
-        unused_for=options["unused_for"],
+        unused_for=None if unused_for is None else seconds_of_option(unused_for),
         static=options["static"],
         tags=options["tag"],
         models=options["model"],
@@ -383,7 +384,7 @@ def _check_target(choice: Choice) -> None:
     if not (has_aliases or choice.is_invalidation):
         raise CommandError(
             "Nothing was named to clear. Give --cache ALIAS, --all, --tag TAG, --model APP.MODEL,"
-            " --fragment NAME, --prefix P, --expired, --unused-for SECONDS or --static."
+            " --fragment NAME, --prefix P, --expired, --unused-for TIME or --static."
         )
     if has_aliases and choice.is_invalidation:
         raise CommandError(
@@ -409,4 +410,7 @@ def _check_unused_for(choice: Choice, seconds: float) -> None:
             "--unused-for cannot be combined with --prefix or --expired. Run one after the other."
         )
     if not SHORTEST_UNUSED_SECONDS <= seconds < float("inf"):
-        raise CommandError(f"--unused-for takes a number of {SHORTEST_UNUSED_SECONDS} or more.")
+        raise CommandError(
+            f"--unused-for takes a number of {SHORTEST_UNUSED_SECONDS} or more, or a text such as"
+            " '12h' or '7d'."
+        )

@@ -23,6 +23,7 @@ from cachelayers.management.warm_options import (
     client_of,
     jobs_of,
     makes_no_difference,
+    read_time_limit,
     refuse_combinations,
     run_options,
     warms_static_files_alone,
@@ -142,6 +143,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """List, enqueue, or warm."""
         refuse_combinations(options)
+        read_time_limit(options)
         if options["list"]:
             self._list(choose_warmers(options), options)
             return

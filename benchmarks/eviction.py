@@ -1,4 +1,4 @@
-"""The hit ratio of bounded caches: `python -m benchmarks.hit_ratio`.
+"""The hit ratio of bounded caches: `python -m benchmarks.eviction`.
 
 Traces of keys go through each cache as a site uses it: get, and set on a miss. S3-FIFO is our
 MemoryCache, LocMemCache culls, LRU is implemented here, theine is the package if it is installed.
@@ -143,7 +143,7 @@ def measure(calls: int) -> dict[str, dict[str, float]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hit_ratio", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.eviction", description=__doc__)
     parser.add_argument("--calls", type=int, default=CALLS, help="of each trace")
     options = parser.parse_args(arguments)
     configure()

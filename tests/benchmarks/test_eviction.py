@@ -9,7 +9,7 @@ from itertools import cycle
 import pytest
 from django.test import override_settings
 
-from benchmarks.hit_ratio import ENTRIES, Lru, caches_of_a_run, hit_ratio, loop
+from benchmarks.eviction import ENTRIES, Lru, caches_of_a_run, hit_ratio, loop
 from tests.environment import PROJECT
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
@@ -18,7 +18,7 @@ OPTIONS = {"OPTIONS": {"MAX_ENTRIES": ENTRIES}, "TIMEOUT": None}
 
 def test_every_trace_is_measured_on_every_cache() -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "benchmarks.hit_ratio", "--calls=3000"],
+        [sys.executable, "-m", "benchmarks.eviction", "--calls=3000"],
         cwd=PROJECT,
         check=True,
         stdout=subprocess.PIPE,

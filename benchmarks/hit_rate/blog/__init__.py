@@ -1,0 +1,1 @@
+"""A blog: posts by slug, with their author, comments and tags."""

@@ -1,0 +1,1 @@
+"""A shop: products by category and by slug, stock, carts and orders."""

@@ -1,0 +1,1 @@
+"""Programs made at random: rows, queries and writes; each hit is compared with the database."""
