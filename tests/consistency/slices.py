@@ -194,8 +194,11 @@ def move_remark(database: str, chance: random.Random) -> None:
 
 def change_labels(database: str, chance: random.Random) -> None:
     post = Post.objects.using(database).get(pk=any_post(chance))
-    word = chance.choice(WORDS)
-    chance.choice((post.labels.add, post.labels.add, post.labels.remove))(word)
+    label = Label.objects.using(database).get(word=chance.choice(WORDS))
+    if chance.random() < 0.3:
+        post.labels.remove(label)
+    else:
+        post.labels.add(label)
 
 
 def hide_post(database: str, chance: random.Random) -> None:
