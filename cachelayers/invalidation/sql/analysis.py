@@ -544,7 +544,7 @@ def with_views(
     return replace(statement, calls=calls, sources=sources, names=names)
 
 
-NO_GUARD = Guard(frozenset(), frozenset(), frozenset(), frozenset(), {})
+NO_GUARD = Guard(frozenset(), frozenset(), frozenset(), frozenset())
 Version = tuple[str, int, float] | None
 
 
