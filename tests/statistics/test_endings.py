@@ -107,21 +107,21 @@ def test_rows_and_tags_are_named_without_values() -> None:
     assert found == {"row:library_author": 2, "word:shelf:*": 2}
 
 
-@pytest.mark.parametrize(
-    ("tag", "group"),
-    [
-        ("slice:blog_comment:post_id:5:6", "slice:blog_comment:post_id"),
-        ("row:blog_post:5", "row:blog_post"),
-        ("rows:blog_post", "rows:blog_post"),
-        ("key:default:busiest:FR", "key:"),
-        ("word:homepage", "word:homepage"),
-        ("word:menu:main", "word:menu:main"),
-        ("word:function:shop.top10", "word:function:shop.top10"),
-        (None, "unknown:"),
-    ],
-)
-def test_what_a_tag_is_counted_as(tag: str | None, group: str) -> None:
-    assert group_of(tag) == group
+GROUPS = {
+    "slice:blog_comment:post_id:5:6": "slice:blog_comment:post_id",
+    "row:blog_post:5": "row:blog_post",
+    "rows:blog_post": "rows:blog_post",
+    "key:default:busiest:FR": "key:",
+    "word:homepage": "word:homepage",
+    "word:menu:main": "word:menu:main",
+    "word:menu:5": "word:menu:*",
+    "word:function:shop.top10": "word:function:shop.top10",
+    None: "unknown:",
+}
+
+
+def test_what_tags_are_counted_as() -> None:
+    assert {tag: group_of(tag) for tag in GROUPS} == GROUPS
 
 
 def many(count: int) -> Callable[[], Any]:
@@ -183,18 +183,17 @@ READS: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", READS)
-def test_why_a_query_has_no_slice(name: str) -> None:
-    compute, reason, columns = READS[name]
-    visit(compute)
-    Book.objects.filter(pk=1).update(title="Changed")
-    visit(compute)
+def test_why_a_query_has_no_slice() -> None:
+    for name, (compute, reason, columns) in READS.items():
+        visit(compute, name)
+        Book.objects.filter(pk=1).update(title=f"Changed for {name}")
+        visit(compute, name)
 
-    found = {one.dependency: one for one in told()}[BOOKS]
+        found = {one.dependency: one for one in told()}[BOOKS]
 
-    assert (found.reason, found.columns) == (reason, columns)
-    assert found.would_be_spared is (reason != "many")
-    assert found.why == str(REASONS[reason]) % {"column": ", ".join(columns)}
+        assert (found.reason, found.columns) == (reason, columns), name
+        assert found.would_be_spared is (reason != "many")
+        assert found.why == str(REASONS[reason]) % {"column": ", ".join(columns)}
 
 
 def test_triggers_that_do_not_log_a_column_yet_are_the_reason(
