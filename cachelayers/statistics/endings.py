@@ -117,8 +117,14 @@ def ended(since_seconds: float = 86_400, most: int = 20) -> list[Ended]:
         Timing.objects.using(statistics_database())
         .filter(hour__gte=first_hour, kind=ENDED)
         .values_list("name")
-        .annotate(Sum("changed"), Sum("total_us"), Min("hour"), Max("place"), Max("tables"))
-        .order_by("-changed__sum", "-total_us__sum", "name")[:most]
+        .annotate(
+            entries=Sum("changed"),
+            us=Sum("total_us"),
+            since=Min("hour"),
+            at=Max("place"),
+            why=Max("tables"),
+        )
+        .order_by("-entries", "-us", "name")[:most]
     )
     return [ended_by(*row) for row in rows]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 from django.core.cache import caches
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.db.models import Q, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast, Lower
 from pytest_django import Settings
 
 from cachelayers import invalidate, recall, recall_many, unit_of_work
+from cachelayers.invalidation.sql import analysis
 from cachelayers.invalidation.tags import table_tag
+from cachelayers.invalidation.triggers import read_guard
 from cachelayers.models import Timing
 from cachelayers.statistics import advice, ended, flush
 from cachelayers.statistics.endings import REASONS, Ended
@@ -60,6 +63,10 @@ def titles_of_ann() -> list[str]:
     return [book.title for book in Book.objects.filter(author=1)]
 
 
+def rows_of(found: QuerySet[Any]) -> list[Any]:
+    return list(found.all())
+
+
 def test_a_whole_table_is_named_with_the_query_that_depends_on_it() -> None:
     visit(all_titles)
     for number in (7, 8):
@@ -81,9 +88,9 @@ def test_a_whole_table_is_named_with_the_query_that_depends_on_it() -> None:
 def test_a_slice_is_named_by_its_column() -> None:
     for author in (1, 2):
         books = Book.objects.filter(author=author)
-        visit(lambda books=books: list(books.all()), f"of:{author}")
+        visit(partial(rows_of, books), f"of:{author}")
         Book.objects.create(title="New", author_id=author)
-        visit(lambda books=books: list(books.all()), f"of:{author}")
+        visit(partial(rows_of, books), f"of:{author}")
 
     [found] = told()
 
@@ -95,9 +102,9 @@ def test_a_slice_is_named_by_its_column() -> None:
 def test_rows_and_tags_are_named_without_values() -> None:
     for number in (1, 2):
         row = Author.objects.filter(pk=number)
-        visit(lambda row=row: row.get().name, f"name:{number}")
+        visit(partial(rows_of, row), f"name:{number}")
         row.update(name="Changed")
-        visit(lambda row=row: row.get().name, f"name:{number}")
+        visit(partial(rows_of, row), f"name:{number}")
         visit(lambda: 1, f"one:{number}", tags=["home", f"shelf:{number}"])
         invalidate(f"shelf:{number}")
         visit(lambda: 1, f"one:{number}", tags=["home", f"shelf:{number}"])
@@ -133,7 +140,7 @@ def with_lower() -> Any:
     return list(Book.objects.annotate(text=text).filter(text="1"))
 
 
-def raw(statement: str, *parameters: object) -> Callable[[], Any]:
+def raw(statement: str, *parameters: str) -> Callable[[], Any]:
     def read() -> Any:
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
@@ -199,9 +206,7 @@ def test_why_a_query_has_no_slice() -> None:
 def test_triggers_that_do_not_log_a_column_yet_are_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cachelayers.invalidation.sql import analysis
 
-    read_guard = analysis.read_guard
     monkeypatch.setattr(analysis, "read_guard", lambda one: replace(read_guard(one), columns={}))
     analysis.forget_databases()
 
