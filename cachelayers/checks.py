@@ -35,6 +35,7 @@ from cachelayers.conf import (
     cache_databases,
     cache_files,
     database_caches,
+    is_freshness,
     is_own_database,
     package_settings,
     shares_its_file,
@@ -61,6 +62,7 @@ from cachelayers.models import Entry, Invalidation
 # The settings of CACHELAYERS by type. TRACK and ALIAS have their own rules.
 SECONDS = ("TIMEOUT", "LATE_COMMIT_SECONDS", "LONGEST_TIMEOUT", "LOG_SECONDS", "LEASE_SECONDS")
 FLAGS = ("ENABLED", "STRICT", "STATIC_DEV_MODE", "STATIC_LOG")
+LONGEST_FRESHNESS = 60  # seconds; a higher number may be meant as milliseconds
 CLOSE = 0.85  # of difflib: CACHELAYER is as close as 0.95, CHANNEL_LAYERS as 0.75
 OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 ROUTER = "cachelayers.routers.CacheRouter"
@@ -321,6 +323,7 @@ def check_package_settings(
         *misspelt_setting_messages(configured),
         *unknown_setting_messages(configured),
         *seconds_messages(configured),
+        *freshness_messages(configured),
         *flag_messages(configured),
         *recheck_messages(configured),
         *salt_messages(configured),
@@ -387,6 +390,26 @@ def seconds_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
                 + (", 0, or None for no end." if name == "TIMEOUT" else "."),
                 id="cachelayers.E008",
             )
+
+
+def freshness_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error if FRESHNESS is not a number of seconds, or a warning if it is very long."""
+    value = configured.get("FRESHNESS", 0)
+    seconds = as_seconds(value)
+    if not is_freshness(seconds):
+        yield Error(
+            f"CACHELAYERS['FRESHNESS'] is {value!r}.",
+            hint=f"{HOW_TO_WRITE}, such as '500ms'; 0: processes see each other's changes at once.",
+            id="cachelayers.E048",
+        )
+    elif seconds > LONGEST_FRESHNESS:
+        yield checks.Warning(
+            f"CACHELAYERS['FRESHNESS'] is {value!r}: each process may serve values for"
+            f" {seconds:g} seconds that another process's change has ended.",
+            hint="It is a number of seconds: for half a second, give 0.5 or '500ms'. If that time"
+            " is all right everywhere, silence this.",
+            id="cachelayers.W060",
+        )
 
 
 def flag_messages(configured: Mapping[str, Any]) -> Iterator[CheckMessage]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.cache import DEFAULT_CACHE_ALIAS
@@ -40,6 +40,8 @@ class PackageSettings:
     ENABLED: bool = True
     ALIAS: str = DEFAULT_CACHE_ALIAS
     TIMEOUT: float | None = 300  # seconds
+    # Seconds for which a process need not read the log again; 0: it does in each unit of work.
+    FRESHNESS: float = 0
     # MySQL and MariaDB only: how long a transaction may stay open after it has written.
     LATE_COMMIT_SECONDS: float = 10
     LONGEST_TIMEOUT: float = 30 * DAY_SECONDS  # the log and all entries are kept no longer
@@ -59,7 +61,12 @@ class PackageSettings:
 
 
 SETTING_NAMES = tuple(field.name for field in fields(PackageSettings))
-TIMES = {"TIMEOUT", "LONGEST_TIMEOUT", *(one for one in SETTING_NAMES if one.endswith("_SECONDS"))}
+TIMES = {
+    "TIMEOUT",
+    "FRESHNESS",
+    "LONGEST_TIMEOUT",
+    *(one for one in SETTING_NAMES if one.endswith("_SECONDS")),
+}
 
 
 @lru_cache(maxsize=1)
@@ -73,9 +80,17 @@ def package_settings() -> PackageSettings:
     known = {name: value for name, value in found.items() if name in SETTING_NAMES}
     track = known.get("TRACK", EVERYTHING)
     given = {name: as_seconds(known[name]) for name in TIMES & known.keys()}
+    if not is_freshness(given.get("FRESHNESS", 0)):
+        given["FRESHNESS"] = 0
     return PackageSettings(
         **{**known, **given, "TRACK": (track,) if isinstance(track, str) else tuple(track)}
     )
+
+
+def is_freshness(seconds: object) -> bool:
+    """Return whether a value is a number of seconds that FRESHNESS may be."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    return is_number and 0 <= cast(float, seconds) < float("inf")
 
 
 def forget_settings(*, setting: str, **kwargs: Any) -> None:

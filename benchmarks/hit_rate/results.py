@@ -59,7 +59,8 @@ def show(results: Sequence[Result]) -> None:
     contestants = list(dict.fromkeys(one.contestant for one in results))
     runs = {key: run for key, run in runs_of(results).items() if run}
     for (workload, database, writes), run in runs.items():
-        show_kinds(f"{workload}, {database}, {writes}% writes", run, contestants)
+        title = f"{workload}, {database}, {writes}% writes"
+        show_kinds(title, kinds_of(workload, results), run, contestants)
     rows = [
         [
             f"{workload}, {database}, {writes}% writes",
@@ -70,12 +71,21 @@ def show(results: Sequence[Result]) -> None:
     print_table("All reads: hits (wrong answers)", ["", *contestants], rows)
 
 
-def show_kinds(title: str, run: dict[str, Result], contestants: Sequence[str]) -> None:
+def kinds_of(workload: str, results: Iterable[Result]) -> list[str]:
+    """Return the kinds of queries of a workload, in the same order for each of its runs."""
+    own = (one for one in results if one.workload == workload)
+    return list(dict.fromkeys(kind for one in own for kind in one.kinds))
+
+
+def show_kinds(
+    title: str, kinds: Sequence[str], run: dict[str, Result], contestants: Sequence[str]
+) -> None:
     """Print a row for each kind of query, with the points that ours loses by it in total."""
     rows = []
-    for kind, figures in next(iter(run.values())).kinds.items():
+    for kind in kinds:
         cells = [cell(run[name].kinds.get(kind) if name in run else None) for name in contestants]
-        rows.append([kind, f"{figures['reads']:,}", *cells, points_lost(run, kind)])
+        reads = max(one.kinds[kind]["reads"] if kind in one.kinds else 0 for one in run.values())
+        rows.append([kind, f"{reads:,}", *cells, points_lost(run, kind)])
     print_table(
         f"{title}: hits (wrong answers) by kind of query",
         ["", "reads", *contestants, "points lost"],
@@ -97,7 +107,7 @@ def rate(figures: Figures) -> float:
 
 def points_lost(run: dict[str, Result], kind: str) -> str:
     """Return how many of 100 reads of all kinds the oracle hits and ours misses, in this one."""
-    if OURS not in run or ORACLE not in run:
+    if OURS not in run or ORACLE not in run or kind not in run[OURS].kinds:
         return ""
     missed = run[ORACLE].kinds[kind]["hits"] - run[OURS].kinds[kind]["hits"]
     return f"{missed / run[OURS].total['reads'] * 100:.1f}"

@@ -17,7 +17,14 @@ from cachelayers.canonical import find_by_name
 from cachelayers.decorators.storing import Arguments, Storage, Tags
 from cachelayers.durations import Duration, as_seconds
 from cachelayers.invalidation import user_tags
-from cachelayers.lookup import UNSET, Timeout, check_times, timing_of
+from cachelayers.lookup import (
+    UNSET,
+    Timeout,
+    Unset,
+    check_times,
+    freshness_of,
+    timing_of,
+)
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -250,6 +257,7 @@ def cached(
     key: Callable[..., str] | None = None,
     jitter: float = 0.0,
     refresh_ahead: float = 0.0,
+    freshness: Duration | Unset = UNSET,
 ) -> Decorator: ...
 def cached(
     function: Any = None,
@@ -263,13 +271,14 @@ def cached(
     key: Callable[..., str] | None = None,
     jitter: float = 0.0,
     refresh_ahead: float = 0.0,
+    freshness: Duration | Unset = UNSET,
 ) -> Any:
     """Cache what a function, method or ``async def`` returns, by its arguments.
 
-    ``timeout``, ``stale``, ``using``, ``capture``, ``jitter`` and ``refresh_ahead`` are recall()'s.
-    ``tags``: tags, or a function that gets the call's arguments and returns tags. ``key``: a
-    function that returns a str which identifies the call, for arguments that have no stable key
-    themselves; it gets the call's arguments by position, with defaults filled in.
+    ``timeout``, ``stale``, ``using``, ``capture``, ``jitter``, ``refresh_ahead`` and ``freshness``
+    are recall()'s. ``tags``: tags, or a function that gets the call's arguments and returns tags.
+    ``key``: a function that returns a str which identifies the call, for arguments that have no
+    stable key themselves; it gets the call's arguments by position, with defaults filled in.
 
     Different arguments never share an entry; 1, "1", True and 1.0 are different. A model instance
     is identified by its model, database and primary key.
@@ -298,6 +307,8 @@ def cached(
         where = check_function(plain, has_key=key is not None)
         check_options(where, **options)
         timing_of(where, timeout, jitter, refresh_ahead)
+        if freshness is not UNSET:  # else the setting is read at each call
+            given["freshness"] = freshness_of(where, freshness)
         return kind(Storage(plain, **given))
 
     return decorate if function is None else decorate(function)

@@ -20,8 +20,10 @@ from cachelayers.invalidation import PLAIN_TYPES, listening_captures, refuse_dra
 from cachelayers.lookup import (
     UNSET,
     Timeout,
+    Unset,
     ainvalidate_keys,
     arecall_many,
+    freshness_of,
     invalidate_keys,
     recall_many,
     timing_of,
@@ -196,6 +198,7 @@ def cached_many(
     capture: bool = True,
     jitter: float = 0.0,
     refresh_ahead: float = 0.0,
+    freshness: Duration | Unset = UNSET,
 ) -> ManyDecorator: ...
 def cached_many(
     function: Any = None,
@@ -208,6 +211,7 @@ def cached_many(
     capture: bool = True,
     jitter: float = 0.0,
     refresh_ahead: float = 0.0,
+    freshness: Duration | Unset = UNSET,
 ) -> Any:
     """Cache what a function, or ``async def``, returns for each of a list of ids.
 
@@ -235,8 +239,10 @@ def cached_many(
         check_parameters(where, function)
         check_options(where, **options)
         timing_of(where, timeout, jitter, refresh_ahead)
-        storage = Storage(function, **options, jitter=jitter, refresh_ahead=refresh_ahead)
-        return CachedMany(storage)
+        more: dict[str, Any] = {"jitter": jitter, "refresh_ahead": refresh_ahead}
+        if freshness is not UNSET:  # else the setting is read at each call
+            more["freshness"] = freshness_of(where, freshness)
+        return CachedMany(Storage(function, **options, **more))
 
     return decorate if function is None else decorate(function)
 

@@ -113,7 +113,9 @@ def serve_list(listing: Listing) -> str:
 
 def peek(listing: Listing, keys: Sequence[str | Unstable]) -> Sequence[tuple[Any, Any]]:
     """Look up the keys of all items; items without a key are skipped."""
-    return peek_many(listing.tag_options.alias, [key for key in keys if type(key) is str])
+    tag_options = listing.tag_options
+    known = [key for key in keys if type(key) is str]
+    return peek_many(tag_options.alias, known, freshness=tag_options.freshness)
 
 
 def find_or_render(

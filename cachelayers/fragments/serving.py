@@ -160,7 +160,9 @@ def look_first(
         key = make_key(tag_options.name, arguments, *key_parts(texts, dimensions, block))
         if memory.is_uncacheable(key):
             return None
-        packed, stored = peek(tag_options.alias, key, is_shown_only=True)
+        packed, stored = peek(
+            tag_options.alias, key, is_shown_only=True, freshness=tag_options.freshness
+        )
     except (Unstable, SynchronousOnlyOperation):
         return None
     # Within another fragment that is being rendered, more than the text is needed.
@@ -201,6 +203,7 @@ class Fragment:
             collects=True,
             accepts=self.accepts,
             is_marker=is_variant_marker,
+            freshness=tag_options.freshness,
         )
 
     def accepts(self, packed: Any) -> bool:
@@ -308,7 +311,8 @@ def follow_variant_markers(
     Each variant marker adds dimensions to the next key. The value is None if the fragment is known
     not to be cacheable. A fragment that had to be rendered is appended to ``rendered``.
     """
-    memory, alias = fragment.memory, fragment.tag_options.alias
+    memory, tag_options = fragment.memory, fragment.tag_options
+    alias, freshness = tag_options.alias, tag_options.freshness
     dimensions = memory.dimensions
     for _ in range(ROUNDS):
         first = fragment.first_look
@@ -319,7 +323,7 @@ def follow_variant_markers(
             if memory.is_uncacheable(key):
                 fragment.trace_reasons()
                 break
-            packed, stored = peek(alias, key, is_shown_only=True)
+            packed, stored = peek(alias, key, is_shown_only=True, freshness=freshness)
         if type(packed) is str:
             return packed, dimensions
         if packed is MISS or not fragment.accepts(packed):

@@ -18,12 +18,12 @@ from django.template.base import FilterExpression, Parser
 from cachelayers import durations
 from cachelayers.conf import package_settings
 from cachelayers.fragments.keys import check_name
-from cachelayers.lookup import UNSET, cached_user_tags, cap_timeout
+from cachelayers.lookup import UNSET, cached_user_tags, cap_timeout, freshness_of
 
 logger = logging.getLogger("cachelayers.fragments")
 # Django's own {% cache %} tag uses the cache with this alias, if there is one.
 FRAGMENTS_ALIAS = "template_fragments"
-OPTION_NAMES = ("timeout", "stale", "tags", "using")
+OPTION_NAMES = ("timeout", "stale", "tags", "using", "freshness")
 OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
 
 
@@ -35,6 +35,7 @@ class TagOptions(NamedTuple):
     timeout: float | None
     stale: float
     tags: tuple[str, ...]
+    freshness: float
 
 
 class Options:
@@ -141,6 +142,7 @@ def check_options(where: str, name: object, options: Mapping[str, Any]) -> TagOp
             timeout,
             stale,
             cached_user_tags(tags_in(options.get("tags", ()))),
+            freshness_of("fragment", as_seconds(options.get("freshness", UNSET))),
         )
     except (TypeError, ValueError) as error:
         raise TemplateSyntaxError(f"{where}: the fragment cannot be cached: {error}") from error

@@ -33,10 +33,14 @@ Location = tuple[int, int]  # of a thread, and of an asyncio task or 0
 class Capture:
     """The dependencies collected so far. Several threads may add to one capture."""
 
-    def __init__(self, unit: Unit, *, collects: bool = True) -> None:
-        """``unit`` gives the positions. Without ``collects``, only the ``is_...`` flags are set."""
+    def __init__(self, unit: Unit, *, collects: bool = True, freshness: float = 0.0) -> None:
+        """``unit`` gives the positions. Without ``collects``, only the ``is_...`` flags are set.
+
+        ``freshness``: so old may be what nested recalls know of the log, in seconds.
+        """
         self.unit = unit
         self.collects = collects
+        self.freshness = freshness
         # The value was made from uncommitted data, or from data of an unknown position: do not
         # share it.
         self.is_unstorable = False

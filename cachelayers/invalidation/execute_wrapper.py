@@ -25,8 +25,8 @@ from cachelayers.invalidation.reports import note_untracked, warn_of_plain_get_o
 from cachelayers.invalidation.sql.analysis import Analysis, Effect, database_of
 from cachelayers.invalidation.sql.tokens import Source
 from cachelayers.invalidation.tags import table_tag
-from cachelayers.invalidation.transactions import transaction_of
-from cachelayers.invalidation.triggers import follow_schema
+from cachelayers.invalidation.transactions import own_writes, transaction_of
+from cachelayers.invalidation.triggers import follow_schema, room_for_change
 from cachelayers.invalidation.units import active_unit, is_written_to, running_units
 from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
@@ -165,6 +165,8 @@ def wrap_execute(
     analysis = database_of(connection).analysis(connection, text)
     if analysis.effect is Effect.NONE:
         return execute(sql, params, many, context)
+    if analysis.is_own_write:
+        execute = followed_by_note(execute, analysis)
     if analysis.effect is Effect.READ:
         note_read(connection, analysis, text, params)
         if (hook := read_hook()) is None:
@@ -180,6 +182,22 @@ def wrap_execute(
     return perform_write(
         connection, analysis, params, many, lambda: execute(sql, params, many, context)
     )
+
+
+def followed_by_note(execute: Execute, analysis: Analysis) -> Execute:
+    """Return ``execute`` for a write: when it has been done, the process's knowledge is older."""
+
+    def perform(sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        transaction = transaction_of(context["connection"])
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            transaction.note_own_write()
+            # SQLite commits a statement that returns rows when these have been fetched.
+            if analysis.returns_rows and context["connection"].vendor == "sqlite":
+                own_writes.begin(transaction)
+
+    return perform
 
 
 # The statements of the cache and of the log go past it.
@@ -295,13 +313,15 @@ def change_schema(
     is_one = transaction_of(connection).is_open() and connection.features.can_rollback_ddl
     if LOG in analysis.changed_names:
         tags = []  # the log itself is being changed
-    try:
-        write_tags(connection, tags)
-        result = execute()
-    finally:
-        database_of(connection).note_change(analysis.renewed_names)
-    if analysis.is_followed:
-        follow_schema(connection, analysis.changed_names)
+    followed = analysis.changed_names if analysis.is_followed else frozenset()
+    with room_for_change(connection, followed):
+        try:
+            write_tags(connection, tags)
+            result = execute()
+        finally:
+            database_of(connection).note_change(analysis.renewed_names)
+        if followed:
+            follow_schema(connection, followed)
     if not is_one:
         write_tags(connection, tags)
     return result

@@ -106,6 +106,7 @@ def replace_state(database: str, was: str | None) -> None:
             # conflicts with it.
             number = random.randrange(2, SAFE_IN_JSON)  # noqa: S311 - not a secret
             cursor.execute(dialect.new_state, [number, uuid4().hex, origin])
+            transaction_of(connection).note_own_write()
 
 
 def replace_in_thread(database: str, was: str | None) -> None:

@@ -32,7 +32,7 @@ from cachelayers.invalidation.own_statements import (
     fetch_in_time,
     limited_transaction,
 )
-from cachelayers.invalidation.transactions import transaction_of
+from cachelayers.invalidation.transactions import own_writes, transaction_of
 from cachelayers.utils.answers import outside_event_loop
 from cachelayers.utils.locks import ForkSafeLock
 
@@ -200,7 +200,10 @@ class ProcessLog:
         Raises LogUnreadable where the log may not be read, or where reading it is of no use.
         """
         connection = connections[self.database]
-        known, now = self.known, transaction_of(connection).sees_as_of()
+        transaction = transaction_of(connection)
+        if not transaction.is_open():
+            own_writes.end(transaction)  # where its end was not noticed
+        known, now = self.known, transaction.sees_as_of()
         mark = known and known.mark  # before the statement: other threads may read on
         rows = self._fetch(connection, known)
         if known and mark and not self._continues(connection, known, mark, rows):
@@ -261,13 +264,25 @@ class ProcessLog:
         known = self.known
         if known is None or incarnation != known.incarnation or position < known.floor:
             return False
-        if position > known.watermark and not self._reaches(position):
+        if position > known.watermark and not self._reaches(incarnation, position):
             return False
         last = known.last
         for tag in tags:
             if last.get(tag, NEVER) >= position:
                 return False
         return position >= known.known_from or self._is_unchanged_before(known, position, tags)
+
+    def is_recent(self, seconds: float) -> bool:
+        """Return whether the log was read within a time, and after this process's last write."""
+        read_at = self.refreshed_at
+        return time.monotonic() - read_at <= seconds and own_writes.precede(read_at)
+
+    def reaches(self, incarnation: str, position: int) -> bool:
+        """Return whether this process has read this log as far as a position."""
+        known = self.known
+        return (
+            known is not None and incarnation == known.incarnation and position <= known.watermark
+        )
 
     def knows_since(self, position: int) -> bool:
         """Return whether is_unchanged_since() takes no statement for that position."""
@@ -294,14 +309,16 @@ class ProcessLog:
                 return tag
         return None
 
-    def _reaches(self, position: int) -> bool:
-        """Return whether the log has come as far as another process has read it.
+    def _reaches(self, incarnation: str, position: int) -> bool:
+        """Read the log, and return whether it has come as far as another process has read it.
 
         If it has not, a backup was restored, and the log gets a new incarnation. Not within a
         transaction, which may see an older state.
         """
         connection = connections[self.database]
         reading = self.refresh()
+        if reading.incarnation != incarnation:
+            return False
         if reading.watermark >= position:
             return True
         if not is_in_snapshot(connection):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
+from weakref import WeakSet
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -32,6 +33,41 @@ class TransactionOfTest(NamedTuple):
 WITHOUT_SAVEPOINT = object()
 # By database, within a block of cachelayers.testing. Almost always empty, which is cheap to check.
 test_transactions: dict[str, TransactionOfTest] = {}
+
+
+class OwnWrites:
+    """When this process has last written what the logs show, on any connection.
+
+    A log that was read before does not show it. It is not kept by database: several aliases may
+    lead to the same one.
+    """
+
+    def __init__(self) -> None:
+        self._at = float("-inf")  # by time.monotonic()
+        # Those whose write may still have to be committed. The end of one that was begun in SQL is
+        # not noticed: then that lasts until the connection reads the log, or has another one.
+        self._open: WeakSet[Transaction] = WeakSet()
+
+    def note(self) -> None:
+        """Note that a write has been committed."""
+        self._at = max(self._at, time.monotonic())
+
+    def begin(self, transaction: Transaction) -> None:
+        """Note a write that is not committed yet."""
+        self._open.add(transaction)
+
+    def end(self, transaction: Transaction) -> None:
+        """Note that a connection's transaction has ended."""
+        if transaction in self._open:
+            self.note()  # first: other threads look meanwhile
+            self._open.discard(transaction)
+
+    def precede(self, at: float) -> bool:
+        """Return whether all of them were committed before a time."""
+        return at > self._at and not self._open
+
+
+own_writes = OwnWrites()
 
 
 class Transaction:
@@ -111,10 +147,19 @@ class Transaction:
     def mark_dirty(self) -> None:
         """Remember that the open transaction has written to tracked tables."""
         self._dirty_number = self.number
+        self.note_own_write()
         if test := test_transactions.get(self._connection.alias):
             self._dirty_block = test.inner_block()
 
+    def note_own_write(self) -> None:
+        """Remember, for the whole process, a statement that has changed what the log shows."""
+        if self.is_open():
+            own_writes.begin(self)
+        else:
+            own_writes.note()
+
     def end(self) -> None:
+        own_writes.end(self)
         self.number += 1
         self._closed_at = time.monotonic()
         self._entries = set()

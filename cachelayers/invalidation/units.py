@@ -121,6 +121,39 @@ class Unit:
         self.forget_old_readings()
         return self.is_outdated or database not in self.refreshed
 
+    def may_skip_refresh(self, database: str, seconds: float) -> bool:
+        """Return whether hits may be checked against a reading of the last ``seconds``.
+
+        Only if fix_earlier_position() can say afterwards how old the values may be: not if the unit
+        has begun before this process first read the log, or in a transaction.
+        """
+        if not log_of(database).is_recent(seconds):
+            return False
+        if database not in self._positions and database not in self._began_with:
+            return False
+        return self.parent is None or not any(
+            database in unit._transactions_before and database not in unit._positions
+            for unit in self._outer_units()
+        )
+
+    def fix_earlier_position(self, database: str) -> None:
+        """After a hit that was checked without reading the log: fix the position.
+
+        The value, and the rows in it, may be as old as what this process had read when the unit
+        began. What is computed from them here, or in a unit around this one, is stored with that
+        position, although the log may be read meanwhile.
+        """
+        began_with = self._began_with.get(database, UNKNOWN_POSITION)
+        reading = self._positions.setdefault(database, began_with)
+        for unit in self._outer_units():
+            unit._positions.setdefault(database, unit._began_with.get(database, reading))
+
+    def _outer_units(self) -> Iterator[Unit]:
+        unit = self.parent
+        while unit is not None:
+            yield unit
+            unit = unit.parent
+
     def forget_old_readings(self) -> None:
         """Have the log read again after a few seconds.
 
@@ -178,12 +211,8 @@ class Unit:
 
     def positions_around(self, database: str) -> list[Reading]:
         """Return the positions of the outer units, which may have read what this one was passed."""
-        found, unit = [], self.parent
-        while unit is not None:
-            if (reading := unit._positions.get(database)) is not None:
-                found.append(reading)
-            unit = unit.parent
-        return found
+        readings = (unit._positions.get(database) for unit in self._outer_units())
+        return [reading for reading in readings if reading is not None]
 
     def confirm(self, dependency: Dependency) -> Dependency:
         """Return a valid entry's dependency at this unit's position.

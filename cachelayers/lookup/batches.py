@@ -39,11 +39,12 @@ from cachelayers.lookup.groups import (
     make_entries,
 )
 from cachelayers.lookup.observing import note_found, note_peeked
-from cachelayers.lookup.peeking import MISS, NOT_READ, valid_value
+from cachelayers.lookup.peeking import MISS, NOT_READ, freshness_here, valid_value
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report, report_failed_refresh
 from cachelayers.lookup.steps import AwaitFlight, Steps, StoreStep
 from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import run_flow
+from cachelayers.utils.freshness import knowledge_may_be_old
 from cachelayers.utils.locks import cache_of
 from cachelayers.utils.single_flight import begin_or_join, complete
 from cachelayers.utils.switch import is_disabled
@@ -70,18 +71,20 @@ class Requested:
 
 
 def peek_many(
-    alias: str, keys: Sequence[str], *, is_shown_only: bool = True
+    alias: str, keys: Sequence[str], *, is_shown_only: bool = True, freshness: float = 0.0
 ) -> list[tuple[Any, Any]]:
     """Do peek() for many keys, in one bulk read."""
     unit = current_unit()
     if unit is None or unit.is_outdated or unit.is_dirty():
         return [(MISS, NOT_READ)] * len(keys)
-    stored = read_many(alias, keys)
+    freshness = freshness and freshness_here(unit, freshness)
+    with knowledge_may_be_old(freshness):
+        stored = read_many(alias, keys)
     layer = pop_layer() if active_traces else ""
     found = []
     for key in keys:
         one = stored.get(key)
-        value = valid_value(unit, one, is_shown_only=is_shown_only)
+        value = valid_value(unit, one, is_shown_only=is_shown_only, freshness=freshness)
         if value is not MISS:
             note_layer(layer)
             note_peeked(alias, key, one)
@@ -127,7 +130,9 @@ def recall_steps(requested: Sequence[Requested], unit: Unit) -> Steps:
 def find_many(requested: Sequence[Requested], unit: Unit) -> Steps:
     """Find valid entries among those read before, and read the others in bulk."""
     unread = [one.policy.key for one in requested if one.stored is NOT_READ]
-    stored = (yield ReadMany(requested[0].policy.alias, unread)) if unread else {}
+    first = requested[0].policy
+    freshness = first.freshness and freshness_here(unit, first.freshness)
+    stored = (yield ReadMany(first.alias, unread, freshness=freshness)) if unread else {}
     found = []
     for one in requested:
         entry = stored.get(one.policy.key) if one.stored is NOT_READ else one.stored
@@ -334,17 +339,20 @@ class StoreMany(StoreStep):
 class ReadMany:
     """Read what is stored under keys. ``shared``: past the memory of this process."""
 
-    def __init__(self, alias: str, keys: Sequence[str], *, shared: bool = False) -> None:
-        self.alias, self.keys, self.shared = alias, keys, shared
+    def __init__(
+        self, alias: str, keys: Sequence[str], *, shared: bool = False, freshness: float = 0.0
+    ) -> None:
+        self.alias, self.keys, self.shared, self.freshness = alias, keys, shared, freshness
 
     def run(self) -> dict[str, Any]:
-        return read_many(self.alias, self.keys, shared=self.shared)
+        with knowledge_may_be_old(self.freshness):
+            return read_many(self.alias, self.keys, shared=self.shared)
 
     async def arun(self) -> dict[str, Any]:
         if self.shared:  # such reads follow a miss, and have no async form
             return await sync_to_async(self.run)()
         try:
-            with own_read():
+            with own_read(), knowledge_may_be_old(self.freshness):
                 found: dict[str, Any] = await cache_of(self.alias).aget_many(self.keys)
         except Exception:  # noqa: BLE001 - as in read_many(), which reports it
             return await sync_to_async(self.run)()

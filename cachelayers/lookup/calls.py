@@ -38,7 +38,7 @@ from cachelayers.lookup.flow import (
     take_lease,
 )
 from cachelayers.lookup.peeking import MISS, peek
-from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
+from cachelayers.lookup.policy import UNSET, Policy, Timeout, Unset, make_policy
 from cachelayers.lookup.steps import Steps
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.single_flight import begin_or_join, complete
@@ -57,6 +57,7 @@ class Options(TypedDict, total=False):
     capture: bool
     jitter: float
     refresh_ahead: float
+    freshness: Duration | Unset
 
 
 def recall(
@@ -70,6 +71,7 @@ def recall(
     capture: bool = True,
     jitter: float = 0.0,
     refresh_ahead: float = 0.0,
+    freshness: Duration | Unset = UNSET,
 ) -> Value:
     """Return the value under ``key``, or compute and store it.
 
@@ -80,17 +82,21 @@ def recall(
     ``capture=False``, only its tags and its key invalidate it. ``jitter``: the part of the timeout
     by which it is shortened at random, so that entries do not end together. ``refresh_ahead``: the
     last part of the timeout, in which one caller computes it again and the others still get it.
+    ``freshness``: for how long this process need not look again what other processes have changed;
+    0: it looks in each unit of work. It always knows its own changes.
 
     Exceptions of ``compute`` are raised, and nothing is stored. Raises TypeError or ValueError for
     invalid arguments.
     """
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture, jitter, refresh_ahead)
+    policy = make_policy(
+        key, compute, timeout, stale, tags, using, capture, jitter, refresh_ahead, freshness
+    )
     return recall_by(policy, compute)
 
 
 def recall_by(policy: Policy, compute: Callable[[], Value]) -> Value:
     """Do recall() with a policy that was checked already."""
-    value, stored = peek(policy.alias, policy.key)
+    value, stored = peek(policy.alias, policy.key, freshness=policy.freshness)
     if value is MISS:
         return recall_after_peeking(policy, compute, stored)
     found: Value = value
@@ -125,9 +131,12 @@ async def arecall(
     capture: bool = True,
     jitter: float = 0.0,
     refresh_ahead: float = 0.0,
+    freshness: Duration | Unset = UNSET,
 ) -> Any:
     """Do recall() without blocking the event loop. ``compute`` may be async."""
-    policy = make_policy(key, compute, timeout, stale, tags, using, capture, jitter, refresh_ahead)
+    policy = make_policy(
+        key, compute, timeout, stale, tags, using, capture, jitter, refresh_ahead, freshness
+    )
     with ensure_unit() as unit:
         return await arun_flow(recall_steps(policy, compute, unit))
 
@@ -217,6 +226,7 @@ def policy_of(key: str, compute: Callable[[], Any], options: Options) -> Policy:
         options.get("capture", True),
         options.get("jitter", 0.0),
         options.get("refresh_ahead", 0.0),
+        options.get("freshness", UNSET),
     )
 
 

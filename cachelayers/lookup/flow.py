@@ -39,7 +39,12 @@ from cachelayers.lookup.observing import (
     note_invalid,
     note_missed,
 )
-from cachelayers.lookup.peeking import NOT_READ, pass_on_dependencies
+from cachelayers.lookup.peeking import (
+    NOT_READ,
+    fix_earlier_positions,
+    freshness_here,
+    pass_on_dependencies,
+)
 from cachelayers.lookup.policy import Policy, has_lost_transaction, report_failed_refresh
 from cachelayers.lookup.steps import (
     AwaitFlight,
@@ -137,10 +142,11 @@ def recall_value(policy: Policy, compute: Callable[[], Any], unit: Unit, stored:
 def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = NOT_READ) -> Steps:
     """Look for a valid entry. One that is used passes its tags to the recall around this one."""
     envelope: Envelope | None
+    freshness = policy.freshness and freshness_here(unit, policy.freshness)
     if stored is NOT_READ:
         if active_traces:
             pop_layer()
-        envelope = yield ReadEntry(policy, shared=shared)
+        envelope = yield ReadEntry(policy, shared=shared, freshness=freshness)
     else:
         envelope = unpack_envelope(stored)
     now = time.time()
@@ -151,9 +157,11 @@ def find(policy: Policy, unit: Unit, *, shared: bool = False, stored: Any = NOT_
     if dependencies is None or not (policy.accepts is None or policy.accepts(envelope.value)):
         return MISSING
     for dependency in dependencies:
-        if not (yield CheckDependency(unit, dependency)):
+        if not (yield CheckDependency(unit, dependency, freshness)):
             note_invalid(policy, dependency)
             return OUTDATED
+    if freshness:
+        fix_earlier_positions(unit, dependencies)
     pass_on_dependencies(unit, dependencies)
     state = State.FRESH if envelope.is_fresh(now) else State.STALE
     return Found(state, envelope.value, envelope)
@@ -308,7 +316,8 @@ def compute_and_store(
 
 def make_entry(policy: Policy, compute: Callable[[], Any], unit: Unit) -> Steps:
     """Compute the value. Return it with its entry, or with None if it must not be stored."""
-    capture = Capture(unit, collects=policy.collects)
+    freshness = policy.freshness and freshness_here(unit, policy.freshness)
+    capture = Capture(unit, collects=policy.collects, freshness=freshness)
     for database, tags in policy.dependencies():
         if (yield FixPosition(unit, database)):
             capture.add(database, unit.position(database), tags)

@@ -24,6 +24,7 @@ from cachelayers.invalidation import (
 )
 from cachelayers.lookup.flow import is_worth_storing, make_envelope
 from cachelayers.lookup.observing import note_computed, note_disabled
+from cachelayers.lookup.peeking import freshness_here
 from cachelayers.lookup.policy import Policy
 from cachelayers.lookup.steps import (
     Compute,
@@ -67,7 +68,9 @@ def make_entries(
     for policy in policies:
         capture = yield from capture_of(policy, unit)
         captures.append(capture)
-    together = Capture(unit, collects=policies[0].collects)
+    first = policies[0]
+    freshness = first.freshness and freshness_here(unit, first.freshness)
+    together = Capture(unit, collects=first.collects, freshness=freshness)
     began, clock = time.time(), time.perf_counter()
     with capturing(together):
         values = yield from compute_values(policies, compute)

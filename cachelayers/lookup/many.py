@@ -10,7 +10,7 @@ from cachelayers.invalidation import ensure_unit
 from cachelayers.lookup.batches import Requested, peek_many, recall_steps
 from cachelayers.lookup.groups import ABSENT, ComputeMany
 from cachelayers.lookup.peeking import MISS, NOT_READ
-from cachelayers.lookup.policy import UNSET, Policy, Timeout, make_policy
+from cachelayers.lookup.policy import UNSET, Policy, Timeout, Unset, make_policy
 from cachelayers.utils.flows import arun_flow, run_flow
 from cachelayers.utils.switch import is_disabled
 
@@ -28,6 +28,7 @@ class ManyOptions(TypedDict, total=False):
     capture: bool
     jitter: float
     refresh_ahead: float
+    freshness: Duration | Unset
 
 
 def recall_many(
@@ -92,6 +93,7 @@ def policies_of(keys: Iterable[str], compute: ComputeMany, options: ManyOptions)
             options.get("capture", True),
             options.get("jitter", 0.0),
             options.get("refresh_ahead", 0.0),
+            options.get("freshness", UNSET),
         )
         for key in dict.fromkeys(keys)
     ]
@@ -104,7 +106,8 @@ def recall_each(policies: Sequence[Policy], compute: ComputeMany) -> list[Any]:
     peeked: Sequence[tuple[Any, Any]] = [(MISS, NOT_READ)] * len(policies)
     if not is_disabled():
         keys = [policy.key for policy in policies]
-        peeked = peek_many(policies[0].alias, keys, is_shown_only=False)
+        first = policies[0]
+        peeked = peek_many(first.alias, keys, is_shown_only=False, freshness=first.freshness)
     values = [value for value, _ in peeked]
     missing = [number for number, value in enumerate(values) if value is MISS]
     if missing:

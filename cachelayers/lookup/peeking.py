@@ -27,6 +27,7 @@ from cachelayers.invalidation import (
 from cachelayers.lookup.observing import note_peeked
 from cachelayers.lookup.policy import report
 from cachelayers.utils.captures import own_read, running_captures
+from cachelayers.utils.freshness import allowed_age
 from cachelayers.utils.switch import is_disabled, switches
 from cachelayers.utils.tracing import active_traces, pop_layer
 
@@ -40,18 +41,24 @@ MISS: Final = Peeked.MISS
 NOT_READ: Final = Peeked.NOT_READ
 
 
-def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any]:
+def peek(
+    alias: str, key: str, *, is_shown_only: bool = False, freshness: float = 0.0
+) -> tuple[Any, Any]:
     """Return the value under a key if it is fresh and valid, or MISS; and what was read.
 
     A stale entry, an entry older than this process's knowledge of the log, and a transaction that
     has written count as MISS: recall() handles them in more steps. ``is_shown_only``: nothing is
-    stored that depends on the value, except by captures that get its tags.
+    stored that depends on the value, except by captures that get its tags. ``freshness``: the
+    seconds for which the log, and the bus, need not be read again.
     """
     unit = current_unit()
     if unit is None or unit.is_outdated or unit.is_dirty() or (switches and is_disabled()):
         return MISS, NOT_READ
     if active_traces:
         pop_layer()  # of an earlier read
+    if freshness:
+        freshness = freshness_here(unit, freshness)
+    token = allowed_age.set(freshness) if freshness else None
     try:
         if running_captures:
             with own_read():
@@ -65,13 +72,29 @@ def peek(alias: str, key: str, *, is_shown_only: bool = False) -> tuple[Any, Any
         raise_if_callers(error)
         report_unreadable(alias, error)
         return MISS, None
-    value = valid_value(unit, stored, is_shown_only=is_shown_only)
+    finally:
+        if token is not None:
+            allowed_age.reset(token)
+    value = valid_value(unit, stored, is_shown_only=is_shown_only, freshness=freshness)
     if value is not MISS:
         note_peeked(alias, key, stored)
     return value, stored
 
 
-def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
+def freshness_here(unit: Unit, freshness: float) -> float:
+    """Return how old the reading of the log may be for a recall that is made here.
+
+    No older than for the recalls around it. Outside of units of work nobody knows what was made
+    from what, and a router may send this reader to another database: there, the log is read.
+    """
+    if unit.is_of_one_recall or are_there_routers():
+        return 0.0
+    if not running_captures:
+        return freshness
+    return min([freshness, *(capture.freshness for capture in listening_captures())])
+
+
+def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool, freshness: float = 0.0) -> Any:
     """Return the value of what was read if it is fresh and known to be valid; otherwise MISS."""
     # is_envelope(), inlined: a call would add a tenth to the time of this function.
     if (
@@ -85,17 +108,26 @@ def valid_value(unit: Unit, stored: Any, *, is_shown_only: bool) -> Any:
     try:
         if fresh_until is not None and time.time() >= fresh_until:
             return MISS
-        if not are_valid(unit, dependencies):
+        if not are_valid(unit, dependencies, freshness):
             return MISS
     except (TypeError, ValueError):  # malformed
         return MISS
     if running_captures or not is_shown_only:
         found = [Dependency(*dependency) for dependency in dependencies]
+        if freshness:
+            fix_earlier_positions(unit, found)
         pass_on_dependencies(unit, found, is_shown_only=is_shown_only)
     return value
 
 
-def are_valid(unit: Unit, dependencies: Any) -> bool:
+def fix_earlier_positions(unit: Unit, dependencies: Iterable[Dependency]) -> None:
+    """After a hit: fix the unit's position in the logs that were not read for it."""
+    for dependency in dependencies:
+        if dependency.database not in unit.refreshed:
+            unit.fix_earlier_position(dependency.database)
+
+
+def are_valid(unit: Unit, dependencies: Any, freshness: float = 0.0) -> bool:
     """Return whether an entry is valid, after one reading of the log for the unit."""
     unit.forget_old_readings()
     is_routed = are_there_routers()
@@ -103,7 +135,7 @@ def are_valid(unit: Unit, dependencies: Any) -> bool:
         database = made_from
         if is_routed:
             database = database_to_check(unit, made_from, incarnation, tags)
-        if database not in unit.refreshed and not refresh(unit, database):
+        if database not in unit.refreshed and not refresh(unit, database, freshness):
             return False
         known = log_of(database).known
         if (
@@ -120,10 +152,12 @@ def are_valid(unit: Unit, dependencies: Any) -> bool:
     return True
 
 
-def refresh(unit: Unit, database: str | None) -> bool:
-    """Read the log for a unit, and return whether that was possible."""
+def refresh(unit: Unit, database: str | None, freshness: float = 0.0) -> bool:
+    """Read the log for a unit, if necessary, and return whether that was possible."""
     if database is None or database not in connections.settings:
         return False
+    if freshness and unit.may_skip_refresh(database, freshness):
+        return True
     try:
         unit.refresh(database)
     except DatabaseError:  # the flow reports it

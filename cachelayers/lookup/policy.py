@@ -72,6 +72,7 @@ class Policy:
     timing: Timing = USUAL_TIMING
     # Whether a value only leads to another entry, which holds what was computed; None: none does.
     is_marker: Callable[[Any], bool] | None = None
+    freshness: float = 0.0  # seconds for which the log need not be read again
 
     @property
     def cache(self) -> BaseCache:
@@ -135,6 +136,7 @@ def make_policy(
     capture: bool,
     jitter: float = 0.0,
     refresh_ahead: float = 0.0,
+    freshness: Duration | Unset = UNSET,
 ) -> Policy:
     """Check the arguments of recall(). TypeErrors and ValueErrors name the key."""
     if not isinstance(key, str) or not key:
@@ -149,8 +151,12 @@ def make_policy(
         timing = timing_of(f"recall({key!r})", timeout, jitter, refresh_ahead)
         timeout = UNSET if callable(timeout) else timeout
     seconds = stale if type(stale) is int else as_seconds(stale)
+    settings = package_settings()
+    fresh = settings.FRESHNESS
+    if freshness is not UNSET:
+        fresh = freshness_of(f"recall({key!r})", freshness)
     return Policy(
-        package_settings().ALIAS if using is None else using,
+        settings.ALIAS if using is None else using,
         key,
         cap_timeout(f"recall({key!r})", timeout, seconds),
         seconds,
@@ -158,6 +164,8 @@ def make_policy(
         capture,
         None,
         timing,
+        None,
+        fresh,
     )
 
 
@@ -177,6 +185,18 @@ def timing_of(where: str, timeout: object, jitter: object, refresh_ahead: object
         raise TypeError(f"{where}: timeout is an async function. Give a plain one.")
     timeout_of = timeout if callable(timeout) else None
     return Timing(cast(float, jitter), cast(float, refresh_ahead), timeout_of)
+
+
+def freshness_of(where: str, freshness: Duration | Unset) -> float:
+    """Return a freshness in seconds. ``where`` begins an error's message."""
+    if freshness is UNSET:
+        return package_settings().FRESHNESS
+    seconds: Any = as_seconds(freshness)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{where}: freshness is {freshness!r}. {HOW_TO_WRITE}.")
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{where}: freshness is {freshness!r}. Give 0 seconds or more.")
+    return seconds
 
 
 def cap_timeout(where: str, timeout: Timeout, stale: float) -> float | None:

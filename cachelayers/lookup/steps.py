@@ -35,6 +35,7 @@ from cachelayers.invalidation import Dependency, Unit, are_there_routers, databa
 from cachelayers.lookup.policy import Policy, report
 from cachelayers.utils.captures import own_read
 from cachelayers.utils.flows import Step
+from cachelayers.utils.freshness import knowledge_may_be_old
 from cachelayers.utils.single_flight import Flight
 from cachelayers.utils.sizes import measuring
 from cachelayers.utils.tracing import TracedRecall, traced_recall
@@ -150,21 +151,24 @@ class ReadEntry(CacheStep):
 
     operation = "get"
 
-    def __init__(self, policy: Policy, *, shared: bool = False) -> None:
+    def __init__(self, policy: Policy, *, shared: bool = False, freshness: float = 0.0) -> None:
         super().__init__(policy, policy.key)
+        self.freshness = freshness
         if shared and hasattr(policy.cache, "get_shared"):
             self.operation = "get_shared"
 
     def run(self) -> Envelope | None:
         try:
-            return unpack_envelope(super().run())
+            with knowledge_may_be_old(self.freshness):
+                return unpack_envelope(super().run())
         except Exception as error:  # noqa: BLE001 - a decoder may raise anything: a miss
             self._report(error)
         return None
 
     async def arun(self) -> Envelope | None:
         try:
-            return unpack_envelope(await super().arun())
+            with knowledge_may_be_old(self.freshness):
+                return unpack_envelope(await super().arun())
         except Exception as error:  # noqa: BLE001 - as above
             self._report(error)
         return None
@@ -286,11 +290,14 @@ class FixPosition(DatabaseStep):
 
 
 class CheckDependency(DatabaseStep):
-    """Check that nothing that an entry depends on has changed since it was computed."""
+    """Check that nothing that an entry depends on has changed since it was computed.
 
-    def __init__(self, unit: Unit, dependency: Dependency) -> None:
+    ``freshness``: the seconds for which the log need not be read again.
+    """
+
+    def __init__(self, unit: Unit, dependency: Dependency, freshness: float = 0.0) -> None:
         super().__init__(unit, dependency.database)
-        self.dependency = dependency
+        self.dependency, self.freshness = dependency, freshness
 
     def read_log(self) -> bool:
         database: str | None = self.database
@@ -301,14 +308,24 @@ class CheckDependency(DatabaseStep):
             database = database_to_check(self.unit, self.database, incarnation, tags)
         if database is None:
             return False
-        self.unit.refresh(database)
+        if not self._may_skip_refresh():
+            self.unit.refresh(database)
         return log_of(database).is_unchanged_since(*self.dependency[1:])
 
     def is_known(self) -> bool:
         if are_there_routers():
             return False
-        return not self.unit.needs_refresh(self.database) and log_of(self.database).knows_since(
-            self.dependency.position
+        if self.unit.needs_refresh(self.database) and not self._may_skip_refresh():
+            return False
+        return log_of(self.database).knows_since(self.dependency.position)
+
+    def _may_skip_refresh(self) -> bool:
+        """Return whether what this process has read is recent enough, and reaches the entry."""
+        _, incarnation, position, _ = self.dependency
+        return (
+            self.freshness > 0
+            and log_of(self.database).reaches(incarnation, position)
+            and self.unit.may_skip_refresh(self.database, self.freshness)
         )
 
 

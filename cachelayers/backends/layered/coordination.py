@@ -27,6 +27,7 @@ from cachelayers.backends.layered.state import (
 )
 from cachelayers.entries import is_envelope
 from cachelayers.invalidation import current_unit
+from cachelayers.utils.freshness import allowed_age
 
 
 class Coordination:
@@ -46,6 +47,7 @@ class Coordination:
         """Read the bus, and sometimes the epochs, unless that was done since the unit began."""
         unit = current_unit()
         began = time.monotonic() - POLL_SECONDS if unit is None else unit.began
+        began -= allowed_age.get()
         if self.state.needs_poll(began) and not self.state.is_polling_here():
             yield Poll(self._poll_in_turn(began))
 
