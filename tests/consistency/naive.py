@@ -13,6 +13,8 @@ from django.db import connections
 from cachelayers.invalidation import dependencies, dialects, execute_wrapper, incarnations, units
 from cachelayers.invalidation.dependencies import Capture
 from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, Reading, log_of
+from cachelayers.invalidation.sql.analysis import Analysis
+from cachelayers.invalidation.tags import row_tag, table_tag
 from tests.consistency import writers
 
 # A slow reader meets the race more often; the right rule does not depend on it.
@@ -134,6 +136,53 @@ def refresh_in_threads() -> None:
     tenants["compute"] = elsewhere
 
 
+# What a query reads
+
+
+def change_read_tags(change: Callable[[Analysis, Any, list[str]], list[str]]) -> None:
+    """Let a function change the tags on which a query's result depends.
+
+    It gets the analysis of the statement, its parameters, and the tags by our rules.
+    """
+    read_tags = Analysis.read_tags
+
+    def changed_tags(self: Analysis, parameters: Any) -> list[str]:
+        return change(self, parameters, read_tags(self, parameters))
+
+    Analysis.read_tags = changed_tags  # type: ignore[method-assign]
+
+
+def take_any_parameter_for_the_key() -> None:
+    """Depend on the rows whose keys are among the parameters, whatever column they are for."""
+
+    def of_rows(analysis: Analysis, parameters: Any, tags: list[str]) -> list[str]:
+        if not parameters or not analysis.tables:
+            return tags
+        return [
+            row_tag(table.name, str(value)) for table in analysis.tables for value in parameters
+        ]
+
+    change_read_tags(of_rows)
+
+
+def take_one_table_for_all() -> None:
+    """Depend on the first table only, as if all conditions were on it."""
+
+    def of_one(analysis: Analysis, parameters: Any, tags: list[str]) -> list[str]:
+        return [table_tag(table.name) for table in analysis.tables[:1]]
+
+    change_read_tags(of_one)
+
+
+def ignore_counters() -> None:
+    """Depend on no table with a counter, as if nothing else of it were read."""
+
+    def without(analysis: Analysis, parameters: Any, tags: list[str]) -> list[str]:
+        return [tag for tag in tags if "programs_writer" not in tag]
+
+    change_read_tags(without)
+
+
 tenants: dict[str, Callable[[Any], Any]] = {
     "name in key": str,
     "compute": lambda compute: compute(),
@@ -149,4 +198,7 @@ RULES: dict[str, Callable[[], None]] = {
     "uncommitted": store_what_is_uncommitted,
     "shared keys": share_keys,
     "threads": refresh_in_threads,
+    "any key": take_any_parameter_for_the_key,
+    "one table": take_one_table_for_all,
+    "no counters": ignore_counters,
 }
