@@ -182,6 +182,7 @@ CACHELAYERS: dict[str, Any] = {
             "library.Subject",
             "library.Branch",
             "library.Card",
+            "library.Essay",
             "library.Loan",
         ),
     ],

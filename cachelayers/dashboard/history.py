@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from cachelayers.clearing import FRAGMENT, session_heads
-from cachelayers.dashboard.invalidating import Model
 from cachelayers.invalidation import (
     guarded_tables,
     log_database,
@@ -23,18 +22,28 @@ from cachelayers.invalidation import (
 )
 from cachelayers.models import Invalidation
 
+Model = type[models.Model]
+
 ROWS_PER_PAGE = 50
 # By kind: the prefix of its tags, and its name.
 KINDS = {
     "row": ("row:", gettext_lazy("single rows")),
+    "slice": ("slice:", gettext_lazy("rows that share a value")),
     "table": ("table:", gettext_lazy("tables")),
     "rows": ("rows:", gettext_lazy("all rows of a table")),
+    "slices": ("slices:", gettext_lazy("some rows of a table")),
     "word": ("word:", gettext_lazy("tags")),
     "fragment": (f"word:{FRAGMENT}", gettext_lazy("fragments")),
     "key": ("key:", gettext_lazy("keys")),
 }
 
-TABLE_KINDS = {"row", "rows", "table"}
+TABLE_KINDS = {"row", "slice", "rows", "slices", "table"}
+# Of the kinds that name a whole table.
+WHOLE = {
+    "table": gettext_lazy("queries on %s"),
+    "rows": gettext_lazy("all rows of %s"),
+    "slices": gettext_lazy("queries for some rows of %s"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +107,11 @@ class Named:
     def by(cls, tag: str, models: dict[str, Model]) -> Named:
         """Take a tag apart; ``models`` by their tables."""
         kind, _colon, rest = tag.partition(":")
-        table, _colon, key = rest.partition(":") if kind == "row" else (rest, "", "")
+        is_part = kind in {"row", "slice"}
+        table, _colon, part = rest.partition(":") if is_part else (rest, "", "")
         model = models.get(table) if kind in TABLE_KINDS else None
-        return cls(kind, table, key, model, describe(kind, rest, model, key))
+        key = part if kind == "row" else ""
+        return cls(kind, table, key, model, describe(kind, rest, model, part))
 
 
 def models_by_table(database: str) -> dict[str, Model]:
@@ -144,14 +155,20 @@ class Reader:
         return _("a write to a cache, or invalidate() of a cached function")
 
 
-def describe(kind: str, rest: str, model: type[models.Model] | None, key: str) -> str:
-    """Return a description of what a tag names."""
+def describe(kind: str, rest: str, model: type[models.Model] | None, part: str) -> str:
+    """Return what a tag names, in words. ``part``: a row's key, or a column and its value."""
     name = str(model._meta.verbose_name) if model else rest.partition(":")[0]
     if kind == "row":
-        return f"{name} {key}"
-    if kind in {"rows", "table"}:
-        names = str(model._meta.verbose_name_plural) if model else rest
-        return (_("queries on %s") if kind == "table" else _("all rows of %s")) % names
+        return f"{name} {part}"
+    if kind == "slice":
+        column, _colon, value = part.partition(":")
+        return _("rows of %(model)s with %(column)s = %(value)s") % {
+            "model": model._meta.label if model else name,
+            "column": column,
+            "value": value,
+        }
+    if kind in WHOLE:
+        return str(WHOLE[kind]) % (str(model._meta.verbose_name_plural) if model else rest)
     if kind == "word" and rest.startswith(FRAGMENT):
         return _("fragment %s") % rest.removeprefix(FRAGMENT)
     if kind == "word":

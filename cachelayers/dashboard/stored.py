@@ -16,6 +16,7 @@ from django.db import connections
 from django.utils.translation import gettext as _
 
 from cachelayers.backends import TOMBSTONE_VALUE
+from cachelayers.dashboard.history import KINDS, Named, models_by_table
 from cachelayers.entries import Envelope, Kind, unpack_envelope
 from cachelayers.invalidation import log_of, transaction_of, untracked_tables_in
 
@@ -309,6 +310,7 @@ def write_construction(construction: Construction, writer: Writer, level: int) -
 
 PICKLE_HEAD = b"\x80"
 MOST_TAGS_ASKED = 50
+SLICES = KINDS["slice"][0]
 MOST_BYTES_READ = 2**20  # objects from so many bytes may need a hundred times the memory
 
 
@@ -321,6 +323,14 @@ class Judged:
     tags: list[str]
     changed: list[str]
     is_valid: bool
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """Return the tags, those of slices with what they mean."""
+        models = models_by_table(self.database)
+        return [
+            (tag, Named.by(tag, models).what if tag.startswith(SLICES) else "") for tag in self.tags
+        ]
 
     @property
     def untracked(self) -> list[str]:

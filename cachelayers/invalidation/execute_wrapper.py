@@ -26,7 +26,7 @@ from cachelayers.invalidation.sql.analysis import Analysis, Effect, database_of
 from cachelayers.invalidation.sql.tokens import Source
 from cachelayers.invalidation.tags import table_tag
 from cachelayers.invalidation.transactions import own_writes, transaction_of
-from cachelayers.invalidation.triggers import follow_schema
+from cachelayers.invalidation.triggers import follow_schema, room_for_change
 from cachelayers.invalidation.units import active_unit, is_written_to, running_units
 from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
@@ -313,13 +313,15 @@ def change_schema(
     is_one = transaction_of(connection).is_open() and connection.features.can_rollback_ddl
     if LOG in analysis.changed_names:
         tags = []  # the log itself is being changed
-    try:
-        write_tags(connection, tags)
-        result = execute()
-    finally:
-        database_of(connection).note_change(analysis.renewed_names)
-    if analysis.is_followed:
-        follow_schema(connection, analysis.changed_names)
+    followed = analysis.changed_names if analysis.is_followed else frozenset()
+    with room_for_change(connection, followed):
+        try:
+            write_tags(connection, tags)
+            result = execute()
+        finally:
+            database_of(connection).note_change(analysis.renewed_names)
+        if followed:
+            follow_schema(connection, followed)
     if not is_one:
         write_tags(connection, tags)
     return result

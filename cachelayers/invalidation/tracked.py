@@ -59,6 +59,13 @@ class TrackedTable:
     key_kind: KeyKind | None
     columns: tuple[KeyedColumn, ...] = ()  # beside the key, by name; none without a key
 
+    @property
+    def keyed(self) -> tuple[KeyedColumn, ...]:
+        """The key, if it is known, and the other keyed columns."""
+        if self.key_column is None or self.key_kind is None:
+            return self.columns
+        return (KeyedColumn(self.key_column, self.key_kind), *self.columns)
+
 
 class UnknownTarget(LookupError):
     """A name in TRACK that is neither an app nor a model."""

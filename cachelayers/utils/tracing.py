@@ -283,12 +283,14 @@ def name_of(key: str) -> tuple[str, str]:
     return "recall", shortened(head)
 
 
+# The kinds of the tags that name a table.
+OF_TABLES = frozenset({"table", "row", "rows", "slice", "slices"})
+
+
 def tables_of(recall: TracedRecall) -> frozenset[Table]:
     """Return the tables that a value depends on."""
     parts = ((database, *tag.split(":", 2)[:2]) for database, tag in recall.tags)
-    return frozenset(
-        (database, name) for database, kind, name in parts if kind in {"table", "row", "rows"}
-    )
+    return frozenset((database, name) for database, kind, name in parts if kind in OF_TABLES)
 
 
 def shortened(text: str) -> str:

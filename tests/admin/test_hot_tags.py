@@ -74,6 +74,8 @@ def test_who_may_not_see_entries_gets_no_link(log_in: LogIn, author: Author) -> 
     [
         ("table:library_author", "models=library.Author"),
         ("row:library_author:7", "rows=library.Author+7"),
+        ("slice:library_essay:author_id:7", "models=library.Essay"),
+        ("slices:library_essay", "models=library.Essay"),
         ("word:homepage", "words=homepage&unknown_too=on"),
         ("table:nowhere", "words=table%3Anowhere&unknown_too=on"),
     ],

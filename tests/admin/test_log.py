@@ -19,7 +19,7 @@ from cachelayers.lookup.calls import invalidate_key
 from cachelayers.models import Invalidation
 from testproject.airports.models import Country
 from tests.admin.conftest import SECTION, LogIn, said
-from tests.library.models import Author, Card
+from tests.library.models import Author, Card, Essay
 
 URL = f"{SECTION}log/"
 
@@ -46,6 +46,21 @@ def test_each_kind_of_row_is_described(boss: Client) -> None:
     assert found["word:fragment:card"] == "fragment card"
     assert found["key:default:busiest:FR"] == "a key of default"
     assert found["rows:library_card"] == "all rows of cards"
+
+
+def test_rows_that_share_a_value_are_described(boss: Client) -> None:
+    author = Author.objects.create(name="Ada")
+    Invalidation.objects.all().delete()
+    essay = Essay.objects.create(author=author, slug="a:b")
+    invalidate(essay)
+
+    found = {tag: what for tag, what, _ in shown(boss)}
+    author_slice = f"slice:library_essay:author_id:{author.pk}"
+    assert found[author_slice] == f"rows of library.Essay with author_id = {author.pk}"
+    assert found["slice:library_essay:slug:a:b"] == "rows of library.Essay with slug = a:b"
+    assert found["slices:library_essay"] == "queries for some rows of essays"
+    assert {tag for tag, _, _ in shown(boss, kind="slices")} == {"slices:library_essay"}
+    assert author_slice in {tag for tag, _, _ in shown(boss, kind="slice")}
 
 
 def test_the_newest_row_comes_first_with_its_time(boss: Client) -> None:

@@ -14,14 +14,14 @@ from pytest_django.plugin import DjangoDbBlocker
 from cachelayers import recall, unit_of_work
 from cachelayers.invalidation.log import log_of
 from tests.conftest import empty_cache
-from tests.library.models import Author, Book, Branch, Card, Loan, Place, Subject, Untracked
+from tests.library.models import Author, Book, Branch, Card, Essay, Loan, Place, Subject, Untracked
 
 VENDORS = [
     "default",
     pytest.param("postgres", marks=pytest.mark.postgres),
     pytest.param("mariadb", marks=pytest.mark.mariadb),
 ]
-MODELS = (Book.subjects.through, Book, Author, Subject, Branch, Place, Card, Loan, Untracked)
+MODELS = (Book.subjects.through, Book, Essay, Author, Subject, Branch, Place, Card, Loan, Untracked)
 
 
 @dataclass

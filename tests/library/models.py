@@ -80,6 +80,23 @@ class Loan(models.Model):
         return self.reader
 
 
+class Essay(models.Model):
+    """With a keyed column of every kind, and some that are none."""
+
+    author = models.ForeignKey(Author, on_delete=models.CASCADE, null=True, related_name="essays")
+    uid = models.UUIDField(unique=True, default=uuid.uuid4)
+    slug = models.SlugField(unique=True)
+    shelf = models.IntegerField(default=0, db_index=True)
+    title = models.CharField(max_length=50, default="")
+    notes = models.JSONField(default=dict)
+    scan = models.BinaryField(default=b"")
+    weight = models.FloatField(default=0)
+    written = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
 class Title(models.Model):
     """A row of a view, which a test makes."""
 

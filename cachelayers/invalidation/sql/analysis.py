@@ -26,7 +26,14 @@ from cachelayers.invalidation.sql.catalogue import (
 )
 from cachelayers.invalidation.sql.statements import Kind, Statement, parse_statement
 from cachelayers.invalidation.sql.tokens import KNOWN_FUNCTIONS, Source, read_tokens
-from cachelayers.invalidation.tags import CLOCK, SCHEMA_TAG, all_rows_tag, row_tag, table_tag
+from cachelayers.invalidation.tags import (
+    CLOCK,
+    LONGEST_KEY_TEXT,
+    SCHEMA_TAG,
+    all_rows_tag,
+    row_tag,
+    table_tag,
+)
 from cachelayers.invalidation.tracked import (
     LOGGED_VENDORS,
     KeyKind,
@@ -160,8 +167,8 @@ def key_text(table: TrackedTable, value: Any) -> str | None:
     # Exactly these types: others may be compared or written differently.
     if table.key_kind is KeyKind.INTEGER:
         return str(value) if type(value) is int else None
-    if table.key_kind is KeyKind.TEXT:
-        return value if type(value) is str else None
+    if table.key_kind is KeyKind.TEXT:  # the log cuts off what is longer
+        return value if type(value) is str and len(value) <= LONGEST_KEY_TEXT else None
     if type(value) is UUID:
         return value.hex
     try:

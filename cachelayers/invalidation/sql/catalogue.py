@@ -6,8 +6,8 @@ The SQL analysis loads it, and loads it again after changes of the schema.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, takewhile
 from typing import Any
 
 import django.db
@@ -17,7 +17,7 @@ from cachelayers.invalidation.dialects import LOG
 from cachelayers.invalidation.own_statements import fetch_rows
 from cachelayers.invalidation.sql.statements import names_of
 from cachelayers.invalidation.sql.tokens import PURE_ON_SQLITE, read_tokens
-from cachelayers.invalidation.tracked import KeyKind, TrackedTable
+from cachelayers.invalidation.tracked import KeyedColumn, KeyKind, TrackedTable
 from cachelayers.invalidation.triggers.definitions import literal
 from cachelayers.utils.answers import Undo, is_in_transaction, undone_at_failure
 from cachelayers.utils.time_limits import Limit, has_psycopg3, limit_alone, limit_in_transaction
@@ -36,9 +36,9 @@ class Details:
     temporary: frozenset[str] = frozenset()
     secured: frozenset[str] = frozenset()  # tables with row-level security
     secured_now: frozenset[str] = frozenset()  # those where it applies to the current role
-    # Tracked tables whose key column does not compare values by their text.
+    # Tracked tables, and their keyed columns, that do not compare values by their text.
     odd_keys: frozenset[str] = frozenset()
-    odd_columns: frozenset[tuple[str, str]] = frozenset()  # the same of keyed columns
+    odd_columns: frozenset[tuple[str, str]] = frozenset()
 
 
 def load_details(connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]) -> Details:
@@ -47,11 +47,18 @@ def load_details(connection: BaseDatabaseWrapper, tables: Iterable[TrackedTable]
         "postgresql": load_postgres_details,
         "mysql": load_mysql_details,
     }
-    keyed = [table for table in tables if table.key_column is not None]
-    return load[connection.vendor](connection, keyed)
+    tables = list(tables)
+    keyed = [(table.name, column) for table in tables for column in table.keyed]
+    details = load[connection.vendor](connection, keyed)
+    odd = details.odd_columns
+    return replace(
+        details,
+        odd_keys=frozenset(one.name for one in tables if (one.name, one.key_column) in odd),
+    )
 
 
 Rows = Mapping[str, list[tuple[str, str | None]]]
+Keyed = list[tuple[str, KeyedColumn]]  # with the names of their tables
 
 
 def rows_by_kind(connection: BaseDatabaseWrapper, statement: str) -> Rows:
@@ -86,38 +93,55 @@ WHERE NOT builtin AND NOT flags & 0x800
 """
 
 
-def load_sqlite_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
+def load_sqlite_details(connection: BaseDatabaseWrapper, keyed: Keyed) -> Details:
     """Read definitions, and the functions that Python gives to the connection."""
     rows = rows_by_kind(connection, SQLITE_DETAILS)
-    definitions = {name: sql or "" for name, sql in rows.get("table", [])}
+    columns = {name: columns_in(sql or "") for name, sql in rows.get("table", [])}
     return Details(
         views={name: sql or "" for name, sql in rows.get("view", [])},
         impure=names_among(rows, "impure") - PURE_ON_SQLITE,
         temporary=names_among(rows, "temporary"),
-        odd_keys=frozenset(
-            table.name
-            for table in keyed
-            if not is_plain_on_sqlite(table, definitions.get(table.name.lower(), ""))
+        odd_columns=frozenset(
+            (table, column.name)
+            for table, column in keyed
+            if not is_plain_on_sqlite(column, columns.get(table.strip('"').lower(), {}))
         ),
     )
 
 
-def is_plain_on_sqlite(table: TrackedTable, definition: str) -> bool:
-    """Return whether a definition gives the key column its kind's affinity, and no collation."""
-    tokens = read_tokens(definition, "sqlite")
-    words = [token.word for token in tokens]
-    column = str(table.key_column).lower()
-    types = [
-        words[at + 1]
-        for at, token in enumerate(tokens[:-1])
-        if token.is_name and token.text.lower() == column and words[at - 1] in {"(", ","}
-    ]
-    if table.key_kind is KeyKind.UUID:
-        return True
-    if table.key_kind is KeyKind.INTEGER:
-        return bool(types) and "int" in types[0]
-    is_text = bool(types) and any(part in types[0] for part in ("char", "text", "clob"))
+# The words after a column's type.
+AFTER_TYPE = frozenset(
+    {"constraint", "primary", "not", "null", "unique", "check", "default", "collate"}
+    | {"references", "generated", "as", "("}
+)
+
+
+def is_plain_on_sqlite(column: KeyedColumn, columns: Mapping[str, list[str]]) -> bool:
+    """Return whether a column has its kind's affinity, and no collation."""
+    words = columns.get(column.name.lower())
+    if words is None or column.kind is KeyKind.UUID:
+        return words is not None
+    of_type = " ".join(takewhile(lambda word: word not in AFTER_TYPE, words))
+    if column.kind is KeyKind.INTEGER:
+        return "int" in of_type
+    is_text = "int" not in of_type and any(part in of_type for part in ("char", "text", "clob"))
     return is_text and "collate" not in words
+
+
+def columns_in(definition: str) -> dict[str, list[str]]:
+    """Return the lower-case words of each column's definition, by its name."""
+    found: dict[str, list[str]] = {}
+    depth, current, begins = 0, list[str](), False
+    for token in read_tokens(definition, "sqlite"):
+        depth += (token.word == "(") - (token.word == ")")
+        if depth == 1 and token.word in {"(", ","}:
+            begins = True
+        elif begins:
+            current = found.setdefault(token.text.lower(), [])
+            begins = False
+        elif depth:
+            current.append(token.word)
+    return found
 
 
 # PostgreSQL
@@ -175,7 +199,7 @@ POSTGRES_TYPES = {
 }
 
 
-def load_postgres_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
+def load_postgres_details(connection: BaseDatabaseWrapper, keyed: Keyed) -> Details:
     rows = rows_by_kind(connection, POSTGRES_DETAILS)
     secured_now = names_among(rows, "secured now")
     views = views_on_postgres(connection)
@@ -187,7 +211,7 @@ def load_postgres_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTa
         temporary=names_among(rows, "temporary"),
         secured=secured_now | names_among(rows, "secured"),
         secured_now=secured_now,
-        odd_keys=odd_keys_on_postgres(connection, keyed),
+        odd_columns=odd_on_postgres(connection, keyed),
     )
 
 
@@ -208,26 +232,25 @@ def views_on_postgres(connection: BaseDatabaseWrapper) -> list[tuple[Any, ...]]:
         return fetch_rows(connection, POSTGRES_VIEW_NAMES)
 
 
-def odd_keys_on_postgres(
-    connection: BaseDatabaseWrapper, keyed: list[TrackedTable]
-) -> frozenset[str]:
-    """Return the tables whose key column's type does not compare values by their text."""
+def odd_on_postgres(connection: BaseDatabaseWrapper, keyed: Keyed) -> frozenset[tuple[str, str]]:
+    """Return the columns whose type does not compare values by their text."""
     if not keyed:
         return frozenset()
     quote: Callable[[str], str] = connection.ops.quote_name
     keys = ", ".join(
-        f"({number}, {literal(quote(table.name))}, {literal(str(table.key_column))})"
-        for number, table in enumerate(keyed)
+        f"({number}, {literal(quote(table))}, {literal(column.name)})"
+        for number, (table, column) in enumerate(keyed)
     )
+    rows = fetch_rows(connection, POSTGRES_KEYS.format(keys=keys))
     plain = {
-        keyed[number].name
-        for number, of_type, is_deterministic in fetch_rows(
-            connection, POSTGRES_KEYS.format(keys=keys)
-        )
-        if keyed[number].key_kind is KeyKind.UUID
-        or (is_deterministic and of_type in POSTGRES_TYPES.get(keyed[number].key_kind, ()))
+        number
+        for number, of_type, is_deterministic in rows
+        if keyed[number][1].kind is KeyKind.UUID
+        or (is_deterministic and of_type in POSTGRES_TYPES.get(keyed[number][1].kind, ()))
     }
-    return frozenset(table.name for table in keyed) - plain
+    return frozenset(
+        (table, column.name) for number, (table, column) in enumerate(keyed) if number not in plain
+    )
 
 
 # MySQL and MariaDB
@@ -241,12 +264,12 @@ WHERE routine_schema = DATABASE()
 """
 MYSQL_KEYS = """
 SELECT table_name, column_name, data_type FROM information_schema.columns
-WHERE table_schema = DATABASE() AND column_key <> ''
+WHERE table_schema = DATABASE() AND LOCATE('zerofill', column_type) = 0
 """
 MYSQL_INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 
 
-def load_mysql_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable]) -> Details:
+def load_mysql_details(connection: BaseDatabaseWrapper, keyed: Keyed) -> Details:
     rows = rows_by_kind(connection, MYSQL_DETAILS)
     types = {
         (table.lower(), column.lower()): data_type.lower()
@@ -255,11 +278,11 @@ def load_mysql_details(connection: BaseDatabaseWrapper, keyed: list[TrackedTable
     return Details(
         views={name: text or "" for name, text in rows.get("view", [])},
         functions=bodies_among(rows),
-        odd_keys=frozenset(
-            table.name
-            for table in keyed
-            if table.key_kind is KeyKind.INTEGER
-            and types.get((table.name.lower(), str(table.key_column).lower())) not in MYSQL_INTEGERS
+        odd_columns=frozenset(
+            (table, column.name)
+            for table, column in keyed
+            if column.kind is KeyKind.INTEGER
+            and types.get((table.strip("`").lower(), column.name.lower())) not in MYSQL_INTEGERS
         ),
     )
 

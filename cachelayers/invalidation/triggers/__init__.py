@@ -16,6 +16,7 @@ from cachelayers.invalidation.triggers.installing import (
     receive_post_migrate,
     receive_pre_migrate,
     remove_triggers,
+    room_for_change,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "receive_post_migrate",
     "receive_pre_migrate",
     "remove_triggers",
+    "room_for_change",
 ]

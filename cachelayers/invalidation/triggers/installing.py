@@ -6,7 +6,7 @@ The migrate signals and the execute wrapper's schema changes call it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -147,6 +147,22 @@ def one_change(connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
         if connection.features.can_rollback_ddl
         else nullcontext()
     )
+
+
+@contextmanager
+def room_for_change(connection: BaseDatabaseWrapper, names: Collection[str]) -> Iterator[None]:
+    """Take the triggers off the tables from which SQLite is to drop a column, for the block.
+
+    SQLite drops no column that a trigger names. The block has to create the triggers again. No
+    other connection sees the tables without them.
+    """
+    if connection.vendor != "sqlite" or not {"alter", "drop"}.issubset(names):
+        yield
+        return
+    with one_change(connection):
+        found = list(sqlite.existing(connection))
+        run_statements(connection, [one.removal for one in found if one.bare_location in names])
+        yield
 
 
 def remove_triggers(connection: BaseDatabaseWrapper) -> None:

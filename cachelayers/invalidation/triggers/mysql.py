@@ -5,20 +5,27 @@ So the trigger of a row to which others refer by ON DELETE or ON UPDATE logs the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.own_statements import fetch_rows
-from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
-from cachelayers.invalidation.tracked import KeyKind, TrackedTable, tracked_tables
+from cachelayers.invalidation.tags import all_rows_tag, table_tag
+from cachelayers.invalidation.tracked import (
+    KeyedColumn,
+    KeyKind,
+    TrackedTable,
+    tracked_tables,
+)
 from cachelayers.invalidation.triggers.definitions import (
     Found,
     Installed,
     TableLocation,
     Trigger,
-    fit_key,
+    fit,
+    keyed_tags,
     mysql_literal,
     name_for,
 )
@@ -26,22 +33,46 @@ from cachelayers.invalidation.triggers.definitions import (
 ROWS_OF_EVENT = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 # Without a log, a write goes on.
 WITHOUT_LOG = "DECLARE CONTINUE HANDLER FOR 1146 BEGIN END;"
+# A schema change is visible at once, and the triggers follow it a moment later.
+WITHOUT_COLUMN = "DECLARE EXIT HANDLER FOR 1054 {whole}"
 CASCADES = """
 SELECT referenced_table_name, table_name FROM information_schema.referential_constraints
 WHERE constraint_schema = DATABASE()
   AND (delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION'))
 """
+# A generated column has an expression; its value follows from the others.
 TABLES = """
-SELECT t.table_name, c.column_name, @@lower_case_table_names FROM information_schema.tables t
-LEFT JOIN information_schema.columns c ON c.table_schema = t.table_schema
-  AND c.table_name = t.table_name AND c.column_key = 'PRI'
+SELECT t.table_name, c.column_name, c.column_key, c.data_type,
+  COALESCE(c.generation_expression, '') <> '', @@lower_case_table_names
+FROM information_schema.tables t
+JOIN information_schema.columns c ON c.table_schema = t.table_schema
+  AND c.table_name = t.table_name
 WHERE t.table_schema = DATABASE() AND t.table_type = 'BASE TABLE'
+ORDER BY t.table_name, c.ordinal_position
 """
+# How values are compared by what is stored. Text, by its bytes: a collation calls more equal.
+BY_VALUE = frozenset(
+    {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "bit", "year"}
+    | {"date", "datetime", "time", "uuid"}
+)
+BY_BYTES = frozenset(
+    {"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "binary", "varbinary"}
+    | {"tinyblob", "blob", "mediumblob", "longblob", "enum", "set", "json"}
+)
 EXISTING = """
 SELECT trigger_name, event_object_table, event_manipulation, action_timing, action_statement
 FROM information_schema.triggers
 WHERE trigger_schema = DATABASE() AND LEFT(trigger_name, 12) = 'cachelayers_'
 """
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    name: str
+    is_key: bool
+    type: str
+    is_generated: bool
 
 
 def locations_of(
@@ -51,18 +82,55 @@ def locations_of(
 
     This does not use Django's features, which would run a statement and so call this again.
     """
-    keys: dict[str, set[str]] = {}
+    columns: dict[str, list[Column]] = {}
     ignores_case = False
-    for name, column, lower_case in fetch_rows(connection, TABLES):
-        keys.setdefault(name, set()).add(column)
+    for name, column, key, of_type, is_generated, lower_case in fetch_rows(connection, TABLES):
+        found = Column(column, key == "PRI", str(of_type).lower(), bool(is_generated))
+        columns.setdefault(name, []).append(found)
         ignores_case = bool(lower_case)
-    there = {name.lower() if ignores_case else name: name for name in keys}
+    there = {name.lower() if ignores_case else name: name for name in columns}
     for table in tables:
         plain = table.name.strip("`")
         name = there.get(plain.lower() if ignores_case else plain)
         if name is not None:
-            sql = connection.ops.quote_name(name)
-            yield TableLocation(fit_key(table, keys[name]), name, sql, name.lower())
+            sql, own = connection.ops.quote_name(name), columns[name]
+            fitting = fit(
+                table,
+                {column.name for column in own if column.is_key},
+                {column.name for column in own if not column.is_generated},
+            )
+            yield TableLocation(fitting, name, sql, name.lower(), is_changed=changed_row(name, own))
+
+
+def changed_row(table: str, columns: Sequence[Column]) -> str:
+    """Return the condition on which an UPDATE has changed a row; "": a type is not known.
+
+    Last: the table has columns that another program has added. This is looked up only for rows
+    that are unchanged otherwise.
+    """
+    if not all(column.type in BY_VALUE | BY_BYTES | {"float", "double"} for column in columns):
+        return ""
+    changes = [changed_column(column) for column in columns if not column.is_generated]
+    number = (
+        "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE()"
+        f" AND table_name = {mysql_literal(table)}"
+    )
+    return f"{' OR '.join(changes)} OR ({number}) <> {len(columns)}"
+
+
+def changed_column(column: Column) -> str:
+    """Return the condition on which a column's value has changed. As numbers, 0 and -0 are one."""
+    new, old = (f"{row}.{quoted(column.name)}" for row in ("NEW", "OLD"))
+    by_value = f"NOT ({new} <=> {old})"
+    by_bytes = f"NOT (CAST({new} AS BINARY) <=> CAST({old} AS BINARY))"
+    if column.type in BY_VALUE:
+        return by_value
+    return by_bytes if column.type in BY_BYTES else f"{by_value} OR {by_bytes}"
+
+
+def quoted(name: str) -> str:
+    """Return a name as in a statement."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def triggers_for(
@@ -83,12 +151,21 @@ def triggers_of(
     """Yield the triggers of one table, which also log the tables that its cascades change."""
     table = location.table
     for event, rows in ROWS_OF_EVENT.items():
-        tags = list(tags_of(table, rows, quote("x")[0]))
-        if event != "insert":
-            for other in swept:
-                tags += [mysql_literal(table_tag(other)), mysql_literal(all_rows_tag(other))]
-        values = ", ".join(f"({tag}, {NOW_MS['mysql']})" for tag in tags)
-        body = f"BEGIN {WITHOUT_LOG} INSERT INTO {quote(LOG)} (tag, at) VALUES {values}; END"
+        others = () if event == "insert" else swept
+        swept_tags = [
+            mysql_literal(tag(other)) for other in others for tag in (table_tag, all_rows_tag)
+        ]
+        whole = log_tags(
+            [
+                mysql_literal(table_tag(table.name)),
+                mysql_literal(all_rows_tag(table.name)),
+                *swept_tags,
+            ]
+        )
+        work = log_tags([*tags_of(table, rows), *swept_tags])
+        if event == "update" and location.is_changed:
+            work = f"IF {location.is_changed} THEN {work} END IF;"
+        body = f"BEGIN {WITHOUT_LOG} {WITHOUT_COLUMN.format(whole=whole)} {work} END"
         name = name_for(event, table.name, body)
         creation = (
             f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {location.sql}"
@@ -98,17 +175,36 @@ def triggers_of(
         yield Trigger(installed, location, (creation,))
 
 
-def tags_of(table: TrackedTable, rows: Iterable[str], mark: str) -> Iterator[str]:
-    """Yield the expressions of the tags that a change of one row logs."""
+def log_tags(tags: Iterable[str]) -> str:
+    """Return the statement that logs the tags of expressions. NULL logs nothing."""
+    first, *others = tags
+    every = " UNION ALL ".join([f"SELECT {first} AS tag", *(f"SELECT {tag}" for tag in others)])
+    return (
+        f"INSERT INTO {quoted(LOG)} (tag, at) SELECT tag, {NOW_MS['mysql']}"
+        f" FROM ({every}) AS tags WHERE tag IS NOT NULL;"
+    )
+
+
+def tags_of(table: TrackedTable, rows: Sequence[str]) -> Iterator[str]:
+    """Yield the expressions of the tags that a change of one row logs: old and new values."""
     yield mysql_literal(table_tag(table.name))
     if table.key_column is None:
         yield mysql_literal(all_rows_tag(table.name))
         return
-    for row in rows:
-        column = f"{row}.{mark}{table.key_column}{mark}"
-        is_uuid = table.key_kind is KeyKind.UUID
-        text = f"LOWER(REPLACE({column}, '-', ''))" if is_uuid else column
-        yield f"CONCAT({mysql_literal(row_tag(table.name, ''))}, {text})"
+    first, *others = rows
+    for start, column in keyed_tags(table):
+        value = f"{first}.{quoted(column.name)}"
+        yield tag_expression(start, value, column)
+        for other in others:
+            former = f"{other}.{quoted(column.name)}"
+            tag = tag_expression(start, former, column)
+            yield f"CASE WHEN NOT ({former} <=> {value}) THEN {tag} END"
+
+
+def tag_expression(start: str, value: str, column: KeyedColumn) -> str:
+    """Return the expression of the tag that a value in a keyed column has."""
+    text = f"LOWER(REPLACE({value}, '-', ''))" if column.kind is KeyKind.UUID else value
+    return f"CONCAT({mysql_literal(start)}, {text})"
 
 
 def read_cascades(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:

@@ -15,19 +15,24 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG, NOW_MS
 from cachelayers.invalidation.own_statements import fetch_rows
-from cachelayers.invalidation.tags import all_rows_tag, row_tag, table_tag
-from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_schema
+from cachelayers.invalidation.tags import all_rows_tag, table_tag
+from cachelayers.invalidation.tracked import KeyedColumn, KeyKind, TrackedTable, without_schema
 from cachelayers.invalidation.triggers.definitions import (
     Found,
     Installed,
     TableLocation,
     Trigger,
-    fit_key,
+    fit,
+    keyed_tags,
     literal,
     name_for,
 )
 
-BULK_ROWS = 100  # a statement with more rows logs "all rows"
+# A statement that changes more rows, or logs more tags, logs "all rows" instead.
+BULK_ROWS = 100
+BULK_TAGS = 300
+LONGEST_TAG = 255
+ONCE = 'array_agg(DISTINCT tag COLLATE "C")'
 TRANSITIONS = {
     "insert": ("NEW TABLE AS changed",),
     "update": ("OLD TABLE AS changed", "NEW TABLE AS changed_to"),
@@ -65,7 +70,10 @@ SELECT f.name, f.is_meant, f.root, f.oid, format('%I.%I', n.nspname, c.relname),
   c.relname, c.relispartition, c.relkind = 'p' OR c.relhassubclass,
   ARRAY(SELECT a.attname::text FROM pg_index x
         JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
-        WHERE x.indrelid = f.root AND x.indisprimary)
+        WHERE x.indrelid = f.root AND x.indisprimary),
+  ARRAY(SELECT a.attname::text FROM pg_attribute a
+        WHERE a.attrelid = f.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  c.relkind = 'r' AND c.relhassubclass
 FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 """
@@ -112,10 +120,25 @@ def locations_of(
     for _, _, root, oid, *_ in rows:
         if oid in roots and oid != root:
             within.setdefault(root, set()).add(roots[oid])
-    for name, is_meant, root, _, sql, bare, is_partition, is_divided, keys in rows:
-        table, others = fit_key(by_name[name], keys), tuple(sorted(within.get(root, ())))
+    for (
+        name,
+        is_meant,
+        root,
+        _,
+        sql,
+        bare,
+        is_partition,
+        is_divided,
+        keys,
+        columns,
+        is_inherited,
+    ) in rows:
+        others = tuple(sorted(within.get(root, ())))
+        table = fit(by_name[name], keys, columns)
+        # A trigger of a table that inherits may change columns which the parent's rows lack.
+        is_changed = "" if is_inherited else "*<>"
         yield TableLocation(
-            table, sql, sql, bare.lower(), others, is_meant, is_partition, is_divided
+            table, sql, sql, bare.lower(), others, is_meant, is_partition, is_divided, is_changed
         )
 
 
@@ -177,18 +200,17 @@ def function_body(event: str, location: TableLocation, target: str) -> str:
     elif not is_by_row:
         work = f"IF EXISTS (SELECT 1 FROM changed) THEN {whole} END IF;"
     else:
-        rows = log_tags(
+        some = log_tags(
             target,
-            f"SELECT {literal(row_tag(table.name, ''))} || key FROM unnest(keys) AS key"
-            f" UNION ALL {values_of([table_tag(table.name), *swept])}",
+            f"SELECT unnest(tags) UNION ALL {values_of([table_tag(table.name), *swept])}",
         )
         work = (
-            f"SELECT array_agg(key) INTO keys FROM ({keys_changed(event, table)}) AS chosen;"
-            " IF keys IS NULL THEN RETURN NULL; END IF;"
-            f" IF cardinality(keys) > {BULK_ROWS} THEN {whole} ELSE {rows} END IF;"
+            f"{tags_changed(event, location)} IF tags IS NULL THEN RETURN NULL; END IF;"
+            f" IF number > {BULK_ROWS} OR cardinality(tags) > {BULK_TAGS}"
+            f" THEN {whole} ELSE {some} END IF;"
         )
     return (
-        f"{'DECLARE keys text[]; ' if is_by_row else ''}BEGIN"
+        f"{'DECLARE number bigint; tags text[]; ' if is_by_row else ''}BEGIN"
         f" IF to_regclass({literal(target)}) IS NULL THEN RETURN NULL; END IF;"
         f" {work} RETURN NULL; END"
     )
@@ -199,23 +221,67 @@ def values_of(tags: Iterable[str]) -> str:
     return f"VALUES {', '.join(f'({literal(tag)})' for tag in tags)}"
 
 
-def keys_changed(event: str, table: TrackedTable) -> str:
-    """Return the query of the changed rows' keys, each once."""
-    column = '"' + str(table.key_column).replace('"', '""') + '"'
-
-    def text(of: str) -> str:
-        plain = f"{of}{column}::text"
-        return f"lower(replace({plain}, '-', ''))" if table.key_kind is KeyKind.UUID else plain
-
+def tags_changed(event: str, location: TableLocation) -> str:
+    """Return the statements that find the number of changed rows, and their tags, each once."""
+    columns = list(enumerate(keyed_tags(location.table)))
     if event == "replica":  # OLD or NEW is NULL where it does not exist
-        both = f"SELECT {text('OLD.')} AS key UNION SELECT {text('NEW.')}"
-        return f"SELECT key FROM ({both}) AS changed WHERE key IS NOT NULL"
-    if event == "update":
-        return (
-            f"SELECT {text('')} AS key FROM changed UNION SELECT {text('')} FROM changed_to"
-            f" LIMIT {BULK_ROWS + 1}"
+        unchanged = "IF TG_OP = 'UPDATE' AND OLD *= NEW THEN RETURN NULL; END IF; "
+        tags = ", ".join(
+            f"({tag_expression(start, f'{row}.{quoted(column.name)}', column)})"
+            for _, (start, column) in columns
+            for row in ("OLD", "NEW")
         )
-    return f"SELECT DISTINCT {text('')} AS key FROM changed LIMIT {BULK_ROWS + 1}"
+        return (
+            f"{unchanged if location.is_changed else ''}SELECT 1, {ONCE} INTO number, tags"
+            f" FROM (VALUES {tags}) AS all_tags (tag) WHERE tag IS NOT NULL;"
+        )
+    rows = ("o", "n") if event == "update" else ("o",)
+    chosen = ", ".join(
+        f"{row}.{quoted(column.name)} AS {row}{number}"
+        for number, (_, column) in columns
+        for row in rows
+    )
+    tags = ", ".join(
+        f"({tag_expression(start, f'{row}{number}', column)})"
+        for number, (start, column) in columns
+        for row in rows
+    )
+    return (
+        f"WITH chosen AS MATERIALIZED (SELECT {chosen} FROM {changed_rows(event, location)}"
+        f" LIMIT {BULK_ROWS + 1})"
+        f" SELECT (SELECT count(*) FROM chosen), {ONCE} INTO number, tags"
+        f" FROM chosen CROSS JOIN LATERAL (VALUES {tags}) AS all_tags (tag) WHERE tag IS NOT NULL;"
+    )
+
+
+def changed_rows(event: str, location: TableLocation) -> str:
+    """Return what stands after FROM, to select the changed rows.
+
+    An UPDATE's old and new rows are joined by their key, and compared by their bytes, because not
+    every type has an equality. Rows without a partner count as changed. A full join is never a
+    nested loop, whose time would grow with the square of the rows.
+    """
+    if event != "update":
+        return "changed AS o"
+    key = quoted(str(location.table.key_column))
+    condition = " WHERE (o *<> n) IS NOT FALSE" if location.is_changed else ""
+    return f"changed AS o FULL JOIN changed_to AS n ON o.{key} = n.{key}{condition}"
+
+
+def tag_expression(start: str, value: str, column: KeyedColumn) -> str:
+    """Return the expression of the tag that a value in a keyed column has.
+
+    If it does not fit into the log, no statement depends on it either.
+    """
+    if column.kind is KeyKind.UUID:
+        return f"{literal(start)} || lower(replace({value}::text, '-', ''))"
+    tag = f"{literal(start)} || {value}::text"
+    return f"left({tag}, {LONGEST_TAG})" if column.kind is KeyKind.TEXT else tag
+
+
+def quoted(name: str) -> str:
+    """Return a name as in a statement."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def log_tags(target: str, query: str) -> str:
