@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, cast
-from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -24,16 +23,17 @@ from cachelayers.invalidation.sql.catalogue import (
     load_details,
     tables_of_indexes,
 )
+from cachelayers.invalidation.sql.conditions import Parameter
+from cachelayers.invalidation.sql.reads import (
+    KeyedTable,
+    ReadRows,
+    Slices,
+    tags_of,
+    text_of_value,
+)
 from cachelayers.invalidation.sql.statements import Kind, Statement, parse_statement
 from cachelayers.invalidation.sql.tokens import KNOWN_FUNCTIONS, Source, read_tokens
-from cachelayers.invalidation.tags import (
-    CLOCK,
-    LONGEST_KEY_TEXT,
-    SCHEMA_TAG,
-    all_rows_tag,
-    row_tag,
-    table_tag,
-)
+from cachelayers.invalidation.tags import CLOCK, SCHEMA_TAG, all_rows_tag, slices_tag, table_tag
 from cachelayers.invalidation.tracked import (
     LOGGED_VENDORS,
     KeyKind,
@@ -66,29 +66,13 @@ class Effect(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class RowsByKey:
-    """The rows of one table that a statement selects by parameters."""
-
-    table: TrackedTable
-    parameters: tuple[int, ...]
-
-    def tags(self, parameters: Any) -> list[str] | None:
-        """Return the tags of the rows, or None if a parameter is not a plain key."""
-        if not isinstance(parameters, (list, tuple)) or len(parameters) <= max(self.parameters):
-            return None
-        texts = [key_text(self.table, parameters[index]) for index in self.parameters]
-        if None in texts:
-            return None
-        return [row_tag(self.table.name, str(text)) for text in texts]
-
-
-@dataclass(frozen=True, slots=True)
 class Analysis:
     """The meaning of one statement."""
 
     effect: Effect
     tables: tuple[TrackedTable, ...] = ()
-    rows: RowsByKey | None = None
+    rows_read: ReadRows | None = None
+    rows: Slices | None = None  # that a write changes, found by their keys
     is_untracked: bool = False  # a read that also uses untracked sources
     # Untracked tables that it reads: newer code may track them, and read the entry.
     untracked_tables: tuple[str, ...] = ()
@@ -117,13 +101,14 @@ class Analysis:
 
     def read_tags(self, parameters: Any) -> list[str]:
         """Return the tags that its result depends on."""
-        tags = None if self.rows is None else self.rows.tags(parameters)
-        if tags is not None and self.rows is not None:
-            tags.append(all_rows_tag(self.rows.table.name))
+        if self.rows_read is not None:
+            tags = self.rows_read.tags(parameters)
+        elif self.rows is not None:
+            tags = tags_of(self.rows.table, [self.rows], parameters)
         else:
             tags = [table_tag(table.name) for table in self.tables]
-            if self.is_by_schema:
-                tags.append(SCHEMA_TAG)
+        if self.is_by_schema:
+            tags.append(SCHEMA_TAG)
         if self.asks_clock:
             tags.append(CLOCK)
         return tags
@@ -140,7 +125,7 @@ class Analysis:
         rows = self._rows_written(parameters, many=many)
         if rows is None:
             return [*tags, *(all_rows_tag(table.name) for table in self.unlogged)]
-        return [*tags, *rows]
+        return [*tags, *rows, *(slices_tag(table.name) for table in self.unlogged)]
 
     def _rows_written(self, parameters: Any, *, many: bool) -> list[str] | None:
         """Return the tags of the rows, or None if they are unknown or many."""
@@ -162,19 +147,7 @@ UNTRACKED = Analysis(Effect.READ, is_untracked=True)
 
 def key_text(table: TrackedTable, value: Any) -> str | None:
     """Return the text of a key in tags, or None if the text may not identify the key."""
-    if table.key_kind is None:
-        return None
-    # Exactly these types: others may be compared or written differently.
-    if table.key_kind is KeyKind.INTEGER:
-        return str(value) if type(value) is int else None
-    if table.key_kind is KeyKind.TEXT:  # the log cuts off what is longer
-        return value if type(value) is str and len(value) <= LONGEST_KEY_TEXT else None
-    if type(value) is UUID:
-        return value.hex
-    try:
-        return UUID(value).hex if type(value) is str else None
-    except ValueError:
-        return None
+    return None if table.key_kind is None else text_of_value(table.key_kind, value)
 
 
 class Database:
@@ -187,6 +160,7 @@ class Database:
         self._catalogue: Catalogue | None = None
         self._details = Details()
         self._guard = NO_GUARD
+        self._keyed: dict[str, KeyedTable | None] = {}
         self._load_again_at = 0.0  # of time.monotonic()
         self._loaded_for: Version = None
         # The names to which statements of this process have given a new meaning.
@@ -231,7 +205,7 @@ class Database:
             # indexes.
             indexed = tables_of_indexes(connection, statement.names)
             statement = replace(statement, names=statement.names | indexed)
-        found = self._work_out(connection, statement)
+        found = self._work_out(connection, text, statement)
         if found.effect is Effect.SCHEMA:
             renewed = names_outside_parentheses(text, connection.vendor)
             found = replace(found, changed_names=statement.names, renewed_names=renewed)
@@ -275,7 +249,9 @@ class Database:
             self._by_name = by_bare_name(tables.values(), connection.vendor)
             self.forget()
 
-    def _work_out(self, connection: BaseDatabaseWrapper, statement: Statement) -> Analysis:
+    def _work_out(
+        self, connection: BaseDatabaseWrapper, text: str, statement: Statement
+    ) -> Analysis:
         if statement.changes_role and not self._changes_roles:
             self._changes_roles = True  # from now on, other row-level security may apply
             self._analyses = {}
@@ -288,16 +264,18 @@ class Database:
         if statement.kind is Kind.SCHEMA and any(map(OWN_NAME.match, statement.names)):
             # Our own triggers: the code that creates or drops them logs the change.
             return Analysis(Effect.SCHEMA, reads=False)
-        return self._tracked(connection, statement)
+        return self._tracked(connection, text, statement)
 
-    def _tracked(self, connection: BaseDatabaseWrapper, statement: Statement) -> Analysis:
+    def _tracked(
+        self, connection: BaseDatabaseWrapper, text: str, statement: Statement
+    ) -> Analysis:
         """Return the analysis of a statement in a database with tracked tables."""
         catalogue = self._catalogue_with(connection, statement)
         if statement.temporary is not None:
             self._temporary.add(statement.temporary)
         statement = with_views(statement, catalogue, self._details, connection.vendor)
         if statement.kind is Kind.READ:
-            analysis = self._read(statement, catalogue)
+            analysis = self._read(connection.vendor, text, statement, catalogue)
         elif statement.kind is Kind.SCHEMA and not catalogue.has_log:
             analysis = Analysis(Effect.SCHEMA)
         else:
@@ -329,7 +307,7 @@ class Database:
         found = (names & catalogue.tables) - self._by_name.keys()
         return tuple(sorted(spelt.get(name, name) for name in found))
 
-    def _read(self, statement: Statement, catalogue: Catalogue) -> Analysis:
+    def _read(self, vendor: str, text: str, statement: Statement, catalogue: Catalogue) -> Analysis:
         views = statement.names & catalogue.views.keys()
         behind = frozenset[str]().union(*(catalogue.views[view] for view in views))
         named = (statement.unqualified & (catalogue.tables | views)) - views | behind
@@ -340,10 +318,11 @@ class Database:
             # Newer code may rename a table, and create a view under the old name for older code.
             renamed = self._untracked(behind, catalogue)
             tables += tuple(TrackedTable(name, None, None) for name in renamed)
+        read = self._rows_read(vendor, text, tables, behind) if tables and not calls else None
         return Analysis(
             Effect.READ,
             tuple(self._tables.values()) if calls else tables,
-            None if calls else self._rows_of(statement, tables),
+            read,
             is_untracked=calls or bool(named - self._by_name.keys()),
             untracked_tables=self._untracked(named, catalogue),
             is_own_write=calls,
@@ -370,7 +349,7 @@ class Database:
         return Analysis(
             Effect.SCHEMA if is_schema else Effect.WRITE,
             everything if calls else tables,
-            None if touched is everything else self._rows_of(statement, tables),
+            rows=None if touched is everything else self._rows_of(statement, tables),
             is_own_write=bool(touched),
             unlogged=unlogged,
             returns_rows=statement.returns_rows,
@@ -422,19 +401,51 @@ class Database:
             return False  # REPLACE deletes the old row without a trigger
         return not (vendor == "mysql" and statement.truncates)
 
-    def _rows_of(self, statement: Statement, tables: tuple[TrackedTable, ...]) -> RowsByKey | None:
+    def _rows_read(
+        self, vendor: str, text: str, tables: tuple[TrackedTable, ...], behind: frozenset[str]
+    ) -> ReadRows:
+        keyed = {
+            name: found
+            for table in tables
+            if (name := without_schema(table.name).lower()) not in behind
+            and (found := self._keyed_table(table)) is not None
+        }
+        return ReadRows(text, vendor, tables, keyed)
+
+    def _keyed_table(self, table: TrackedTable) -> KeyedTable | None:
+        """Return the columns by which a table's rows are logged, unless another has its name."""
+        if table.name not in self._keyed:
+            alike = self._by_name.get(without_schema(table.name).lower())
+            kinds = dict(self._kinds_of(table)) if alike == [table] else {}
+            self._keyed[table.name] = KeyedTable(table, kinds) if kinds else None
+        return self._keyed[table.name]
+
+    def _kinds_of(self, table: TrackedTable) -> Iterable[tuple[str, tuple[str, KeyKind]]]:
+        key, kind = table.key_column, table.key_kind
+        if key is not None and kind is not None and not self._has_odd_key(table):
+            yield key.lower(), (key, kind)
+        logged = self._guard.columns.get(table.name, frozenset())
+        for column in table.columns:
+            is_odd = (table.name, column.name) in self._details.odd_columns
+            if column.name in logged and not is_odd:
+                yield column.name.lower(), (column.name, column.kind)
+
+    def _rows_of(self, statement: Statement, tables: tuple[TrackedTable, ...]) -> Slices | None:
+        """Return the rows that a write finds by their keys, if it finds them so."""
         lookup = statement.key_lookup
         if lookup is None or len(tables) != 1 or not lookup.parameters:
             return None
         [table] = tables
-        is_key = (
-            table.key_kind is not None
-            and table.key_column is not None
-            and not self._has_odd_key(table)
-            and lookup.table.lower() == without_schema(table.name).lower()
-            and lookup.column.lower() == table.key_column.lower()
-        )
-        return RowsByKey(table, tuple(lookup.parameters)) if is_key else None
+        if (
+            table.key_kind is None
+            or table.key_column is None
+            or self._has_odd_key(table)
+            or lookup.table.lower() != without_schema(table.name).lower()
+            or lookup.column.lower() != table.key_column.lower()
+        ):
+            return None
+        values = tuple(map(Parameter, lookup.parameters))
+        return Slices(table, table.key_column, table.key_kind, values)
 
     def _catalogue_with(self, connection: BaseDatabaseWrapper, statement: Statement) -> Catalogue:
         """Return the catalogue, loaded again if it lacks a table that is read."""
@@ -464,6 +475,7 @@ class Database:
             self._details = load_details(connection, self._tables.values())
             self._guard = read_guard(connection) if self._catalogue.has_log else NO_GUARD
             self._guarded_names |= self._guard.locations
+            self._keyed = {}
             self._analyses = {}
             self._load_again_at = time.monotonic() + CATALOGUE_SECONDS
         return self._catalogue
