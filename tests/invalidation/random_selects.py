@@ -14,7 +14,7 @@ from cachelayers.invalidation.sql.conditions import Literal, Occurrence
 TABLES = ("t", "u", "v")
 COLUMNS = ("p", "q", "r")
 VALUES = (0, 0, 0, 1, 1, 1, None)
-WRITES = 16  # for each SELECT
+WRITES = 48  # for each SELECT
 ALIASES = ("t", "u", "a", "b", "c")  # some are names of tables
 Row = tuple[int | None, ...]
 Find = Callable[[str, str], tuple[Occurrence, ...] | None]
@@ -137,7 +137,7 @@ class Maker:
         text, aliases = self.source(outer, tables, set())
         for _ in range(self.random.choice([0, 0, 1, 1, 1, 2, 2, 3])):
             right, names = self.source(outer, tables, set(aliases))
-            if self.chance(15):
+            if self.chance(25):
                 other, more = self.source(outer, tables, {*aliases, *names})
                 join = self.pick("JOIN", "LEFT JOIN")
                 right = f"({right} {join} {other} ON {self.link(names, more, outer, tables)})"
@@ -170,7 +170,7 @@ class Maker:
     ) -> str:
         """Return a condition of a join."""
         equal = f"{self.column(left)} = {self.column(right)}"
-        if self.chance(30):
+        if self.chance(50):
             return equal
         condition = self.condition([*left, *right], outer, tables, 1)
         return f"({equal} AND {condition})" if self.chance(80) else condition
