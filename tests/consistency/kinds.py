@@ -86,6 +86,6 @@ KINDS = {
     "joins": of_slices("joins", "one table", ALL),
     "IN": of_slices("IN", "any key"),
     "UNION": of_slices("UNION", "any key"),
-    "soft deletes": of_slices("soft deletes", "any key"),
+    "soft deletes": of_slices("soft deletes", "or for and"),
     "counters": of_slices("counters", "no counters"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -13,6 +13,7 @@ from django.db import connections
 from cachelayers.invalidation import dependencies, dialects, execute_wrapper, incarnations, units
 from cachelayers.invalidation.dependencies import Capture
 from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, Reading, log_of
+from cachelayers.invalidation.sql import conditions
 from cachelayers.invalidation.sql.analysis import Analysis
 from cachelayers.invalidation.tags import row_tag, table_tag
 from tests.consistency import writers
@@ -174,6 +175,21 @@ def take_one_table_for_all() -> None:
     change_read_tags(of_one)
 
 
+def take_or_for_and() -> None:
+    """Depend on the rows that one side of an OR is about."""
+
+    def conjuncts_of(node: Any) -> Iterator[Any]:
+        for one in conjuncts(node):
+            if conditions.kind_of(one) == "Or":
+                yield from conjuncts_of(conditions.part(one, "this"))
+                yield from conjuncts_of(conditions.part(one, "expression"))
+            else:
+                yield one
+
+    conjuncts = conditions.conjuncts_of
+    conditions.conjuncts_of = conjuncts_of
+
+
 def ignore_counters() -> None:
     """Depend on no table with a counter, as if nothing else of it were read."""
 
@@ -201,4 +217,5 @@ RULES: dict[str, Callable[[], None]] = {
     "any key": take_any_parameter_for_the_key,
     "one table": take_one_table_for_all,
     "no counters": ignore_counters,
+    "or for and": take_or_for_and,
 }
