@@ -7,7 +7,6 @@ table is remembered, so that the statistics can say why.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -127,6 +126,3 @@ class Endings:
 
 
 endings = Endings()
-
-# The parent writes its own.
-os.register_at_fork(after_in_child=endings.clear)
