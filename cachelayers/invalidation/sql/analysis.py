@@ -307,9 +307,7 @@ class Database:
         found = (names & catalogue.tables) - self._by_name.keys()
         return tuple(sorted(spelt.get(name, name) for name in found))
 
-    def _read(
-        self, vendor: str, text: str, statement: Statement, catalogue: Catalogue
-    ) -> Analysis:
+    def _read(self, vendor: str, text: str, statement: Statement, catalogue: Catalogue) -> Analysis:
         views = statement.names & catalogue.views.keys()
         behind = frozenset[str]().union(*(catalogue.views[view] for view in views))
         named = (statement.unqualified & (catalogue.tables | views)) - views | behind
