@@ -24,7 +24,8 @@ help:
 	@echo "make bench   measure the cache against its peers, side by side"
 	@echo "             (BENCH_ARGUMENTS=--quick: in a minute)"
 	@echo "make consistency   look for stale hits at length, while everything is disturbed"
-	@echo "             (CONSISTENCY_ARGUMENTS='--seconds 10': in shorter runs)"
+	@echo "             (CONSISTENCY_ARGUMENTS='--seconds 10': in shorter runs;"
+	@echo "              PROGRAMS_ARGUMENTS='--seed 7 --comparisons 1': one program again)"
 	@echo "make clean   remove what these commands have made in this folder"
 	@echo "PYTHON=/path/to/python chooses the interpreter; else the newest that works is taken."
 

@@ -20,7 +20,7 @@ LEAST_RECALLS_PER_SECOND = 4.0  # in a run that can find a fault; an idle machin
 def main() -> int:
     """Run everything; exit with 1 if a value was stale."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=45, help="for each run")
+    parser.add_argument("--seconds", type=float, default=28, help="for each run")
     parser.add_argument("--database", choices=["default", "postgres", "mariadb"], action="append")
     parser.add_argument("--only", action="append", metavar="KIND", help="leave out all others")
     options = parser.parse_args()
@@ -69,10 +69,14 @@ def check(databases: list[str], seconds: float, only: list[str] | None = None) -
                 wrong += 1
             if database == "mariadb":  # its slow pace seldom shows a rule that is too late
                 continue
-            naive = Checker(database, store, seconds / 4, rule=kind.rule, pause=0.05)
-            found = naive.run_kind(kind, writers=4)()
-            report(database, f"{name}, with a naive rule ({kind.rule})", found)
-            wrong += not found.wrong
+            for part in (4, 2, 1):  # a write at the right moment is a matter of chance
+                naive = Checker(database, store, seconds / part, rule=kind.rule, pause=0.05)
+                found = naive.run_kind(kind, writers=4)()
+                report(database, f"{name}, with a naive rule ({kind.rule})", found)
+                if found.wrong:
+                    break
+            else:
+                wrong += 1
     report("all", "with our rules", total)
     return 1 if wrong else 0
 

@@ -25,6 +25,13 @@ class Found:
         if value > after:
             self.unseen.append([*what, value, after, is_hit])
 
+    def judge_same(self, what: list[Any], now: Any, value: Any, is_hit: bool) -> None:
+        """Count a value that has to be the present one."""
+        self.recalls += 1
+        self.hits += is_hit
+        if value != now:
+            self.stale.append([*what, now, value, is_hit])
+
     def add(self, other: Found) -> None:
         """Add another process's findings."""
         self.hits += other.hits

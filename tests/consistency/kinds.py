@@ -25,6 +25,18 @@ class Kind:
     store: str = ""  # empty: in the database that is read
 
 
+def of_slices(name: str, rule: str, databases: tuple[str, ...] = TRANSACTIONAL) -> Kind:
+    """Return a kind whose readers read few rows each."""
+    return Kind(
+        f"read {name}",
+        rule,
+        writer=f"write {name}",
+        prepare="prepare slices",
+        clean="clean slices",
+        databases=databases,
+    )
+
+
 KINDS = {
     "readers and writers": Kind("read", "late", databases=ALL),
     "pruned log": Kind("read", "late", others=("prune",), databases=TRANSACTIONAL),
@@ -69,4 +81,11 @@ KINDS = {
         databases=TRANSACTIONAL,
         store="sqlite",  # which is not moved
     ),
+    "moves between slices": of_slices("moves", "any key", ALL),
+    "slugs that change hands": of_slices("slugs", "any key"),
+    "joins": of_slices("joins", "one table", ALL),
+    "IN": of_slices("IN", "any key"),
+    "UNION": of_slices("UNION", "any key"),
+    "soft deletes": of_slices("soft deletes", "or for and"),
+    "counters": of_slices("counters", "no counters"),
 }

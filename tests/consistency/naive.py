@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -13,6 +13,9 @@ from django.db import connections
 from cachelayers.invalidation import dependencies, dialects, execute_wrapper, incarnations, units
 from cachelayers.invalidation.dependencies import Capture
 from cachelayers.invalidation.log import Dependency, LogUnreadable, ProcessLog, Reading, log_of
+from cachelayers.invalidation.sql import conditions
+from cachelayers.invalidation.sql.analysis import Analysis
+from cachelayers.invalidation.tags import row_tag, table_tag
 from tests.consistency import writers
 
 # A slow reader meets the race more often; the right rule does not depend on it.
@@ -134,6 +137,68 @@ def refresh_in_threads() -> None:
     tenants["compute"] = elsewhere
 
 
+# What a query reads
+
+
+def change_read_tags(change: Callable[[Analysis, Any, list[str]], list[str]]) -> None:
+    """Let a function change the tags on which a query's result depends.
+
+    It gets the analysis of the statement, its parameters, and the tags by our rules.
+    """
+    read_tags = Analysis.read_tags
+
+    def changed_tags(self: Analysis, parameters: Any) -> list[str]:
+        return change(self, parameters, read_tags(self, parameters))
+
+    Analysis.read_tags = changed_tags  # type: ignore[method-assign]
+
+
+def take_any_parameter_for_the_key() -> None:
+    """Depend on the rows whose keys are among the parameters, whatever column they are for."""
+
+    def of_rows(analysis: Analysis, parameters: Any, tags: list[str]) -> list[str]:
+        if not parameters or not analysis.tables:
+            return tags
+        return [
+            row_tag(table.name, str(value)) for table in analysis.tables for value in parameters
+        ]
+
+    change_read_tags(of_rows)
+
+
+def take_one_table_for_all() -> None:
+    """Depend on the first table only, as if all conditions were on it."""
+
+    def of_one(analysis: Analysis, parameters: Any, tags: list[str]) -> list[str]:
+        return [table_tag(table.name) for table in analysis.tables[:1]]
+
+    change_read_tags(of_one)
+
+
+def take_or_for_and() -> None:
+    """Depend on the rows that one side of an OR is about."""
+
+    def conjuncts_of(node: Any) -> Iterator[Any]:
+        for one in conjuncts(node):
+            if conditions.kind_of(one) == "Or":
+                yield from conjuncts_of(conditions.part(one, "this"))
+                yield from conjuncts_of(conditions.part(one, "expression"))
+            else:
+                yield one
+
+    conjuncts = conditions.conjuncts_of
+    conditions.conjuncts_of = conjuncts_of
+
+
+def ignore_counters() -> None:
+    """Depend on no table with a counter, as if nothing else of it were read."""
+
+    def without(analysis: Analysis, parameters: Any, tags: list[str]) -> list[str]:
+        return [tag for tag in tags if "programs_writer" not in tag]
+
+    change_read_tags(without)
+
+
 tenants: dict[str, Callable[[Any], Any]] = {
     "name in key": str,
     "compute": lambda compute: compute(),
@@ -149,4 +214,8 @@ RULES: dict[str, Callable[[], None]] = {
     "uncommitted": store_what_is_uncommitted,
     "shared keys": share_keys,
     "threads": refresh_in_threads,
+    "any key": take_any_parameter_for_the_key,
+    "one table": take_one_table_for_all,
+    "no counters": ignore_counters,
+    "or for and": take_or_for_and,
 }

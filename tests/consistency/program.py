@@ -19,7 +19,7 @@ from django.db import OperationalError, connections  # noqa: E402
 
 from cachelayers import recall, unit_of_work  # noqa: E402
 from cachelayers.invalidation import prune  # noqa: E402
-from tests.consistency import moves, naive, requests, shapes, tables, writers  # noqa: E402
+from tests.consistency import moves, naive, requests, shapes, slices, tables, writers  # noqa: E402
 from tests.consistency.writers import PAUSE_SECONDS  # noqa: E402
 
 
@@ -152,6 +152,7 @@ ROLES = {
     **requests.ROLES,
     **tables.ROLES,
     **moves.ROLES,
+    **slices.ROLES,
 }
 
 

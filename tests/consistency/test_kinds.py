@@ -22,6 +22,8 @@ NEW = {
     "swapped tables": "default",
     "partitions": "postgres",
     "moved data": "default",
+    "joins": "postgres",
+    "UNION": "default",
 }
 RUNS = [
     pytest.param(name, database, marks=MARKS.get(database, ()), id=name)

@@ -298,6 +298,8 @@ def test_an_option_that_varies_counts_each_time(templates: Templates, tick: Coun
         ({"timeout": "-1"}, "timeout is -1"),
         ({"timeout": "missing"}, "no number of seconds"),
         ({"stale": "true_value"}, "stale is True"),
+        ({"freshness": "-1"}, "freshness is -1"),
+        ({"freshness": '"soon"'}, "'soon' is no number of seconds"),
         ({"using": '"nowhere"'}, "using='nowhere' is no alias of CACHES"),
         ({"tags": '"a,,b"'}, "A tag is empty"),
         ({"tags": "number"}, "A tag is a string, not 5"),

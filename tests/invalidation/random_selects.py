@@ -13,8 +13,8 @@ from cachelayers.invalidation.sql.conditions import Literal, Occurrence
 
 TABLES = ("t", "u", "v")
 COLUMNS = ("p", "q", "r")
-VALUES = (0, 1, 2, None)
-WRITES = 16  # for each SELECT
+VALUES = (0, 0, 0, 1, 1, 1, None)
+WRITES = 48  # for each SELECT
 ALIASES = ("t", "u", "a", "b", "c")  # some are names of tables
 Row = tuple[int | None, ...]
 Find = Callable[[str, str], tuple[Occurrence, ...] | None]
@@ -75,7 +75,7 @@ class Maker:
     def select(self, outer: Sequence[str], tables: Sequence[str]) -> str:
         sources, aliases = self.sources(outer, tables)
         condition = self.condition(aliases, outer, tables)
-        where = f" WHERE {condition}" if self.chance(90) else ""
+        where = f" WHERE {condition}" if self.chance(70) else ""
         everything = [f"{alias}.{column}" for alias in aliases for column in COLUMNS]
         columns = [self.pick(*everything) for _ in COLUMNS]
         after = ""
@@ -114,12 +114,21 @@ class Maker:
         """Return a SELECT of one table that compares with the one around it."""
         self.budget -= 1
         alias = self.pick(*ALIASES)
-        condition = self.condition([alias], outer, tables)
+        source = f"{self.pick(*tables)} AS {alias}"
+        if self.chance(25):
+            other = self.pick(*(one for one in ALIASES if one != alias))
+            link = self.link([alias], [other], (), tables)
+            source += f" {self.pick('JOIN', 'LEFT JOIN')} {self.pick(*tables)} AS {other} ON {link}"
+            outer = [one for one in outer if one != other]
+            condition = self.condition([alias, other], outer, tables)
+        else:
+            condition = self.condition([alias], outer, tables)
         around = [one for one in outer if one != alias]
         if around and self.chance(80):
             link = f"{self.column([alias])} = {self.column(around)}"
             condition = f"{link} AND ({condition})" if self.chance(80) else link
-        return f"SELECT {columns} FROM {self.pick(*tables)} AS {alias} WHERE {condition}"
+        columns = re.sub(r"\b([pq])\b", rf"{alias}.\1", columns)
+        return f"SELECT {columns} FROM {source} WHERE {condition}"
 
     # FROM
 
@@ -128,17 +137,18 @@ class Maker:
         text, aliases = self.source(outer, tables, set())
         for _ in range(self.random.choice([0, 0, 1, 1, 1, 2, 2, 3])):
             right, names = self.source(outer, tables, set(aliases))
-            if self.chance(15):
+            if self.chance(25):
                 other, more = self.source(outer, tables, {*aliases, *names})
                 join = self.pick("JOIN", "LEFT JOIN")
-                both = [*names, *more]
-                right = f"({right} {join} {other} ON {self.condition(both, outer, tables, 1)})"
-                names = both
-            kinds = ["JOIN", "INNER JOIN", *["LEFT JOIN", "LEFT OUTER JOIN"] * 2, ",", "CROSS JOIN"]
+                right = f"({right} {join} {other} ON {self.link(names, more, outer, tables)})"
+                names = [*names, *more]
+            kinds = ["JOIN", "INNER JOIN", *["LEFT JOIN", "LEFT OUTER JOIN"] * 3, ",", "CROSS JOIN"]
+            if len(aliases) == 1 and len(names) == 1:  # else columns may be ambiguous
+                kinds.append("NATURAL JOIN")
             kind = self.pick(*kinds, *(["RIGHT JOIN", "FULL JOIN"] if HAS_RIGHT_JOINS else []))
             before, aliases = list(aliases), [*aliases, *names]
             text = f"{text}{',' if kind == ',' else f' {kind}'} {right}"
-            if kind not in {",", "CROSS JOIN"}:
+            if kind not in {",", "CROSS JOIN", "NATURAL JOIN"}:
                 text += f" ON {self.link(before, names, outer, tables)}"
         return text, aliases
 
@@ -160,7 +170,7 @@ class Maker:
     ) -> str:
         """Return a condition of a join."""
         equal = f"{self.column(left)} = {self.column(right)}"
-        if self.chance(30):
+        if self.chance(50):
             return equal
         condition = self.condition([*left, *right], outer, tables, 1)
         return f"({equal} AND {condition})" if self.chance(80) else condition
@@ -171,7 +181,7 @@ class Maker:
         return f"{self.pick(*aliases)}.{self.pick(*COLUMNS)}"
 
     def value(self) -> str:
-        number = self.random.randrange(3)
+        number = self.random.randrange(2)
         return f"«{number}»" if self.chance(70) else str(number)
 
     def condition(
@@ -182,7 +192,7 @@ class Maker:
             self.equality(aliases, outer)
             if self.chance(65)
             else self.predicate(aliases, outer, tables, depth)
-            for _ in range(self.random.choice([1, 1, 2, 2, 3]))
+            for _ in range(self.random.choice([1, 1, 1, 2, 2, 3]))
         ]
         return " AND ".join(some)
 
@@ -194,7 +204,7 @@ class Maker:
         if kind < 50:
             return f"{column} = {self.value()}"
         if kind < 60:
-            return f"{self.value()} = {column}"
+            return f"({self.value()}) = ({column})"
         if kind < 70:
             return f"{column} IN ({self.value()}, {self.value()})"
         if kind < 75:
@@ -294,7 +304,7 @@ class Comparison:
             before = after
 
     def _fill(self, table: str, random: Random) -> list[Row]:
-        rows = [random_row(random) for _ in range(random.randrange(5))]
+        rows = [random_row(random) for _ in range(random.randrange(1, 5))]
         self.database.execute(f"DELETE FROM {table}")
         self.database.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
         return rows

@@ -82,8 +82,9 @@ def visit(site: Site, freshness: Any = LONG, key: str = "author", **options: Any
 
 @contextmanager
 def without_statements() -> Iterator[None]:
-    """Have the block take no statement on any database."""
-    watched = [CaptureQueriesContext(one) for one in connections.all(initialized_only=True)]
+    """Have the block take no statement on a connection that is open; others may have no server."""
+    open_ones = [one for one in connections.all(initialized_only=True) if one.connection]
+    watched = [CaptureQueriesContext(one) for one in open_ones]
     for one in watched:
         one.__enter__()
     try:

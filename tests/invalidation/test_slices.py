@@ -28,7 +28,7 @@ def through(database: str) -> QuerySet[Any]:
     return Book.subjects.through._default_manager.using(database).all()
 
 
-def raw(database: str, statement: str, *parameters: object) -> list[Any]:
+def raw(database: str, statement: str, *parameters: int) -> list[Any]:
     with connections[database].cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
@@ -59,8 +59,7 @@ OF_ANN: dict[str, Act] = {
     ),
     "an aggregate over a join": lambda db: authors(db).annotate(n=Count("books")).get(pk=1).n,
     "a prefetch": lambda db: [
-        titles(author.books.all())
-        for author in authors(db).filter(pk=1).prefetch_related("books")
+        titles(author.books.all()) for author in authors(db).filter(pk=1).prefetch_related("books")
     ],
     "a subquery": lambda db: list(
         books(db).filter(author=1).filter(Exists(authors(db).filter(pk=1))).values_list("title")
@@ -166,7 +165,9 @@ def test_rows_of_a_many_to_many_relation(site: Site) -> None:
         )
 
     def add(number: int) -> Act:
-        return lambda db: through(db).create(book_id=number, subject_id="sky" if number == 1 else "sea")
+        return lambda db: through(db).create(
+            book_id=number, subject_id="sky" if number == 1 else "sea"
+        )
 
     assert is_answer_kept(site, read, add(2))
     assert not is_answer_kept(site, read, add(1))

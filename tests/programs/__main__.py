@@ -82,7 +82,7 @@ def run_database(database: str, comparisons: int, seed: int) -> Figures:
 
     figures = Figures()
     while figures.total < comparisons and len(figures.stale) < MOST_FINDINGS:
-        store = STORES[figures.programs % len(STORES)]
+        store = STORES[seed % len(STORES)]
         if found := find_stale(seed, database, store, figures):
             figures.stale.append(found)
             sys.stdout.write(f"{database}: {found}\n")

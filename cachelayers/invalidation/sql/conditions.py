@@ -515,7 +515,9 @@ def pairs_of(node: Any) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def elements_of(node: Any) -> list[Any]:
-    """Return the elements of a row value, or the node itself."""
+    """Return the elements of a row value, or the node itself without parentheses around it."""
+    while kind_of(node) == "Paren":
+        node = part(node, "this")
     return parts(node) if kind_of(node) == "Tuple" else [node]
 
 

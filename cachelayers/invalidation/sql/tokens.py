@@ -41,7 +41,8 @@ class Token(NamedTuple):
     @property
     def word(self) -> str:
         """Return a keyword in lower case, or a sign; "" for quoted names and values."""
-        return self.text.lower() if self.sort in {Sort.WORD, Sort.SIGN} else ""
+        is_word = self.sort is Sort.WORD or self.sort is Sort.SIGN
+        return self.text.lower() if is_word else ""
 
 
 def names(text: str) -> frozenset[str]:
