@@ -1,9 +1,11 @@
+from django.apps.registry import Apps
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 from testproject.airports.geography import square_of
 
 
-def fill_squares(apps, schema_editor):
+def fill_squares(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     airports = apps.get_model("airports", "Airport").objects.using(schema_editor.connection.alias)
     found = list(airports.only("pk", "latitude", "longitude"))
     for airport in found:
