@@ -63,7 +63,7 @@ from cachelayers.canonical import (
     path_of_class,
     unwrap_lazy_object,
 )
-from cachelayers.invalidation import attributes_of_row, foreign_keys_of
+from cachelayers.invalidation import attributes_of_row, foreign_keys_of, reads_only_tracked
 
 PREFETCHED = "_prefetched_objects_cache"  # rows read by prefetch_related(), by name
 DEEPEST_RELATION = 5  # instances linked by foreign keys; deeper ones take the slow way
@@ -293,8 +293,12 @@ class Canonicalizer:
             raise Unstable(f"of its {name!r}, {error}") from None
 
     def canonical_query(self, rows: QuerySet[Any]) -> str:
-        """Return the form of a queryset: its SQL if it is lazy and no argument, else its rows."""
-        if not self._is_named or rows._result_cache is not None:
+        """Return the form of a queryset: its SQL if it is lazy, else its rows.
+
+        An argument stands for its rows also where their changes are not tracked.
+        """
+        is_lazy = rows._result_cache is None and (self._is_named or is_tracked_query(rows))
+        if not is_lazy:
             kind = "" if type(rows) is QuerySet else canonical_str(path_of_class(type(rows)))
             return (
                 self.canonical_all("lq", list(rows))
@@ -485,6 +489,18 @@ def is_laid_out_by_python(cls: Any) -> bool:
     pointers: int = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + len(names)
     found: int = cls.__basicsize__
     return found <= object.__basicsize__ + pointers * POINTER
+
+
+def is_tracked_query(rows: QuerySet[Any]) -> bool:
+    """Return whether every change of a queryset's rows is tracked. It is not run."""
+    query: Any = rows
+    if query._prefetch_related_lookups:  # the statements of which are not known
+        return False
+    try:
+        text, _ = sql_of(query)
+    except Unstable:
+        return False
+    return reads_only_tracked(query.db, text)
 
 
 def sql_of(query: Any) -> tuple[str, Sequence[Any]]:

@@ -15,6 +15,7 @@ from django.template.base import Node
 from django.template.library import InclusionNode
 from django.template.loader_tags import BLOCK_CONTEXT_KEY, ExtendsNode, IncludeNode
 
+from cachelayers.fragments.canonical import OF_EACH_QUERY
 from cachelayers.fragments.lookups import ABSENT, ALL_NAMES, CanonicalName
 from cachelayers.fragments.variants import USER
 from cachelayers.invalidation import (
@@ -267,6 +268,8 @@ def add_dependencies(
 def add_argument(capture: Capture, argument: object) -> bool:
     """Depend on the rows in an argument. Return whether key and rows cover all of it."""
     argument = without_laziness(argument)
-    return add_rows_of_argument(
-        capture, list(argument) if isinstance(argument, QuerySet) else argument
-    )
+    if not isinstance(argument, QuerySet):
+        return add_rows_of_argument(capture, argument)
+    if argument._result_cache is None:  # the block has not run it, and the key has all of it
+        return OF_EACH_QUERY.issuperset(vars(argument))
+    return add_rows_of_argument(capture, list(argument))

@@ -222,7 +222,8 @@ class FragmentNode(Node):
         where = self._surroundings.where
         tag_options = self._options.read(context, where)
         arguments = [argument.resolve(context) for argument in self._options.arguments]
-        if not all(arguments):
+        # Not by their truth: that would run a queryset.
+        if any(one is None or (type(one) is str and not one) for one in arguments):
             self._options.warn_of_missing(context, where)
         texts, known_templates = self._surroundings.texts(context, self.nodelist)
         block = DjangoBlock(

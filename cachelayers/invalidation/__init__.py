@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         warn_of_unstable_query_once,
     )
     from cachelayers.invalidation.routes import are_there_routers, database_to_check, with_routes
+    from cachelayers.invalidation.sql.analysis import reads_only_tracked
     from cachelayers.invalidation.tags import (
         KEY_TAG,
         USER_TAG,
@@ -158,6 +159,7 @@ else:
                 "warn_of_unstable_query_once",
             ],
             "routes": ["are_there_routers", "database_to_check", "with_routes"],
+            "sql.analysis": ["reads_only_tracked"],
             "tags": [
                 "KEY_TAG",
                 "USER_TAG",
@@ -269,6 +271,7 @@ __all__ = [
     "models_named",
     "prune",
     "read_guard",
+    "reads_only_tracked",
     "receive_plain_get",
     "receive_post_migrate",
     "receive_pre_migrate",

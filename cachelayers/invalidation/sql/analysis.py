@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, cast
 
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.invalidation.dialects import LOG
@@ -651,6 +652,19 @@ def database_of(connection: BaseDatabaseWrapper) -> Database:
             _databases.clear()
         found = _databases.setdefault(place, Database())
     return found
+
+
+def reads_only_tracked(database: str, text: str) -> bool:
+    """Return whether every change of what a statement reads is logged. It is not run."""
+    connection = connections[database]
+    found = database_of(connection).analysis(connection, text)
+    is_understood = found.effect is Effect.READ and not (found.doubt or found.is_own_write)
+    return (
+        is_understood
+        and found.is_logged
+        and bool(found.tables)
+        and not (found.is_untracked or found.untracked_tables or found.asks_clock)
+    )
 
 
 def identity_of(connection: BaseDatabaseWrapper) -> str:
