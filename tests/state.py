@@ -47,7 +47,8 @@ FORGOTTEN = (
     "fragments.sources._digests",
     "staticfiles.ids.memo",
     "staticfiles.ids.pause",
-    # Samples that wait to be written
+    # Samples and counts that wait to be written
+    "utils.endings.endings",
     "utils.tracing.pending_samples",
     # Caches of functions
     "canonical.canonical_row_prefix",
@@ -65,6 +66,7 @@ FORGOTTEN = (
     "invalidation.dependencies.foreign_keys_of",
     "invalidation.dialects.dialect_for",
     "invalidation.routes.models_by_tag",
+    "invalidation.sql.explaining.unused_condition",
     "invalidation.sql.statements.names_of",
     "invalidation.sql.tokens.pattern_for",
     "invalidation.tracked._tracked_models",

@@ -22,7 +22,12 @@ from django.utils.functional import LazyObject, empty
 from cachelayers.invalidation.invalidating import tags_of_row
 from cachelayers.invalidation.log import Dependency, Reading
 from cachelayers.invalidation.reports import warn_of_draft_once, warn_of_old_permissions_once
-from cachelayers.invalidation.tags import CLOCK, table_tag, without_many_rows
+from cachelayers.invalidation.tags import (
+    CLOCK,
+    table_instead_of_row,
+    table_tag,
+    without_many_rows,
+)
 from cachelayers.invalidation.tracked import tracked_tables
 from cachelayers.invalidation.units import Unit, active_unit
 from cachelayers.utils.captures import running_captures
@@ -113,6 +118,11 @@ class Capture:
             Dependency(database, *self._positions[database], without_many_rows(list(tags)))
             for database, tags in list(self._tags.items())
         ]
+
+    def reads_many_rows(self, database: str, tag: str) -> bool:
+        """Return whether an entry depends on a whole table only because it has too many rows."""
+        tags = self._tags.get(database, {})
+        return tag not in tags and any(table_instead_of_row(one) == tag for one in tags)
 
 
 _capture: ContextVar[Capture | None] = ContextVar("cachelayers_capture", default=None)

@@ -30,6 +30,7 @@ from cachelayers.invalidation.triggers import follow_schema, room_for_change
 from cachelayers.invalidation.units import active_unit, is_written_to, running_units
 from cachelayers.utils.captures import is_own_read
 from cachelayers.utils.counters import counts
+from cachelayers.utils.endings import endings
 from cachelayers.utils.execute_wrappers import mark_as_own
 from cachelayers.utils.tracing import read_hook
 
@@ -239,6 +240,8 @@ def note_read_of_captures(
 ) -> None:
     """Add the tags of a read to captures, or mark these as not storable."""
     tags = analysis.read_tags(params)
+    if endings.wanted:
+        endings.note_read(connection.alias, tags, analysis.why_whole)
     is_unstorable = bool(analysis.doubt) or (bool(tags) and is_written_to(connection))
     for capture in captures:
         capture.is_unstorable |= is_unstorable

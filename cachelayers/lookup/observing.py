@@ -15,6 +15,7 @@ from cachelayers.invalidation import Capture, Dependency, log_of
 from cachelayers.lookup.policy import Policy
 from cachelayers.signals import entry_computed, entry_invalidated
 from cachelayers.utils.counters import cell_of_cache
+from cachelayers.utils.endings import endings
 from cachelayers.utils.tracing import Tag, active_traces, pop_layer, traced_recall, tracing_recall
 
 INFINITE = float("inf")
@@ -73,10 +74,12 @@ def note_disabled() -> None:
 
 def note_invalid(policy: Policy, dependency: Dependency) -> None:
     """Record that a dependency of an entry has changed."""
+    culprit = log_of(dependency.database).find_changed_tag(dependency)
+    policy.note_ended(dependency.database, culprit)
+    endings.want(dependency.database, culprit)
     recall = traced_recall()
     if recall is None and not entry_invalidated.receivers:
         return
-    culprit = log_of(dependency.database).find_changed_tag(dependency)
     if recall is not None and recall.why_missed != "invalid":
         recall.why_missed, recall.culprit = "invalid", culprit or ""
     entry_invalidated.send_robust(
@@ -91,6 +94,8 @@ def note_computed(
     cell = cell_of_cache(policy.alias)
     cell.computed += 1
     cell.computing_seconds += seconds
+    if (ended := policy.what_ended()) is not None:
+        note_ended(*ended, capture, seconds)
     recall = traced_recall()
     if recall is None and not entry_computed.receivers:
         return
@@ -106,6 +111,14 @@ def note_computed(
         is_storable=is_storable,
         is_marker=policy.is_marker is not None and policy.is_marker(value),
     )
+
+
+def note_ended(database: str, tag: str | None, capture: Capture, seconds: float) -> None:
+    """Count an entry that a change has ended, when it is computed again."""
+    endings.add(database, tag, seconds)
+    is_wanted = tag is not None and (database, tag) in endings.wanted
+    if tag is not None and is_wanted and capture.reads_many_rows(database, tag):
+        endings.note_reason(database, tag, "many")
 
 
 def seconds_of(envelope: Envelope) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
@@ -73,6 +73,8 @@ class Policy:
     # Whether a value only leads to another entry, which holds what was computed; None: none does.
     is_marker: Callable[[Any], bool] | None = None
     freshness: float = 0.0  # seconds for which the log need not be read again
+    # The database and tag whose change has ended the entry; not there before that is found.
+    ended_by: tuple[str, str | None] = field(init=False, repr=False, compare=False)
 
     @property
     def cache(self) -> BaseCache:
@@ -103,13 +105,25 @@ class Policy:
         """Return for how many seconds the cache keeps the entry."""
         return None if self.timeout is None else self.timeout + self.stale
 
+    def note_ended(self, database: str, tag: str | None) -> None:
+        """Note that a change has ended the entry. The first that is found counts."""
+        if self.what_ended() is None:
+            self.ended_by = database, tag
+
+    def what_ended(self) -> tuple[str, str | None] | None:
+        """Return the database and tag whose change has ended the entry, if it was ended."""
+        return getattr(self, "ended_by", None)  # a hit does not pay for setting it
+
     def of_value(self, value: Any) -> Policy:
         """Return the policy with the timeout of a value. Raises as make_policy() does."""
         timeout_of = self.timing.timeout_of
         if timeout_of is None:
             return self
         timeout = cap_timeout(f"recall({self.key!r})", timeout_of(value), self.stale)
-        return replace(self, timeout=timeout, timing=self.timing._replace(timeout_of=None))
+        changed = replace(self, timeout=timeout, timing=self.timing._replace(timeout_of=None))
+        if (ended := self.what_ended()) is not None:
+            changed.note_ended(*ended)
+        return changed
 
     def times_of(self, began: float) -> tuple[float | None, float | None]:
         """Return until when an entry is fresh, and until when it may be served.

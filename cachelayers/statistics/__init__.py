@@ -16,6 +16,7 @@ the table of statistics every few seconds. Commands and the admin read them with
                                         -> HotTags: the tags with the most rows in a log
     advice(since_seconds=86400, most=20, kinds=None)
                                         -> list[Advice]: what should be cached, the best first
+    ended(since_seconds=86400, most=20) -> list[Ended]: what has ended entries, most entries first
 
     Total(cache, layer, figures)        layer "": the cache as a whole
     Series(cache, layer, points)        Point(at, figures); at: aware datetime, begin of the step
@@ -33,11 +34,17 @@ the table of statistics every few seconds. Commands and the admin read them with
     Advice(kind, name, place, calls, seconds, repeats, changed, saving_seconds, is_kept, tables,
            is_untracked, changes, stored_bytes)
                                         kind: "view", "function", "query", "fragment" or "recall"
+    Ended(database, dependency, entries, seconds, since, place, reason, columns)
+                                        dependency: a tag without values, as table:blog_post or
+                                        slice:blog_comment:post_id; place, reason, columns: of a
+                                        query that depends on a whole table; .what and .why: in
+                                        words; .would_be_spared: by a slice (None: no table)
 
 The functions that read the tables raise the database's errors, and cache nothing.
 """
 
 from cachelayers.statistics.advisor import KEPT_KINDS, Advice, Change, advice
+from cachelayers.statistics.endings import Ended, ended, parsed_reason, what_of, words_of
 from cachelayers.statistics.log_counts import HotTag, HotTags, hot_tags
 from cachelayers.statistics.states import LayerState, LogState, layer_states, log_state, log_states
 from cachelayers.statistics.table import (
@@ -59,6 +66,7 @@ __all__ = [
     "STATISTICS",
     "Advice",
     "Change",
+    "Ended",
     "Figures",
     "HotTag",
     "HotTags",
@@ -70,13 +78,17 @@ __all__ = [
     "UntrackedReads",
     "advice",
     "delete_old",
+    "ended",
     "flush",
     "hot_tags",
     "layer_states",
     "log_state",
     "log_states",
+    "parsed_reason",
     "series",
     "totals",
     "untracked_reads",
+    "what_of",
+    "words_of",
     "writer",
 ]

@@ -17,8 +17,22 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayers.conf import package_settings
 from cachelayers.invalidation import LOG, NOW_MS, table_tag
-from cachelayers.statistics.table import HOUR_SECONDS, MICROSECONDS, Cost, Row, read_costs
-from cachelayers.utils.tracing import UNTRACKED, Sample, Table, pending_samples
+from cachelayers.statistics.table import (
+    ENDED,
+    HOUR_SECONDS,
+    MICROSECONDS,
+    Cost,
+    Row,
+    read_costs,
+)
+from cachelayers.utils.endings import endings
+from cachelayers.utils.tracing import (
+    LONGEST_NAME,
+    UNTRACKED,
+    Sample,
+    Table,
+    pending_samples,
+)
 
 MOST_REMEMBERED = 20_000  # things whose last time is remembered
 MOST_SUMS = 1_000  # rows per write; texts that contain values are all different
@@ -68,7 +82,7 @@ class Timings:
 
     def has_any(self) -> bool:
         """Tell whether there is anything to write."""
-        return bool(pending_samples or self._samples or self._sums)
+        return bool(pending_samples or self._samples or self._sums or endings.has_any())
 
     def rows(self, open_connection: Open) -> list[Row]:
         """Sum up the waiting samples, and return the rows to add to the table."""
@@ -77,6 +91,7 @@ class Timings:
         for sample in self._samples:
             self._add(sample, changed_at)
         self._samples = []
+        self._add_endings()
         if len(self._sums) > MOST_SUMS:
             dearest = sorted(self._sums, key=lambda key: self._sums[key].seconds, reverse=True)
             self._sums = {key: self._sums[key] for key in dearest[:MOST_SUMS]}
@@ -105,6 +120,17 @@ class Timings:
         elif is_again:
             total.repeats += stands_for
             total.repeated_seconds += stands_for * sample.seconds
+
+    def _add_endings(self) -> None:
+        """Add what has ended entries; in the column for tables, why a whole table has."""
+        hour = int(time.time()) // HOUR_SECONDS * HOUR_SECONDS
+        for (database, group), one in endings.drained().items():
+            key = hour, ENDED, f"{database} {group}"[:LONGEST_NAME]
+            total = self._sums.setdefault(key, Sum("", ""))
+            total.changed += one.entries
+            total.seconds += one.seconds
+            if one.read is not None and (reason := one.read.explain(group)):
+                total.place, total.tables = one.read.place, reason
 
     def _compare(self, sample: Sample, changed_at: Mapping[Table, float]) -> tuple[bool, bool]:
         """Tell whether this ran before, and whether its tables have changed since then.
@@ -226,7 +252,11 @@ def advice(
     Views, functions and queries contain each other, so their savings must not be added up.
     """
     first_hour = int(time.time() - since_seconds) // HOUR_SECONDS * HOUR_SECONDS
-    costs = [cost for cost in read_costs(first_hour) if kinds is None or cost.kind in kinds]
+    costs = [
+        cost
+        for cost in read_costs(first_hour)
+        if (cost.kind != ENDED if kinds is None else cost.kind in kinds)
+    ]
     costs.sort(key=lambda cost: (cost.repeated_seconds, cost.seconds), reverse=True)
     chosen = costs[:most]
     changes = changes_of({table for cost in chosen for table in tables_of(cost.tables)}, first_hour)

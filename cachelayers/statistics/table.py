@@ -23,6 +23,7 @@ STATISTICS = Statistic._meta.db_table
 TIMINGS = Timing._meta.db_table
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 3600
+ENDED = "ended"  # the kind of timings that tell what has ended entries
 ROWS_PER_STATEMENT = 50
 MICROSECONDS = 1_000_000
 
@@ -37,7 +38,7 @@ class Table:
 
     name: str
     key: tuple[str, ...]
-    texts: tuple[str, ...]  # the newest value is stored
+    texts: tuple[str, ...]  # the newest value that is not empty is stored
     numbers: tuple[str, ...]
 
     def upsert(self, connection: BaseDatabaseWrapper, rows: int) -> str:
@@ -53,10 +54,15 @@ class Table:
         insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
         if connection.vendor == "mysql":
             # VALUES() is deprecated in MySQL, but MariaDB has no alternative.
-            newest = [f"{column} = VALUES({column})" for column in texts]
+            newest = [
+                f"{column} = COALESCE(NULLIF(VALUES({column}), ''), {column})" for column in texts
+            ]
             sums = [f"{column} = {column} + VALUES({column})" for column in numbers]
             return f"{insert} ON DUPLICATE KEY UPDATE {', '.join([*newest, *sums])}"
-        newest = [f"{column} = excluded.{column}" for column in texts]
+        newest = [
+            f"{column} = COALESCE(NULLIF(excluded.{column}, ''), {table}.{column})"
+            for column in texts
+        ]
         sums = [f"{column} = {table}.{column} + excluded.{column}" for column in numbers]
         return (
             f"{insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join([*newest, *sums])}"

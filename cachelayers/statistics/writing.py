@@ -38,6 +38,7 @@ from cachelayers.utils.counters import (
     figures_to_write,
     heartbeat,
 )
+from cachelayers.utils.endings import endings
 from cachelayers.utils.locks import ForkSafeLock
 from cachelayers.utils.rate_limit import RateLimit
 
@@ -98,6 +99,7 @@ class Writer:
     def reset_after_fork(self) -> None:
         """In a forked child: all counts are zero, and there is no thread."""
         self._notified, self._written, self._timings = {}, {}, Timings()
+        endings.clear()
         self._thread = None
         if self._is_connected:
             heartbeat.is_asleep = True

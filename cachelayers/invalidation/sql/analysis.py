@@ -114,6 +114,10 @@ class Analysis:
             tags.append(CLOCK)
         return tags
 
+    def why_whole(self, tag: str) -> str:
+        """Return why a read depends on a whole table, by the table's tag; "": it is not known."""
+        return "unread" if self.rows_read is None else self.rows_read.why_whole(tag)
+
     def write_tags(self, parameters: Any, *, many: bool) -> list[str]:
         """Return the tags that a write has to log beside those that triggers log."""
         if self.is_logged_change:
@@ -418,7 +422,8 @@ class Database:
         if table.name not in self._keyed:
             alike = self._by_name.get(without_schema(table.name).lower())
             kinds = dict(self._kinds_of(table)) if alike == [table] else {}
-            self._keyed[table.name] = KeyedTable(table, kinds) if kinds else None
+            odd = frozenset(self._odd_columns_of(table))
+            self._keyed[table.name] = KeyedTable(table, kinds, odd) if kinds else None
         return self._keyed[table.name]
 
     def _kinds_of(self, table: TrackedTable) -> Iterable[tuple[str, tuple[str, KeyKind]]]:
@@ -430,6 +435,13 @@ class Database:
             is_odd = (table.name, column.name) in self._details.odd_columns
             if column.name in logged and not is_odd:
                 yield column.name.lower(), (column.name, column.kind)
+
+    def _odd_columns_of(self, table: TrackedTable) -> Iterable[str]:
+        if table.key_column is not None and self._has_odd_key(table):
+            yield table.key_column.lower()
+        for column in table.columns:
+            if (table.name, column.name) in self._details.odd_columns:
+                yield column.name.lower()
 
     def _rows_of(self, statement: Statement, tables: tuple[TrackedTable, ...]) -> Slices | None:
         """Return the rows that a write finds by their keys, if it finds them so."""

@@ -18,6 +18,7 @@ from cachelayers.invalidation.sql.conditions import (
     Parameter,
     occurrences_in,
 )
+from cachelayers.invalidation.sql.explaining import unused_condition
 from cachelayers.invalidation.tags import (
     LONGEST_KEY_TEXT,
     all_rows_tag,
@@ -93,6 +94,15 @@ class KeyedTable:
 
     table: TrackedTable
     kinds: Mapping[str, tuple[str, KeyKind]]
+    # Lower-case names of columns whose values the database compares in another way.
+    odd: frozenset[str] = frozenset()
+
+    def names(self) -> dict[str, str]:
+        """Return its columns that slices could be made of, by lower-case name."""
+        named = {column.name.lower(): column.name for column in self.table.columns}
+        if self.table.key_column is not None and self.table.key_kind is not None:
+            named[self.table.key_column.lower()] = self.table.key_column
+        return named
 
 
 @dataclass(slots=True)
@@ -124,6 +134,50 @@ class ReadRows:
             (table, self._slices_of(table, occurrences or ()) if occurrences else ())
             for table in self.tables
         ]
+
+    def why_whole(self, tag: str) -> str:
+        """Return why it reads a whole table, by the table's tag: a reason and its columns, or "".
+
+        Parsing may happen again: statistics ask for it, and no read.
+        """
+        if self._parts is None:
+            self._parts = tuple(self._work_out())
+        for table, slices in self._parts:
+            if table_tag(table.name) == tag:
+                # Each of them is the rows of some values, and the text of one was not certain.
+                return f"type {slices[0].column}" if slices else self._why_no_slices(table)
+        return ""
+
+    def _why_no_slices(self, table: TrackedTable) -> str:
+        name = without_schema(table.name).lower()
+        keyed = self.keyed.get(name)
+        if keyed is None or keyed.table is not table:
+            return "columns" if table.key_kind is None and not table.columns else "view"
+        occurrences = occurrences_in(self.text, self.vendor)
+        if occurrences is None:
+            return "unread"
+        names = keyed.names()
+        for occurrence in occurrences:
+            if occurrence.table == name and self._slices_in(keyed, occurrence) is None:
+                for fixed in occurrence.fixed:
+                    if reason := self._why_not_fixed(keyed, fixed, names):
+                        return reason
+        found = unused_condition(self.text, self.vendor, name, frozenset(names))
+        if found is None:
+            return f"condition {','.join(sorted(names.values()))}"
+        reason, column = found
+        return f"{'unread' if reason == 'equal' else reason} {names[column]}"
+
+    def _why_not_fixed(self, keyed: KeyedTable, fixed: Fixed, names: Mapping[str, str]) -> str:
+        """Return why the values of a column make no slices; "": another column may say more."""
+        if fixed.column not in names:
+            return ""
+        column = names[fixed.column]
+        if fixed.column in keyed.odd:
+            return f"odd {column}"
+        if fixed.column not in keyed.kinds:
+            return f"migrate {column}"
+        return f"values {column}" if len(fixed.values) > MOST_VALUES else f"join {column}"
 
     def _slices_of(
         self, table: TrackedTable, occurrences: Sequence[Occurrence]

@@ -16,17 +16,20 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, connections
+from django.utils import translation
 
 from cachelayers.conf import package_settings, statistics_database
 from cachelayers.durations import Duration, seconds_of_option
 from cachelayers.invalidation import FILLED_LOG_HINT, filled_log, tracked_databases
 from cachelayers.statistics import (
     Advice,
+    Ended,
     Figures,
     LayerState,
     LogState,
     UntrackedReads,
     advice,
+    ended,
     hot_tags,
     layer_states,
     log_states,
@@ -85,6 +88,7 @@ RECALL_HEADINGS = (
 )  # fmt: skip
 LOG_HEADINGS = ("log of", "state", "rows", "oldest", "newest", "lag")
 UNTRACKED_HEADINGS = ("untracked table", "database", "reads")
+ENDED_HEADINGS = ("entries", "spent")
 ADVICE_HEADINGS = ("saving", "spent", "calls", "repeats", "changed", "bytes")
 
 
@@ -111,7 +115,8 @@ class Command(BaseCommand):
             "--advise",
             action="store_true",
             help="list what the site spends its time on, what caches save of it, and what they "
-            "would save (of the last day; needs CACHELAYERS['ADVISE_SAMPLE'])",
+            "would save (of the last day; needs CACHELAYERS['ADVISE_SAMPLE']), and what ends "
+            "entries",
         )
         parser.add_argument("--json", action="store_true", help="print JSON, one object each time")
         parser.add_argument("--watch", action="store_true", help="repeat until interrupted")
@@ -174,17 +179,24 @@ class Command(BaseCommand):
 
     def _show_advice(self, since: float, *, as_json: bool) -> str:
         try:
-            found = advice(since, MOST_ADVICE)
+            found, endings = advice(since, MOST_ADVICE), ended(since, MOST_ADVICE)
         except DatabaseError as error:
             raise CommandError(f"DATABASES[{statistics_database()!r}]: {error}") from error
         if as_json:
-            return as_text([asdict(one) for one in found])
-        if not found and not package_settings().ADVISE_SAMPLE:
+            return as_text(
+                [
+                    *(asdict(one) for one in found),
+                    *({"kind": "ended", **asdict(one)} for one in endings),
+                ]
+            )
+        if not found and not endings and not package_settings().ADVISE_SAMPLE:
             raise CommandError(
                 "Nothing was timed: CACHELAYERS['ADVISE_SAMPLE'] is 0. Set it to the part of"
                 " queries and pages to be timed, such as 0.1, and let the site work for a while."
             )
-        return "\n\n".join([advice_text(found), *log_advice()])
+        is_timed = found or package_settings().ADVISE_SAMPLE
+        parts = [advice_text(found) if is_timed else "", endings_text(endings), *log_advice()]
+        return "\n\n".join(part for part in parts if part)
 
 
 def since_seconds(given: Duration) -> float:
@@ -324,6 +336,35 @@ def advice_text(found: list[Advice]) -> str:
             ]
             parts.append("\n".join([title, f"{head}  what", *details]))
     return "\n\n".join(parts) or "Nothing was timed within that time."
+
+
+def endings_text(found: list[Ended]) -> str:
+    """Return what has ended entries; "" if nothing has."""
+    if not found:
+        return ""
+    rows = [[f"{one.entries:,}", in_words(one.seconds)] for one in found]
+    head, *lines = in_columns(ENDED_HEADINGS, rows, texts=0).splitlines()
+    with translation.override(None):  # the rest is in English, too
+        details = [
+            "\n".join([f"{line}  {shown_ending(one)}", *reasons_of(one)])
+            for line, one in zip(lines, found, strict=True)
+        ]
+    title = "Entries were ended, and computed again, by:"
+    return "\n".join([title, f"{head}  what", *details])
+
+
+def shown_ending(one: Ended) -> str:
+    """Return a dependency, with its database unless that is the usual one."""
+    where = "" if one.database == "default" else f" (DATABASES[{one.database!r}])"
+    return f"{one.what}{where}, since {ago(one.since)}"
+
+
+def reasons_of(one: Ended) -> list[str]:
+    """Return the lines that say why a query depends on a whole table."""
+    if not one.why:
+        return []
+    where = f"in {one.place}: " if one.place else ""
+    return [f"{' ' * DETAILS_INDENT}{where}{one.why}"]
 
 
 def advice_row(one: Advice) -> list[str]:
