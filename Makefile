@@ -54,6 +54,7 @@ demo-site:
 	@$(python) manage.py create_demo_user
 	@$(python) manage.py warm_cache
 	@$(python) manage.py measure_pages
+	@$(python) manage.py measure_edits
 ifneq ($(SERVE),no)
 	@.ci/serve-demo
 endif

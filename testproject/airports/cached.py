@@ -36,6 +36,18 @@ def airport(icao: str) -> queries.AirportFacts:
     return queries.airport(icao)
 
 
+@cached(timeout=FACTS_TIMEOUT)
+def heights() -> queries.Heights:
+    """One entry for all pages. A change of any airport ends it, and the pages' own entries stay."""
+    return queries.heights()
+
+
+@cached(timeout=FACTS_TIMEOUT)
+def neighbourhood(icao: str) -> queries.Neighbourhood:
+    """Raises Airport.DoesNotExist for an unknown code."""
+    return queries.neighbourhood(icao)
+
+
 @cached(timeout=SEARCH_TIMEOUT)
 def search(words: str) -> queries.SearchResult:
     return queries.search(words)

@@ -61,7 +61,7 @@ def make_airport(row: airportsdata.Airport) -> Airport:
         time_zone=row["tz"],
         is_hub=row["icao"] in HUBS,
     )
-    airport.search_text = airport.make_search_text()
+    airport.fill_derived()
     return airport
 
 

@@ -3,7 +3,7 @@
 from django.db import models
 from django.urls import reverse
 
-from testproject.airports.geography import FEET_PER_METRE, area_of
+from testproject.airports.geography import FEET_PER_METRE, area_of, square_of
 from testproject.airports.texts import fold
 
 
@@ -37,6 +37,9 @@ class Airport(models.Model):
         "hub", default=False, help_text="Listed in the sitemap and marked on the maps."
     )
     search_text = models.CharField(max_length=250, editable=False)
+    # The square of the globe that it is in. The nearest airports are looked for by this column, so
+    # their list depends on the squares around, and not on every airport of the world.
+    square = models.IntegerField(db_index=True, editable=False)
 
     class Meta:
         ordering = ("name", "icao")
@@ -49,7 +52,7 @@ class Airport(models.Model):
         return f"{self.name} ({self.icao})"
 
     def save(self, *args: object, **kwargs: object) -> None:
-        self.search_text = self.make_search_text()
+        self.fill_derived()
         super().save(*args, **kwargs)  # type: ignore[arg-type]  # handed on as they came
 
     def get_absolute_url(self) -> str:
@@ -58,6 +61,11 @@ class Airport(models.Model):
     @property
     def url(self) -> str:
         return self.get_absolute_url()
+
+    def fill_derived(self) -> None:
+        """Set the columns that follow from others."""
+        self.search_text = self.make_search_text()
+        self.square = square_of(self.latitude, self.longitude)
 
     def make_search_text(self) -> str:
         """Return its words without case and accents: SQLite ignores neither beyond ASCII."""

@@ -5,6 +5,7 @@ change a class. The list of a country consists of rows: there the template cache
 """
 
 import heapq
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
@@ -13,14 +14,23 @@ from django.db.models import Case, Count, Max, Q, QuerySet, Value, When
 from django.urls import reverse
 
 from testproject.airports import maps
-from testproject.airports.geography import area_of, bearing_degrees, compass_point, distance_km
+from testproject.airports.geography import (
+    area_of,
+    bearing_degrees,
+    compass_point,
+    distance_km,
+    km_covered,
+    rings_around,
+)
 from testproject.airports.models import Airport, Country
 from testproject.airports.texts import fold
 
 HIGHEST_COUNT = 15
 LOWEST_COUNT = 5
 NEAREST_COUNT = 20
-PAGE_ROWS = 100
+NEAREST_RINGS = 4  # 49 squares; in lonelier places, all airports are compared
+# An entry that was made from more than about 100 rows and other entries depends on the whole table.
+PAGE_ROWS = 40
 SEARCH_ROWS = 50
 TOP_ZONES = 12
 
@@ -94,9 +104,18 @@ class AirportFacts(TypedDict):
     airport: AirportRow
     time_zone: str
     area: str
+
+
+class Heights(TypedDict):
+    """All elevations in a short form: to compare an airport with all others, without a query."""
+
     airports: int
-    lower_percent: float
-    neighbours: list[Neighbour]
+    # The least elevation in feet that is above 0.0, 0.1, 0.2 ... percent of the airports.
+    by_permille: list[int]
+
+
+class Neighbourhood(TypedDict):
+    airports: list[Neighbour]
     map: maps.NearbyMap
 
 
@@ -236,33 +255,73 @@ def country_page(code: str, number: int) -> QuerySet[Airport]:
 def airport(icao: str) -> AirportFacts:
     """Raises Airport.DoesNotExist for an unknown code."""
     found = Airport.objects.select_related("country").get(icao=icao)
-    count = Airport.objects.count()
-    lower = Airport.objects.filter(elevation_feet__lt=found.elevation_feet).count()
-    neighbours = nearest(found)
     return {
         "id": found.pk,
         "airport": airport_row(found),
         "time_zone": found.time_zone,
         "area": found.area,
-        "airports": count,
-        "lower_percent": round(100 * lower / count, 1),
-        "neighbours": neighbours,
+    }
+
+
+def heights() -> Heights:
+    elevations = sorted(Airport.objects.values_list("elevation_feet", flat=True).iterator())
+    count = len(elevations)
+    by_permille: list[int] = []
+    for lower, feet in enumerate(elevations):
+        if lower == 0 or feet != elevations[lower - 1]:
+            permille = round(1000 * lower / count)
+            by_permille += [feet] * (permille + 1 - len(by_permille))
+    return {"airports": count, "by_permille": by_permille}
+
+
+def lower_percent(feet: int, heights: Heights) -> float:
+    """Return how many percent of all airports are lower."""
+    return max(0, bisect_right(heights["by_permille"], feet) - 1) / 10
+
+
+def neighbourhood(icao: str) -> Neighbourhood:
+    """Raises Airport.DoesNotExist for an unknown code."""
+    found = Airport.objects.get(icao=icao)
+    neighbours = nearest(found, NEAREST_COUNT)
+    return {
+        "airports": neighbours,
         "map": maps.draw_nearby([sight(found, neighbour) for neighbour in neighbours]),
     }
 
 
-def nearest(airport: Airport, count: int = NEAREST_COUNT) -> list[Neighbour]:
-    """Return the nearest other airports, by great-circle distance to every airport."""
-    # All airports are compared: a bounding box would be wrong near the poles and the 180th
-    # meridian, and this page should have a reason to be cached.
-    places = Airport.objects.exclude(pk=airport.pk).values_list("pk", "latitude", "longitude")
+def nearest(airport: Airport, count: int) -> list[Neighbour]:
+    """Return the nearest other airports, by great-circle distance."""
+    closest = nearest_around(airport, count) or nearest_of(airport, count, Airport.objects.all())
+    rows = Airport.objects.select_related("country").in_bulk([pk for _, pk in closest])
+    return [neighbour(airport, rows[pk], km) for km, pk in closest]
+
+
+Distance = tuple[float, int]  # kilometres, primary key
+
+
+def nearest_around(airport: Airport, count: int) -> list[Distance]:
+    """Return the nearest other airports, or nothing where few are around: in the Pacific, say.
+
+    It looks at the squares around, ring by ring, until whatever is farther out is farther away. So
+    the result depends on the airports in these squares only.
+    """
+    found: list[Distance] = []
+    for ring, squares in enumerate(rings_around(airport.square, NEAREST_RINGS)):
+        around = Airport.objects.filter(square__in=squares)
+        found = heapq.nsmallest(count, [*found, *nearest_of(airport, count, around)])
+        if len(found) == count and found[-1][0] <= km_covered(airport.latitude, ring):
+            return found
+    return []
+
+
+def nearest_of(airport: Airport, count: int, others: QuerySet[Airport]) -> list[Distance]:
+    places = others.order_by().values_list("pk", "latitude", "longitude")
     distances = (
         (distance_km(airport.latitude, airport.longitude, latitude, longitude), pk)
         for pk, latitude, longitude in places.iterator()
+        if pk != airport.pk
     )
-    closest = heapq.nsmallest(count, distances)
-    rows = Airport.objects.select_related("country").in_bulk([pk for _, pk in closest])
-    return [neighbour(airport, rows[pk], km) for km, pk in closest]
+    return heapq.nsmallest(count, distances)
 
 
 def neighbour(airport: Airport, other: Airport, km: float) -> Neighbour:

@@ -33,7 +33,14 @@ def country(request: HttpRequest, code: str) -> HttpResponse:
 def airport(request: HttpRequest, icao: str) -> HttpResponse:
     if icao != icao.upper():
         return redirect("airports:airport", icao.upper(), permanent=True)
-    return render(request, "airports/airport.html", {"facts": find_airport(icao)})
+    facts, heights = find_airport(icao), cached.heights()
+    context = {
+        "facts": facts,
+        "airports": heights["airports"],
+        "lower_percent": queries.lower_percent(facts["airport"]["elevation_feet"], heights),
+        "nearby": cached.neighbourhood(icao),
+    }
+    return render(request, "airports/airport.html", context)
 
 
 def search(request: HttpRequest) -> HttpResponse:

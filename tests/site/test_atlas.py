@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from random import Random
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -240,3 +242,44 @@ def test_a_short_list_offers_all_pages_and_a_long_one_has_gaps() -> None:
     assert page_numbers(2, 3) == [1, 2, 3]
     assert page_numbers(5, 20) == [1, None, 4, 5, 6, None, 20]
     assert page_numbers(1, 1) == [1]
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_squares_find_the_same_airports_as_a_look_at_all() -> None:
+    Country.objects.create(code="XX", name="Nowhere")
+    random = Random(14)
+    places = [
+        (math.degrees(math.asin(random.uniform(-1, 1))), random.uniform(-180, 180))
+        for _ in range(1500)
+    ]
+    edges = [(90.0, 0.0), (-90.0, 0.0), (89.5, 90.0), (0.0, 180.0), (0.0, -180.0), (66.0, 179.9)]
+    airports = [
+        Airport(
+            icao=f"{number:04}",
+            country_id="XX",
+            elevation_feet=0,
+            latitude=latitude,
+            longitude=longitude,
+        )
+        for number, (latitude, longitude) in enumerate([*edges, *places])
+    ]
+    for airport in airports:
+        airport.fill_derived()
+    Airport.objects.bulk_create(airports)
+
+    asked = list(Airport.objects.order_by("icao")[:25])
+    found = [queries.nearest_around(airport, 3) for airport in asked]
+
+    assert sum(map(bool, found)) > 10
+    for airport, near in zip(asked, found, strict=True):
+        assert near in ([], queries.nearest_of(airport, 3, Airport.objects.all()))
+
+
+@pytest.mark.usefixtures("atlas")
+@pytest.mark.parametrize("icao", ["LFPG", "LFLJ", "EHAM", "SPNH"])
+def test_an_airport_is_compared_with_all_others(client: Client, icao: str) -> None:
+    feet = Airport.objects.get(icao=icao).elevation_feet
+    lower = Airport.objects.filter(elevation_feet__lt=feet).count()
+
+    assert queries.lower_percent(feet, queries.heights()) == round(100 * lower / 8, 1)
+    assert f"<dd>{round(100 * lower / 8, 1)}%" in body(client, f"/airport/{icao}/")
