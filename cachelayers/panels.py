@@ -16,6 +16,8 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from cachelayers.invalidation import untracked_tables_in
+from cachelayers.statistics import parsed_reason, words_of
+from cachelayers.utils.endings import endings
 from cachelayers.utils.tracing import Tag, Trace, TracedRecall, name_of, tracing
 
 OUTCOMES = {
@@ -130,8 +132,19 @@ def reason_of(recall: TracedRecall) -> str:
     if recall.why_missed != "invalid":
         return str(REASONS.get(recall.why_missed, ""))
     if recall.culprit:
-        return gettext("%(tag)s had changed") % {"tag": recall.culprit}
+        changed = gettext("%(tag)s had changed") % {"tag": recall.culprit}
+        why = why_whole(recall)
+        return f"{changed}. {why}" if why else changed
     return gettext("something it was made from had changed")
+
+
+def why_whole(recall: TracedRecall) -> str:
+    """Return why a recall depends on the whole table that had changed; "": it is not known."""
+    for database, tag in recall.tags:
+        if tag == recall.culprit and (read := endings.read_of(database, tag)) is not None:
+            place = f" ({read.place})" if read.place else ""
+            return f"{words_of(*parsed_reason(read.explain(tag)))}{place}"
+    return ""
 
 
 def untracked_in(recall: TracedRecall) -> list[str]:

@@ -107,6 +107,18 @@ def test_a_miss_names_the_tag_that_has_changed(client: Client) -> None:
     assert "word:front had changed" in html
 
 
+def test_a_miss_says_why_it_depends_on_a_whole_table(client: Client) -> None:
+    shown(client)
+    Author.objects.create(name="Ann")
+
+    recalls, html = shown(client)
+
+    why = recalls[-1]["why"]
+    assert why.startswith("table:library_author had changed. The query has no condition on an")
+    assert why.endswith("end the entry: id. (tests.statistics.toolbar_urls.names)")
+    assert "The query has no condition on an indexed column" in html
+
+
 def test_a_miss_of_an_expired_entry_says_so(client: Client, settings: Settings) -> None:
     shown(client)
     cache = caches[ALIAS]
