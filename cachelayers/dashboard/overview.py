@@ -20,12 +20,14 @@ from cachelayers.dashboard.history import databases_with_log
 from cachelayers.dashboard.hot import HotList, read_hot
 from cachelayers.statistics import (
     KEPT_KINDS,
+    Ended,
     Figures,
     LayerState,
     LogState,
     Point,
     Series,
     advice,
+    ended,
     layer_states,
     log_state,
     series,
@@ -219,6 +221,7 @@ class Usage:
 
 DAY_SECONDS = 86_400
 MOST_USAGES = 50
+MOST_ENDINGS = 20
 
 
 def read_usages() -> list[Usage]:
@@ -245,6 +248,7 @@ class Overview:
 
     lines: list[Line]
     usages: list[Usage]
+    endings: list[Ended]
     plots: list[Plot]
     logs: list[LogState]
     hot: list[HotList]
@@ -310,6 +314,7 @@ def read_overview(span: Span, *, with_tags: bool = False) -> Overview:
             for name in names
         ],
         read_usages(),
+        ended(DAY_SECONDS, MOST_ENDINGS),
         [
             plot(one, span.step_seconds)
             for one in sorted(found, key=lambda one: sort_key(one.cache, one.layer))

@@ -242,3 +242,22 @@ def test_bars_stay_within_the_plot_and_a_single_miss_can_be_seen() -> None:
         assert float(bar.y) >= 0
         assert float(bar.height) >= 1
     assert len(drawn.misses) == 2
+
+
+def test_what_ends_entries_is_shown_with_the_reason(boss: Client) -> None:
+    hour = int(time.time()) // 3600 * 3600
+    Timing.objects.create(
+        hour=hour,
+        kind="ended",
+        name="default table:library_book",
+        place="shop.views.shelf",
+        tables="or author_id",
+        changed=12,
+        total_us=3_400_000,
+    )
+
+    text = said(boss.get(URL))
+
+    assert "any change in library_book 12 3.4" in text
+    assert "The condition on author_id is under OR. Two queries would have slices." in text
+    assert "shop.views.shelf" in text
