@@ -50,12 +50,11 @@ class Command(BaseCommand):
             paths, edited = warmed_paths(), airports_to_edit()
         site = Site()
         visit_all(site, paths)  # once: some entries are made when a page is first shown from others
-        before = visit_all(site, paths)
-        with ExitStack() as edits:
-            for kind, airport in edited:
-                edits.enter_context(renamed(airport))
+        for kind, airport in edited:
+            before = visit_all(site, paths)
+            with renamed(airport):
                 kept = compare(before, visit_all(site, paths))
-                self.stdout.write(sentence(kind, airport, kept))
+            self.stdout.write(sentence(kind, airport, kept))
 
 
 def warmed_paths() -> list[str]:
