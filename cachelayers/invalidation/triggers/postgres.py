@@ -264,7 +264,7 @@ def changed_rows(event: str, location: TableLocation) -> str:
     if event != "update":
         return "changed AS o"
     key = quoted(str(location.table.key_column))
-    condition = " WHERE (o *<> n) IS NOT FALSE" if location.is_changed else ""
+    condition = " WHERE (o.* *<> n.*) IS NOT FALSE" if location.is_changed else ""
     return f"changed AS o FULL JOIN changed_to AS n ON o.{key} = n.{key}{condition}"
 
 
