@@ -15,10 +15,12 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from pytest_django import Settings
 
+from cachelayers.models import Timing
 from cachelayers.statistics import advice, flush, totals, writing
 from cachelayers.statistics.table import STATISTICS_TABLE, add_rows, row_of
 from cachelayers.statistics.writing import Writer, own_connection, writer
 from cachelayers.utils.counters import Figures, cell_of, heartbeat
+from cachelayers.utils.endings import endings
 from tests.conftest import RunPython
 
 
@@ -340,3 +342,18 @@ print("done")
     assert "no such table: cachelayers_statistics" in ended.stderr
     assert "run `manage.py migrate cachelayers --database=default`" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_text_that_is_known_stays_when_a_later_row_has_none(database: str) -> None:
+    endings.note_reason("default", "table:blog_post", "or author_id")
+    endings.add("default", "table:blog_post", 0.5)
+    assert flush()
+    endings.clear()  # as another process, which knows no reason
+    endings.add("default", "table:blog_post", 0.25)
+    assert flush()
+
+    found = Timing.objects.using(database).filter(kind="ended")
+
+    assert [(one.tables, one.changed, one.total_us) for one in found] == [
+        ("or author_id", 2, 750_000)
+    ]
