@@ -194,6 +194,22 @@ def test_a_key_in_two_spellings_is_one(site: Site) -> None:
     assert not is_answer_kept(site, read, hand_to(card))
 
 
+@pytest.mark.parametrize("spelling", ["{%s}", "urn:uuid:%s", "%s"])
+@pytest.mark.parametrize("site", ["default"], indirect=True)
+def test_a_uuid_s_text_in_another_spelling_is_found_as_it_is(site: Site, spelling: str) -> None:
+    key = spelling % "00000000-0000-0000-0000-0000000000AB"
+    run(site.database, f"INSERT INTO library_card (id, holder) VALUES ('{key}', 'Ann')")
+    site.settle()
+
+    def read(database: str) -> list[Any]:
+        with connections[database].cursor() as cursor:
+            cursor.execute("SELECT holder FROM library_card WHERE id = %s", [key])
+            return list(cursor.fetchall())
+
+    write = f"UPDATE library_card SET holder = 'Eve' WHERE id = '{key}'"
+    assert not is_answer_kept(site, read, lambda db: run(db, write))
+
+
 def test_a_correlated_subquery_is_right(site: Site) -> None:
     def read(database: str) -> list[str]:
         of_author = Book.objects.filter(author=OuterRef("pk"), shelf=9)

@@ -6,6 +6,7 @@ millisecond, so it waits until the tags are needed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,8 @@ from cachelayers.invalidation.tags import (
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_schema
 
 MOST_VALUES = 50  # of one column in one statement; with more, the table's tag is shorter
+
+UUID_DIGITS = re.compile("[0-9a-f]{32}")  # as triggers write it, without dashes
 
 Values = tuple[Parameter | Literal, ...]
 
@@ -78,10 +81,8 @@ def text_of_value(kind: KeyKind, value: Any) -> str | None:
         return value if type(value) is str and len(value) <= LONGEST_KEY_TEXT else None
     if type(value) is UUID:
         return value.hex
-    try:
-        return UUID(value).hex if type(value) is str else None
-    except ValueError:
-        return None
+    digits = value.replace("-", "").lower() if type(value) is str else ""
+    return digits if UUID_DIGITS.fullmatch(digits) else None  # not `{...}` or `urn:uuid:...`
 
 
 @dataclass(frozen=True, slots=True)
