@@ -102,8 +102,10 @@ def fit(text: str, length: int) -> str:
 
 
 def without_many_rows(tags: Sequence[str]) -> Sequence[str]:
-    """Return the tags. If there are too many, tables replace rows and slices."""
+    """Return the tags. If there are too many of rows and slices, tables replace them."""
     if len(tags) <= MOST_ROW_TAGS:
+        return tags
+    if sum(tag.startswith(("row:", "slice:")) for tag in tags) <= MOST_ROW_TAGS:
         return tags
     return list(dict.fromkeys(table_instead_of_row(tag) for tag in tags))
 

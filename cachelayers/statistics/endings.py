@@ -45,7 +45,7 @@ REASONS: dict[str, Promise] = {
     ),
     "migrate": _("The triggers do not log %(column)s yet. Run `migrate`."),
     "odd": _("The database does not compare %(column)s by its text: see its collation."),
-    "values": _("The query lists more than 50 values of %(column)s."),
+    "values": _("The query lists more than 100 values of %(column)s."),
     "type": _("A value for %(column)s is not of the column's type."),
     "many": _("The entry is made from more than 100 rows or slices."),
     "view": _("It is read through a view, or its name or its key does not identify its rows."),

@@ -9,8 +9,8 @@ from django.apps.registry import Apps
 from django.db import models
 
 from cachelayers.invalidation.tags import (
+    row_tag,
     slice_tag,
-    slices_tag,
     table_instead_of_row,
     without_many_rows,
 )
@@ -121,5 +121,6 @@ def test_too_many_slices_become_their_table() -> None:
 
     assert without_many_rows(tags) == tags
     assert tags[5] == "slice:blog_comment:post_id:5"
-    assert without_many_rows([*tags, slices_tag("blog_comment")]) == ["table:blog_comment"]
+    assert without_many_rows([*tags, "key:a"]) == [*tags, "key:a"]
+    assert without_many_rows([*tags, row_tag("blog_comment", "1")]) == ["table:blog_comment"]
     assert table_instead_of_row(slice_tag("t", "slug", "a:b")) == "table:t"

@@ -175,8 +175,7 @@ READS: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         "join",
         ("author_id",),
     ),
-    "many values": (many(60), "values", ("author_id",)),
-    "very many values": (many(120), "values", ("author_id",)),
+    "many values": (many(120), "values", ("author_id",)),
     "another type": (
         raw("SELECT title FROM library_book WHERE author_id = %s", "1"),
         "type",

@@ -160,10 +160,10 @@ class MemoryCache(NamedCache):
         name = self._full_key(key, version)
         frozen, expires = freeze(value), self._expiry(timeout)
         if expires:
-            is_stored = self.store.put(name, frozen, expires)
-            self._cell.sets += is_stored
-            if running_measurements and is_stored:
-                note_size(value, frozen[2])
+            if self.store.put(name, frozen, expires):
+                self._cell.sets += 1
+                if running_measurements:
+                    note_size(value, frozen[2])
         else:
             self.store.delete([name], 0)
         return None

@@ -30,8 +30,6 @@ from cachelayers.invalidation.tags import (
 )
 from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_schema
 
-MOST_VALUES = 50  # of one column in one statement; with more, the table's tag is shorter
-
 UUID_DIGITS = re.compile("[0-9a-f]{32}")  # as triggers write it, without dashes
 
 Values = tuple[Parameter | Literal, ...]
@@ -178,7 +176,7 @@ class ReadRows:
             return f"odd {column}"
         if fixed.column not in keyed.kinds:
             return f"migrate {column}"
-        return f"values {column}" if len(fixed.values) > MOST_VALUES else f"join {column}"
+        return f"join {column}"
 
     def _slices_of(
         self, table: TrackedTable, occurrences: Sequence[Occurrence]
@@ -201,8 +199,6 @@ class ReadRows:
 
     def _holds(self, keyed: KeyedTable, fixed: Fixed) -> bool:
         """Return whether all columns that are compared with one another compare values alike."""
-        if len(fixed.values) > MOST_VALUES:
-            return False
         own = keyed.kinds.get(fixed.column)
         return own is not None and all(
             (other := self.keyed.get(table)) is not None
