@@ -353,6 +353,12 @@ def test_what_is_not_understood_has_no_occurrences(text: str, vendor: str) -> No
     assert occurrences_in(text, vendor) is None
 
 
+@pytest.mark.parametrize("parameter", [":a", "@a", "?", "?1", "$a"])
+def test_parameters_of_other_kinds_on_sqlite_count_among_them(parameter: str) -> None:
+    text = f"SELECT 1 FROM t WHERE a = {parameter} AND id = %s"
+    assert occurrences_in(text, "sqlite") is None
+
+
 def test_other_databases_are_not_understood() -> None:
     assert occurrences_in("SELECT 1 FROM t WHERE t.id = 1", "oracle") is None
 
