@@ -50,7 +50,7 @@ HIDDEN = re.compile(r"%[^%]|%\Z")
 # Signs that sqlglot reads in another way than the database, or that depend on its settings.
 UNCLEAR_SIGNS = {
     "postgresql": re.compile(r"[{}\\]"),
-    "sqlite": re.compile(r"[{}\\:@]"),  # with parameters of other kinds, `:name` and `@name`
+    "sqlite": re.compile(r"[{}\\:@$]"),  # `:name`, `@name` and `$name` are parameters too
     "mysql": re.compile(r"[{}\\]|\|\||&&|!(?!=)|:="),
 }
 # A parameter between others of these tokens is compared as it is.
