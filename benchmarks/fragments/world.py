@@ -135,6 +135,7 @@ def add_rows() -> None:
             elevation_feet=300 + 7 * number,
             latitude=44.4 + number / 100,
             longitude=0.7,
+            square=0,
             time_zone="Europe/Paris",
             is_hub=number % 20 == 0,
         )

@@ -48,6 +48,7 @@ def prepare() -> None:
             elevation_feet=1,
             latitude=0,
             longitude=0,
+            square=0,
             time_zone="UTC",
         )
         for number in range(1, ROWS + 1)

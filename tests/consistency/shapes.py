@@ -93,6 +93,7 @@ def fill(database: str) -> None:
             elevation_feet=1,
             latitude=0,
             longitude=0,
+            square=0,
             time_zone="UTC",
         )
         for number in range(COUNTRIES * AIRPORTS_PER_COUNTRY)

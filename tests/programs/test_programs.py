@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pytest_django.plugin import DjangoDbBlocker
 
-from cachelayers.invalidation.sql.analysis import Analysis
+from cachelayers.invalidation.sql.analysis import Analysis, forget_databases
+from cachelayers.invalidation.triggers import install_triggers
 from tests.programs.running import Figures, Run, empty, find_stale, make_program
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -93,19 +94,19 @@ def test_a_table_without_its_trigger_is_found(database: str) -> None:
 def without_triggers(database: str, table: str) -> Iterator[None]:
     """Switch a table's triggers off, past Django."""
     if database == "postgres":
-        execute_past_django(database, f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        yield
-        execute_past_django(database, f"ALTER TABLE {table} ENABLE TRIGGER USER")
-        return
-    triggers = execute_past_django(
-        database,
-        f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}'",
-    )
-    for name, _ in triggers:
-        execute_past_django(database, f'DROP TRIGGER "{name}"')
-    yield
-    for _, statement in triggers:
+        statements = [f"ALTER TABLE {table} DISABLE TRIGGER USER"]
+    else:
+        named = f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}'"
+        statements = [
+            f'DROP TRIGGER "{name}"' for (name,) in execute_past_django(database, named)
+        ]
+    for statement in statements:
         execute_past_django(database, statement)
+    try:
+        yield
+    finally:
+        assert install_triggers(connections[database]) == []
+        forget_databases()
 
 
 def execute_past_django(database: str, statement: str) -> list[Any]:

@@ -32,6 +32,8 @@ from cachelayers.invalidation.tracked import KeyKind, TrackedTable, without_sche
 
 UUID_DIGITS = re.compile("[0-9a-f]{32}")  # as triggers write it, without dashes
 
+PSYCOPGS_INTEGERS = "psycopg.types.numeric"  # as Django gives the values of integer fields to it
+
 Values = tuple[Parameter | Literal, ...]
 
 
@@ -74,7 +76,8 @@ def text_of_value(kind: KeyKind, value: Any) -> str | None:
     """Return the text of a column's value in tags, or None if it may not identify the value."""
     # Exactly these types: others may be compared or written differently.
     if kind is KeyKind.INTEGER:
-        return str(value) if type(value) is int else None
+        is_plain = type(value) is int or type(value).__module__ == PSYCOPGS_INTEGERS
+        return str(int(value)) if is_plain and isinstance(value, int) else None
     if kind is KeyKind.TEXT:
         return value if type(value) is str and len(value) <= LONGEST_KEY_TEXT else None
     if type(value) is UUID:
