@@ -11,7 +11,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from cachelayers import invalidate
 from tests.invalidation.conftest import Site
-from tests.library.models import Author, Book, Card, Subject
+from tests.library.models import Author, Book, Card, Essay, Subject
 
 Act = Callable[[str], Any]
 
@@ -217,3 +217,21 @@ def test_a_correlated_subquery_is_right(site: Site) -> None:
 
     is_answer_kept(site, read, ENDING["one that comes"])
     is_answer_kept(site, read, SPARING["another's changed row"])
+
+
+def test_an_indexed_number_is_a_slice(site: Site) -> None:
+    """psycopg gets it as a class of its own."""
+    first, second = (
+        Essay.objects.using(site.database).create(slug=f"essay-{shelf}", shelf=shelf)
+        for shelf in (1, 2)
+    )
+    site.settle()
+
+    def read(database: str) -> list[str]:
+        return list(Essay.objects.using(database).filter(shelf=1).values_list("title", flat=True))
+
+    def rename(row: Essay) -> Act:
+        return lambda db: Essay.objects.using(db).filter(pk=row.pk).update(title="Changed")
+
+    assert is_answer_kept(site, read, rename(second))
+    assert not is_answer_kept(site, read, rename(first))

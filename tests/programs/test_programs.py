@@ -97,9 +97,7 @@ def without_triggers(database: str, table: str) -> Iterator[None]:
         statements = [f"ALTER TABLE {table} DISABLE TRIGGER USER"]
     else:
         named = f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}'"
-        statements = [
-            f'DROP TRIGGER "{name}"' for (name,) in execute_past_django(database, named)
-        ]
+        statements = [f'DROP TRIGGER "{name}"' for (name,) in execute_past_django(database, named)]
     for statement in statements:
         execute_past_django(database, statement)
     try:
