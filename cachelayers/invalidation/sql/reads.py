@@ -90,8 +90,8 @@ def text_of_value(kind: KeyKind, value: Any) -> str | None:
 class KeyedTable:
     """A table, and the columns whose values the log and statements write alike.
 
-    ``kinds``: by lower-case name. The first column that a statement fixes is taken, so the most
-    selective comes first.
+    ``kinds``: by lower-case name, the primary key first and the others by name. The first one that
+    a statement fixes is taken.
     """
 
     table: TrackedTable
@@ -193,7 +193,7 @@ class ReadRows:
         return tuple(one for one in found if one is not None) if all(found) else ()
 
     def _slices_in(self, keyed: KeyedTable, occurrence: Occurrence) -> Slices | None:
-        """Return the slices that an occurrence is limited to, by the most selective column."""
+        """Return the slices that an occurrence is limited to, by the first column that it fixes."""
         fixed = {one.column: one for one in reversed(occurrence.fixed) if self._holds(keyed, one)}
         for name, (column, kind) in keyed.kinds.items():
             if name in fixed:
